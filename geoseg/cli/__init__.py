@@ -1,0 +1,33 @@
+"""The ``geoseg`` command: arguments in, calls out. One module a command, found by name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import typer
+
+__all__ = ["app", "main"]
+
+
+def _build() -> typer.Typer:
+    root = typer.Typer(
+        name="geoseg",
+        help="Huge satellite and aerial scenes in, exact vector footprints out.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
+        if module != "common":
+            importlib.import_module(f"{__name__}.{module}").register(root)
+    return root
+
+
+app = _build()
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,70 @@
+"""What every command shares: errors to exit statuses, the progress bar, JSON output."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from geoseg.errors import GeosegError
+from geoseg.typing import Progress, no_progress
+
+__all__ = ["handle_errors", "print_json", "progress_bar"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def handle_errors(command: F) -> F:
+    """Turn errors into one clear line on stderr and the exit status that belongs to them."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except GeosegError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(error.exit_code) from None
+        except BrokenPipeError:
+            raise SystemExit(1) from None
+        except KeyboardInterrupt as stop:
+            print(f"stopped: {stop}" if stop.args else "stopped", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def progress_bar(quiet: bool = False) -> Iterator[Progress]:
+    """A rich bar on stderr, one line a stage; nothing where stderr is no terminal or ``quiet`` is set."""
+    if quiet or not sys.stderr.isatty():
+        yield no_progress
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[info]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: float, total: float, **info: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total, info="")
+            text = " ".join(f"{value:.3g} {name.replace('_per_s', '/s').replace('_', ' ')}" for name, value in info.items())
+            bar.update(tasks[stage], completed=done, total=total, info=text)
+
+        yield report
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as JSON on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))

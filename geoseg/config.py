@@ -1,0 +1,99 @@
+"""JSON and TOML to typed, frozen settings; unknown keys are refused with their JSON path."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from geoseg.errors import ConfigError, MissingFileError
+from geoseg.typing import PathLike
+
+__all__ = ["Settings", "format_path", "parse_settings", "read_document"]
+
+
+class Settings(BaseModel):
+    """Base of every settings class: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def format_path(location: tuple[int | str, ...]) -> str:
+    """Write a location as a JSON path.
+
+    Examples
+    --------
+    >>> format_path(("layers", 2, "settings"))
+    '$.layers[2].settings'
+    >>> format_path(())
+    '$'
+    """
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def read_document(path: PathLike) -> Any:
+    """Read a JSON or TOML file (by its suffix; JSON unless ``.toml``).
+
+    Raises
+    ------
+    MissingFileError
+        The file does not exist.
+    ConfigError
+        The file is not valid JSON or TOML; the message names line and column.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise MissingFileError(f"no such file: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} can't be read: {error}") from None
+    try:
+        return tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} is not valid {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}") from None
+
+
+def parse_settings(
+    cls: type[S], document: Mapping[str, Any] | Any, *, source: str = "settings", at: tuple[int | str, ...] = ()
+) -> S:
+    """Validate ``document`` as settings of class ``cls``.
+
+    Parameters
+    ----------
+    cls
+        The settings class.
+    document
+        What JSON or TOML gave.
+    source
+        What to call the document in an error, usually its file name.
+    at
+        Location of ``document`` inside its file, put before every path in an error.
+
+    Raises
+    ------
+    ConfigError
+        One line for each mistake, each with its JSON path.
+    """
+    try:
+        return cls.model_validate(document)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            where = format_path((*at, *item["loc"]))
+            message = item["msg"].removeprefix("Value error, ")
+            if item["type"] == "extra_forbidden":
+                message = f"unknown key; known keys are {', '.join(sorted(_known_keys(cls)))}" if len(item["loc"]) == 1 else "unknown key"
+            lines.append(f"{source}: {where}: {message}")
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _known_keys(cls: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in cls.model_fields.items()}

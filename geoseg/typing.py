@@ -1,0 +1,36 @@
+"""Types shared by every layer: array aliases and the progress protocol."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+BoolArray: TypeAlias = NDArray[np.bool_]
+FloatArray: TypeAlias = NDArray[np.float32]
+IntArray: TypeAlias = NDArray[np.int64]
+PathLike: TypeAlias = str | os.PathLike[str]
+
+Connectivity: TypeAlias = Literal[4, 8]
+Blend: TypeAlias = Literal["smooth", "uniform"]
+
+#: From a batch (N, C, h, w) to (N, K, h, w) float32.
+PredictBatch: TypeAlias = Callable[[Array], Array]
+
+
+class Progress(Protocol):
+    """Told how far a long job is; the command line draws a bar from it."""
+
+    def __call__(self, stage: str, done: float, total: float, **info: float) -> None:
+        """Report that ``done`` of ``total`` units of ``stage`` are finished.
+
+        ``info`` holds figures worth showing, such as ``mpx_per_s``.
+        """
+
+
+def no_progress(stage: str, done: float, total: float, **info: float) -> None:
+    """Ignore the report: the default of every ``progress`` parameter."""
