@@ -1,0 +1,1 @@
+"""Importers and exporters of annotated projects: one module a format."""
