@@ -1,0 +1,82 @@
+"""Stitching kernels: add weighted predictions, and turn probabilities to bytes."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.typing import Array, BoolArray, FloatArray
+
+__all__ = ["INVALID", "SCALE", "add_weighted", "from_bytes", "to_bytes"]
+
+#: A stored byte q means the probability q / SCALE.
+SCALE = 254
+#: The byte of pixels without data.
+INVALID = 255
+
+
+@numba.njit(nogil=True, cache=True)
+def add_weighted(
+    total: Array, prob: Array, weight_y: NDArray[np.float64], weight_x: NDArray[np.float64], row: int, col: int
+) -> None:
+    """Add ``prob * weight_y * weight_x`` to ``total`` at (row, col), in place.
+
+    Parameters
+    ----------
+    total
+        float32 or float64 (K, H, W); changed.
+    prob
+        float32 (K, h, w): what one window gave.
+    weight_y, weight_x
+        float64 (h,) and (w,): blend weights of the window.
+    row, col
+        Where the window's first pixel lies in ``total``.
+    """
+    classes, height, width = prob.shape
+    for k in range(classes):
+        for i in range(height):
+            weight = weight_y[i]
+            line = total[k, row + i]
+            source = prob[k, i]
+            for j in range(width):
+                line[col + j] += source[j] * (weight * weight_x[j])
+
+
+def to_bytes(prob: Array, valid: BoolArray | None = None) -> NDArray[np.uint8]:
+    """Probabilities as bytes: ``round(p * 254)``, and 255 where a pixel is not valid or p is NaN.
+
+    Parameters
+    ----------
+    prob
+        float32 or float64 (K, H, W), clipped to [0, 1].
+    valid
+        bool (H, W), True = data; None: everywhere.
+
+    Examples
+    --------
+    >>> to_bytes(np.array([[[0.0, 0.5, 1.0]]]), np.array([[True, True, False]])).tolist()
+    [[[0, 127, 255]]]
+    """
+    scaled = np.clip(prob, 0.0, 1.0)
+    scaled *= SCALE
+    np.rint(scaled, out=scaled)
+    missing = np.isnan(scaled)
+    scaled[missing] = INVALID
+    out = scaled.astype(np.uint8)
+    if valid is not None:
+        out[:, ~valid] = INVALID
+    return out
+
+
+def from_bytes(stored: NDArray[np.uint8]) -> FloatArray:
+    """Bytes back to float32 probabilities, NaN where there is no data.
+
+    Examples
+    --------
+    >>> from_bytes(np.array([0, 127, 255], np.uint8)).tolist()
+    [0.0, 0.5, nan]
+    """
+    table = np.arange(256, dtype=np.float32) / np.float32(SCALE)
+    table[INVALID] = np.nan
+    return table[stored]
