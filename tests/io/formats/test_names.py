@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geoseg.errors import InputError, MissingFileError
 from geoseg.io.formats.names import UniqueNames, inside, list_images, safe_name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from geoseg.errors import InputError
@@ -48,6 +49,7 @@ def test_compressed_round_trip(counts: list[int]) -> None:
     assert unpack_counts(pack_counts(counts)).tolist() == counts
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside pycocotools
 def test_compressed_form_is_that_of_the_coco_api() -> None:
     coco = pytest.importorskip("pycocotools.mask")
     rng = np.random.default_rng(0)
