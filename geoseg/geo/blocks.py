@@ -7,6 +7,7 @@ so a chunk needs its own block and earlier ones only, and every window runs exac
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,6 +80,10 @@ class AxisPlan:
         return tuple(zip(firsts, [*firsts[1:], count], strict=True))
 
     @cached_property
+    def _ends(self) -> list[int]:
+        return [self.span(block)[1] for block in range(len(self.blocks))]
+
+    @cached_property
     def n_chunks(self) -> int:
         """Number of chunks."""
         return -(-self.size // self.chunk)
@@ -105,8 +110,7 @@ class AxisPlan:
 
     def first_block(self, chunk: int) -> int:
         """The first block that adds to a chunk."""
-        start = chunk * self.chunk
-        return next(b for b in range(len(self.blocks)) if self.span(b)[1] > start)
+        return bisect.bisect_right(self._ends, chunk * self.chunk)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""Blocks cover every window once, and chunks need blocks at or before their own."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoseg.geo.blocks import AxisPlan
+
+
+@st.composite
+def axes(draw: st.DrawFn) -> AxisPlan:
+    window = draw(st.integers(1, 80))
+    return AxisPlan(draw(st.integers(1, 600)), window, draw(st.integers(0, window - 1)), draw(st.integers(1, 9)))
+
+
+@given(axes())
+def test_every_window_is_in_one_block(axis: AxisPlan) -> None:
+    windows = [i for first, end in axis.blocks for i in range(first, end)]
+    assert windows == list(range(len(axis.starts)))
+
+
+@given(axes())
+def test_chunks_are_complete_with_the_block_that_completes_them(axis: AxisPlan) -> None:
+    finished: set[int] = set()
+    for block in range(len(axis.blocks)):
+        assert not finished & {hit.chunk for hit in axis.hits(block)}, "a block adds to a finished chunk"
+        start, stop = axis.span(block)
+        for chunk in axis.completed(block):
+            assert axis.last_block(chunk) == block
+            assert start <= chunk * axis.chunk
+            assert stop >= min((chunk + 1) * axis.chunk, axis.size)
+            finished.add(chunk)
+    assert finished == set(range(axis.n_chunks))
+
+
+@given(axes())
+def test_first_block_is_the_first_that_adds(axis: AxisPlan) -> None:
+    for chunk in range(axis.n_chunks):
+        adding = [b for b in range(len(axis.blocks)) if any(hit.chunk == chunk for hit in axis.hits(b))]
+        assert adding == list(range(axis.first_block(chunk), axis.last_block(chunk) + 1))
