@@ -1,0 +1,234 @@
+"""How GDAL is opened here: which drivers, which settings, one handle a thread.
+
+Files come from strangers, so GDAL is kept from doing more than reading pixels: drivers are named by an
+allow-list, formats that are XML or connection strings (and may point to other hosts) are left out, a VRT is
+read only where the user names a ``.vrt`` file whose sources are local, and the network is used only where
+the user wrote a URL.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rasterio
+import rasterio.env
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+
+from geoseg.errors import MissingFileError, SceneError
+from geoseg.typing import PathLike
+
+__all__ = ["CACHE_BYTES", "RASTER_DRIVERS", "is_remote", "open_dataset", "raster_env", "thread_dataset"]
+
+#: Upper bound of GDAL's block cache, shared by all threads (GDAL's own default is 5 % of the RAM).
+CACHE_BYTES = 64 * 1024 * 1024
+
+#: Formats that a scene may have. XML and web formats (WMS, STACTA, SAFE, ...) are left out on purpose.
+RASTER_DRIVERS = (
+    "GTiff", "JPEG", "PNG", "JP2OpenJPEG", "WEBP", "BMP", "GIF", "BIGGIF", "HFA", "ENVI", "EHdr", "ERS",
+    "PCIDSK", "NITF", "RST", "SAGA", "RRASTER", "AAIGrid", "SRTMHGT", "DTED", "PNM", "GPKG", "MBTiles",
+    "Zarr", "netCDF", "HDF5", "HDF5Image", "GRIB",
+)  # fmt: skip
+
+#: Names of datasets inside a file (``NETCDF:"file.nc":variable``) that are accepted beside plain paths.
+_SUBDATASET = re.compile(r"^(GTIFF_DIR|NETCDF|HDF5|ZARR|GPKG|NITF_IM):", re.IGNORECASE)
+_URL = re.compile(r"^([a-z][a-z0-9+.-]+://|/vsi[a-z0-9_]+/)", re.IGNORECASE)
+_LOCAL_VSI = ("/vsimem/", "/vsizip/", "/vsitar/", "/vsigzip/", "/vsi7z/", "/vsirar/", "zip://")
+_VRT_SOURCE = re.compile(r"<(SourceFilename|SourceDataset|Options)\b[^>]*>([^<]*)<", re.IGNORECASE)
+_VRT_RELATIVE = re.compile(r'relativeToVRT\s*=\s*"1"', re.IGNORECASE)
+_VRT_CODE = re.compile(r"<PixelFunctionLanguage>\s*python", re.IGNORECASE)
+_VRT_LIMIT_BYTES = 256 * 1024 * 1024
+
+#: GDAL's file systems behind the schemes of URLs.
+_SCHEMES = {
+    "http": "/vsicurl/http://",
+    "https": "/vsicurl/https://",
+    "s3": "/vsis3/",
+    "gs": "/vsigs/",
+    "az": "/vsiaz/",
+    "zip": "/vsizip/",
+    "file": "",
+}
+
+_OPEN_HANDLES = 4  # a thread
+_warning_lock = threading.Lock()
+
+
+class _Handles(threading.local):
+    """Open datasets of one thread, oldest first; forgotten in a forked child, which must not use them."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.datasets: OrderedDict[tuple[str, int, int], Any] = OrderedDict()
+
+
+_handles = _Handles()
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is read over the network.
+
+    Examples
+    --------
+    >>> is_remote("https://example.org/a.tif"), is_remote("a.tif"), is_remote("/vsizip/a.zip/a.tif")
+    (True, False, False)
+    """
+    if not _URL.match(path) or path.startswith("file://"):
+        return False
+    return not path.startswith(_LOCAL_VSI) or "/vsicurl" in path or "/vsis3" in path
+
+
+@functools.cache
+def _limit_cache(pid: int) -> None:
+    """Bound GDAL's block cache once a process, unless the user's environment already does."""
+    if "GDAL_CACHEMAX" not in os.environ:
+        with rasterio.Env():
+            rasterio.env.set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+
+
+@contextmanager
+def raster_env(remote: bool = False) -> Iterator[None]:
+    """GDAL settings for opening and reading, on this thread.
+
+    Side-car files (masks, world files, overviews) of a local scene are looked up by name and its folder is
+    never listed; of a remote one they are not looked for at all. A damaged JPEG is an error and not, as by
+    GDAL's default, a gray area.
+    """
+    _limit_cache(os.getpid())
+    with rasterio.Env(
+        GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR" if remote else "TRUE",
+        GDAL_ERROR_ON_LIBJPEG_WARNING="TRUE",
+        GDAL_VRT_ENABLE_PYTHON="NO",
+        GDAL_PAM_ENABLED="YES",
+    ):
+        yield
+
+
+def open_dataset(path: PathLike) -> Any:
+    """Open a raster read-only.
+
+    Parameters
+    ----------
+    path
+        A local file, a Zarr folder, a dataset inside a file, or a URL.
+
+    Returns
+    -------
+    rasterio.DatasetReader
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    SceneError
+        A folder, something that is not a raster, a format outside :data:`RASTER_DRIVERS`, or a VRT that
+        points to the network or runs code.
+    """
+    name = os.fspath(path)
+    _check_path(name)
+    drivers = list(RASTER_DRIVERS)
+    if name.lower().endswith(".vrt") and not is_remote(name):
+        _check_vrt(Path(name), seen=set())
+        drivers = ["VRT"]
+    try:
+        with raster_env(is_remote(name)), _warning_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return DatasetReader(_gdal_name(name), driver=drivers, sharing=False)
+    except RasterioError as error:
+        raise SceneError(_refusal(name, error)) from None
+
+
+def _gdal_name(name: str) -> str:
+    """A path or URL as GDAL spells it."""
+    scheme, mark, rest = name.partition("://")
+    if not mark:
+        return name
+    if scheme.lower() not in _SCHEMES:
+        raise SceneError(f"scheme of a URL must be one of {', '.join(_SCHEMES)}, got {name}.")
+    return _SCHEMES[scheme.lower()] + rest
+
+
+def _refusal(name: str, error: Exception) -> str:
+    reason = str(error).strip().rstrip(".")
+    if "not recognized as being in a supported file format" in reason or "No such file" in reason:
+        reason = "it is none of the raster formats read here"
+    return (
+        f"scene must be a raster file (GeoTIFF, COG, VRT, JPEG, PNG, ...), got {name}: {reason}. "
+        "Check it with gdalinfo, or convert it with gdal_translate."
+    )
+
+
+def _check_path(name: str) -> None:
+    """Refuse what is not there, folders, and connection strings."""
+    if _URL.match(name) or (_SUBDATASET.match(name) and not Path(name).exists()):
+        return
+    path = Path(name)
+    if not name or not path.exists():
+        raise MissingFileError(
+            f"scene must be an existing file, got {name or 'an empty path'}. Check the path."
+        )
+    if path.is_dir() and not any((path / mark).exists() for mark in ("zarr.json", ".zgroup", ".zarray")):
+        raise SceneError(f"scene must be a raster file, got the folder {name}. Name a file inside it.")
+
+
+def _check_vrt(path: Path, seen: set[Path]) -> None:
+    """Refuse a VRT that would make GDAL run Python, fetch from a host, or open inline XML."""
+    path = path.resolve()
+    if path in seen:
+        return
+    seen.add(path)
+    if path.stat().st_size > _VRT_LIMIT_BYTES:
+        raise SceneError(f"a VRT must be smaller than {_VRT_LIMIT_BYTES} bytes, got {path}.")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if _VRT_CODE.search(text):
+        raise SceneError(
+            f"a VRT must not hold Python pixel functions, got {path}. Compute it to a GeoTIFF first."
+        )
+    for match in _VRT_SOURCE.finditer(text):
+        if match[1].lower() == "options":
+            continue
+        source = match[2].strip()
+        if "://" in source or source.startswith("&lt;") or (is_remote(source) or "/vsicurl" in source):
+            raise SceneError(
+                f"the sources of a VRT must be local files, got {source[:120]} in {path}. "
+                "Download them first, or name the URL itself."
+            )
+        local = path.parent / source if _VRT_RELATIVE.search(match[0]) else Path(source)
+        if source.lower().endswith(".vrt") and local.is_file():
+            _check_vrt(local, seen)
+
+
+def _stamp(name: str) -> tuple[str, int, int]:
+    try:
+        stat = Path(name).stat()
+    except OSError:  # a URL or a dataset inside a file: no stamp, it is taken as unchanged
+        return name, 0, 0
+    return name, stat.st_size, stat.st_mtime_ns
+
+
+def thread_dataset(name: str) -> Any:
+    """This thread's own open handle of a raster, opened when first asked for.
+
+    At most four stay open a thread; GDAL handles must not be shared between threads.
+    """
+    if _handles.pid != os.getpid():
+        _handles.__init__()  # type: ignore[misc]
+    key = _stamp(name)
+    datasets = _handles.datasets
+    if key in datasets:
+        datasets.move_to_end(key)
+        return datasets[key]
+    dataset = open_dataset(name)
+    datasets[key] = dataset
+    while len(datasets) > _OPEN_HANDLES:
+        datasets.popitem(last=False)[1].close()
+    return dataset

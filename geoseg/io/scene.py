@@ -1,0 +1,413 @@
+"""A scene: one raster of any size, read by window and never loaded whole."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from pyproj import CRS
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from geoseg.errors import InputError, SceneError
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.io.errors import SceneReadError
+from geoseg.io.fingerprint import fingerprint_files
+from geoseg.io.gdal_env import is_remote, open_dataset, raster_env, thread_dataset
+from geoseg.io.header import read_header
+from geoseg.io.resample import Axis, axis_weights, resample, resample_valid
+from geoseg.io.validity import ValidityRule, valid_from_values
+from geoseg.typing import Array, BoolArray, PathLike
+
+__all__ = ["Scene", "SceneReadError", "open_source"]
+
+#: Source pixels resampled in one go; larger reads are done in pieces (which cannot change the result).
+_PIECE_PX = 4 * 1024 * 1024
+#: Refused beyond this: a resolution given in the wrong unit.
+_MOST_FINER = 100
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A raster that is read by window; from :func:`open_source`.
+
+    It is a value: it can be pickled, sent to workers and shared by threads. Files are opened when the first
+    window is read, once a thread.
+
+    Attributes
+    ----------
+    path
+        As given.
+    name
+        Stem of the file name.
+    geobox
+        Affine, CRS and shape of what is read (after ``resolution`` and ``bbox``).
+    native_geobox
+        The same of the file.
+    bands
+        1-based bands that are read, in this order. Of a palette image: 1, 2, 3 for red, green, blue.
+    dtype
+        Of the pixels that :meth:`read` returns.
+    nodata
+        Nodata value of the first band read that has one, or None.
+    rule
+        Where validity comes from.
+    palette
+        RGBA lookup table, uint8 (n, 4) as bytes, when palette indices are turned into colors.
+    acquired
+        ISO date the scene was taken, where its metadata tell it.
+    file_block
+        (height, width) of the file's storage blocks, in pixels of the scene as read.
+    grid_shape
+        (height, width) of the whole file at the resolution read; ``geobox`` is the part of it that starts at
+        ``offset``.
+    """
+
+    path: str
+    name: str
+    geobox: GeoBox
+    native_geobox: GeoBox
+    bands: tuple[int, ...]
+    dtype: str
+    nodata: float | None
+    rule: ValidityRule
+    acquired: str | None
+    file_block: tuple[int, int]
+    grid_shape: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+    palette: bytes | None = field(default=None, repr=False)
+
+    @property
+    def count(self) -> int:
+        """Number of bands read."""
+        return len(self.bands)
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.geobox.height
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.geobox.width
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(bands, height, width)."""
+        return self.count, self.height, self.width
+
+    @property
+    def crs(self) -> CRS | None:
+        """Coordinate reference system, or None for pixel coordinates."""
+        return self.geobox.crs
+
+    @property
+    def has_validity(self) -> bool:
+        """Whether any pixel can be invalid."""
+        return self.rule.anything or self._palette_is_transparent
+
+    @property
+    def resampled(self) -> bool:
+        """Whether pixels are read at another resolution than the file's."""
+        return self.grid_shape != self.native_geobox.shape
+
+    @property
+    def _palette_is_transparent(self) -> bool:
+        return self.palette is not None and 0 in self.palette[3::4]
+
+    def read(self, window: Window) -> Array:
+        """Pixels of a window.
+
+        Parameters
+        ----------
+        window
+            Inside the scene.
+
+        Returns
+        -------
+        array (C, h, w)
+            In the scene's dtype.
+
+        Raises
+        ------
+        InputError
+            A window that reaches out of the scene.
+        SceneReadError
+            The file is broken there.
+        """
+        return self.read_with_valid(window)[0] if self.resampled else self._native(window, True, False)[0]
+
+    def read_valid(self, window: Window) -> BoolArray:
+        """Validity of a window: bool (h, w), True = data.
+
+        At another resolution than the file's, a pixel is valid when all pixels of the file it draws on are.
+        """
+        if not self.has_validity:
+            self._check(window)
+            return np.ones((window.height, window.width), bool)
+        return self.read_with_valid(window)[1] if self.resampled else self._native(window, False, True)[1]
+
+    def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
+        """Both :meth:`read` and :meth:`read_valid`, decoding the file once."""
+        if not self.resampled:
+            return self._native(window, True, True)
+        self._check(window)
+        values = np.empty((self.count, window.height, window.width), self.dtype)
+        valid = np.ones((window.height, window.width), bool)
+        for piece in self._pieces(window):
+            inside = _shifted(piece, (-window.row_off, -window.col_off))
+            values[:, inside.rows, inside.cols], valid[inside.rows, inside.cols] = self._resample(piece)
+        return values, valid
+
+    def check_region(self, window: Window) -> None:
+        """Read a window and forget it: raises :class:`SceneReadError` where the file is broken."""
+        self.read(window)
+
+    def fingerprint(self) -> str:
+        """Hash that tells whether a scene is still the one it was.
+
+        Over the header, what was selected (bands, resolution, region) and the bytes of the file: all of them
+        up to 64 MB, beyond that 256 pieces of 64 kB spread over the file, its beginning and end among them
+        (fast at any size; an edit between the pieces that leaves size and header alone goes unseen). Neither
+        path nor time stamp counts, so a copied or moved scene is the same scene.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
+        box = self.geobox
+        head = [
+            self.bands, self.dtype, self.rule, self.grid_shape, self.offset, box.shape, tuple(box.transform),
+            box.crs.to_wkt() if box.crs else None, hashlib.sha256(self.palette or b"").hexdigest(),
+        ]  # fmt: skip
+        return fingerprint_files(self.path, repr(head))
+
+    def _check(self, window: Window) -> None:
+        inside = window.clipped(self.height, self.width)
+        if inside != window or window.height < 0 or window.width < 0:
+            raise InputError(
+                f"window must lie inside the scene of {self.height} x {self.width} pixels, got {window}."
+            )
+
+    def _native(self, window: Window, values: bool, valid: bool) -> tuple[Any, Any]:
+        """Pixels and validity at the file's resolution; what is not asked for is left empty."""
+        self._check(window)
+        return self._read_file(_shifted(window, self.offset), window, values, valid)
+
+    def _read_file(self, inner: Window, window: Window, values: bool, valid: bool) -> tuple[Any, Any]:
+        """Read ``inner`` (pixels of the file); errors name ``window`` (pixels of the scene)."""
+        shape = (inner.height, inner.width)
+        if 0 in shape:
+            return np.empty((self.count, *shape), self.dtype), np.ones(shape, bool)
+        try:
+            with raster_env(is_remote(self.path)):
+                return self._decode(thread_dataset(self.path), inner, values, valid)
+        except RasterioError as error:
+            where = f"{window} of {self.path}" + (f" (in the file: {inner})" if inner != window else "")
+            raise SceneReadError(
+                f"cannot read {where}: {_reason(error)}. The file is damaged or cut short there.",
+                self.path,
+                window,
+            ) from error
+
+    def _decode(self, dataset: Any, inner: Window, values: bool, valid: bool) -> tuple[Any, Any]:
+        where = RasterioWindow(inner.col_off, inner.row_off, inner.width, inner.height)
+        if self.palette is not None:
+            return self._decode_palette(dataset, where)
+        pixels = ok = None
+        if values or self.rule.uses_values:
+            pixels = _read_bands(dataset, self.bands, where, self.dtype)
+        if valid:
+            ok = self._mask(dataset, where)
+            if pixels is not None and self.rule.uses_values:
+                ok &= valid_from_values(pixels, self.rule)
+        return pixels, ok
+
+    def _decode_palette(self, dataset: Any, where: RasterioWindow) -> tuple[Array, BoolArray]:
+        table = np.frombuffer(self.palette or b"", np.uint8).reshape(-1, 4)
+        index = dataset.read(1, window=where)
+        colors = table[np.minimum(index, len(table) - 1)]
+        valid = self._mask(dataset, where) & (colors[..., 3] != 0) & valid_from_values(index[None], self.rule)
+        channels = [band - 1 for band in self.bands]
+        return np.ascontiguousarray(np.moveaxis(colors[..., channels], -1, 0)), valid
+
+    def _mask(self, dataset: Any, where: RasterioWindow) -> BoolArray:
+        """Validity as far as the mask or the alpha band tell it."""
+        if self.rule.mask:
+            return np.asarray((dataset.read_masks(list(self.rule.mask), window=where) != 0).any(axis=0))
+        if self.rule.alpha is not None:
+            return np.asarray(dataset.read(self.rule.alpha, window=where) != 0)
+        return np.ones((where.height, where.width), bool)
+
+    def _pieces(self, window: Window) -> Iterator[Window]:
+        """Cut a window so that each piece draws on a bounded number of source pixels."""
+        ratio_y, ratio_x = (max(1.0, n / m) for n, m in zip(self.native_geobox.shape, self.grid_shape))
+        width = max(1, min(window.width, int(4096 / ratio_x)))
+        height = max(1, min(window.height, int(_PIECE_PX / (width * ratio_x) / ratio_y)))
+        for row in range(window.row_off, window.row_end, height):
+            for col in range(window.col_off, window.col_end, width):
+                piece = Window(row_off=row, col_off=col, height=height, width=width)
+                yield piece.clipped(window.row_end, window.col_end)
+
+    def _resample(self, piece: Window) -> tuple[Array, BoolArray]:
+        """Pixels and validity of a piece of a resampled scene."""
+        inner = _shifted(piece, self.offset)
+        rows = axis_weights(inner.row_off, inner.row_end, self.native_geobox.height, self.grid_shape[0])
+        cols = axis_weights(inner.col_off, inner.col_end, self.native_geobox.width, self.grid_shape[1])
+        pixels, ok = self._read_file(_source_window(rows, cols), piece, True, self.has_validity)
+        values = resample(pixels, rows, cols)
+        if not self.has_validity:
+            return values, np.ones(values.shape[1:], bool)
+        valid = resample_valid(ok, rows, cols)
+        if self.nodata is not None:
+            values[:, ~valid] = self.nodata
+        return values, valid
+
+
+def _shifted(window: Window, offset: tuple[int, int]) -> Window:
+    row, col = window.row_off + offset[0], window.col_off + offset[1]
+    return Window(row_off=row, col_off=col, height=window.height, width=window.width)
+
+
+def _source_window(rows: Axis, cols: Axis) -> Window:
+    (top, bottom), (left, right) = rows.span, cols.span
+    return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+
+
+def _read_bands(dataset: Any, bands: Sequence[int], where: RasterioWindow, dtype: str) -> Array:
+    """Bands as one array, whatever pixel type each has in the file."""
+    if len({dataset.dtypes[band - 1] for band in bands}) == 1:
+        return np.asarray(dataset.read(list(bands), window=where))
+    return np.stack([dataset.read(band, window=where).astype(dtype) for band in bands])
+
+
+def _reason(error: BaseException) -> str:
+    """What GDAL said first, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _resampled_shape(box: GeoBox, resolution: float | str | None, path: str) -> tuple[int, int]:
+    """(height, width) of the whole file at the resolution asked for.
+
+    Raises
+    ------
+    SceneError
+        Not a positive number, no CRS to measure meters in, or far finer than the file.
+    """
+    if resolution is None or resolution == "native":
+        return box.shape
+    try:
+        meters = float(resolution)
+    except ValueError:
+        meters = math.nan
+    if not (math.isfinite(meters) and meters > 0):
+        raise SceneError(f"resolution must be 'native' or meters per pixel above 0, got {resolution}.")
+    step = box.ground_resolution()
+    if step is None:
+        raise SceneError(
+            f"resolution must be 'native' where a scene has no CRS, got {meters:g} m for {path}."
+        )
+    if max(step) / meters > _MOST_FINER:
+        raise SceneError(
+            f"resolution must be at most {_MOST_FINER} times finer than the scene's {max(step):.3g} m, "
+            f"got {meters:g} m. It is meant in meters on the ground."
+        )
+    return box.at_resolution(meters).shape
+
+
+def _bbox_window(box: GeoBox, bbox: Sequence[float], path: str) -> Window:
+    """The pixels that a rectangle in the scene's CRS touches, inside the scene."""
+    if len(bbox) != 4 or not all(map(math.isfinite, bbox)) or bbox[0] >= bbox[2] or bbox[1] >= bbox[3]:
+        raise SceneError(f"bbox must be min x, min y, max x, max y in the scene's CRS, got {tuple(bbox)}.")
+    min_x, min_y, max_x, max_y = bbox
+    inverse: Affine = ~box.transform
+    corners = [
+        inverse * corner for corner in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))
+    ]
+    cols, rows = zip(*corners, strict=True)
+    snap = 1e-6  # of a pixel: a bbox on pixel borders does not grow by rounding
+    top, left = (math.floor(min(axis) + snap) for axis in (rows, cols))
+    bottom, right = (math.ceil(max(axis) - snap) for axis in (rows, cols))
+    window = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+    window = window.clipped(box.height, box.width)
+    if 0 in (window.height, window.width):
+        raise SceneError(
+            f"bbox must overlap the scene, got {tuple(bbox)}; {path} covers {box.bounds()} "
+            f"in {box.crs.to_string() if box.crs else 'pixel coordinates'}."
+        )
+    return window
+
+
+def open_source(
+    path: PathLike,
+    *,
+    bands: Sequence[int] | None = None,
+    resolution: float | str | None = None,
+    bbox: Sequence[float] | None = None,
+    expand_palette: bool = True,
+) -> Scene:
+    """Open a raster as a scene; reads its header only.
+
+    Parameters
+    ----------
+    path
+        A file of one of :data:`geoseg.io.gdal_env.RASTER_DRIVERS`, a ``.vrt`` with local sources, or a URL.
+    bands
+        1-based, in the order wanted; None for all but the alpha band.
+    resolution
+        Meters per pixel on the ground, or None or "native" for the file's own. The whole file is resampled
+        in whole pixels, so the step may differ by a fraction; ``bbox`` does not move the pixels.
+    bbox
+        (min x, min y, max x, max y) in the scene's CRS (pixels where it has none), widened to whole pixels
+        and cut at the scene's edge.
+    expand_palette
+        Read a palette image as red, green, blue; False keeps its indices (class maps).
+
+    Returns
+    -------
+    Scene
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    SceneError
+        Not a raster, or nothing that fits ``bands``, ``resolution`` or ``bbox``.
+    """
+    name = os.fspath(path)
+    dataset = open_dataset(name)
+    with raster_env(is_remote(name)), dataset:
+        header = read_header(dataset, name, bands=bands, expand_palette=expand_palette)
+    grid_shape = _resampled_shape(header.geobox, resolution, name)
+    box = header.geobox if grid_shape == header.geobox.shape else header.geobox.scaled(*grid_shape)
+    window = _bbox_window(box, bbox, name) if bbox is not None else None
+    block_y, block_x = (
+        max(1, round(size * m / n)) for size, m, n in zip(header.block, grid_shape, header.geobox.shape)
+    )
+    return Scene(
+        path=name,
+        name=Path(name).stem,
+        geobox=box.window(window) if window else box,
+        native_geobox=header.geobox,
+        bands=header.bands,
+        dtype=header.dtype,
+        nodata=header.nodata,
+        rule=header.rule,
+        acquired=header.acquired,
+        file_block=(block_y, block_x),
+        grid_shape=grid_shape,
+        offset=(window.row_off, window.col_off) if window else (0, 0),
+        palette=header.palette,
+    )
