@@ -1,0 +1,131 @@
+"""``geoseg evaluate``: a prediction against the truth."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geoseg.cli.common import handle_errors, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from geoseg.pipeline.evaluate import Evaluation
+
+__all__ = ["register"]
+
+_EPILOG = (
+    "Examples: [bold]geoseg evaluate houses.geojson truth.gpkg --aoi labeled.geojson[/bold] | "
+    "[bold]geoseg evaluate mask.tif truth.geojson --json[/bold]"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate", epilog=_EPILOG)(evaluate)
+
+
+@handle_errors
+def evaluate(
+    pred: Annotated[Path, typer.Argument(help="Prediction: a vector file or a raster.")],
+    truth: Annotated[Path, typer.Argument(help="Truth: a vector file or a raster.")],
+    aoi: Annotated[Path | None, typer.Option(help="Vector file with the area to look at.")] = None,
+    iou: Annotated[float, typer.Option(help="IoU from which two objects match.")] = 0.5,
+    class_column: Annotated[str | None, typer.Option(help="Column with the class, in both files.")] = None,
+    score_column: Annotated[
+        str | None, typer.Option(help="Column of PRED that ranks it [confidence, score or conf].")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Rasters: values from here on are objects [all but 0].")
+    ] = None,
+    boundary: Annotated[float, typer.Option(help="Width of the boundary IoU's strip, in meters.")] = 1.0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Score a prediction against the truth: objects, outlines and pixels.
+
+    Distances are in meters whatever the coordinate reference system. Objects cut by the area of interest
+    are treated alike on both sides: those with less than half of their area inside count only as partners.
+    """
+    from geoseg.pipeline.evaluate import evaluate_files
+
+    with progress_bar(quiet or json) as progress:
+        result = evaluate_files(
+            pred,
+            truth,
+            aoi=aoi,
+            iou=iou,
+            class_column=class_column,
+            score_column=score_column,
+            threshold=threshold,
+            boundary_distance=boundary,
+            progress=progress,
+        )
+    if json:
+        print_json(result.to_dict())
+    else:
+        _print_tables(result)
+
+
+def _number(value: float | int, unit: str = "") -> str:
+    if isinstance(value, float) and math.isnan(value):
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}{unit}"
+
+
+def _print_tables(result: Evaluation) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if result.objects is not None:
+        console.print(_object_table(result))
+    console.print(_pixel_table(result))
+
+
+def _object_table(result: Evaluation) -> Any:
+    from rich.table import Table
+
+    whole = result.objects
+    columns = {"all": whole, **result.objects_by_class}
+    ranked = f"ranked by {result.score_column}" if result.score_column else "not ranked"
+    table = Table(title=f"Objects (predictions {ranked})", title_justify="left")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    unit = f" {result.unit}"
+    at = f"IoU {whole.iou_threshold:g}" if whole else ""
+    rows: list[tuple[str, str, str]] = [
+        ("truths", "truths", ""), ("predictions", "predictions", ""),
+        (f"matched at {at}", "matched", ""), ("false", "false", ""), ("missed", "missed", ""),
+        (f"precision at {at}", "precision", ""), (f"recall at {at}", "recall", ""), (f"F1 at {at}", "f1", ""),
+        ("AP 0.5", "ap50", ""), ("AP 0.5:0.95", "ap", ""), ("panoptic quality", "panoptic_quality", ""),
+        ("split truths", "splits", ""), ("merging predictions", "merges", ""),
+        ("mean IoU of matches", "mean_iou", ""), ("boundary IoU", "boundary_iou", ""),
+        ("PoLiS", "polis", unit), ("Hausdorff, mean", "hausdorff", unit),
+        ("Hausdorff, 95 %", "hausdorff_p95", unit), ("vertex ratio", "vertex_ratio", ""),
+        ("repaired truths", "repaired_truths", ""), ("repaired predictions", "repaired_predictions", ""),
+        ("dropped truths", "dropped_truths", ""), ("dropped predictions", "dropped_predictions", ""),
+    ]  # fmt: skip
+    for label, field, suffix in rows:
+        values = [getattr(scores, field) for scores in columns.values()]
+        if field.startswith(("repaired", "dropped")) and not any(values):
+            continue
+        table.add_row(label, *(_number(value, suffix) for value in values))
+    return table
+
+
+def _pixel_table(result: Evaluation) -> Any:
+    from rich.table import Table
+
+    pixels = result.pixels
+    table = Table(title=f"Pixels ({result.pixel_method})", title_justify="left")
+    for name in ("class", "IoU", "F1", "precision", "recall", "accuracy"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for entry in pixels.classes:
+        table.add_row(
+            entry.name, *(_number(v) for v in (entry.iou, entry.f1, entry.precision, entry.recall)), ""
+        )
+    means = (pixels.iou, pixels.f1, pixels.precision, pixels.recall, pixels.accuracy)
+    table.add_row("mean" if len(pixels.classes) > 1 else "all", *(_number(value) for value in means))
+    return table

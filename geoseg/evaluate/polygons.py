@@ -1,0 +1,258 @@
+"""Polygons made ready for comparison: repaired, cut by an area of interest, overlapped in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from geoseg.errors import InputError
+from geoseg.typing import Array, BoolArray, IntArray
+
+__all__ = [
+    "ClippedPolygons",
+    "OverlapPairs",
+    "PolygonSet",
+    "clean_polygons",
+    "clip_polygons",
+    "dissolve_overlaps",
+    "overlap_pairs",
+]
+
+#: Pairs whose intersections are held in memory at once; only their areas are kept.
+BATCH = 65_536
+
+Float64Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PolygonSet:
+    """Valid polygons, and what was done to get them.
+
+    Attributes
+    ----------
+    geometry
+        (n,) object array of valid Polygon and MultiPolygon.
+    index
+        (n,) int64, position of each in the input.
+    repaired
+        Invalid geometries that were made valid.
+    dropped
+        Missing, empty, zero-area and non-polygonal geometries left out.
+    """
+
+    geometry: Array
+    index: IntArray
+    repaired: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class ClippedPolygons:
+    """Polygons cut by an area of interest.
+
+    Attributes
+    ----------
+    geometry
+        (n,) object array: the parts inside.
+    index
+        (n,) int64, position of each in the input.
+    cut
+        (n,) bool, True where a part lay outside.
+    core
+        (n,) bool, True where at least half of the object's area lies inside.
+    """
+
+    geometry: Array
+    index: IntArray
+    cut: BoolArray
+    core: BoolArray
+
+
+@dataclass(frozen=True)
+class OverlapPairs:
+    """Pairs of a truth and a prediction that share area, sorted by (truth, pred).
+
+    Attributes
+    ----------
+    truth, pred
+        (p,) int64, indices into the two sets.
+    area
+        (p,) float64, area of the intersection, > 0.
+    truth_area, pred_area
+        (n,) and (m,) float64, areas of all polygons of the two sets.
+    """
+
+    truth: IntArray
+    pred: IntArray
+    area: Float64Array
+    truth_area: Float64Array
+    pred_area: Float64Array
+
+    @property
+    def iou(self) -> Float64Array:
+        """(p,) float64, intersection over union."""
+        union: Float64Array = self.truth_area[self.truth] + self.pred_area[self.pred] - self.area
+        return self.area / union
+
+    def select(self, keep: BoolArray) -> OverlapPairs:
+        """The pairs where ``keep`` is True; both sets stay whole."""
+        return OverlapPairs(
+            self.truth[keep], self.pred[keep], self.area[keep], self.truth_area, self.pred_area
+        )
+
+
+def clean_polygons(geometry: Any) -> PolygonSet:
+    """Repair invalid polygons and leave out what has no area.
+
+    Parameters
+    ----------
+    geometry
+        (n,) array-like of shapely geometries; None is allowed.
+
+    Examples
+    --------
+    >>> bowtie = shapely.from_wkt("POLYGON ((0 0, 2 2, 2 0, 0 2, 0 0))")
+    >>> found = clean_polygons([bowtie, None, shapely.Point(0, 0)])
+    >>> len(found.geometry), found.repaired, found.dropped
+    (1, 1, 2)
+    >>> len(clean_polygons([]).geometry)
+    0
+    """
+    shapes = shapely.force_2d(np.array(geometry, dtype=object).reshape(-1))
+    polygonal = np.isin(shapely.get_type_id(shapes), (3, 6, 7))
+    broken = polygonal & ~shapely.is_valid(shapes)
+    if broken.any():
+        shapes[broken] = shapely.make_valid(shapes[broken], method="structure", keep_collapsed=False)
+    mixed = polygonal & (shapely.get_type_id(shapes) == 7)
+    for i in np.flatnonzero(mixed):
+        parts = shapely.get_parts(shapes[i])
+        shapes[i] = shapely.union_all(parts[np.isin(shapely.get_type_id(parts), (3, 6))])
+    keep = polygonal & (shapely.area(shapes) > 0)
+    index = np.flatnonzero(keep).astype(np.int64)
+    return PolygonSet(shapes[keep], index, int((broken & keep).sum()), int((~keep).sum()))
+
+
+def clip_polygons(geometry: Array, aoi: Any) -> ClippedPolygons:
+    """Cut valid polygons by an area of interest; those wholly outside are left out.
+
+    Truth and predictions go through the same cut. ``core`` tells which objects count: see
+    :func:`geoseg.evaluate.objects.match_pairs`.
+
+    Parameters
+    ----------
+    geometry
+        (n,) valid polygons.
+    aoi
+        A valid polygon in the same coordinates, or None for no limit.
+
+    Examples
+    --------
+    >>> inside = clip_polygons(shapely.box([0, 8, 20], 0, [4, 12, 24], 4), shapely.box(0, 0, 9, 9))
+    >>> inside.index.tolist(), inside.cut.tolist(), inside.core.tolist()
+    ([0, 1], [False, True], [True, False])
+    """
+    every = np.arange(len(geometry), dtype=np.int64)
+    if aoi is None:
+        return ClippedPolygons(geometry, every, np.zeros(len(every), np.bool_), np.ones(len(every), np.bool_))
+    shapely.prepare(aoi)
+    cut = ~shapely.covers(aoi, geometry)
+    parts = geometry.copy()
+    parts[cut] = shapely.intersection(geometry[cut], aoi)
+    inside = shapely.area(parts)
+    core = inside >= shapely.area(geometry) / 2
+    keep = inside > 0
+    return ClippedPolygons(parts[keep], every[keep], cut[keep], core[keep])
+
+
+def _query(tree_of: Array, queries: Array) -> tuple[IntArray, IntArray]:
+    if len(tree_of) == 0 or len(queries) == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    asked, hit = shapely.STRtree(tree_of).query(queries, predicate="intersects")
+    return asked.astype(np.int64), hit.astype(np.int64)
+
+
+def _batches(n: int) -> Iterator[slice]:
+    for start in range(0, n, BATCH):
+        yield slice(start, start + BATCH)
+
+
+def intersection_areas(a: Array, b: Array) -> Float64Array:
+    """Area of ``a[i] ∩ b[i]`` for arrays of the same length, in bounded memory."""
+    areas = np.empty(len(a), np.float64)
+    for part in _batches(len(a)):
+        areas[part] = shapely.area(shapely.intersection(a[part], b[part]))
+    return areas
+
+
+def overlap_pairs(truth: Array, pred: Array) -> OverlapPairs:
+    """Find all pairs that share area, and how much.
+
+    Polygons that only touch (terraced houses) are no pair.
+
+    Parameters
+    ----------
+    truth, pred
+        (n,) and (m,) valid polygons in the same plane coordinates.
+
+    Examples
+    --------
+    >>> pairs = overlap_pairs(shapely.box([0, 10], 0, [4, 14], 4), shapely.box([2], 0, [6], 4))
+    >>> pairs.truth.tolist(), pairs.pred.tolist(), pairs.area.tolist()
+    ([0], [0], [8.0])
+    """
+    t, p = _query(np.asarray(pred, object), np.asarray(truth, object))
+    area = intersection_areas(truth[t], pred[p]) if len(t) else np.empty(0, np.float64)
+    keep = area > 0
+    t, p, area = t[keep], p[keep], area[keep]
+    order = np.lexsort((p, t))
+    return OverlapPairs(t[order], p[order], area[order], shapely.area(truth), shapely.area(pred))
+
+
+def dissolve_overlaps(geometry: Array) -> Array:
+    """Unite polygons that overlap one another, so that areas can be added.
+
+    Polygons that only touch stay apart. The result covers the same ground.
+
+    Examples
+    --------
+    >>> one, two = dissolve_overlaps(shapely.box([0, 1, 9], 0, [2, 3, 10], 1))
+    >>> one.area, two.area
+    (1.0, 3.0)
+    """
+    a, b = _query(np.asarray(geometry, object), np.asarray(geometry, object))
+    a, b = a[a < b], b[a < b]
+    keep = intersection_areas(geometry[a], geometry[b]) > 0
+    a, b = a[keep], b[keep]
+    if len(a) == 0:
+        return geometry
+    n = len(geometry)
+    _, group = connected_components(
+        coo_array((np.ones(len(a), np.bool_), (a, b)), shape=(n, n)), directed=False
+    )
+    shared = np.bincount(group)[group] > 1
+    members = np.flatnonzero(shared)
+    members = members[np.argsort(group[members], kind="stable")]
+    cuts = np.flatnonzero(np.diff(group[members])) + 1
+    united = [shapely.union_all(geometry[part]) for part in np.split(members, cuts)]
+    return np.concatenate([geometry[~shared], np.array(united, dtype=object)])
+
+
+def check_finite(scores: Array, n: int) -> Float64Array:
+    """Scores as float64; NaN ranks last.
+
+    Raises
+    ------
+    InputError
+        As many scores as predictions are needed.
+    """
+    values = np.asarray(scores, np.float64).reshape(-1)
+    if len(values) != n:
+        raise InputError(f"scores must be one number a prediction, got {len(values)} for {n} predictions.")
+    return np.where(np.isnan(values), -np.inf, values)

@@ -1,0 +1,263 @@
+"""Files against files: read, bring to one local metric plane, hand over to the kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from pyproj import CRS, Transformer
+
+from geoseg.errors import InputError
+from geoseg.evaluate.objects import ObjectScores, evaluate_objects
+from geoseg.evaluate.pixels import PixelScores, evaluate_coverage
+from geoseg.evaluate.polygons import clean_polygons
+from geoseg.io.polygon_batches import PolygonSource, is_vector_file, open_polygons
+from geoseg.pipeline.evaluate_pixels import compare_pixels
+from geoseg.typing import Array, PathLike, Progress, no_progress
+
+__all__ = ["Evaluation", "evaluate_files", "local_plane"]
+
+#: Columns taken for the score of a prediction, the first that is there.
+SCORE_COLUMNS = ("confidence", "score", "conf")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All scores of one prediction against one truth.
+
+    Attributes
+    ----------
+    pred, truth
+        Paths, as given.
+    objects
+        Scores of all objects; None when a side is a raster.
+    objects_by_class
+        The same for each class, when a class column was named.
+    pixels
+        Scores of pixels or of ground covered.
+    pixel_method
+        How ``pixels`` was found: "exact areas", or the raster whose pixels were compared.
+    unit
+        Unit of distances: "m", or "px" without a coordinate reference system.
+    score_column
+        Column that ranked the predictions, or None.
+    """
+
+    pred: str
+    truth: str
+    objects: ObjectScores | None
+    objects_by_class: dict[str, ObjectScores]
+    pixels: PixelScores
+    pixel_method: str
+    unit: str
+    score_column: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries for JSON; NaN becomes None."""
+        return _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def local_plane(crs: CRS | None, bounds: Sequence[float] | None) -> CRS | None:
+    """An equal-area plane in meters centered on ``bounds`` (None without a CRS).
+
+    Parameters
+    ----------
+    crs
+        Of the bounds.
+    bounds
+        (min x, min y, max x, max y).
+
+    Examples
+    --------
+    >>> local_plane(CRS("EPSG:4326"), (85.0, 27.0, 86.0, 28.0)).axis_info[0].unit_name
+    'metre'
+    """
+    if crs is None or bounds is None:
+        return None
+    to_lonlat = Transformer.from_crs(crs, 4326, always_xy=True)
+    lon, lat = to_lonlat.transform((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
+    return CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m +no_defs")
+
+
+@dataclass(frozen=True)
+class _Side:
+    geometry: Array
+    classes: Array | None
+    scores: Array | None
+
+
+def _to_plane(shapes: Array, source: CRS | None, plane: CRS | None) -> Array:
+    if plane is None or source is None:
+        return shapes
+    transformer = Transformer.from_crs(source, plane, always_xy=True)
+    return np.asarray(
+        shapely.transform(shapes, lambda x, y: transformer.transform(x, y), interleaved=False), object
+    )
+
+
+def _load(
+    source: PolygonSource, plane: CRS | None, class_column: str | None, score_column: str | None
+) -> _Side:
+    names = [name for name in (class_column, score_column) if name]
+    shapes, columns = [np.empty(0, object)], {name: [np.empty(0, object)] for name in names}
+    for batch in source.batches(names):
+        shapes.append(_to_plane(shapely.force_2d(batch.geometry), source.crs, plane))
+        for name in names:
+            columns[name].append(batch.columns[name])
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    scores = None if score_column is None else _numbers(joined[score_column], score_column, source.path)
+    classes = None if class_column is None else joined[class_column].astype(str)
+    return _Side(np.concatenate(shapes), classes, scores)
+
+
+def _numbers(values: Array, name: str, path: Path) -> Array:
+    try:
+        return np.array([math.nan if value is None else float(value) for value in values], np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"column {name!r} of {path.name} must hold numbers. Name another one.") from None
+
+
+def _score_column(source: PolygonSource, wanted: str | None) -> str | None:
+    if wanted is not None:
+        return wanted
+    return next((name for name in SCORE_COLUMNS if name in source.columns), None)
+
+
+def _check_crs(sides: Sequence[PolygonSource]) -> None:
+    known = [side for side in sides if side.crs is not None]
+    plain = [side for side in sides if side.crs is None and side.count]
+    if known and plain:
+        raise InputError(
+            f"crs must be known for both files or for none, got one for {known[0].path.name} and plain pixel "
+            f"coordinates in {plain[0].path.name}. Give the latter a coordinate reference system."
+        )
+
+
+def _read_aoi(path: PathLike | None, plane: CRS | None) -> Any:
+    if path is None:
+        return None
+    source = open_polygons(path)
+    if (source.crs is None) != (plane is None):
+        raise InputError(
+            f"aoi must lie in the coordinates of the files, got {source.path.name} in {source.crs}."
+        )
+    whole = clean_polygons(_load(source, plane, None, None).geometry)
+    if len(whole.geometry) == 0:
+        raise InputError(f"aoi must hold at least one polygon, got {source.path.name} without any.")
+    return shapely.union_all(whole.geometry)
+
+
+def evaluate_files(
+    pred: PathLike,
+    truth: PathLike,
+    *,
+    aoi: PathLike | None = None,
+    iou: float = 0.5,
+    class_column: str | None = None,
+    score_column: str | None = None,
+    threshold: float | None = None,
+    boundary_distance: float = 1.0,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Score a prediction against the truth, each a vector file or a raster.
+
+    Two vector files are compared as objects, and by the exact areas that they cover. As soon as a raster
+    is among them, pixels of that raster's grid (of the truth's, when both are rasters) are compared, window
+    by window. Distances and areas are in meters on an equal-area plane centered on the files, whatever
+    their coordinate reference systems.
+
+    Parameters
+    ----------
+    pred, truth
+        Files.
+    aoi
+        Vector file with the area to look at. Without it everything counts, so predictions outside the
+        labeled area count as false.
+    iou
+        Threshold of a match.
+    class_column
+        Column of both files that holds the class; None: all objects are of one class.
+    score_column
+        Column of ``pred`` with the score of each object; None: "confidence", "score" or "conf", where
+        there is one.
+    threshold
+        Rasters: values of at least this are objects; None: every value but 0 is a class.
+    boundary_distance
+        Width of the strip of the boundary IoU, in meters.
+    progress
+        Told how far it is.
+
+    Raises
+    ------
+    InputError
+        A file that is missing or can't be read, unlike coordinate systems, a missing column.
+    """
+    vectors = {
+        name: open_polygons(path) for name, path in (("pred", pred), ("truth", truth)) if is_vector_file(path)
+    }
+    if len(vectors) < 2:
+        pixels, method = compare_pixels(
+            pred, truth, aoi=aoi, class_column=class_column, threshold=threshold, progress=progress
+        )
+        return Evaluation(str(pred), str(truth), None, {}, pixels, method, "m", None)
+    a, b = vectors["pred"], vectors["truth"]
+    _check_crs([a, b])
+    plane = _common_plane(b, a)
+    column = _score_column(a, score_column)
+    area = _read_aoi(aoi, plane)
+    progress("read", 0, 2)
+    predicted, true = _load(a, plane, class_column, column), _load(b, plane, class_column, None)
+    progress("read", 2, 2)
+    overall, by_class = _compare_objects(true, predicted, area, iou, boundary_distance)
+    unit = "px" if plane is None else "m"
+    pixels = evaluate_coverage(
+        true.geometry,
+        predicted.geometry,
+        aoi=area,
+        truth_classes=true.classes,
+        pred_classes=predicted.classes,
+        unit=f"{unit}2",
+    )
+    return Evaluation(str(pred), str(truth), overall, by_class, pixels, "exact areas", unit, column)
+
+
+def _common_plane(first: PolygonSource, second: PolygonSource) -> CRS | None:
+    for source in (first, second):
+        if source.bounds is not None and source.crs is not None:
+            return local_plane(source.crs, source.bounds)
+    return None
+
+
+def _compare_objects(
+    truth: _Side, pred: _Side, aoi: Any, iou: float, distance: float
+) -> tuple[ObjectScores, dict[str, ObjectScores]]:
+    def score(t: Array, p: Array) -> ObjectScores:
+        return evaluate_objects(
+            truth.geometry[t],
+            pred.geometry[p],
+            iou,
+            None if pred.scores is None else pred.scores[p],
+            aoi=aoi,
+            truth_classes=None if truth.classes is None else truth.classes[t],
+            pred_classes=None if pred.classes is None else pred.classes[p],
+            boundary_distance=distance,
+        )
+
+    overall = score(np.ones(len(truth.geometry), bool), np.ones(len(pred.geometry), bool))
+    if truth.classes is None or pred.classes is None:
+        return overall, {}
+    names = sorted({*truth.classes.tolist(), *pred.classes.tolist()})
+    return overall, {name: score(truth.classes == name, pred.classes == name) for name in names}
