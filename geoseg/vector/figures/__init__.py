@@ -1,0 +1,43 @@
+"""Annotated objects: figures, classes, tags, and their JSON. Values and arrays, no files."""
+
+from geoseg.vector.figures.annotation import Annotation, LabeledObject, Tag, figure_from_json, figure_to_json
+from geoseg.vector.figures.bitmaps import decode_mask, encode_mask
+from geoseg.vector.figures.meta import ClassMeta, ProjectMeta, TagMeta, color_of, format_color, parse_color
+from geoseg.vector.figures.types import (
+    SHAPES,
+    Bitmap,
+    Figure,
+    Line,
+    Point,
+    Polygon,
+    Rectangle,
+    figure_area,
+    figure_bounds,
+    same_figure,
+)
+
+__all__ = [
+    "SHAPES",
+    "Annotation",
+    "Bitmap",
+    "ClassMeta",
+    "Figure",
+    "LabeledObject",
+    "Line",
+    "Point",
+    "Polygon",
+    "ProjectMeta",
+    "Rectangle",
+    "Tag",
+    "TagMeta",
+    "color_of",
+    "decode_mask",
+    "encode_mask",
+    "figure_area",
+    "figure_bounds",
+    "figure_from_json",
+    "figure_to_json",
+    "format_color",
+    "parse_color",
+    "same_figure",
+]
