@@ -70,7 +70,7 @@ def test_size_must_be_the_image_s(tmp_path):
 def test_bad_annotations_name_their_file(tmp_path, text):
     item = next(iter(open_project(write(tmp_path / "p"))))
     item.annotation.write_text(text)
-    with pytest.raises(InputError, match="a.png.json"):
+    with pytest.raises(InputError, match=r"a\.png\.json"):
         read_annotation(item, META, (4, 6))
 
 
