@@ -1,0 +1,1 @@
+"""The demonstration: a generated town with known footprints, and the main job run on it."""

@@ -1,0 +1,304 @@
+"""Make scenes with known footprints: a whole georeferenced town, or one chip for training."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, exp, pi
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import shapely
+from affine import Affine
+from PIL import Image
+from rasterio.enums import Resampling
+
+from geoseg.demo.plan import make_plan
+from geoseg.demo.plane import Box, Frame, box_corners
+from geoseg.demo.region import REGIONS
+from geoseg.demo.render import Look, Renderer, in_box
+from geoseg.demo.things import Building, Plan
+from geoseg.demo.town import Density
+from geoseg.errors import InputError
+from geoseg.geo.windows import Window
+from geoseg.typing import Array, BoolArray, PathLike, Progress, no_progress
+
+__all__ = ["CRS", "GENERATOR", "Town", "make_chip", "make_scene", "scene_parameters"]
+
+#: Raised whenever the same seed makes other pixels or footprints than before.
+GENERATOR = 1
+CRS = "EPSG:32645"
+ORIGIN = (366000.0, 3058000.0)
+TILE = 512
+
+
+def scene_parameters(*, size: int = 5120, seed: int = 0, gsd: float = 0.3) -> dict[str, Any]:
+    """What decides every pixel of a scene; stored in the file, so that it can be used again."""
+    return {"generator": GENERATOR, "size": size, "seed": seed, "gsd": gsd}
+
+
+def make_scene(
+    path: PathLike,
+    truth_path: PathLike,
+    *,
+    size: int = 5120,
+    seed: int = 0,
+    gsd: float = 0.3,
+    progress: Progress = no_progress,
+) -> None:
+    """Write a generated aerial scene (GeoTIFF, RGB, internal mask) and its footprints (GeoJSON).
+
+    The scene is painted tile by tile in bounded memory; the same parameters give the same
+    pixels. Both files appear only when they are complete.
+
+    Parameters
+    ----------
+    path, truth_path : path
+        GeoTIFF and GeoJSON to write; the GeoJSON is in the CRS of the scene (UTM 45N).
+    size : int
+        Rows and columns, at least 64.
+    seed : int
+        Of everything random.
+    gsd : float
+        Metres per pixel, from 0.05 to 2.
+
+    Raises
+    ------
+    InputError
+        If ``size`` or ``gsd`` is out of range.
+    """
+    town = Town(size=size, seed=seed, gsd=gsd)
+    target, truth = Path(path), Path(truth_path)
+    for parent in (target.parent, truth.parent):
+        parent.mkdir(parents=True, exist_ok=True)
+    part, truth_part = _unfinished(target), _unfinished(truth)
+    try:
+        _write_raster(part, town, progress)
+        truth_part.write_text(json.dumps(town.truth()), encoding="utf-8")
+        os.replace(truth_part, truth)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+        truth_part.unlink(missing_ok=True)
+
+
+def make_chip(size: int, gsd: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """A small generated picture of a random place, with its building mask.
+
+    Parameters
+    ----------
+    size : int
+        Rows and columns.
+    gsd : float
+        Metres per pixel.
+    rng : numpy.random.Generator
+        Decides the place, the light and the camera.
+
+    Returns
+    -------
+    image : uint8 (3, size, size)
+    mask : uint8 (size, size)
+        1 = building.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image, mask = make_chip(64, 0.3, np.random.default_rng(0))
+    >>> image.shape, mask.shape, mask.max() <= 1
+    ((3, 64, 64), (64, 64), True)
+    """
+    _check(size, gsd, least=1)
+    region = REGIONS[str(rng.choice(list(REGIONS), p=[0.5, 0.25, 0.25]))]
+    built = float(np.clip(rng.beta(1.6, 1.1), 0.05, 0.98))
+    extent = size * gsd
+    land = box_corners(Frame.at(extent / 2, extent / 2, rng.uniform(0, 2 * pi)), _square(extent * 0.72 + 40))
+    plan = make_plan(rng, land, lambda x, y: built, region)
+    look = Look(
+        gain=float(rng.uniform(0.75, 1.15)),
+        haze=float(rng.uniform(0, 18)),
+        blur=float(rng.uniform(0.35, 0.95)),
+        noise=float(rng.uniform(0.5, 4)),
+        color=float(rng.uniform(0.6, 1.1)),
+    )
+    shift = int(rng.integers(100_000))
+    image, mask = Renderer(plan, gsd, look=look, shift=shift).render(
+        Window(row_off=0, col_off=0, height=size, width=size)
+    )
+    return (_through_jpeg(image, int(rng.integers(60, 96))) if rng.random() < 0.6 else image), mask
+
+
+@dataclass(frozen=True)
+class Town:
+    """A scene before it is a file: any window of it, and its footprints."""
+
+    size: int = 5120
+    seed: int = 0
+    gsd: float = 0.3
+
+    def __post_init__(self) -> None:
+        _check(self.size, self.gsd, least=64)
+
+    @property
+    def transform(self) -> Affine:
+        """From pixel corners to UTM 45N."""
+        return Affine(self.gsd, 0, ORIGIN[0], 0, -self.gsd, ORIGIN[1])
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Everything in the scene."""
+        rng = np.random.default_rng(self.seed)
+        extent = self.size * self.gsd
+        turned = Frame.at(extent / 2, extent / 2, rng.uniform(0.1, 0.5))
+        land = box_corners(turned, _square(extent * 0.71 + 60))
+        return make_plan(rng, land, _density(rng, extent), REGIONS["valley"])
+
+    @cached_property
+    def gaps(self) -> list[tuple[Frame, Box]]:
+        """Boxes without imagery: a hole, and the ragged ends of flight strips at two edges."""
+        rng = np.random.default_rng(self.seed + 1)
+        return _gaps(rng, self.size * self.gsd)
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.plan, self.gsd, shift=self.seed * 7919)
+
+    def render(self, window: Window) -> tuple[Array, Array, BoolArray]:
+        """Image uint8 (3, h, w), building mask uint8 (h, w), valid bool (h, w) of a window.
+
+        Invalid pixels are 0 in the image and in the mask.
+        """
+        image, mask = self._renderer.render(window)
+        y = ((np.arange(window.row_off, window.row_off + window.height) + 0.5) * self.gsd)[:, None]
+        x = ((np.arange(window.col_off, window.col_off + window.width) + 0.5) * self.gsd)[None, :]
+        valid = np.ones(mask.shape, dtype=bool)
+        for frame, box in self.gaps:
+            valid &= ~in_box(frame, box, x, y)
+        return image * valid, mask * valid, valid
+
+    def footprints(self) -> list[tuple[Building, Any]]:
+        """Buildings with their footprint (shapely, metres from the corner), cut to what is imaged."""
+        extent = self.size * self.gsd
+        gaps = shapely.union_all([shapely.Polygon(box_corners(*gap)) for gap in self.gaps])
+        imaged = shapely.difference(shapely.box(0, 0, extent, extent), gaps)
+        shapely.prepare(imaged)
+        found: list[tuple[Building, Any]] = []
+        for building in self.plan.buildings:
+            shape = _footprint(building)
+            if not imaged.contains(shape):
+                shape = imaged.intersection(shape)
+            pieces = [piece for piece in shapely.get_parts(shape) if piece.geom_type == "Polygon"]
+            found += [(building, piece) for piece in pieces if piece.area > 1.0]
+        return found
+
+    def truth(self) -> dict[str, Any]:
+        """The footprints as a GeoJSON FeatureCollection in UTM 45N."""
+        features = []
+        for number, (building, shape) in enumerate(self.footprints(), start=1):
+            placed = shapely.transform(shape, self._to_crs)
+            properties = {
+                "id": number,
+                "shape": building.shape,
+                "roof": building.roof,
+                "height_m": round(building.height, 1),
+            }
+            geometry = shapely.geometry.mapping(placed)
+            features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+        crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32645"}}
+        return {"type": "FeatureCollection", "name": "truth", "crs": crs, "features": features}
+
+    def _to_crs(self, points: Array) -> Array:
+        return np.round(np.stack([ORIGIN[0] + points[:, 0], ORIGIN[1] - points[:, 1]], axis=1), 4)
+
+
+def _check(size: int, gsd: float, least: int) -> None:
+    if size < least:
+        raise InputError(
+            f"size must be at least {least}, got {size}. Give the rows of the picture in pixels."
+        )
+    if not 0.05 <= gsd <= 2:
+        raise InputError(f"gsd must be from 0.05 to 2 metres per pixel, got {gsd}. Choose for example 0.3.")
+
+
+def _square(half: float) -> Box:
+    return (-half, -half, half, half)
+
+
+def _footprint(building: Building) -> Any:
+    """Union of the boxes, made in the frame of the building, where equal walls are equal numbers."""
+    shape = shapely.union_all([shapely.box(*box) for box in building.boxes])
+    return shapely.transform(shape, lambda p: np.stack(building.frame.world(p[:, 0], p[:, 1]), axis=1))
+
+
+def _density(rng: np.random.Generator, extent: float) -> Density:
+    """An old town near the middle, smaller centres around it, fields at the edge."""
+    centers = [(extent * rng.uniform(0.4, 0.6), extent * rng.uniform(0.4, 0.6), 0.95, 0.3)]
+    centers += [(*(extent * rng.uniform(0.1, 0.9, 2)), rng.uniform(0.4, 0.75), 0.14) for _ in range(4)]
+    noise = rng.standard_normal((8, 8)) * 0.09
+
+    def density(x: float, y: float) -> float:
+        peaks = [
+            top * exp(-((x - cx) ** 2 + (y - cy) ** 2) / (extent * w) ** 2) for cx, cy, top, w in centers
+        ]
+        cell = noise[int(np.clip(y / extent * 8, 0, 7)), int(np.clip(x / extent * 8, 0, 7))]
+        return float(np.clip(max(peaks) + cell + 0.08, 0, 1))
+
+    return density
+
+
+def _gaps(rng: np.random.Generator, extent: float) -> list[tuple[Frame, Box]]:
+    unit = extent / 1536
+    hole = Frame.at(extent * rng.uniform(0.6, 0.72), extent * rng.uniform(0.28, 0.4), rng.uniform(0.2, 0.5))
+    gaps: list[tuple[Frame, Box]] = []
+    for strip in range(4):
+        start, long = rng.uniform(-60, -20) * unit, rng.uniform(70, 130) * unit
+        gaps.append((hole, (start, strip * 24 * unit, start + long, (strip + 1) * 24 * unit)))
+    strip_m = 46 * unit
+    corner = Frame.at(extent, -0.1 * extent, 0.06)
+    for strip in range(ceil(1.3 * extent / strip_m)):
+        depth = max(0.0, rng.normal(14, 16)) * unit
+        gaps.append(
+            (corner, (-depth - strip * strip_m * 0.0, strip * strip_m, extent, (strip + 1) * strip_m))
+        )
+    return gaps
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
+
+
+def _write_raster(path: Path, town: Town, progress: Progress) -> None:
+    options = {
+        "driver": "GTiff", "dtype": "uint8", "count": 3, "height": town.size, "width": town.size, "crs": CRS,
+        "transform": town.transform, "tiled": True, "blockxsize": TILE, "blockysize": TILE,
+        "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 88, "interleave": "pixel",
+    }  # fmt: skip
+    starts = range(0, town.size, TILE)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=64, JPEG_QUALITY_OVERVIEW=85):
+        with rasterio.open(path, "w", **options) as target:
+            target.update_tags(
+                GEOSEG_DEMO=json.dumps(scene_parameters(size=town.size, seed=town.seed, gsd=town.gsd))
+            )
+            for done, (row, col) in enumerate((row, col) for row in starts for col in starts):
+                progress("scene", done, len(starts) ** 2)
+                height, width = min(TILE, town.size - row), min(TILE, town.size - col)
+                image, _, valid = town.render(Window(row_off=row, col_off=col, height=height, width=width))
+                place = rasterio.windows.Window(col, row, width, height)
+                target.write(image, window=place)
+                target.write_mask(valid, window=place)
+        with rasterio.open(path, "r+") as target:
+            target.build_overviews(
+                [2**level for level in range(1, 6) if town.size >> level >= 128], Resampling.average
+            )
+    progress("scene", len(starts) ** 2, len(starts) ** 2)
+
+
+def _through_jpeg(image: Array, quality: int) -> Array:
+    """What is left of a picture after JPEG compression."""
+    buffer = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "JPEG", quality=quality)
+    return np.ascontiguousarray(np.asarray(Image.open(buffer)).transpose(2, 0, 1))
