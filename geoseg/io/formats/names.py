@@ -1,4 +1,4 @@
-"""Names of datasets and images that are safe as file names, and paths that stay inside their folder."""
+"""Names of datasets and images that are safe as file names, whatever they were elsewhere."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 from geoseg.errors import InputError, MissingFileError
+from geoseg.io.project import IMAGE_SUFFIXES
 from geoseg.typing import PathLike
 
-__all__ = ["IMAGE_SUFFIXES", "UniqueNames", "inside", "list_images", "safe_name"]
+__all__ = ["UniqueNames", "list_images", "safe_name"]
 
-#: Endings of files that count as images.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".vrt"})
+#: A VRT points to other files, so it can't be taken over by itself.
+_SUFFIXES = IMAGE_SUFFIXES - {".vrt"}
+_LONGEST = 150
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -36,17 +38,19 @@ def safe_name(name: str) -> str:
     legal = "_".join(part for part in parts if part.strip(". ")).strip(" ").rstrip(".")
     if not legal:
         raise InputError(f"name must have a letter or a digit, got {name!r}. Rename it.")
-    return f"_{legal}" if _RESERVED.match(legal) else legal
+    path = Path(f"_{legal}" if _RESERVED.match(legal) else legal)
+    suffix = path.suffix[:20]
+    return (path.stem[: _LONGEST - len(suffix)].rstrip(". ") + suffix).rstrip(". ")
 
 
 class UniqueNames:
-    """Hands out safe file names, none twice (letter case aside).
+    """Hands out safe file names, no stem twice (letter case aside): annotations may be named by the stem.
 
     Examples
     --------
     >>> names = UniqueNames()
-    >>> names("a/1.png"), names("a_1.png"), names("A_1.PNG")
-    ('a_1.png', 'a_1_2.png', 'A_1_3.PNG')
+    >>> names("a/1.png"), names("a_1.tif"), names("A_1.PNG")
+    ('a_1.png', 'a_1_2.tif', 'A_1_3.PNG')
     """
 
     def __init__(self) -> None:
@@ -58,28 +62,13 @@ class UniqueNames:
         legal = safe_name(name)
         stem, suffix = Path(legal).stem, Path(legal).suffix
         unique, number = legal, 1
-        while unique.casefold() in self._taken:
+        while Path(unique).stem.casefold() in self._taken:
             number += 1
             unique = f"{stem}_{number}{suffix}"
-        self._taken.add(unique.casefold())
+        self._taken.add(Path(unique).stem.casefold())
         if unique != name:
             self.renamed[name] = unique
         return unique
-
-
-def inside(folder: PathLike, name: str, *, what: str = "path") -> Path:
-    """``folder / name``, which must not leave the folder.
-
-    Raises
-    ------
-    InputError
-        An absolute path, or one that leads out of the folder.
-    """
-    base = Path(folder).resolve()
-    path = (base / name.replace("\\", "/")).resolve()
-    if not path.is_relative_to(base):
-        raise InputError(f"{what} must stay inside {folder}, got {name!r}.")
-    return path
 
 
 def list_images(folder: PathLike, *, recursive: bool = False) -> list[Path]:
@@ -94,4 +83,4 @@ def list_images(folder: PathLike, *, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise MissingFileError(f"no such folder: {folder}")
     found = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.name[0] != ".")
+    return sorted(p for p in found if p.suffix.lower() in _SUFFIXES and p.is_file() and p.name[0] != ".")

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import InputError, MissingFileError
-from geoseg.io.formats.names import UniqueNames, inside, list_images, safe_name
+from geoseg.io.formats.names import UniqueNames, list_images, safe_name
+from geoseg.io.project import check_name
 
 
-@given(st.text(max_size=30))
+@given(st.text(max_size=30) | st.text("ab. /", min_size=150, max_size=200))
 def test_safe_names_are_single_parts(name: str) -> None:
     try:
         legal = safe_name(name)
@@ -22,6 +23,7 @@ def test_safe_names_are_single_parts(name: str) -> None:
     assert not set(legal) & set('/\\<>:"|?*\0')
     assert legal not in {".", ".."}
     assert safe_name(legal) == legal
+    assert check_name(legal, "image") == legal
 
 
 @pytest.mark.parametrize("name", ["", "..", "../..", " . ", "///"])
@@ -37,21 +39,8 @@ def test_reserved_names_are_changed() -> None:
 @given(st.lists(st.sampled_from(["a.png", "A.png", "x/a.png", "x_a.png", "a_2.png"]), max_size=12))
 def test_names_are_unique_whatever_the_case(given_names: list[str]) -> None:
     names = UniqueNames()
-    out = [names(name).casefold() for name in given_names]
+    out = [Path(names(name)).stem.casefold() for name in given_names]
     assert len(set(out)) == len(out)
-
-
-@pytest.mark.parametrize("name", ["../a", "/etc/passwd", "x/../../a", "..\\a"])
-def test_paths_out_of_the_folder_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="inside"):
-        inside(tmp_path, name)
-
-
-def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "link").symlink_to(tmp_path)
-    with pytest.raises(InputError, match="inside"):
-        inside(tmp_path / "in", "link/x.png")
 
 
 def test_list_images(tmp_path: Path) -> None:
