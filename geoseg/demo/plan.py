@@ -29,7 +29,7 @@ def make_plan(rng: np.random.Generator, land: Array, density: Density, region: R
         plan.blocks += plots(rng, block, region) if use == "field" else [block]
         lots.fill(block, here)
     plan.street = finish_block(rng, land, "open", region)
-    plan.parts[:0] = pave(rng, streets, region)
+    plan.parts[:0] = pave(rng, streets, region) + lots.ground
     return plan
 
 
@@ -45,12 +45,12 @@ class _Lots:
     def __init__(self, rng: np.random.Generator, plan: Plan, region: Region) -> None:
         self.rng, self.plan, self.region = rng, plan, region
         self.taken: list[Array] = []
+        self.ground: list[Part] = []
 
     def fill(self, block: Block, density: float) -> None:
         """Everything that stands on one block."""
         self.taken = []
         ground: list[Part] = []
-        first = len(self.plan.parts)
         if block.use in ("dense", "town"):
             self._rows(block, density)
         elif block.use == "suburb":
@@ -59,21 +59,23 @@ class _Lots:
             self._large(block)
         elif block.use == "field" and self.rng.random() < 0.5:
             self._farms(block)
+        self._paths(block, ground)
         self._clutter(block, ground)
-        self.plan.parts[first:first] = ground
+        self.ground += ground
         self._trees(block)
 
     def _rows(self, block: Block, density: float) -> None:
         """Rows of houses along each edge, many sharing walls, then rows behind them."""
         order = np.argsort(-_edge_lengths(block.points))
-        attached = float(np.clip(0.25 + 0.75 * density + self.rng.normal(0, 0.12), 0.05, 0.95))
+        attached = float(np.clip(0.2 + 0.8 * density + self.rng.normal(0, 0.12), 0.05, 0.95))
         for edge in order:
             frame, length = _edge_frame(block.points, int(edge))
-            offset, rows = 0.3, 1 + int(self.rng.random() < density) + int(self.rng.random() < density - 0.3)
+            offset, rows = 0.3, 1 + int(np.sum(self.rng.random(3) < (density, density - 0.1, density - 0.3)))
             for _ in range(rows):
                 depth = self.rng.uniform(6.5, 11.5)
-                self._row(block, frame, length, offset, depth, attached)
-                offset += depth + (0.0 if self.rng.random() < attached * 0.7 else self.rng.uniform(0.8, 4.5))
+                turned = _turned(frame, self.rng.normal(0, 0.02))
+                self._row(block, turned, length, offset, depth, attached)
+                offset += depth + (0.0 if self.rng.random() < attached * 0.7 else self.rng.uniform(0.8, 3.2 if density > 0.6 else 5.0))
 
     def _row(
         self, block: Block, frame: Frame, length: float, offset: float, depth: float, attached: float
@@ -84,7 +86,9 @@ class _Lots:
             width = rng.lognormal(1.95, 0.28)
             front = offset + (0.0 if rng.random() < 0.65 else rng.uniform(0, 1.6))
             back = offset + depth * (1.0 if rng.random() < 0.6 else rng.uniform(0.65, 1.0))
-            self._place(block, frame, (position, front, position + width, back))
+            if not self._place(block, frame, (position, front, position + width, back)):
+                position += 1.4
+                continue
             position += width
             if rng.random() > attached:
                 position += rng.uniform(0.6, 2.0) if rng.random() < 0.6 else rng.uniform(2, 9)
@@ -174,17 +178,28 @@ class _Lots:
         spots = self.rng.uniform(low, high, (count, 2))
         return spots[inside_convex(block.points, spots[:, 0], spots[:, 1], margin)]
 
+    def _paths(self, block: Block, ground: list[Part]) -> None:
+        """Trodden paths across open ground and fields."""
+        if block.use not in ("open", "field", "court", "suburb") or self.rng.random() < 0.3:
+            return
+        spots = self._spots(block, 12, 1.0)
+        color = vary(self.rng, block.soil, 10)
+        for (ax, ay), (bx, by) in zip(spots[:3], spots[1:4]):
+            length, wide = hypot(bx - ax, by - ay), float(self.rng.uniform(0.6, 1.5))
+            frame = Frame.at(ax, ay, atan2(by - ay, bx - ax))
+            ground.append(Part(frame, (-wide, -wide, length + wide, wide), 0.0, "dirt", color))
+
     def _clutter(self, block: Block, ground: list[Part]) -> None:
         """Heaps, sheets, tanks, parked cars: what lies around, and counts as no building."""
-        rate = {"dense": 0.012, "town": 0.014, "suburb": 0.006, "hall": 0.006, "court": 0.004, "open": 0.004}
+        rate = {"dense": 0.03, "town": 0.02, "suburb": 0.007, "hall": 0.006, "court": 0.004, "open": 0.004}
         count = self.rng.poisson(_box_area(block.points) * rate.get(block.use, 0.0006))
         for x, y in self._spots(block, int(count), 0.5):
             frame = Frame.at(x, y, self.rng.uniform(0, pi))
-            if self.rng.random() < 0.12:
+            if self.rng.random() < 0.05:
                 ground.append(car(self.rng, frame, 0.0, 0.0))
                 continue
-            w, d = self.rng.uniform(0.5, 2.2, 2)
-            grey = float(self.rng.uniform(50, 190))
+            w, d = self.rng.uniform(0.4, 2.1, 2)
+            grey = float(self.rng.uniform(40, 190))
             color = (
                 pick(self.rng, self.region.metal)
                 if self.rng.random() < 0.25
@@ -219,6 +234,10 @@ class _Lots:
         self.plan.trees.append(
             Tree(float(x), float(y), float(radius), height, color, int(self.rng.integers(1 << 20)))
         )
+
+
+def _turned(frame: Frame, angle: float) -> Frame:
+    return Frame.at(frame.x, frame.y, atan2(frame.sin, frame.cos) + angle)
 
 
 def _edge_lengths(points: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from geoseg.demo.noise import Textures, make_textures
-from geoseg.demo.plane import Frame, box_corners, inside_convex
+from geoseg.demo.plane import Box, Frame, box_corners, inside_convex
 from geoseg.demo.surfaces import Spot, shade
 from geoseg.demo.things import Block, Part, Plan, Sun, Tree
 from geoseg.geo.windows import Window
@@ -27,23 +27,24 @@ class Look:
     ``color`` scales the saturation: 1 leaves it, 0 makes grey.
     """
 
-    gain: float = 0.92
+    gain: float = 1.0
     haze: float = 6.0
-    blur: float = 0.6
+    blur: float = 0.5
     noise: float = 2.0
     color: float = 0.84
 
 
-def in_box(part_frame: Frame, box: tuple[float, float, float, float], x: Array, y: Array) -> BoolArray:
+def in_box(frame: Frame, box: Box, x: Array, y: Array) -> BoolArray:
     """Whether world points lie in a half-open box of a frame."""
-    u, v = part_frame.local(x, y)
-    return (u >= box[0]) & (u < box[2]) & (v >= box[1]) & (v < box[3])
+    u, v = frame.local(x, y)
+    inside: BoolArray = (u >= box[0]) & (u < box[2]) & (v >= box[1]) & (v < box[3])
+    return inside
 
 
 class _Canvas:
     """The arrays of one window while it is painted."""
 
-    def __init__(self, window: Window, gsd: float, textures: Textures, shift: int) -> None:
+    def __init__(self, window: Window, gsd: float, textures: Textures, shift: int, sun: Sun) -> None:
         self.window, self.gsd = window, gsd
         rows = np.arange(window.row_off, window.row_off + window.height)
         cols = np.arange(window.col_off, window.col_off + window.width)
@@ -53,6 +54,9 @@ class _Canvas:
         self.middle = textures.middle.sample(rows, cols)
         self.fine = textures.fine.sample(rows, cols)
         self.grit = textures.grit.sample(rows, cols)
+        down, right = round(0.8 * sun.dy / gsd), round(0.8 * sun.dx / gsd)
+        self.relief = textures.fine.sample(rows + down, cols + right) - self.fine
+        self.relief += 0.6 * (textures.grit.sample(rows + down // 2, cols + right // 2) - self.grit)
         self.pixel = [textures.pixel.sample(rows + 151 * i, cols + 97 * i) for i in range(3)]
         shape = (window.height, window.width)
         self.rgb: FloatArray = np.zeros((3, *shape), dtype=np.float32)
@@ -92,7 +96,7 @@ class Renderer:
             height=window.height + 2 * edge,
             width=window.width + 2 * edge,
         )
-        canvas = _Canvas(wide, self.gsd, self.textures, self.shift + 1000)
+        canvas = _Canvas(wide, self.gsd, self.textures, self.shift + 1000, self.plan.sun)
         self._paint(canvas)
         image = _develop(canvas, self.look)
         inner = (slice(edge, -edge), slice(edge, -edge))
@@ -160,8 +164,10 @@ def _ground_color(canvas: _Canvas, blocks: list[Block], index: Array) -> Array:
     green = np.array([block.green for block in blocks], dtype=np.float32)[index]
     rough = 0.55 * canvas.broad + 0.55 * canvas.middle + 0.45 * canvas.fine + 0.15 * canvas.grit
     cover = np.clip((green + 0.75 * rough) * 1.1 + 0.5, 0, 1)
-    light = 1 + 0.07 * canvas.broad + 0.06 * canvas.middle + 0.08 * canvas.fine + 0.06 * canvas.grit
-    light -= 0.13 * cover * np.clip(canvas.fine + 0.6 * canvas.grit, -1, 1.5)
+    light = 1 + 0.07 * canvas.broad + 0.06 * canvas.middle + 0.07 * canvas.fine + 0.09 * canvas.grit
+    rough = np.clip(0.6 + 0.5 * canvas.middle + 0.4 * canvas.broad, 0.1, 1.4)
+    light -= cover * (0.2 * rough * canvas.relief + 0.07 + 0.16 * rough * np.clip(canvas.fine, 0, 1.5))
+    light -= 0.05 * (1 - cover) * canvas.relief
     light += _furrows(canvas, blocks, index)
     return (soil[:, index] * (1 - cover) + grass[:, index] * cover) * light
 
@@ -181,7 +187,7 @@ def _paint_part(canvas: _Canvas, part: Part, bounds: Array, sun: Sun) -> None:
         return
     u, v = part.frame.local(canvas.x[:, spot[1]], canvas.y[spot[0]])
     u0, v0, u1, v1 = part.box
-    inside = (u >= u0) & (u < u1) & (v >= v0) & (v < v1)
+    inside: BoolArray = (u >= u0) & (u < u1) & (v >= v0) & (v < v1)
     if part.round:
         inside &= ((2 * u - u0 - u1) / (u1 - u0)) ** 2 + ((2 * v - v0 - v1) / (v1 - v0)) ** 2 <= 1
     if part.surface in ("asphalt", "dirt"):

@@ -80,8 +80,8 @@ def make_scene(
     try:
         _write_raster(part, town, progress)
         truth_part.write_text(json.dumps(town.truth()), encoding="utf-8")
-        os.replace(truth_part, truth)
-        os.replace(part, target)
+        truth_part.replace(truth)
+        part.replace(target)
     finally:
         part.unlink(missing_ok=True)
         truth_part.unlink(missing_ok=True)
@@ -262,7 +262,7 @@ def _gaps(rng: np.random.Generator, extent: float) -> list[tuple[Frame, Box]]:
     for strip in range(ceil(1.3 * extent / strip_m)):
         depth = max(0.0, rng.normal(14, 16)) * unit
         gaps.append(
-            (corner, (-depth - strip * strip_m * 0.0, strip * strip_m, extent, (strip + 1) * strip_m))
+            (corner, (-depth, strip * strip_m, extent, (strip + 1) * strip_m))
         )
     return gaps
 

@@ -37,7 +37,7 @@ def _base(part: Part) -> FloatArray:
 
 
 def _concrete(part: Part, spot: Spot, sun: Sun) -> Array:
-    light = 1 + 0.05 * spot.middle + 0.07 * spot.fine + 0.05 * spot.grit
+    light = 1 + 0.05 * spot.middle + 0.07 * spot.fine + 0.09 * spot.grit
     stain = np.clip(spot.fine - 0.7 - _panel(part, 1), 0, 1.2)
     light = light - 0.16 * stain
     edge = _rim(part, spot, sun) if part.rim else 0.0
@@ -88,7 +88,7 @@ def _metal(part: Part, spot: Spot, sun: Sun) -> Array:
     age = _PANELS[(sheet * 37 + course * 101 + part.salt) % 1024]
     seam = np.where((across / 0.9) % 1.0 < 0.34, -0.055, 0.02)
     worn = 0.02 + 0.07 * abs(_panel(part, 3))
-    light = light + seam + worn * age + 0.035 * spot.fine + 0.04 * spot.grit + 0.03 * spot.middle
+    light = light + seam + worn * age + 0.035 * spot.fine + 0.05 * spot.grit + 0.03 * spot.middle
     rust = np.clip(0.7 * spot.fine + 0.5 * spot.middle + 0.6 * _panel(part, 4) - 0.9, 0, 0.6)
     rust *= max(0.0, _panel(part, 5))
     return (_base(part) * (1 - rust) + _RUST * rust) * light

@@ -55,7 +55,7 @@ def divide(rng: np.random.Generator, land: Array, density: Density) -> tuple[lis
 
 def _block_area(density: float) -> float:
     """Square metres of a block: small in the old town, wide in the fields."""
-    return 2200 + 15000 * (1 - density) ** 1.5
+    return 1900 + 15000 * (1 - density) ** 1.6
 
 
 def _street_width(rng: np.random.Generator, area: float) -> float:
@@ -70,7 +70,7 @@ def _street_width(rng: np.random.Generator, area: float) -> float:
 
 def _cut(rng: np.random.Generator, piece: Array, width: float) -> tuple[list[Array], Street]:
     along, _ = longest_edge(piece)
-    angle = rng.normal(0, 0.09)
+    angle = rng.normal(0, 0.15)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     normal = turn @ along
     reach = piece @ normal
@@ -107,7 +107,7 @@ def block_use(rng: np.random.Generator, density: float, area: float) -> str:
         return "hall"
     if area > 3500 and chance < 0.1:
         return "court"
-    if chance < 0.16:
+    if chance < (0.11 if density > 0.62 else 0.17):
         return "open"
     if density > 0.62:
         return "dense"
