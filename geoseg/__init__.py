@@ -5,10 +5,20 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from geoseg import accessor  # noqa: F401  (DataArray.geoseg)
+
 __version__ = "0.1.0"
 
 #: Public name -> module that holds it; loaded on first use, so that ``import geoseg`` stays light.
-_LAZY: dict[str, str] = {}
+_LAZY: dict[str, str] = {
+    "GeosegError": "geoseg.errors",
+    "load_model": "geoseg.models",
+    "open_scene": "geoseg.xr",
+    "polygonize": "geoseg.xr",
+    "predict": "geoseg.xr",
+    "segment": "geoseg.xr",
+    "split_masks": "geoseg.xr",
+}
 
 __all__ = ["__version__", *sorted(_LAZY)]
 

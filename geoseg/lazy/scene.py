@@ -1,0 +1,160 @@
+"""Scenes as lazy arrays, and arrays as scenes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.typing import Array, BoolArray
+
+__all__ = ["ArrayScene", "Readable", "scene_arrays"]
+
+
+class Readable(Protocol):
+    """What is needed of a scene to make lazy arrays of it."""
+
+    geobox: GeoBox
+    count: int
+    dtype: str
+    has_validity: bool
+
+    def read(self, window: Window) -> Array:
+        """Pixels (C, h, w)."""
+
+    def read_valid(self, window: Window) -> BoolArray:
+        """True = data, (h, w)."""
+
+    def fingerprint(self) -> str:
+        """Changes when the pixels do."""
+
+
+def scene_arrays(scene: Readable, chunks: tuple[int, int]) -> tuple[da.Array, da.Array | None]:
+    """Lazy pixels and validity of a scene.
+
+    Parameters
+    ----------
+    scene
+        Anything that reads by window.
+    chunks
+        (height, width) of a chunk in pixels; all bands are in one chunk.
+
+    Returns
+    -------
+    dask array (C, H, W), dask array bool (H, W) or None
+        None where every pixel is valid.
+    """
+    height, width = scene.geobox.shape
+    rows, cols = _sizes(height, chunks[0]), _sizes(width, chunks[1])
+    token = tokenize(scene.fingerprint(), scene.geobox.transform, scene.geobox.shape, chunks)
+
+    def build(name: str, read: Any, lead: tuple[int, ...], dtype: Any) -> da.Array:
+        graph = {}
+        for i, row in enumerate(_starts(rows)):
+            for j, col in enumerate(_starts(cols)):
+                window = Window(row_off=row, col_off=col, height=rows[i], width=cols[j])
+                graph[(name, *(0,) * len(lead), i, j)] = (read, scene, window)
+        return da.Array(graph, name, (*((n,) for n in lead), rows, cols), dtype=dtype)
+
+    image = build(f"scene-{token}", _read, (scene.count,), np.dtype(scene.dtype))
+    valid = build(f"valid-{token}", _read_valid, (), bool) if scene.has_validity else None
+    return image, valid
+
+
+def _sizes(size: int, chunk: int) -> tuple[int, ...]:
+    return tuple(min(chunk, size - start) for start in range(0, size, chunk))
+
+
+def _starts(sizes: tuple[int, ...]) -> list[int]:
+    return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int).tolist()
+
+
+def _read(scene: Readable, window: Window) -> Array:
+    return scene.read(window)
+
+
+def _read_valid(scene: Readable, window: Window) -> BoolArray:
+    return scene.read_valid(window)
+
+
+@dataclass(frozen=True)
+class ArrayScene:
+    """An array (numpy or dask) that is read by window like a file.
+
+    Attributes
+    ----------
+    image
+        (C, H, W).
+    valid
+        bool (H, W), True = data, or None.
+    geobox
+        Where it lies.
+    name
+        What to call it.
+    acquired
+        Acquisition date where known.
+    """
+
+    image: Any
+    valid: Any
+    geobox: GeoBox
+    name: str = "array"
+    acquired: str | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+        return int(self.image.shape[0])
+
+    @property
+    def dtype(self) -> str:
+        """Of the pixels."""
+        return str(self.image.dtype)
+
+    @property
+    def has_validity(self) -> bool:
+        """Whether any pixel may be invalid."""
+        return self.valid is not None
+
+    @property
+    def file_block(self) -> tuple[int, int]:
+        """Pixels that are fetched together."""
+        return 512, 512
+
+    def read(self, window: Window) -> Array:
+        """Pixels (C, h, w) of a window."""
+        return _compute(self.image[:, window.rows, window.cols])
+
+    def read_valid(self, window: Window) -> BoolArray:
+        """Validity (h, w) of a window."""
+        if self.valid is None:
+            return np.ones((window.height, window.width), bool)
+        return _compute(self.valid[window.rows, window.cols])
+
+    def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
+        """Both :meth:`read` and :meth:`read_valid`."""
+        return self.read(window), self.read_valid(window)
+
+    def fingerprint(self) -> str:
+        """Of the array's bytes, or of the dask graph's name."""
+        names = []
+        for part in (self.image, self.valid):
+            if isinstance(part, np.ndarray):
+                names.append(hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest())
+            else:
+                names.append(str(getattr(part, "name", None)))
+        return hashlib.sha256(repr((names, self.geobox.transform, self.geobox.shape)).encode()).hexdigest()
+
+
+def _compute(part: Any) -> Any:
+    if isinstance(part, np.ndarray):
+        return part
+    with dask.config.set(scheduler="threads", num_workers=2):
+        return np.asarray(part.compute())

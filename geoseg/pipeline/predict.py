@@ -1,0 +1,301 @@
+"""The driver: block rows in order, reading and writing beside the network, finished chunks kept.
+
+Blocks are read ahead by threads, predicted in this thread (one inference thread a device), and finished
+chunks are turned to bytes and written by another thread. What is in flight is bounded, so memory depends
+on the chunk and the network. Which windows share a batch depends on the block row alone; a run that goes
+on after a kill repeats the very batches it needs, so its bytes are those of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from geoseg.errors import SceneError
+from geoseg.geo.blocks import BlockPlan
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.pipeline.store import ProbStore
+from geoseg.raster.blocks import Block, Piece, predict_blocks, sum_pieces
+from geoseg.raster.stitch import to_bytes
+from geoseg.typing import Array, BoolArray, PredictBatch, Progress, no_progress
+
+__all__ = ["OnError", "PredictSummary", "Source", "predict_to_store"]
+
+OnError = Literal["fail", "skip"]
+
+_AHEAD = 3
+_WRITES = 4
+
+
+class Source(Protocol):
+    """A scene that is read by window: a file or an array."""
+
+    name: str
+    geobox: GeoBox
+    count: int
+    dtype: str
+    has_validity: bool
+    acquired: str | None
+    file_block: tuple[int, int]
+
+    def read(self, window: Window) -> Array:
+        """Pixels (C, h, w) in the scene's dtype."""
+
+    def read_valid(self, window: Window) -> BoolArray:
+        """True = data, (h, w)."""
+
+    def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
+        """Both at once."""
+
+    def fingerprint(self) -> str:
+        """Changes when the pixels do."""
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """What a call of :func:`predict_to_store` did.
+
+    Attributes
+    ----------
+    windows
+        Windows that went through the network in this call.
+    skipped
+        Windows without a valid pixel among the blocks of this call.
+    seconds, network_seconds
+        Wall time, and the part of it spent inside the network's callable.
+    """
+
+    windows: int
+    skipped: int
+    seconds: float
+    network_seconds: float
+
+
+def predict_to_store(
+    source: Source,
+    predict: PredictBatch,
+    plan: BlockPlan,
+    store: ProbStore,
+    *,
+    batch_size: int,
+    fill: float | Array = 0,
+    inside: Callable[[Window], BoolArray] | None = None,
+    on_error: OnError = "fail",
+    first: Array | None = None,
+    progress: Progress = no_progress,
+) -> PredictSummary:
+    """Predict what the store lacks.
+
+    Parameters
+    ----------
+    source
+        The scene.
+    predict
+        From (N, C, h, w) in the scene's dtype to probabilities (N, K, h, w).
+    plan
+        Blocks of the scene.
+    store
+        Where chunks go.
+    batch_size
+        Windows of a batch; the same in every call on one store.
+    fill
+        Value that invalid pixels take before the network sees them.
+    inside
+        Area of interest: pixels of a window that count, (h, w); None = all.
+    on_error
+        ``fail``: a region that can't be read ends the run. ``skip``: it counts as invalid and is noted.
+    first
+        What is known of the scene's first window (K, h, w), which then does not run again.
+    progress
+        Told of finished blocks.
+
+    Raises
+    ------
+    SceneError
+        A region can't be read; the message names it.
+    RunError
+        A chunk can't be written.
+    """
+    missing = set(store.missing())
+    needed = {block for chunk in missing for block in plan.sources(*chunk)}
+    rows = sorted({row for row, _ in needed})
+    order = [(row, col) for row in rows for col in range(plan.n_blocks[1])]
+    clock, timed = time.perf_counter(), _Timed(predict)
+    reader = _Reader(source, plan, fill, inside, on_error, store, first)
+    pending: dict[tuple[int, int], list[Piece]] = {chunk: [] for chunk in missing}
+    done = skipped = 0
+    with _Writer(store) as writer:
+        stream = _read_ahead(reader, order)
+        for _, row_blocks in itertools.groupby(stream, key=lambda block: block.index[0]):
+            for block in predict_blocks(
+                row_blocks, timed, batch_size, wanted=lambda batch: any(b.index in needed for b, _, _ in batch)
+            ):
+                done += 1
+                if block.index in needed:
+                    skipped += sum(1 for _ in plan.windows(*block.index)) - len(block.jobs())
+                    _hand_over(block, store.classes, pending, writer)
+                pixels = plan.shape[0] * plan.shape[1] * done / max(1, np.prod(plan.n_blocks))
+                speed = pixels / 1e6 / (time.perf_counter() - clock)
+                progress("predict", done, len(order), mpx_per_s=speed)
+    return PredictSummary(timed.windows, skipped, time.perf_counter() - clock, timed.seconds)
+
+
+class _Timed:
+    """Counts windows and seconds inside the network."""
+
+    def __init__(self, predict: PredictBatch) -> None:
+        self.predict, self.windows, self.seconds = predict, 0, 0.0
+
+    def __call__(self, batch: Array) -> Array:
+        start = time.perf_counter()
+        result = self.predict(batch)
+        self.seconds += time.perf_counter() - start
+        self.windows += len(batch)
+        return result
+
+
+def _hand_over(
+    block: Block, classes: int, pending: dict[tuple[int, int], list[Piece]], writer: _Writer
+) -> None:
+    plan = block.plan
+    for piece in block.pieces(classes):
+        if piece.chunk in pending:
+            pending[piece.chunk].append(piece)
+    block.total = None
+    for chunk in itertools.product(plan.y.completed(block.index[0]), plan.x.completed(block.index[1])):
+        if chunk in pending:
+            writer.submit(chunk, pending.pop(chunk), _valid_in_chunk(block, chunk))
+
+
+def _valid_in_chunk(block: Block, chunk: tuple[int, int]) -> BoolArray | None:
+    if block.valid is None:
+        return None
+    there, here = block.plan.block_window(*block.index), block.plan.chunk_window(*chunk)
+    top, left = here.row_off - there.row_off, here.col_off - there.col_off
+    return block.valid[top : top + here.height, left : left + here.width].copy()
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the pixels and the validity of one block."""
+
+    source: Source
+    plan: BlockPlan
+    fill: float | Array
+    inside: Callable[[Window], BoolArray] | None
+    on_error: OnError
+    store: ProbStore
+    first: Array | None
+
+    def __call__(self, index: tuple[int, int]) -> Block:
+        window = self.plan.block_window(*index).clipped(*self.plan.shape)
+        try:
+            image, valid = self._read(window)
+        except SceneError:
+            if self.on_error == "fail":
+                raise
+            image, valid, failures = self._read_what_can_be(window)
+            self.store.note_failures(index, failures)
+        if self.inside is not None:
+            inside = self.inside(window)
+            valid = inside if valid is None else valid & inside
+        if valid is not None and valid.all():
+            valid = None
+        block = Block(self.plan, index, image, valid, self.fill)
+        if self.first is not None and index == (0, 0):
+            block.add(0, 0, self.first)
+            block.known.add((0, 0))
+        return block
+
+    def _read(self, window: Window) -> tuple[Array, BoolArray | None]:
+        if not self.source.has_validity:
+            return self.source.read(window), None
+        return self.source.read_with_valid(window)
+
+    def _read_what_can_be(self, window: Window) -> tuple[Array, BoolArray, list[dict[str, Any]]]:
+        """Read by the scene's file blocks, so that only what is really broken is lost."""
+        image = np.zeros((self.source.count, window.height, window.width), self.source.dtype)
+        valid = np.zeros((window.height, window.width), bool)
+        failures = []
+        height, width = self.source.file_block
+        for row in range(window.row_off // height * height, window.row_end, height):
+            for col in range(window.col_off // width * width, window.col_end, width):
+                tile = Window(row_off=row, col_off=col, height=height, width=width).clipped(*self.plan.shape)
+                part = _intersect(tile, window)
+                rows = slice(part.row_off - window.row_off, part.row_end - window.row_off)
+                cols = slice(part.col_off - window.col_off, part.col_end - window.col_off)
+                try:
+                    pixels, here = self._read(part)
+                except SceneError as error:
+                    failures.append({**_as_dict(tile), "reason": str(error)})
+                    continue
+                image[:, rows, cols] = pixels
+                valid[rows, cols] = True if here is None else here
+        return image, valid, failures
+
+
+def _as_dict(window: Window) -> dict[str, int]:
+    names = ("row_off", "col_off", "height", "width")
+    return {name: getattr(window, name) for name in names}
+
+
+def _intersect(a: Window, b: Window) -> Window:
+    top, left = max(a.row_off, b.row_off), max(a.col_off, b.col_off)
+    bottom, right = min(a.row_end, b.row_end), min(a.col_end, b.col_end)
+    return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+
+
+def _read_ahead(reader: _Reader, order: list[tuple[int, int]]) -> Iterator[Block]:
+    """Blocks in order, a few of them read ahead by threads."""
+    waiting: deque[Future[Block]] = deque()
+    todo = iter(order)
+    with ThreadPoolExecutor(2, thread_name_prefix="geoseg-read") as pool:
+        try:
+            for index in itertools.islice(todo, _AHEAD):
+                waiting.append(pool.submit(reader, index))
+            while waiting:
+                block = waiting.popleft().result()
+                for index in itertools.islice(todo, 1):
+                    waiting.append(pool.submit(reader, index))
+                yield block
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+class _Writer:
+    """Sums, quantizes and writes chunks in a thread of its own; at most a few wait."""
+
+    def __init__(self, store: ProbStore) -> None:
+        self.store = store
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="geoseg-write")
+        self.waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        try:
+            while self.waiting and kind is None:
+                self.waiting.popleft().result()
+        finally:
+            self.pool.shutdown(wait=True)
+
+    def submit(self, chunk: tuple[int, int], pieces: list[Piece], valid: BoolArray | None) -> None:
+        """Queue a chunk; waits while too many are queued."""
+        while len(self.waiting) >= _WRITES or (self.waiting and self.waiting[0].done()):
+            self.waiting.popleft().result()
+        self.waiting.append(self.pool.submit(self._write, chunk, pieces, valid))
+
+    def _write(self, chunk: tuple[int, int], pieces: list[Piece], valid: BoolArray | None) -> None:
+        window = self.store.plan.chunk_window(*chunk)
+        total = sum_pieces(pieces, (self.store.classes, window.height, window.width))
+        self.store.write(*chunk, to_bytes(total, valid))

@@ -1,0 +1,78 @@
+"""Stored probabilities as cloud-optimized GeoTIFFs: the probabilities themselves, or the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.io.cog import write_cog
+from geoseg.raster.classes import classify
+from geoseg.raster.stitch import INVALID, SCALE, from_bytes
+from geoseg.typing import Array, Progress, no_progress
+
+__all__ = ["save_mask", "save_prob"]
+
+ReadStored = Callable[[Window], NDArray[np.uint8]]
+
+
+def save_prob(
+    path: Path,
+    read: ReadStored,
+    geobox: GeoBox,
+    classes: tuple[str, ...],
+    *,
+    dtype: str = "uint8",
+    progress: Progress = no_progress,
+) -> None:
+    """Write one band a class: uint8 with scale 1/254 and nodata 255, or float32 with nodata NaN."""
+    as_float = dtype == "float32"
+
+    def pixels(window: Window) -> Array:
+        stored = read(window)
+        return from_bytes(stored) if as_float else stored
+
+    write_cog(
+        path,
+        pixels,
+        geobox,
+        dtype=dtype,
+        count=len(classes),
+        nodata=float("nan") if as_float else INVALID,
+        scale=None if as_float else 1 / SCALE,
+        descriptions=classes,
+        progress=progress,
+    )
+
+
+def save_mask(
+    path: Path,
+    read: ReadStored,
+    geobox: GeoBox,
+    object_classes: tuple[str, ...],
+    *,
+    background: bool,
+    thresholds: tuple[float, ...] | None,
+    progress: Progress = no_progress,
+) -> None:
+    """Write one uint8 band: 0 = no object, k = the k-th object class, 255 = no data."""
+
+    def pixels(window: Window) -> Array:
+        found = classify(read(window), background=background, thresholds=thresholds)
+        return np.where(found.invalid, np.uint8(INVALID), found.values)[None]
+
+    write_cog(
+        path,
+        pixels,
+        geobox,
+        dtype="uint8",
+        count=1,
+        nodata=INVALID,
+        descriptions=(" / ".join(object_classes),),
+        tags={f"class_{k}": name for k, name in enumerate(object_classes, 1)},
+        progress=progress,
+    )

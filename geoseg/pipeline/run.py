@@ -1,0 +1,409 @@
+"""The main job: one scene in, exact footprints out, in two stages with the store between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import GeosegError, InputError, ModelError, RunError
+from geoseg.geo.blocks import BlockPlan, plan_blocks
+from geoseg.geo.windows import Window
+from geoseg.io.scene import open_source
+from geoseg.pipeline.options import FORMATS, CardDefaults, Effective, RunOptions, resolve
+from geoseg.pipeline.predict import PredictSummary, Source, predict_to_store
+from geoseg.pipeline.rasters import save_mask, save_prob
+from geoseg.pipeline.store import ProbStore, os_reason
+from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
+from geoseg.raster.blocks import Block
+from geoseg.raster.classes import classify
+from geoseg.typing import Array, BoolArray, PathLike, Progress, no_progress
+
+__all__ = ["RunSummary", "prepare", "run_scene"]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run gave.
+
+    Attributes
+    ----------
+    scene
+        The scene's name.
+    files
+        Output format (or ``prob``, ``mask``) to the file written.
+    footprints
+        Number of footprints.
+    windows
+        Windows of the whole grid.
+    windows_run
+        Windows that went through the network this time.
+    seconds
+        Wall time.
+    mpx
+        Megapixels of the scene as it was read.
+    gsd
+        Ground meters per pixel that were read; None without a CRS.
+    failures
+        Regions that could not be read.
+    notes
+        What the user should know.
+    """
+
+    scene: str
+    files: dict[str, str]
+    footprints: int
+    windows: int
+    windows_run: int
+    seconds: float
+    mpx: float
+    gsd: float | None
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A scene, a model and options that fit each other."""
+
+    source: Source
+    predictor: Any
+    plan: BlockPlan
+    effective: Effective
+    inside: Any
+    notes: tuple[str, ...]
+    fingerprint: dict[str, Any]
+    classes: tuple[str, ...]
+    background: bool
+    batch_size: int
+    first: Array | None
+
+    @property
+    def object_classes(self) -> tuple[str, ...]:
+        """Names of the classes that become footprints."""
+        return self.classes[1:] if self.background else self.classes
+
+
+def run_scene(
+    scene: PathLike | Source,
+    model: Any,
+    out: PathLike,
+    options: RunOptions | None = None,
+    *,
+    progress: Progress = no_progress,
+) -> RunSummary:
+    """Turn a scene into footprints.
+
+    Stitched probabilities stream into a zarr store, OUT/NAME.geoseg; then the store is vectorized.
+    Finished chunks are kept: after a kill the same call goes on, and ends in the same bytes.
+
+    Parameters
+    ----------
+    scene
+        A file, or an object like :class:`geoseg.pipeline.predict.Source`.
+    model
+        A predictor of :func:`geoseg.models.load_model`, a torch module, or any callable from
+        (N, C, h, w) float32 to (N, K, h, w).
+    out
+        Folder of the results; made if it is missing.
+    options
+        See :class:`RunOptions`.
+    progress
+        Told how far each stage is.
+
+    Raises
+    ------
+    InputError
+        Bad input; nothing is left behind.
+    RunError
+        The run could not finish; what was done is kept.
+    """
+    start = time.perf_counter()
+    options = options or RunOptions()
+    job = prepare(scene, model, options)
+    folder = Path(out)
+    with _results_folder(folder):
+        store = ProbStore.open(
+            folder / f"{job.source.name}.geoseg",
+            job.plan,
+            len(job.classes),
+            job.fingerprint,
+            restart=options.restart,
+        )
+        try:
+            done = _predict(job, store, options, progress)
+            files, count = _vectorize(job, store, folder, options, progress)
+            files |= _save_rasters(job, store, folder, options, progress)
+            failures = store.failures()
+        except SceneProblem:
+            store.discard_if_empty()
+            raise
+        finally:
+            store.close()
+    _write_failures(folder / f"{job.source.name}.failures.json", failures)
+    step = job.source.geobox.ground_resolution()
+    return RunSummary(
+        scene=job.source.name,
+        files={key: str(path) for key, path in files.items()},
+        footprints=count,
+        windows=job.plan.n_windows,
+        windows_run=done.windows,
+        seconds=round(time.perf_counter() - start, 3),
+        mpx=round(job.plan.shape[0] * job.plan.shape[1] / 1e6, 3),
+        gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
+        failures=failures,
+        notes=list(job.notes),
+    )
+
+
+#: Errors of bad input: an empty store is not worth keeping then.
+SceneProblem = InputError
+
+
+def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
+    """Open the scene and the model, and check that they fit, before anything is written.
+
+    Raises
+    ------
+    InputError
+        A file is missing or not a raster, the bands do not fit the model, or an option is impossible.
+    """
+    from geoseg.models import as_predictor
+
+    predictor = as_predictor(model, device=options.device, engine=options.engine, flips=options.flips)
+    effective = resolve(options, _card_defaults(predictor))
+    notes: list[str] = []
+    source = _open(scene, options, effective, predictor.in_channels)
+    if predictor.in_channels is not None and source.count != predictor.in_channels:
+        raise ModelError(
+            f"the model needs {predictor.in_channels} bands, got {source.count} from {source.name}. "
+            "Choose bands with --bands, for instance --bands "
+            + ",".join(str(i + 1) for i in range(predictor.in_channels))
+            + "."
+        )
+    if source.geobox.crs is None:
+        notes.append(f"{source.name} has no CRS: footprints are in pixel coordinates, y down")
+    plan = plan_blocks(
+        source.geobox.shape,
+        window=effective.window,
+        overlap=effective.overlap,
+        chunk=options.chunk,
+        blend=effective.blend,
+    )
+    inside = None if options.aoi is None else _area_of_interest(options.aoi, source)
+    first = None
+    classes = predictor.classes
+    if classes is None:
+        classes, first = _try_first_window(predictor, source, plan, inside)
+    batch_size = options.batch_size or predictor.batch_size_default(effective.window)
+    fingerprint = {
+        "scene": source.fingerprint(),
+        "model": predictor.fingerprint(),
+        "window": effective.window,
+        "overlap": effective.overlap,
+        "blend": effective.blend,
+        "chunk": plan.chunk_shape,
+        "shape": plan.shape,
+        "batch_size": batch_size,
+        "aoi": None if inside is None else inside.fingerprint,
+        "on_error": options.on_error,
+    }
+    background = len(classes) > 1 and predictor.activation == "softmax"
+    _check_thresholds(effective, len(classes) - background)
+    return Job(
+        source, predictor, plan, effective, inside, tuple(notes), fingerprint, tuple(classes), background,
+        batch_size, first,
+    )  # fmt: skip
+
+
+def _card_defaults(predictor: Any) -> CardDefaults:
+    return CardDefaults(**predictor.defaults()) if hasattr(predictor, "defaults") else CardDefaults()
+
+
+def _open(scene: PathLike | Source, options: RunOptions, effective: Effective, channels: int | None) -> Source:
+    if not isinstance(scene, (str, os.PathLike)):
+        return scene
+    stored = open_source(scene, bands=options.bands)
+    bands = options.bands
+    if bands is None and channels is not None and stored.count > channels:
+        bands = tuple(range(1, channels + 1))  # red, green, blue before near infrared
+    measurable = stored.geobox.crs is not None or isinstance(options.resolution, float)
+    return open_source(
+        scene, bands=bands, resolution=effective.gsd if measurable else None, bbox=options.bbox
+    )
+
+
+def _check_thresholds(effective: Effective, objects: int) -> None:
+    thresholds = effective.thresholds
+    if thresholds is not None and len(thresholds) not in (1, objects):
+        raise InputError(f"threshold must be one number or one for each of {objects} classes, got {len(thresholds)}.")
+
+
+def _try_first_window(
+    predictor: Any, source: Source, plan: BlockPlan, inside: Any
+) -> tuple[tuple[str, ...], Array | None]:
+    """How many outputs a callable has, by predicting the first window (kept, so that it runs once)."""
+    window = plan.block_window(0, 0).clipped(*plan.shape)
+    valid: BoolArray | None = source.read_valid(window) if source.has_validity else None
+    if inside is not None:
+        valid = inside(window) if valid is None else valid & inside(window)
+    block = Block(plan, (0, 0), source.read(window), valid, predictor.fill)
+    result = np.asarray(predictor(block.cut(0, 0)[None].copy()))[0]
+    used = block.jobs()[:1] == [(0, 0)]
+    return tuple(f"class_{k + 1}" for k in range(len(result))), result if used else None
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """Which pixels of a window lie in the area of interest."""
+
+    geometry: Any
+    source: Source
+    fingerprint: str
+
+    def __call__(self, window: Window) -> BoolArray:
+        from geoseg.io.vectors import rasterize_mask
+
+        return rasterize_mask(self.geometry, self.source.geobox.window(window))
+
+
+def _area_of_interest(path: Path, source: Source) -> _Inside:
+    import shapely
+
+    from geoseg.io.vectors import read_polygons
+    from geoseg.pipeline.store import digest
+
+    if source.geobox.crs is None:
+        raise InputError(f"--aoi needs a scene with a CRS, and {source.name} has none. Use --bbox in pixels.")
+    frame = read_polygons(path, crs=source.geobox.crs)
+    if len(frame) == 0:
+        raise InputError(f"{path} holds no polygon. Give an area of interest with at least one.")
+    bounds = shapely.box(*source.geobox.bounds())
+    if not shapely.intersects(bounds, frame.geometry.array).any():
+        raise InputError(
+            f"{path} does not meet the scene: it covers {frame.total_bounds.tolist()}, "
+            f"the scene {list(source.geobox.bounds())}."
+        )
+    return _Inside(frame, source, digest(frame.geometry.to_wkb(hex=True).tolist()))
+
+
+def _predict(job: Job, store: ProbStore, options: RunOptions, progress: Progress) -> PredictSummary:
+    try:
+        return predict_to_store(
+            job.source,
+            job.predictor,
+            job.plan,
+            store,
+            batch_size=job.batch_size,
+            fill=job.predictor.fill,
+            inside=job.inside,
+            on_error=options.on_error,
+            first=job.first,
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        rows, cols = job.plan.n_chunks
+        left = len(store.missing())
+        raise KeyboardInterrupt(
+            f"{rows * cols - left} of {rows * cols} chunks are finished and kept; "
+            "the same command goes on from there"
+        ) from None
+
+
+def _vectorize(
+    job: Job, store: ProbStore, folder: Path, options: RunOptions, progress: Progress
+) -> tuple[dict[str, Path], int]:
+    def read_chunk(window: Window) -> ChunkValues:
+        found = classify(store.read(window), background=job.background, thresholds=job.effective.thresholds)
+        return ChunkValues(found.values, found.prob, found.invalid)
+
+    files = {name: folder / f"{job.source.name}{FORMATS[name]}" for name in options.formats}
+    spill = store.folder / "spill"
+    shutil.rmtree(spill, ignore_errors=True)
+    spill.mkdir()
+    try:
+        summary = vectorize_classes(
+            read_chunk,
+            *job.plan.shape,
+            chunk=job.plan.chunk_shape,
+            connectivity=options.connectivity,
+            class_names=job.object_classes,
+            geobox=job.source.geobox,
+            scene=job.source.name,
+            acquired=job.source.acquired,
+            min_area_m2=job.effective.min_area_m2,
+            simplify_m=job.effective.simplify_m,
+            out=files,
+            progress=progress,
+            spill_dir=spill,
+        )
+    except OSError as error:
+        raise RunError(
+            f"footprints can't be written to {folder}: {os_reason(error)}. "
+            "Probabilities are kept: make room and give the same command again."
+        ) from error
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+    return files, summary.footprints
+
+
+def _save_rasters(
+    job: Job, store: ProbStore, folder: Path, options: RunOptions, progress: Progress
+) -> dict[str, Path]:
+    files = {}
+    if options.save_prob:
+        files["prob"] = folder / f"{job.source.name}.prob.tif"
+        save_prob(files["prob"], store.read, job.source.geobox, job.classes, progress=progress)
+    if options.save_mask:
+        files["mask"] = folder / f"{job.source.name}.mask.tif"
+        save_mask(
+            files["mask"],
+            store.read,
+            job.source.geobox,
+            job.object_classes,
+            background=job.background,
+            thresholds=job.effective.thresholds,
+            progress=progress,
+        )
+    return files
+
+
+def _write_failures(path: Path, failures: list[dict[str, Any]]) -> None:
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(failures, indent=2))
+    os.replace(temporary, path)
+
+
+@contextmanager
+def _results_folder(folder: Path) -> Iterator[None]:
+    """Make the folder; when bad input ends the run and the folder is new and empty, remove it again."""
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be made: {os_reason(error)}. Give another --out.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder} can't be written to: permission denied. Give another --out.")
+    try:
+        yield
+    except GeosegError:
+        for parent in made:
+            if any(parent.iterdir()):
+                break
+            parent.rmdir()
+        raise

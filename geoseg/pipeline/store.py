@@ -1,0 +1,223 @@
+"""The store of stitched probabilities: one zarr file a chunk, so that a finished chunk is a fact on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from geoseg.errors import InputError, RunError, StateMismatchError
+from geoseg.geo.blocks import BlockPlan
+from geoseg.geo.windows import Window
+from geoseg.raster.stitch import INVALID
+
+__all__ = ["ProbStore", "digest", "os_reason"]
+
+_FORMAT = 1
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON-able value, the same for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def os_reason(error: OSError) -> str:
+    """The operating system's reason, in its words ("No space left on device")."""
+    return error.strerror or str(error)
+
+
+class ProbStore:
+    """Probabilities of one scene, (K, H, W) bytes in chunks, and what they were made from.
+
+    Use :meth:`open`. The folder holds ``state.json`` (the fingerprint), ``prob`` (the zarr array) and
+    ``failures`` (regions that could not be read, one file a block).
+    """
+
+    def __init__(self, folder: Path, plan: BlockPlan, array: zarr.Array[Any], lock: int | None) -> None:
+        self.folder, self.plan, self._array, self._lock = folder, plan, array, lock
+
+    @classmethod
+    def open(
+        cls, folder: Path, plan: BlockPlan, classes: int, fingerprint: Mapping[str, Any], *, restart: bool = False
+    ) -> ProbStore:
+        """Open the store in ``folder``, or make it.
+
+        Parameters
+        ----------
+        folder
+            The store's folder; parents must exist.
+        plan
+            Blocks of the scene; chunks of the store are chunks of the plan.
+        classes
+            K.
+        fingerprint
+            Scene, model and options that decide the pixels.
+        restart
+            Throw away what is there.
+
+        Raises
+        ------
+        StateMismatchError
+            The store was made from something else; says from what.
+        InputError
+            Another process is working on the store.
+        """
+        folder.mkdir(exist_ok=True)
+        lock = _lock(folder)
+        try:
+            array = _open_array(folder, plan, classes, fingerprint, restart)
+        except BaseException:
+            _unlock(lock)
+            raise
+        return cls(folder, plan, array, lock)
+
+    def close(self) -> None:
+        """Let other runs have the folder."""
+        _unlock(self._lock)
+        self._lock = None
+
+    def discard_if_empty(self) -> None:
+        """Remove the folder if no chunk was finished."""
+        if not _has_chunks(self.folder):
+            shutil.rmtree(self.folder)
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return int(self._array.shape[0])
+
+    def has(self, row: int, col: int) -> bool:
+        """Whether a chunk is finished."""
+        return (self.folder / "prob" / "c" / "0" / str(row) / str(col)).exists()
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Chunks that are not finished, row-major."""
+        rows, cols = self.plan.n_chunks
+        return [(row, col) for row in range(rows) for col in range(cols) if not self.has(row, col)]
+
+    def write(self, row: int, col: int, values: NDArray[np.uint8]) -> None:
+        """Write a finished chunk (K, h, w); it appears whole or not at all.
+
+        Raises
+        ------
+        RunError
+            The disk is full, or the folder can't be written.
+        """
+        window = self.plan.chunk_window(row, col)
+        try:
+            self._array[:, window.rows, window.cols] = values
+        except OSError as error:
+            raise RunError(
+                f"the chunk at {window} can't be written to {self.folder}: {os_reason(error)}. "
+                "Finished chunks are kept: make room and give the same command again to go on."
+            ) from error
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Stored bytes (K, h, w) of a window."""
+        return np.asarray(self._array[:, window.rows, window.cols])
+
+    def note_failures(self, block: tuple[int, int], failures: list[dict[str, Any]]) -> None:
+        """Keep the list of regions that could not be read for a block."""
+        folder = self.folder / "failures"
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{block[0]}-{block[1]}.json"
+        temporary = target.with_suffix(".tmp")
+        temporary.write_text(json.dumps(failures))
+        os.replace(temporary, target)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Regions that could not be read, each once, row-major."""
+        unique = {(item["row_off"], item["col_off"]): item for item in self._iter_failures()}
+        return [unique[place] for place in sorted(unique)]
+
+    def _iter_failures(self) -> Iterator[dict[str, Any]]:
+        for file in sorted((self.folder / "failures").glob("*.json")):
+            yield from json.loads(file.read_text())
+
+
+def _open_array(
+    folder: Path, plan: BlockPlan, classes: int, fingerprint: Mapping[str, Any], restart: bool
+) -> zarr.Array[Any]:
+    state_file = folder / "state.json"
+    wanted = {"format": _FORMAT, **json.loads(json.dumps(dict(fingerprint), default=str))}
+    if state_file.exists() and not restart:
+        kept = json.loads(state_file.read_text())
+        if kept == wanted:
+            _remove_partial(folder)
+            return zarr.open_array(folder / "prob", mode="r+")
+        if _has_chunks(folder):
+            raise StateMismatchError(_differences(kept, wanted, folder))
+    _clear(folder)
+    array = zarr.create_array(
+        folder / "prob",
+        shape=(classes, *plan.shape),
+        chunks=(classes, *plan.chunk_shape),
+        dtype="uint8",
+        fill_value=INVALID,
+        compressors=zarr.codecs.ZstdCodec(level=1),
+        config={"write_empty_chunks": True},
+        dimension_names=("class", "y", "x"),
+    )
+    temporary = state_file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(wanted, indent=2))
+    os.replace(temporary, state_file)
+    return array
+
+
+def _differences(kept: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> str:
+    details = ", ".join(
+        f"{key} was {_short(kept.get(key))}, now {_short(wanted.get(key))}"
+        for key in sorted({*kept, *wanted})
+        if kept.get(key) != wanted.get(key)
+    )
+    return (
+        f"{folder} holds a run with another scene, model or options ({details}). "
+        "Give --restart to begin again, or another --out."
+    )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:36] + '..."'
+
+
+def _remove_partial(folder: Path) -> None:
+    for file in folder.rglob("*.partial"):
+        file.unlink()
+
+
+def _has_chunks(folder: Path) -> bool:
+    return next((folder / "prob" / "c").rglob("*/*/*"), None) is not None
+
+
+def _clear(folder: Path) -> None:
+    for item in folder.iterdir():
+        shutil.rmtree(item) if item.is_dir() else item.unlink()
+
+
+def _lock(folder: Path) -> int | None:
+    """Take the folder for this process (released when it ends, however it ends); POSIX only."""
+    if os.name != "posix":
+        return None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise InputError(f"another run is working on {folder}. Wait for it, or give another --out.") from None
+    return handle
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)

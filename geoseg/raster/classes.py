@@ -1,0 +1,77 @@
+"""From stored probabilities to classes: which pixels are object, of which class, how sure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.raster.stitch import INVALID, SCALE
+from geoseg.typing import BoolArray
+
+__all__ = ["ClassMap", "classify"]
+
+
+class ClassMap(NamedTuple):
+    """Classes of a piece of a scene.
+
+    Attributes
+    ----------
+    values
+        uint8 (h, w): 0 = no object, k = the k-th object class.
+    prob
+        uint8 (h, w): stored probability of that class (0 where there is none).
+    invalid
+        bool (h, w), True = no data.
+    """
+
+    values: NDArray[np.uint8]
+    prob: NDArray[np.uint8]
+    invalid: BoolArray
+
+
+def classify(
+    stored: NDArray[np.uint8], *, background: bool, thresholds: tuple[float, ...] | None = None
+) -> ClassMap:
+    """Decide the class of every pixel.
+
+    The object class with the highest probability wins (the first of equals) if it reaches its
+    threshold. Without thresholds it has to beat the background channel, or to reach 0.5 where the
+    network has none.
+
+    Parameters
+    ----------
+    stored
+        uint8 (K, h, w) as :func:`geoseg.raster.stitch.to_bytes` writes it.
+    background
+        Whether channel 0 is the background; object class k is then channel k, else channel k - 1.
+    thresholds
+        One probability an object class, or a single one for all.
+
+    Examples
+    --------
+    >>> stored = np.array([[[10, 200, 255]]], np.uint8)
+    >>> classify(stored, background=False, thresholds=(0.5,)).values.tolist()
+    [[0, 1, 0]]
+    """
+    invalid: BoolArray = stored[0] == INVALID
+    objects = stored[1:] if background else stored
+    if len(objects) == 1:
+        best, winner = objects[0], np.zeros(invalid.shape, np.intp)
+    else:
+        winner = objects.argmax(axis=0)
+        best = np.take_along_axis(objects, winner[None], axis=0)[0]
+    if thresholds is not None or not background:
+        limits = _byte_limits(thresholds or (0.5,), len(objects))
+        hit = best >= (limits[0] if len(set(limits.tolist())) == 1 else limits[winner])
+    else:
+        hit = best > stored[0]
+    hit &= ~invalid
+    values = np.where(hit, winner + 1, 0).astype(np.uint8)
+    return ClassMap(values, np.where(hit, best, 0).astype(np.uint8), invalid)
+
+
+def _byte_limits(thresholds: tuple[float, ...], classes: int) -> NDArray[np.int64]:
+    limits = np.ceil(np.asarray(thresholds, np.float64) * SCALE - 1e-9).astype(np.int64)
+    return np.broadcast_to(np.maximum(limits, 1), (classes,))

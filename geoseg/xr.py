@@ -1,0 +1,375 @@
+"""The Python interface on xarray: open, predict, split, polygonize, segment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import rioxarray  # noqa: F401  (registers the .rio accessor)
+import xarray as xr
+from affine import Affine
+from pyproj import CRS
+
+from geoseg.errors import InputError
+from geoseg.geo.blocks import plan_blocks
+from geoseg.geo.geobox import GeoBox
+from geoseg.io.scene import open_source
+from geoseg.lazy.labels import split_masks as _split_masks
+from geoseg.lazy.polygonize import polygonize as _polygonize
+from geoseg.lazy.predict import OneAtATime, count_classes, stitch
+from geoseg.lazy.scene import ArrayScene, scene_arrays
+from geoseg.typing import Blend, Connectivity, PathLike, Progress, no_progress
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from geoseg.pipeline.run import RunSummary
+
+__all__ = ["open_scene", "polygonize", "predict", "segment", "split_masks"]
+
+_CHUNK = 2048
+
+
+def open_scene(
+    path: PathLike | xr.DataArray,
+    *,
+    bands: Sequence[int] | None = None,
+    chunks: int | tuple[int, int] | None = None,
+    resolution: float | str | None = None,
+    bbox: tuple[float, float, float, float] | None = None,
+) -> xr.DataArray:
+    """Open a scene of any size as a lazy array.
+
+    Parameters
+    ----------
+    path
+        Anything rasterio opens (JPEG and PNG without georeferencing too), or a DataArray of two or three
+        dimensions, which is brought into the same form.
+    bands
+        1-based bands; None: all that hold data.
+    chunks
+        Pixels of a chunk, one number or (height, width); None: about 2048, a multiple of the file's blocks.
+    resolution
+        Ground meters per pixel to read at; None or ``native``: as stored.
+    bbox
+        (min x, min y, max x, max y) in the scene's CRS, or in pixels where it has none.
+
+    Returns
+    -------
+    DataArray ("band", "y", "x")
+        Dask-backed, in the scene's dtype, with CRS and transform (``.rio``). Where pixels may lack data it
+        has a lazy coordinate ``valid`` ("y", "x"), True = data.
+
+    Raises
+    ------
+    SceneError
+        The file is not a raster, or lacks what was asked of it.
+
+    Examples
+    --------
+    >>> array = open_scene(xr.DataArray(np.zeros((4, 6), np.uint8), dims=("y", "x")))
+    >>> array.dims, array.shape
+    (('band', 'y', 'x'), (1, 4, 6))
+    """
+    if isinstance(path, xr.DataArray):
+        if bands is not None or resolution is not None or bbox is not None:
+            raise InputError("bands, resolution and bbox are for files; select them on the DataArray itself.")
+        return _conform(path, chunks)
+    scene = open_source(path, bands=bands, resolution=resolution, bbox=bbox)
+    if chunks is None:
+        height, width = (max(1, round(_CHUNK / side)) * side if side <= _CHUNK else _CHUNK for side in scene.file_block)
+        chunks = (height, width)
+    image, valid = scene_arrays(scene, (chunks, chunks) if isinstance(chunks, int) else chunks)
+    out = _data_array(image, ("band", "y", "x"), scene.geobox, scene.name)
+    out = out.assign_coords(band=list(scene.bands))
+    if valid is not None:
+        out = out.assign_coords(valid=(("y", "x"), valid))
+    if scene.acquired:
+        out.attrs["acquired"] = scene.acquired
+    out.attrs["scene"] = scene.name
+    return out
+
+
+def predict(
+    scene: xr.DataArray | PathLike,
+    model: Any,
+    *,
+    window: int | tuple[int, int] = 512,
+    overlap: int | tuple[int, int] = 128,
+    blend: Blend = "smooth",
+    batch_size: int | None = None,
+    device: str | None = None,
+) -> xr.DataArray:
+    """Stitched predictions of a whole scene, lazily.
+
+    Parameters
+    ----------
+    scene
+        DataArray ("band", "y", "x") as :func:`open_scene` gives it, or a file.
+    model
+        A bundle of :func:`geoseg.load_model` (gives probabilities), a torch module (gives what it gives,
+        usually logits), or any callable from a float32 array (N, C, h, w) to (N, K, h, w).
+    window, overlap
+        Pixels (one number, or (height, width) and (y, x)).
+    blend
+        ``smooth`` or ``uniform`` (plain averaging).
+    batch_size
+        Windows of a batch; None: by device.
+    device
+        ``cpu``, ``cuda``, ``cuda:1``; None: a GPU if there is one.
+
+    Returns
+    -------
+    DataArray ("class", "y", "x") float32
+        Lazy; NaN where the scene has no data. Each window of the grid runs once, whatever the chunks.
+
+    Raises
+    ------
+    InputError
+        An overlap that is not smaller than its window, or bands that do not fit the model.
+    """
+    from geoseg.models import as_predictor
+
+    array = scene if isinstance(scene, xr.DataArray) else open_scene(scene)
+    array = _conform(array, None)
+    predictor = as_predictor(model, device=device or "auto", activation="none")
+    image, valid = _lazy_parts(array)
+    if predictor.in_channels is not None and predictor.in_channels != image.shape[0]:
+        from geoseg.errors import ModelError
+
+        raise ModelError(f"the model needs {predictor.in_channels} bands, got {image.shape[0]}.")
+    sides, shared = ((v, v) if isinstance(v, int) else v for v in (window, overlap))
+    plan = plan_blocks(image.shape[1:], window=sides, overlap=shared, chunk=1536, blend=blend)
+    call = OneAtATime(predictor)
+    names, first = predictor.classes, None
+    if names is None:
+        count, first = count_classes(image, valid, plan, call, predictor.fill)
+        names = tuple(f"class_{k + 1}" for k in range(count))
+    out = stitch(
+        image,
+        valid,
+        plan,
+        call,
+        classes=len(names),
+        batch_size=batch_size or predictor.batch_size_default(sides),
+        fill=predictor.fill,
+        first=first,
+    )
+    result = _data_array(out, ("class", "y", "x"), _geobox(array), "prob")
+    return result.assign_coords({"class": list(names)})
+
+
+def split_masks(mask: xr.DataArray | Any, connectivity: Connectivity = 8) -> xr.DataArray:
+    """Number the objects of a mask: connected components, exact across chunks.
+
+    Parameters
+    ----------
+    mask
+        (H, W) DataArray, numpy or dask array; nonzero = object, equal nonzero values connect.
+    connectivity
+        Whether pixels that touch at a corner belong together (8) or not (4).
+
+    Returns
+    -------
+    DataArray ("y", "x") int32
+        Lazy; 0 = no object, ids contiguous from 1 in raster order of each object's first pixel.
+
+    Examples
+    --------
+    >>> split_masks(np.array([[1, 0, 1], [1, 0, 0]], np.uint8)).values.tolist()
+    [[1, 0, 2], [1, 0, 0]]
+    """
+    array = _two_dimensional(mask)
+    labels = _split_masks(_as_dask(array.data), connectivity)
+    return xr.DataArray(labels, dims=("y", "x"), coords=_plane_coords(array), name="labels", attrs=array.attrs)
+
+
+def polygonize(
+    mask_or_labels: xr.DataArray | Any,
+    *,
+    transform: Affine | None = None,
+    crs: Any = None,
+    connectivity: Connectivity = 8,
+    values: Sequence[int] | None = None,
+) -> gpd.GeoDataFrame:
+    """Outlines of objects as valid polygons with holes, exact across chunks.
+
+    Parameters
+    ----------
+    mask_or_labels
+        (H, W) DataArray, numpy or dask array. A mask (bool, or a class map of 8 bits): one row an object.
+        Labels (integers of more than 8 bits): one row an id.
+    transform, crs
+        From (column, row) of pixel corners to the CRS; None: those of the DataArray, else plain pixel
+        coordinates, y down.
+    connectivity
+        As in :func:`split_masks`.
+    values
+        Only these values (classes of a class map, ids of labels); None: all but 0.
+
+    Returns
+    -------
+    GeoDataFrame
+        Columns ``id``, ``value``, ``geometry``, in raster order of each object's first pixel.
+
+    Examples
+    --------
+    >>> frame = polygonize(np.array([[1, 1], [0, 1]], np.uint8))
+    >>> frame.geometry[0].area
+    3.0
+    """
+    import geopandas as gpd
+    import shapely
+
+    array = _two_dimensional(mask_or_labels)
+    box = _geobox(array)
+    transform = box.transform if transform is None else transform
+    found = _polygonize(_as_dask(array.data), connectivity=connectivity, values=values)
+    geometry = found.geometry
+    if transform != Affine.identity():
+        a, b, c, d, e, f = transform[:6]
+        geometry = shapely.transform(geometry, lambda xy: xy @ np.array([[a, d], [b, e]]) + np.array([c, f]))
+    data = {"id": found.ids, "value": found.values}
+    return gpd.GeoDataFrame(data, geometry=list(geometry), crs=crs if crs is not None else box.crs)
+
+
+def segment(
+    scene: PathLike | xr.DataArray | Any,
+    model: Any = None,
+    *,
+    out: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Any,
+) -> gpd.GeoDataFrame | RunSummary:
+    """The whole main job: footprints of a scene.
+
+    Parameters
+    ----------
+    scene
+        A file, or an array (H, W) or (C, H, W).
+    model
+        As in :func:`predict`; None: the building network that ships. Of a torch module the outputs are
+        taken as logits; of a callable as probabilities.
+    out
+        Folder for files; None: return the footprints.
+    progress
+        Told how far each stage is.
+    **options
+        Fields of :class:`geoseg.pipeline.options.RunOptions`, such as ``threshold``, ``window``, ``formats``.
+
+    Returns
+    -------
+    GeoDataFrame, or RunSummary with ``out``
+        Columns id, class, area_m2, confidence, touches_edge, scene (and acquired where known).
+    """
+    from geoseg.config import parse_settings
+    from geoseg.pipeline.options import RunOptions
+    from geoseg.pipeline.run import run_scene
+
+    chosen = {"formats": ("geojson",)} if out is not None else {}
+    settings = parse_settings(RunOptions, {**chosen, **options}, source="options")
+    source = scene if isinstance(scene, (str, Path)) else _array_scene(scene)
+    if out is not None:
+        return run_scene(source, model, out, settings, progress=progress)
+    return _segment_in_memory(source, model, settings, progress)
+
+
+def _segment_in_memory(source: Any, model: Any, settings: Any, progress: Progress) -> gpd.GeoDataFrame:
+    import tempfile
+
+    import geopandas as gpd
+
+    from geoseg.pipeline.run import run_scene
+
+    with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
+        settings = settings.model_copy(update={"formats": ("parquet",)})
+        summary = run_scene(source, model, folder, settings, progress=progress)
+        return gpd.read_parquet(summary.files["parquet"])
+
+
+def _conform(array: xr.DataArray, chunks: int | tuple[int, int] | None) -> xr.DataArray:
+    """("band", "y", "x"), dask-backed."""
+    if array.ndim == 2:
+        array = array.expand_dims("band")
+    if array.ndim != 3:
+        raise InputError(f"scene must have 2 or 3 dimensions, got {array.ndim}.")
+    if set(array.dims) >= {"y", "x"}:
+        band = next(str(dim) for dim in array.dims if dim not in ("y", "x"))
+        array = array.transpose(band, "y", "x")
+        if band != "band":
+            array = array.rename({band: "band"})
+    else:
+        array = array.rename(dict(zip(array.dims, ("band", "y", "x"), strict=True)))
+    if chunks is not None or array.chunks is None:
+        height, width = (chunks, chunks) if isinstance(chunks, int) else chunks or (_CHUNK, _CHUNK)
+        array = array.chunk({"band": -1, "y": height, "x": width})
+    return array
+
+
+def _lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
+    """Pixels and validity: from the coordinate ``valid``, else nodata, else NaN."""
+    image = _as_dask(array.data)
+    if "valid" in array.coords:
+        return image, _as_dask(array.coords["valid"].data)
+    nodata = array.rio.nodata if array.rio.nodata is not None else array.attrs.get("_FillValue")
+    if nodata is not None and not np.isnan(nodata):
+        return image, (image != nodata).any(axis=0)
+    if np.issubdtype(image.dtype, np.floating):
+        return image, ~da.isnan(image).any(axis=0)
+    return image, None
+
+
+def _array_scene(scene: Any) -> ArrayScene:
+    array = scene if isinstance(scene, xr.DataArray) else _from_bare(scene)
+    array = _conform(array, None)
+    image, valid = _lazy_parts(array)
+    name = array.attrs.get("scene") or array.name or "array"
+    return ArrayScene(image, valid, _geobox(array), str(name), array.attrs.get("acquired"))
+
+
+def _from_bare(array: Any) -> xr.DataArray:
+    if array.ndim not in (2, 3):
+        raise InputError(f"scene must have 2 or 3 dimensions, got {array.ndim}.")
+    return xr.DataArray(array, dims=("band", "y", "x")[-array.ndim :])
+
+
+def _two_dimensional(array: Any) -> xr.DataArray:
+    if not isinstance(array, xr.DataArray):
+        array = xr.DataArray(array)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 2:
+        raise InputError(f"mask must have 2 dimensions, got shape {array.shape}.")
+    return array.rename(dict(zip(array.dims, ("y", "x"), strict=True))) if array.dims != ("y", "x") else array
+
+
+def _as_dask(data: Any) -> da.Array:
+    return data if isinstance(data, da.Array) else da.from_array(np.asarray(data), chunks=(-1,) * data.ndim)
+
+
+def _plane_coords(array: xr.DataArray) -> dict[str, Any]:
+    return {name: coord for name, coord in array.coords.items() if set(coord.dims) <= {"y", "x"} and name != "valid"}
+
+
+def _geobox(array: xr.DataArray) -> GeoBox:
+    """Where an array lies: its CRS and transform where it has any, else plain pixels."""
+    crs = array.rio.crs
+    height, width = array.shape[-2:]
+    placed = crs is not None or "spatial_ref" in array.coords or {"x", "y"} <= set(array.coords)
+    transform = array.rio.transform() if placed else Affine.identity()
+    return GeoBox(transform, None if crs is None else CRS.from_user_input(crs), height, width)
+
+
+def _data_array(data: da.Array, dims: tuple[str, ...], box: GeoBox, name: str) -> xr.DataArray:
+    transform = box.transform
+    coords: dict[str, Any] = {}
+    if transform.b == 0 and transform.d == 0:
+        coords["x"] = transform.c + transform.a * (np.arange(box.width) + 0.5)
+        coords["y"] = transform.f + transform.e * (np.arange(box.height) + 0.5)
+    out = xr.DataArray(data, dims=dims, coords=coords, name=name)
+    if box.crs is not None:
+        out = out.rio.write_crs(box.crs)
+    return out.rio.write_transform(transform)

@@ -1,0 +1,174 @@
+"""The driver: stops anywhere and goes on to the same bytes, without running a window twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+
+from geoseg.errors import InputError, RunError, SceneError, StateMismatchError
+from geoseg.geo.blocks import BlockPlan, plan_blocks
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.lazy.scene import ArrayScene
+from geoseg.pipeline.predict import predict_to_store
+from geoseg.pipeline.store import ProbStore
+from geoseg.raster.stitch import INVALID, from_bytes
+
+SHAPE = (150, 210)
+
+
+def make_scene(valid: np.ndarray | None = None) -> ArrayScene:
+    image = np.random.default_rng(1).integers(0, 255, (3, *SHAPE), dtype=np.uint8)
+    return ArrayScene(image, valid, GeoBox(Affine.identity(), None, *SHAPE))
+
+
+def make_plan(chunk: int = 48) -> BlockPlan:
+    return plan_blocks(SHAPE, window=(32, 32), overlap=(8, 12), chunk=chunk)
+
+
+def network(batch: np.ndarray) -> np.ndarray:
+    """Depends on pixels, place and, deliberately, on the size of the batch (in the last bits)."""
+    value = batch.astype(np.float32).mean(1, keepdims=True) / 255
+    ramp = np.linspace(0, 0.5, batch.shape[3], dtype=np.float32)
+    return np.clip(value * 0.5 + ramp + np.float32(1e-3) * len(batch), 0, 1)
+
+
+def run(folder: Path, predict=network, valid: np.ndarray | None = None, **options: object):
+    plan = make_plan()
+    store = ProbStore.open(folder, plan, 1, {"model": "m"})
+    try:
+        return predict_to_store(make_scene(valid), predict, plan, store, batch_size=5, **options), store.read(
+            Window(row_off=0, col_off=0, height=SHAPE[0], width=SHAPE[1])
+        )
+    finally:
+        store.close()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 4, 8])
+@pytest.mark.parametrize("holes", [False, True])
+def test_a_run_that_was_killed_ends_in_the_same_bytes(tmp_path: Path, at: int, holes: bool) -> None:
+    valid = None
+    if holes:
+        valid = np.ones(SHAPE, bool)
+        valid[20:90, 30:140] = False
+    whole, expected = run(tmp_path / "whole", valid=valid)
+    calls = 0
+
+    def dies(batch: np.ndarray) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls > at:
+            raise Killed
+        return network(batch)
+
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", dies, valid)
+    again, result = run(tmp_path / "cut", valid=valid)
+    np.testing.assert_array_equal(result, expected)
+    assert again.windows <= whole.windows
+    for file in (tmp_path / "whole" / "prob").rglob("c/*/*/*"):
+        other = tmp_path / "cut" / "prob" / file.relative_to(tmp_path / "whole" / "prob")
+        assert other.read_bytes() == file.read_bytes()
+
+
+def test_every_window_runs_once_and_a_second_run_none(tmp_path: Path) -> None:
+    first, _ = run(tmp_path / "s")
+    assert first.windows == make_plan().n_windows
+    second, _ = run(tmp_path / "s")
+    assert second.windows == 0
+
+
+def test_invalid_pixels_are_marked_and_empty_windows_skipped(tmp_path: Path) -> None:
+    valid = np.zeros(SHAPE, bool)
+    valid[:30, :30] = True
+    summary, stored = run(tmp_path / "s", valid=valid)
+    assert summary.windows < 6
+    np.testing.assert_array_equal(stored[0] == INVALID, ~valid)
+
+
+def test_nothing_valid_runs_nothing(tmp_path: Path) -> None:
+    summary, stored = run(tmp_path / "s", valid=np.zeros(SHAPE, bool))
+    assert summary.windows == 0
+    assert (stored == INVALID).all()
+
+
+def test_a_constant_comes_back(tmp_path: Path) -> None:
+    _, stored = run(tmp_path / "s", lambda b: np.full((len(b), 1, *b.shape[2:]), 0.5, np.float32))
+    np.testing.assert_array_equal(from_bytes(stored), np.float32(0.5))
+
+
+def test_another_model_is_refused_and_restart_begins_again(tmp_path: Path) -> None:
+    run(tmp_path / "s")
+    with pytest.raises(StateMismatchError, match="--restart"):
+        ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "other"})
+    store = ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "other"}, restart=True)
+    assert len(store.missing()) == np.prod(make_plan().n_chunks)
+    store.close()
+
+
+def test_a_store_without_chunks_is_nobodys(tmp_path: Path) -> None:
+    ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"}).close()
+    ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "other"}).close()
+
+
+def test_two_runs_do_not_share_a_store(tmp_path: Path) -> None:
+    store = ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"})
+    with pytest.raises(InputError, match="another run"):
+        ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"})
+    store.close()
+
+
+class Broken(ArrayScene):
+    """A scene with one unreadable file block."""
+
+    @property
+    def file_block(self) -> tuple[int, int]:
+        return 16, 16
+
+    def read(self, window: Window) -> np.ndarray:
+        if window.row_off < 80 and window.row_end > 64 and window.col_off < 112 and window.col_end > 96:
+            raise SceneError(f"can't read {window}")
+        return super().read(window)
+
+
+def test_broken_regions_fail_or_are_listed(tmp_path: Path) -> None:
+    sound = make_scene()
+    scene = Broken(sound.image, None, sound.geobox)
+    plan = make_plan()
+    store = ProbStore.open(tmp_path / "s", plan, 1, {})
+    with pytest.raises(SceneError, match="rows"):
+        predict_to_store(scene, network, plan, store, batch_size=2)
+    predict_to_store(scene, network, plan, store, batch_size=2, on_error="skip")
+    assert [(f["row_off"], f["col_off"], f["height"], f["width"]) for f in store.failures()] == [(64, 96, 16, 16)]
+    stored = store.read(Window(row_off=0, col_off=0, height=SHAPE[0], width=SHAPE[1]))[0]
+    expected = np.zeros(SHAPE, bool)
+    expected[64:80, 96:112] = True
+    np.testing.assert_array_equal(stored == INVALID, expected)
+    store.close()
+
+
+def test_a_full_disk_says_so_and_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import zarr
+
+    plan = make_plan()
+    store = ProbStore.open(tmp_path / "s", plan, 1, {})
+    original, writes = zarr.Array.__setitem__, []
+
+    def full(self, key, value):  # type: ignore[no-untyped-def]
+        writes.append(key)
+        if len(writes) > 3:
+            raise OSError(28, "No space left on device")
+        original(self, key, value)
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        predict_to_store(make_scene(), network, plan, store, batch_size=2)
+    store.close()
+    assert len(store.missing()) == np.prod(plan.n_chunks) - 3
