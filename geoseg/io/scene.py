@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ from geoseg.io.validity import ValidityRule, valid_from_values
 from geoseg.typing import Array, BoolArray, PathLike
 
 __all__ = ["Scene", "SceneReadError", "open_source"]
+
+logger = logging.getLogger(__name__)
 
 #: Source pixels resampled in one go; larger reads are done in pieces (which cannot change the result).
 _PIECE_PX = 4 * 1024 * 1024
@@ -304,7 +307,7 @@ def _resampled_shape(box: GeoBox, resolution: float | str | None, path: str) -> 
     Raises
     ------
     SceneError
-        Not a positive number, no CRS to measure meters in, or far finer than the file.
+        Not a positive number, or far finer than the file.
     """
     if resolution is None or resolution == "native":
         return box.shape
@@ -368,7 +371,8 @@ def open_source(
         1-based, in the order wanted; None for all but the alpha band.
     resolution
         Meters per pixel on the ground, or None or "native" for the file's own. The whole file is resampled
-        in whole pixels, so the step may differ by a fraction; ``bbox`` does not move the pixels.
+        in whole pixels, so the step may differ by a fraction; ``bbox`` does not move the pixels. A scene
+        without a CRS, where meters mean nothing, is read as it is, with a logged warning.
     bbox
         (min x, min y, max x, max y) in the scene's CRS (pixels where it has none), widened to whole pixels
         and cut at the scene's edge.

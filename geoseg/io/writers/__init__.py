@@ -1,0 +1,24 @@
+"""Footprints to files: one streaming path for all vector formats.
+
+Every writer takes batches, holds a bounded number of features, writes under a temporary name and gives the
+file its name when it is complete. The bytes depend on the features alone: not on the clock, the place, or how
+the features were cut into batches.
+
+==========  ==========  ====================================================================
+format      suffix      notes
+==========  ==========  ====================================================================
+geojson     .geojson    RFC 7946: longitude, latitude; without a CRS in pixel coordinates, and says so
+geojsonseq  .geojsonl   the same, one feature a line; without features an empty file
+gpkg        .gpkg       scene's CRS, spatial index
+parquet     .parquet    GeoParquet 1.1, scene's CRS, zstd, bbox covering
+fgb         .fgb        FlatGeobuf, scene's CRS, rows in the order of its spatial index
+shp         .shp        scene's CRS, names cut to 10 characters, at most 2 GB
+==========  ==========  ====================================================================
+"""
+
+from __future__ import annotations
+
+from geoseg.io.writers.base import FootprintBatch, FootprintWriter
+from geoseg.io.writers.registry import FORMATS, open_writer, output_path
+
+__all__ = ["FORMATS", "FootprintBatch", "FootprintWriter", "open_writer", "output_path"]

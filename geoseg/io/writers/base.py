@@ -1,0 +1,246 @@
+"""What all writers share: batches of even size, a temporary name, one clear error."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.typing import Array
+
+__all__ = ["FootprintBatch", "FootprintWriter", "GeometryType", "promoted"]
+
+GeometryType: TypeAlias = Literal["Polygon", "MultiPolygon"]
+Geometries: TypeAlias = NDArray[Any]
+
+_MULTI = int(shapely.GeometryType.MULTIPOLYGON)
+_SINGLE = int(shapely.GeometryType.POLYGON)
+
+
+@dataclass(frozen=True)
+class FootprintBatch:
+    """Some footprints.
+
+    Attributes
+    ----------
+    geometry
+        object (n,): shapely Polygon or MultiPolygon in the scene's CRS.
+    columns
+        Attribute name -> array (n,); None in an object array is null.
+    """
+
+    geometry: Geometries
+    columns: dict[str, Array] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.geometry)
+
+    def rows(self, start: int, stop: int) -> FootprintBatch:
+        """Footprints [start, stop)."""
+        part = slice(start, stop)
+        return FootprintBatch(self.geometry[part], {name: col[part] for name, col in self.columns.items()})
+
+    def arrays(self, schema: pa.Schema) -> list[pa.Array]:
+        """Columns as Arrow arrays of the schema's types."""
+        return [pa.array(self.columns[name], type=schema.field(name).type) for name in schema.names]
+
+    @staticmethod
+    def joined(batches: Sequence[FootprintBatch]) -> FootprintBatch:
+        """Several batches as one."""
+        if len(batches) == 1:
+            return batches[0]
+        columns = {name: np.concatenate([b.columns[name] for b in batches]) for name in batches[0].columns}
+        return FootprintBatch(np.concatenate([b.geometry for b in batches]), columns)
+
+
+def promoted(geometry: Geometries) -> Geometries:
+    """Every Polygon as a MultiPolygon of one part, for formats with one geometry type a layer.
+
+    Examples
+    --------
+    >>> import numpy as np, shapely
+    >>> [g.geom_type for g in promoted(np.array([shapely.box(0, 0, 1, 1)]))]
+    ['MultiPolygon']
+    >>> promoted(np.array([], object)).size
+    0
+    """
+    single = np.equal(shapely.get_type_id(geometry), _SINGLE)
+    if not single.any():
+        return geometry
+    out = geometry.copy()
+    out[single] = shapely.multipolygons(geometry[single], indices=np.arange(int(single.sum())))
+    return out
+
+
+class FootprintWriter(ABC):
+    """One output file being written.
+
+    Used as a context manager it closes when all went well and aborts otherwise.
+
+    Parameters
+    ----------
+    path
+        Final name of the file.
+    schema
+        Attribute columns in order, without the geometry.
+    crs
+        CRS of the geometries; None for pixel coordinates.
+    geometry_type
+        "Polygon" where there are no MultiPolygons; "MultiPolygon" where there may be both.
+    """
+
+    #: Features written in one go.
+    batch_rows = 4096
+    #: Suffixes of the files that may lie beside the main one.
+    side_suffixes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, schema: pa.Schema, crs: CRS | None, geometry_type: GeometryType) -> None:
+        self.path = path
+        self.schema = schema
+        self.crs = crs
+        self.geometry_type = geometry_type
+        self.count = 0
+        self._pending: list[FootprintBatch] = []
+        self._folder = path.with_name(f".{path.name}.part")
+        self._open = False
+        self._stage()
+
+    @abstractmethod
+    def _begin(self, staged: Path) -> None:
+        """Open the file under its temporary name."""
+
+    @abstractmethod
+    def _put(self, batch: FootprintBatch) -> None:
+        """Write ``batch_rows`` features, or the last ones."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Complete the file."""
+
+    @abstractmethod
+    def _drop(self) -> None:
+        """Close the file without completing it; must not raise."""
+
+    def __enter__(self) -> FootprintWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, batch: FootprintBatch) -> None:
+        """Add footprints.
+
+        Raises
+        ------
+        InputError
+            Columns that are not the schema's, or of another length than the geometry.
+        RunError
+            The file can't be written (a full disk). The writer is aborted.
+        """
+        if set(batch.columns) != set(self.schema.names):
+            raise InputError(f"columns must be {self.schema.names}, got {list(batch.columns)}.")
+        if any(len(column) != len(batch) for column in batch.columns.values()):
+            raise InputError(f"columns must have {len(batch)} rows, as the geometry has.")
+        if len(batch) == 0:
+            return
+        self._pending.append(batch)
+        if sum(map(len, self._pending)) >= self.batch_rows:
+            self._flush(last=False)
+
+    def close(self) -> None:
+        """Write what is left and give the file its name. Closing twice is fine."""
+        if not self._open:
+            return
+        self._flush(last=True)
+        self._guarded(self._finish)
+        self._guarded(self._publish)
+        self._open = False
+
+    def abort(self) -> None:
+        """Forget what was written: nothing is left under the final name. Aborting twice is fine."""
+        if self._open:
+            self._open = False
+            self._drop()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _stage(self) -> None:
+        """Make the temporary folder beside the final name and open the file in it."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.is_dir():
+                raise IsADirectoryError(None, "it is a folder")
+            shutil.rmtree(self._folder, ignore_errors=True)  # of a run that was killed
+            self._folder.mkdir()
+        except OSError as error:
+            raise InputError(
+                f"output must be a file that can be written, got {self.path}: {error.strerror}. "
+                "Choose another folder, or change its permissions."
+            ) from error
+        self._open = True
+        self._guarded(lambda: self._begin(self._folder / self.path.name))
+
+    def _flush(self, last: bool) -> None:
+        if not self._pending:
+            return
+        batch = FootprintBatch.joined(self._pending)
+        size = self.batch_rows
+        stop = len(batch) if last else len(batch) // size * size
+        for start in range(0, stop, size):
+            part = batch.rows(start, min(start + size, stop))
+            self._guarded(partial(self._put, part))
+        self._pending = [batch.rows(stop, len(batch))] if stop < len(batch) else []
+        self.count += stop
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run a step; on failure abort, and say which file could not be written."""
+        try:
+            step()
+        except GeosegError:
+            self.abort()
+            raise
+        except Exception as error:
+            self.abort()
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+            raise RunError(
+                f"cannot write {self.path}: {reason}. Check the free space and the permissions of "
+                f"{self.path.parent}; no half-written file was left there."
+            ) from error
+        except BaseException:
+            self.abort()
+            raise
+
+    def _publish(self) -> None:
+        """Move the finished files to their final names."""
+        staged = sorted(self._folder.iterdir(), key=lambda file: file.name == self.path.name)
+        for file in staged:
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        self._remove_stale({file.name for file in staged})
+        for file in staged:  # the main file last: it is there when the others are
+            file.replace(self.path.parent / file.name)
+        self._folder.rmdir()
+
+    def _remove_stale(self, names: set[str]) -> None:
+        """Remove side files that belong to an older output of the same name."""
+        for suffix in self.side_suffixes:
+            side = self.path.with_suffix(suffix)
+            if side.name not in names:
+                side.unlink(missing_ok=True)

@@ -1,0 +1,76 @@
+"""GeoParquet 1.1, written row group by row group."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from geoseg.io.writers.base import FootprintBatch, FootprintWriter
+
+__all__ = ["ParquetWriter"]
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_BBOX = pa.struct([(corner, pa.float64()) for corner in _CORNERS])
+
+
+class ParquetWriter(FootprintWriter):
+    """GeoParquet with a bbox covering, so that readers skip row groups outside their region.
+
+    References
+    ----------
+    GeoParquet specification 1.1.0, https://geoparquet.org/releases/v1.1.0/
+    """
+
+    batch_rows = 16384
+
+    def _begin(self, staged: Path) -> None:
+        fields = [*self.schema, pa.field("geometry", pa.binary()), pa.field("bbox", _BBOX)]
+        self._fields = pa.schema(fields)
+        self._file = pq.ParquetWriter(staged, self._fields, compression="zstd", version="2.6")
+        self._types: set[str] = set()
+        self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
+
+    def _put(self, batch: FootprintBatch) -> None:
+        geometry = shapely.orient_polygons(batch.geometry, exterior_cw=False)
+        bounds = shapely.bounds(geometry)
+        self._bounds[:2] = np.fmin(self._bounds[:2], bounds[:, :2].min(axis=0))
+        self._bounds[2:] = np.fmax(self._bounds[2:], bounds[:, 2:].max(axis=0))
+        self._types |= {shapely.GeometryType(kind).name for kind in np.unique(shapely.get_type_id(geometry))}
+        arrays = [
+            *batch.arrays(self.schema),
+            pa.array(shapely.to_wkb(geometry, byte_order=1, flavor="iso"), type=pa.binary()),
+            pa.StructArray.from_arrays([pa.array(column) for column in bounds.T], fields=list(_BBOX)),
+        ]
+        self._file.write_batch(pa.record_batch(arrays, schema=self._fields))
+
+    def _finish(self) -> None:
+        self._file.add_key_value_metadata({"geo": json.dumps(self._geo())})
+        self._file.close()
+
+    def _drop(self) -> None:
+        if hasattr(self, "_file"):
+            try:
+                self._file.close()
+            except (OSError, pa.ArrowException):
+                return  # the footer can't be written to a full disk; the file is thrown away
+
+    def _geo(self) -> dict[str, Any]:
+        """The ``geo`` metadata of the specification."""
+        names = {"POLYGON": "Polygon", "MULTIPOLYGON": "MultiPolygon"}
+        column: dict[str, Any] = {
+            "encoding": "WKB",
+            "geometry_types": sorted(names[kind] for kind in self._types),
+            "crs": self.crs.to_json_dict() if self.crs is not None else None,
+            "orientation": "counterclockwise",
+            "edges": "planar",
+            "covering": {"bbox": {corner: ["bbox", corner] for corner in _CORNERS}},
+        }
+        if self._types:
+            column["bbox"] = self._bounds.tolist()
+        return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}

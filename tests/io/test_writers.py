@@ -1,0 +1,348 @@
+"""Every format: round trip, equal bytes for equal features, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+from pyproj import CRS
+
+from geoseg.errors import InputError, RunError
+from geoseg.io.writers import FORMATS, FootprintBatch, FootprintWriter, open_writer, output_path
+from geoseg.io.writers.base import promoted
+from geoseg.io.writers.geojson import split_at_antimeridian
+from geoseg.io.writers.ogr import dbf_names
+
+UTM = CRS.from_epsg(32645)
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("class", pa.string()),
+        ("area_m2", pa.float64()),
+        ("confidence", pa.float64()),
+        ("touches_edge", pa.bool_()),
+        ("scene", pa.string()),
+        ("acquired", pa.string()),
+    ]
+)
+EVERY = sorted(FORMATS)
+TABLES = [name for name in EVERY if not name.startswith("geojson")]  # formats that keep CRS and columns
+
+
+def make(count: int, seed: int = 0) -> FootprintBatch:
+    """Houses in UTM meters: rectangles, some with a hole, every seventh of two parts."""
+    rng = np.random.default_rng(seed)
+    x, y = 340_000 + 12 * np.arange(count), 3_060_000 + rng.integers(0, 3600, count) / 4
+    shapes = shapely.box(x, y, x + 8, y + 6)
+    hole = np.arange(count) % 5 == 0
+    shapes[hole] = shapely.difference(shapes[hole], shapely.box(x + 2, y + 2, x + 4, y + 4)[hole])
+    for i in range(0, count, 7):
+        shapes[i] = shapely.MultiPolygon([shapes[i], shapely.box(x[i] + 8, y[i] + 6, x[i] + 9, y[i] + 7)])
+    columns = {
+        "id": np.arange(1, count + 1),
+        "class": np.array(["building", "Straße"], object)[np.arange(count) % 2],
+        "area_m2": shapely.area(shapes),
+        "confidence": rng.uniform(0.5, 1, count),
+        "touches_edge": np.arange(count) % 3 == 0,
+        "scene": np.full(count, "scene-ä", object),
+        "acquired": np.full(count, "2020-02-29", object),
+    }
+    return FootprintBatch(shapes, columns)
+
+
+def save(
+    format: str, path: Path, batch: FootprintBatch, crs: CRS | None = UTM, pieces: int = 3, pause: float = 0
+) -> Path:
+    with open_writer(format, path, schema=SCHEMA, crs=crs) as writer:
+        cuts = np.linspace(0, len(batch), pieces + 1).astype(int).tolist()
+        for start, stop in pairwise(cuts):
+            writer.write(batch.rows(start, stop))
+            time.sleep(pause)
+    return path
+
+
+def load(path: Path) -> gpd.GeoDataFrame:
+    """Read back, in the order written (FlatGeobuf stores features in the order of its index)."""
+    frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+    return frame.sort_values("id", ignore_index=True) if "id" in frame else frame
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_round_trip(format: str, tmp_path: Path) -> None:
+    batch = make(50)
+    frame = load(save(format, output_path(tmp_path, "out", format), batch))
+    assert len(frame) == 50
+    assert frame.is_valid.all()
+    truth = gpd.GeoSeries(batch.geometry, crs=UTM).to_crs(frame.crs)
+    difference = (
+        frame.geometry.to_crs(UTM).normalize().symmetric_difference(truth.to_crs(UTM).normalize()).area
+    )
+    assert difference.max() < (0.3 if format.startswith("geojson") else 1e-6)
+    assert frame.crs == (4326 if format.startswith("geojson") else UTM)
+    names = dbf_names(SCHEMA.names) if format == "shp" else SCHEMA.names
+    for name, short in zip(SCHEMA.names, names):
+        stored = frame[short].to_numpy()
+        if batch.columns[name].dtype.kind == "f":
+            np.testing.assert_allclose(stored.astype(float), batch.columns[name], rtol=1e-12)
+        elif name == "acquired" and stored.dtype.kind == "M":  # GDAL takes ISO dates in GeoJSON for dates
+            assert (stored.astype("M8[D]").astype(str) == batch.columns[name]).all()
+        else:
+            assert stored.tolist() == batch.columns[name].tolist()
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_equal_bytes_whenever_wherever_and_however_cut(format: str, tmp_path: Path) -> None:
+    batch = make(300)
+    contents = []
+    for run, (pieces, pause) in enumerate([(1, 0.0), (7, 0.0), (2, 1.1)]):
+        path = output_path(tmp_path / str(run), "out", format)
+        save(format, path, batch, pieces=pieces, pause=pause)
+        contents.append({file.name: file.read_bytes() for file in path.parent.iterdir()})
+    assert contents[0] == contents[1] == contents[2]
+    assert len(contents[0]) == (5 if format == "shp" else 1)
+
+
+@pytest.mark.parametrize("format", ["gpkg", "parquet", "fgb", "shp", "geojson"])
+def test_equal_bytes_with_more_features_than_one_batch(format: str, tmp_path: Path) -> None:
+    batch = make(20_000)
+    one = save(format, output_path(tmp_path / "a", "out", format), batch, pieces=1)
+    many = save(format, output_path(tmp_path / "b", "out", format), batch, pieces=13)
+    assert one.read_bytes() == many.read_bytes()
+    assert len(load(many)) == 20_000
+
+
+@pytest.mark.parametrize("format", EVERY)
+@pytest.mark.parametrize("crs", [UTM, None])
+def test_empty_result_is_a_valid_file(format: str, crs: CRS | None, tmp_path: Path) -> None:
+    path = output_path(tmp_path, "none", format)
+    open_writer(format, path, schema=SCHEMA, crs=crs).close()
+    if format == "geojsonseq":
+        assert path.read_bytes() == b""
+        return
+    frame = load(path)
+    assert len(frame) == 0
+    if format in TABLES:
+        names = dbf_names(SCHEMA.names) if format == "shp" else SCHEMA.names
+        assert [name for name in frame.columns if name not in ("geometry", "bbox")] == list(names)
+        assert frame.crs == crs
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_without_crs_in_pixels(format: str, tmp_path: Path) -> None:
+    batch = make(9)
+    path = save(format, output_path(tmp_path, "pixels", format), batch, crs=None)
+    frame = load(path)
+    assert shapely.equals(frame.geometry.to_numpy(), batch.geometry).all()
+    if format in TABLES:
+        assert frame.crs is None
+    if format == "geojson":
+        assert "y down" in json.loads(path.read_text())["note"]
+
+
+@pytest.mark.parametrize("format", ["gpkg", "fgb", "parquet"])
+def test_polygons_declared_as_such(format: str, tmp_path: Path) -> None:
+    batch = make(50)
+    single = np.array([g.geom_type == "Polygon" for g in batch.geometry])
+    batch = FootprintBatch(batch.geometry[single], {k: v[single] for k, v in batch.columns.items()})
+    path = output_path(tmp_path, "single", format)
+    with open_writer(format, path, schema=SCHEMA, crs=UTM, geometry_type="Polygon") as writer:
+        writer.write(batch)
+    assert set(load(path).geom_type) == {"Polygon"}
+
+
+def test_several_writers_of_the_same_batches(tmp_path: Path) -> None:
+    batch = make(100)
+    writers: list[FootprintWriter] = [
+        open_writer(format, output_path(tmp_path, "all", format), schema=SCHEMA, crs=UTM) for format in EVERY
+    ]
+    for writer in writers:
+        writer.write(batch)
+    for writer in writers:
+        writer.close()
+        writer.close()
+    assert {len(load(output_path(tmp_path, "all", format))) for format in EVERY} == {100}
+    assert [writer.count for writer in writers] == [100] * len(EVERY)
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_abort_leaves_the_old_file_alone(format: str, tmp_path: Path) -> None:
+    path = save(format, output_path(tmp_path, "out", format), make(5))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    writer = open_writer(format, path, schema=SCHEMA, crs=UTM)
+    writer.write(make(9000))
+    writer.abort()
+    writer.abort()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    with pytest.raises(KeyError), open_writer(format, path, schema=SCHEMA, crs=UTM) as writer:
+        raise KeyError("stopped")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_leftovers_of_a_killed_run_do_not_matter(format: str, tmp_path: Path) -> None:
+    path = output_path(tmp_path, "out", format)
+    stale = path.with_name(f".{path.name}.part")
+    stale.mkdir()
+    (stale / path.name).write_bytes(b"half")
+    save(format, path, make(5))
+    assert not stale.exists()
+    assert len(load(path)) == 5
+
+
+def test_shapefile_drops_side_files_of_an_older_one(tmp_path: Path) -> None:
+    path = save("shp", tmp_path / "out.shp", make(5))
+    (tmp_path / "out.qix").write_bytes(b"old index")
+    save("shp", path, make(3), crs=None)
+    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".cpg", ".dbf", ".shp", ".shx"]
+    assert (tmp_path / "out.cpg").read_text().strip() == "UTF-8"
+
+
+_FULL_DISK = """
+    import resource, sys
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    from test_writers import make, SCHEMA, UTM
+    from geoseg.errors import RunError
+    from geoseg.io.writers import open_writer
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # writes beyond fail as on a full disk
+    path = Path({path!r})
+    try:
+        with open_writer({format!r}, path, schema=SCHEMA, crs=UTM) as writer:
+            for seed in range(6):
+                writer.write(make(5000, seed))
+    except RunError as error:
+        print(error)
+        print(sorted(file.name for file in path.parent.iterdir()))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+@pytest.mark.parametrize("format", EVERY)
+def test_full_disk(format: str, tmp_path: Path) -> None:
+    path = output_path(tmp_path / "out", "full", format)
+    code = _FULL_DISK.format(tests=str(Path(__file__).parent), limit=150_000, path=str(path), format=format)
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=120
+    )
+    message, left = run.stdout.strip().splitlines()
+    assert message.startswith(f"cannot write {path}: ")
+    assert left == "[]"
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_unwritable_folder(format: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="output must be a file that can be written"):
+        open_writer(format, tmp_path / "file" / "out", schema=SCHEMA, crs=UTM)
+    with pytest.raises(InputError, match="it is a folder"):
+        open_writer(format, tmp_path, schema=SCHEMA, crs=UTM)
+
+
+def test_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"format must be one of geojson, .*got kml"):
+        open_writer("kml", tmp_path / "a.kml", schema=SCHEMA, crs=UTM)
+    writer = open_writer("geojson", tmp_path / "a.geojson", schema=SCHEMA, crs=UTM)
+    batch = make(3)
+    with pytest.raises(InputError, match="columns must be"):
+        writer.write(FootprintBatch(batch.geometry, {"id": batch.columns["id"]}))
+    with pytest.raises(InputError, match="3 rows"):
+        writer.write(FootprintBatch(batch.geometry, {**batch.columns, "id": np.arange(2)}))
+    writer.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_geojson_follows_rfc_7946(tmp_path: Path) -> None:
+    batch = make(20)
+    batch.columns["confidence"][3] = np.nan
+    batch.columns["acquired"][4] = None
+    document = json.loads(save("geojson", tmp_path / "a.geojson", batch).read_text(encoding="utf-8"))
+    assert "crs" not in document
+    assert document["features"][3]["properties"]["confidence"] is None
+    assert document["features"][4]["properties"]["acquired"] is None
+    assert document["features"][1]["properties"]["class"] == "Straße"
+    for feature in document["features"]:
+        shape = feature["geometry"]
+        polygons = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
+        for shell, *holes in polygons:
+            assert shapely.LinearRing(shell).is_ccw
+            assert not any(shapely.LinearRing(hole).is_ccw for hole in holes)
+            assert shell[0] == shell[-1]
+            assert all(round(number, 7) == number for point in shell for number in point)
+    lines = save("geojsonseq", tmp_path / "a.geojsonl", batch).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == document["features"]
+
+
+def test_antimeridian_in_utm(tmp_path: Path) -> None:
+    across = (
+        gpd.GeoSeries([shapely.box(179.9999, -17, 180.0001, -16.9998)], crs=4326).to_crs(32760).to_numpy()
+    )
+    columns = {name: col[:1] for name, col in make(1).columns.items()}
+    with open_writer("geojson", tmp_path / "a.geojson", schema=SCHEMA, crs=CRS.from_epsg(32760)) as writer:
+        writer.write(FootprintBatch(across, columns))
+    (shape,) = gpd.read_file(tmp_path / "a.geojson").geometry
+    assert shape.geom_type == "MultiPolygon"
+    assert shape.is_valid
+    widths = sorted(part.bounds[2] - part.bounds[0] for part in shape.geoms)
+    assert widths[1] < 0.001
+    assert split_at_antimeridian(across)[0] is across[0]
+
+
+def test_parquet_metadata_and_row_groups(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    batch = make(40_000)
+    path = save("parquet", tmp_path / "a.parquet", batch)
+    file = pq.ParquetFile(path)
+    geo = json.loads(file.metadata.metadata[b"geo"])
+    column = geo["columns"]["geometry"]
+    assert geo["version"] == "1.1.0"
+    assert column["geometry_types"] == ["MultiPolygon", "Polygon"]
+    assert CRS.from_json_dict(column["crs"]) == UTM
+    np.testing.assert_array_equal(column["bbox"], shapely.total_bounds(batch.geometry))
+    assert file.metadata.num_row_groups == 3
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+    west = gpd.read_parquet(path, bbox=(340_000, 3_060_000, 340_100, 3_061_000))
+    assert 0 < len(west) < 20
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        ([], []),
+        (["id", "class"], ["id", "class"]),
+        (["touches_edge"], ["touches_ed"]),
+        (["touches_edge", "touches_edgy"], ["touches_ed", "touches__1"]),
+        (["Area", "area"], ["Area", "area_1"]),
+        (["größenklasse"], ["größenkl"]),
+    ],
+)
+def test_dbf_names(names: list[str], short: list[str]) -> None:
+    assert dbf_names(names) == short
+    assert all(len(name.encode()) <= 10 for name in short)
+
+
+def test_promoted_keeps_multipolygons() -> None:
+    batch = make(8)
+    before = batch.geometry.copy()
+    out = promoted(batch.geometry)
+    assert {g.geom_type for g in out} == {"MultiPolygon"}
+    assert shapely.equals(out, before).all()
+    assert (batch.geometry == before).all()
+
+
+def test_run_error_names_the_cause(tmp_path: Path) -> None:
+    writer = open_writer("gpkg", tmp_path / "a.gpkg", schema=pa.schema([("id", pa.int64())]), crs=UTM)
+    bad = FootprintBatch(np.full(5000, shapely.Point(0, 0), object), {"id": np.array(["x"] * 5000)})
+    with pytest.raises(RunError, match=r"cannot write .*a\.gpkg"):
+        writer.write(bad)
+    assert list(tmp_path.iterdir()) == []
