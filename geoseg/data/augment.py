@@ -1,0 +1,241 @@
+"""Augmentation of whole batches on the device they are on; targets move with their pixels.
+
+Random numbers come from a generator on the CPU, so a seed gives the same chips on every device (noise
+aside, which is drawn on the device).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geoseg.data.settings import AugmentSettings
+
+__all__ = ["Augment", "jpeg_artefacts", "move_chips", "turn_chips"]
+
+#: Standard quantization tables of the JPEG specification, annex K.1 (brightness and color).
+_LUMA = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
+    14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+_CHROMA = (
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99,
+    47, 66, 99, 99, 99, 99, 99, 99, *([99] * 32),
+)  # fmt: skip
+#: RGB to YCbCr (ITU-R BT.601), rows Y, Cb, Cr.
+_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Augmentation of ``settings``'s strengths.
+
+    Examples
+    --------
+    >>> change = Augment(AugmentSettings(flips=True, brightness=0.1))
+    >>> image, target = torch.rand(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.uint8)
+    >>> moved, labels, extra = change(image, target, torch.zeros(2, 0, 8, 8), seed=1)
+    >>> moved.shape, labels.shape
+    (torch.Size([2, 3, 8, 8]), torch.Size([2, 8, 8]))
+    """
+
+    settings: AugmentSettings
+
+    def __call__(
+        self, image: Tensor, target: Tensor, auxiliary: Tensor, *, seed: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Change a batch.
+
+        Parameters
+        ----------
+        image
+            (N, C, h, w) float, 0 dark and 1 bright.
+        target
+            (N, h, w) uint8; ground moved in from outside becomes 255.
+        auxiliary
+            (N, A, h, w) float; ground moved in becomes NaN.
+        seed
+            The same seed gives the same change.
+        """
+        rng = torch.Generator().manual_seed(seed)
+        if self.settings.flips:
+            square = image.shape[-1] == image.shape[-2]
+            turns = torch.randint(0, 8, (len(image),), generator=rng)
+            turns = turns if square else turns // 4 * 4 + turns % 2 * 2
+            image, target, auxiliary = (turn_chips(x, turns) for x in (image, target, auxiliary))
+        image, target, auxiliary = self._move(image, target, auxiliary, rng)
+        return self._recolor(image, rng, seed), target, auxiliary
+
+    def _move(
+        self, image: Tensor, target: Tensor, auxiliary: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        s = self.settings
+        if not (s.scale or s.shift or s.rotate):
+            return image, target, auxiliary
+        count = len(image)
+        zoom = torch.exp(_span(count, rng) * math.log1p(s.scale))
+        angle = _span(count, rng) * math.radians(s.rotate)
+        shift = torch.stack([_span(count, rng), _span(count, rng)], 1) * 2 * s.shift
+        return move_chips(image, target, auxiliary, zoom, angle, shift)
+
+    def _recolor(self, image: Tensor, rng: torch.Generator, seed: int) -> Tensor:
+        s, count, colors = self.settings, len(image), image.shape[1] == 3
+
+        def draws(strength: float) -> Tensor:
+            return (_span(count, rng) * strength).to(image.device).view(-1, 1, 1, 1)
+
+        if s.brightness:
+            image = image + draws(s.brightness)
+        if s.contrast:
+            middle = image.mean((1, 2, 3), keepdim=True)
+            image = middle + (image - middle) * torch.exp(draws(math.log1p(s.contrast)))
+        if s.saturation and colors:
+            gray = image.mean(1, keepdim=True)
+            image = gray + (image - gray) * torch.exp(draws(math.log1p(s.saturation)))
+        if s.hue and colors:
+            image = _turn_hue(image, draws(math.radians(s.hue)).flatten())
+        return self._degrade(image, rng, seed)
+
+    def _degrade(self, image: Tensor, rng: torch.Generator, seed: int) -> Tensor:
+        """Blur, noise and JPEG, each on its share of the chips."""
+        s, count = self.settings, len(image)
+
+        def chosen() -> Tensor:
+            taken = torch.rand(count, generator=rng) < s.share
+            return torch.where(taken, torch.rand(count, generator=rng), 0.0).to(image.device)
+
+        if s.blur:
+            image = _blur(image, chosen() * s.blur)
+        if s.noise:
+            own = torch.Generator(image.device).manual_seed(seed)
+            grain = torch.randn(image.shape, generator=own, device=image.device)
+            image = image + grain * (chosen() * s.noise).view(-1, 1, 1, 1)
+        if s.jpeg and image.shape[1] == 3:
+            image = jpeg_artefacts(image, chosen() * s.jpeg)
+        return image
+
+
+def _span(count: int, rng: torch.Generator) -> Tensor:
+    """Evenly in -1 .. 1."""
+    return torch.rand(count, generator=rng) * 2 - 1
+
+
+def turn_chips(x: Tensor, turns: Tensor) -> Tensor:
+    """Each chip under its own of the eight flips and turns: turns % 4 quarter turns, mirrored from 4 on.
+
+    Examples
+    --------
+    >>> turn_chips(torch.arange(4).view(1, 2, 2), torch.tensor([4])).tolist()
+    [[[1, 0], [3, 2]]]
+    """
+    moved = x.clone()
+    for turn in turns.unique().tolist():
+        picked = (turns == turn).nonzero().flatten().to(x.device)
+        part = torch.rot90(x[picked], turn % 4, (-2, -1))
+        moved[picked] = part.flip(-1) if turn >= 4 else part
+    return moved
+
+
+def move_chips(
+    image: Tensor, target: Tensor, auxiliary: Tensor, zoom: Tensor, angle: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Zoom, turn and shift each chip about its middle.
+
+    Parameters
+    ----------
+    zoom
+        (N,) above 1 enlarges.
+    angle
+        (N,) radians.
+    shift
+        (N, 2) of x, y in half sides.
+    """
+    height, width = image.shape[-2:]
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    aspect = height / width
+    rows = (torch.stack([cos, -sin * aspect, shift[:, 0]], 1), torch.stack([sin / aspect, cos, shift[:, 1]], 1))
+    matrix = torch.stack(rows, 1).to(image)
+    grid = F.affine_grid(matrix, [len(image), 1, height, width], align_corners=False)
+    outside = (grid.abs() > 1).any(-1)
+    moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    labels = F.grid_sample(
+        target.unsqueeze(1).to(image.dtype), grid, mode="nearest", padding_mode="border", align_corners=False
+    )
+    labels = torch.where(outside, 255.0, labels.squeeze(1)).round().to(target.dtype)
+    if not auxiliary.shape[1]:
+        return moved, labels, auxiliary
+    extra = F.grid_sample(auxiliary, grid, mode="nearest", padding_mode="border", align_corners=False)
+    return moved, labels, torch.where(outside.unsqueeze(1), torch.nan, extra)
+
+
+def _turn_hue(image: Tensor, angle: Tensor) -> Tensor:
+    """Turn colors about the gray axis (Rodrigues' formula)."""
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    axis = 1 / math.sqrt(3)
+    cross = torch.tensor([[0, -axis, axis], [axis, 0, -axis], [-axis, axis, 0]]).to(image)
+    matrix = (
+        cos.view(-1, 1, 1) * torch.eye(3).to(image)
+        + sin.view(-1, 1, 1) * cross
+        + (1 - cos).view(-1, 1, 1) * torch.full((3, 3), 1 / 3).to(image)
+    )
+    return torch.einsum("nij,njhw->nihw", matrix, image)
+
+
+def _blur(image: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of each chip by its own sigma; 0 leaves it as it is."""
+    radius = max(1, math.ceil(2.5 * float(sigma.max())))
+    radius = min(radius, min(image.shape[-2:]) - 1)
+    steps = torch.arange(-radius, radius + 1).to(image)
+    kernel = torch.exp(-(steps**2) / (2 * sigma.clamp_min(1e-3).view(-1, 1) ** 2))
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    count, bands = image.shape[:2]
+    weights = kernel.repeat_interleave(bands, 0)
+    flat = image.reshape(1, count * bands, *image.shape[-2:])
+    flat = F.pad(flat, (radius, radius, radius, radius), mode="reflect")
+    flat = F.conv2d(flat, weights.view(count * bands, 1, -1, 1), groups=count * bands)
+    flat = F.conv2d(flat, weights.view(count * bands, 1, 1, -1), groups=count * bands)
+    return flat.view_as(image)
+
+
+def jpeg_artefacts(image: Tensor, strength: Tensor) -> Tensor:
+    """What JPEG would do to each chip: its 8 x 8 cosine coefficients, rounded.
+
+    Parameters
+    ----------
+    image
+        (N, 3, h, w), 0 dark and 1 bright.
+    strength
+        (N,): 0 leaves a chip alone, 1 is quality 5, evenly in between from quality 95.
+
+    References
+    ----------
+    ITU-T T.81, annexes A.3.3 and K.1; color is not subsampled here.
+    """
+    height, width = image.shape[-2:]
+    pad = (0, -width % 8, 0, -height % 8)
+    to_ycc = torch.tensor(_YCC).to(image)
+    x = torch.einsum("ij,njhw->nihw", to_ycc, F.pad(image, pad, mode="replicate") * 255)
+    blocks = x.unfold(2, 8, 8).unfold(3, 8, 8)
+    basis = _cosines().to(image)
+    coefficients = basis @ (blocks - 128) @ basis.T
+    quality = 95 - 90 * strength
+    scale = torch.where(quality < 50, 50 / quality.clamp_min(1), 2 - quality / 50).view(-1, 1, 1, 1)
+    tables = torch.tensor([_LUMA, _CHROMA, _CHROMA]).to(image).view(1, 3, 8, 8)
+    steps = (tables * scale).round().clamp_min(1).view(-1, 3, 1, 1, 8, 8)
+    restored = basis.T @ ((coefficients / steps).round() * steps) @ basis + 128
+    flat = restored.permute(0, 1, 2, 4, 3, 5).reshape(x.shape)
+    back = torch.einsum("ij,njhw->nihw", torch.linalg.inv(to_ycc), flat)[..., :height, :width] / 255
+    return torch.where((strength > 0).view(-1, 1, 1, 1), back, image)
+
+
+def _cosines() -> Tensor:
+    """Orthonormal 8 x 8 matrix of the cosine transform (DCT-II)."""
+    k, n = torch.arange(8.0).view(-1, 1), torch.arange(8.0)
+    matrix = torch.cos(math.pi * (2 * n + 1) * k / 16) / 2
+    matrix[0] /= math.sqrt(2)
+    return matrix

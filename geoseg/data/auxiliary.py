@@ -1,0 +1,111 @@
+"""Auxiliary targets of a chip: outlines, contacts between objects, distance to the border."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import ndimage
+
+from geoseg.config import Settings
+from geoseg.typing import Array, BoolArray
+
+__all__ = ["AuxiliarySettings", "auxiliary_targets", "boundary_target", "contact_target", "distance_target"]
+
+Kind = Literal["boundary", "contact", "distance"]
+
+
+class AuxiliarySettings(Settings):
+    """Extra outputs that a network learns beside the classes.
+
+    Attributes
+    ----------
+    kinds
+        One output channel each: ``boundary`` (the rim of objects, inside), ``contact`` (ground near two
+        objects), ``distance`` (to the object's border, 0 outside).
+    boundary_px, contact_px
+        Width of the rim; reach of a contact. Pixels of the chip.
+    distance_px
+        Distance that counts as 1; farther in stays 1.
+    weight
+        Of the auxiliary loss against the main one.
+    """
+
+    kinds: tuple[Kind, ...] = Field(min_length=1)
+    boundary_px: int = Field(2, ge=1, le=32)
+    contact_px: int = Field(3, ge=1, le=32)
+    distance_px: int = Field(16, ge=2, le=128)
+    weight: float = Field(0.5, gt=0)
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a chip that its targets depend on."""
+        reach = {"boundary": self.boundary_px, "contact": self.contact_px, "distance": self.distance_px}
+        return max(reach[kind] for kind in self.kinds) + 1
+
+
+def auxiliary_targets(ids: Array, known: BoolArray, settings: AuxiliarySettings) -> NDArray[np.float32]:
+    """Targets (A, h, w) float32 in 0..1 of object numbers (h, w); NaN where nothing is known."""
+    makers = {
+        "boundary": lambda: boundary_target(ids, settings.boundary_px),
+        "contact": lambda: contact_target(ids, settings.contact_px),
+        "distance": lambda: distance_target(ids, settings.distance_px),
+    }
+    found = np.stack([makers[kind]().astype(np.float32) for kind in settings.kinds])
+    found[:, ~known] = np.nan
+    return found
+
+
+def _inner(ids: Array) -> BoolArray:
+    """Object pixels whose four neighbors belong to the same object (outside the array counts as same)."""
+    same = ids > 0
+    for axis in (0, 1):
+        equal = np.diff(ids, axis=axis) == 0
+        before = [slice(None), slice(None)]
+        after = [slice(None), slice(None)]
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        same[tuple(before)] &= equal
+        same[tuple(after)] &= equal
+    return same
+
+
+def boundary_target(ids: Array, width: int) -> BoolArray:
+    """The outermost ``width`` pixels of each object.
+
+    Examples
+    --------
+    >>> boundary_target(np.array([[0, 1, 1, 1, 2, 2, 2, 0]]), 1).astype(int)
+    array([[0, 1, 0, 1, 1, 0, 1, 0]])
+    """
+    return (ids > 0) & (_depth(ids) <= width)
+
+
+def distance_target(ids: Array, reach: int) -> NDArray[np.float32]:
+    """Distance from outside the object, in units of ``reach`` pixels and at most 1; 0 on background."""
+    return np.minimum(_depth(ids) / reach, 1).astype(np.float32)
+
+
+def _depth(ids: Array) -> NDArray[np.float32]:
+    """1 on the outermost pixels of an object, growing inwards; 0 on background."""
+    inner = _inner(ids)
+    if inner.all():
+        return np.full(ids.shape, float(sum(ids.shape)), np.float32)
+    depth = ndimage.distance_transform_edt(inner).astype(np.float32)
+    return np.where(ids > 0, depth + 1, 0).astype(np.float32)
+
+
+def contact_target(ids: Array, reach: int) -> BoolArray:
+    """Pixels with two different objects within ``reach`` pixels (in a square).
+
+    Examples
+    --------
+    >>> contact_target(np.array([[1, 1, 1, 0, 2, 2, 2, 0, 0]]), 1).astype(int)
+    array([[0, 0, 0, 1, 0, 0, 0, 0, 0]])
+    """
+    size = 2 * reach + 1
+    highest = ndimage.maximum_filter(ids, size, mode="nearest")
+    big = np.where(ids == 0, ids.max(initial=0) + 1, ids)
+    lowest = ndimage.minimum_filter(big, size, mode="nearest")
+    return (highest > 0) & (lowest < highest)

@@ -1,0 +1,223 @@
+"""A chip: the pixels of a window and their target, and how one is cut from an area."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from geoseg.data.auxiliary import AuxiliarySettings, auxiliary_targets
+from geoseg.geo.windows import Window
+from geoseg.typing import Array, BoolArray
+
+__all__ = ["IGNORE", "Area", "Burned", "Chip", "ChipRef", "Pixels", "Truth", "cut_chip", "fit_chip"]
+
+#: Target value of pixels that teach nothing.
+IGNORE = 255
+
+
+class ChipRef(NamedTuple):
+    """Which window of which area; plain integers, cheap to send to a worker."""
+
+    area: int
+    row: int
+    col: int
+    height: int
+    width: int
+
+    @property
+    def window(self) -> Window:
+        """The window in pixels of the area."""
+        return Window(row_off=self.row, col_off=self.col, height=self.height, width=self.width)
+
+
+@dataclass(frozen=True)
+class Burned:
+    """Labels drawn onto the pixels of a window.
+
+    Attributes
+    ----------
+    target
+        (h, w) uint8: 0 background, class index, 255 unknown.
+    ids
+        (h, w) int32: a number of its own for each object, 0 background.
+    """
+
+    target: NDArray[np.uint8]
+    ids: NDArray[np.int32]
+
+
+class Pixels(Protocol):
+    """What a scene must offer: windows of pixels and where they are valid."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
+        """(C, h, w) pixels and (h, w) bool validity."""
+
+
+class Truth(Protocol):
+    """Labels of an area, drawn window by window."""
+
+    def burn(self, window: Window) -> Burned:
+        """Draw the labels of a window that lies inside the area."""
+
+    def anchors(self) -> NDArray[np.int32]:
+        """Points on objects, spread over large ones: (n, 3) of row, column, class index."""
+
+    def region(self) -> Window:
+        """The rectangle that holds all labeled ground."""
+
+    def known(self, rows: Array, cols: Array) -> BoolArray:
+        """Whether pixels are labeled ground."""
+
+    def present(self) -> frozenset[int]:
+        """Class indices that objects of the area belong to."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A scene or an image with its labels: what windows are drawn from.
+
+    Attributes
+    ----------
+    name
+        For messages and charts.
+    pixels, truth
+        Where pixels and labels come from; both can be pickled.
+    """
+
+    name: str
+    pixels: Pixels
+    truth: Truth
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.pixels.height, self.pixels.width
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Pixels and target of one window.
+
+    Attributes
+    ----------
+    image
+        (C, h, w) in the scene's dtype.
+    target
+        (h, w) uint8: class index, 255 where invalid, unlabeled or neutral.
+    auxiliary
+        (A, h, w) float32, NaN where nothing is known.
+    name
+        Area and window, for messages.
+    """
+
+    image: Array
+    target: NDArray[np.uint8]
+    auxiliary: NDArray[np.float32]
+    name: str
+
+
+def cut_chip(
+    area: Area, window: Window, auxiliary: AuxiliarySettings | None = None, fill: Sequence[float] = ()
+) -> Chip:
+    """Read a window and draw its target; what lies outside the area is reflected and teaches nothing.
+
+    Parameters
+    ----------
+    fill
+        Value of invalid pixels in each band; empty leaves what the file holds.
+    """
+    height, width = area.shape
+    inside = window.clipped(height, width)
+    image, valid = area.pixels.read_with_valid(inside)
+    halo = auxiliary.halo if auxiliary else 0
+    grown = _grow(inside, halo).clipped(height, width)
+    burned = area.truth.burn(grown)
+    core = np.s_[
+        inside.row_off - grown.row_off : inside.row_end - grown.row_off,
+        inside.col_off - grown.col_off : inside.col_end - grown.col_off,
+    ]
+    target = np.where(valid, burned.target[core], IGNORE).astype(np.uint8)
+    extra = np.zeros((0, *target.shape), np.float32)
+    if auxiliary:
+        extra = auxiliary_targets(burned.ids, burned.target != IGNORE, auxiliary)[(slice(None), *core)].copy()
+        extra[:, target == IGNORE] = np.nan
+    name = f"{area.name}, {window}"
+    if len(fill) and not valid.all():
+        image = np.where(valid, image, np.asarray(fill)[:, None, None]).astype(image.dtype)
+    return _pad(Chip(image, target, extra, name), inside, window)
+
+
+def _grow(window: Window, halo: int) -> Window:
+    return Window(
+        row_off=window.row_off - halo,
+        col_off=window.col_off - halo,
+        height=window.height + 2 * halo,
+        width=window.width + 2 * halo,
+    )
+
+
+def _pad(chip: Chip, inside: Window, window: Window) -> Chip:
+    if inside == window:
+        return chip
+    rows = (inside.row_off - window.row_off, window.row_end - inside.row_end)
+    cols = (inside.col_off - window.col_off, window.col_end - inside.col_end)
+    around = ((0, 0), rows, cols)
+    return Chip(
+        np.pad(chip.image, around, mode="symmetric"),
+        np.pad(chip.target, (rows, cols), constant_values=IGNORE),
+        np.pad(chip.auxiliary, around, constant_values=np.nan),
+        chip.name,
+    )
+
+
+def fit_chip(chip: Chip, height: int, width: int) -> Chip:
+    """Stretch a chip: pixels bilinearly (no smoothing first, as the tutorials do), targets by nearest."""
+    if chip.target.shape == (height, width):
+        return chip
+    size = (height, width)
+    image = torch.from_numpy(chip.image.astype(np.float32))[None]
+    smooth = F.interpolate(image, size=size, mode="bilinear", align_corners=False)[0].numpy()
+    if np.issubdtype(chip.image.dtype, np.integer):
+        smooth = np.rint(smooth)
+    target = torch.from_numpy(chip.target)[None, None]
+    extra = torch.from_numpy(chip.auxiliary)[None]
+    return Chip(
+        smooth.astype(chip.image.dtype),
+        F.interpolate(target, size=size, mode="nearest")[0, 0].numpy(),
+        F.interpolate(extra, size=size, mode="nearest")[0].numpy() if len(chip.auxiliary) else _none(size),
+        chip.name,
+    )
+
+
+def _none(size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.zeros((0, *size), np.float32)
+
+
+def chip_tensors(chip: Chip) -> dict[str, Any]:
+    """A chip as tensors; uint16 and uint32 pixels travel as the next signed type."""
+    wider = {"uint16": np.int32, "uint32": np.int64}
+    image = chip.image.astype(wider.get(chip.image.dtype.name, chip.image.dtype), copy=False)
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(image)),
+        "target": torch.from_numpy(chip.target),
+        "auxiliary": torch.from_numpy(chip.auxiliary),
+        "name": chip.name,
+    }

@@ -1,0 +1,133 @@
+"""Chips as torch tensors: the dataset, batches, loaders."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from geoseg.data.auxiliary import AuxiliarySettings
+from geoseg.data.chips import Area, ChipRef, chip_tensors, cut_chip, fit_chip
+from geoseg.data.sampler import BatchSampler
+from geoseg.errors import GeosegError, RunError
+
+__all__ = ["Batch", "ChipDataset", "join_chips", "train_loader", "val_loader"]
+
+
+@dataclass
+class Batch:
+    """Chips of one step.
+
+    Attributes
+    ----------
+    image
+        (N, C, h, w) in the scene's dtype.
+    target
+        (N, h, w) uint8, 255 = unknown.
+    auxiliary
+        (N, A, h, w) float32, NaN = unknown.
+    names
+        Area and window of each chip.
+    """
+
+    image: Tensor
+    target: Tensor
+    auxiliary: Tensor
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch on another device."""
+        moved = (t.to(device, non_blocking=non_blocking) for t in (self.image, self.target, self.auxiliary))
+        return Batch(*moved, self.names)
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory."""
+        pinned = (t.pin_memory() for t in (self.image, self.target, self.auxiliary))
+        return Batch(*pinned, self.names)
+
+
+def join_chips(chips: Sequence[dict[str, Any]]) -> Batch:
+    """A batch of single chips."""
+    stacked = (torch.stack([chip[key] for chip in chips]) for key in ("image", "target", "auxiliary"))
+    return Batch(*stacked, [chip["name"] for chip in chips])
+
+
+@dataclass
+class ChipDataset(Dataset[dict[str, Any]]):
+    """Chips by reference.
+
+    Attributes
+    ----------
+    areas
+        Where chips are cut from.
+    size
+        (height, width) of every chip; windows of another size are stretched to it.
+    auxiliary
+        Extra targets, if any.
+    fill
+        Value of invalid pixels, one a band.
+    corrupted
+        Chips that may fail to be read (in each worker) before training stops; each is replaced by a chip of
+        ``spare``.
+    spare
+        References to choose replacements from.
+    """
+
+    areas: Sequence[Area]
+    size: tuple[int, int]
+    auxiliary: AuxiliarySettings | None = None
+    fill: tuple[float, ...] = ()
+    corrupted: int = 0
+    spare: Sequence[ChipRef] = ()
+    _failed: list[str] = field(default_factory=list, init=False, repr=False)
+
+    def __getitem__(self, ref: ChipRef) -> dict[str, Any]:
+        try:
+            chip = cut_chip(self.areas[ref.area], ref.window, self.auxiliary, self.fill)
+        except GeosegError as error:
+            return self._replace(ref, error)
+        return chip_tensors(fit_chip(chip, *self.size))
+
+    def _replace(self, ref: ChipRef, error: GeosegError) -> dict[str, Any]:
+        self._failed.append(str(error))
+        if len(self._failed) > self.corrupted or not self.spare:
+            raise RunError(
+                f"chips must be readable, got {len(self._failed)} that are not; the last: {error} "
+                "Repair the file, or raise allow_corrupted_samples."
+            ) from error
+        turn = zlib.crc32(f"{ref}{len(self._failed)}".encode())
+        return self[self.spare[turn % len(self.spare)]]
+
+
+def train_loader(dataset: ChipDataset, sampler: BatchSampler) -> DataLoader[Any]:
+    """Loader of training batches; its workers are as many as the sampler's groups."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=sampler.groups,
+        collate_fn=join_chips,
+        pin_memory=torch.cuda.is_available(),
+        **({"prefetch_factor": 2} if sampler.groups else {}),
+    )
+
+
+def val_loader(
+    dataset: ChipDataset, refs: Sequence[ChipRef], batch: int, workers: int, rank: int = 0, world: int = 1
+) -> DataLoader[Any]:
+    """Loader of validation chips in order; each process takes every ``world``-th batch."""
+    batches = [list(refs[i : i + batch]) for i in range(0, len(refs), batch)]
+    return DataLoader(
+        dataset,
+        batch_sampler=batches[rank::world],
+        num_workers=workers,
+        collate_fn=join_chips,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,200 @@
+"""Settings of where chips come from: scenes and labels, split, sampler, augmentation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from geoseg.config import Settings
+
+__all__ = [
+    "AugmentSettings",
+    "ClassSettings",
+    "DataSettings",
+    "SamplerSettings",
+    "SceneSettings",
+    "SplitSettings",
+]
+
+
+class ClassSettings(Settings):
+    """One class besides the background.
+
+    Attributes
+    ----------
+    name
+        Title of the class.
+    values
+        What stands for it: values of ``data.class_column``, pixel values of a mask, or titles of a
+        project. None: the name itself, or everything where there is one class.
+    """
+
+    name: str = Field(min_length=1)
+    values: tuple[int | str, ...] | None = None
+
+
+class SceneSettings(Settings):
+    """A scene and its labels.
+
+    Attributes
+    ----------
+    path
+        The scene; ``*`` and ``?`` match several.
+    labels
+        Vector file or mask raster; ``{stem}`` stands for the scene's name without suffix.
+    aoi
+        Vector file of the fully labeled ground; pixels outside teach nothing.
+    bands
+        1-based bands to read; None for all.
+    part
+        ``train`` or ``val`` puts the whole scene on one side; ``auto`` leaves it to the split.
+    """
+
+    path: str
+    labels: str
+    aoi: str | None = None
+    bands: tuple[int, ...] | None = None
+    part: Literal["auto", "train", "val"] = "auto"
+
+
+class SplitSettings(Settings):
+    """What is trained on and what is validated on.
+
+    Attributes
+    ----------
+    by
+        ``tags`` of a project's images, whole ``file`` or spatial ``blocks``; ``auto``: tags for a
+        project, file where any scene has a part or ``val`` names one, blocks otherwise.
+    val
+        Names (file stems) of the scenes or images to validate on, for ``file``.
+    val_fraction
+        Share of files or of blocks to validate on.
+    block_chips
+        Side of a block in chips, for ``blocks``.
+    buffer_px
+        Pixels around a validation block that no training chip may touch.
+    """
+
+    by: Literal["auto", "tags", "file", "blocks"] = "auto"
+    val: tuple[str, ...] = ()
+    val_fraction: float = Field(0.2, gt=0, lt=1)
+    block_chips: int = Field(2, ge=1)
+    buffer_px: int = Field(32, ge=0)
+
+
+class DataSettings(Settings):
+    """Sources of chips: ``scenes``, or an annotated ``project``, or folders of ``images`` and ``masks``.
+
+    Attributes
+    ----------
+    class_column
+        Column of the vector labels that holds the class; None where there is one class for all.
+    other
+        Labels of no listed class: an ``error``, ``background``, or ``ignore`` (they teach nothing).
+    all_touched
+        Vector labels cover every pixel they touch, not only those whose center they hold.
+    fit
+        ``resize`` shrinks or stretches every image to ``input_size`` (the tutorials' way, aspect not
+        kept); ``crop`` draws windows of that size. None: resize for a project, crop otherwise.
+    """
+
+    scenes: tuple[SceneSettings, ...] = ()
+    project: str | None = None
+    dtl: str | None = None
+    images: str | None = None
+    masks: str | None = None
+    class_column: str | None = None
+    other: Literal["error", "background", "ignore"] = "error"
+    all_touched: bool = False
+    fit: Literal["resize", "crop"] | None = None
+    split: SplitSettings = SplitSettings()
+
+    @field_validator("scenes", mode="before")
+    @classmethod
+    def _one_scene(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.images is None) != (self.masks is None):
+            raise ValueError("images and masks must be given together.")
+        given = [name for name in ("scenes", "project", "images", "dtl") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"data must have one source, got {' and '.join(given)}.")
+        return self
+
+    @property
+    def empty(self) -> bool:
+        """True where no source is named."""
+        return not (self.scenes or self.project or self.images or self.dtl)
+
+
+class SamplerSettings(Settings):
+    """How training windows are drawn.
+
+    Attributes
+    ----------
+    chips_per_epoch
+        Chips in an epoch; None: as many as would tile the labeled ground twice.
+    foreground
+        Share of windows placed on an object; the others lie anywhere in the labeled ground.
+    balance
+        Scenes are drawn ``equal``-ly often, by ``area``, or by its root (``sqrt``).
+    region_px
+        Windows near one another, within squares of this side, are drawn one after another so that
+        decoded file blocks are used again; 0 shuffles freely.
+    min_known
+        Smallest share of a window that must be labeled ground.
+    """
+
+    chips_per_epoch: int | None = Field(None, ge=1)
+    foreground: float = Field(0.5, ge=0, le=1)
+    balance: Literal["equal", "area", "sqrt"] = "sqrt"
+    region_px: int = Field(1024, ge=0)
+    min_known: float = Field(0.25, ge=0, le=1)
+
+
+class AugmentSettings(Settings):
+    """Strength of each augmentation; 0 or false leaves it out.
+
+    Attributes
+    ----------
+    flips
+        The eight flips and quarter turns (four where chips are not square).
+    scale
+        Zoom between 1 / (1 + scale) and 1 + scale, evenly on a logarithmic scale.
+    shift
+        Largest shift, in sides of the chip.
+    rotate
+        Largest turn in degrees, either way.
+    brightness
+        Largest offset, as a share of full brightness.
+    contrast
+        Contrast between 1 / (1 + contrast) and 1 + contrast.
+    hue
+        Largest turn of the color circle in degrees, three bands only.
+    saturation
+        Color strength between 1 / (1 + saturation) and 1 + saturation, three bands only.
+    noise
+        Largest standard deviation of Gaussian noise, as a share of full brightness.
+    blur
+        Largest standard deviation of a Gaussian blur, pixels.
+    jpeg
+        Worst JPEG: 0 none, 1 quality 5; three bands only.
+    share
+        Share of chips that noise, blur and JPEG are each applied to.
+    """
+
+    flips: bool = False
+    scale: float = Field(0.0, ge=0, le=3)
+    shift: float = Field(0.0, ge=0, le=0.5)
+    rotate: float = Field(0.0, ge=0, le=180)
+    brightness: float = Field(0.0, ge=0, le=1)
+    contrast: float = Field(0.0, ge=0, le=3)
+    hue: float = Field(0.0, ge=0, le=180)
+    saturation: float = Field(0.0, ge=0, le=3)
+    noise: float = Field(0.0, ge=0, le=1)
+    blur: float = Field(0.0, ge=0, le=10)
+    jpeg: float = Field(0.0, ge=0, le=1)
+    share: float = Field(0.3, ge=0, le=1)

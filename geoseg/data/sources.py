@@ -1,0 +1,332 @@
+"""Areas to train on, opened from what a config names."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+
+from geoseg.data.chips import IGNORE, Area
+from geoseg.data.classes import ClassTable, class_table, plain, project_table
+from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
+from geoseg.data.truth import REFUSED, FigureTruth, MaskTruth, VectorTruth
+from geoseg.errors import InputError, MissingFileError
+from geoseg.geo.geobox import GeoBox
+from geoseg.io.project import IMAGE_SUFFIXES, Project, open_project, read_annotation
+from geoseg.io.scene import Scene, open_source
+from geoseg.typing import Array
+
+__all__ = ["Opened", "Wanted", "open_areas", "present_classes"]
+
+logger = logging.getLogger(__name__)
+
+_ONE_CLASS = "object"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of a config decides how sources are opened.
+
+    Attributes
+    ----------
+    base
+        Folder that relative paths start from.
+    resolution
+        Meters per pixel to read scenes at; None as stored.
+    classes
+        From the config; empty takes a project's own, or one class for all labels.
+    """
+
+    data: DataSettings
+    base: Path
+    classes: tuple[ClassSettings, ...] = ()
+    resolution: float | None = None
+    background: str = "bg"
+    neutral: str = "neutral"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Areas and what is known of each.
+
+    Attributes
+    ----------
+    areas
+        Scenes or images.
+    parts
+        ``train``, ``val`` or ``auto`` of each.
+    tags
+        Tags of each (images of a project).
+    table
+        The classes.
+    gsd
+        Meters per pixel read, smallest and largest; None without a CRS.
+    """
+
+    areas: tuple[Area, ...]
+    parts: tuple[str, ...]
+    tags: tuple[frozenset[str], ...]
+    table: ClassTable
+    gsd: tuple[float, float] | None = None
+
+    @property
+    def channels(self) -> int:
+        """Bands of the areas."""
+        return self.areas[0].pixels.count
+
+    @property
+    def dtype(self) -> str:
+        """Data type of the pixels."""
+        return self.areas[0].pixels.dtype
+
+
+def open_areas(wanted: Wanted) -> Opened:
+    """Open what a config names; scenes stay on disk, labels are read.
+
+    Raises
+    ------
+    MissingFileError
+        A file that is not there.
+    InputError
+        Sources that contradict each other, or labels that can't be used.
+    """
+    data = wanted.data
+    if data.project:
+        opened = _open_project(wanted)
+    elif data.images:
+        opened = _open_pairs(wanted)
+    elif data.scenes:
+        opened = _open_scenes(wanted)
+    else:
+        raise InputError("data must name scenes, a project, or images and masks. Give --data or --scenes.")
+    _check_alike(opened.areas)
+    return opened
+
+
+def _check_alike(areas: Sequence[Area]) -> None:
+    first = areas[0]
+    for area in areas:
+        mine, other = (area.pixels.count, area.pixels.dtype), (first.pixels.count, first.pixels.dtype)
+        if mine != other:
+            raise InputError(
+                f"scenes must have the same bands and data type, got {mine[0]} x {mine[1]} for {area.name} and "
+                f"{other[0]} x {other[1]} for {first.name}. Choose bands in data.scenes[].bands."
+            )
+
+
+def present_classes(areas: Sequence[Area]) -> frozenset[int]:
+    """Classes that any area has."""
+    return frozenset().union(*(area.truth.present() for area in areas))
+
+
+def _path(base: Path, text: str) -> str:
+    """A path relative to ``base``; URLs and GDAL's own names stay."""
+    return text if "://" in text or text.startswith("/vsi") else str(base / text)
+
+
+# ------------------------------------------------------------------ scenes
+
+
+def _open_scenes(wanted: Wanted) -> Opened:
+    data = wanted.data
+    expanded = [
+        (path, settings) for settings in data.scenes for path in _matches(_path(wanted.base, settings.path))
+    ]
+    rasters = any(_is_raster(settings.labels) for _, settings in expanded)
+    listed = wanted.classes or (ClassSettings(name=_ONE_CLASS),)
+    table = class_table(
+        listed, wanted.background, wanted.neutral, data.other, by_value=bool(data.class_column) or rasters
+    )
+    areas, steps = [], []
+    for path, settings in expanded:
+        scene = open_source(path, bands=settings.bands, resolution=wanted.resolution)
+        areas.append(Area(scene.name, scene, _scene_truth(scene, settings, table, wanted)))
+        step = scene.geobox.ground_resolution()
+        steps += list(step) if step else []
+    parts = tuple(settings.part for _, settings in expanded)
+    gsd = (min(steps), max(steps)) if steps else None
+    return Opened(tuple(areas), parts, (frozenset(),) * len(areas), table, gsd)
+
+
+def _matches(path: str) -> list[str]:
+    if not any(mark in path for mark in "*?"):
+        return [path]
+    found = sorted(glob.glob(path))
+    if not found:
+        raise MissingFileError(f"no scene matches {path}")
+    return found
+
+
+def _is_raster(path: str) -> bool:
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _scene_truth(scene: Scene, settings: SceneSettings, table: ClassTable, wanted: Wanted) -> Any:
+    labels = _path(wanted.base, settings.labels.replace("{stem}", scene.name))
+    if _is_raster(labels):
+        if settings.aoi:
+            raise InputError("data.scenes[].aoi must go with vector labels; mark unknown ground in the mask.")
+        return _mask_truth(scene, labels, table)
+    shapes, classes = _read_shapes(scene, labels, table, wanted.data.class_column)
+    aoi = _read_aoi(scene, _path(wanted.base, settings.aoi)) if settings.aoi else None
+    order = np.argsort(_priorities(classes, table), kind="stable")
+    truth = VectorTruth(scene.height, scene.width, shapes[order], classes[order], aoi)
+    if not truth.region().height * truth.region().width:
+        raise InputError(f"aoi must overlap the scene, got {settings.aoi} beside {scene.path}.")
+    return truth
+
+
+def _priorities(classes: NDArray[np.uint8], table: ClassTable) -> NDArray[np.int64]:
+    """Drawing order of class indices: that of the config, where the later class wins."""
+    order = list(dict.fromkeys(table.values.values()))
+    rank = {code: position for position, code in enumerate(order)}
+    return np.array([rank.get(int(code), -1) for code in classes], np.int64)
+
+
+def _read_polygons(scene: Scene, path: str) -> Any:
+    from geoseg.io.vectors import read_polygons
+
+    return read_polygons(path, crs=scene.geobox.crs)
+
+
+def _read_shapes(
+    scene: Scene, path: str, table: ClassTable, column: str | None
+) -> tuple[NDArray[np.object_], NDArray[np.uint8]]:
+    """Polygons that touch the scene, in its pixels, and their classes."""
+    frame = _read_polygons(scene, path)
+    if not len(frame):
+        raise InputError(f"labels must hold polygons, got none in {path}.")
+    if column is not None and column not in frame.columns:
+        names = ", ".join(name for name in frame.columns if name != "geometry")
+        raise InputError(f"data.class_column must be a column of {path}, got {column}. It has {names}.")
+    shapes = _to_pixels(frame.geometry.to_numpy(), scene.geobox)
+    touching = np.zeros(len(shapes), bool)
+    touching[shapely.STRtree(shapes).query(shapely.box(0, 0, scene.width, scene.height), "intersects")] = True
+    if not touching.any():
+        extent = tuple(round(float(v), 6) for v in frame.total_bounds)
+        ground = tuple(round(v, 6) for v in scene.geobox.bounds())
+        where = scene.geobox.crs.to_string() if scene.geobox.crs else "pixels"
+        raise InputError(
+            f"labels must touch their scene, got {path} over {extent} and {scene.path} over {ground} ({where})."
+        )
+    values = frame[column][touching] if column else np.full(int(touching.sum()), "", object)
+    return shapes[touching], table.indices(values, path)
+
+
+def _read_aoi(scene: Scene, path: str) -> NDArray[np.object_]:
+    shapes = _to_pixels(_read_polygons(scene, path).geometry.to_numpy(), scene.geobox)
+    whole = shapely.box(0, 0, scene.width, scene.height)
+    return np.array([shape for shape in shapes if shapely.intersects(shape, whole)], object)
+
+
+def _to_pixels(shapes: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object_]:
+    """Geometries in the scene's CRS as pixel corners; broken ones repaired."""
+    a, b, c, d, e, f = (~geobox.transform)[:6]
+
+    def move(xy: Array) -> Array:
+        return np.column_stack([a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f])
+
+    moved: NDArray[np.object_] = shapely.transform(shapely.force_2d(shapes), move)
+    return np.where(shapely.is_valid(moved), moved, shapely.make_valid(moved))
+
+
+def _mask_truth(scene: Scene, path: str, table: ClassTable) -> MaskTruth:
+    mask = open_source(path, bands=(1,), expand_palette=False)
+    return MaskTruth(scene.height, scene.width, mask, _area_to_mask(scene, mask), mask_codes(table, mask.dtype))
+
+
+def _area_to_mask(scene: Scene, mask: Scene) -> Affine:
+    """From pixel corners of the scene to those of its mask: by georeferencing, else by stretching."""
+    if mask.geobox.crs is None:
+        return Affine.scale(mask.width / scene.width, mask.height / scene.height)
+    if scene.geobox.crs is None or not scene.geobox.crs.equals(mask.geobox.crs):
+        raise InputError(
+            f"a mask must have its scene's CRS, got {mask.geobox.crs.to_string()} for {mask.path}. "
+            "Warp it, or give vector labels."
+        )
+    to_mask = ~mask.geobox.transform * scene.geobox.transform
+    if abs(to_mask.b) + abs(to_mask.d) > 1e-6 * abs(to_mask.a):
+        raise InputError(f"a mask must lie square to its scene, got {mask.path} turned. Warp it to the scene.")
+    return to_mask
+
+
+def mask_codes(table: ClassTable, dtype: str) -> NDArray[np.uint8]:
+    """Class index of every value an integer mask may hold; 0 is background unless a class claims it.
+
+    Examples
+    --------
+    >>> mask_codes(ClassTable(("bg", "road"), {"7": 1}, other="background"), "uint8")[[0, 7, 8]].tolist()
+    [0, 1, 0]
+    """
+    kind = np.dtype(dtype)
+    if kind.kind not in "iub":
+        raise InputError(f"a mask must hold whole numbers, got {dtype}.")
+    count = 256 if kind.itemsize == 1 else 65536
+    rest = {"error": REFUSED, "ignore": IGNORE, "background": 0}[table.other]
+    codes = np.full(count, rest if table.every is None else table.every, np.uint8)
+    codes[0] = 0
+    for value, code in table.values.items():
+        if value.isdigit() and int(value) < count:
+            codes[int(value)] = code
+    return codes
+
+
+def _open_pairs(wanted: Wanted) -> Opened:
+    images, masks = (Path(_path(wanted.base, str(text))) for text in (wanted.data.images, wanted.data.masks))
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise MissingFileError(f"no such folder: {folder}")
+    listed = wanted.classes or (ClassSettings(name=_ONE_CLASS),)
+    table = class_table(listed, wanted.background, wanted.neutral, wanted.data.other, by_value=True)
+    found = {path.stem: path for path in sorted(masks.iterdir()) if _is_raster(path.name)}
+    areas = []
+    for path in sorted(images.iterdir()):
+        if _is_raster(path.name):
+            if path.stem not in found:
+                raise MissingFileError(f"no mask named {path.stem} in {masks} for {path.name}")
+            scene = open_source(path, resolution=wanted.resolution)
+            areas.append(Area(scene.name, scene, _mask_truth(scene, str(found[path.stem]), table)))
+    if not areas:
+        raise InputError(f"data.images must hold images, got none in {images}.")
+    return Opened(tuple(areas), ("auto",) * len(areas), (frozenset(),) * len(areas), table)
+
+
+# ------------------------------------------------------------------ projects
+
+
+def _open_project(wanted: Wanted) -> Opened:
+    project = open_project(_path(wanted.base, str(wanted.data.project)))
+    titles = project.meta.class_names
+    if wanted.classes:
+        listed = class_table(
+            wanted.classes, wanted.background, wanted.neutral, wanted.data.other, by_value=True
+        )
+        values = {wanted.background: 0, wanted.neutral: IGNORE, **listed.values}
+        table = ClassTable(listed.names, values, None, listed.other)
+    else:
+        table = project_table(titles, wanted.background, wanted.neutral)
+    areas, tags = [], []
+    for item in project:
+        area, found = _project_area(project, item, table)
+        areas.append(area)
+        tags.append(found)
+    if not areas:
+        raise InputError(f"project must hold images, got none in {project.path}.")
+    return Opened(tuple(areas), ("auto",) * len(areas), tuple(tags), table)
+
+
+def _project_area(project: Project, item: Any, table: ClassTable) -> tuple[Area, frozenset[str]]:
+    scene = open_source(item.image)
+    annotation = read_annotation(item, project.meta, (scene.height, scene.width))
+    classes = table.indices([plain(o.class_name) for o in annotation.objects], str(item))
+    figures = tuple(o.figure for o in annotation.objects)
+    truth = FigureTruth(scene.height, scene.width, figures, classes)
+    return Area(f"{item.dataset}/{item.stem}", scene, truth), frozenset(tag.name for tag in annotation.tags)

@@ -1,0 +1,163 @@
+"""Which part of an area is trained on and which is validated on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.data.chips import Area
+from geoseg.data.settings import SplitSettings
+from geoseg.errors import InputError
+from geoseg.geo.windows import Grid, Window, iter_chunks
+
+__all__ = ["Part", "block_split", "file_split", "grid_windows"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one area gives to training and to validation.
+
+    Attributes
+    ----------
+    train
+        Whether training windows are drawn from it.
+    forbidden
+        Rectangles (n, 4) of row, column, row end, column end that no training window may touch.
+    val
+        Windows to validate on.
+    """
+
+    train: bool
+    forbidden: NDArray[np.int64]
+    val: tuple[Window, ...]
+
+
+_NOTHING = np.zeros((0, 4), np.int64)
+
+
+def grid_windows(area: Area, chip: tuple[int, int], inside: Window | None = None) -> tuple[Window, ...]:
+    """Windows of a grid without overlap over labeled ground; those without a labeled pixel are left out.
+
+    Where the ground is smaller than a chip, the window reaches beyond it.
+    """
+    region = inside or area.truth.region()
+    if not (region.height and region.width):
+        return ()
+    grid = Grid(shape=(region.height, region.width), window=chip, overlap=(0, 0))
+    found = []
+    for window in grid:
+        moved = Window(
+            row_off=region.row_off + window.row_off,
+            col_off=region.col_off + window.col_off,
+            height=chip[0],
+            width=chip[1],
+        )
+        if known_share(area, moved) > 0:
+            found.append(moved)
+    return tuple(found)
+
+
+def known_share(area: Area, window: Window, points: int = 8) -> float:
+    """Share of a window that is labeled ground inside the area, judged on a lattice of points."""
+    rows = window.row_off + (np.arange(points) + 0.5) * window.height / points
+    cols = window.col_off + (np.arange(points) + 0.5) * window.width / points
+    rr, cc = (axis.ravel().astype(np.int64) for axis in np.meshgrid(rows, cols, indexing="ij"))
+    height, width = area.shape
+    inside = (rr >= 0) & (cc >= 0) & (rr < height) & (cc < width)
+    return float((inside & area.truth.known(rr, cc)).mean())
+
+
+def file_split(
+    areas: Sequence[Area], chip: tuple[int, int], settings: SplitSettings, parts: Sequence[str], seed: int
+) -> list[Part]:
+    """Whole areas on one side.
+
+    Parameters
+    ----------
+    parts
+        ``train``, ``val`` or ``auto`` of each area; ``settings.val`` names more. Without any of them the
+        seed chooses ``settings.val_fraction`` of the areas.
+
+    Raises
+    ------
+    InputError
+        A name of no area, or a side left empty.
+    """
+    names = [area.name for area in areas]
+    unknown = sorted(set(settings.val) - set(names))
+    if unknown:
+        raise InputError(f"data.split.val must name scenes, got {unknown[0]}. There are {', '.join(names)}.")
+    chosen = {i for i, name in enumerate(names) if name in settings.val or parts[i] == "val"}
+    if not chosen:
+        free = [i for i, part in enumerate(parts) if part == "auto"]
+        count = max(1, round(settings.val_fraction * len(areas)))
+        chosen = {free[i] for i in np.random.default_rng(seed).permutation(len(free))[:count]}
+    if not 0 < len(chosen) < len(areas):
+        raise InputError(
+            f"a split by file must leave scenes on both sides, got {len(areas) - len(chosen)} to train on and "
+            f"{len(chosen)} to validate on. Split by blocks instead."
+        )
+    return [
+        Part(i not in chosen, _NOTHING, grid_windows(area, chip) if i in chosen else ())
+        for i, area in enumerate(areas)
+    ]
+
+
+def block_split(
+    areas: Sequence[Area], chip: tuple[int, int], settings: SplitSettings, parts: Sequence[str], seed: int
+) -> list[Part]:
+    """Square blocks of every area, drawn by the seed; training keeps ``buffer_px`` away from them.
+
+    An area too small for two blocks is trained on whole.
+
+    Raises
+    ------
+    InputError
+        No block could be set aside anywhere.
+    """
+    found = []
+    for index, (area, part) in enumerate(zip(areas, parts, strict=True)):
+        rng = np.random.default_rng((seed, index))
+        if part == "val":
+            found.append(Part(False, _NOTHING, grid_windows(area, chip)))
+        elif part == "train":
+            found.append(Part(True, _NOTHING, ()))
+        else:
+            found.append(_split_area(area, chip, settings, rng))
+    if not any(part.val for part in found):
+        raise InputError(
+            f"a split by blocks must find a block of {settings.block_chips} x {settings.block_chips} chips "
+            f"besides ground to train on, got areas of {', '.join(str(area.shape) for area in areas)} pixels. "
+            "Use a smaller input_size or block_chips, or split by file."
+        )
+    return found
+
+
+def _split_area(
+    area: Area, chip: tuple[int, int], settings: SplitSettings, rng: np.random.Generator
+) -> Part:
+    region = area.truth.region()
+    side = (chip[0] * settings.block_chips, chip[1] * settings.block_chips)
+    blocks = [
+        Window(
+            row_off=piece.row_off + region.row_off,
+            col_off=piece.col_off + region.col_off,
+            height=piece.height,
+            width=piece.width,
+        )
+        for piece in iter_chunks(region.height, region.width, side)
+    ]
+    usable = [b for b in blocks if b.height >= chip[0] and b.width >= chip[1] and known_share(area, b) >= 0.5]
+    if len(blocks) < 2 or not usable:
+        return Part(True, _NOTHING, ())
+    count = max(1, round(settings.val_fraction * len(blocks)))
+    chosen = [usable[i] for i in rng.permutation(len(usable))[:count]]
+    margin = settings.buffer_px
+    forbidden = [
+        (b.row_off - margin, b.col_off - margin, b.row_end + margin, b.col_end + margin) for b in chosen
+    ]
+    windows = tuple(window for block in chosen for window in grid_windows(area, chip, block))
+    return Part(True, np.array(forbidden, np.int64), windows)

@@ -1,0 +1,320 @@
+"""Labels drawn window by window: vector polygons, mask rasters, annotated figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from geoseg.data.chips import IGNORE, Burned
+from geoseg.errors import InputError
+from geoseg.geo.windows import Window, iter_chunks
+from geoseg.raster.draw import Drawable, draw_figures, fill_rings
+from geoseg.typing import Array, BoolArray
+
+__all__ = ["REFUSED", "FigureTruth", "MaskTruth", "VectorTruth", "cell_anchors"]
+
+#: Large objects get an anchor in every square of this many pixels.
+_CELL = 64
+_SCAN = 2048
+#: Code of mask values that are an error.
+REFUSED = 254
+
+
+@dataclass(frozen=True)
+class VectorTruth:
+    """Polygons in pixel coordinates of an area (x = column, y = row of pixel corners).
+
+    A pixel belongs to a polygon that holds its center.
+
+    Attributes
+    ----------
+    height, width
+        Pixels of the area.
+    shapes
+        Polygons or multipolygons; the later is drawn over the earlier.
+    classes
+        (n,) uint8 class index of each, 255 for neutral.
+    aoi
+        Polygons of labeled ground; None: the whole area.
+    """
+
+    height: int
+    width: int
+    shapes: NDArray[np.object_]
+    classes: NDArray[np.uint8]
+    aoi: NDArray[np.object_] | None = None
+
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        return shapely.STRtree(self.shapes)
+
+    @cached_property
+    def _codes(self) -> NDArray[np.uint8]:
+        return np.concatenate([np.zeros(1, np.uint8), self.classes])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+
+    def burn(self, window: Window) -> Burned:
+        """Draw the polygons of a window."""
+        box = shapely.box(window.col_off, window.row_off, window.col_end, window.row_end)
+        hits = np.sort(self._tree.query(box))
+        numbers = np.zeros((window.height, window.width), np.int32)
+        for hit in hits:
+            burn_polygon(numbers, self.shapes[hit], int(hit) + 1, window)
+        target = self._codes[numbers]
+        if self.aoi is not None:
+            target = np.where(self._labeled(window), target, IGNORE).astype(np.uint8)
+        return Burned(target, np.where((target == 0) | (target == IGNORE), 0, numbers).astype(np.int32))
+
+    def _labeled(self, window: Window) -> BoolArray:
+        mask = np.zeros((window.height, window.width), np.uint8)
+        for shape in self.aoi if self.aoi is not None else ():
+            burn_polygon(mask, shape, 1, window)
+        return mask == 1
+
+    def anchors(self) -> NDArray[np.int32]:
+        """One point in each polygon, and one a 64-pixel square in large ones."""
+        keep = (self.classes != 0) & (self.classes != IGNORE)
+        points = shapely.get_coordinates(shapely.point_on_surface(self.shapes[keep]))
+        found = [_rows_cols(points, self.classes[keep])]
+        spans = shapely.bounds(self.shapes)
+        large = keep & ((spans[:, 2:] - spans[:, :2]).max(1, initial=0) > 2 * _CELL)
+        found += [_inside_points(self.shapes[i], int(self.classes[i])) for i in np.flatnonzero(large)]
+        every = np.concatenate(found)
+        inside = (every[:, 0] >= 0) & (every[:, 1] >= 0) & (every[:, 0] < self.height) & (every[:, 1] < self.width)
+        every = every[inside]
+        return every[self.known(every[:, 0], every[:, 1])]
+
+    def present(self) -> frozenset[int]:
+        """Classes of the polygons that have a point in the labeled ground."""
+        return frozenset(self.anchors()[:, 2].tolist())
+
+    def region(self) -> Window:
+        """Bounds of the labeled ground inside the area."""
+        whole = Window(row_off=0, col_off=0, height=self.height, width=self.width)
+        if self.aoi is None:
+            return whole
+        left, top, right, bottom = shapely.total_bounds(self.aoi)
+        row, col = int(np.floor(top + 0.5)), int(np.floor(left + 0.5))
+        end = int(np.ceil(bottom - 0.5)), int(np.ceil(right - 0.5))
+        rect = Window(row_off=row, col_off=col, height=max(0, end[0] - row), width=max(0, end[1] - col))
+        return rect.clipped(self.height, self.width)
+
+    def known(self, rows: Array, cols: Array) -> BoolArray:
+        """Whether the centers of pixels lie in the labeled ground."""
+        if self.aoi is None:
+            return np.ones(len(rows), bool)
+        hits = [shapely.contains_xy(shape, cols + 0.5, rows + 0.5) for shape in self.aoi]
+        return np.logical_or.reduce(hits) if hits else np.zeros(len(rows), bool)
+
+
+def _rows_cols(points: NDArray[np.float64], classes: Array) -> NDArray[np.int32]:
+    cells = np.floor(points[:, ::-1])
+    return np.column_stack([cells, classes]).astype(np.int32)
+
+
+def _inside_points(shape: Any, code: int) -> NDArray[np.int32]:
+    left, top, right, bottom = shapely.bounds(shape)
+    step = max(_CELL, max(right - left, bottom - top) / 128)
+    xs, ys = np.meshgrid(np.arange(left + step / 2, right, step), np.arange(top + step / 2, bottom, step))
+    points = np.column_stack([xs.ravel(), ys.ravel()])
+    inside = points[shapely.contains_xy(shape, points[:, 0], points[:, 1])]
+    return _rows_cols(inside, np.full(len(inside), code))
+
+
+def burn_polygon(canvas: Array, shape: Any, value: int, window: Window) -> None:
+    """Write ``value`` to the pixels of ``canvas`` (a window of the area) whose centers lie in a polygon."""
+    for part in shapely.get_parts(shape):
+        left, top, right, bottom = shapely.bounds(part)
+        if not np.isfinite(left):
+            continue
+        row, col = int(np.floor(top)), int(np.floor(left))
+        box = Window(
+            row_off=row - window.row_off,
+            col_off=col - window.col_off,
+            height=int(np.ceil(bottom)) - row,
+            width=int(np.ceil(right)) - col,
+        ).clipped(window.height, window.width)
+        if not (box.height and box.width):
+            continue
+        mask = np.zeros((box.height, box.width), bool)
+        origin = (box.col_off + window.col_off + 0.5, box.row_off + window.row_off + 0.5)
+        fill_rings(mask, [shapely.get_coordinates(ring) for ring in shapely.get_rings(part)], origin)
+        canvas[box.rows, box.cols][mask] = value
+
+
+class ValueRaster(Protocol):
+    """A raster of label values; a :class:`geoseg.io.scene.Scene` is one."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def read(self, window: Window) -> Array: ...
+
+
+@dataclass(frozen=True)
+class MaskTruth:
+    """A mask raster over the area's ground, on its own grid.
+
+    Attributes
+    ----------
+    height, width
+        Pixels of the area.
+    mask
+        Label values, first band.
+    to_mask
+        From pixel corners of the area to those of the mask, without rotation.
+    codes
+        (n,) uint8: class index of each label value below n; values beyond, and those of
+        :data:`REFUSED`, are errors.
+    """
+
+    height: int
+    width: int
+    mask: ValueRaster
+    to_mask: Affine
+    codes: NDArray[np.uint8]
+
+    def burn(self, window: Window) -> Burned:
+        """Nearest mask pixel of each pixel; objects are the connected pieces of one class."""
+        target = self._targets(window)
+        return Burned(target, number_objects(target))
+
+    def _targets(self, window: Window) -> NDArray[np.uint8]:
+        rows = np.floor(self.to_mask.f + self.to_mask.e * (np.arange(window.row_off, window.row_end) + 0.5))
+        cols = np.floor(self.to_mask.c + self.to_mask.a * (np.arange(window.col_off, window.col_end) + 0.5))
+        known = np.ix_(
+            (rows >= 0) & (rows < self.mask.height), (cols >= 0) & (cols < self.mask.width)
+        )
+        target = np.full((window.height, window.width), IGNORE, np.uint8)
+        inside_rows, inside_cols = rows[known[0].ravel()].astype(int), cols[known[1].ravel()].astype(int)
+        if not (inside_rows.size and inside_cols.size):
+            return target
+        top, left = inside_rows.min(), inside_cols.min()
+        source = Window(
+            row_off=int(top),
+            col_off=int(left),
+            height=int(inside_rows.max() - top + 1),
+            width=int(inside_cols.max() - left + 1),
+        )
+        values = self.mask.read(source)[0][np.ix_(inside_rows - top, inside_cols - left)]
+        target[known] = self._codes(values)
+        return target
+
+    def _codes(self, values: Array) -> NDArray[np.uint8]:
+        usable = (values >= 0) & (values < len(self.codes))
+        codes = np.where(usable, self.codes[np.where(usable, values, 0).astype(np.int64)], REFUSED)
+        if (codes == REFUSED).any():
+            found = ", ".join(str(value) for value in np.unique(values[codes == REFUSED])[:8])
+            raise InputError(
+                f"values of a mask must belong to a class, got {found}. "
+                "List them under classes[].values, or set data.other to background or ignore."
+            )
+        return codes.astype(np.uint8)
+
+    def anchors(self) -> NDArray[np.int32]:
+        """A pixel of each class in every 64-pixel square that has it; reads the mask once, in pieces."""
+        pieces = iter_chunks(self.height, self.width, _SCAN)
+        found = [cell_anchors(self._targets(piece), piece.row_off, piece.col_off) for piece in pieces]
+        return np.concatenate(found)
+
+    def present(self) -> frozenset[int]:
+        """Classes of the mask."""
+        return frozenset(self.anchors()[:, 2].tolist())
+
+    def region(self) -> Window:
+        """The whole area."""
+        return Window(row_off=0, col_off=0, height=self.height, width=self.width)
+
+    def known(self, rows: Array, cols: Array) -> BoolArray:
+        """Everywhere."""
+        return np.ones(len(rows), bool)
+
+
+@dataclass(frozen=True)
+class FigureTruth:
+    """Annotated figures of an image, drawn in their order.
+
+    Attributes
+    ----------
+    height, width
+        Pixels of the image.
+    figures
+        In z-order.
+    classes
+        Class index of each, 0 for background and 255 for neutral ones.
+    """
+
+    height: int
+    width: int
+    figures: Sequence[Drawable]
+    classes: NDArray[np.uint8]
+
+    def burn(self, window: Window) -> Burned:
+        """Draw the figures of a window; what none covers is background."""
+        numbers = draw_figures(self.figures, range(1, len(self.figures) + 1), window, dtype=np.int32)
+        target = np.concatenate([np.zeros(1, np.uint8), self.classes])[numbers]
+        return Burned(target, np.where((target == 0) | (target == IGNORE), 0, numbers).astype(np.int32))
+
+    def anchors(self) -> NDArray[np.int32]:
+        """A pixel of each class in every 64-pixel square that has it."""
+        return cell_anchors(self.burn(self.region()).target, 0, 0)
+
+    def present(self) -> frozenset[int]:
+        """Classes of the figures."""
+        return frozenset(self.classes.tolist()) - {0, IGNORE}
+
+    def region(self) -> Window:
+        """The whole image."""
+        return Window(row_off=0, col_off=0, height=self.height, width=self.width)
+
+    def known(self, rows: Array, cols: Array) -> BoolArray:
+        """Everywhere."""
+        return np.ones(len(rows), bool)
+
+
+def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Numbers of the 8-connected pieces of equal class; 0 where background or unknown."""
+    numbers = np.zeros(target.shape, np.int32)
+    last = 0
+    for code in np.unique(target):
+        if code not in (0, IGNORE):
+            labels, count = ndimage.label(target == code, np.ones((3, 3), int))
+            numbers = np.where(labels > 0, labels + last, numbers).astype(np.int32)
+            last += count
+    return numbers
+
+
+def cell_anchors(target: NDArray[np.uint8], row_off: int, col_off: int, cell: int = _CELL) -> NDArray[np.int32]:
+    """For each square of ``cell`` pixels and each class in it, its middle pixel in reading order.
+
+    Returns
+    -------
+    (n, 3) int32
+        Row, column, class index.
+
+    Examples
+    --------
+    >>> cell_anchors(np.array([[0, 1, 0, 255, 2, 2]], np.uint8), 10, 20, cell=3).tolist()
+    [[10, 21, 1], [10, 25, 2]]
+    """
+    rows, cols = np.nonzero((target != 0) & (target != IGNORE))
+    codes = target[rows, cols].astype(np.int64)
+    across = -(-target.shape[1] // cell)
+    key = ((rows // cell) * across + cols // cell) * 256 + codes
+    order = np.argsort(key, kind="stable")
+    _, first, count = np.unique(key[order], return_index=True, return_counts=True)
+    chosen = order[first + count // 2]
+    return np.column_stack([rows[chosen] + row_off, cols[chosen] + col_off, codes[chosen]]).astype(np.int32)

@@ -1,0 +1,256 @@
+"""Losses of (N, K, h, w) logits against (N, h, w) class targets; pixels of 255 have no part in any.
+
+Every loss is a function ``(logits, target, **settings) -> scalar``; :data:`LOSSES` names them.
+A batch without a single labeled pixel gives 0 with a zero gradient, never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geoseg.errors import InputError
+
+__all__ = [
+    "IGNORE",
+    "LOSSES",
+    "auxiliary_loss",
+    "bce_dice",
+    "boundary_weights",
+    "cross_entropy",
+    "dice",
+    "focal",
+    "lovasz",
+    "tversky",
+]
+
+#: Target value of pixels that teach nothing.
+IGNORE: Final = 255
+
+
+def _split_target(target: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Valid (N,h,w) bool, target with 0 where invalid (int64), one-hot (N,K,h,w) zeroed where invalid."""
+    valid = target != IGNORE
+    index = torch.where(valid, target.long(), 0)
+    hot = F.one_hot(index, classes).movedim(-1, 1) * valid.unsqueeze(1)
+    return valid, index, hot
+
+
+def _masked_probabilities(logits: Tensor, valid: Tensor) -> Tensor:
+    """Softmax with zeros, and no gradient, where invalid."""
+    return torch.where(valid.unsqueeze(1), logits.float().softmax(1), 0.0)
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp_min(torch.finfo(values.dtype).tiny)
+
+
+def boundary_weights(target: Tensor, extra: float, radius: int = 2) -> Tensor:
+    """Weights (N,h,w) of 1, and 1 + extra within ``radius`` pixels of a border between two classes.
+
+    Borders with pixels of 255 do not count.
+
+    Examples
+    --------
+    >>> boundary_weights(torch.tensor([[[0, 0, 0, 1, 1, 1]]]), 2.0, radius=1)
+    tensor([[[1., 1., 3., 3., 1., 1.]]])
+    """
+    valid = target != IGNORE
+    values = target.float().unsqueeze(1)
+    size, pad = 2 * radius + 1, radius
+    high = F.max_pool2d(torch.where(valid.unsqueeze(1), values, -1.0), size, 1, pad)
+    low = -F.max_pool2d(torch.where(valid.unsqueeze(1), -values, -256.0), size, 1, pad)
+    near = (high > low).squeeze(1)
+    return 1.0 + extra * (near & valid).float()
+
+
+def cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    boundary_weight: float = 0.0,
+) -> Tensor:
+    """Mean negative log-likelihood over the labeled pixels.
+
+    Parameters
+    ----------
+    logits
+        (N, K, h, w).
+    target
+        (N, h, w), class index or 255.
+    class_weights
+        (K,) weight of each pixel by its class; the mean is the weighted one.
+    label_smoothing
+        Share of the target spread evenly over the K classes, 0 to 1.
+    boundary_weight
+        Extra weight of pixels within 2 px of a class border (:func:`boundary_weights`).
+
+    References
+    ----------
+    Label smoothing: Szegedy et al., https://arxiv.org/abs/1512.00567.
+    """
+    valid, index, _ = _split_target(target, logits.shape[1])
+    logs = logits.float().log_softmax(1)
+    hit = -logs.gather(1, index.unsqueeze(1)).squeeze(1)
+    values = (1 - label_smoothing) * hit - label_smoothing * logs.mean(1)
+    return _weighted_mean(
+        torch.where(valid, values, 0.0), _pixel_weights(target, valid, index, class_weights, boundary_weight)
+    )
+
+
+def _pixel_weights(
+    target: Tensor, valid: Tensor, index: Tensor, class_weights: Tensor | None, boundary_weight: float
+) -> Tensor:
+    weights = valid.float()
+    if class_weights is not None:
+        weights = weights * class_weights.to(weights)[index]
+    if boundary_weight:
+        weights = weights * boundary_weights(target, boundary_weight)
+    return weights
+
+
+def focal(
+    logits: Tensor, target: Tensor, *, gamma: float = 2.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of each pixel times (1 - p)^gamma, mean over the labeled pixels.
+
+    References
+    ----------
+    Lin et al., https://arxiv.org/abs/1708.02002.
+    """
+    valid, index, _ = _split_target(target, logits.shape[1])
+    log_p = logits.float().log_softmax(1).gather(1, index.unsqueeze(1)).squeeze(1)
+    values = -((1 - log_p.exp()).clamp_min(0) ** gamma) * log_p
+    return _weighted_mean(
+        torch.where(valid, values, 0.0), _pixel_weights(target, valid, index, class_weights, 0.0)
+    )
+
+
+def bce_dice(logits: Tensor, target: Tensor, *, bce: float = 1.0, dice: float = 1.0) -> Tensor:
+    """The tutorials' loss of two classes: weighted mean of binary cross-entropy and 1 - Dice.
+
+    With p the softmax of class 1: cross-entropy is the mean over the labeled pixels of the batch;
+    Dice is 2 (sum pt + 1) / (sum p + sum t + 1) of each image, averaged and clamped to [0, 1]
+    (the added ones let it pass 1 where a target is empty).
+
+    Raises
+    ------
+    InputError
+        Other than two classes.
+    """
+    if logits.shape[1] != 2:
+        raise InputError(f"bce_dice must have 2 classes, got {logits.shape[1]}. Use cross_entropy and dice.")
+    valid = target != IGNORE
+    p = _masked_probabilities(logits, valid)[:, 1]
+    t = ((target == 1) & valid).float()
+    overlap = 2 * ((p * t).sum((1, 2)) + 1) / (p.sum((1, 2)) + t.sum((1, 2)) + 1)
+    score = overlap.mean().clamp(0, 1)
+    return (bce * cross_entropy(logits, target) + dice * (1 - score)) / (bce + dice)
+
+
+def dice(
+    logits: Tensor, target: Tensor, *, smooth: float = 1.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """1 - soft Dice of each class over the batch, averaged over the classes.
+
+    References
+    ----------
+    Milletari et al., V-Net, https://arxiv.org/abs/1606.04797.
+    """
+    return tversky(logits, target, alpha=0.5, beta=0.5, smooth=smooth / 2, class_weights=class_weights)
+
+
+def tversky(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: float = 0.3,
+    beta: float = 0.7,
+    smooth: float = 1.0,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """1 - (TP + s) / (TP + alpha FP + beta FN + s) of each class over the batch, averaged over the classes.
+
+    References
+    ----------
+    Salehi et al., https://arxiv.org/abs/1706.05721.
+    """
+    valid, _, hot = _split_target(target, logits.shape[1])
+    p = _masked_probabilities(logits, valid)
+    hit = (p * hot).sum((0, 2, 3))
+    false, missed = p.sum((0, 2, 3)) - hit, hot.sum((0, 2, 3)) - hit
+    index = (hit + smooth) / (hit + alpha * false + beta * missed + smooth)
+    weights = torch.ones_like(index) if class_weights is None else class_weights.to(index)
+    labeled = valid.any().float()
+    return labeled * _weighted_mean(1 - index, weights)
+
+
+def lovasz(logits: Tensor, target: Tensor) -> Tensor:
+    """Lovász-softmax over the batch, averaged over the classes present in the target.
+
+    References
+    ----------
+    Berman et al., https://arxiv.org/abs/1705.08790.
+    """
+    classes = logits.shape[1]
+    valid = target != IGNORE
+    p = logits.float().softmax(1).movedim(1, -1)[valid]
+    t = target.long()[valid]
+    losses = [_lovasz_class(p[:, k], (t == k).float()) for k in range(classes) if bool((t == k).any())]
+    return torch.stack(losses).mean() if losses else logits.sum() * 0.0
+
+
+def _lovasz_class(p: Tensor, truth: Tensor) -> Tensor:
+    errors, order = (truth - p).abs().sort(descending=True, stable=True)
+    truth = truth[order]
+    total = truth.sum()
+    jaccard = 1 - (total - truth.cumsum(0)) / (total + (1 - truth).cumsum(0))
+    steps = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    return (errors * steps).sum()
+
+
+def auxiliary_loss(logits: Tensor, target: Tensor, kinds: tuple[str, ...]) -> Tensor:
+    """Mean loss of the auxiliary outputs: cross-entropy of the masks, smooth L1 of the distance.
+
+    Parameters
+    ----------
+    logits
+        (N, A, h, w), one channel a kind.
+    target
+        (N, A, h, w) float in 0..1, NaN where nothing is known.
+    kinds
+        ``boundary``, ``contact`` or ``distance`` of each channel.
+    """
+    losses = []
+    for channel, kind in enumerate(kinds):
+        x, truth = logits[:, channel].float(), target[:, channel].float()
+        valid = ~truth.isnan()
+        truth = torch.where(valid, truth, 0.0)
+        if kind == "distance":
+            values = F.smooth_l1_loss(x.sigmoid(), truth, reduction="none", beta=0.1)
+        else:
+            values = F.binary_cross_entropy_with_logits(x, truth, reduction="none")
+        losses.append(_weighted_mean(torch.where(valid, values, 0.0), valid.float()))
+    return torch.stack(losses).mean()
+
+
+#: Name in a config -> (loss, names of its settings).
+LOSSES: Final[Mapping[str, tuple[Callable[..., Tensor], frozenset[str]]]] = {
+    "bce_dice": (bce_dice, frozenset({"bce", "dice"})),
+    "cross_entropy": (cross_entropy, frozenset({"class_weights", "label_smoothing", "boundary_weight"})),
+    "dice": (dice, frozenset({"smooth", "class_weights"})),
+    "focal": (focal, frozenset({"gamma", "class_weights"})),
+    "lovasz": (lovasz, frozenset()),
+    "tversky": (tversky, frozenset({"alpha", "beta", "smooth", "class_weights"})),
+}
+
+
+def call_loss(name: str, logits: Tensor, target: Tensor, **settings: Any) -> Tensor:
+    """Call a loss by its name in a config."""
+    return LOSSES[name][0](logits, target, **settings)
