@@ -75,7 +75,11 @@ class _Lots:
                 depth = self.rng.uniform(6.5, 11.5)
                 turned = _turned(frame, self.rng.normal(0, 0.02))
                 self._row(block, turned, length, offset, depth, attached)
-                offset += depth + (0.0 if self.rng.random() < attached * 0.7 else self.rng.uniform(0.8, 3.2 if density > 0.6 else 5.0))
+                offset += depth + (
+                    0.0
+                    if self.rng.random() < attached * 0.7
+                    else self.rng.uniform(0.8, 3.2 if density > 0.6 else 5.0)
+                )
 
     def _row(
         self, block: Block, frame: Frame, length: float, offset: float, depth: float, attached: float

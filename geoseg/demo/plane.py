@@ -109,7 +109,8 @@ def clip_convex(points: Array, origin: Array, normal: Array) -> Array:
 def inside_convex(points: Array, x: Array, y: Array, margin: float = 0.0) -> BoolArray:
     """Whether (x, y) lie in a convex polygon of positive area, ``margin`` metres from its edges."""
     inside = np.ones(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
-    for (ax, ay), (bx, by) in zip(points, np.roll(points, -1, axis=0)):
+    corners = points.tolist()
+    for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1]):
         length = hypot(bx - ax, by - ay)
         if length > 1e-9:
             inside &= (y - ay) * ((bx - ax) / length) - (x - ax) * ((by - ay) / length) >= margin

@@ -177,7 +177,9 @@ class Town:
         x = ((np.arange(window.col_off, window.col_off + window.width) + 0.5) * self.gsd)[None, :]
         valid = np.ones(mask.shape, dtype=bool)
         for frame, box in self.gaps:
-            valid &= ~in_box(frame, box, x, y)
+            low, high = box_corners(frame, box).min(axis=0), box_corners(frame, box).max(axis=0)
+            if (low < (x[0, -1], y[-1, 0])).all() and (high > (x[0, 0], y[0, 0])).all():
+                valid &= ~in_box(frame, box, x, y)
         return image * valid, mask * valid, valid
 
     def footprints(self) -> list[tuple[Building, Any]]:
@@ -261,9 +263,7 @@ def _gaps(rng: np.random.Generator, extent: float) -> list[tuple[Frame, Box]]:
     corner = Frame.at(extent, -0.1 * extent, 0.06)
     for strip in range(ceil(1.3 * extent / strip_m)):
         depth = max(0.0, rng.normal(14, 16)) * unit
-        gaps.append(
-            (corner, (-depth, strip * strip_m, extent, (strip + 1) * strip_m))
-        )
+        gaps.append((corner, (-depth, strip * strip_m, extent, (strip + 1) * strip_m)))
     return gaps
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+from math import ceil
+
 import numpy as np
 
 from geoseg.demo.plane import Frame
@@ -24,7 +28,7 @@ def pave(rng: np.random.Generator, streets: list[Street], region: Region) -> lis
     cars: list[Part] = []
     for street in sorted(streets, key=lambda s: s.width):
         paved = rng.random() < np.clip((street.width - 2.5) / 5, 0.1, 0.95)
-        surfaces.append(_surface(rng, street, paved, region))
+        surfaces += _pieces(_surface(rng, street, paved, region))
         if paved and street.width > 6:
             marks += _lines(rng, street)
         cars += _traffic(rng, street)
@@ -45,16 +49,22 @@ def _surface(rng: np.random.Generator, street: Street, paved: bool, region: Regi
     return Part(street.frame, box, 0.0, "asphalt" if paved else "dirt", color, salt=salt)
 
 
+def _pieces(part: Part, longest: float = 30.0) -> list[Part]:
+    """A long part in short ones that look the same, so that each concerns few pixels."""
+    u0, v0, u1, v1 = part.box
+    ends = np.linspace(u0, u1, max(2, ceil((u1 - u0) / longest) + 1)).tolist()
+    return [replace(part, box=(a, v0, b, v1)) for a, b in pairwise(ends)]
+
+
 def _lines(rng: np.random.Generator, street: Street) -> list[Part]:
     white = vary(rng, (196, 196, 190), 8)
     dashes = [(u, u + 3.0) for u in np.arange(2.0, street.length - 4, 9.0)]
     parts = [Part(street.frame, (a, -0.14, b, 0.14), 0.0, "plain", white) for a, b in dashes]
     if street.width > 9 and rng.random() < 0.7:
         edge = street.width * 0.33
-        parts += [
-            Part(street.frame, (0.0, v - 0.12, street.length, v + 0.12), 0.0, "plain", white)
-            for v in (-edge, edge)
-        ]
+        for v in (-edge, edge):
+            line = (0.0, v - 0.12, street.length, v + 0.12)
+            parts += _pieces(Part(street.frame, line, 0.0, "plain", white))
     if street.width > 7 and street.length > 60:
         parts += _crossing(street, float(rng.uniform(20, street.length - 20)), white)
     return parts
