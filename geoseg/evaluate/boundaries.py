@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import shapely
 
 from geoseg.errors import InputError
-from geoseg.evaluate.polygons import Float64Array, intersection_areas
+from geoseg.evaluate.polygons import ClippedPolygons, Float64Array, OverlapPairs, intersection_areas
 from geoseg.typing import Array, IntArray
 
-__all__ = ["boundary_iou", "outline_distances", "vertex_counts"]
+__all__ = ["OutlineFits", "boundary_iou", "measure_outlines", "outline_distances", "vertex_counts"]
 
 #: Pairs measured at once.
 BATCH = 8_192
+
+
+@dataclass(frozen=True)
+class OutlineFits:
+    """How well the outlines of pairs fit; NaN where not measured.
+
+    Attributes
+    ----------
+    polis, hausdorff, boundary_iou
+        (p,) float64, one a pair.
+    distance
+        Width of the strip of the boundary IoU.
+    """
+
+    polis: Float64Array
+    hausdorff: Float64Array
+    boundary_iou: Float64Array
+    distance: float
 
 
 def _vertices(geometry: Array) -> tuple[Float64Array, IntArray]:
@@ -134,3 +154,27 @@ def boundary_iou(a: Array, b: Array, distance: float) -> Float64Array:
         strips = shapely.area(a[part]) - shapely.area(inner_a) + shapely.area(b[part]) - shapely.area(inner_b)
         result[part] = np.clip(shared, 0, None) / (strips - shared)
     return np.clip(result, 0, 1)
+
+
+def measure_outlines(
+    truth: ClippedPolygons, pred: ClippedPolygons, pairs: OverlapPairs, iou: float, distance: float
+) -> OutlineFits:
+    """Outline measures of the pairs that may match: IoU of at least ``iou``, cut on neither side.
+
+    Parameters
+    ----------
+    truth, pred
+        The two sides.
+    pairs
+        Their overlapping pairs.
+    iou
+        Pairs below are left out (NaN).
+    distance
+        Width of the strip of the boundary IoU, > 0.
+    """
+    keep = (pairs.iou >= iou) & ~truth.cut[pairs.truth] & ~pred.cut[pairs.pred]
+    a, b = truth.geometry[pairs.truth[keep]], pred.geometry[pairs.pred[keep]]
+    polis, hausdorff, strips = (np.full(len(keep), np.nan) for _ in range(3))
+    polis[keep], hausdorff[keep] = outline_distances(a, b)
+    strips[keep] = boundary_iou(a, b, distance)
+    return OutlineFits(polis, hausdorff, strips, float(distance))

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from geoseg.evaluate.polygons import Float64Array, OverlapPairs
 from geoseg.typing import Array, BoolArray, IntArray
 
-__all__ = ["greedy_match", "reading_order"]
+__all__ = ["average_precision", "greedy_match", "rank_by", "reading_order", "splits_and_merges"]
+
+_RECALLS = np.linspace(0, 1, 101)
 
 
 def reading_order(geometry: Array) -> IntArray:
@@ -25,8 +27,12 @@ def reading_order(geometry: Array) -> IntArray:
     >>> reading_order(shapely.box([5, 0, 2], 0, [6, 3, 3], 1)).tolist()
     [2, 0, 1]
     """
-    bounds = shapely.bounds(geometry).reshape(-1, 4)
-    order = np.lexsort((bounds[:, 3], bounds[:, 2], bounds[:, 1], bounds[:, 0], -shapely.area(geometry)))
+    return rank_by(shapely.area(geometry), shapely.bounds(geometry).reshape(-1, 4))
+
+
+def rank_by(area: Float64Array, bounds: Float64Array) -> IntArray:
+    """The ranks of :func:`reading_order` from areas (n,) and bounds (n, 4)."""
+    order = np.lexsort((bounds[:, 3], bounds[:, 2], bounds[:, 1], bounds[:, 0], -area))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return rank
@@ -117,3 +123,46 @@ def splits_and_merges(pairs: OverlapPairs, truth_core: BoolArray, pred_core: Boo
     parts = np.bincount(pairs.truth[in_truth], minlength=len(pairs.truth_area))
     swallowed = np.bincount(pairs.pred[in_pred], minlength=len(pairs.pred_area))
     return int(((parts > 1) & truth_core).sum()), int(((swallowed > 1) & pred_core).sum())
+
+
+def average_precision(hit: BoolArray, scores: Float64Array | None, truths: int) -> float:
+    """Area under the precision-recall curve, sampled at 101 recalls as COCO does.
+
+    Predictions of equal score enter the curve together, so their order has no influence; without
+    scores the curve has one point.
+
+    Parameters
+    ----------
+    hit
+        (m,) bool, whether each prediction found a truth.
+    scores
+        (m,) float64, or None.
+    truths
+        Objects to be found.
+
+    Returns
+    -------
+    float
+        NaN without truths.
+
+    References
+    ----------
+    T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and its detection
+    evaluation page.
+
+    Examples
+    --------
+    >>> average_precision(np.array([True, False]), np.array([0.9, 0.1]), 1)
+    1.0
+    """
+    if truths == 0:
+        return float("nan")
+    if len(hit) == 0:
+        return 0.0
+    score = np.zeros(len(hit)) if scores is None else scores
+    order = np.argsort(-score, kind="stable")
+    last = np.append(score[order][1:] != score[order][:-1], True)
+    found = np.cumsum(hit[order])[last]
+    precision = found / np.arange(1, len(hit) + 1)[last]
+    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    return float(envelope[np.searchsorted(found / truths, _RECALLS, side="left")].mean())

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import shapely
 
 from geoseg.errors import InputError
-from geoseg.evaluate.boundaries import boundary_iou, outline_distances, vertex_counts
-from geoseg.evaluate.matching import greedy_match, reading_order, splits_and_merges
+from geoseg.evaluate.boundaries import OutlineFits, measure_outlines, vertex_counts
+from geoseg.evaluate.matching import average_precision, greedy_match, reading_order, splits_and_merges
 from geoseg.evaluate.polygons import (
     ClippedPolygons,
     Float64Array,
     OverlapPairs,
-    check_finite,
+    as_scores,
     clean_polygons,
     clip_polygons,
     overlap_pairs,
 )
 from geoseg.typing import Array, BoolArray, IntArray
 
-__all__ = [
-    "AP_THRESHOLDS",
-    "Matches",
-    "ObjectScores",
-    "average_precision",
-    "evaluate_objects",
-    "match_objects",
-]
+__all__ = ["Matches", "ObjectScores", "ObjectTable", "evaluate_objects", "match_objects", "score_objects"]
 
 #: IoU thresholds of AP 0.5:0.95.
 AP_THRESHOLDS = np.arange(10, 20) / 20
-_RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
@@ -50,6 +42,33 @@ class Matches:
     truth: IntArray
     pred: IntArray
     iou: Float64Array
+
+
+@dataclass(frozen=True)
+class ObjectTable:
+    """What matching and scoring need to know of the objects of one side; no geometry.
+
+    Attributes
+    ----------
+    rank
+        (n,) int64, place in an order that the order of the file does not change.
+    vertices
+        (n,) int64.
+    core, cut
+        (n,) bool, see :class:`geoseg.evaluate.polygons.ClippedPolygons`.
+    scores
+        (n,) float64, or None.
+    repaired, dropped
+        Invalid polygons repaired; geometries without area.
+    """
+
+    rank: IntArray
+    vertices: IntArray
+    core: BoolArray
+    cut: BoolArray
+    scores: Float64Array | None = None
+    repaired: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,12 +133,14 @@ class ObjectScores:
     dropped_predictions: int
 
 
-def _ratio(a: float, b: float) -> float:
-    return a / b if b else float("nan")
+@dataclass(frozen=True)
+class _Tally:
+    """Matched pairs that count, and whole objects left without a partner."""
 
-
-def _mean(values: Float64Array) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+    truth: IntArray
+    pred: IntArray
+    false: int
+    missed: int
 
 
 def match_objects(truth: Array, pred: Array, iou: float = 0.5, scores: Array | None = None) -> Matches:
@@ -145,74 +166,28 @@ def match_objects(truth: Array, pred: Array, iou: float = 0.5, scores: Array | N
 
     Examples
     --------
+    >>> import shapely
     >>> found = match_objects(shapely.box([0, 9], 0, [4, 13], 4), shapely.box([1], 0, [4], 4))
     >>> found.truth.tolist(), found.pred.tolist(), found.iou.tolist()
     ([0], [0], [0.75])
     >>> len(match_objects(np.array([]), np.array([])).iou)
     0
     """
-    _check_threshold(iou)
+    check_threshold(iou)
     truths, preds = clean_polygons(truth), clean_polygons(pred)
-    ranked = None if scores is None else check_finite(scores, len(np.atleast_1d(pred)))[preds.index]
+    ranked = None if scores is None else as_scores(scores, len(np.atleast_1d(pred)))[preds.index]
     pairs = overlap_pairs(truths.geometry, preds.geometry)
     ranks = reading_order(truths.geometry), reading_order(preds.geometry)
     match = greedy_match(pairs, np.array([iou]), truth_rank=ranks[0], pred_rank=ranks[1], scores=ranked)[0]
-    t, p = match[match >= 0], np.flatnonzero(match >= 0)
-    return Matches(truths.index[t], preds.index[p], _iou_of(pairs, t, p))
+    p = np.flatnonzero(match >= 0)
+    row = pairs.rows(match[p], p)
+    return Matches(truths.index[match[p]], preds.index[p], pairs.iou[row])
 
 
-def _check_threshold(iou: float) -> None:
+def check_threshold(iou: float) -> None:
+    """Refuse an IoU outside (0, 1]."""
     if not 0 < iou <= 1:
         raise InputError(f"iou must be greater than 0 and at most 1, got {iou}.")
-
-
-def _iou_of(pairs: OverlapPairs, truth: IntArray, pred: IntArray) -> Float64Array:
-    """IoU of pairs that are known to be among ``pairs`` (which are sorted by truth, then pred)."""
-    width = max(len(pairs.pred_area), 1)
-    return pairs.iou[np.searchsorted(pairs.truth * width + pairs.pred, truth * width + pred)]
-
-
-def average_precision(hit: BoolArray, scores: Float64Array | None, truths: int) -> float:
-    """Area under the precision-recall curve, sampled at 101 recalls as COCO does.
-
-    Predictions of equal score enter the curve together, so their order has no influence; without
-    scores the curve has one point.
-
-    Parameters
-    ----------
-    hit
-        (m,) bool, whether each prediction found a truth.
-    scores
-        (m,) float64, or None.
-    truths
-        Objects to be found.
-
-    Returns
-    -------
-    float
-        NaN without truths.
-
-    References
-    ----------
-    T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and its detection
-    evaluation page.
-
-    Examples
-    --------
-    >>> average_precision(np.array([True, False]), np.array([0.9, 0.1]), 1)
-    1.0
-    """
-    if truths == 0:
-        return float("nan")
-    if len(hit) == 0:
-        return 0.0
-    score = np.zeros(len(hit)) if scores is None else scores
-    order = np.argsort(-score, kind="stable")
-    last = np.append(score[order][1:] != score[order][:-1], True)
-    found = np.cumsum(hit[order])[last]
-    precision = found / np.arange(1, len(hit) + 1)[last]
-    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(envelope[np.searchsorted(found / truths, _RECALLS, side="left")].mean())
 
 
 def evaluate_objects(
@@ -221,7 +196,7 @@ def evaluate_objects(
     iou: float = 0.5,
     scores: Array | None = None,
     *,
-    aoi: shapely.Geometry | None = None,
+    aoi: Any = None,
     truth_classes: Array | None = None,
     pred_classes: Array | None = None,
     boundary_distance: float = 1.0,
@@ -242,7 +217,7 @@ def evaluate_objects(
     scores
         (m,) numbers, higher is surer; None: all alike.
     aoi
-        Area of interest in the same coordinates.
+        Area of interest: a polygon in the same coordinates.
     truth_classes, pred_classes
         (n,) and (m,) labels; given both, only objects of equal class match.
     boundary_distance
@@ -255,49 +230,66 @@ def evaluate_objects(
 
     Examples
     --------
+    >>> import shapely
     >>> found = evaluate_objects(shapely.box([0, 9], 0, [4, 13], 4), shapely.box([1], 0, [4], 4))
     >>> found.precision, found.recall, round(found.f1, 3), found.missed
     (1.0, 0.5, 0.667, 1)
     """
-    _check_threshold(iou)
+    check_threshold(iou)
     truth_set, pred_set = clean_polygons(truth), clean_polygons(pred)
     truths, preds = clip_polygons(truth_set.geometry, aoi), clip_polygons(pred_set.geometry, aoi)
     truth_at, pred_at = truth_set.index[truths.index], pred_set.index[preds.index]
-    ranked = None if scores is None else check_finite(scores, len(np.atleast_1d(pred)))[pred_at]
+    ranked = None if scores is None else as_scores(scores, len(np.atleast_1d(pred)))[pred_at]
     pairs = overlap_pairs(truths.geometry, preds.geometry)
     if truth_classes is not None and pred_classes is not None:
-        equal = (
-            np.asarray(truth_classes)[truth_at][pairs.truth] == np.asarray(pred_classes)[pred_at][pairs.pred]
-        )
-        pairs = pairs.select(np.asarray(equal, np.bool_))
-    return _score(
-        truths, preds, pairs, ranked, iou, boundary_distance,
-        (truth_set.repaired, pred_set.repaired, truth_set.dropped, pred_set.dropped),
-    )  # fmt: skip
+        t, p = (np.asarray(c)[at] for c, at in ((truth_classes, truth_at), (pred_classes, pred_at)))
+        pairs = pairs.select(np.asarray(t[pairs.truth] == p[pairs.pred], np.bool_))
+    fits = measure_outlines(truths, preds, pairs, iou, boundary_distance)
+    tables = (
+        _table(truths, None, truth_set.repaired, truth_set.dropped),
+        _table(preds, ranked, pred_set.repaired, pred_set.dropped),
+    )
+    return score_objects(*tables, pairs, fits, iou)
 
 
-def _score(
-    truths: ClippedPolygons,
-    preds: ClippedPolygons,
-    pairs: OverlapPairs,
-    scores: Float64Array | None,
-    iou: float,
-    distance: float,
-    defects: tuple[int, int, int, int],
+def _table(side: ClippedPolygons, scores: Float64Array | None, repaired: int, dropped: int) -> ObjectTable:
+    rank, vertices = reading_order(side.geometry), vertex_counts(side.geometry)
+    return ObjectTable(rank, vertices, side.core, side.cut, scores, repaired, dropped)
+
+
+def score_objects(
+    truth: ObjectTable, pred: ObjectTable, pairs: OverlapPairs, fits: OutlineFits, iou: float
 ) -> ObjectScores:
-    thresholds = np.append(AP_THRESHOLDS, iou)
-    ranks = reading_order(truths.geometry), reading_order(preds.geometry)
-    matches = greedy_match(pairs, thresholds, truth_rank=ranks[0], pred_rank=ranks[1], scores=scores)
-    curve = [_average_precision(match, truths.core, preds.core, scores) for match in matches[:-1]]
-    tally = _tally(matches[-1], truths.core, preds.core)
-    t, p = tally.truth, tally.pred
-    mean_iou = _mean(_iou_of(pairs, t, p))
-    matched, false, missed = len(t), tally.false, tally.missed
+    """Match and score objects whose pairs are already measured.
+
+    Parameters
+    ----------
+    truth, pred
+        The two sides.
+    pairs
+        Their overlapping pairs.
+    fits
+        How well the outlines of the pairs fit, at least for those with an IoU of ``iou``.
+    iou
+        Threshold in (0, 1].
+    """
+    matches = greedy_match(
+        pairs,
+        np.append(AP_THRESHOLDS, iou),
+        truth_rank=truth.rank,
+        pred_rank=pred.rank,
+        scores=pred.scores,
+    )
+    curve = [_average_precision(match, truth, pred) for match in matches[:-1]]
+    tally = _tally(matches[-1], truth, pred)
+    row = pairs.rows(tally.truth, tally.pred)
+    mean_iou = _mean(pairs.iou[row])
+    matched, false, missed = len(row), tally.false, tally.missed
     f1 = _ratio(2 * matched, 2 * matched + false + missed)
-    whole = ~truths.cut[t] & ~preds.cut[p]
-    a, b = truths.geometry[t[whole]], preds.geometry[p[whole]]
-    polis, hausdorff = outline_distances(a, b)
-    splits, merges = splits_and_merges(pairs, truths.core, preds.core)
+    whole = ~truth.cut[tally.truth] & ~pred.cut[tally.pred]
+    t, p, row = tally.truth[whole], tally.pred[whole], row[whole]
+    splits, merges = splits_and_merges(pairs, truth.core, pred.core)
+    hausdorff = fits.hausdorff[row]
     return ObjectScores(
         iou_threshold=float(iou),
         truths=matched + missed,
@@ -314,44 +306,41 @@ def _score(
         panoptic_quality=mean_iou * f1 if matched else _ratio(0, false + missed),
         splits=splits,
         merges=merges,
-        polis=_mean(polis),
+        polis=_mean(fits.polis[row]),
         hausdorff=_mean(hausdorff),
         hausdorff_p95=float(np.percentile(hausdorff, 95)) if len(hausdorff) else float("nan"),
-        boundary_iou=_mean(boundary_iou(a, b, distance)),
-        boundary_distance=float(distance),
-        vertex_ratio=_ratio(float(vertex_counts(b).sum()), float(vertex_counts(a).sum())),
-        repaired_truths=defects[0],
-        repaired_predictions=defects[1],
-        dropped_truths=defects[2],
-        dropped_predictions=defects[3],
+        boundary_iou=_mean(fits.boundary_iou[row]),
+        boundary_distance=fits.distance,
+        vertex_ratio=_ratio(int(pred.vertices[p].sum()), int(truth.vertices[t].sum())),
+        repaired_truths=truth.repaired,
+        repaired_predictions=pred.repaired,
+        dropped_truths=truth.dropped,
+        dropped_predictions=pred.dropped,
     )
 
 
-@dataclass(frozen=True)
-class _Tally:
-    truth: IntArray
-    pred: IntArray
-    false: int
-    missed: int
-
-
-def _tally(match: IntArray, truth_core: BoolArray, pred_core: BoolArray) -> _Tally:
-    """Matched pairs that count, and whole objects left without a partner."""
+def _tally(match: IntArray, truth: ObjectTable, pred: ObjectTable) -> _Tally:
     p = np.flatnonzero(match >= 0)
     t = match[p]
-    free = np.ones(len(truth_core), np.bool_)
+    free = np.ones(len(truth.core), np.bool_)
     free[t] = False
-    counts = truth_core[t] | pred_core[p]
-    return _Tally(t[counts], p[counts], int((pred_core & (match < 0)).sum()), int((truth_core & free).sum()))
+    counts = truth.core[t] | pred.core[p]
+    false = int((pred.core & (match < 0)).sum())
+    return _Tally(t[counts], p[counts], false, int((truth.core & free).sum()))
 
 
-def _average_precision(
-    match: IntArray, truth_core: BoolArray, pred_core: BoolArray, scores: Float64Array | None
-) -> float:
-    tally = _tally(match, truth_core, pred_core)
+def _average_precision(match: IntArray, truth: ObjectTable, pred: ObjectTable) -> float:
+    tally = _tally(match, truth, pred)
     hit = np.zeros(len(match), np.bool_)
     hit[tally.pred] = True
-    counts = hit | (pred_core & (match < 0))
-    return average_precision(
-        hit[counts], None if scores is None else scores[counts], len(tally.truth) + tally.missed
-    )
+    counts = hit | (pred.core & (match < 0))
+    scores = None if pred.scores is None else pred.scores[counts]
+    return average_precision(hit[counts], scores, len(tally.truth) + tally.missed)
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else float("nan")
+
+
+def _mean(values: Float64Array) -> float:
+    return float(values.mean()) if len(values) else float("nan")

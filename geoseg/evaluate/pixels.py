@@ -7,13 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geoseg.errors import InputError
-from geoseg.evaluate.polygons import clean_polygons, clip_polygons, dissolve_overlaps, overlap_pairs
+from geoseg.evaluate.polygons import (
+    Float64Array,
+    clean_polygons,
+    clip_polygons,
+    dissolve_overlaps,
+    overlap_pairs,
+)
 from geoseg.typing import Array, IntArray
 
-__all__ = ["ClassScores", "PixelScores", "confusion", "evaluate_coverage", "evaluate_pixels", "pixel_scores"]
+__all__ = [
+    "ClassScores",
+    "Coverage",
+    "PixelScores",
+    "confusion",
+    "coverage_scores",
+    "evaluate_coverage",
+    "evaluate_pixels",
+    "measure_coverage",
+    "pixel_scores",
+]
 
 
 @dataclass(frozen=True)
@@ -190,6 +205,81 @@ def evaluate_pixels(
     return pixel_scores(confusion(truth, pred, len(names) + 1, valid), names)
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """Areas covered, by class; those of disjoint regions may be added.
+
+    Attributes
+    ----------
+    shared, truth, pred
+        (n,) float64, covered by both, by the truth, by the prediction.
+    covered
+        Area covered by anything.
+    """
+
+    shared: Float64Array
+    truth: Float64Array
+    pred: Float64Array
+    covered: float
+
+    def __add__(self, other: Coverage) -> Coverage:
+        return Coverage(
+            self.shared + other.shared,
+            self.truth + other.truth,
+            self.pred + other.pred,
+            self.covered + other.covered,
+        )
+
+
+def measure_coverage(
+    truth: Array, pred: Array, truth_codes: IntArray, pred_codes: IntArray, n: int
+) -> Coverage:
+    """Areas that valid polygons of two sides cover, class by class.
+
+    Overlapping polygons of one side and one class count once.
+
+    Parameters
+    ----------
+    truth, pred
+        (n,) and (m,) valid polygons in the same plane coordinates.
+    truth_codes, pred_codes
+        (n,) and (m,) class numbers from 0.
+    n
+        Number of classes.
+    """
+    rows = [_areas(truth[truth_codes == k], pred[pred_codes == k]) for k in range(n)]
+    areas = np.array(rows, np.float64).reshape(n, 3)
+    whole = rows[0] if n == 1 else _areas(truth, pred)
+    return Coverage(areas[:, 0], areas[:, 1], areas[:, 2], whole[1] + whole[2] - whole[0])
+
+
+def _areas(truth: Array, pred: Array) -> tuple[float, float, float]:
+    pairs = overlap_pairs(dissolve_overlaps(truth), dissolve_overlaps(pred))
+    return float(pairs.area.sum()), float(pairs.truth_area.sum()), float(pairs.pred_area.sum())
+
+
+def coverage_scores(
+    coverage: Coverage, names: Sequence[str], *, total: float = float("nan"), unit: str = "m2"
+) -> PixelScores:
+    """Scores from areas.
+
+    Parameters
+    ----------
+    coverage
+        From :func:`measure_coverage`.
+    names
+        Of the classes.
+    total
+        Area of interest; NaN where there is none, and then accuracy is not known.
+    unit
+        What areas are in.
+    """
+    areas = zip(names, coverage.shared.tolist(), coverage.truth.tolist(), coverage.pred.tolist(), strict=True)
+    rows = [_class_scores(name, tp, max(p - tp, 0.0), max(t - tp, 0.0)) for name, tp, t, p in areas]
+    correct = float(coverage.shared.sum()) + total - coverage.covered
+    return _summary(rows, correct, total, unit)
+
+
 def evaluate_coverage(
     truth: Array,
     pred: Array,
@@ -209,7 +299,7 @@ def evaluate_coverage(
     truth, pred
         (n,) and (m,) polygons in the same plane coordinates; invalid ones are repaired.
     aoi
-        Area of interest in the same coordinates.
+        Area of interest: a polygon in the same coordinates.
     truth_classes, pred_classes
         (n,) and (m,) class names; None: all polygons are of the class "object".
     unit
@@ -221,29 +311,15 @@ def evaluate_coverage(
     >>> evaluate_coverage(shapely.box([0, 1], 0, [3, 4], 1), shapely.box([2], 0, [6], 1)).iou
     0.3333333333333333
     """
-    sides = [_prepare(truth, truth_classes, aoi), _prepare(pred, pred_classes, aoi)]
-    names = sorted({str(name) for _, classes in sides for name in classes}) or ["object"]
-    if truth_classes is None and pred_classes is None:
-        names = ["object"]
-    rows, correct = [], 0.0
-    for name in names:
-        a, b = (dissolve_overlaps(shapes[classes == name]) for shapes, classes in sides)
-        pairs = overlap_pairs(a, b)
-        tp = float(pairs.area.sum())
-        rows.append(_class_scores(name, tp, _rest(pairs.pred_area, tp), _rest(pairs.truth_area, tp)))
-        correct += tp
-    total = float("nan")
-    if aoi is not None:
-        total = float(aoi.area)
-        a, b = (dissolve_overlaps(shapes) for shapes, _ in sides)
-        pairs = overlap_pairs(a, b)
-        covered = pairs.truth_area.sum() + pairs.pred_area.sum() - pairs.area.sum()
-        correct += total - float(covered)
-    return _summary(rows, correct, total, unit)
-
-
-def _rest(areas: NDArray[np.float64], tp: float) -> float:
-    return max(float(areas.sum()) - tp, 0.0)
+    (t, t_names), (p, p_names) = (
+        _prepare(shapes, classes, aoi) for shapes, classes in ((truth, truth_classes), (pred, pred_classes))
+    )
+    names, codes = np.unique(np.concatenate([t_names, p_names]), return_inverse=True)
+    if len(names) == 0:
+        names = np.array(["object"])
+    coverage = measure_coverage(t, p, codes[: len(t)], codes[len(t) :], len(names))
+    total = float("nan") if aoi is None else float(aoi.area)
+    return coverage_scores(coverage, names.tolist(), total=total, unit=unit)
 
 
 def _prepare(geometry: Array, classes: Array | None, aoi: Any) -> tuple[Array, Array]:

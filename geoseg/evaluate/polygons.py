@@ -19,9 +19,11 @@ __all__ = [
     "ClippedPolygons",
     "OverlapPairs",
     "PolygonSet",
+    "as_scores",
     "clean_polygons",
     "clip_polygons",
     "dissolve_overlaps",
+    "intersection_areas",
     "overlap_pairs",
 ]
 
@@ -101,6 +103,12 @@ class OverlapPairs:
         union: Float64Array = self.truth_area[self.truth] + self.pred_area[self.pred] - self.area
         return self.area / union
 
+    def rows(self, truth: IntArray, pred: IntArray) -> IntArray:
+        """Positions of pairs that are known to be here."""
+        width = max(len(self.pred_area), 1)
+        found = np.searchsorted(self.truth * width + self.pred, truth * width + pred)
+        return found.astype(np.int64)
+
     def select(self, keep: BoolArray) -> OverlapPairs:
         """The pairs where ``keep`` is True; both sets stay whole."""
         return OverlapPairs(
@@ -143,7 +151,7 @@ def clip_polygons(geometry: Array, aoi: Any) -> ClippedPolygons:
     """Cut valid polygons by an area of interest; those wholly outside are left out.
 
     Truth and predictions go through the same cut. ``core`` tells which objects count: see
-    :func:`geoseg.evaluate.objects.match_pairs`.
+    :func:`geoseg.evaluate.objects.evaluate_objects`.
 
     Parameters
     ----------
@@ -244,7 +252,7 @@ def dissolve_overlaps(geometry: Array) -> Array:
     return np.concatenate([geometry[~shared], np.array(united, dtype=object)])
 
 
-def check_finite(scores: Array, n: int) -> Float64Array:
+def as_scores(scores: Array, n: int) -> Float64Array:
     """Scores as float64; NaN ranks last.
 
     Raises

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,21 @@ import shapely
 from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError
-from geoseg.evaluate.objects import ObjectScores, evaluate_objects
-from geoseg.evaluate.pixels import PixelScores, evaluate_coverage
+from geoseg.evaluate.objects import ObjectScores
+from geoseg.evaluate.pixels import PixelScores, coverage_scores
 from geoseg.evaluate.polygons import clean_polygons
+from geoseg.io.geometry_heap import GeometryHeap
 from geoseg.io.polygon_batches import PolygonSource, is_vector_file, open_polygons
-from geoseg.pipeline.evaluate_pixels import compare_pixels
+from geoseg.pipeline.evaluate_rasters import compare_pixels
+from geoseg.pipeline.evaluate_vectors import ToPlane, VectorSide, compare_sides, read_side
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
 __all__ = ["Evaluation", "evaluate_files", "local_plane"]
 
 #: Columns taken for the score of a prediction, the first that is there.
 SCORE_COLUMNS = ("confidence", "score", "conf")
+#: Polygons of both files that are kept in memory; more are put aside in a temporary file.
+IN_MEMORY = 500_000
 
 
 @dataclass(frozen=True)
@@ -92,42 +98,16 @@ def local_plane(crs: CRS | None, bounds: Sequence[float] | None) -> CRS | None:
     return CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m +no_defs")
 
 
-@dataclass(frozen=True)
-class _Side:
-    geometry: Array
-    classes: Array | None
-    scores: Array | None
-
-
-def _to_plane(shapes: Array, source: CRS | None, plane: CRS | None) -> Array:
+def _to_plane(source: CRS | None, plane: CRS | None) -> ToPlane:
     if plane is None or source is None:
-        return shapes
-    transformer = Transformer.from_crs(source, plane, always_xy=True)
-    return np.asarray(
-        shapely.transform(shapes, lambda x, y: transformer.transform(x, y), interleaved=False), object
-    )
+        return lambda shapes: shapes
+    project = Transformer.from_crs(source, plane, always_xy=True).transform
 
+    def move(shapes: Array) -> Array:
+        moved = shapely.transform(shapes, lambda x, y: project(x, y), interleaved=False)
+        return np.asarray(moved, object).reshape(-1)
 
-def _load(
-    source: PolygonSource, plane: CRS | None, class_column: str | None, score_column: str | None
-) -> _Side:
-    names = [name for name in (class_column, score_column) if name]
-    shapes, columns = [np.empty(0, object)], {name: [np.empty(0, object)] for name in names}
-    for batch in source.batches(names):
-        shapes.append(_to_plane(shapely.force_2d(batch.geometry), source.crs, plane))
-        for name in names:
-            columns[name].append(batch.columns[name])
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    scores = None if score_column is None else _numbers(joined[score_column], score_column, source.path)
-    classes = None if class_column is None else joined[class_column].astype(str)
-    return _Side(np.concatenate(shapes), classes, scores)
-
-
-def _numbers(values: Array, name: str, path: Path) -> Array:
-    try:
-        return np.array([math.nan if value is None else float(value) for value in values], np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"column {name!r} of {path.name} must hold numbers. Name another one.") from None
+    return move
 
 
 def _score_column(source: PolygonSource, wanted: str | None) -> str | None:
@@ -154,10 +134,11 @@ def _read_aoi(path: PathLike | None, plane: CRS | None) -> Any:
         raise InputError(
             f"aoi must lie in the coordinates of the files, got {source.path.name} in {source.crs}."
         )
-    whole = clean_polygons(_load(source, plane, None, None).geometry)
-    if len(whole.geometry) == 0:
+    move = _to_plane(source.crs, plane)
+    parts = [clean_polygons(move(shapely.force_2d(batch.geometry))).geometry for batch in source.batches()]
+    if not sum(map(len, parts)):
         raise InputError(f"aoi must hold at least one polygon, got {source.path.name} without any.")
-    return shapely.union_all(whole.geometry)
+    return shapely.union_all(np.concatenate(parts))
 
 
 def evaluate_files(
@@ -213,25 +194,65 @@ def evaluate_files(
             pred, truth, aoi=aoi, class_column=class_column, threshold=threshold, progress=progress
         )
         return Evaluation(str(pred), str(truth), None, {}, pixels, method, "m", None)
-    a, b = vectors["pred"], vectors["truth"]
-    _check_crs([a, b])
-    plane = _common_plane(b, a)
-    column = _score_column(a, score_column)
+    with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
+        return _compare_vectors(
+            vectors["pred"],
+            vectors["truth"],
+            Path(folder),
+            aoi=aoi,
+            iou=iou,
+            class_column=class_column,
+            score_column=score_column,
+            distance=boundary_distance,
+            progress=progress,
+        )
+
+
+def _compare_vectors(
+    pred: PolygonSource,
+    truth: PolygonSource,
+    folder: Path,
+    *,
+    aoi: PathLike | None,
+    iou: float,
+    class_column: str | None,
+    score_column: str | None,
+    distance: float,
+    progress: Progress,
+) -> Evaluation:
+    _check_crs([pred, truth])
+    plane = _common_plane(truth, pred)
+    ranking = _score_column(pred, score_column)
     area = _read_aoi(aoi, plane)
-    progress("read", 0, 2)
-    predicted, true = _load(a, plane, class_column, column), _load(b, plane, class_column, None)
-    progress("read", 2, 2)
-    overall, by_class = _compare_objects(true, predicted, area, iou, boundary_distance)
+    spill = pred.count + truth.count > IN_MEMORY
+    names: dict[str, int] = {}
+    with ExitStack() as stack:
+        sides: list[VectorSide] = []
+        for source, column in ((truth, None), (pred, ranking)):
+            path = folder / f"{len(sides)}.wkb" if spill else None
+            sides.append(
+                read_side(
+                    source,
+                    stack.enter_context(GeometryHeap(path)),
+                    to_plane=_to_plane(source.crs, plane),
+                    aoi=area,
+                    class_column=class_column,
+                    score_column=column,
+                    names=names,
+                )
+            )
+            progress("read", len(sides), 2)
+        labels = list(names) or ["object"]
+        scores, coverage = compare_sides(
+            sides[0], sides[1], len(labels), iou=iou, boundary_distance=distance, progress=progress
+        )
     unit = "px" if plane is None else "m"
-    pixels = evaluate_coverage(
-        true.geometry,
-        predicted.geometry,
-        aoi=area,
-        truth_classes=true.classes,
-        pred_classes=predicted.classes,
-        unit=f"{unit}2",
+    total = math.nan if area is None else float(area.area)
+    pixels = coverage_scores(coverage, labels, total=total, unit=f"{unit}2")
+    by_class = dict(zip(labels, scores[1:], strict=False))
+    return Evaluation(
+        str(pred.path), str(truth.path), scores[0], by_class, pixels, "exact areas", unit, ranking
     )
-    return Evaluation(str(pred), str(truth), overall, by_class, pixels, "exact areas", unit, column)
 
 
 def _common_plane(first: PolygonSource, second: PolygonSource) -> CRS | None:
@@ -239,25 +260,3 @@ def _common_plane(first: PolygonSource, second: PolygonSource) -> CRS | None:
         if source.bounds is not None and source.crs is not None:
             return local_plane(source.crs, source.bounds)
     return None
-
-
-def _compare_objects(
-    truth: _Side, pred: _Side, aoi: Any, iou: float, distance: float
-) -> tuple[ObjectScores, dict[str, ObjectScores]]:
-    def score(t: Array, p: Array) -> ObjectScores:
-        return evaluate_objects(
-            truth.geometry[t],
-            pred.geometry[p],
-            iou,
-            None if pred.scores is None else pred.scores[p],
-            aoi=aoi,
-            truth_classes=None if truth.classes is None else truth.classes[t],
-            pred_classes=None if pred.classes is None else pred.classes[p],
-            boundary_distance=distance,
-        )
-
-    overall = score(np.ones(len(truth.geometry), bool), np.ones(len(pred.geometry), bool))
-    if truth.classes is None or pred.classes is None:
-        return overall, {}
-    names = sorted({*truth.classes.tolist(), *pred.classes.tolist()})
-    return overall, {name: score(truth.classes == name, pred.classes == name) for name in names}
