@@ -27,7 +27,15 @@ from rasterio.io import DatasetReader
 from geoseg.errors import MissingFileError, SceneError
 from geoseg.typing import PathLike
 
-__all__ = ["CACHE_BYTES", "RASTER_DRIVERS", "is_remote", "open_dataset", "raster_env", "thread_dataset"]
+__all__ = [
+    "CACHE_BYTES",
+    "RASTER_DRIVERS",
+    "is_remote",
+    "open_dataset",
+    "quiet_georeferencing",
+    "raster_env",
+    "thread_dataset",
+]
 
 #: Upper bound of GDAL's block cache, shared by all threads (GDAL's own default is 5 % of the RAM).
 CACHE_BYTES = 64 * 1024 * 1024
@@ -113,6 +121,17 @@ def raster_env(remote: bool = False) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def quiet_georeferencing() -> Iterator[None]:
+    """Silence rasterio's warning about rasters in pixel coordinates, which are first-class here.
+
+    Warning filters belong to the whole process, hence the lock: keep what is done inside short.
+    """
+    with _warning_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
 def open_dataset(path: PathLike) -> Any:
     """Open a raster read-only.
 
@@ -140,8 +159,7 @@ def open_dataset(path: PathLike) -> Any:
         _check_vrt(Path(name), seen=set())
         drivers = ["VRT"]
     try:
-        with raster_env(is_remote(name)), _warning_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with raster_env(is_remote(name)), quiet_georeferencing():
             return DatasetReader(_gdal_name(name), driver=drivers, sharing=False)
     except RasterioError as error:
         raise SceneError(_refusal(name, error)) from None

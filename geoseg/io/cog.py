@@ -1,0 +1,170 @@
+"""Cloud-optimized GeoTIFFs of any size, written window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from geoseg.errors import InputError, RunError
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window, iter_chunks
+from geoseg.io.atomic import staged_file
+from geoseg.io.gdal_env import quiet_georeferencing, raster_env
+from geoseg.typing import Array, PathLike, Progress, no_progress
+
+__all__ = ["overview_resampling", "write_cog"]
+
+_BLOCK = 512
+_WINDOW = 2048
+
+#: Pixel types that are written.
+DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+
+
+def overview_resampling(dtype: str, scale: float | None) -> str:
+    """How overviews are made: measurements are averaged, classes are not.
+
+    Examples
+    --------
+    >>> overview_resampling("uint8", None), overview_resampling("uint8", 1 / 254)
+    ('nearest', 'average')
+    >>> overview_resampling("float32", None)
+    'average'
+    """
+    return "average" if scale is not None or np.dtype(dtype).kind == "f" else "nearest"
+
+
+def write_cog(
+    path: PathLike,
+    read: Callable[[Window], Array],
+    geobox: GeoBox,
+    *,
+    dtype: str,
+    count: int = 1,
+    nodata: float | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    descriptions: Sequence[str] | None = None,
+    tags: Mapping[str, str] | None = None,
+    progress: Progress = no_progress,
+) -> None:
+    """Write a raster as cloud-optimized GeoTIFF, with overviews, in bounded memory.
+
+    Parameters
+    ----------
+    path
+        Final name; it appears when the file is complete.
+    read
+        Gives the pixels of a window, (C, h, w) or, of one band, (h, w); called once for every window of at
+        most 2048 x 2048 pixels, row-major.
+    geobox
+        Place and shape.
+    dtype, count, nodata
+        Of the bands.
+    scale, offset
+        Value = stored * scale + offset, stated in the file.
+    descriptions
+        Names of the bands.
+    tags
+        Metadata of the file.
+    progress
+        Told the finished windows.
+
+    Raises
+    ------
+    InputError
+        An impossible dtype, or a folder that can't be written.
+    RunError
+        A failed write (a full disk); nothing is left under the final name.
+
+    Notes
+    -----
+    Equal pixels give equal bytes: no time stamp is stored.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype}.")
+    path = Path(path)
+    profile = _profile(geobox, dtype, count, nodata)
+    options = {
+        "COMPRESS": "DEFLATE",
+        "PREDICTOR": "YES",
+        "BLOCKSIZE": str(_BLOCK),
+        "BIGTIFF": "IF_SAFER",
+        "OVERVIEW_RESAMPLING": overview_resampling(dtype, scale),
+    }
+    with staged_file(path) as staged, raster_env():
+        plain = staged.with_name("plain.tif")
+        try:
+            with quiet_georeferencing():
+                target = rasterio.open(plain, "w", **profile)
+            with target:
+                _describe(target, scale, offset, descriptions, tags)
+                _write_windows(target, read, geobox, count, progress)
+            _check_size(plain)
+            with quiet_georeferencing():
+                rasterio.shutil.copy(plain, staged, driver="COG", **options)
+        except (RasterioError, OSError) as error:
+            reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+            raise RunError(
+                f"cannot write {path}: {reason}. Check the free space and the permissions of {path.parent}; "
+                "no half-written file was left there."
+            ) from error
+
+
+def _profile(geobox: GeoBox, dtype: str, count: int, nodata: float | None) -> dict[str, Any]:
+    profile: dict[str, Any] = {
+        "driver": "GTiff", "dtype": dtype, "count": count, "height": geobox.height, "width": geobox.width,
+        "nodata": nodata, "tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "compress": "deflate",
+        "zlevel": 1, "bigtiff": "IF_SAFER", "interleave": "band",
+    }  # fmt: skip
+    if geobox.crs is not None:
+        profile["crs"] = geobox.crs.to_wkt()
+    if geobox.transform != Affine.identity():
+        profile["transform"] = geobox.transform
+    return profile
+
+
+def _describe(
+    target: Any,
+    scale: float | None,
+    offset: float | None,
+    descriptions: Sequence[str] | None,
+    tags: Mapping[str, str] | None,
+) -> None:
+    if scale is not None:
+        target.scales = (scale,) * target.count
+    if offset is not None:
+        target.offsets = (offset,) * target.count
+    if descriptions is not None:
+        target.descriptions = tuple(descriptions)
+    if tags:
+        target.update_tags(**tags)
+
+
+def _write_windows(
+    target: Any, read: Callable[[Window], Array], geobox: GeoBox, count: int, progress: Progress
+) -> None:
+    windows = list(iter_chunks(geobox.height, geobox.width, _WINDOW))
+    for done, window in enumerate(windows, 1):
+        pixels = np.asarray(read(window))
+        pixels = pixels[None] if pixels.ndim == 2 else pixels
+        where = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        target.write(pixels.astype(target.dtypes[0], copy=False), window=where)
+        progress("write", done, len(windows))
+
+
+def _check_size(path: Path) -> None:
+    """Reads the last block of every band: GDAL does not report each failed write when it closes a file."""
+    with quiet_georeferencing():
+        written = rasterio.open(path)
+    with written:
+        corner = RasterioWindow(written.width - 1, written.height - 1, 1, 1)
+        written.read(window=corner)
