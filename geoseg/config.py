@@ -58,11 +58,17 @@ def read_document(path: PathLike) -> Any:
     try:
         return tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} is not valid {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}") from None
+        raise ConfigError(
+            f"{path} is not valid {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}"
+        ) from None
 
 
 def parse_settings(
-    cls: type[S], document: Mapping[str, Any] | Any, *, source: str = "settings", at: tuple[int | str, ...] = ()
+    cls: type[S],
+    document: Mapping[str, Any] | Any,
+    *,
+    source: str = "settings",
+    at: tuple[int | str, ...] = (),
 ) -> S:
     """Validate ``document`` as settings of class ``cls``.
 
@@ -90,7 +96,11 @@ def parse_settings(
             where = format_path((*at, *item["loc"]))
             message = item["msg"].removeprefix("Value error, ")
             if item["type"] == "extra_forbidden":
-                message = f"unknown key; known keys are {', '.join(sorted(_known_keys(cls)))}" if len(item["loc"]) == 1 else "unknown key"
+                message = (
+                    f"unknown key; known keys are {', '.join(sorted(_known_keys(cls)))}"
+                    if len(item["loc"]) == 1
+                    else "unknown key"
+                )
             lines.append(f"{source}: {where}: {message}")
         raise ConfigError("\n".join(lines)) from None
 

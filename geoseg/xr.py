@@ -80,7 +80,9 @@ def open_scene(
         return _conform(path, chunks)
     scene = open_source(path, bands=bands, resolution=resolution, bbox=bbox)
     if chunks is None:
-        height, width = (max(1, round(_CHUNK / side)) * side if side <= _CHUNK else _CHUNK for side in scene.file_block)
+        height, width = (
+            max(1, round(_CHUNK / side)) * side if side <= _CHUNK else _CHUNK for side in scene.file_block
+        )
         chunks = (height, width)
     image, valid = scene_arrays(scene, (chunks, chunks) if isinstance(chunks, int) else chunks)
     out = _data_array(image, ("band", "y", "x"), scene.geobox, scene.name)
@@ -131,22 +133,20 @@ def predict(
     InputError
         An overlap that is not smaller than its window, or bands that do not fit the model.
     """
-    from geoseg.models import as_predictor
+    from geoseg.models import as_predictor, check_bands
 
     array = scene if isinstance(scene, xr.DataArray) else open_scene(scene)
     array = _conform(array, None)
     predictor = as_predictor(model, device=device or "auto", activation="none")
     image, valid = _lazy_parts(array)
-    if predictor.in_channels is not None and predictor.in_channels != image.shape[0]:
-        from geoseg.errors import ModelError
-
-        raise ModelError(f"the model needs {predictor.in_channels} bands, got {image.shape[0]}.")
+    check_bands(predictor, image.shape[0], str(image.dtype))
     sides, shared = ((v, v) if isinstance(v, int) else v for v in (window, overlap))
     plan = plan_blocks(image.shape[1:], window=sides, overlap=shared, chunk=1536, blend=blend)
     call = OneAtATime(predictor)
+    fill = predictor.fill_values()
     names, first = predictor.classes, None
-    if names is None:
-        count, first = count_classes(image, valid, plan, call, predictor.fill)
+    if not names:
+        count, first = count_classes(image, valid, plan, call, fill)
         names = tuple(f"class_{k + 1}" for k in range(count))
     out = stitch(
         image,
@@ -155,7 +155,7 @@ def predict(
         call,
         classes=len(names),
         batch_size=batch_size or predictor.batch_size_default(sides),
-        fill=predictor.fill,
+        fill=fill,
         first=first,
     )
     result = _data_array(out, ("class", "y", "x"), _geobox(array), "prob")
@@ -184,7 +184,9 @@ def split_masks(mask: xr.DataArray | Any, connectivity: Connectivity = 8) -> xr.
     """
     array = _two_dimensional(mask)
     labels = _split_masks(_as_dask(array.data), connectivity)
-    return xr.DataArray(labels, dims=("y", "x"), coords=_plane_coords(array), name="labels", attrs=array.attrs)
+    return xr.DataArray(
+        labels, dims=("y", "x"), coords=_plane_coords(array), name="labels", attrs=array.attrs
+    )
 
 
 def polygonize(
@@ -351,7 +353,11 @@ def _as_dask(data: Any) -> da.Array:
 
 
 def _plane_coords(array: xr.DataArray) -> dict[str, Any]:
-    return {name: coord for name, coord in array.coords.items() if set(coord.dims) <= {"y", "x"} and name != "valid"}
+    return {
+        name: coord
+        for name, coord in array.coords.items()
+        if set(coord.dims) <= {"y", "x"} and name != "valid"
+    }
 
 
 def _geobox(array: xr.DataArray) -> GeoBox:

@@ -43,7 +43,8 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         yield no_progress
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description:<12}"),
@@ -59,7 +60,10 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         def report(stage: str, done: float, total: float, **info: float) -> None:
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total, info="")
-            text = " ".join(f"{value:.3g} {name.replace('_per_s', '/s').replace('_', ' ')}" for name, value in info.items())
+            text = " ".join(
+                f"{value:.3g} {name.replace('_per_s', '/s').replace('_', ' ')}"
+                for name, value in info.items()
+            )
             bar.update(tasks[stage], completed=done, total=total, info=text)
 
         yield report

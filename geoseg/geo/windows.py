@@ -88,7 +88,9 @@ def axis_starts(size: int, window: int, overlap: int) -> tuple[int, ...]:
     if window < 1:
         raise InputError(f"window must be at least 1 pixel, got {window}.")
     if not 0 <= overlap < window:
-        raise InputError(f"overlap must be at least 0 and smaller than the window of {window}, got {overlap}.")
+        raise InputError(
+            f"overlap must be at least 0 and smaller than the window of {window}, got {overlap}."
+        )
     if size <= window:
         return (0,)
     return (*range(0, size - window, window - overlap), size - window)

@@ -97,7 +97,9 @@ def stitch(
     dask array (K, H, W) float32
         One chunk a block (see :attr:`BlockPlan.chunk_shape`).
     """
-    name = "stitch-" + tokenize(image.name, None if valid is None else valid.name, plan, id(predict), batch_size)
+    name = "stitch-" + tokenize(
+        image.name, None if valid is None else valid.name, plan, id(predict), batch_size
+    )
     graph: dict[Any, Any] = {}
     needs: list[da.Array] = []
     for row in range(plan.n_blocks[0]):
@@ -146,9 +148,7 @@ def _cut(
     return pixels, None if valid is None else valid[window.rows, window.cols].rechunk(-1)
 
 
-def _block(
-    pixels: Any, valid: Any, plan: BlockPlan, index: tuple[int, int], fill: float | Array
-) -> Block:
+def _block(pixels: Any, valid: Any, plan: BlockPlan, index: tuple[int, int], fill: float | Array) -> Block:
     return Block(plan, index, np.asarray(pixels), None if valid is None else np.asarray(valid), fill)
 
 

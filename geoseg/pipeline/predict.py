@@ -24,7 +24,6 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.pipeline.store import ProbStore
 from geoseg.raster.blocks import Block, Piece, predict_blocks, sum_pieces
-from geoseg.raster.stitch import to_bytes
 from geoseg.typing import Array, BoolArray, PredictBatch, Progress, no_progress
 
 __all__ = ["OnError", "PredictSummary", "Source", "predict_to_store"]
@@ -136,7 +135,10 @@ def predict_to_store(
         stream = _read_ahead(reader, order)
         for _, row_blocks in itertools.groupby(stream, key=lambda block: block.index[0]):
             for block in predict_blocks(
-                row_blocks, timed, batch_size, wanted=lambda batch: any(b.index in needed for b, _, _ in batch)
+                row_blocks,
+                timed,
+                batch_size,
+                wanted=lambda batch: any(b.index in needed for b, _, _ in batch),
             ):
                 done += 1
                 if block.index in needed:
@@ -298,4 +300,4 @@ class _Writer:
     def _write(self, chunk: tuple[int, int], pieces: list[Piece], valid: BoolArray | None) -> None:
         window = self.store.plan.chunk_window(*chunk)
         total = sum_pieces(pieces, (self.store.classes, window.height, window.width))
-        self.store.write(*chunk, to_bytes(total, valid))
+        self.store.write(*chunk, total, valid)

@@ -6,18 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.cog import write_cog
 from geoseg.raster.classes import classify
-from geoseg.raster.stitch import INVALID, SCALE, from_bytes
+from geoseg.raster.stitch import INVALID, SCALE
 from geoseg.typing import Array, Progress, no_progress
 
 __all__ = ["save_mask", "save_prob"]
 
-ReadStored = Callable[[Window], NDArray[np.uint8]]
+ReadStored = Callable[[Window], Array]
 
 
 def save_prob(
@@ -31,14 +30,9 @@ def save_prob(
 ) -> None:
     """Write one band a class: uint8 with scale 1/254 and nodata 255, or float32 with nodata NaN."""
     as_float = dtype == "float32"
-
-    def pixels(window: Window) -> Array:
-        stored = read(window)
-        return from_bytes(stored) if as_float else stored
-
     write_cog(
         path,
-        pixels,
+        read,
         geobox,
         dtype=dtype,
         count=len(classes),
@@ -55,7 +49,7 @@ def save_mask(
     geobox: GeoBox,
     object_classes: tuple[str, ...],
     *,
-    background: bool,
+    background: int | None,
     thresholds: tuple[float, ...] | None,
     progress: Progress = no_progress,
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.errors import GeosegError, InputError, ModelError, RunError
+from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.windows import Window
 from geoseg.io.scene import open_source
@@ -27,7 +27,7 @@ from geoseg.raster.blocks import Block
 from geoseg.raster.classes import classify
 from geoseg.typing import Array, BoolArray, PathLike, Progress, no_progress
 
-__all__ = ["RunSummary", "prepare", "run_scene"]
+__all__ = ["RunSummary", "predict_scene", "prepare", "run_scene"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class RunSummary:
     files
         Output format (or ``prob``, ``mask``) to the file written.
     footprints
-        Number of footprints.
+        Number of footprints; None where none were made.
     windows
         Windows of the whole grid.
     windows_run
         Windows that went through the network this time.
-    seconds
-        Wall time.
+    seconds, network_seconds
+        Wall time, and the part of it inside the network's callable.
     mpx
         Megapixels of the scene as it was read.
     gsd
@@ -60,10 +60,11 @@ class RunSummary:
 
     scene: str
     files: dict[str, str]
-    footprints: int
+    footprints: int | None
     windows: int
     windows_run: int
     seconds: float
+    network_seconds: float
     mpx: float
     gsd: float | None
     failures: list[dict[str, Any]] = field(default_factory=list)
@@ -86,14 +87,14 @@ class Job:
     notes: tuple[str, ...]
     fingerprint: dict[str, Any]
     classes: tuple[str, ...]
-    background: bool
+    background: int | None
     batch_size: int
     first: Array | None
 
     @property
     def object_classes(self) -> tuple[str, ...]:
         """Names of the classes that become footprints."""
-        return self.classes[1:] if self.background else self.classes
+        return tuple(name for k, name in enumerate(self.classes) if k != self.background)
 
 
 def run_scene(
@@ -134,42 +135,97 @@ def run_scene(
     options = options or RunOptions()
     job = prepare(scene, model, options)
     folder = Path(out)
-    with _results_folder(folder):
-        store = ProbStore.open(
-            folder / f"{job.source.name}.geoseg",
-            job.plan,
-            len(job.classes),
-            job.fingerprint,
-            restart=options.restart,
-        )
-        try:
+    with _results_folder(folder), _kept(job, folder / f"{job.source.name}.geoseg", options) as store:
+        done = _predict(job, store, options, progress)
+        files, count = _vectorize(job, store, folder, options, progress)
+        files |= _save_rasters(job, store, folder, options, progress)
+        failures = store.failures()
+        _write_failures(folder / f"{job.source.name}.failures.json", failures)
+    return _summarize(job, done, files, count, failures, start)
+
+
+def predict_scene(
+    scene: PathLike | Source,
+    model: Any,
+    out: PathLike,
+    options: RunOptions | None = None,
+    *,
+    dtype: str = "uint8",
+    progress: Progress = no_progress,
+) -> RunSummary:
+    """Write the stitched probabilities of a scene as a COG, one band a class.
+
+    The store lies beside the file, OUT.geoseg, while the run lasts: after a kill the same call goes on.
+
+    Parameters
+    ----------
+    scene, model, options, progress
+        As in :func:`run_scene`.
+    out
+        The GeoTIFF.
+    dtype
+        ``uint8`` (probability * 254, nodata 255) or ``float32`` (nodata NaN).
+
+    Raises
+    ------
+    InputError
+        Bad input; nothing is left behind.
+    RunError
+        The run could not finish; what was done is kept.
+    """
+    start = time.perf_counter()
+    if dtype not in ("uint8", "float32"):
+        raise InputError(f"dtype must be uint8 or float32, got {dtype}.")
+    options = options or RunOptions()
+    job = prepare(scene, model, options)
+    target = Path(out)
+    with _results_folder(target.parent):
+        with _kept(job, target.with_name(f"{target.name}.geoseg"), options, dtype) as store:
             done = _predict(job, store, options, progress)
-            files, count = _vectorize(job, store, folder, options, progress)
-            files |= _save_rasters(job, store, folder, options, progress)
+            save_prob(target, store.read, job.source.geobox, job.classes, dtype=dtype, progress=progress)
             failures = store.failures()
-        except SceneProblem:
-            store.discard_if_empty()
-            raise
-        finally:
-            store.close()
-    _write_failures(folder / f"{job.source.name}.failures.json", failures)
+            _write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
+        shutil.rmtree(store.folder)
+    return _summarize(job, done, {"prob": target}, None, failures, start)
+
+
+@contextmanager
+def _kept(job: Job, folder: Path, options: RunOptions, dtype: str = "uint8") -> Iterator[ProbStore]:
+    """The job's store; when bad input ends the run before the first chunk, nothing of it stays."""
+    store = ProbStore.open(
+        folder, job.plan, len(job.classes), job.fingerprint, dtype=dtype, restart=options.restart
+    )
+    try:
+        yield store
+    except InputError:
+        store.discard_if_empty()
+        raise
+    finally:
+        store.close()
+
+
+def _summarize(
+    job: Job,
+    done: PredictSummary,
+    files: dict[str, Path],
+    footprints: int | None,
+    failures: list[dict[str, Any]],
+    start: float,
+) -> RunSummary:
     step = job.source.geobox.ground_resolution()
     return RunSummary(
         scene=job.source.name,
         files={key: str(path) for key, path in files.items()},
-        footprints=count,
+        footprints=footprints,
         windows=job.plan.n_windows,
         windows_run=done.windows,
         seconds=round(time.perf_counter() - start, 3),
+        network_seconds=round(done.network_seconds, 3),
         mpx=round(job.plan.shape[0] * job.plan.shape[1] / 1e6, 3),
         gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
         failures=failures,
         notes=list(job.notes),
     )
-
-
-#: Errors of bad input: an empty store is not worth keeping then.
-SceneProblem = InputError
 
 
 def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
@@ -180,19 +236,15 @@ def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
     InputError
         A file is missing or not a raster, the bands do not fit the model, or an option is impossible.
     """
-    from geoseg.models import as_predictor
+    from geoseg.models import as_predictor, check_bands
 
-    predictor = as_predictor(model, device=options.device, engine=options.engine, flips=options.flips)
+    predictor = as_predictor(
+        model, device=options.device, engine=options.engine, test_time="d4" if options.flips else None
+    )
     effective = resolve(options, _card_defaults(predictor))
     notes: list[str] = []
     source = _open(scene, options, effective, predictor.in_channels)
-    if predictor.in_channels is not None and source.count != predictor.in_channels:
-        raise ModelError(
-            f"the model needs {predictor.in_channels} bands, got {source.count} from {source.name}. "
-            "Choose bands with --bands, for instance --bands "
-            + ",".join(str(i + 1) for i in range(predictor.in_channels))
-            + "."
-        )
+    notes += check_bands(predictor, source.count, source.dtype)
     if source.geobox.crs is None:
         notes.append(f"{source.name} has no CRS: footprints are in pixel coordinates, y down")
     plan = plan_blocks(
@@ -205,7 +257,7 @@ def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
     inside = None if options.aoi is None else _area_of_interest(options.aoi, source)
     first = None
     classes = predictor.classes
-    if classes is None:
+    if not classes:
         classes, first = _try_first_window(predictor, source, plan, inside)
     batch_size = options.batch_size or predictor.batch_size_default(effective.window)
     fingerprint = {
@@ -220,19 +272,34 @@ def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
         "aoi": None if inside is None else inside.fingerprint,
         "on_error": options.on_error,
     }
-    background = len(classes) > 1 and predictor.activation == "softmax"
-    _check_thresholds(effective, len(classes) - background)
-    return Job(
-        source, predictor, plan, effective, inside, tuple(notes), fingerprint, tuple(classes), background,
-        batch_size, first,
+    job = Job(
+        source, predictor, plan, effective, inside, tuple(notes), fingerprint, tuple(classes),
+        predictor.background, batch_size, first,
     )  # fmt: skip
+    _check_thresholds(effective, len(job.object_classes))
+    return job
 
 
 def _card_defaults(predictor: Any) -> CardDefaults:
-    return CardDefaults(**predictor.defaults()) if hasattr(predictor, "defaults") else CardDefaults()
+    """What the model's card suggests, in the words of the options."""
+    card = predictor.card
+    if card is None:
+        return CardDefaults()
+    said = card.options
+    threshold = said.threshold
+    if isinstance(threshold, dict):
+        objects = [name for k, name in enumerate(card.classes) if k != card.background]
+        thresholds = tuple(float(threshold.get(name, 0.5)) for name in objects)
+    else:
+        thresholds = (float(threshold),)
+    return CardDefaults(
+        said.window, said.overlap, said.blend, thresholds, said.min_area_m2, said.simplify_m, said.gsd
+    )
 
 
-def _open(scene: PathLike | Source, options: RunOptions, effective: Effective, channels: int | None) -> Source:
+def _open(
+    scene: PathLike | Source, options: RunOptions, effective: Effective, channels: int | None
+) -> Source:
     if not isinstance(scene, (str, os.PathLike)):
         return scene
     stored = open_source(scene, bands=options.bands)
@@ -248,7 +315,9 @@ def _open(scene: PathLike | Source, options: RunOptions, effective: Effective, c
 def _check_thresholds(effective: Effective, objects: int) -> None:
     thresholds = effective.thresholds
     if thresholds is not None and len(thresholds) not in (1, objects):
-        raise InputError(f"threshold must be one number or one for each of {objects} classes, got {len(thresholds)}.")
+        raise InputError(
+            f"threshold must be one number or one for each of {objects} classes, got {len(thresholds)}."
+        )
 
 
 def _try_first_window(
@@ -259,7 +328,7 @@ def _try_first_window(
     valid: BoolArray | None = source.read_valid(window) if source.has_validity else None
     if inside is not None:
         valid = inside(window) if valid is None else valid & inside(window)
-    block = Block(plan, (0, 0), source.read(window), valid, predictor.fill)
+    block = Block(plan, (0, 0), source.read(window), valid, predictor.fill_values())
     result = np.asarray(predictor(block.cut(0, 0)[None].copy()))[0]
     used = block.jobs()[:1] == [(0, 0)]
     return tuple(f"class_{k + 1}" for k in range(len(result))), result if used else None
@@ -307,7 +376,7 @@ def _predict(job: Job, store: ProbStore, options: RunOptions, progress: Progress
             job.plan,
             store,
             batch_size=job.batch_size,
-            fill=job.predictor.fill,
+            fill=job.predictor.fill_values(),
             inside=job.inside,
             on_error=options.on_error,
             first=job.first,

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
 from geoseg.errors import InputError, RunError, StateMismatchError
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
-from geoseg.raster.stitch import INVALID
+from geoseg.raster.stitch import INVALID, to_bytes
+from geoseg.typing import Array, BoolArray
 
 __all__ = ["ProbStore", "digest", "os_reason"]
 
@@ -35,7 +35,7 @@ def os_reason(error: OSError) -> str:
 
 
 class ProbStore:
-    """Probabilities of one scene, (K, H, W) bytes in chunks, and what they were made from.
+    """Probabilities of one scene, (K, H, W) in chunks, and what they were made from.
 
     Use :meth:`open`. The folder holds ``state.json`` (the fingerprint), ``prob`` (the zarr array) and
     ``failures`` (regions that could not be read, one file a block).
@@ -46,7 +46,14 @@ class ProbStore:
 
     @classmethod
     def open(
-        cls, folder: Path, plan: BlockPlan, classes: int, fingerprint: Mapping[str, Any], *, restart: bool = False
+        cls,
+        folder: Path,
+        plan: BlockPlan,
+        classes: int,
+        fingerprint: Mapping[str, Any],
+        *,
+        dtype: str = "uint8",
+        restart: bool = False,
     ) -> ProbStore:
         """Open the store in ``folder``, or make it.
 
@@ -60,6 +67,8 @@ class ProbStore:
             K.
         fingerprint
             Scene, model and options that decide the pixels.
+        dtype
+            ``uint8`` (bytes as :func:`geoseg.raster.stitch.to_bytes` makes them) or ``float32`` (NaN: no data).
         restart
             Throw away what is there.
 
@@ -73,7 +82,7 @@ class ProbStore:
         folder.mkdir(exist_ok=True)
         lock = _lock(folder)
         try:
-            array = _open_array(folder, plan, classes, fingerprint, restart)
+            array = _open_array(folder, plan, classes, {**fingerprint, "dtype": dtype}, restart)
         except BaseException:
             _unlock(lock)
             raise
@@ -103,8 +112,8 @@ class ProbStore:
         rows, cols = self.plan.n_chunks
         return [(row, col) for row in range(rows) for col in range(cols) if not self.has(row, col)]
 
-    def write(self, row: int, col: int, values: NDArray[np.uint8]) -> None:
-        """Write a finished chunk (K, h, w); it appears whole or not at all.
+    def write(self, row: int, col: int, prob: Array, valid: BoolArray | None) -> None:
+        """Write a finished chunk of probabilities (K, h, w); it appears whole or not at all.
 
         Raises
         ------
@@ -112,6 +121,10 @@ class ProbStore:
             The disk is full, or the folder can't be written.
         """
         window = self.plan.chunk_window(row, col)
+        if self._array.dtype == np.uint8:
+            values: Array = to_bytes(prob, valid)
+        else:
+            values = prob if valid is None else np.where(valid, prob, np.nan)
         try:
             self._array[:, window.rows, window.cols] = values
         except OSError as error:
@@ -120,8 +133,8 @@ class ProbStore:
                 "Finished chunks are kept: make room and give the same command again to go on."
             ) from error
 
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        """Stored bytes (K, h, w) of a window."""
+    def read(self, window: Window) -> Array:
+        """What is stored of a window, (K, h, w)."""
         return np.asarray(self._array[:, window.rows, window.cols])
 
     def note_failures(self, block: tuple[int, int], failures: list[dict[str, Any]]) -> None:
@@ -160,8 +173,8 @@ def _open_array(
         folder / "prob",
         shape=(classes, *plan.shape),
         chunks=(classes, *plan.chunk_shape),
-        dtype="uint8",
-        fill_value=INVALID,
+        dtype=fingerprint["dtype"],
+        fill_value=INVALID if fingerprint["dtype"] == "uint8" else np.nan,
         compressors=zarr.codecs.ZstdCodec(level=1),
         config={"write_empty_chunks": True},
         dimension_names=("class", "y", "x"),

@@ -13,7 +13,7 @@ from geoseg.geo.windows import Window
 from geoseg.raster.stitch import add_weighted
 from geoseg.typing import Array, BoolArray, PredictBatch
 
-__all__ = ["Block", "Piece", "sum_pieces", "predict_blocks", "window_is_valid"]
+__all__ = ["Block", "Piece", "predict_blocks", "sum_pieces", "window_is_valid"]
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,9 @@ def predict_blocks(
     ModelError
         The network's output does not have the shape of its input.
     """
-    waiting: list[tuple[Block, int]] = []  # blocks not handed back yet, and how many of their windows are left
+    waiting: list[
+        tuple[Block, int]
+    ] = []  # blocks not handed back yet, and how many of their windows are left
     batch: list[Job] = []
 
     def run() -> None:

@@ -32,7 +32,7 @@ class ClassMap(NamedTuple):
 
 
 def classify(
-    stored: NDArray[np.uint8], *, background: bool, thresholds: tuple[float, ...] | None = None
+    stored: NDArray[np.uint8], *, background: int | None, thresholds: tuple[float, ...] | None = None
 ) -> ClassMap:
     """Decide the class of every pixel.
 
@@ -45,28 +45,28 @@ def classify(
     stored
         uint8 (K, h, w) as :func:`geoseg.raster.stitch.to_bytes` writes it.
     background
-        Whether channel 0 is the background; object class k is then channel k, else channel k - 1.
+        Channel of the background, or None; the other channels, in their order, are the object classes.
     thresholds
         One probability an object class, or a single one for all.
 
     Examples
     --------
     >>> stored = np.array([[[10, 200, 255]]], np.uint8)
-    >>> classify(stored, background=False, thresholds=(0.5,)).values.tolist()
+    >>> classify(stored, background=None, thresholds=(0.5,)).values.tolist()
     [[0, 1, 0]]
     """
     invalid: BoolArray = stored[0] == INVALID
-    objects = stored[1:] if background else stored
+    objects = stored if background is None else np.delete(stored, background, axis=0)
     if len(objects) == 1:
         best, winner = objects[0], np.zeros(invalid.shape, np.intp)
     else:
         winner = objects.argmax(axis=0)
         best = np.take_along_axis(objects, winner[None], axis=0)[0]
-    if thresholds is not None or not background:
+    if thresholds is not None or background is None:
         limits = _byte_limits(thresholds or (0.5,), len(objects))
         hit = best >= (limits[0] if len(set(limits.tolist())) == 1 else limits[winner])
     else:
-        hit = best > stored[0]
+        hit = best > stored[background]
     hit &= ~invalid
     values = np.where(hit, winner + 1, 0).astype(np.uint8)
     return ClassMap(values, np.where(hit, best, 0).astype(np.uint8), invalid)

@@ -18,7 +18,12 @@ INVALID = 255
 
 @numba.njit(nogil=True, cache=True)
 def add_weighted(
-    total: Array, prob: Array, weight_y: NDArray[np.float64], weight_x: NDArray[np.float64], row: int, col: int
+    total: Array,
+    prob: Array,
+    weight_y: NDArray[np.float64],
+    weight_x: NDArray[np.float64],
+    row: int,
+    col: int,
 ) -> None:
     """Add ``prob * weight_y * weight_x`` to ``total`` at (row, col), in place.
 

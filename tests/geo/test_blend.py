@@ -12,7 +12,12 @@ from geoseg.geo.blend import axis_weights, window_profile
 from geoseg.geo.windows import axis_starts
 
 
-@given(size=st.integers(1, 400), window=st.integers(1, 150), data=st.data(), blend=st.sampled_from(["smooth", "uniform"]))
+@given(
+    size=st.integers(1, 400),
+    window=st.integers(1, 150),
+    data=st.data(),
+    blend=st.sampled_from(["smooth", "uniform"]),
+)
 def test_weights_sum_to_one_at_every_pixel(size: int, window: int, data: st.DataObject, blend: str) -> None:
     overlap = data.draw(st.integers(0, window - 1))
     starts = axis_starts(size, window, overlap)

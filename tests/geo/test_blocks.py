@@ -11,7 +11,9 @@ from geoseg.geo.blocks import AxisPlan
 @st.composite
 def axes(draw: st.DrawFn) -> AxisPlan:
     window = draw(st.integers(1, 80))
-    return AxisPlan(draw(st.integers(1, 600)), window, draw(st.integers(0, window - 1)), draw(st.integers(1, 9)))
+    return AxisPlan(
+        draw(st.integers(1, 600)), window, draw(st.integers(0, window - 1)), draw(st.integers(1, 9))
+    )
 
 
 @given(axes())

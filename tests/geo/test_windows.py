@@ -27,7 +27,9 @@ def test_starts_of_the_tutorials(size: int, window: int, overlap: int, starts: t
 
 
 @given(size=st.integers(1, 500), window=st.integers(1, 200), data=st.data())
-def test_every_pixel_is_covered_and_the_last_window_is_flush(size: int, window: int, data: st.DataObject) -> None:
+def test_every_pixel_is_covered_and_the_last_window_is_flush(
+    size: int, window: int, data: st.DataObject
+) -> None:
     overlap = data.draw(st.integers(0, window - 1))
     starts = axis_starts(size, window, overlap)
     covered = {pixel for start in starts for pixel in range(start, start + window)}
@@ -36,7 +38,9 @@ def test_every_pixel_is_covered_and_the_last_window_is_flush(size: int, window: 
     assert starts[-1] == max(0, size - window)
 
 
-@pytest.mark.parametrize(("size", "window", "overlap"), [(10, 4, 4), (10, 4, 5), (10, 4, -1), (0, 4, 0), (3, 0, 0)])
+@pytest.mark.parametrize(
+    ("size", "window", "overlap"), [(10, 4, 4), (10, 4, 5), (10, 4, -1), (0, 4, 0), (3, 0, 0)]
+)
 def test_impossible_grids_are_refused(size: int, window: int, overlap: int) -> None:
     with pytest.raises(InputError):
         axis_starts(size, window, overlap)
@@ -49,7 +53,12 @@ def test_grid_walks_rows_first() -> None:
 
 
 def test_chunks_tile_the_raster() -> None:
-    seen = [(r, c) for w in iter_chunks(5, 7, (2, 3)) for r in range(w.row_off, w.row_end) for c in range(w.col_off, w.col_end)]
+    seen = [
+        (r, c)
+        for w in iter_chunks(5, 7, (2, 3))
+        for r in range(w.row_off, w.row_end)
+        for c in range(w.col_off, w.col_end)
+    ]
     assert sorted(seen) == [(r, c) for r in range(5) for c in range(7)]
 
 

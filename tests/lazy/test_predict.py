@@ -15,11 +15,19 @@ from geoseg.lazy.predict import OneAtATime, count_classes, stitch
 
 @st.composite
 def plans(draw: st.DrawFn) -> BlockPlan:
-    shape = draw(st.one_of(st.tuples(st.integers(1, 150), st.integers(1, 150)), st.sampled_from([(1, 90), (90, 1), (1, 1)])))
+    shape = draw(
+        st.one_of(
+            st.tuples(st.integers(1, 150), st.integers(1, 150)), st.sampled_from([(1, 90), (90, 1), (1, 1)])
+        )
+    )
     window = draw(st.tuples(st.integers(1, 64), st.integers(1, 64)))
     overlap = tuple(draw(st.integers(0, w - 1)) for w in window)
     plan = plan_blocks(
-        shape, window=window, overlap=overlap, chunk=draw(st.integers(1, 120)), blend=draw(st.sampled_from(["smooth", "uniform"]))
+        shape,
+        window=window,
+        overlap=overlap,
+        chunk=draw(st.integers(1, 120)),
+        blend=draw(st.sampled_from(["smooth", "uniform"])),
     )  # type: ignore[arg-type]
     return plan if plan.n_windows < 1500 else plan_blocks(shape, window=window, overlap=(0, 0), chunk=64)
 
@@ -67,7 +75,9 @@ def test_a_constant_stays_constant_at_the_tutorials_windows(overlap: int, blend:
 def test_an_identity_gives_the_scene_back(plan: BlockPlan) -> None:
     scene = scene_of(plan)
     image = da.from_array(scene, chunks=(1, 50, 29))
-    result = stitch(image, None, plan, lambda b: b.astype(np.float32), classes=2, batch_size=3).compute(scheduler="sync")
+    result = stitch(image, None, plan, lambda b: b.astype(np.float32), classes=2, batch_size=3).compute(
+        scheduler="sync"
+    )
     np.testing.assert_allclose(result, scene, rtol=0, atol=255 * 2e-6)
 
 
@@ -107,7 +117,9 @@ def test_windows_without_valid_pixels_do_not_run() -> None:
     valid[:16, :20] = True
     predict = Counting()
     image = da.zeros((1, 64, 64), chunks=20, dtype=np.uint8)
-    result = stitch(image, da.from_array(valid, chunks=20), plan, predict, classes=2).compute(scheduler="sync")
+    result = stitch(image, da.from_array(valid, chunks=20), plan, predict, classes=2).compute(
+        scheduler="sync"
+    )
     assert predict.windows == 2
     assert np.isnan(result[:, ~valid]).all()
     np.testing.assert_allclose(result[:, valid], 1, atol=2e-6)

@@ -146,7 +146,9 @@ def test_broken_regions_fail_or_are_listed(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="rows"):
         predict_to_store(scene, network, plan, store, batch_size=2)
     predict_to_store(scene, network, plan, store, batch_size=2, on_error="skip")
-    assert [(f["row_off"], f["col_off"], f["height"], f["width"]) for f in store.failures()] == [(64, 96, 16, 16)]
+    assert [(f["row_off"], f["col_off"], f["height"], f["width"]) for f in store.failures()] == [
+        (64, 96, 16, 16)
+    ]
     stored = store.read(Window(row_off=0, col_off=0, height=SHAPE[0], width=SHAPE[1]))[0]
     expected = np.zeros(SHAPE, bool)
     expected[64:80, 96:112] = True
