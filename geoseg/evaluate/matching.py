@@ -14,8 +14,6 @@ from geoseg.typing import Array, BoolArray, IntArray
 
 __all__ = ["average_precision", "greedy_match", "rank_by", "reading_order", "splits_and_merges"]
 
-_RECALLS = np.linspace(0, 1, 101)
-
 
 def reading_order(geometry: Array) -> IntArray:
     """Rank of each polygon in an order that the order of the file does not change.
@@ -165,4 +163,4 @@ def average_precision(hit: BoolArray, scores: Float64Array | None, truths: int) 
     found = np.cumsum(hit[order])[last]
     precision = found / np.arange(1, len(hit) + 1)[last]
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(envelope[np.searchsorted(found / truths, _RECALLS, side="left")].mean())
+    return float(envelope[np.searchsorted(found * 100, np.arange(101) * truths)].mean())

@@ -73,9 +73,10 @@ class GeometryHeap:
             self.freeze()
         if self._file is None or self._offsets is None:
             return self._chunks[0][numbers]
-        file, starts, ends = self._file.fileno(), self._offsets[numbers], self._offsets[numbers + 1]
-        blobs = [
-            os.pread(file, end - start, start)
-            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-        ]
-        return np.asarray(shapely.from_wkb(np.array(blobs, object)), object).reshape(-1)
+        starts, ends = self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist()
+        blobs = np.empty(len(numbers), object)
+        with self._lock:
+            for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+                self._file.seek(start)
+                blobs[i] = self._file.read(end - start)
+        return np.asarray(shapely.from_wkb(blobs), object).reshape(-1)
