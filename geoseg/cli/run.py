@@ -121,8 +121,8 @@ def run(
     kill the same command goes on where it stopped. Exit status: 0 done, 1 not all could be done, 2 bad input.
     """
     options = make_options(
-        formats=format, window=window, overlap=overlap, blend=blend, threshold=threshold, min_area_m2=min_area_m2,
-        simplify_m=simplify_m, connectivity=connectivity, batch_size=batch_size, device=device, engine=engine,
+        formats=format, window=window, overlap=overlap, blend=blend, threshold=threshold,
+        min_area_m2=min_area_m2, simplify_m=simplify_m, connectivity=connectivity, batch_size=batch_size, device=device, engine=engine,
         chunk=chunk, bands=bands, resolution=resolution, bbox=bbox, aoi=aoi, save_prob=save_prob,
         save_mask=save_mask, restart=restart, on_error=on_error, flips=flips,
     )  # fmt: skip
@@ -161,8 +161,8 @@ def predict(
     """Write stitched probabilities as a cloud-optimized GeoTIFF, one band a class."""
     options = make_options(
         window=window, overlap=overlap, blend=blend, batch_size=batch_size, device=device, engine=engine,
-        chunk=chunk, bands=bands, resolution=resolution, bbox=bbox, aoi=aoi, restart=restart, on_error=on_error,
-        flips=flips,
+        chunk=chunk, bands=bands, resolution=resolution, bbox=bbox, aoi=aoi, restart=restart,
+        on_error=on_error, flips=flips,
     )  # fmt: skip
     from geoseg.models import tune_malloc
     from geoseg.pipeline.run import predict_scene

@@ -33,7 +33,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class RunOptions(Settings):
-    """Options of :func:`geoseg.pipeline.run.run_scene`; None means: as the model's card says, else the default.
+    """Options of :func:`geoseg.pipeline.run.run_scene`; None: as the model's card says, else the default.
 
     Attributes
     ----------

@@ -199,6 +199,10 @@ class _Reader:
 
     def __call__(self, index: tuple[int, int]) -> Block:
         window = self.plan.block_window(*index).clipped(*self.plan.shape)
+        inside = None if self.inside is None else self.inside(window)
+        if inside is not None and not inside.any():
+            image = np.zeros((self.source.count, *inside.shape), self.source.dtype)
+            return Block(self.plan, index, image, inside, self.fill)
         try:
             image, valid = self._read(window)
         except SceneError:
@@ -206,8 +210,7 @@ class _Reader:
                 raise
             image, valid, failures = self._read_what_can_be(window)
             self.store.note_failures(index, failures)
-        if self.inside is not None:
-            inside = self.inside(window)
+        if inside is not None:
             valid = inside if valid is None else valid & inside
         if valid is not None and valid.all():
             valid = None

@@ -68,7 +68,7 @@ class ProbStore:
         fingerprint
             Scene, model and options that decide the pixels.
         dtype
-            ``uint8`` (bytes as :func:`geoseg.raster.stitch.to_bytes` makes them) or ``float32`` (NaN: no data).
+            ``uint8`` (bytes of :func:`geoseg.raster.stitch.to_bytes`) or ``float32`` (NaN: no data).
         restart
             Throw away what is there.
 

@@ -195,7 +195,8 @@ def _predict_batch(batch: list[Job], predict: PredictBatch) -> None:
     result = np.asarray(predict(stack))
     if result.ndim != 4 or len(result) != len(stack) or result.shape[2:] != stack.shape[2:]:
         raise ModelError(
-            f"the model must return (N, K, h, w) for an input of (N, C, h, w) = {stack.shape}, got {result.shape}."
+            f"the model must return (N, K, h, w) for an input (N, C, h, w) of {stack.shape}, "
+            f"got {result.shape}."
         )
     for (block, i, j), prob in zip(batch, result, strict=True):
         block.add(i, j, prob)

@@ -1,0 +1,180 @@
+"""What has to be settled before anything is written: a scene, a model and options that fit each other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import InputError
+from geoseg.geo.blocks import BlockPlan, plan_blocks
+from geoseg.geo.windows import Window
+from geoseg.io.scene import open_source
+from geoseg.io.vectors import rasterize_mask, read_polygons
+from geoseg.pipeline.options import CardDefaults, Effective, RunOptions, resolve
+from geoseg.pipeline.predict import Source
+from geoseg.pipeline.store import digest
+from geoseg.raster.blocks import Block
+from geoseg.typing import Array, BoolArray, PathLike
+
+__all__ = ["Job", "prepare"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A scene, a model and options that fit each other."""
+
+    source: Source
+    predictor: Any
+    plan: BlockPlan
+    effective: Effective
+    inside: Any
+    notes: tuple[str, ...]
+    fingerprint: dict[str, Any]
+    classes: tuple[str, ...]
+    background: int | None
+    batch_size: int
+    first: Array | None
+
+    @property
+    def object_classes(self) -> tuple[str, ...]:
+        """Names of the classes that become footprints."""
+        return tuple(name for k, name in enumerate(self.classes) if k != self.background)
+
+
+def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
+    """Open the scene and the model, and check that they fit, before anything is written.
+
+    Raises
+    ------
+    InputError
+        A file is missing or not a raster, the bands do not fit the model, or an option is impossible.
+    """
+    from geoseg.models import as_predictor, check_bands
+
+    predictor = as_predictor(
+        model, device=options.device, engine=options.engine, test_time="d4" if options.flips else None
+    )
+    effective = resolve(options, _card_defaults(predictor))
+    notes: list[str] = []
+    source = _open(scene, options, effective, predictor.in_channels)
+    notes += check_bands(predictor, source.count, source.dtype)
+    if source.geobox.crs is None:
+        notes.append(f"{source.name} has no CRS: footprints are in pixel coordinates, y down")
+    plan = plan_blocks(
+        source.geobox.shape,
+        window=effective.window,
+        overlap=effective.overlap,
+        chunk=options.chunk,
+        blend=effective.blend,
+    )
+    inside = None if options.aoi is None else _area_of_interest(options.aoi, source)
+    first = None
+    classes = predictor.classes
+    if not classes:
+        classes, first = _try_first_window(predictor, source, plan, inside)
+    batch_size = options.batch_size or predictor.batch_size_default(effective.window)
+    fingerprint = {
+        "scene": source.fingerprint(),
+        "model": predictor.fingerprint(),
+        "window": effective.window,
+        "overlap": effective.overlap,
+        "blend": effective.blend,
+        "chunk": plan.chunk_shape,
+        "shape": plan.shape,
+        "batch_size": batch_size,
+        "aoi": None if inside is None else inside.fingerprint,
+        "on_error": options.on_error,
+    }
+    job = Job(
+        source, predictor, plan, effective, inside, tuple(notes), fingerprint, tuple(classes),
+        predictor.background, batch_size, first,
+    )  # fmt: skip
+    _check_thresholds(effective, len(job.object_classes))
+    return job
+
+
+def _card_defaults(predictor: Any) -> CardDefaults:
+    """What the model's card suggests, in the words of the options."""
+    card = predictor.card
+    if card is None:
+        return CardDefaults()
+    said = card.options
+    threshold = said.threshold
+    if isinstance(threshold, dict):
+        objects = [name for k, name in enumerate(card.classes) if k != card.background]
+        thresholds = tuple(float(threshold.get(name, 0.5)) for name in objects)
+    else:
+        thresholds = (float(threshold),)
+    return CardDefaults(
+        said.window, said.overlap, said.blend, thresholds, said.min_area_m2, said.simplify_m, said.gsd
+    )
+
+
+def _open(
+    scene: PathLike | Source, options: RunOptions, effective: Effective, channels: int | None
+) -> Source:
+    if not isinstance(scene, (str, os.PathLike)):
+        return scene
+    stored = open_source(scene, bands=options.bands)
+    bands = options.bands
+    if bands is None and channels is not None and stored.count > channels:
+        bands = tuple(range(1, channels + 1))  # red, green, blue before near infrared
+    measurable = stored.geobox.crs is not None or isinstance(options.resolution, float)
+    return open_source(
+        scene, bands=bands, resolution=effective.gsd if measurable else None, bbox=options.bbox
+    )
+
+
+def _check_thresholds(effective: Effective, objects: int) -> None:
+    thresholds = effective.thresholds
+    if thresholds is not None and len(thresholds) not in (1, objects):
+        raise InputError(
+            f"threshold must be one number or one for each of {objects} classes, got {len(thresholds)}."
+        )
+
+
+def _try_first_window(
+    predictor: Any, source: Source, plan: BlockPlan, inside: Any
+) -> tuple[tuple[str, ...], Array | None]:
+    """How many outputs a callable has, by predicting the first window (kept, so that it runs once)."""
+    window = plan.block_window(0, 0).clipped(*plan.shape)
+    valid: BoolArray | None = source.read_valid(window) if source.has_validity else None
+    if inside is not None:
+        valid = inside(window) if valid is None else valid & inside(window)
+    block = Block(plan, (0, 0), source.read(window), valid, predictor.fill_values())
+    result = np.asarray(predictor(block.cut(0, 0)[None].copy()))[0]
+    used = block.jobs()[:1] == [(0, 0)]
+    return tuple(f"class_{k + 1}" for k in range(len(result))), result if used else None
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """Which pixels of a window lie in the area of interest."""
+
+    geometry: Any
+    source: Source
+    fingerprint: str
+
+    def __call__(self, window: Window) -> BoolArray:
+        return rasterize_mask(self.geometry, self.source.geobox.window(window))
+
+
+def _area_of_interest(path: Path, source: Source) -> _Inside:
+    import shapely
+
+    if source.geobox.crs is None:
+        raise InputError(f"--aoi needs a scene with a CRS, and {source.name} has none. Use --bbox in pixels.")
+    frame = read_polygons(path, crs=source.geobox.crs)
+    if len(frame) == 0:
+        raise InputError(f"{path} holds no polygon. Give an area of interest with at least one.")
+    bounds = shapely.box(*source.geobox.bounds())
+    if not shapely.intersects(bounds, frame.geometry.array).any():
+        raise InputError(
+            f"{path} does not meet the scene: it covers {frame.total_bounds.tolist()}, "
+            f"the scene {list(source.geobox.bounds())}."
+        )
+    return _Inside(frame, source, digest(frame.geometry.to_wkb(hex=True).tolist()))
