@@ -174,7 +174,10 @@ def _cabin(rng: np.random.Generator, wing: Part, region: Region) -> Part:
     return replace(wing, box=box, height=up, color=vary(rng, wing.color, 22), rim=0.2, salt=wing.salt + 2)
 
 
-_TANKS: tuple[Rgb, ...] = ((36, 38, 42), (206, 208, 208), (70, 110, 150), (48, 56, 80), (150, 140, 128), (90, 84, 78), (170, 90, 70), (120, 138, 110))  # fmt: skip
+_TANKS: tuple[Rgb, ...] = (
+    (36, 38, 42), (206, 208, 208), (70, 110, 150), (48, 56, 80), (150, 140, 128), (90, 84, 78), (170, 90, 70),
+    (120, 138, 110),
+)  # fmt: skip
 
 
 def _tank(rng: np.random.Generator, wing: Part) -> Part:

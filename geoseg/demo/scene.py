@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, exp, pi
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
+import pyproj
 import shapely
 from affine import Affine
 from PIL import Image
-from rasterio.enums import Resampling
 
 from geoseg.demo.plan import make_plan
 from geoseg.demo.plane import Box, Frame, box_corners
@@ -25,16 +23,20 @@ from geoseg.demo.render import Look, Renderer, in_box
 from geoseg.demo.things import Building, Plan
 from geoseg.demo.town import Density
 from geoseg.errors import InputError
+from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.io.atomic import staged_file
+from geoseg.io.photo import write_photo
 from geoseg.typing import Array, BoolArray, PathLike, Progress, no_progress
 
-__all__ = ["CRS", "GENERATOR", "Town", "make_chip", "make_scene", "scene_parameters"]
+__all__ = ["CRS", "GENERATOR", "PARAMETERS_TAG", "Town", "make_chip", "make_scene", "scene_parameters"]
 
 #: Raised whenever the same seed makes other pixels or footprints than before.
 GENERATOR = 1
 CRS = "EPSG:32645"
 ORIGIN = (366000.0, 3058000.0)
-TILE = 512
+#: Metadata item of the file that holds :func:`scene_parameters`.
+PARAMETERS_TAG = "GEOSEG_DEMO"
 
 
 def scene_parameters(*, size: int = 5120, seed: int = 0, gsd: float = 0.3) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def make_scene(
     """Write a generated aerial scene (GeoTIFF, RGB, internal mask) and its footprints (GeoJSON).
 
     The scene is painted tile by tile in bounded memory; the same parameters give the same
-    pixels. Both files appear only when they are complete.
+    pixels. Each file appears only when it is complete, the scene last.
 
     Parameters
     ----------
@@ -73,18 +75,15 @@ def make_scene(
         If ``size`` or ``gsd`` is out of range.
     """
     town = Town(size=size, seed=seed, gsd=gsd)
-    target, truth = Path(path), Path(truth_path)
-    for parent in (target.parent, truth.parent):
-        parent.mkdir(parents=True, exist_ok=True)
-    part, truth_part = _unfinished(target), _unfinished(truth)
-    try:
-        _write_raster(part, town, progress)
-        truth_part.write_text(json.dumps(town.truth()), encoding="utf-8")
-        truth_part.replace(truth)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-        truth_part.unlink(missing_ok=True)
+    with staged_file(Path(truth_path)) as staged:
+        staged.write_text(json.dumps(town.truth()), encoding="utf-8")
+
+    def read(window: Window) -> tuple[Array, BoolArray]:
+        image, _, valid = town.render(window)
+        return image, valid
+
+    tags = {PARAMETERS_TAG: json.dumps(scene_parameters(size=size, seed=seed, gsd=gsd))}
+    write_photo(path, read, town.geobox, tags=tags, progress=progress)
 
 
 def make_chip(size: int, gsd: float, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -144,9 +143,10 @@ class Town:
         _check(self.size, self.gsd, least=64)
 
     @property
-    def transform(self) -> Affine:
-        """From pixel corners to UTM 45N."""
-        return Affine(self.gsd, 0, ORIGIN[0], 0, -self.gsd, ORIGIN[1])
+    def geobox(self) -> GeoBox:
+        """Where the scene lies: UTM 45N."""
+        transform = Affine(self.gsd, 0, ORIGIN[0], 0, -self.gsd, ORIGIN[1])
+        return GeoBox(transform, pyproj.CRS(CRS), self.size, self.size)
 
     @cached_property
     def plan(self) -> Plan:
@@ -265,36 +265,6 @@ def _gaps(rng: np.random.Generator, extent: float) -> list[tuple[Frame, Box]]:
         depth = max(0.0, rng.normal(14, 16)) * unit
         gaps.append((corner, (-depth, strip * strip_m, extent, (strip + 1) * strip_m)))
     return gaps
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
-
-
-def _write_raster(path: Path, town: Town, progress: Progress) -> None:
-    options = {
-        "driver": "GTiff", "dtype": "uint8", "count": 3, "height": town.size, "width": town.size, "crs": CRS,
-        "transform": town.transform, "tiled": True, "blockxsize": TILE, "blockysize": TILE,
-        "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 88, "interleave": "pixel",
-    }  # fmt: skip
-    starts = range(0, town.size, TILE)
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=64, JPEG_QUALITY_OVERVIEW=85):
-        with rasterio.open(path, "w", **options) as target:
-            target.update_tags(
-                GEOSEG_DEMO=json.dumps(scene_parameters(size=town.size, seed=town.seed, gsd=town.gsd))
-            )
-            for done, (row, col) in enumerate((row, col) for row in starts for col in starts):
-                progress("scene", done, len(starts) ** 2)
-                height, width = min(TILE, town.size - row), min(TILE, town.size - col)
-                image, _, valid = town.render(Window(row_off=row, col_off=col, height=height, width=width))
-                place = rasterio.windows.Window(col, row, width, height)
-                target.write(image, window=place)
-                target.write_mask(valid, window=place)
-        with rasterio.open(path, "r+") as target:
-            target.build_overviews(
-                [2**level for level in range(1, 6) if town.size >> level >= 128], Resampling.average
-            )
-    progress("scene", len(starts) ** 2, len(starts) ** 2)
 
 
 def _through_jpeg(image: Array, quality: int) -> Array:
