@@ -1,0 +1,251 @@
+"""Outlines of a raster that is read chunk by chunk, traced in threads, joined in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from geoseg.geo.windows import Window, iter_chunks
+from geoseg.raster.labels import check_connectivity
+from geoseg.raster.segments import as_values, diagonal_pairs, find_segments, link_segments
+from geoseg.raster.stats import components_beside, sum_prob
+from geoseg.typing import Array, BoolArray, Progress, no_progress
+from geoseg.vector.assemble import Assembler, ChunkTrace
+from geoseg.vector.rings import Outlines
+from geoseg.vector.trace import trace_rings
+
+__all__ = ["ChunkValues", "Halo", "iter_outlines", "prepared", "trace_chunk"]
+
+
+@dataclass(frozen=True)
+class ChunkValues:
+    """Pixels of one chunk.
+
+    Attributes
+    ----------
+    values : (h, w) bool or integers
+        0 is background; pixels of one object have one value. The dtype is the same for all chunks.
+    prob : (h, w) uint8 or float32, optional
+        Probability of each pixel: p, or round(p * 254).
+    invalid : (h, w) bool, optional
+        Pixels without data; they count as background.
+    """
+
+    values: Array
+    prob: Array | None = None
+    invalid: BoolArray | None = None
+
+
+@dataclass(frozen=True)
+class Halo:
+    """The pixels before a chunk: background where the chunk lies on the raster's edge.
+
+    Attributes
+    ----------
+    top : (w + 1,)
+        Row above; its first pixel is the one above ``left``.
+    left : (h,)
+        Column to the left.
+    """
+
+    top: Array
+    left: Array
+
+
+def trace_chunk(
+    chunk: ChunkValues,
+    halo: Halo,
+    window: Window,
+    shape: tuple[int, int],
+    connectivity: int,
+    invalid_halo: Halo | None = None,
+) -> ChunkTrace:
+    """Everything the assembler must know of one chunk.
+
+    Parameters
+    ----------
+    chunk
+        Its pixels, as ``prepared`` gives them.
+    halo
+        Values before it, of the same dtype.
+    window
+        Its place in the raster.
+    shape
+        Height and width of the raster, pixels.
+    connectivity
+        4 or 8.
+    invalid_halo
+        Missing data before it; None when there is none.
+    """
+    values = chunk.values
+    bottom, right = window.row_end == shape[0], window.col_end == shape[1]
+    segments = find_segments(values, halo.top, halo.left, pad_bottom=bottom, pad_right=right)
+    component, count = link_segments(segments, 4)
+    rings, chains = trace_rings(*segments, component, window.row_off, window.col_off)
+    value = np.zeros(count + 1, np.int32)
+    value[component] = segments.value
+    marked = _with_halo(chunk.invalid, invalid_halo, values.shape)
+    row_ptr, start, last_row, last_col = segments.row_ptr, segments.start, window.height, window.width
+    ends = row_ptr[1:] - 1
+    return ChunkTrace(
+        rings=rings,
+        chains=chains,
+        value=value,
+        prob_sum=(
+            np.zeros(count + 1, np.int64)
+            if chunk.prob is None
+            else sum_prob(segments, component, count, chunk.prob)
+        ),
+        near_invalid=(
+            np.zeros(count + 1, np.bool_)
+            if marked is None
+            else components_beside(segments, component, count, marked)
+        ),
+        corners=diagonal_pairs(segments, component) if connectivity == 8 else np.empty((0, 2), np.int32),
+        top=component[: row_ptr[1]].copy(),
+        bottom=component[row_ptr[last_row] : row_ptr[last_row + 1]].copy(),
+        left=component[row_ptr[:-1]],
+        right=component[ends - (start[ends] > last_col)],
+    )
+
+
+def prepared(chunk: ChunkValues) -> ChunkValues:
+    """The chunk with values of a dtype that the kernels know, and background where data are missing."""
+    values = as_values(chunk.values)
+    if chunk.invalid is not None and chunk.invalid.any():
+        values = np.where(chunk.invalid, values.dtype.type(0), values)
+    return replace(chunk, values=values)
+
+
+def _with_halo(invalid: BoolArray | None, halo: Halo | None, shape: tuple[int, ...]) -> BoolArray | None:
+    """Missing data of the chunk and its halo; None where all is there."""
+    before = halo is not None and (halo.top.any() or halo.left.any())
+    if not before and (invalid is None or not invalid.any()):
+        return None
+    marked = np.zeros((shape[0] + 1, shape[1] + 1), np.bool_)
+    if halo is not None:
+        marked[0] = halo.top
+        marked[1:, 0] = halo.left
+    if invalid is not None:
+        marked[1:, 1:] = invalid
+    return marked
+
+
+class _Borders:
+    """Remembers the last row and column of the chunks gone by, so that none is read twice."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._above: Array = np.empty(0)
+        self._current: Array = np.empty(0)
+        self._left: Array = np.empty(0)
+
+    def halo(self, window: Window, values: Array) -> Halo:
+        """The halo of the next chunk in row-major order."""
+        if not self._current.size:
+            self._above, self._current = (np.zeros(self._width + 1, values.dtype) for _ in range(2))
+        if window.col_off == 0:
+            self._above, self._current = self._current, self._above
+            self._left = np.zeros(window.height, values.dtype)
+        columns = slice(window.col_off + 1, window.col_end + 1)
+        halo = Halo(self._above[window.col_off : window.col_end + 1].copy(), self._left)
+        self._left = values[:, -1].copy()
+        self._current[columns] = values[-1]
+        return halo
+
+
+def iter_outlines(
+    read: Callable[[Window], ChunkValues],
+    shape: tuple[int, int],
+    chunk: int | tuple[int, int],
+    connectivity: int = 8,
+    *,
+    threads: int | None = None,
+    progress: Progress = no_progress,
+) -> Iterator[Outlines]:
+    """Outlines of all objects of a raster, whatever its size.
+
+    Chunks are read and traced in threads, a bounded number at a time, and joined in row-major order. The
+    result does not depend on the chunks or the threads, apart from how objects are dealt to batches.
+
+    Parameters
+    ----------
+    read
+        Gives the pixels of a window; called once for each chunk, from several threads.
+    shape
+        Height and width of the raster, pixels.
+    chunk
+        Chunk height and width, pixels, or one number for both.
+    connectivity
+        4: pixels share a side; 8: a side or a corner.
+    threads
+        Worker threads; by default the number of CPUs.
+    progress
+        Told the chunks that are done.
+
+    Yields
+    ------
+    Outlines
+        One batch for each row of chunks: the objects completed by it, in raster order.
+
+    Raises
+    ------
+    InputError
+        Another connectivity, or pixels that are not integers.
+    """
+    connectivity = check_connectivity(connectivity)
+    height, width = shape
+    if height == 0 or width == 0:
+        return
+    step = (chunk, chunk) if isinstance(chunk, int) else chunk
+    assembler = Assembler(shape, -(-width // step[1]), connectivity)
+    total = -(-height // step[0]) * -(-width // step[1])
+    done = 0
+    for trace in _traces(read, shape, step, connectivity, threads or os.cpu_count() or 1):
+        outlines = assembler.add(trace)
+        done += 1
+        progress("vectorize", done, total)
+        if outlines is not None and len(outlines):
+            yield outlines
+    yield assembler.finish()
+
+
+def _traces(
+    read: Callable[[Window], ChunkValues],
+    shape: tuple[int, int],
+    step: tuple[int, int],
+    connectivity: int,
+    threads: int,
+) -> Iterator[ChunkTrace]:
+    """Traces in row-major order; at most ``threads + 1`` chunks are read ahead, as many wait traced."""
+    windows = iter(iter_chunks(shape[0], shape[1], step))
+    values_before, invalid_before = _Borders(shape[1]), _Borders(shape[1])
+    reading: deque[tuple[Window, Future[ChunkValues]]] = deque()
+    tracing: deque[Future[ChunkTrace]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-trace") as pool:
+        try:
+            while True:
+                for window in windows:
+                    reading.append((window, pool.submit(lambda w: prepared(read(w)), window)))
+                    if len(reading) > threads:
+                        break
+                if not reading:
+                    break
+                window, pixels = reading.popleft()
+                chunk = pixels.result()
+                halo = values_before.halo(window, chunk.values)
+                missing = chunk.invalid if chunk.invalid is not None else np.zeros((1, 1), np.bool_)
+                no_data = invalid_before.halo(window, np.broadcast_to(missing, chunk.values.shape))
+                tracing.append(pool.submit(trace_chunk, chunk, halo, window, shape, connectivity, no_data))
+                if len(tracing) > threads:
+                    yield tracing.popleft().result()
+            while tracing:
+                yield tracing.popleft().result()
+        finally:
+            for future in [*(f for _, f in reading), *tracing]:
+                future.cancel()

@@ -1,0 +1,266 @@
+"""Runs of equal pixels: the one pass over the pixels of a chunk; everything after it works on runs.
+
+A row of a raster is a list of *segments*, maximal runs of one value, background (0) included. Objects,
+labels, sums and the corners of outlines all follow from the segments, whose number depends on the
+outlines and not on the pixels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from geoseg.errors import InputError
+from geoseg.typing import Array, Connectivity
+
+__all__ = ["Segments", "as_values", "diagonal_pairs", "find_segments", "link_segments"]
+
+
+class Segments(NamedTuple):
+    """The rows of a raster as maximal runs of one value.
+
+    Attributes
+    ----------
+    row_ptr : (rows + 1,) int64
+        Row r holds the segments row_ptr[r] .. row_ptr[r + 1]; every row has at least one.
+    start : (n,) int32
+        First column of each segment; it ends where the next one of its row starts.
+    value : (n,) int32
+        Value of each segment; neighbors in a row differ.
+    width : int
+        Columns.
+    """
+
+    row_ptr: Array
+    start: Array
+    value: Array
+    width: int
+
+
+def as_values(values: Array) -> Array:
+    """Pixels as C-contiguous uint8 or int32: the two types that the kernels know.
+
+    Raises
+    ------
+    InputError
+        Not two-dimensional, not of integers or booleans, or beyond the range of int32.
+    """
+    if values.ndim != 2:
+        raise InputError(f"mask must have two dimensions (height, width), got shape {values.shape}.")
+    if values.dtype.kind not in "bui":
+        raise InputError(
+            f"mask must hold booleans or integers, got {values.dtype}. Compare it with a threshold first."
+        )
+    if values.dtype == np.bool_:
+        return np.ascontiguousarray(values).view(np.uint8)
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    info = np.iinfo(np.int32)
+    if values.dtype.itemsize >= 4 and values.dtype != np.int32 and values.size:
+        low, high = int(values.min()), int(values.max())
+        if low < info.min or high > info.max:
+            raise InputError(f"mask must hold values within int32, got {low} .. {high}. Renumber its values.")
+    return np.ascontiguousarray(values, dtype=np.int32)
+
+
+def find_segments(
+    values: Array,
+    top: Array | None = None,
+    left: Array | None = None,
+    *,
+    pad_bottom: bool = False,
+    pad_right: bool = False,
+) -> Segments:
+    """Segments of a chunk, with its halo where that is given.
+
+    Parameters
+    ----------
+    values : (h, w) uint8 or int32, C-contiguous
+        Pixels of the chunk, at least one.
+    top, left : (w + 1,) and (h,), of the same dtype, optional
+        The row above (its first pixel lies above ``left``) and the column left of the chunk; both or none.
+        They become row 0 and column 0 of the result.
+    pad_bottom, pad_right
+        Add a row below or a column right of background: the chunk lies on the raster's edge.
+    """
+    halo = top is not None and left is not None
+    nothing = np.empty(0, values.dtype)
+    row_ptr, start, value = _find_segments(
+        values, top if halo else nothing, left if halo else nothing, halo, pad_bottom, pad_right
+    )
+    return Segments(row_ptr, start, value, values.shape[1] + halo + pad_right)
+
+
+@njit(nogil=True, cache=True)
+def _find_segments(values, top, left, halo, pad_bottom, pad_right):  # type: ignore[no-untyped-def]
+    height, width = values.shape
+    rows = height + int(halo) + int(pad_bottom)
+    row_ptr = np.zeros(rows + 1, np.int64)
+    changed = np.zeros((width + 7) // 8 * 8, np.uint8)
+    found = np.empty((max(1024, width + 2), 2), np.int32)
+    n = 0
+    for r in range(rows):
+        if n + width + 2 > found.shape[0]:
+            found = _grown(found, 2 * found.shape[0] + width)
+        if halo and r == 0:
+            n = _segment_row(top[1:], top[0], 1, pad_right, changed, found, n)
+        elif r - int(halo) < height:
+            row = values[r - int(halo)]
+            n = _segment_row(row, left[r - 1] if halo else row[0], int(halo), pad_right, changed, found, n)
+        else:
+            found[n, 0] = 0
+            found[n, 1] = 0
+            n += 1
+        row_ptr[r + 1] = n
+    return row_ptr, found[:n, 0].copy(), found[:n, 1].copy()
+
+
+@njit(nogil=True, cache=True)
+def _segment_row(row, head, shift, pad_right, changed, found, n):  # type: ignore[no-untyped-def]
+    """Append the segments of one row; ``head`` is the pixel before it (the first one without a halo)."""
+    found[n, 0] = 0
+    found[n, 1] = head
+    n += 1
+    width = row.size
+    changed[0] = row[0] != head
+    for c in range(width - 1):
+        changed[c + 1] = row[c + 1] != row[c]
+    words = changed.view(np.uint64)
+    for w in range(words.size):
+        if words[w] == 0:
+            continue
+        for c in range(8 * w, 8 * w + 8):
+            if changed[c]:
+                found[n, 0] = c + shift
+                found[n, 1] = row[c]
+                n += 1
+    if pad_right and row[width - 1] != 0:
+        found[n, 0] = width + shift
+        found[n, 1] = 0
+        n += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _grown(array, capacity):  # type: ignore[no-untyped-def]
+    larger = np.empty((capacity, array.shape[1]), array.dtype)
+    larger[: array.shape[0]] = array
+    return larger
+
+
+def link_segments(segments: Segments, connectivity: Connectivity) -> tuple[Array, int]:
+    """Connected components of equal nonzero values.
+
+    Parameters
+    ----------
+    segments
+        Rows of the raster.
+    connectivity
+        4: pixels that share a side; 8: or a corner.
+
+    Returns
+    -------
+    component : (n,) int32
+        Component of each segment, 0 for background, 1 .. count in raster order of their first pixels.
+    count : int
+        Number of components.
+    """
+    component, count = _link(*segments, connectivity == 8)
+    return component, int(count)
+
+
+@njit(nogil=True, cache=True)
+def _find(parent, i):  # type: ignore[no-untyped-def]
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@njit(nogil=True, cache=True)
+def _unite(parent, i, j):  # type: ignore[no-untyped-def]
+    i, j = _find(parent, i), _find(parent, j)
+    if i < j:
+        parent[j] = i
+    elif j < i:
+        parent[i] = j
+
+
+@njit(nogil=True, cache=True)
+def _link(row_ptr, start, value, width, diagonal):  # type: ignore[no-untyped-def]
+    parent = np.arange(start.size).astype(np.int32)
+    for r in range(1, row_ptr.size - 1):
+        i, j = row_ptr[r - 1], row_ptr[r]
+        up_end, down_end = row_ptr[r], row_ptr[r + 1]
+        while True:
+            if value[i] == value[j] and value[i] != 0:
+                _unite(parent, i, j)
+            stop_i = start[i + 1] if i + 1 < up_end else width
+            stop_j = start[j + 1] if j + 1 < down_end else width
+            if stop_i == stop_j:
+                if stop_i == width:
+                    break
+                if diagonal and value[i] != 0 and value[i] == value[j + 1]:
+                    _unite(parent, i, j + 1)
+                if diagonal and value[j] != 0 and value[j] == value[i + 1]:
+                    _unite(parent, i + 1, j)
+            if stop_i <= stop_j:
+                i += 1
+            if stop_j <= stop_i:
+                j += 1
+    return _numbered(parent, value)
+
+
+@njit(nogil=True, cache=True)
+def _numbered(parent, value):  # type: ignore[no-untyped-def]
+    """Roots in order as 1, 2, ...: a root is the first segment of its component."""
+    component = np.zeros(parent.size, np.int32)
+    count = 0
+    for i in range(parent.size):
+        if value[i] == 0:
+            continue
+        root = _find(parent, i)
+        if root == i:
+            count += 1
+            component[i] = count
+        else:
+            component[i] = component[root]
+    return component, count
+
+
+def diagonal_pairs(segments: Segments, component: Array) -> Array:
+    """Pairs of components of one value that meet at a corner without sharing a side there.
+
+    Returns
+    -------
+    (m, 2) int32
+        Components; a pair may repeat.
+    """
+    return _diagonal_pairs(*segments, component)
+
+
+@njit(nogil=True, cache=True)
+def _diagonal_pairs(row_ptr, start, value, width, component):  # type: ignore[no-untyped-def]
+    pairs = np.empty((64, 2), np.int32)
+    n = 0
+    for r in range(1, row_ptr.size - 1):
+        i, j = row_ptr[r - 1], row_ptr[r]
+        up_end, down_end = row_ptr[r], row_ptr[r + 1]
+        while i + 1 < up_end and j + 1 < down_end:
+            stop_i, stop_j = start[i + 1], start[j + 1]
+            if stop_i == stop_j:
+                if n + 2 > pairs.shape[0]:
+                    pairs = _grown(pairs, 2 * pairs.shape[0])
+                if value[i] != 0 and value[i] == value[j + 1] and component[i] != component[j + 1]:
+                    pairs[n, 0], pairs[n, 1] = component[i], component[j + 1]
+                    n += 1
+                if value[j] != 0 and value[j] == value[i + 1] and component[j] != component[i + 1]:
+                    pairs[n, 0], pairs[n, 1] = component[j], component[i + 1]
+                    n += 1
+            if stop_i <= stop_j:
+                i += 1
+            if stop_j <= stop_i:
+                j += 1
+    return pairs[:n].copy()

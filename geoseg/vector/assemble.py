@@ -1,0 +1,306 @@
+"""Join the traced chunks of a raster into whole outlines, with memory for the unfinished ones only."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg.typing import Array, BoolArray, IntArray
+from geoseg.vector.forest import Forest
+from geoseg.vector.rings import (
+    Outlines,
+    Rings,
+    close_rings,
+    concat_rings,
+    ragged_offsets,
+    simple_rings,
+    take_rings,
+)
+from geoseg.vector.trace import Chains
+
+__all__ = ["Assembler", "ChunkTrace", "group_outlines"]
+
+
+@dataclass(frozen=True)
+class ChunkTrace:
+    """All that a chunk tells the assembler: small arrays, whose size depends on outlines, not on pixels.
+
+    Components are numbered from 1 within the chunk and its halo (one pixel above and to the left);
+    entry 0 of the arrays per component is unused.
+
+    Attributes
+    ----------
+    rings, chains
+        Outlines within the chunk, and pieces that leave it.
+    value : (n + 1,) int32
+        Value of each component.
+    prob_sum : (n + 1,) int64
+        Sum of its probabilities over the chunk without the halo.
+    near_invalid : (n + 1,) bool
+        Whether it has a pixel 8-adjacent to one without data.
+    corners : (m, 2) int32
+        Pairs of components that meet at a corner; empty with 4-connectivity.
+    top, bottom : (segments,) int32
+        Components along the row above the chunk and along its last row.
+    left, right : (rows,) int32
+        Components down the column left of the chunk and down its last column.
+    """
+
+    rings: Rings
+    chains: Chains
+    value: Array
+    prob_sum: IntArray
+    near_invalid: BoolArray
+    corners: Array
+    top: Array
+    bottom: Array
+    left: Array
+    right: Array
+
+
+@dataclass
+class _Rope:
+    """An unfinished ring: the chains joined so far, from one gate to another."""
+
+    enters: int
+    leaves: int
+    component: int
+    pieces: deque[tuple[Array, BoolArray]]
+
+
+class Assembler:
+    """Joins chunk traces, given row by row, and hands over objects as soon as they are complete.
+
+    Chains are joined at equal gates; components of neighboring chunks are one where the halo shows the
+    same pixels. An object is complete when no pixel of it lies on the last row of chunks. Memory holds
+    the unfinished objects only: closed rings and chains of what still reaches the last row.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the raster, pixels.
+    columns
+        Number of chunks in a row.
+    connectivity
+        4 or 8: with 8, regions that meet at a corner are one object of several parts.
+    """
+
+    def __init__(self, shape: tuple[int, int], columns: int, connectivity: int) -> None:
+        self._shape = shape
+        self._columns = columns
+        self._forest = Forest(connectivity == 8)
+        self._row: list[IntArray] = []  # last rows of the chunks of the current row
+        self._above: list[IntArray] = []  # and of the row before
+        self._left = np.empty(0, np.int64)
+        self._closed: list[Rings] = []
+        self._ropes: list[_Rope] = []  # closed in this row
+        self._entering: dict[int, _Rope] = {}
+        self._leaving: dict[int, _Rope] = {}
+
+    @property
+    def pending_corners(self) -> int:
+        """Corners of outlines that are not complete yet."""
+        open_corners = sum(len(xy) for rope in self._entering.values() for xy, _ in rope.pieces)
+        return sum(len(block.xy) for block in self._closed) + open_corners
+
+    def add(self, trace: ChunkTrace) -> Outlines | None:
+        """Add the next chunk, in row-major order.
+
+        Returns
+        -------
+        Outlines or None
+            After the last chunk of a row the objects completed by it (those that do not reach its last
+            row of pixels), else None.
+        """
+        forest, column = self._forest, len(self._row)
+        base = forest.add(trace.value[1:], trace.prob_sum[1:], trace.near_invalid[1:])
+        if column:
+            self._join_border(self._left, _numbered(trace.left, base))
+        if self._above:
+            self._join_border(self._above[column], _numbered(trace.top, base))
+        corners = _numbered(trace.corners, base)
+        forest.join_corners(corners[:, 0], corners[:, 1])
+        self._left = _numbered(trace.right, base)
+        self._row.append(_numbered(trace.bottom, base))
+        if len(trace.rings.component):
+            self._closed.append(trace.rings._replace(component=_numbered(trace.rings.component, base)))
+        self._add_chains(trace.chains, base)
+        return self._end_row(last=False) if len(self._row) == self._columns else None
+
+    def finish(self) -> Outlines:
+        """The objects that reach the raster's last row, after its last chunk."""
+        return self._end_row(last=True)
+
+    def _join_border(self, first: IntArray, second: IntArray) -> None:
+        both = first >= 0
+        self._forest.join(first[both], second[both])
+
+    def _add_chains(self, chains: Chains, base: int) -> None:
+        for k in range(len(chains.enters)):
+            part = slice(chains.offsets[k], chains.offsets[k + 1])
+            piece = (chains.xy[part].copy(), chains.saddle[part].copy())
+            rope = _Rope(
+                int(chains.enters[k]),
+                int(chains.leaves[k]),
+                int(chains.component[k]) - 1 + base,
+                deque([piece]),
+            )
+            self._tie(rope)
+
+    def _tie(self, rope: _Rope) -> None:
+        """Join a rope with those that end where it begins and begin where it ends."""
+        before = self._leaving.pop(rope.enters, None)
+        if before is not None:
+            del self._entering[before.enters]
+            rope = _joined(before, rope)
+        if rope.enters == rope.leaves:
+            self._ropes.append(rope)
+            return
+        after = self._entering.pop(rope.leaves, None)
+        if after is not None:
+            del self._leaving[after.leaves]
+            rope = _joined(rope, after)
+        if rope.enters == rope.leaves:
+            self._ropes.append(rope)
+            return
+        self._entering[rope.enters] = rope
+        self._leaving[rope.leaves] = rope
+
+    def _end_row(self, last: bool) -> Outlines:
+        if self._ropes:
+            self._closed.append(_rings_of(self._ropes))
+            self._ropes = []
+        alive = np.zeros(len(self._forest), np.bool_)
+        if not last:
+            frontier = np.concatenate(self._row)
+            alive[self._forest.objects(frontier[frontier >= 0])] = True
+        outlines = self._outlines(self._take_complete(alive))
+        self._renumber(self._forest.keep(alive))
+        self._above, self._row = self._row, []
+        self._left = np.empty(0, np.int64)
+        return outlines
+
+    def _take_complete(self, alive: BoolArray) -> Rings:
+        """Remove and return the rings of objects that are not alive."""
+        complete, pending = [], []
+        for block in self._closed:
+            waits = alive[self._forest.objects(block.component)]
+            if not waits.any():
+                complete.append(block)
+            elif waits.all():
+                pending.append(block)
+            else:
+                complete.append(take_rings(block, np.flatnonzero(~waits)))
+                pending.append(take_rings(block, np.flatnonzero(waits)))
+        self._closed = pending
+        return concat_rings(complete)
+
+    def _outlines(self, rings: Rings) -> Outlines:
+        region, whole = self._forest.regions(rings.component), self._forest.objects(rings.component)
+        prob_sum, near = self._forest.totals()
+        return group_outlines(rings, region, whole, self._forest.value, prob_sum, near, self._shape)
+
+    def _renumber(self, number: IntArray) -> None:
+        self._row = [_renumbered(ids, number) for ids in self._row]
+        self._closed = [block._replace(component=number[block.component]) for block in self._closed]
+        for rope in self._entering.values():
+            rope.component = int(number[rope.component])
+
+
+def _numbered(component: Array, base: int) -> IntArray:
+    """Numbers in the forest; -1 for background."""
+    numbers = component.astype(np.int64) + (base - 1)
+    numbers[component == 0] = -1
+    return numbers
+
+
+def _renumbered(ids: IntArray, number: IntArray) -> IntArray:
+    return np.where(ids >= 0, number[ids], -1) if len(number) else ids
+
+
+def _joined(first: _Rope, second: _Rope) -> _Rope:
+    """One rope of two; the shorter list of pieces moves."""
+    if len(first.pieces) >= len(second.pieces):
+        pieces = first.pieces
+        pieces.extend(second.pieces)
+    else:
+        pieces = second.pieces
+        pieces.extendleft(reversed(first.pieces))
+    return _Rope(first.enters, second.leaves, first.component, pieces)
+
+
+def _rings_of(ropes: list[_Rope]) -> Rings:
+    pieces = [piece for rope in ropes for piece in rope.pieces]
+    lengths = [sum(len(xy) for xy, _ in rope.pieces) for rope in ropes]
+    return simple_rings(
+        np.concatenate([xy for xy, _ in pieces]),
+        np.concatenate([saddle for _, saddle in pieces]),
+        ragged_offsets(np.array(lengths)),
+        np.array([rope.component for rope in ropes], np.int64),
+    )
+
+
+def group_outlines(
+    rings: Rings,
+    region: IntArray,
+    whole: IntArray,
+    value: Array,
+    prob_sum: IntArray,
+    near_invalid: BoolArray,
+    shape: tuple[int, int],
+) -> Outlines:
+    """Sort rings into parts and objects.
+
+    Parameters
+    ----------
+    rings
+        All rings of some objects.
+    region, whole : (r,) int64
+        Region and object that each ring belongs to; a region has one shell.
+    value, prob_sum, near_invalid
+        By object.
+    shape
+        Height and width of the raster, pixels.
+    """
+    count = len(rings.component)
+    first = rings.xy[rings.offsets[:-1]].astype(np.int64)
+    key = (first[:, 1] << 32) | first[:, 0]
+    shell = rings.area2 > 0
+    part_key = np.zeros(len(value), np.int64)
+    part_key[region[shell]] = key[shell]
+    object_key = np.full(len(value), np.iinfo(np.int64).max)
+    np.minimum.at(object_key, whole[shell], key[shell])
+
+    order = np.lexsort((key, ~shell, part_key[region], object_key[whole]))
+    xy, ring_offsets = close_rings(rings, order)
+    is_shell, owner = shell[order], whole[order]
+    part_start = np.flatnonzero(is_shell)
+    new_object = np.ones(count, np.bool_)
+    new_object[1:] = owner[1:] != owner[:-1]
+    object_start = np.flatnonzero(new_object)
+    stands = owner[object_start]
+    return Outlines(
+        key=object_key[stands],
+        value=value[stands],
+        pixels=_sums(rings.area2[order], object_start) // 2,
+        prob_sum=prob_sum[stands],
+        touches_edge=near_invalid[stands] | _on_edge(xy, ring_offsets[object_start], shape),
+        object_offsets=np.append(np.searchsorted(part_start, object_start), part_start.size),
+        part_offsets=np.append(part_start, count),
+        ring_offsets=ring_offsets,
+        xy=xy,
+    )
+
+
+def _sums(values: IntArray, starts: IntArray) -> IntArray:
+    return np.add.reduceat(values, starts) if starts.size else np.zeros(0, np.int64)
+
+
+def _on_edge(xy: Array, starts: IntArray, shape: tuple[int, int]) -> BoolArray:
+    """Whether the corners from each start to the next reach the raster's edge."""
+    if not starts.size:
+        return np.zeros(0, np.bool_)
+    edge = (xy[:, 0] == 0) | (xy[:, 1] == 0) | (xy[:, 0] == shape[1]) | (xy[:, 1] == shape[0])
+    return np.logical_or.reduceat(edge, starts)

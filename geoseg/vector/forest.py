@@ -1,0 +1,130 @@
+"""Which components of different chunks are one: union-find with the facts of each component."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from geoseg.typing import Array, BoolArray, IntArray
+
+__all__ = ["Forest"]
+
+
+class Forest:
+    """Components that grow together: by shared pixels into regions, by corners into objects.
+
+    A region is 4-connected: one shell with its holes. An object is one or several regions that meet at
+    corners (8-connectivity); with 4-connectivity objects are regions.
+
+    Parameters
+    ----------
+    diagonal
+        Whether corners connect.
+    """
+
+    def __init__(self, diagonal: bool) -> None:
+        self._diagonal = diagonal
+        self._region = np.empty(0, np.int64)
+        self._object = self._region
+        self.value = np.empty(0, np.int32)
+        self.prob_sum = np.empty(0, np.int64)
+        self.near_invalid = np.empty(0, np.bool_)
+
+    def __len__(self) -> int:
+        return self._region.size
+
+    def add(self, value: Array, prob_sum: IntArray, near_invalid: BoolArray) -> int:
+        """Add components that are not connected to any other yet; returns the number of the first."""
+        base = len(self)
+        new = np.arange(base, base + value.size, dtype=np.int64)
+        self._region = np.concatenate([self._region, new])
+        self._object = np.concatenate([self._object, new]) if self._diagonal else self._region
+        self.value = np.concatenate([self.value, value])
+        self.prob_sum = np.concatenate([self.prob_sum, prob_sum])
+        self.near_invalid = np.concatenate([self.near_invalid, near_invalid])
+        return base
+
+    def join(self, first: IntArray, second: IntArray) -> None:
+        """Pairs of components that are one region."""
+        _unite(self._region, first, second)
+        if self._diagonal:
+            _unite(self._object, first, second)
+
+    def join_corners(self, first: IntArray, second: IntArray) -> None:
+        """Pairs of components that meet at a corner: one object where corners connect."""
+        if self._diagonal:
+            _unite(self._object, first, second)
+
+    def regions(self, components: IntArray) -> IntArray:
+        """The component that stands for the region of each."""
+        return _roots(self._region, components)
+
+    def objects(self, components: IntArray) -> IntArray:
+        """The component that stands for the object of each."""
+        return _roots(self._object, components)
+
+    def totals(self) -> tuple[IntArray, BoolArray]:
+        """Sum of probabilities, and whether invalid pixels are near, at each object's component."""
+        prob_sum = np.zeros(len(self), np.int64)
+        near = np.zeros(len(self), np.bool_)
+        root = self.objects(np.arange(len(self)))
+        np.add.at(prob_sum, root, self.prob_sum)
+        near[root[self.near_invalid]] = True
+        return prob_sum, near
+
+    def keep(self, alive: BoolArray) -> IntArray:
+        """Forget every object but the alive ones, and number what is left anew.
+
+        Parameters
+        ----------
+        alive : (n,) bool
+            By component; only the entries of objects' components are read.
+
+        Returns
+        -------
+        (n,) int64
+            New number of each old component, -1 for forgotten ones.
+        """
+        everyone = np.arange(len(self))
+        region, whole = self.regions(everyone), self.objects(everyone)
+        live = alive[whole]
+        stands = np.flatnonzero(live & (region == everyone))
+        number = np.full(len(self), -1, np.int64)
+        number[stands] = np.arange(stands.size)
+        number = np.where(live, number[region], -1)
+
+        prob_sum = np.zeros(stands.size, np.int64)
+        near = np.zeros(stands.size, np.bool_)
+        np.add.at(prob_sum, number[live], self.prob_sum[live])
+        near[number[live & self.near_invalid]] = True
+        self.value, self.prob_sum, self.near_invalid = self.value[stands], prob_sum, near
+        self._region = np.arange(stands.size, dtype=np.int64)
+        self._object = number[whole[stands]] if self._diagonal else self._region
+        return number
+
+
+@njit(nogil=True, cache=True)
+def _find(parent, i):  # type: ignore[no-untyped-def]
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@njit(nogil=True, cache=True)
+def _unite(parent, first, second):  # type: ignore[no-untyped-def]
+    """Join pairs; the smaller number stands for both."""
+    for k in range(first.size):
+        i, j = _find(parent, first[k]), _find(parent, second[k])
+        if i < j:
+            parent[j] = i
+        elif j < i:
+            parent[i] = j
+
+
+@njit(nogil=True, cache=True)
+def _roots(parent, components):  # type: ignore[no-untyped-def]
+    roots = np.empty(components.size, np.int64)
+    for k in range(components.size):
+        roots[k] = _find(parent, components[k])
+    return roots

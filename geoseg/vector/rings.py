@@ -1,0 +1,218 @@
+"""Rings and outlines as plain arrays.
+
+All coordinates are lattice integers: (x, y) is the pixel corner at column x and row y. A shell runs
+clockwise on the screen (y down), so its signed area is positive; a hole runs the other way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from geoseg.typing import Array, BoolArray, IntArray
+
+__all__ = ["Outlines", "Rings", "close_rings", "concat_rings", "ragged_offsets", "simple_rings", "take_rings"]
+
+
+class Rings(NamedTuple):
+    """Simple rings, not closed: the first vertex is not repeated.
+
+    Attributes
+    ----------
+    xy : (p, 2) int32
+        Corners; each ring starts at its uppermost, there leftmost one.
+    offsets : (r + 1,) int64
+        Ring k holds the corners offsets[k] .. offsets[k + 1].
+    component : (r,) int64
+        Component that each ring bounds.
+    area2 : (r,) int64
+        Twice the signed area in pixels: above 0 for shells, below for holes.
+    """
+
+    xy: Array
+    offsets: Array
+    component: Array
+    area2: Array
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """Objects as nested ragged arrays: objects of parts of rings of corners.
+
+    Objects stand in raster order of their first pixels, and so do the parts of each object. The first
+    ring of a part is its shell, the others are its holes.
+
+    Attributes
+    ----------
+    key : (n,) int64
+        First pixel of each object, row * 2**32 + column.
+    value : (n,) int32
+        Value of its pixels.
+    pixels : (n,) int64
+        Number of its pixels.
+    prob_sum : (n,) int64
+        Sum of its probabilities (see ``raster.stats.prob_scale``); 0 without.
+    touches_edge : (n,) bool
+        Has a pixel on the raster's edge, or 8-adjacent to a pixel without data.
+    object_offsets : (n + 1,) int64
+        Parts of each object.
+    part_offsets : (parts + 1,) int64
+        Rings of each part.
+    ring_offsets : (rings + 1,) int64
+        Corners of each ring.
+    xy : (p, 2) int32
+        Corners; rings are closed: the last corner repeats the first.
+    """
+
+    key: IntArray
+    value: Array
+    pixels: IntArray
+    prob_sum: IntArray
+    touches_edge: BoolArray
+    object_offsets: IntArray
+    part_offsets: IntArray
+    ring_offsets: IntArray
+    xy: Array
+
+    def __len__(self) -> int:
+        return self.key.size
+
+
+def ragged_offsets(lengths: Array) -> IntArray:
+    """Offsets of ragged rows from their lengths.
+
+    Examples
+    --------
+    >>> ragged_offsets(np.array([2, 0, 3])).tolist()
+    [0, 2, 2, 5]
+    """
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def concat_rings(blocks: list[Rings]) -> Rings:
+    """All rings of several blocks in order."""
+    if len(blocks) == 1:
+        return blocks[0]
+    lengths = [np.diff(block.offsets) for block in blocks]
+    return Rings(
+        np.concatenate([np.zeros((0, 2), np.int32), *(block.xy for block in blocks)]),
+        ragged_offsets(np.concatenate([np.zeros(0, np.int64), *lengths])),
+        np.concatenate([np.zeros(0, np.int64), *(block.component for block in blocks)]),
+        np.concatenate([np.zeros(0, np.int64), *(block.area2 for block in blocks)]),
+    )
+
+
+def take_rings(rings: Rings, index: IntArray) -> Rings:
+    """The rings at ``index``, in that order, as copies."""
+    offsets = ragged_offsets(np.diff(rings.offsets)[index])
+    xy = _gather(rings.xy, rings.offsets, index, offsets, 0)
+    return Rings(xy, offsets, rings.component[index], rings.area2[index])
+
+
+def close_rings(rings: Rings, index: IntArray) -> tuple[Array, IntArray]:
+    """Corners and offsets of the rings at ``index``, each closed by its first corner."""
+    offsets = ragged_offsets(np.diff(rings.offsets)[index] + 1)
+    return _gather(rings.xy, rings.offsets, index, offsets, 1), offsets
+
+
+@njit(nogil=True, cache=True)
+def _gather(xy, offsets, index, new_offsets, closing):  # type: ignore[no-untyped-def]
+    out = np.empty((new_offsets[-1], 2), np.int32)
+    for k in range(index.size):
+        first, to = offsets[index[k]], new_offsets[k]
+        length = offsets[index[k] + 1] - first
+        out[to : to + length] = xy[first : first + length]
+        if closing:
+            out[to + length] = xy[first]
+    return out
+
+
+def simple_rings(xy: Array, saddle: BoolArray, offsets: IntArray, component: IntArray) -> Rings:
+    """Split rings wherever they visit a corner twice, and start each at its first corner.
+
+    A traced ring never crosses itself but touches itself at saddles, where two pixels of its component
+    meet at a corner only. Visits of different saddles are nested, never interleaved (the ring is the
+    boundary of a 4-connected set), so the result does not depend on where the ring starts.
+
+    Parameters
+    ----------
+    xy : (p, 2) int32
+        Corners.
+    saddle : (p,) bool
+        Corners that may be visited twice.
+    offsets : (r + 1,) int64
+        Corners of each ring.
+    component : (r,) int64
+        Component of each ring.
+    """
+    pair, count = _pair_visits(xy, saddle, offsets)
+    out, new_offsets, source, area2 = _split(xy, pair, offsets, count)
+    return Rings(out, new_offsets, component[source].astype(np.int64), area2)
+
+
+def _pair_visits(xy: Array, saddle: BoolArray, offsets: IntArray) -> tuple[IntArray, int]:
+    """For the second visit of a corner by a ring the index of the first, else -1; and their number."""
+    pair = np.full(len(xy), -1, np.int64)
+    at = np.flatnonzero(saddle)
+    ring = np.searchsorted(offsets, at, side="right")
+    order = np.lexsort((xy[at, 0], xy[at, 1], ring))
+    at, ring = at[order], ring[order]
+    same = (ring[1:] == ring[:-1]) & (xy[at[1:]] == xy[at[:-1]]).all(axis=1)
+    pair[at[1:][same]] = at[:-1][same]
+    return pair, int(np.count_nonzero(same))
+
+
+@njit(nogil=True, cache=True)
+def _split(xy, pair, offsets, count):  # type: ignore[no-untyped-def]
+    rings = offsets.size - 1
+    out = np.empty((xy.shape[0] + count, 2), np.int32)
+    out_offsets = np.zeros(rings + count + 1, np.int64)
+    source = np.empty(rings + count, np.int64)
+    area2 = np.empty(rings + count, np.int64)
+    stack = np.empty(xy.shape[0], np.int64)
+    place = np.empty(xy.shape[0], np.int64)
+    m = 0
+    for ring in range(rings):
+        top = 0
+        for i in range(offsets[ring], offsets[ring + 1]):
+            if pair[i] >= 0:
+                bottom = place[pair[i]]
+                area2[m] = _write_loop(xy, stack[bottom:top], out, out_offsets, m)
+                source[m] = ring
+                m += 1
+                top = bottom
+            place[i] = top
+            stack[top] = i
+            top += 1
+        area2[m] = _write_loop(xy, stack[:top], out, out_offsets, m)
+        source[m] = ring
+        m += 1
+    return out[: out_offsets[m]], out_offsets[: m + 1], source[:m], area2[:m]
+
+
+@njit(nogil=True, cache=True)
+def _write_loop(xy, corners, out, out_offsets, m):  # type: ignore[no-untyped-def]
+    """Write one loop from its uppermost, there leftmost corner; returns twice its signed area."""
+    first = 0
+    for k in range(1, corners.size):
+        x, y = xy[corners[k], 0], xy[corners[k], 1]
+        best_x, best_y = xy[corners[first], 0], xy[corners[first], 1]
+        if y < best_y or (y == best_y and x < best_x):
+            first = k
+    to = out_offsets[m]
+    for k in range(corners.size):
+        source = corners[(first + k) % corners.size]
+        out[to + k, 0] = xy[source, 0]
+        out[to + k, 1] = xy[source, 1]
+    area2 = np.int64(0)
+    for k in range(to, to + corners.size):
+        after = k + 1 if k + 1 < to + corners.size else to
+        area2 += np.int64(out[k, 0]) * np.int64(out[after, 1])
+        area2 -= np.int64(out[after, 0]) * np.int64(out[k, 1])
+    out_offsets[m + 1] = to + corners.size
+    return area2

@@ -1,0 +1,336 @@
+"""Outlines of one chunk on the lattice of pixel corners: closed rings, and chains that leave the chunk.
+
+A lattice point is a corner of an outline when the 2 x 2 pixels around it differ along a row and along a
+column. Each pixel quadrant whose two side neighbors differ from it makes a corner of its own region (a
+*convex* one) and, when the other three are equal, of theirs (a *concave* one); so two regions that share a
+border are traced at once, each along its own side. One walk over the rows links every corner to the next
+one along its row and along its column. An edge that crosses the border of the chunk ends at a *gate*, named
+by its place on the lattice, and the chunk on the other side knows the same gate.
+
+Where two pixels of one value meet at a corner only, the outlines keep them apart (the rule of
+4-connectivity): that is what keeps every polygon valid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from geoseg.typing import Array, BoolArray, IntArray
+from geoseg.vector.rings import Rings, simple_rings
+
+__all__ = ["Chains", "trace_rings"]
+
+# Columns of the table of corners and gates ("nodes").
+_X, _Y, _ALONG_ROW, _ALONG_COL, _COMPONENT, _FLAGS, _COLUMNS = range(7)
+# Flags of a node.
+_LEAVES_ALONG_ROW = 1
+_SADDLE = 2
+_GATE = 4
+_VERTICAL = 8
+_ENTERS = 16
+_SIDE = 32
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Pieces of outlines from one gate of the chunk to another.
+
+    Attributes
+    ----------
+    xy : (p, 2) int32
+        Corners.
+    saddle : (p,) bool
+        Corners that the outline may visit twice.
+    offsets : (m + 1,) int64
+        Corners of each chain; a chain may have none.
+    component : (m,) int32
+        Component that the chain bounds.
+    enters, leaves : (m,) int64
+        Gates where the chain begins and ends.
+    """
+
+    xy: Array
+    saddle: BoolArray
+    offsets: IntArray
+    component: Array
+    enters: IntArray
+    leaves: IntArray
+
+
+def trace_rings(
+    row_ptr: Array, start: Array, value: Array, width: int, component: Array, row_off: int, col_off: int
+) -> tuple[Rings, Chains]:
+    """Trace the regions of one chunk.
+
+    Parameters
+    ----------
+    row_ptr, start, value, width
+        Segments of the chunk with its halo (see ``raster.segments``); row 0 and column 0 are the halo.
+    component : (n,) int32
+        4-connected component of each segment, 0 for background.
+    row_off, col_off
+        First row and column of the chunk in the raster; the halo lies before them.
+
+    Returns
+    -------
+    rings, chains
+        Outlines within the chunk and pieces that leave it, with corners on the raster's lattice.
+    """
+    nodes, count = _link_nodes(row_ptr, start, value, width, component, row_off - 1, col_off - 1)
+    xy, saddle, offsets, ring_component, gates = _follow(nodes, count)
+    chains = len(gates)
+    split = offsets[chains]
+    rings = simple_rings(
+        xy[split:], saddle[split:], offsets[chains:] - split, ring_component[chains:].astype(np.int64)
+    )
+    return rings, Chains(
+        xy[:split].copy(),
+        saddle[:split].copy(),
+        offsets[: chains + 1].copy(),
+        ring_component[:chains].copy(),
+        gates[:, 0].copy(),
+        gates[:, 1].copy(),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _link_nodes(row_ptr, start, value, width, component, y_off, x_off):  # type: ignore[no-untyped-def]
+    """All corners and gates, each linked to its neighbors along its row and its column."""
+    nodes = np.empty((4096, _COLUMNS), np.int32)
+    open_edges = np.full((width + 1, 2), -1, np.int32)  # down each column; entry 0: along the row
+    rows = row_ptr.size - 1
+    n = 0
+    for r in range(rows + 1):
+        above = row_ptr[max(r - 1, 0)]
+        here = row_ptr[min(r, rows)]
+        need = n + 4 * (row_ptr[min(r + 1, rows)] - above) + 8
+        if need > nodes.shape[0]:
+            nodes = _more_nodes(nodes, max(need, 2 * nodes.shape[0]))
+        if r == 0 or r == rows:
+            first = 0 if r == 0 else above
+            last = row_ptr[1] if r == 0 else here
+            y = y_off + r - int(r == rows)
+            n = _column_gates(nodes, n, start, value, component, first, last, y, x_off, open_edges, r == 0)
+        else:
+            n = _lattice_row(
+                nodes,
+                n,
+                start,
+                value,
+                component,
+                above,
+                here,
+                row_ptr[r + 1],
+                width,
+                y_off + r,
+                x_off,
+                open_edges,
+            )
+    return nodes, n
+
+
+@njit(nogil=True, cache=True)
+def _more_nodes(nodes, capacity):  # type: ignore[no-untyped-def]
+    larger = np.empty((capacity, nodes.shape[1]), nodes.dtype)
+    larger[: nodes.shape[0]] = nodes
+    return larger
+
+
+@njit(nogil=True, cache=True)
+def _column_gates(  # type: ignore[no-untyped-def]
+    nodes, n, start, value, component, first, last, y, x_off, open_edges, entering
+):
+    """Gates where vertical edges cross the upper or the lower border of the chunk."""
+    for k in range(first, last - 1):
+        col = start[k + 1]
+        for side in range(2):
+            if value[k + side] == 0:
+                continue
+            flags = _GATE | _VERTICAL | (_SIDE if side else 0)
+            if entering == (side == 0):  # the region left of an edge is followed downwards
+                flags |= _ENTERS
+            _set_node(nodes, n, x_off + col, y, component[k + side], flags)
+            if entering:
+                open_edges[col, side] = n
+            else:
+                _join(nodes, n, open_edges[col, side], _ALONG_COL)
+            n += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _lattice_row(  # type: ignore[no-untyped-def]
+    nodes, n, start, value, component, i, j, j_end, width, y, x_off, open_edges
+):
+    """Corners between the row of segments i .. j (above) and j .. j_end (below), gates at both ends."""
+    i_end = j
+    n = _row_gates(nodes, n, value, component, i, j, x_off, y, open_edges, True)
+    while True:
+        stop_i = start[i + 1] if i + 1 < i_end else width
+        stop_j = start[j + 1] if j + 1 < j_end else width
+        col = min(stop_i, stop_j)
+        if col == width:
+            break
+        i_next, j_next = i + int(stop_i == col), j + int(stop_j == col)
+        if value[i] != value[j] or value[i_next] != value[j_next]:
+            n = _lattice_point(nodes, n, value, component, i, i_next, j, j_next, col, x_off, y, open_edges)
+        i, j = i_next, j_next
+    return _row_gates(nodes, n, value, component, i, j, x_off + width - 1, y, open_edges, False)
+
+
+@njit(nogil=True, cache=True)
+def _row_gates(nodes, n, value, component, i, j, x, y, open_edges, entering):  # type: ignore[no-untyped-def]
+    """Gates where a horizontal edge between segments i (above) and j crosses the left or right border."""
+    if value[i] == value[j]:
+        return n
+    for side in range(2):
+        k = j if side else i
+        if value[k] == 0:
+            continue
+        flags = _GATE | (_SIDE if side else 0)
+        if entering == (side == 1):  # the region below an edge is followed to the right
+            flags |= _ENTERS
+        _set_node(nodes, n, x, y, component[k], flags)
+        if entering:
+            open_edges[0, side] = n
+        else:
+            _join(nodes, n, open_edges[0, side], _ALONG_ROW)
+        n += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _lattice_point(  # type: ignore[no-untyped-def]
+    nodes, n, value, component, upper_left, upper_right, lower_left, lower_right, col, x_off, y, open_edges
+):
+    """Corners at one lattice point: each quadrant's own (convex), or that of the three others (concave)."""
+    a, b, c, d = value[upper_left], value[upper_right], value[lower_left], value[lower_right]
+    if a != b and a != c:
+        n = _quadrant(
+            nodes, n, 0, a, b, c, d, component[upper_left], component[lower_right], col, x_off, y, open_edges
+        )
+    if b != a and b != d:
+        n = _quadrant(
+            nodes, n, 1, b, a, d, c, component[upper_right], component[lower_left], col, x_off, y, open_edges
+        )
+    if c != d and c != a:
+        n = _quadrant(
+            nodes, n, 2, c, d, a, b, component[lower_left], component[upper_right], col, x_off, y, open_edges
+        )
+    if d != c and d != b:
+        n = _quadrant(
+            nodes, n, 3, d, c, b, a, component[lower_right], component[upper_left], col, x_off, y, open_edges
+        )
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _quadrant(  # type: ignore[no-untyped-def]
+    nodes,
+    n,
+    quadrant,
+    own,
+    beside,
+    stacked,
+    across,
+    own_component,
+    across_component,
+    col,
+    x_off,
+    y,
+    open_edges,
+):
+    if own != 0:
+        n = _corner(nodes, n, quadrant, 0, own_component, own == across, col, x_off, y, open_edges)
+    if across != 0 and beside == across and stacked == across:
+        n = _corner(nodes, n, quadrant, 1, across_component, False, col, x_off, y, open_edges)
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _corner(  # type: ignore[no-untyped-def]
+    nodes, n, quadrant, concave, component, saddle, col, x_off, y, open_edges
+):
+    """Add a corner whose two edges border the pixel of ``quadrant`` (0, 1 above, 2, 3 below; odd: right)."""
+    below, right = quadrant >> 1, quadrant & 1
+    flags = _SADDLE if saddle else 0
+    if below ^ right == concave:
+        flags |= _LEAVES_ALONG_ROW
+    _set_node(nodes, n, x_off + col, y, component, flags)
+    side_of_row, side_of_col = below ^ concave, right ^ concave
+    if right:
+        open_edges[0, side_of_row] = n
+    else:
+        _join(nodes, n, open_edges[0, side_of_row], _ALONG_ROW)
+    if below:
+        open_edges[col, side_of_col] = n
+    else:
+        _join(nodes, n, open_edges[col, side_of_col], _ALONG_COL)
+    return n + 1
+
+
+@njit(nogil=True, cache=True)
+def _set_node(nodes, n, x, y, component, flags):  # type: ignore[no-untyped-def]
+    nodes[n, _X] = x
+    nodes[n, _Y] = y
+    nodes[n, _COMPONENT] = component
+    nodes[n, _FLAGS] = flags
+
+
+@njit(nogil=True, cache=True)
+def _join(nodes, n, other, axis):  # type: ignore[no-untyped-def]
+    nodes[n, axis] = other
+    nodes[other, axis] = n
+
+
+@njit(nogil=True, cache=True)
+def _follow(nodes, count):  # type: ignore[no-untyped-def]
+    """Walk the links: first the chains from every gate that enters, then the closed rings."""
+    xy = np.empty((count, 2), np.int32)
+    saddle = np.empty(count, np.bool_)
+    offsets = np.zeros(count // 2 + 2, np.int64)
+    component = np.empty(count // 2 + 1, np.int32)
+    gates = np.empty((count // 2 + 1, 2), np.int64)
+    seen = np.zeros(count, np.bool_)
+    p = m = 0
+    for g in range(count):
+        flags = nodes[g, _FLAGS]
+        if flags & _GATE and flags & _ENTERS:
+            first = nodes[g, _ALONG_COL] if flags & _VERTICAL else nodes[g, _ALONG_ROW]
+            p, last = _walk(nodes, first, seen, xy, saddle, p)
+            gates[m, 0], gates[m, 1] = _gate_key(nodes[g]), _gate_key(nodes[last])
+            component[m] = nodes[g, _COMPONENT]
+            m += 1
+            offsets[m] = p
+    chains = m
+    for v in range(count):
+        if not (seen[v] or nodes[v, _FLAGS] & _GATE):
+            p, _ = _walk(nodes, v, seen, xy, saddle, p)
+            component[m] = nodes[v, _COMPONENT]
+            m += 1
+            offsets[m] = p
+    return xy[:p], saddle[:p], offsets[: m + 1], component[:m], gates[:chains]
+
+
+@njit(nogil=True, cache=True)
+def _walk(nodes, at, seen, xy, saddle, p):  # type: ignore[no-untyped-def]
+    """Append corners from ``at`` until a gate or a corner already seen; returns where that was."""
+    while not (seen[at] or nodes[at, _FLAGS] & _GATE):
+        seen[at] = True
+        xy[p, 0] = nodes[at, _X]
+        xy[p, 1] = nodes[at, _Y]
+        saddle[p] = nodes[at, _FLAGS] & _SADDLE != 0
+        p += 1
+        at = nodes[at, _ALONG_ROW] if nodes[at, _FLAGS] & _LEAVES_ALONG_ROW else nodes[at, _ALONG_COL]
+    return p, at
+
+
+@njit(nogil=True, cache=True)
+def _gate_key(node):  # type: ignore[no-untyped-def]
+    """Name of the crossing edge: the lattice point before it, its direction, and the region's side."""
+    place = (np.int64(node[_Y]) << 31) | np.int64(node[_X])
+    flags = node[_FLAGS]
+    return (place << 2) | (2 if flags & _VERTICAL else 0) | (1 if flags & _SIDE else 0)
