@@ -15,7 +15,7 @@ import shapely
 from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError
-from geoseg.evaluate.objects import ObjectScores
+from geoseg.evaluate.objects import ObjectScores, check_threshold
 from geoseg.evaluate.pixels import PixelScores, coverage_scores
 from geoseg.evaluate.polygons import clean_polygons
 from geoseg.io.geometry_heap import GeometryHeap
@@ -186,6 +186,7 @@ def evaluate_files(
     InputError
         A file that is missing or can't be read, unlike coordinate systems, a missing column.
     """
+    check_threshold(iou)
     vectors = {
         name: open_polygons(path) for name, path in (("pred", pred), ("truth", truth)) if is_vector_file(path)
     }

@@ -1,0 +1,336 @@
+"""Files against files: formats, coordinate systems, cells, rasters, bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+
+from geoseg.errors import InputError, MissingFileError
+from geoseg.io.geometry_heap import GeometryHeap
+from geoseg.pipeline import evaluate as module
+from geoseg.pipeline import evaluate_vectors
+from geoseg.pipeline.evaluate import evaluate_files
+
+UTM = "EPSG:32645"
+ORIGIN = (366_000.0, 3_056_000.0)
+
+
+def _town(n: int = 60, seed: int = 0) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    """Truth and prediction in UTM, 12 m apart; every seventh is missed, every fifth far off."""
+    rng = np.random.default_rng(seed)
+    k = np.arange(n)
+    x, y = ORIGIN[0] + 12.0 * (k % 10), ORIGIN[1] + 12.0 * (k // 10)
+    truth = shapely.box(x, y, x + 9, y + 8)
+    shift = np.where(k % 5 == 0, 5.0, rng.normal(0, 0.4, n))
+    pred = shapely.box(x + shift, y, x + shift + 9, y + 8)[k % 7 != 0]
+    classes = np.where(k % 2 == 0, "house", "tank")
+    return (
+        gpd.GeoDataFrame({"kind": classes}, geometry=truth, crs=UTM),
+        gpd.GeoDataFrame(
+            {"kind": classes[k % 7 != 0], "confidence": rng.random(len(pred))}, geometry=pred, crs=UTM
+        ),
+    )
+
+
+def _write(frame: gpd.GeoDataFrame, path: Path) -> Path:
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path, engine="pyogrio")
+    return path
+
+
+def _close(a: Any, b: Any, rel: float = 1e-9) -> None:
+    for field in dataclasses.fields(a):
+        one, two = getattr(a, field.name), getattr(b, field.name)
+        if isinstance(one, float):
+            assert one == pytest.approx(two, rel=rel, nan_ok=True), field.name
+        elif field.name == "classes":
+            for x, y in zip(one, two, strict=True):
+                _close(x, y, rel)
+        else:
+            assert one == two, field.name
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".fgb", ".shp", ".parquet"])
+def test_formats(tmp_path: Path, suffix: str) -> None:
+    truth, pred = _town()
+    expected = evaluate_files(_write(pred, tmp_path / "p.gpkg"), _write(truth, tmp_path / "t.gpkg"))
+    got = evaluate_files(_write(pred, tmp_path / f"a{suffix}"), _write(truth, tmp_path / f"b{suffix}"))
+    assert got.objects is not None
+    assert expected.objects is not None
+    assert (got.objects.matched, got.objects.ap) == (expected.objects.matched, expected.objects.ap)
+    assert got.score_column == ("confidence" if suffix != ".shp" else "confidence"[:10])
+    assert 0.5 < got.objects.f1 < 0.9
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".fgb", ".shp", ".parquet"])
+def test_empty_files(tmp_path: Path, suffix: str) -> None:
+    truth, pred = _town()
+    full = _write(truth, tmp_path / "t.gpkg")
+    empty = _write(pred.iloc[:0], tmp_path / f"empty{suffix}")
+    got = evaluate_files(empty, full)
+    assert got.objects is not None
+    assert (got.objects.predictions, got.objects.missed, got.pixels.iou) == (0, 60, 0.0)
+    nothing = evaluate_files(empty, empty)
+    assert nothing.objects is not None
+    assert math.isnan(nothing.objects.f1)
+
+
+def test_any_crs_gives_the_same_meters(tmp_path: Path) -> None:
+    truth, pred = _town()
+    base = evaluate_files(_write(pred, tmp_path / "p.gpkg"), _write(truth, tmp_path / "t.gpkg"))
+    mixed = evaluate_files(
+        _write(pred.to_crs(4326), tmp_path / "p.geojson"), _write(truth.to_crs(3857), tmp_path / "t3857.gpkg")
+    )
+    assert base.objects is not None
+    assert mixed.objects is not None
+    _close(base.objects, mixed.objects, rel=1e-3)
+    assert mixed.objects.polis == pytest.approx(base.objects.polis, rel=1e-3)
+    assert mixed.unit == "m"
+
+
+def test_meters_are_true_where_mercator_stretches(tmp_path: Path) -> None:
+    truth = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 20, 20)], crs="EPSG:32635").translate(
+        500_000, 6_650_000
+    )
+    moved = truth.translate(2.0, 0.0)
+    paths = [
+        _write(gpd.GeoDataFrame(geometry=side.to_crs(3857)), tmp_path / f"{i}.gpkg")
+        for i, side in enumerate((moved, truth))
+    ]
+    got = evaluate_files(*paths).objects
+    assert got is not None
+    assert got.hausdorff == pytest.approx(2.0, rel=2e-3)
+
+
+def test_cells_and_spilling_have_no_influence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, pred = _town(300)
+    truth.loc[len(truth)] = ["house", shapely.box(ORIGIN[0], ORIGIN[1] - 3, ORIGIN[0] + 120, ORIGIN[1] + 1)]
+    t, p = _write(truth, tmp_path / "t.gpkg"), _write(pred, tmp_path / "p.gpkg")
+    aoi = gpd.GeoDataFrame(
+        geometry=[shapely.box(*ORIGIN, ORIGIN[0] + 100, ORIGIN[1] + 333).buffer(2)], crs=UTM
+    )
+    area = _write(aoi, tmp_path / "aoi.gpkg")
+    whole = evaluate_files(p, t, aoi=area, class_column="kind")
+    compare = evaluate_vectors.compare_sides
+    monkeypatch.setattr(module, "compare_sides", lambda *a, **k: compare(*a, **k, cell=11))
+    monkeypatch.setattr(module, "IN_MEMORY", 10)
+    parts = evaluate_files(p, t, aoi=area, class_column="kind")
+    assert whole.objects is not None
+    assert parts.objects is not None
+    _close(whole.objects, parts.objects)
+    _close(whole.pixels, parts.pixels)
+    assert list(parts.objects_by_class) == ["house", "tank"]
+    assert sum(one.matched for one in parts.objects_by_class.values()) == parts.objects.matched
+
+
+def test_cells_hold_a_bounded_number_of_polygons() -> None:
+    shapes = shapely.box(*np.random.default_rng(0).random((2, 500)) * 100, 100, 100)
+    heap = GeometryHeap()
+    side = evaluate_vectors.VectorSide(
+        heap,
+        None,
+        np.zeros(500),
+        shapely.bounds(shapes),
+        np.zeros(500, np.int64),  # type: ignore[arg-type]
+    )
+    cells = list(evaluate_vectors._cells(side, side, 64))
+    assert max(len(cell.truths) for cell in cells) <= 64
+    np.testing.assert_array_equal(np.sort(np.concatenate([cell.truths for cell in cells])), np.arange(500))
+
+
+def test_polygons_on_one_spot_end_the_halving() -> None:
+    same = np.tile([[0.0, 0.0, 1.0, 1.0]], (40, 1))
+    side = evaluate_vectors.VectorSide(
+        GeometryHeap(),
+        None,
+        np.zeros(40),
+        same,
+        np.zeros(40, np.int64),  # type: ignore[arg-type]
+    )
+    assert [len(cell.truths) for cell in evaluate_vectors._cells(side, side, 8)] == [40]
+
+
+def test_pixel_coordinates(tmp_path: Path) -> None:
+    frame = gpd.GeoDataFrame(geometry=[shapely.box(500, 700, 520, 730)])
+    path = tmp_path / "p.geojson"
+    path.write_text(frame.to_json())
+    got = evaluate_files(path, path)
+    assert (got.unit, got.pixels.unit) == ("px", "px2")
+    assert got.pixels.classes[0].tp == 600
+    known = _write(_town()[0], tmp_path / "t.gpkg")
+    with pytest.raises(InputError, match="crs must be known for both files or for none"):
+        evaluate_files(path, known)
+
+
+def test_solaris_sample(data_dir: Path) -> None:
+    folder = data_dir / "spacenet_solaris"
+    got = evaluate_files(folder / "pred.geojson", folder / "gt.geojson").objects
+    assert got is not None
+    assert (got.matched, got.false, got.missed) == (8, 20, 20)
+
+
+def test_two_annotators_against_the_slow_reference(data_dir: Path, reference: Any) -> None:
+    folder = data_dir / "ramp_samples" / "interannotator_check"
+    paths = [folder / f"{name}-labels.geojson" for name in ("matt", "seamus")]
+    got = evaluate_files(*paths)
+    shapes = [gpd.read_file(path).to_crs("EPSG:32646").geometry for path in paths]
+    found = reference.match(list(shapes[1]), list(shapes[0]), 0.5)
+    assert got.objects is not None
+    assert got.objects.matched == len(found)
+    pairs = [(shapes[1].iloc[t], shapes[0].iloc[p]) for p, t in found.items()]
+    assert got.objects.polis == pytest.approx(np.mean([reference.polis(a, b) for a, b in pairs]), rel=1e-3)
+    a, b = (side.union_all() for side in shapes)
+    assert got.pixels.iou == pytest.approx(a.intersection(b).area / a.union(b).area, rel=1e-6)
+
+
+def _raster(
+    path: Path, values: np.ndarray, step: float = 0.5, nodata: float | None = None, **more: Any
+) -> Path:
+    box = {"transform": Affine(step, 0, ORIGIN[0] - 5, 0, -step, ORIGIN[1] + 80), "crs": UTM} | more
+    height, width = values.shape
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=1,
+        dtype=values.dtype,
+        nodata=nodata,
+        **box,
+    ) as file:
+        file.write(values, 1)
+    return path
+
+
+def _burn(frame: gpd.GeoDataFrame, step: float = 0.5, values: Any = None) -> np.ndarray:
+    transform = Affine(step, 0, ORIGIN[0] - 5, 0, -step, ORIGIN[1] + 80)
+    shape = (int(100 / step), int(140 / step))
+    pairs = zip(frame.geometry, np.ones(len(frame), int) if values is None else values, strict=True)
+    return np.asarray(rasterio.features.rasterize(pairs, shape, transform=transform, dtype="uint8"))
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def test_raster_against_raster_by_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, pred = _town()
+    a, b = _burn(truth), _burn(pred)
+    monkeypatch.setattr("geoseg.pipeline.evaluate_rasters.CHUNK", 37)
+    got = evaluate_files(_raster(tmp_path / "p.tif", b * 255), _raster(tmp_path / "t.tif", a)).pixels
+    assert got.iou == pytest.approx(_iou(a > 0, b > 0))
+    assert got.total == a.size
+    assert got.accuracy == pytest.approx((a == b).mean())
+
+
+def test_vector_against_raster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, pred = _town()
+    a, b = _burn(truth), _burn(pred)
+    monkeypatch.setattr("geoseg.pipeline.evaluate_rasters.CHUNK", 50)
+    raster, vector = _raster(tmp_path / "t.tif", a), _write(pred.to_crs(4326), tmp_path / "p.geojson")
+    got = evaluate_files(vector, raster)
+    assert got.pixels.iou == pytest.approx(_iou(a > 0, b > 0), abs=2e-3)
+    back = evaluate_files(raster, vector)
+    assert back.pixels.iou == pytest.approx(got.pixels.iou)
+    assert back.pixels.precision == pytest.approx(got.pixels.recall)
+    assert got.pixel_method == "pixels of t.tif"
+
+
+def test_rasters_of_other_grids_are_sampled(tmp_path: Path) -> None:
+    truth, pred = _town()
+    fine, coarse = _burn(pred, 0.25), _burn(truth)
+    p = _raster(tmp_path / "p.tif", fine, 0.25)
+    t = _raster(tmp_path / "t.tif", coarse)
+    got = evaluate_files(p, t).pixels
+    assert got.iou == pytest.approx(_iou(coarse > 0, fine[1::2, 1::2] > 0), abs=5e-3)
+    half = _raster(tmp_path / "half.tif", fine[:200], 0.25)
+    assert evaluate_files(half, t).pixels.total == 100 * 280, "what lies outside one raster is not compared"
+
+
+def test_classes_probabilities_and_nodata(tmp_path: Path) -> None:
+    truth, pred = _town()
+    values = {"house": 1, "tank": 2}
+    a = _burn(truth, values=[values[k] for k in truth.kind])
+    b = _burn(pred, values=[values[k] for k in pred.kind])
+    got = evaluate_files(_raster(tmp_path / "p.tif", b), _raster(tmp_path / "t.tif", a)).pixels
+    assert [entry.name for entry in got.classes] == ["1", "2"]
+    assert got.classes[1].iou == pytest.approx(_iou(a == 2, b == 2))
+    prob = _raster(tmp_path / "prob.tif", (b > 0) * np.float32(0.7))
+    with pytest.raises(InputError, match="--threshold"):
+        evaluate_files(prob, tmp_path / "t.tif")
+    one = _raster(tmp_path / "one.tif", (a > 0).astype(np.uint8))
+    assert evaluate_files(prob, one, threshold=0.5).pixels.iou == pytest.approx(_iou(a > 0, b > 0))
+    assert evaluate_files(prob, one, threshold=0.5).pixels.total == a.size
+    holes = a.copy()
+    holes[:30] = 255
+    assert (
+        evaluate_files(
+            _raster(tmp_path / "p.tif", b), _raster(tmp_path / "h.tif", holes, nodata=255)
+        ).pixels.total
+        == a[30:].size
+    )
+    zero = _raster(tmp_path / "z.tif", a, nodata=0)
+    assert evaluate_files(tmp_path / "p.tif", zero).pixels.total == a.size, (
+        "nodata 0 of a class map is background"
+    )
+
+
+def test_area_of_interest_of_rasters(tmp_path: Path) -> None:
+    truth, pred = _town()
+    a, b = _burn(truth), _burn(pred)
+    area = gpd.GeoDataFrame(
+        geometry=[shapely.box(ORIGIN[0], ORIGIN[1], ORIGIN[0] + 50, ORIGIN[1] + 40)], crs=UTM
+    )
+    got = evaluate_files(
+        _raster(tmp_path / "p.tif", b),
+        _raster(tmp_path / "t.tif", a),
+        aoi=_write(area, tmp_path / "aoi.gpkg"),
+    ).pixels
+    assert got.total == 100 * 80
+    inside = _burn(area) > 0
+    assert got.iou == pytest.approx(_iou((a > 0) & inside, (b > 0) & inside))
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    truth, _ = _town()
+    good = _write(truth, tmp_path / "t.gpkg")
+    with pytest.raises(MissingFileError, match="no such file"):
+        evaluate_files(tmp_path / "absent.geojson", good)
+    (tmp_path / "broken.geojson").write_text("{ not json")
+    with pytest.raises(InputError, match="can't be read as a vector file"):
+        evaluate_files(tmp_path / "broken.geojson", good)
+    with pytest.raises(InputError, match=r"column must be one of t\.gpkg \(kind\), got 'class'"):
+        evaluate_files(good, good, class_column="class")
+    with pytest.raises(InputError, match="must hold numbers"):
+        evaluate_files(good, good, score_column="kind")
+    with pytest.raises(InputError, match="aoi must hold at least one polygon"):
+        evaluate_files(good, good, aoi=_write(truth.iloc[:0], tmp_path / "none.gpkg"))
+    with pytest.raises(InputError, match="iou must be"):
+        evaluate_files(good, good, iou=1.5)
+    many = tmp_path / "rgb.tif"
+    with rasterio.open(many, "w", driver="GTiff", height=4, width=4, count=3, dtype="uint8", crs=UTM,
+                       transform=Affine(1, 0, ORIGIN[0], 0, -1, ORIGIN[1])) as file:  # fmt: skip
+        file.write(np.zeros((3, 4, 4), np.uint8))
+    with pytest.raises(InputError, match="raster of one band, got 3"):
+        evaluate_files(many, good)
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    truth, pred = _town()
+    empty = _write(pred.iloc[:0], tmp_path / "p.gpkg")
+    result = evaluate_files(empty, _write(truth, tmp_path / "t.gpkg")).to_dict()
+    assert result["objects"]["precision"] is None
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
