@@ -1,0 +1,108 @@
+"""Networks by name: what a card's ``architecture`` may say."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from geoseg.errors import ModelError
+from geoseg.models.options import ArchitectureSpec
+
+__all__ = ["SMP_DECODERS", "architecture_names", "build_network", "input_multiple"]
+
+#: Name in a card -> class of segmentation-models-pytorch.
+SMP_DECODERS: dict[str, str] = {
+    "unet": "Unet",
+    "unetplusplus": "UnetPlusPlus",
+    "manet": "MAnet",
+    "linknet": "Linknet",
+    "fpn": "FPN",
+    "pspnet": "PSPNet",
+    "deeplabv3": "DeepLabV3",
+    "deeplabv3plus": "DeepLabV3Plus",
+    "pan": "PAN",
+    "upernet": "UPerNet",
+    "segformer": "Segformer",
+}
+
+#: Networks of geoseg itself: name -> "module:class"; the class takes (in_channels, classes, **kwargs).
+OWN: dict[str, str] = {"unet_v2": "geoseg.models.unet_v2:UNetV2"}
+
+
+def architecture_names() -> tuple[str, ...]:
+    """Every name that a card may give.
+
+    Examples
+    --------
+    >>> "unet" in architecture_names()
+    True
+    """
+    return (*OWN, *SMP_DECODERS)
+
+
+def build_network(spec: ArchitectureSpec, *, in_channels: int, classes: int) -> nn.Module:
+    """A network with random weights, in evaluation mode. Needs no network connection.
+
+    The global random state is left as it was.
+
+    Raises
+    ------
+    ModelError
+        The name, the encoder or an argument is not known.
+    """
+    builder = _builder(spec)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return builder(in_channels=in_channels, classes=classes).eval()
+        except (TypeError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(f"architecture {describe(spec)} can't be built: {error}") from error
+
+
+def input_multiple(spec: ArchitectureSpec, network: nn.Module) -> int:
+    """What the sides of the network's input must be multiples of."""
+    if spec.name in OWN:
+        return int(getattr(network, "input_multiple", 1))
+    stride = getattr(getattr(network, "encoder", None), "output_stride", None)
+    return int(stride) if stride else 32
+
+
+def describe(spec: ArchitectureSpec) -> str:
+    """One line for messages: ``unet(resnet18)``."""
+    return f"{spec.name}({spec.encoder})" if spec.encoder else spec.name
+
+
+def _builder(spec: ArchitectureSpec) -> Callable[..., nn.Module]:
+    if spec.name in OWN:
+        return _own(spec)
+    if spec.name in SMP_DECODERS:
+        return _smp(spec)
+    raise ModelError(f"architecture.name must be one of {', '.join(architecture_names())}, got {spec.name}")
+
+
+def _own(spec: ArchitectureSpec) -> Callable[..., nn.Module]:
+    if spec.encoder is not None:
+        raise ModelError(f"architecture.encoder must be left out for {spec.name}, got {spec.encoder}")
+    module, _, name = OWN[spec.name].partition(":")
+    factory = getattr(importlib.import_module(module), name)
+    return lambda **sizes: cast(nn.Module, factory(**sizes, **spec.kwargs))
+
+
+def _smp(spec: ArchitectureSpec) -> Callable[..., nn.Module]:
+    import segmentation_models_pytorch as smp
+
+    if spec.encoder is None:
+        raise ModelError(
+            f"architecture.encoder must be given for {spec.name}, got none. Name one, such as resnet18."
+        )
+    if "encoder_weights" in spec.kwargs:
+        raise ModelError(
+            "architecture.kwargs must not hold encoder_weights; the bundle's own weights are loaded"
+        )
+    factory: Any = getattr(smp, SMP_DECODERS[spec.name])
+    return lambda **sizes: cast(
+        nn.Module, factory(spec.encoder, encoder_weights=None, **sizes, **spec.kwargs)
+    )

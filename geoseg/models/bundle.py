@@ -1,0 +1,351 @@
+"""Model bundles: a folder or .zip that holds a card and weights.
+
+Weights are safetensors (the card names the architecture), a program of ``torch.export`` (.pt2) or .onnx.
+Pickled checkpoints are refused: unpickling runs whatever code the file brings along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from geoseg.errors import InputError, MissingFileError, ModelError
+from geoseg.models.architectures import build_network
+from geoseg.models.archives import BundleFiles, multihash
+from geoseg.models.card import Asset, ModelCard, card_text, parse_card
+from geoseg.models.deepness import card_from_metadata, onnx_session
+from geoseg.typing import PathLike
+
+__all__ = ["CARD_NAME", "Bundle", "load_module", "open_bundle", "refuse_pickle", "write_bundle"]
+
+CARD_NAME = "model.json"
+
+Kind = Literal["safetensors", "pt2", "onnx"]
+_KINDS: dict[str, Kind] = {".safetensors": "safetensors", ".pt2": "pt2", ".onnx": "onnx"}
+_PICKLES = {".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle", ".tar", ".joblib", ".h5"}
+_ARTIFACT_TYPES = {"safetensors": "safetensors.torch.save_file", "pt2": "torch.export.save", "onnx": "onnx"}
+_MEDIA_TYPES = {
+    "safetensors": "application/octet-stream; framework=pytorch; profile=safetensors",
+    "pt2": "application/octet-stream; framework=pytorch; profile=ExportedProgram",
+    "onnx": "application/octet-stream; framework=onnx; profile=onnx",
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A card and where its weights lie; weights are read when asked for.
+
+    Attributes
+    ----------
+    path
+        The folder, .zip or .onnx.
+    card
+        The model card.
+    kind
+        Format of the weights.
+    files
+        The bundle's files, or None for a bare .onnx.
+    """
+
+    path: Path
+    card: ModelCard
+    kind: Kind
+    files: BundleFiles | None
+
+    @cached_property
+    def asset(self) -> Asset:
+        """The file of weights."""
+        return Asset(href=self.path.name) if self.files is None else self.card.model_asset()
+
+    @property
+    def label(self) -> str:
+        """The file of weights, for messages."""
+        return str(self.path) if self.files is None else f"{self.path}: {self.asset.href}"
+
+    def weights(self) -> bytes:
+        """Content of the file of weights, checked against the card's size and checksum.
+
+        Raises
+        ------
+        ModelError
+            Missing, or not what the card says.
+        """
+        content = self.path.read_bytes() if self.files is None else self.files.read(self.asset.href)
+        if self.asset.size is not None and len(content) != self.asset.size:
+            raise ModelError(f"{self.label} must hold {self.asset.size} bytes, got {len(content)}. {_AGAIN}")
+        wanted = self.asset.checksum or ""
+        if wanted.startswith("1220") and multihash(content) != wanted.lower():
+            raise ModelError(f"{self.label} is corrupt: its checksum is not the card's. {_AGAIN}")
+        return content
+
+
+_AGAIN = "Get the bundle again."
+
+
+def open_bundle(path: PathLike) -> Bundle:
+    """Open a bundle folder, a .zip, or a bare .onnx with metadata.
+
+    Raises
+    ------
+    MissingFileError
+        Nothing there.
+    ModelError
+        Not a bundle, an impossible card, a pickled checkpoint.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingFileError(f"no such model: {path}. Give a bundle folder, a .zip or an .onnx file.")
+    if path.is_file():
+        refuse_pickle(path)
+        if path.suffix.lower() == ".onnx":
+            content = path.read_bytes()
+            return Bundle(path, card_from_metadata(onnx_session(content, str(path)), str(path)), "onnx", None)
+        if path.suffix.lower() in _KINDS:
+            raise ModelError(
+                f"{path} lacks a card. Give the folder or .zip that holds it beside its {CARD_NAME}."
+            )
+        if path.name == CARD_NAME:
+            return open_bundle(path.parent)
+        if not zipfile.is_zipfile(path):
+            raise ModelError(f"{path} is no model: give a bundle folder, a .zip or an .onnx file")
+    files = BundleFiles(path)
+    card = parse_card(_card_document(files), source=f"{path}: {_card_name(files)}")
+    href = card.model_asset().href
+    return Bundle(path, card, _kind(href, path), files)
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuse a file that only unpickling could read.
+
+    Raises
+    ------
+    ModelError
+        It is a pickle or a zip of ``torch.save``; the message says why and what to do.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _KINDS and suffix != ".pt2":
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+        torch_zip = zipfile.is_zipfile(path) and _holds_pickle(path)
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error}") from None
+    if (
+        suffix in _PICKLES
+        or torch_zip
+        or (head[:1] == b"\x80" and head[1:] in (b"\x02", b"\x03", b"\x04", b"\x05"))
+    ):
+        raise ModelError(
+            f"{path} is a pickled checkpoint; loading one runs any code in it, so geoseg never does. "
+            "In the project it comes from, load it and call geoseg.models.write_bundle(path, network, card), "
+            "or save it as .onnx or .pt2 and put it beside a card (docs/model-bundle.md)."
+        )
+
+
+def _holds_pickle(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("data.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _card_name(files: BundleFiles) -> str:
+    names = [name for name in files.names() if name.endswith(".json") and "/" not in name]
+    if CARD_NAME in names:
+        return CARD_NAME
+    if len(names) == 1:
+        return names[0]
+    raise ModelError(f"{files.path} must hold a card, {CARD_NAME}; its JSON files are {names or 'none'}")
+
+
+def _card_document(files: BundleFiles) -> object:
+    name = _card_name(files)
+    try:
+        document: object = json.loads(files.read(name).decode("utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{files.path}: {name} is not valid JSON: {error}") from None
+    return document
+
+
+def _kind(href: str, path: Path) -> Kind:
+    suffix = PurePosixPath(href).suffix.lower()
+    if suffix in _PICKLES:
+        raise ModelError(
+            f"{path}: {href} is a pickled checkpoint, which geoseg never loads. Use .safetensors instead."
+        )
+    if suffix not in _KINDS:
+        raise ModelError(f"{path}: weights must be one of {', '.join(_KINDS)}, got {href}")
+    return _KINDS[suffix]
+
+
+def load_module(bundle: Bundle) -> nn.Module:
+    """The network of a safetensors bundle, float32, in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        Weights are missing, corrupt, or of another network than the card names.
+    """
+    spec = bundle.card.options.architecture
+    if spec is None:
+        raise ModelError(f"{bundle.path}: card must name an architecture in its geoseg object, got none")
+    state = read_state(bundle.weights(), bundle.label)
+    network = build_network(spec, in_channels=bundle.card.in_channels, classes=len(bundle.card.classes))
+    fill_network(network, state, bundle.label)
+    return network
+
+
+def read_state(content: bytes, label: str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises
+    ------
+    ModelError
+        The file is broken.
+    """
+    try:
+        return dict(load_safetensors(content))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"{label} is corrupt: {error}. {_AGAIN}") from None
+
+
+def fill_network(network: nn.Module, state: Mapping[str, Tensor], label: str) -> None:
+    """Put weights into a network, widened to its own types.
+
+    Raises
+    ------
+    ModelError
+        Names or shapes differ.
+    """
+    own = network.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+    if missing or unknown or wrong:
+        found = "; ".join(
+            f"{len(names)} {what}, such as {min(names)}"
+            for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", wrong))
+            if names
+        )
+        raise ModelError(f"{label} does not fit the network its card names: {found}")
+    network.load_state_dict({**own, **state})
+
+
+def write_bundle(
+    path: PathLike,
+    network: nn.Module | bytes,
+    card: ModelCard,
+    *,
+    dtype: Literal["float16", "float32"] = "float32",
+    kind: Kind = "safetensors",
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle: a .zip when the name ends so, else a folder. Complete or not at all.
+
+    Parameters
+    ----------
+    path
+        Where to write.
+    network
+        The network whose weights are kept (``kind`` safetensors), or the bytes of a .pt2 or .onnx file.
+    card
+        Its card; size and checksum of the weights are filled in.
+    dtype
+        Type that floating-point weights are stored in.
+    kind
+        Format of the weights.
+    overwrite
+        Whether a bundle that is there may be replaced.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    InputError
+        ``path`` exists and ``overwrite`` is not set.
+    ModelError
+        The card names no architecture for safetensors, or float16 can't hold the weights.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise InputError(f"path must not exist yet, got {path}. Remove it, or allow overwriting.")
+    content = network if isinstance(network, bytes) else _state_bytes(network, card, dtype)
+    href = f"model.{kind}"
+    asset = Asset.model_validate(
+        {
+            "href": href,
+            "title": f"Weights of {card.name}",
+            "type": _MEDIA_TYPES[kind],
+            "roles": ["mlm:model", "mlm:weights", "data"],
+            "mlm:artifact_type": _ARTIFACT_TYPES[kind],
+            "file:size": len(content),
+            "file:checksum": multihash(content),
+        }
+    )
+    files = {CARD_NAME: card_text(card.with_asset(asset)).encode(), href: content}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".zip":
+        _write_zip(path, files)
+    else:
+        _write_folder(path, files)
+    return path
+
+
+def _state_bytes(network: nn.Module, card: ModelCard, dtype: str) -> bytes:
+    if card.options.architecture is None:
+        raise ModelError("the card must name an architecture when weights are kept as safetensors, got none")
+    target = torch.float16 if dtype == "float16" else torch.float32
+    state: dict[str, Tensor] = {}
+    for name, value in network.state_dict().items():
+        value = value.detach().cpu()
+        state[name] = (value.to(target) if value.is_floating_point() else value).contiguous().clone()
+        if value.is_floating_point() and bool((torch.isfinite(value) & ~torch.isfinite(state[name])).any()):
+            raise ModelError(f"{name} holds weights too large for float16. Write float32.")
+    return save_safetensors(state)
+
+
+def _write_zip(path: Path, files: Mapping[str, bytes]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in files.items():
+                archive.writestr(zipfile.ZipInfo(name), content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        temporary.chmod(0o755)
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")) / "old"
+            path.replace(old)
+            temporary.replace(path)
+            shutil.rmtree(old.parent)
+        else:
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

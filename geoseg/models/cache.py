@@ -1,0 +1,66 @@
+"""A folder for what is slow to make and can be made again: networks converted for another runtime."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["cache_folder", "cached_bytes"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of geoseg: ``GEOSEG_CACHE``, or where the system keeps caches."""
+    if override := os.environ.get("GEOSEG_CACHE"):
+        return Path(override)
+    home = Path.home()
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "geoseg"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "geoseg" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "geoseg"
+
+
+def cached_bytes(key: str, make: Callable[[], bytes], *, fresh: bool = False) -> bytes:
+    """The content kept under ``key``; made and kept when there is none.
+
+    A folder that can't be written costs the keeping only.
+
+    Parameters
+    ----------
+    key
+        File name; must depend on everything the content depends on.
+    make
+        Makes the content.
+    fresh
+        Make it again whatever is kept.
+    """
+    path = cache_folder() / key
+    try:
+        if not fresh and path.is_file():
+            return path.read_bytes()
+    except OSError as error:
+        _LOG.info("cache file %s can't be read: %s", path, error)
+    content = make()
+    try:
+        _keep(path, content)
+    except OSError as error:
+        _LOG.info("cache file %s can't be kept: %s", path, error)
+    return content
+
+
+def _keep(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise

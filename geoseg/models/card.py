@@ -1,0 +1,427 @@
+"""The model card: a STAC Item with the MLM extension, typed.
+
+What another tool wrote is kept: unknown keys of the STAC parts go through reading and writing unchanged,
+while the ``geoseg`` object (:mod:`geoseg.models.options`) refuses keys it does not know.
+
+References
+----------
+STAC specification 1.1, https://github.com/radiantearth/stac-spec; STAC Machine Learning Model extension
+1.5, https://github.com/stac-extensions/mlm; File extension 2.1 (checksums as multihash).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from geoseg.config import parse_settings, read_document
+from geoseg.errors import ConfigError, ModelError
+from geoseg.models.options import Activation, GeosegOptions
+from geoseg.models.scaling import BandScaling, band_lines
+from geoseg.typing import PathLike
+
+__all__ = ["MLM_SCHEMA", "Asset", "ClassObject", "ModelCard", "parse_card", "read_card", "write_card"]
+
+MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
+_FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+_CLASS_SCHEMA = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+_CHANNEL_NAMES = ("bands", "band", "channel", "channels")
+_WORLD = (-180.0, -90.0, 180.0, 90.0)
+_NAME_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]$"
+
+
+class _Open(BaseModel):
+    """Base of the STAC parts: frozen, and keys of other tools are kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+
+
+class Tensor(_Open):
+    """Shape of an input or a result; -1 stands for any length."""
+
+    shape: list[int] = Field(min_length=1)
+    dim_order: list[str] = Field(min_length=1)
+    data_type: str
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Tensor:
+        if len(self.shape) != len(self.dim_order):
+            raise ValueError(
+                f"shape and dim_order must have equal length, got {len(self.shape)} and {len(self.dim_order)}"
+            )
+        return self
+
+    def size(self, names: Sequence[str]) -> int | None:
+        """Length along the first dimension called one of ``names``; None when free or absent."""
+        sizes = dict(zip(self.dim_order, self.shape))
+        return next((sizes[name] for name in names if sizes.get(name, -1) > 0), None)
+
+
+class BandReference(_Open):
+    """A band by name, perhaps computed."""
+
+    name: str = Field(min_length=1)
+
+
+class ModelInput(_Open):
+    """The MLM "Model Input Object"."""
+
+    name: str = Field(min_length=1)
+    bands: list[str | BandReference] = []
+    input: Tensor
+    value_scaling: list[BandScaling | None] | None = None
+
+    @model_validator(mode="after")
+    def _scaling_fits(self) -> ModelInput:
+        if self.channels is None:
+            raise ValueError("the number of bands must be given, in bands or in input.shape beside 'bands'")
+        if self.bands and self.channels != len(self.bands):
+            raise ValueError(
+                f"input.shape must hold one channel a band, got {self.channels} and {len(self.bands)}"
+            )
+        band_lines(self.value_scaling, self.channels)
+        return self
+
+    @property
+    def channels(self) -> int | None:
+        """Number of channels."""
+        return self.input.size(_CHANNEL_NAMES) or len(self.bands) or None
+
+
+class ClassObject(_Open):
+    """One class of the Classification extension; value 0 is background."""
+
+    value: int = Field(ge=0)
+    name: str = Field(min_length=1)
+
+
+class ModelOutput(_Open):
+    """The MLM "Model Output Object"."""
+
+    name: str = Field(min_length=1)
+    tasks: list[str] = Field(min_length=1)
+    result: Tensor
+    classes: list[ClassObject] = Field(default=[], alias="classification:classes")
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: list[ClassObject]) -> list[ClassObject]:
+        for what in ("value", "name"):
+            seen = [getattr(item, what) for item in classes]
+            if len(set(seen)) < len(seen):
+                raise ValueError(f"classes must have distinct {what}s, got {seen}")
+        return classes
+
+    @property
+    def outputs(self) -> int | None:
+        """Number of channels of the result."""
+        return self.result.size(("class", "classes", "category", *_CHANNEL_NAMES))
+
+
+class Hyperparameters(_Open):
+    """``mlm:hyperparameters``: free, but for the ``geoseg`` object."""
+
+    geoseg: GeosegOptions = GeosegOptions()
+
+
+class Properties(_Open):
+    """Item properties with the MLM fields that geoseg reads."""
+
+    name: str = Field(alias="mlm:name", pattern=_NAME_PATTERN)
+    architecture: str = Field(alias="mlm:architecture", min_length=1)
+    tasks: list[str] = Field(alias="mlm:tasks", min_length=1)
+    input: list[ModelInput] = Field(alias="mlm:input", min_length=1, max_length=1)
+    output: list[ModelOutput] = Field(alias="mlm:output", min_length=1, max_length=1)
+    hyperparameters: Hyperparameters = Field(default=Hyperparameters(), alias="mlm:hyperparameters")
+
+
+class Asset(_Open):
+    """A file of the bundle; ``href`` is relative to the card."""
+
+    href: str = Field(min_length=1)
+    roles: list[str] = []
+    artifact_type: str | None = Field(default=None, alias="mlm:artifact_type")
+    checksum: str | None = Field(default=None, alias="file:checksum")
+    size: int | None = Field(default=None, alias="file:size", ge=0)
+
+
+class ModelCard(_Open):
+    """A STAC Item that describes one network.
+
+    The STAC structure is all there (``card.properties.input[0].value_scaling``); the properties below
+    answer what a run asks.
+    """
+
+    type: Literal["Feature"] = "Feature"
+    stac_version: str
+    stac_extensions: list[str]
+    id: str = Field(min_length=1)
+    geometry: dict[str, Any] | None
+    bbox: list[float] | None = None
+    properties: Properties
+    links: list[dict[str, Any]]
+    assets: dict[str, Asset]
+
+    @field_validator("stac_extensions")
+    @classmethod
+    def _has_mlm(cls, extensions: list[str]) -> list[str]:
+        if not any("/mlm/v1" in url for url in extensions):
+            raise ValueError(f"must name the MLM extension, version 1, such as {MLM_SCHEMA}")
+        return extensions
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelCard:
+        classes, outputs = self.properties.output[0].classes, self.properties.output[0].outputs
+        if outputs is not None and classes and outputs not in (len(classes), len(_objects(classes))):
+            raise ValueError(f"{outputs} outputs must have one class each, got {[c.name for c in classes]}")
+        options = self.options
+        named = [*options.class_priority, *(options.threshold if isinstance(options.threshold, dict) else ())]
+        if unknown := [name for name in named if name not in self.classes]:
+            raise ValueError(
+                f"classes of the geoseg object must be among {list(self.classes)}, got {unknown}"
+            )
+        return self
+
+    @property
+    def name(self) -> str:
+        """``mlm:name``."""
+        return self.properties.name
+
+    @property
+    def options(self) -> GeosegOptions:
+        """The ``geoseg`` object, with its defaults where the card has none."""
+        return self.properties.hyperparameters.geoseg
+
+    @property
+    def in_channels(self) -> int:
+        """Number of bands the network takes."""
+        return self.properties.input[0].channels or 0
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands, in the network's order; empty when the card names none."""
+        bands = self.properties.input[0].bands
+        return tuple(band if isinstance(band, str) else band.name for band in bands)
+
+    @property
+    def scaling(self) -> list[BandScaling | None] | None:
+        """``value_scaling`` of the input."""
+        return self.properties.input[0].value_scaling
+
+    @property
+    def dtype(self) -> str:
+        """Data type of the pixels the scaling is made for, such as ``uint8``."""
+        return self.properties.input[0].input.data_type
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K outputs, background among them where the network has such an output."""
+        output = self.properties.output[0]
+        listed = sorted(output.classes, key=lambda item: item.value)
+        if output.outputs is not None and len(listed) != output.outputs:
+            listed = _objects(listed)
+        return tuple(item.name for item in listed) or _numbered(output.outputs or 1)
+
+    @property
+    def background(self) -> int | None:
+        """Index of the output that is background (class value 0), or None."""
+        listed = self.properties.output[0].classes
+        name = next((item.name for item in listed if item.value == 0), None)
+        return self.classes.index(name) if name in self.classes else None
+
+    @property
+    def activation(self) -> Activation:
+        """From the network's output to probabilities."""
+        return self.options.activation or ("sigmoid" if len(self.classes) == 1 else "softmax")
+
+    def model_asset(self) -> Asset:
+        """The file with the weights: the first asset with the role ``mlm:model``."""
+        for asset in self.assets.values():
+            if "mlm:model" in asset.roles:
+                return asset
+        raise ModelError(f"card {self.id} must have an asset with the role 'mlm:model', got none")
+
+    def replace_options(self, **changes: Any) -> ModelCard:
+        """The same card with other values in its ``geoseg`` object."""
+        document = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        parameters = document["properties"].setdefault("mlm:hyperparameters", {})
+        parameters["geoseg"] = {**self.options.model_dump(mode="json"), **changes}
+        return parse_card(document, source=self.id)
+
+    def with_asset(self, asset: Asset) -> ModelCard:
+        """The same card with ``asset`` as its only file of weights."""
+        kept = {key: value for key, value in self.assets.items() if "mlm:model" not in value.roles}
+        return self.model_copy(update={"assets": {"model": asset, **kept}})
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        classes: Sequence[str],
+        bands: Sequence[str],
+        scaling: Sequence[BandScaling | None] | None,
+        options: GeosegOptions,
+        data_type: str = "uint8",
+        architecture: str | None = None,
+        description: str = "",
+        parameters: int | None = None,
+        period: tuple[str, str] = ("2015-01-01T00:00:00Z", "2025-01-01T00:00:00Z"),
+        **properties: Any,
+    ) -> ModelCard:
+        """A card from what a training run knows; weights are added by ``write_bundle``.
+
+        Parameters
+        ----------
+        name
+            Letters, digits, spaces, dots, dashes and underscores.
+        classes
+            Names of the outputs. With a softmax the first one is background (value 0); otherwise every
+            output is an object class and values count from 1.
+        bands
+            Names of the input bands, in the network's order.
+        scaling
+            One entry for all bands or one a band, in units of the raw pixels.
+        options
+            The ``geoseg`` object.
+        data_type
+            Data type of the raw pixels.
+        architecture
+            What to call the network; default: from ``options.architecture``.
+        parameters
+            Number of weights.
+        period
+            First and last moment of the imagery used in training (STAC wants one).
+        **properties
+            Further item properties, such as ``license`` or ``mlm:pretrained_source``.
+
+        Raises
+        ------
+        ModelError
+            The parts contradict each other.
+        """
+        spec = options.architecture
+        activation = options.activation or ("sigmoid" if len(classes) == 1 else "softmax")
+        first = 0 if activation == "softmax" else 1
+        height, width = (-1, -1) if options.multiple > 1 or spec else options.window
+        item: dict[str, Any] = {
+            "mlm:name": name,
+            "description": description or name,
+            "datetime": None,
+            "start_datetime": period[0],
+            "end_datetime": period[1],
+            "mlm:architecture": architecture or _describe(spec.name, spec.encoder)
+            if spec
+            else architecture or name,
+            "mlm:tasks": ["semantic-segmentation"],
+            "mlm:framework": "PyTorch",
+            "mlm:accelerator": None,
+            "bands": [{"name": band, "data_type": data_type} for band in bands],
+            "mlm:input": [
+                {
+                    "name": "scene",
+                    "bands": list(bands),
+                    "input": {
+                        "shape": [-1, len(bands), height, width],
+                        "dim_order": ["batch", "bands", "height", "width"],
+                        "data_type": data_type,
+                    },
+                    "value_scaling": None
+                    if scaling is None
+                    else [s and s.model_dump(mode="json") for s in scaling],
+                }
+            ],
+            "mlm:output": [
+                {
+                    "name": "probabilities" if activation == "none" else "logits",
+                    "tasks": ["semantic-segmentation"],
+                    "result": {
+                        "shape": [-1, len(classes), height, width],
+                        "dim_order": ["batch", "class", "height", "width"],
+                        "data_type": "float32",
+                    },
+                    "classification:classes": [
+                        {"value": value, "name": text, "description": text}
+                        for value, text in enumerate(classes, start=first)
+                    ],
+                }
+            ],
+            "mlm:hyperparameters": {"geoseg": options.model_dump(mode="json")},
+            **({"gsd": options.gsd} if options.gsd else {}),
+            **({"mlm:total_parameters": parameters} if parameters is not None else {}),
+            **properties,
+        }
+        west, south, east, north = _WORLD
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        document = {
+            "type": "Feature",
+            "stac_version": "1.1.0",
+            "stac_extensions": [MLM_SCHEMA, _FILE_SCHEMA, _CLASS_SCHEMA],
+            "id": "-".join(name.lower().split()),
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "bbox": list(_WORLD),
+            "properties": item,
+            "links": [],
+            "assets": {},
+        }
+        return parse_card(document, source=name)
+
+
+def _describe(name: str, encoder: str | None) -> str:
+    return f"{name} ({encoder})" if encoder else name
+
+
+def _objects(classes: list[ClassObject]) -> list[ClassObject]:
+    return [item for item in classes if item.value > 0]
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return ("object",) if count == 1 else tuple(f"class_{index}" for index in range(count))
+
+
+def parse_card(document: Any, *, source: str = "model card") -> ModelCard:
+    """Validate a STAC Item document.
+
+    Raises
+    ------
+    ModelError
+        One line for each mistake, each with its JSON path.
+    """
+    try:
+        return parse_settings(ModelCard, document, source=source)
+    except ConfigError as error:
+        raise ModelError(str(error)) from None
+
+
+def read_card(path: PathLike) -> ModelCard:
+    """Read a card from a JSON file.
+
+    Raises
+    ------
+    MissingFileError, ModelError
+        No such file; not JSON; not a card.
+    """
+    try:
+        document = read_document(path)
+    except ConfigError as error:
+        raise ModelError(str(error)) from None
+    return parse_card(document, source=Path(path).name)
+
+
+def card_text(card: ModelCard) -> str:
+    """The card as JSON text, indented, keys in the order of the card."""
+    document = card.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_card(card: ModelCard, path: PathLike) -> None:
+    """Write a card as JSON, atomically."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(card_text(card), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,224 @@
+"""ONNX networks with the metadata of Deepness, the QGIS plug-in; reading and writing.
+
+Such a file is a whole model: class names, resolution, tile size and overlap, standardization and
+threshold stand as JSON strings in its ``metadata_props``. geoseg's own files carry the card as well.
+
+References
+----------
+Deepness documentation, "Model creation: add metadata"; pixels are divided by 255, then standardized.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from geoseg.errors import MissingDependencyError, ModelError
+from geoseg.models.card import ModelCard, card_text, parse_card
+from geoseg.models.options import GeosegOptions
+from geoseg.models.scaling import BandScaling, ZScore, band_lines
+
+__all__ = ["CARD_KEY", "card_from_metadata", "metadata_from_card", "onnx_session", "standardization"]
+
+#: Metadata key under which geoseg keeps the whole card.
+CARD_KEY = "geoseg_card"
+
+_CLASS_TYPES = {"Segmentor"}
+
+
+def onnx_session(content: bytes, name: str, *, threads: int = 0, spin: bool = True) -> Any:
+    """An ONNX Runtime session on the CPU.
+
+    Raises
+    ------
+    MissingDependencyError
+        onnxruntime is not installed.
+    ModelError
+        The file is broken.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise MissingDependencyError(f"{name} needs onnxruntime. Install it with: pip install 'geoseg[onnx]'")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001  (the runtime's errors share no public base)
+        raise ModelError(f"{name} is no sound ONNX network: {error}") from None
+
+
+def card_from_metadata(session: Any, name: str) -> ModelCard:
+    """A card from an ONNX file's own card or its Deepness metadata.
+
+    Raises
+    ------
+    ModelError
+        The metadata is missing, of another model type, or contradicts the network.
+    """
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    if CARD_KEY in metadata:
+        return parse_card(_json(metadata, CARD_KEY, name), source=name)
+    kind = str(_json(metadata, "model_type", name))
+    if kind not in _CLASS_TYPES:
+        raise ModelError(f"{name}: model_type must be one of {', '.join(sorted(_CLASS_TYPES))}, got {kind}")
+    _, channels, height, width = _input_shape(session, name)
+    outputs = _channels(session.get_outputs()[0].shape, 1)
+    classes = _class_names(_json(metadata, "class_names", name, {}), outputs)
+    size = int(_number(metadata, "tiles_size", name, height or 512))
+    window = (height or size, width or size)
+    share = _number(metadata, "tiles_overlap", name, 25.0) / 100
+    small = _number(metadata, "seg_small_segment", name, 0.0)
+    resolution = _number(metadata, "resolution", name, 0.0) / 100
+    try:
+        options = GeosegOptions(
+            gsd=resolution or None,
+            window=window,
+            overlap=(_overlap(window[0], share), _overlap(window[1], share)),
+            activation="none",
+            threshold=_number(metadata, "seg_thresh", name, 0.5),
+            min_area_m2=math.pi / 4 * (small * resolution) ** 2,
+        )
+        scaling = _scaling(metadata, name, channels)
+    except ValidationError as error:
+        raise ModelError(f"{name}: metadata is impossible: {error.errors()[0]['msg']}") from None
+    bands = ["red", "green", "blue"] if channels == 3 else [f"band_{index + 1}" for index in range(channels)]
+    return _as_outputs(
+        ModelCard.create(
+            _plain_name(name),
+            classes=classes,
+            bands=bands,
+            scaling=scaling,
+            options=options,
+            architecture="ONNX",
+        ),
+        background=outputs > 1,
+    )
+
+
+def metadata_from_card(card: ModelCard) -> dict[str, str]:
+    """Deepness metadata (JSON strings) and the card itself, for ``metadata_props`` of an ONNX file."""
+    options = card.options
+    names = {0: "background", 1: card.classes[0]} if len(card.classes) == 1 else dict(enumerate(card.classes))
+    threshold = (
+        options.threshold
+        if isinstance(options.threshold, float)
+        else min(options.threshold.values(), default=0.5)
+    )
+    side, overlap = max(options.window), max(options.overlap)
+    values: dict[str, Any] = {
+        "model_type": "Segmentor",
+        "class_names": names,
+        "tiles_size": side,
+        "tiles_overlap": round(100 * overlap / side),
+        "seg_thresh": threshold,
+        "seg_small_segment": _diameter(options.min_area_m2, options.gsd),
+    }
+    if options.gsd:
+        values["resolution"] = round(options.gsd * 100, 3)
+    if (standard := standardization(card)) is not None:
+        values["standardization_mean"], values["standardization_std"] = standard
+    return {**{key: json.dumps(value) for key, value in values.items()}, CARD_KEY: card_text(card)}
+
+
+def standardization(card: ModelCard) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation after a division by 255, where the scaling is a straight line."""
+    lines = band_lines(card.scaling, card.in_channels)
+    if any(math.isfinite(line.low) or math.isfinite(line.high) for line in lines):
+        return None
+    std = [1 / line.gain / 255 for line in lines]
+    return [-line.offset / line.gain / 255 for line in lines], std
+
+
+def _overlap(side: int, share: float) -> int:
+    return min(round(side * share), side - 1)
+
+
+def _diameter(area_m2: float, gsd: float | None) -> int:
+    """Pixels across a disc of this area: the size below which Deepness drops a segment."""
+    return round(2 * math.sqrt(area_m2 / math.pi) / gsd) if gsd else 0
+
+
+def _as_outputs(card: ModelCard, *, background: bool) -> ModelCard:
+    """Count class values from 0 where the first output is background."""
+    if not background:
+        return card
+    document = card.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for value, item in enumerate(document["properties"]["mlm:output"][0]["classification:classes"]):
+        item["value"] = value
+    return parse_card(document, source=card.id)
+
+
+def _json(metadata: Mapping[str, str], key: str, name: str, default: Any = None) -> Any:
+    if key not in metadata:
+        if default is None:
+            raise ModelError(
+                f"{name} must carry metadata ({key} is missing). Put it into a bundle with a card, or add "
+                "the metadata of Deepness: model_type, class_names, resolution, tiles_size, tiles_overlap."
+            )
+        return default
+    try:
+        return json.loads(metadata[key])
+    except ValueError:
+        return metadata[key]
+
+
+def _number(metadata: Mapping[str, str], key: str, name: str, default: float) -> float:
+    value = _json(metadata, key, name, default)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ModelError(f"{name}: metadata {key} must be a number, got {value!r}") from None
+
+
+def _scaling(metadata: Mapping[str, str], name: str, channels: int) -> list[BandScaling | None]:
+    mean = _vector(metadata, "standardization_mean", name, channels, 0.0)
+    std = _vector(metadata, "standardization_std", name, channels, 1.0)
+    return [ZScore(mean=m * 255, stddev=s * 255) for m, s in zip(mean, std)]
+
+
+def _vector(metadata: Mapping[str, str], key: str, name: str, channels: int, default: float) -> list[float]:
+    value = _json(metadata, key, name, [default] * channels)
+    values = value if isinstance(value, list) else [value]
+    values = values * channels if len(values) == 1 else values
+    if len(values) != channels or not all(isinstance(item, int | float) for item in values):
+        raise ModelError(f"{name}: metadata {key} must be {channels} numbers, got {value!r}")
+    return [float(item) for item in values]
+
+
+def _class_names(names: Any, outputs: int) -> list[str]:
+    """One name an output; a single output of two named classes is the object, not the background."""
+    pairs = names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])
+    known = {int(key): str(value) for key, value in pairs if str(key).isdigit()}
+    if outputs == 1:
+        return [known.get(1, known.get(0, "object"))]
+    return [known.get(index, f"class_{index}") for index in range(outputs)]
+
+
+def _input_shape(session: Any, name: str) -> tuple[int | None, int, int | None, int | None]:
+    inputs = session.get_inputs()
+    shape = inputs[0].shape
+    if len(inputs) != 1 or len(shape) != 4 or len(session.get_outputs()[0].shape or ()) != 4:
+        raise ModelError(f"{name} must map one (N, C, h, w) input to (N, K, h, w), got input shape {shape}")
+    batch, channels, height, width = (size if isinstance(size, int) else None for size in shape)
+    return batch, channels or 3, height, width
+
+
+def _channels(shape: list[Any], default: int) -> int:
+    return shape[1] if isinstance(shape[1], int) else default
+
+
+def _plain_name(name: str) -> str:
+    text = "".join(
+        char if char.isascii() and (char.isalnum() or char in "_-") else "-" for char in Path(name).stem
+    )
+    text = text.strip("-_")
+    return text if text[:1].isalpha() and len(text) > 2 else f"model-{text or 'x'}x"

@@ -1,0 +1,90 @@
+"""Which device to run on, and how to make the C library keep big buffers."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+import warnings
+from typing import Literal
+
+import torch
+
+from geoseg.errors import InputError
+
+__all__ = ["amp_dtype", "available_devices", "resolve_device", "tune_malloc"]
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+
+def available_devices() -> tuple[str, ...]:
+    """Names of the devices of this machine, ``cpu`` first."""
+    names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    return (*names, "mps") if torch.backends.mps.is_available() else tuple(names)
+
+
+def resolve_device(name: str = "auto", *, missing: Literal["error", "cpu"] = "error") -> torch.device:
+    """A device by name.
+
+    Parameters
+    ----------
+    name
+        ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    missing
+        What to do when the machine has no such device: raise, or warn and take the CPU.
+
+    Raises
+    ------
+    InputError
+        The name means nothing, or the device is not there and ``missing`` is ``error``.
+
+    Examples
+    --------
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    have = available_devices()
+    if name == "auto":
+        return torch.device(have[1] if len(have) > 1 and have[1].startswith("cuda") else "cpu")
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted in have:
+        return torch.device(wanted)
+    known = name == "mps" or name == "cuda" or (name.startswith("cuda:") and name[5:].isdigit())
+    message = f"device must be one of auto, {', '.join(have)} on this machine, got {name}."
+    if missing == "error" or not known:
+        raise InputError(f"{message} Use auto to take what is there.")
+    warnings.warn(f"{message} Going on with the CPU.", RuntimeWarning, stacklevel=2)
+    return torch.device("cpu")
+
+
+def amp_dtype(device: torch.device) -> torch.dtype | None:
+    """Type for mixed precision: bfloat16 or float16 on CUDA, None elsewhere."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def tune_malloc() -> bool:
+    """Make glibc keep freed memory instead of giving it back and faulting it in again.
+
+    The activations of a network are large and short-lived; by default each is mapped afresh and every
+    page of it faulted in. Works for the whole process, so it is meant for programs (the command line),
+    not for libraries. Call it before the first big allocation.
+
+    Returns
+    -------
+    bool
+        Whether anything was changed: False unless the C library is glibc on Linux.
+
+    References
+    ----------
+    mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))

@@ -1,0 +1,307 @@
+"""Runtimes that carry a network out: eager or compiled PyTorch, ONNX Runtime, OpenVINO.
+
+An engine maps a normalized float32 batch to the network's output, nothing else; normalization,
+activation and padding are the predictor's (:mod:`geoseg.models.predictor`), the same for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from geoseg.errors import InputError, MissingDependencyError, ModelError
+from geoseg.models.cache import cached_bytes
+from geoseg.models.deepness import onnx_session
+from geoseg.models.devices import amp_dtype
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineName",
+    "OnnxFileEngine",
+    "OnnxRuntimeEngine",
+    "OpenVinoEngine",
+    "TorchEngine",
+    "choose_engine",
+    "export_onnx_bytes",
+    "make_engine",
+]
+
+EngineName: TypeAlias = Literal["auto", "torch", "onnxruntime", "openvino", "compile"]
+ENGINES: tuple[str, ...] = get_args(EngineName)
+
+_LOG = logging.getLogger(__name__)
+_PACKAGES = {"onnxruntime": ("onnxruntime", "onnxscript"), "openvino": ("openvino",)}
+_KEPT_SHAPES = 4
+
+
+class Engine(Protocol):
+    """Runs a network."""
+
+    name: str
+    #: Windows that one call takes, or None for any number.
+    batch: int | None
+    #: Height and width that a call takes, None where any will do.
+    shape: tuple[int | None, int | None]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """From (N, C, h, w) float32 to the network's output (N, K, h, w), on the same device."""
+
+
+class TorchEngine:
+    """Eager PyTorch: channels-last, inference mode, mixed precision on CUDA."""
+
+    def __init__(
+        self,
+        network: Callable[[Tensor], Any],
+        device: torch.device,
+        *,
+        compiled: bool = False,
+        batch: int | None = None,
+        shape: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        self.name = "compile" if compiled else "torch"
+        self.batch, self.shape, self.device = batch, shape, device
+        if isinstance(network, nn.Module) and batch is None and shape == (None, None):
+            network = network.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = torch.compile(network) if compiled else network
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run the network."""
+        dtype = amp_dtype(self.device)
+        mixed = torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
+        with torch.inference_mode(), mixed:
+            return first_tensor(self.network(x.contiguous(memory_format=torch.channels_last))).float()
+
+
+class _ByShape:
+    """Base of engines that convert the network for each input shape, one window a call."""
+
+    name: str
+    batch: int | None = 1
+    shape: tuple[int | None, int | None] = (None, None)
+
+    def __init__(self, network: nn.Module, key: str) -> None:
+        self.network, self.key = network.eval(), key
+        self._runners: OrderedDict[tuple[int, ...], Callable[[Tensor], Tensor]] = OrderedDict()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run one window with the runner of its shape, made when the shape is new."""
+        size = tuple(x.shape)
+        if size not in self._runners:
+            while len(self._runners) >= _KEPT_SHAPES:
+                self._runners.popitem(last=False)
+            self._runners[size] = self.convert(size)
+        self._runners.move_to_end(size)
+        return self._runners[size](x.contiguous())
+
+    def convert(self, size: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+        """A runner for inputs of exactly this shape."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_runners": OrderedDict()}
+
+
+class OnnxRuntimeEngine(_ByShape):
+    """ONNX Runtime on the CPU; the exported network is kept in the user's cache folder.
+
+    Parameters
+    ----------
+    network
+        Any torch network that exports.
+    key
+        Digest of its weights, the cache's key.
+    fallback
+        What to run when the network does not export; None: raise.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, network: nn.Module, key: str, fallback: Engine | None = None) -> None:
+        super().__init__(network, key)
+        self.fallback = fallback
+
+    def convert(self, size: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+        """Export for this shape (or take the kept export) and open a session."""
+        try:
+            return _session_runner(self._session(size))
+        except ModelError as error:
+            if self.fallback is None:
+                raise
+            _LOG.warning("%s; going on with PyTorch", error)
+            return self.fallback
+
+    def _session(self, size: tuple[int, ...]) -> Any:
+        text = f"{self.key} {size} {torch.__version__}"
+        key = f"engines/{hashlib.sha256(text.encode()).hexdigest()[:40]}.onnx"
+        threads = torch.get_num_threads()
+        try:
+            return onnx_session(
+                cached_bytes(key, lambda: export_onnx_bytes(self.network, size)), key, threads=threads
+            )
+        except ModelError:
+            _LOG.info("kept export %s is broken; making it again", key)
+        content = cached_bytes(key, lambda: export_onnx_bytes(self.network, size), fresh=True)
+        return onnx_session(content, key, threads=threads)
+
+
+class OnnxFileEngine:
+    """ONNX Runtime on a network that came as .onnx."""
+
+    name = "onnxruntime"
+
+    def __init__(self, content: bytes, label: str) -> None:
+        session = onnx_session(content, label, threads=torch.get_num_threads())
+        batch, _, height, width = (n if isinstance(n, int) else None for n in session.get_inputs()[0].shape)
+        self.batch, self.shape, self._run = batch, (height, width), _session_runner(session)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run the session."""
+        return self._run(x)
+
+
+class OpenVinoEngine(_ByShape):
+    """OpenVINO on the CPU, in float32."""
+
+    name = "openvino"
+
+    def convert(self, size: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+        """Convert and compile for this shape."""
+        import openvino
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model = openvino.convert_model(
+                    self.network, example_input=torch.zeros(size), input=[list(size)]
+                )
+            hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+            compiled = openvino.Core().compile_model(model, "CPU", hints)
+        except Exception as error:
+            raise ModelError(f"the network can't be converted for OpenVINO: {_first_line(error)}") from error
+        return lambda x: torch.from_numpy(compiled(x.numpy())[0].copy())
+
+
+def export_onnx_bytes(network: nn.Module, size: tuple[int, ...]) -> bytes:
+    """The network as ONNX for inputs of exactly this shape.
+
+    Raises
+    ------
+    MissingDependencyError
+        onnxscript, which the exporter needs, is not installed.
+    ModelError
+        The network does not export.
+    """
+    require("onnxruntime")
+    buffer = io.BytesIO()
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network,
+                (torch.zeros(size),),
+                input_names=["input"],
+                output_names=["output"],
+                dynamo=True,
+                verbose=False,
+            )
+            cast(Any, program).save(buffer)
+    except Exception as error:
+        raise ModelError(f"the network can't be exported to ONNX: {_first_line(error)}") from error
+    return buffer.getvalue()
+
+
+def choose_engine(name: str, device: torch.device) -> str:
+    """The engine to use: ``auto`` is ONNX Runtime on a CPU where it is installed, else PyTorch.
+
+    Raises
+    ------
+    InputError
+        Not an engine, or one that does not run on this device.
+    MissingDependencyError
+        Its package is not installed.
+    """
+    if name not in ENGINES:
+        raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {name}")
+    if name == "auto":
+        return "onnxruntime" if device.type == "cpu" and not missing_packages("onnxruntime") else "torch"
+    if name in _PACKAGES and device.type != "cpu":
+        raise InputError(f"engine {name} runs on the CPU, got device {device}. Use torch or compile there.")
+    require(name)
+    return name
+
+
+def missing_packages(engine: str) -> list[str]:
+    """Packages that an engine needs and that are not installed."""
+    return [package for package in _PACKAGES.get(engine, ()) if importlib.util.find_spec(package) is None]
+
+
+def require(engine: str) -> None:
+    """Refuse an engine whose packages are missing.
+
+    Raises
+    ------
+    MissingDependencyError
+        The message names what to install.
+    """
+    if absent := missing_packages(engine):
+        extra = "onnx" if engine == "onnxruntime" else engine
+        raise MissingDependencyError(
+            f"engine {engine} needs {' and '.join(absent)}. Install with: pip install 'geoseg[{extra}]'"
+        )
+
+
+def make_engine(
+    name: str, network: nn.Module, device: torch.device, key: str, *, strict: bool = True
+) -> Engine:
+    """An engine by its (chosen) name.
+
+    Parameters
+    ----------
+    name
+        From :func:`choose_engine`.
+    network
+        The torch network.
+    device
+        Where to run.
+    key
+        Digest of the weights.
+    strict
+        Whether a network that does not export is an error; otherwise PyTorch runs it.
+    """
+    if name == "onnxruntime":
+        return OnnxRuntimeEngine(network, key, None if strict else TorchEngine(network, device))
+    if name == "openvino":
+        return OpenVinoEngine(network, key)
+    return TorchEngine(network, device, compiled=name == "compile")
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The main output of a network that may return several."""
+    if isinstance(output, dict):
+        output = output.get("out", next(iter(output.values())))
+    while isinstance(output, tuple | list):
+        output = output[0]
+    if not isinstance(output, Tensor):
+        raise ModelError(f"the network must return a tensor (N, K, h, w), got {type(output).__name__}")
+    return output
+
+
+def _session_runner(session: Any) -> Callable[[Tensor], Tensor]:
+    source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
+    return lambda x: torch.from_numpy(session.run([target], {source: x.contiguous().numpy()})[0])
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

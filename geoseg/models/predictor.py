@@ -1,0 +1,409 @@
+"""Predictors: from a batch of the scene's pixels to probabilities.
+
+One protocol for a network from a bundle, a bare ``torch.nn.Module`` and any callable, so that the
+pipeline needs to know of neither torch nor runtimes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geoseg.errors import ModelError
+from geoseg.models.card import ModelCard
+from geoseg.models.engines import Engine
+from geoseg.models.normalize import Normalize, to_tensor
+from geoseg.models.options import Activation, TestTime
+from geoseg.typing import Array, FloatArray
+
+__all__ = [
+    "CallablePredictor",
+    "NetworkPredictor",
+    "Predictor",
+    "callable_digest",
+    "check_bands",
+    "module_digest",
+]
+
+#: Rough bytes of activations a pixel, for the first guess of a batch that fits a GPU.
+_BYTES_PER_PIXEL = 1500
+_LARGEST_BATCH = 32
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """What the pipeline asks of a model."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K outputs; empty when not known before the first call."""
+
+    @property
+    def background(self) -> int | None:
+        """Index of the output that is background, or None."""
+
+    @property
+    def activation(self) -> Activation:
+        """What was applied to the network's output."""
+
+    @property
+    def in_channels(self) -> int | None:
+        """Number of bands it takes, or None for any."""
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The model's card, where it has one."""
+
+    def __call__(self, batch: Array, /) -> FloatArray:
+        """From (N, C, h, w) in the scene's own type to (N, K, h, w) float32."""
+
+    def fill_values(self) -> FloatArray:
+        """Raw value of each channel that stands for "no data", (C,) float32; (1,) when C is not known."""
+
+    def fingerprint(self) -> str:
+        """Digest of all that changes the result."""
+
+    def batch_size_default(self, window: tuple[int, int]) -> int:
+        """A good number of windows a batch."""
+
+
+class NetworkPredictor:
+    """A torch network, exported program or ONNX network behind an engine.
+
+    Parameters
+    ----------
+    engine
+        Carries the network out.
+    normalize
+        From raw pixels to the network's input.
+    device
+        Where both run.
+    classes
+        Names of the outputs; empty when not known.
+    activation
+        Applied to the engine's output.
+    in_channels
+        Number of bands, or None for any.
+    card
+        The model's card, if it has one.
+    multiple
+        The network's sides must be multiples of this: other windows are padded at the right and at the
+        bottom by repeating the edge, and cut back.
+    test_time
+        Turned and mirrored copies averaged.
+    digest
+        Digest of the weights.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        normalize: Normalize,
+        device: torch.device,
+        *,
+        classes: tuple[str, ...],
+        activation: Activation,
+        in_channels: int | None,
+        card: ModelCard | None = None,
+        background: int | None = None,
+        multiple: int = 1,
+        test_time: TestTime = "none",
+        digest: str,
+    ) -> None:
+        self.engine, self.device, self.normalize = engine, device, normalize.to(device)
+        self.classes, self.background, self.activation = classes, background, activation
+        self.in_channels, self.card, self.multiple, self.test_time = in_channels, card, multiple, test_time
+        self._digest = digest
+        self._largest = _LARGEST_BATCH
+
+    def __call__(self, batch: Array, /) -> FloatArray:
+        """Probabilities of a batch.
+
+        Parameters
+        ----------
+        batch
+            (N, C, h, w) in the scene's own type.
+
+        Returns
+        -------
+        float32 (N, K, h, w)
+
+        Raises
+        ------
+        ModelError
+            The number of bands is not the network's, or the network's output does not fit its input.
+        """
+        check_batch(batch.shape, self.in_channels)
+        if len(batch) == 0:
+            return np.zeros((0, max(len(self.classes), 1), *batch.shape[2:]), np.float32)
+        with torch.inference_mode():
+            x = self.normalize(to_tensor(batch, self.device))
+            prob = mean_of_turns(x, self._probabilities, self.test_time)
+        return prob.to("cpu", torch.float32).contiguous().numpy()
+
+    def fill_values(self) -> FloatArray:
+        """Raw value of each channel that stands for "no data", (C,) float32."""
+        values: FloatArray = self.normalize.fill.flatten().cpu().numpy()
+        return values
+
+    def with_test_time(self, test_time: TestTime) -> Self:
+        """The same predictor with other test-time turns; the network is shared."""
+        other = copy.copy(self)
+        other.test_time = test_time
+        return other
+
+    def fingerprint(self) -> str:
+        """Digest of weights, normalization, activation, test-time turns, engine and kind of device."""
+        lines = [
+            getattr(self.normalize, name).flatten().tolist()
+            for name in ("gain", "offset", "low", "high", "fill")
+        ]
+        parts = [
+            self._digest,
+            lines,
+            self.activation,
+            self.multiple,
+            self.test_time,
+            self.engine.name,
+            self.device.type,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def batch_size_default(self, window: tuple[int, int]) -> int:
+        """One on the CPU, where small batches stay in cache; on CUDA what half the free memory holds."""
+        if self.engine.batch is not None or self.device.type != "cuda":
+            return 1
+        free, _ = torch.cuda.mem_get_info(self.device)
+        fits = int(free * 0.5 / (window[0] * window[1] * _BYTES_PER_PIXEL))
+        return max(1, min(fits, self._largest))
+
+    def _probabilities(self, x: Tensor) -> Tensor:
+        return activate(self._logits(x), self.activation)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Run the engine on padded input, in as many calls as it needs."""
+        height, width = x.shape[-2:]
+        rows = padded_side(height, self.multiple, self.engine.shape[0], "height")
+        cols = padded_side(width, self.multiple, self.engine.shape[1], "width")
+        if (rows, cols) != (height, width):
+            x = F.pad(x, (0, cols - width, 0, rows - height), mode="replicate")
+        out = self._in_parts(x)
+        if out.ndim != 4 or out.shape[0] != x.shape[0] or out.shape[-2:] != x.shape[-2:]:
+            raise ModelError(
+                f"the network must return (N, K, h, w) for {tuple(x.shape)}, got {tuple(out.shape)}"
+            )
+        if self.classes and out.shape[1] != len(self.classes):
+            raise ModelError(
+                f"the network must have one output a class ({len(self.classes)}), got {out.shape[1]}"
+            )
+        return out[..., :height, :width]
+
+    def _in_parts(self, x: Tensor) -> Tensor:
+        """The engine on parts of the batch: its own size, or halves again and again when memory runs out."""
+        size = self.engine.batch or min(len(x), self._largest)
+        while True:
+            try:
+                parts = [self._call(part, size) for part in x.split(size)]
+                return parts[0] if len(parts) == 1 else torch.cat(parts)
+            except torch.cuda.OutOfMemoryError:
+                if size == 1 or self.engine.batch is not None:
+                    raise
+                size = self._largest = size // 2
+                torch.cuda.empty_cache()
+
+    def _call(self, part: Tensor, size: int) -> Tensor:
+        """A part, filled up with zeros where the engine takes a fixed number only."""
+        short = size - len(part)
+        if self.engine.batch is None or short == 0:
+            return self.engine(part)
+        return self.engine(F.pad(part, (0, 0, 0, 0, 0, 0, 0, short)))[: len(part)]
+
+
+class CallablePredictor:
+    """Any callable from float32 (N, C, h, w) to (N, K, h, w).
+
+    Examples
+    --------
+    >>> double = CallablePredictor(lambda batch: 2 * batch)
+    >>> double(np.ones((1, 1, 2, 2), np.uint8)).dtype
+    dtype('float32')
+    """
+
+    background: int | None = None
+    activation: Activation = "none"
+    card: ModelCard | None = None
+
+    def __init__(
+        self,
+        function: Callable[[FloatArray], Any],
+        *,
+        classes: Sequence[str] = (),
+        in_channels: int | None = None,
+        test_time: TestTime = "none",
+    ) -> None:
+        self.function, self.classes, self.in_channels = function, tuple(classes), in_channels
+        self.test_time = test_time
+
+    def __call__(self, batch: Array, /) -> FloatArray:
+        """Call the function and check what it returns."""
+        check_batch(batch.shape, self.in_channels)
+        batch = batch.astype(np.float32, copy=False)
+        if self.test_time == "none":
+            return self._run(batch)
+        whole = torch.from_numpy(np.ascontiguousarray(batch))
+        mean = mean_of_turns(
+            whole, lambda x: torch.from_numpy(self._run(x.contiguous().numpy())), self.test_time
+        )
+        return mean.contiguous().numpy()
+
+    def _run(self, batch: FloatArray) -> FloatArray:
+        result = np.asarray(self.function(batch))
+        if result.ndim != 4 or result.shape[0] != batch.shape[0] or result.shape[2:] != batch.shape[2:]:
+            raise ModelError(f"the model must return (N, K, h, w) for {batch.shape}, got {result.shape}")
+        return np.ascontiguousarray(result, np.float32)
+
+    def with_test_time(self, test_time: TestTime) -> CallablePredictor:
+        """The same function with other test-time turns."""
+        return CallablePredictor(
+            self.function, classes=self.classes, in_channels=self.in_channels, test_time=test_time
+        )
+
+    def fill_values(self) -> FloatArray:
+        """Zero."""
+        return np.zeros(self.in_channels or 1, np.float32)
+
+    def fingerprint(self) -> str:
+        """Digest of the function's name and code, or of its own ``fingerprint``."""
+        return callable_digest(self.function) + ("" if self.test_time == "none" else self.test_time)
+
+    def batch_size_default(self, window: tuple[int, int]) -> int:
+        """One."""
+        return 1
+
+
+def mean_of_turns(x: Tensor, run: Callable[[Tensor], Tensor], test_time: TestTime) -> Tensor:
+    """Mean of what ``run`` gives for turned and mirrored copies of ``x``, turned back."""
+    turns = list(_turns(test_time))
+    if len(turns) == 1:
+        return run(x)
+    parts = (_turn_back(run(_turn(x, *turn)), *turn) for turn in turns)
+    return sum(parts, start=torch.zeros((), device=x.device)) / len(turns)
+
+
+def _turn(x: Tensor, flip: bool, quarter: int) -> Tensor:
+    return torch.rot90(x.flip(-1) if flip else x, quarter, (-2, -1))
+
+
+def _turn_back(x: Tensor, flip: bool, quarter: int) -> Tensor:
+    x = torch.rot90(x, -quarter, (-2, -1))
+    return x.flip(-1) if flip else x
+
+
+def activate(logits: Tensor, activation: Activation) -> Tensor:
+    """Probabilities from logits, float32."""
+    logits = logits.float()
+    if activation == "sigmoid":
+        return torch.sigmoid(logits)
+    return torch.softmax(logits, 1) if activation == "softmax" else logits
+
+
+def padded_side(size: int, multiple: int, fixed: int | None, name: str) -> int:
+    """Side the network is run at for a window of ``size``.
+
+    Raises
+    ------
+    ModelError
+        The network has a fixed side and the window is larger.
+
+    Examples
+    --------
+    >>> padded_side(370, 32, None, "width"), padded_side(100, 1, 256, "width")
+    (384, 256)
+    """
+    if fixed is None:
+        return -(-size // multiple) * multiple
+    if size > fixed:
+        raise ModelError(f"window {name} must be at most {fixed}, which this network is made for, got {size}")
+    return fixed
+
+
+def check_batch(shape: tuple[int, ...], in_channels: int | None) -> None:
+    """Refuse a batch that does not have the network's number of channels.
+
+    Raises
+    ------
+    ModelError
+        It does not.
+    """
+    if len(shape) != 4:
+        raise ModelError(f"a batch must have four axes (N, C, h, w), got shape {shape}")
+    if in_channels is not None and shape[1] != in_channels:
+        raise ModelError(f"the number of bands must be {in_channels}, which the model takes, got {shape[1]}")
+
+
+def check_bands(predictor: Predictor, count: int, dtype: str) -> list[str]:
+    """Check a scene's bands against a model's; returns what a user should be told.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    count
+        Number of bands that will be read.
+    dtype
+        Type of the scene's pixels, such as ``uint16``.
+
+    Raises
+    ------
+    ModelError
+        The number of bands differs.
+    """
+    wanted, card = predictor.in_channels, predictor.card
+    if wanted is not None and count != wanted:
+        names = f" ({', '.join(card.bands)})" if card is not None and card.bands else ""
+        raise ModelError(
+            f"the scene must have the {wanted} bands that the model takes{names}, got {count}. "
+            f"Choose them with bands, such as {','.join(map(str, range(1, wanted + 1)))}."
+        )
+    if card is None or card.scaling is None or card.dtype in (dtype, "other"):
+        return []
+    return [f"the model's value scaling is made for {card.dtype} pixels, the scene holds {dtype}"]
+
+
+def module_digest(network: nn.Module) -> str:
+    """SHA-256 over the names, shapes and values of a network's state, and the kind of network."""
+    digest = hashlib.sha256(f"{type(network).__module__}.{type(network).__qualname__}".encode())
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def callable_digest(function: Callable[..., Any]) -> str:
+    """Digest of a callable: its own ``fingerprint()`` where it has one, else its name, code and constants."""
+    own = getattr(function, "fingerprint", None)
+    if callable(own):
+        return str(own())
+    code = getattr(function, "__code__", None)
+    where = getattr(function, "__qualname__", None) or type(function).__qualname__
+    parts = [getattr(function, "__module__", ""), where, code.co_code.hex() if code else ""]
+    parts += [repr(item) for item in code.co_consts if not hasattr(item, "co_code")] if code else []
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _turns(test_time: TestTime) -> Iterator[tuple[bool, int]]:
+    """(mirrored, quarter turns) of each copy."""
+    if test_time == "none":
+        yield False, 0
+        return
+    for flip in (False, True):
+        for quarter in range(4) if test_time == "d4" else (0, 2):
+            yield flip, quarter
