@@ -25,6 +25,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from geoseg.errors import MissingFileError, SceneError
+from geoseg.io.vrt import check_vrt, is_remote
 from geoseg.typing import PathLike
 
 __all__ = [
@@ -50,12 +51,6 @@ RASTER_DRIVERS = (
 #: Names of datasets inside a file (``NETCDF:"file.nc":variable``) that are accepted beside plain paths.
 _SUBDATASET = re.compile(r"^(GTIFF_DIR|NETCDF|HDF5|ZARR|GPKG|NITF_IM):", re.IGNORECASE)
 _URL = re.compile(r"^([a-z][a-z0-9+.-]+://|/vsi[a-z0-9_]+/)", re.IGNORECASE)
-_LOCAL_VSI = ("/vsimem/", "/vsizip/", "/vsitar/", "/vsigzip/", "/vsi7z/", "/vsirar/", "zip://")
-_VRT_SOURCE = re.compile(r"<(SourceFilename|SourceDataset|Options)\b[^>]*>([^<]*)<", re.IGNORECASE)
-_VRT_RELATIVE = re.compile(r'relativeToVRT\s*=\s*"1"', re.IGNORECASE)
-_VRT_CODE = re.compile(r"<PixelFunctionLanguage>\s*python", re.IGNORECASE)
-_VRT_LIMIT_BYTES = 256 * 1024 * 1024
-
 #: GDAL's file systems behind the schemes of URLs.
 _SCHEMES = {
     "http": "/vsicurl/http://",
@@ -80,19 +75,6 @@ class _Handles(threading.local):
 
 
 _handles = _Handles()
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path is read over the network.
-
-    Examples
-    --------
-    >>> is_remote("https://example.org/a.tif"), is_remote("a.tif"), is_remote("/vsizip/a.zip/a.tif")
-    (True, False, False)
-    """
-    if not _URL.match(path) or path.startswith("file://"):
-        return False
-    return not path.startswith(_LOCAL_VSI) or "/vsicurl" in path or "/vsis3" in path
 
 
 @functools.cache
@@ -156,7 +138,7 @@ def open_dataset(path: PathLike) -> Any:
     _check_path(name)
     drivers = list(RASTER_DRIVERS)
     if name.lower().endswith(".vrt") and not is_remote(name):
-        _check_vrt(Path(name), seen=set())
+        check_vrt(Path(name))
         drivers = ["VRT"]
     try:
         with raster_env(is_remote(name)), quiet_georeferencing():
@@ -196,33 +178,6 @@ def _check_path(name: str) -> None:
         )
     if path.is_dir() and not any((path / mark).exists() for mark in ("zarr.json", ".zgroup", ".zarray")):
         raise SceneError(f"scene must be a raster file, got the folder {name}. Name a file inside it.")
-
-
-def _check_vrt(path: Path, seen: set[Path]) -> None:
-    """Refuse a VRT that would make GDAL run Python, fetch from a host, or open inline XML."""
-    path = path.resolve()
-    if path in seen:
-        return
-    seen.add(path)
-    if path.stat().st_size > _VRT_LIMIT_BYTES:
-        raise SceneError(f"a VRT must be smaller than {_VRT_LIMIT_BYTES} bytes, got {path}.")
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if _VRT_CODE.search(text):
-        raise SceneError(
-            f"a VRT must not hold Python pixel functions, got {path}. Compute it to a GeoTIFF first."
-        )
-    for match in _VRT_SOURCE.finditer(text):
-        if match[1].lower() == "options":
-            continue
-        source = match[2].strip()
-        if "://" in source or source.startswith("&lt;") or (is_remote(source) or "/vsicurl" in source):
-            raise SceneError(
-                f"the sources of a VRT must be local files, got {source[:120]} in {path}. "
-                "Download them first, or name the URL itself."
-            )
-        local = path.parent / source if _VRT_RELATIVE.search(match[0]) else Path(source)
-        if source.lower().endswith(".vrt") and local.is_file():
-            _check_vrt(local, seen)
 
 
 def _stamp(name: str) -> tuple[str, int, int]:

@@ -112,11 +112,11 @@ def gcp_transform(gcps: Sequence[Any], path: str) -> Affine:
     advice = "Warp it first: gdalwarp -t_srs EPSG:XXXX -tps SCENE OUT.tif."
     if len(gcps) < 3:
         raise SceneError(f"ground control points must be at least 3, got {len(gcps)} in {path}. {advice}")
-    affine = from_gcps(gcps)
-    if affine.determinant == 0:
-        raise SceneError(f"ground control points must not lie on one line, as in {path}. {advice}")
     ground = np.array([(p.x, p.y) for p in gcps])
     pixels = np.array([(p.col, p.row) for p in gcps])
+    if any(np.linalg.matrix_rank(xy - xy.mean(axis=0)) < 2 for xy in (ground, pixels)):
+        raise SceneError(f"ground control points must not lie on one line, as in {path}. {advice}")
+    affine = from_gcps(gcps)
     inverse = np.array(~affine).reshape(3, 3)
     fitted = ground @ inverse[:2, :2].T + inverse[:2, 2]
     miss = float(np.hypot(*(fitted - pixels).T).max())

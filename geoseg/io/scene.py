@@ -319,9 +319,8 @@ def _resampled_shape(box: GeoBox, resolution: float | str | None, path: str) -> 
         raise SceneError(f"resolution must be 'native' or meters per pixel above 0, got {resolution}.")
     step = box.ground_resolution()
     if step is None:
-        raise SceneError(
-            f"resolution must be 'native' where a scene has no CRS, got {meters:g} m for {path}."
-        )
+        logger.warning("%s has no CRS to measure meters in: it is read at its own resolution.", path)
+        return box.shape
     if max(step) / meters > _MOST_FINER:
         raise SceneError(
             f"resolution must be at most {_MOST_FINER} times finer than the scene's {max(step):.3g} m, "
