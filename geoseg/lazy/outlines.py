@@ -205,10 +205,9 @@ def iter_outlines(
     step = (chunk, chunk) if isinstance(chunk, int) else chunk
     assembler = Assembler(shape, -(-width // step[1]), connectivity)
     total = -(-height // step[0]) * -(-width // step[1])
-    done = 0
-    for trace in _traces(read, shape, step, connectivity, threads or os.cpu_count() or 1):
+    traces = _traces(read, shape, step, connectivity, threads or os.cpu_count() or 1)
+    for done, trace in enumerate(traces, start=1):
         outlines = assembler.add(trace)
-        done += 1
         progress("vectorize", done, total)
         if outlines is not None and len(outlines):
             yield outlines
@@ -247,5 +246,7 @@ def _traces(
             while tracing:
                 yield tracing.popleft().result()
         finally:
-            for future in [*(f for _, f in reading), *tracing]:
-                future.cancel()
+            for _, waiting in reading:
+                waiting.cancel()
+            for trace in tracing:
+                trace.cancel()

@@ -14,7 +14,16 @@ from numba import njit
 
 from geoseg.typing import Array, BoolArray, IntArray
 
-__all__ = ["Outlines", "Rings", "close_rings", "concat_rings", "ragged_offsets", "simple_rings", "take_rings"]
+__all__ = [
+    "Outlines",
+    "Rings",
+    "close_rings",
+    "concat_outlines",
+    "concat_rings",
+    "ragged_offsets",
+    "simple_rings",
+    "take_rings",
+]
 
 
 class Rings(NamedTuple):
@@ -79,6 +88,19 @@ class Outlines:
 
     def __len__(self) -> int:
         return self.key.size
+
+
+def concat_outlines(batches: list[Outlines]) -> Outlines:
+    """Several batches as one; objects stay in the order of the batches."""
+    plain = {
+        field: np.concatenate([getattr(batch, field) for batch in batches])
+        for field in ("key", "value", "pixels", "prob_sum", "touches_edge", "xy")
+    }
+    offsets = {
+        field: ragged_offsets(np.concatenate([np.diff(getattr(batch, field)) for batch in batches]))
+        for field in ("object_offsets", "part_offsets", "ring_offsets")
+    }
+    return Outlines(**plain, **offsets)
 
 
 def ragged_offsets(lengths: Array) -> IntArray:

@@ -1,0 +1,186 @@
+"""Labels of chunks made one: which components meet across borders, and their numbers in the whole raster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from geoseg.raster.segments import Segments, find_segments, link_segments
+from geoseg.typing import Array, Connectivity, IntArray
+
+__all__ = ["ChunkRuns", "ChunkSummary", "label_runs", "merge_labels", "summarize_runs"]
+
+
+class ChunkRuns(NamedTuple):
+    """A labeled chunk by its runs.
+
+    Attributes
+    ----------
+    segments
+        Rows of the chunk.
+    component : (n,) int32
+        Component of each segment, 0 for background.
+    count
+        Number of components.
+    """
+
+    segments: Segments
+    component: Array
+    count: int
+
+
+class ChunkSummary(NamedTuple):
+    """What other chunks must know of a labeled chunk.
+
+    Attributes
+    ----------
+    value : (count + 1,) int32
+        Value of each component; entry 0 is background.
+    first : (count + 1, 2) int32
+        Row and column of its first pixel, in the chunk.
+    top, bottom : (width,) int32
+        Components along the first and the last row.
+    left, right : (height,) int32
+        Components down the first and the last column.
+    """
+
+    value: Array
+    first: Array
+    top: Array
+    bottom: Array
+    left: Array
+    right: Array
+
+
+def label_runs(values: Array, connectivity: Connectivity) -> ChunkRuns:
+    """Label a chunk; ``values`` as ``as_values`` gives them, at least one pixel."""
+    segments = find_segments(values)
+    return ChunkRuns(segments, *link_segments(segments, connectivity))
+
+
+def summarize_runs(runs: ChunkRuns) -> ChunkSummary:
+    """The summary of a labeled chunk."""
+    row_ptr, start, value, width = runs.segments
+    component = runs.component
+    values = np.zeros(runs.count + 1, np.int32)
+    values[component] = value
+    ids, where = np.unique(component, return_index=True)
+    first = np.zeros((runs.count + 1, 2), np.int32)
+    first[ids, 0] = np.searchsorted(row_ptr, where, side="right") - 1
+    first[ids, 1] = start[where]
+
+    def along(row: int) -> Array:
+        part = slice(row_ptr[row], row_ptr[row + 1])
+        return np.repeat(component[part], np.diff(start[part], append=width))
+
+    left, right = component[row_ptr[:-1]], component[row_ptr[1:] - 1]
+    return ChunkSummary(values, first, along(0), along(len(row_ptr) - 2), left, right)
+
+
+def merge_labels(
+    summaries: Mapping[tuple[int, int], ChunkSummary],
+    row_offs: Sequence[int],
+    col_offs: Sequence[int],
+    connectivity: Connectivity,
+) -> dict[tuple[int, int], Array]:
+    """Numbers of all components in the whole raster.
+
+    Parameters
+    ----------
+    summaries
+        By chunk row and column.
+    row_offs, col_offs
+        First row of each chunk row and first column of each chunk column.
+    connectivity
+        4 or 8.
+
+    Returns
+    -------
+    dict of (count + 1,) int32
+        By chunk: number of each of its components, contiguous from 1 in raster order of the first pixel of
+        the whole object; 0 for background.
+    """
+    places = [(i, j) for i in range(len(row_offs)) for j in range(len(col_offs))]
+    counts = np.array([len(summaries[place].value) - 1 for place in places], np.int64)
+    base = dict(zip(places, np.concatenate([[0], np.cumsum(counts)])[:-1].tolist(), strict=True))
+    pairs = [pair for i, j in places for pair in _pairs(summaries, base, (i, j), connectivity)]
+    first = np.concatenate(
+        [
+            (summaries[i, j].first[1:, 0].astype(np.int64) + row_offs[i] << 32)
+            + (summaries[i, j].first[1:, 1] + col_offs[j])
+            for i, j in places
+        ]
+    )
+    both = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)
+    number = _number(both, first)
+    return {
+        place: np.concatenate([[0], number[base[place] : base[place] + count]]).astype(np.int32)
+        for place, count in zip(places, counts, strict=True)
+    }
+
+
+def _pairs(
+    summaries: Mapping[tuple[int, int], ChunkSummary],
+    base: Mapping[tuple[int, int], int],
+    place: tuple[int, int],
+    connectivity: Connectivity,
+) -> list[IntArray]:
+    """Components of a chunk and of the chunks above and to the left that are one."""
+    i, j = place
+    here = summaries[place]
+    found: list[IntArray] = []
+
+    def meet(other: tuple[int, int], theirs: Array, ours: Array) -> None:
+        there = summaries[other]
+        same = (ours != 0) & (theirs != 0) & (here.value[ours] == there.value[theirs])
+        pair = np.stack([theirs[same] + (base[other] - 1), ours[same] + (base[place] - 1)], axis=1)
+        found.append(np.unique(pair.astype(np.int64), axis=0))
+
+    def border(other: tuple[int, int], theirs: Array, ours: Array) -> None:
+        meet(other, theirs, ours)
+        if connectivity == 8:
+            meet(other, theirs[:-1], ours[1:])
+            meet(other, theirs[1:], ours[:-1])
+
+    if i:
+        border((i - 1, j), summaries[i - 1, j].bottom, here.top)
+    if j:
+        border((i, j - 1), summaries[i, j - 1].right, here.left)
+    if connectivity == 8 and i and j:
+        meet((i - 1, j - 1), summaries[i - 1, j - 1].bottom[-1:], here.top[:1])
+    if connectivity == 8 and i and (i - 1, j + 1) in summaries:
+        meet((i - 1, j + 1), summaries[i - 1, j + 1].bottom[:1], here.top[-1:])
+    return found
+
+
+def _number(pairs: IntArray, first: IntArray) -> IntArray:
+    """Number components by the order of the first pixels of what they are joined to."""
+    root = _roots(pairs, first.size)
+    earliest = first.copy()
+    np.minimum.at(earliest, root, first)
+    stands = np.flatnonzero(root == np.arange(root.size))
+    number = np.zeros(root.size, np.int64)
+    number[stands[np.argsort(earliest[stands], kind="stable")]] = np.arange(1, stands.size + 1)
+    return number[root]
+
+
+@njit(nogil=True, cache=True)
+def _roots(pairs, count):  # type: ignore[no-untyped-def]
+    parent = np.arange(count)
+    for k in range(pairs.shape[0]):
+        i, j = _find(parent, pairs[k, 0]), _find(parent, pairs[k, 1])
+        parent[max(i, j)] = min(i, j)
+    for k in range(count):
+        parent[k] = _find(parent, k)
+    return parent
+
+
+@njit(nogil=True, cache=True)
+def _find(parent, i):  # type: ignore[no-untyped-def]
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
