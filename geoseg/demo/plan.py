@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import atan2, cos, hypot, pi, sin
 
 import numpy as np
@@ -188,7 +189,7 @@ class _Lots:
             return
         spots = self._spots(block, 12, 1.0)
         color = vary(self.rng, block.soil, 10)
-        for (ax, ay), (bx, by) in zip(spots[:3], spots[1:4]):
+        for (ax, ay), (bx, by) in pairwise(spots[:4]):
             length, wide = hypot(bx - ax, by - ay), float(self.rng.uniform(0.6, 1.5))
             frame = Frame.at(ax, ay, atan2(by - ay, bx - ax))
             ground.append(Part(frame, (-wide, -wide, length + wide, wide), 0.0, "dirt", color))

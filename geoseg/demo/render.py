@@ -178,7 +178,8 @@ def _furrows(canvas: _Canvas, blocks: list[Block], index: Array) -> Array | floa
         return 0.0
     phase = canvas.x * waves[index, 0] + canvas.y * waves[index, 1] + 0.12 * canvas.middle
     ridge = np.abs((phase % 1.0) - 0.5) - 0.25
-    return np.where(waves.any(axis=1)[index], 0.5 * ridge, 0.0).astype(np.float32)
+    ploughed = np.abs(waves).sum(axis=1) > 0
+    return np.where(ploughed[index], 0.5 * ridge, 0.0).astype(np.float32)
 
 
 def _paint_part(canvas: _Canvas, part: Part, bounds: Array, sun: Sun) -> None:

@@ -108,8 +108,8 @@ def make_chip(size: int, gsd: float, rng: np.random.Generator) -> tuple[Array, A
     --------
     >>> import numpy as np
     >>> image, mask = make_chip(64, 0.3, np.random.default_rng(0))
-    >>> image.shape, mask.shape, mask.max() <= 1
-    ((3, 64, 64), (64, 64), True)
+    >>> image.shape, mask.shape, int(mask.max())
+    ((3, 64, 64), (64, 64), 1)
     """
     _check(size, gsd, least=1)
     region = REGIONS[str(rng.choice(list(REGIONS), p=[0.5, 0.25, 0.25]))]

@@ -1,0 +1,107 @@
+"""``geoseg demo``: the whole main job on a generated town."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.errors import InputError
+
+if TYPE_CHECKING:
+    from geoseg.demo.run import DemoResult, Score
+
+__all__ = ["register"]
+
+_EPILOG = """Examples:
+
+  geoseg demo
+
+  geoseg demo --out try --json
+
+  geoseg demo --scene scene.tif --truth footprints.geojson
+"""
+
+_LABELS = {"truth": "truth", "geojson": "GeoJSON", "parquet": "GeoParquet", "picture": "picture"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("demo", epilog=_EPILOG)(demo)
+
+
+@handle_errors
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of everything that is written.")] = Path(
+        "geoseg-demo"
+    ),
+    scene: Annotated[
+        str | None, typer.Option(help="A scene of your own, instead of the generated town.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Footprints to score against (vector file), with --scene.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Bundle (folder or .zip), .pt2 or .onnx. Default: the building network that ships."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    size: Annotated[int, typer.Option(help="Rows and columns of the generated town.", min=256)] = 5120,
+    seed: Annotated[int, typer.Option(help="Another seed makes another town.", min=0)] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Find the buildings of a generated town (about 5000 x 5000 pixels) and score them.
+
+    Makes the scene with its true footprints, runs the same job as [bold]geoseg run[/bold], writes GeoJSON,
+    GeoParquet and a picture, and prints where they are and how good they are. What was done is kept: a
+    second call uses the scene again, and a stopped call goes on.
+    """
+    if truth is not None and scene is None:
+        raise InputError(f"--truth must come with --scene, got {truth} alone. The town brings its own truth.")
+    from geoseg.demo.run import run_demo
+    from geoseg.models import tune_malloc
+
+    tune_malloc()
+    with progress_bar(quiet or json) as progress:
+        result = run_demo(
+            out, scene=scene, truth=truth, model=model, device=device, size=size, seed=seed, progress=progress
+        )
+    if json:
+        print_json(result.as_dict())
+    elif not quiet:
+        _print_result(result)
+
+
+def _print_result(result: DemoResult) -> None:
+    run = result.run
+    for note in run.notes:
+        print(f"note: {note}", file=sys.stderr)
+    made = ", made just now" if result.made else ""
+    print(f"scene       {result.scene} ({run.mpx:.1f} Mpx at {_gsd(run.gsd)}{made})")
+    for kind, label in _LABELS.items():
+        if kind in result.files:
+            print(f"{label:<11} {result.files[kind]}")
+    print(f"footprints  {run.footprints} in {run.seconds:.1f} s ({run.windows_run} windows predicted now)")
+    if result.score is not None:
+        print(f"score       {_describe(result.score)}")
+
+
+def _gsd(gsd: float | None) -> str:
+    return "its own resolution" if gsd is None else f"{gsd:g} m per pixel"
+
+
+def _describe(score: Score) -> str:
+    def text(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    return (
+        f"IoU {text(score.iou)} of the ground covered; objects at IoU 0.5: F1 {text(score.f1)}, "
+        f"precision {text(score.precision)}, recall {text(score.recall)} "
+        f"({score.matched} of {score.truths} buildings)"
+    )

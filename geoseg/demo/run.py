@@ -1,0 +1,175 @@
+"""The demonstration: make a scene, run the main job on it, score the result, draw it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.demo.scene import PARAMETERS_TAG, make_scene, scene_parameters
+from geoseg.io.photo import read_tags
+from geoseg.pipeline.evaluate import Evaluation, evaluate_files
+from geoseg.pipeline.options import RunOptions
+from geoseg.pipeline.run import RunSummary, run_scene
+from geoseg.report.picture import footprint_picture
+from geoseg.typing import PathLike, Progress, no_progress
+
+__all__ = ["DemoResult", "Score", "prepare_scene", "run_demo"]
+
+NAME = "town"
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well the footprints agree with the truth.
+
+    Attributes
+    ----------
+    iou
+        Ground covered by both, over ground covered by either.
+    precision, recall, f1
+        Of objects that match at an IoU of 0.5; None where the score has no meaning.
+    truths, matched
+        Objects of the truth, and those found.
+    """
+
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    truths: int
+    matched: int
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demonstration made.
+
+    Attributes
+    ----------
+    scene
+        The scene, made, used again, or the user's.
+    made
+        Whether the scene was made this time.
+    files
+        Kind (geojson, parquet, picture, truth) to file.
+    run
+        Summary of the main job.
+    score
+        None without a truth.
+    """
+
+    scene: str
+    made: bool
+    files: dict[str, str]
+    run: RunSummary
+    score: Score | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+def run_demo(
+    out: PathLike = "geoseg-demo",
+    *,
+    scene: PathLike | None = None,
+    truth: PathLike | None = None,
+    model: Any = None,
+    device: str = "auto",
+    size: int = 5120,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> DemoResult:
+    """Run the main job on a generated town, or on a scene of one's own.
+
+    A scene that an earlier call made with the same parameters is used again, and the main job goes on
+    where it was stopped.
+
+    Parameters
+    ----------
+    out
+        Folder of everything that is written; made if it is missing.
+    scene
+        The user's own scene; None: a generated one, with known footprints.
+    truth
+        Footprints to score against, with ``scene``; None: no score.
+    model
+        As for :func:`geoseg.pipeline.run.run_scene`; None: the building network that ships.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    size, seed
+        Of the generated scene, see :func:`geoseg.demo.scene.make_scene`.
+    progress
+        Told how far each stage is.
+
+    Raises
+    ------
+    InputError
+        Bad input.
+    RunError
+        The run could not finish; what was done is kept.
+    """
+    folder = Path(out)
+    made = False
+    if scene is None:
+        scene = folder / f"{NAME}.tif"
+        truth = folder / f"{NAME}.truth.geojson"
+        made = prepare_scene(scene, truth, size=size, seed=seed, progress=progress)
+    options = RunOptions(formats=("geojson", "parquet"), device=device)
+    summary = run_scene(scene, model, folder, options, progress=progress)
+    files = dict(summary.files)
+    picture = folder / f"{summary.scene}.png"
+    progress("picture", 0, 1)
+    footprint_picture(scene, files["parquet"], picture)
+    progress("picture", 1, 1)
+    files["picture"] = str(picture)
+    score = None
+    if truth is not None:
+        files["truth"] = str(truth)
+        score = _score(evaluate_files(files["parquet"], truth, progress=progress))
+    return DemoResult(str(scene), made, files, summary, score)
+
+
+def prepare_scene(
+    scene: Path, truth: Path, *, size: int, seed: int, gsd: float = 0.3, progress: Progress = no_progress
+) -> bool:
+    """Make the scene unless the files are there already, made with the same parameters.
+
+    Returns
+    -------
+    bool
+        Whether it was made.
+    """
+    wanted = scene_parameters(size=size, seed=seed, gsd=gsd)
+    if truth.is_file() and scene.is_file() and _made_with(scene) == wanted:
+        return False
+    make_scene(scene, truth, size=size, seed=seed, gsd=gsd, progress=progress)
+    return True
+
+
+def _made_with(scene: Path) -> Any:
+    try:
+        return json.loads(read_tags(scene).get(PARAMETERS_TAG, "null"))
+    except json.JSONDecodeError:
+        return None
+
+
+def _score(result: Evaluation) -> Score | None:
+    objects = result.objects
+    if objects is None:
+        return None
+    return Score(
+        iou=_known(result.pixels.iou),
+        precision=_known(objects.precision),
+        recall=_known(objects.recall),
+        f1=_known(objects.f1),
+        truths=objects.truths,
+        matched=objects.matched,
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)

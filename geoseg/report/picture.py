@@ -1,0 +1,258 @@
+"""Footprints over their scene: the whole of it, and beside it a detail with crisp outlines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from PIL import Image, ImageDraw
+from pyproj import CRS, Transformer
+
+from geoseg.errors import InputError
+from geoseg.geo.windows import Window
+from geoseg.io.atomic import staged_file
+from geoseg.io.polygon_batches import PolygonSource, open_polygons
+from geoseg.io.preview import preview_shape, read_preview
+from geoseg.io.scene import Scene, open_source
+from geoseg.report.drawing import Ink, draw_scale_bar, draw_text, to_rgb
+from geoseg.typing import Array, PathLike
+
+__all__ = ["PictureSummary", "footprint_picture"]
+
+_WHOLE_COLOR = (255, 176, 0)
+_DETAIL_COLOR = (255, 214, 10)
+_TEXT = (40, 44, 52)
+_MARGIN, _GAP, _CAPTION = 12, 16, 34
+
+
+@dataclass(frozen=True)
+class PictureSummary:
+    """What was drawn.
+
+    Attributes
+    ----------
+    path
+        The picture.
+    width, height
+        Its size in pixels.
+    footprints
+        Footprints in the file.
+    detail
+        The window of the scene that the detail shows.
+    """
+
+    path: str
+    width: int
+    height: int
+    footprints: int
+    detail: Window
+
+
+def footprint_picture(
+    scene: PathLike,
+    footprints: PathLike,
+    out: PathLike,
+    *,
+    height: int = 720,
+    detail_px: int | None = None,
+    center: tuple[float, float] | None = None,
+    title: str | None = None,
+    colors: int | None = None,
+) -> PictureSummary:
+    """Draw footprints over their scene, whole and in detail.
+
+    Memory depends on the picture, not on the scene or the number of footprints: the scene is read
+    shrunk, from its overviews where it has some, and the footprints in batches.
+
+    Parameters
+    ----------
+    scene
+        Any raster that geoseg reads.
+    footprints
+        Any vector file that geoseg writes, in any CRS.
+    out
+        PNG (or another format that Pillow writes, by its suffix); appears when it is complete.
+    height
+        Of both panels, in pixels.
+    detail_px
+        Side of the detail in pixels of the scene; None: about 150 m, or a tenth of a scene without CRS.
+    center
+        Middle of the detail as (column, row) of the scene; None: where footprints are many.
+    title
+        Caption; None: the scene's name and size, and the number of footprints.
+    colors
+        Reduce the picture to so many colors (at most 256), for a small file.
+
+    Raises
+    ------
+    InputError
+        A scene or footprints that can't be read, or that lie in unlike coordinates.
+    """
+    source = open_source(scene)
+    polygons = open_polygons(footprints)
+    place = _to_pixels(source, polygons)
+    side = _detail_side(source, detail_px)
+    whole, counts = _whole_panel(source, polygons, place, height, side)
+    spot = center if center is not None else _busiest(counts, source, side)
+    window = _detail_window(source, spot, side)
+    detail = _detail_panel(source, polygons, place, window, height)
+    caption = title or _caption(source, polygons)
+    picture = _compose(source, whole, detail, window, caption)
+    if colors is not None:
+        picture = picture.quantize(min(colors, 256), dither=Image.Dither.NONE)
+    with staged_file(Path(out)) as staged:
+        picture.save(staged, optimize=True)
+    return PictureSummary(str(out), picture.width, picture.height, polygons.count, window)
+
+
+def _caption(scene: Scene, polygons: PolygonSource) -> str:
+    return f"{scene.name}: {scene.width:,} x {scene.height:,} pixels, {polygons.count:,} footprints"
+
+
+def _to_pixels(scene: Scene, polygons: PolygonSource) -> Callable[[Array], Array]:
+    """How coordinates of the footprints (n, 2) become pixel coordinates of the scene."""
+    if (scene.crs is None) != (polygons.crs is None) and polygons.count:
+        raise InputError(
+            f"footprints must be in the coordinates of the scene, got {_name(polygons.crs)} for "
+            f"{polygons.path.name} and {_name(scene.crs)} for {scene.path}."
+        )
+    if scene.crs is None or polygons.crs is None:
+        return lambda points: points
+    project = Transformer.from_crs(polygons.crs, scene.crs, always_xy=True)
+    back = ~scene.geobox.transform
+
+    def move(points: Array) -> Array:
+        x, y = project.transform(points[:, 0], points[:, 1])
+        return np.stack([back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f], axis=1)
+
+    return move
+
+
+def _name(crs: CRS | None) -> str:
+    return "pixel coordinates" if crs is None else str(crs.name)
+
+
+def _shapes(polygons: PolygonSource, place: Callable[[Array], Array]) -> Iterator[Array]:
+    """Batches of footprints in pixel coordinates of the scene."""
+    for batch in polygons.batches(size=8192):
+        known = batch.geometry[~shapely.is_missing(batch.geometry)]
+        if len(known):
+            yield np.asarray(shapely.transform(shapely.force_2d(known), place), dtype=object).reshape(-1)
+
+
+def _detail_side(scene: Scene, detail_px: int | None) -> int:
+    shortest = min(scene.height, scene.width)
+    if detail_px is not None:
+        return max(1, min(detail_px, shortest))
+    step = scene.geobox.ground_resolution()
+    wanted = max(shortest / 10, 64) if step is None else 150 / max(step)
+    return max(1, min(round(wanted), shortest))
+
+
+def _whole_panel(
+    scene: Scene, polygons: PolygonSource, place: Callable[[Array], Array], height: int, side: int
+) -> tuple[Array, Array]:
+    """The scene with all footprints, and how many of them lie in each cell of half a detail."""
+    scale = min(height / scene.height, 1.6 * height / scene.width)
+    shape = (max(1, round(scene.height * scale)), max(1, round(scene.width * scale)))
+    picture = _shown(scene, shape)
+    cell = max(1, side // 2)
+    counts = np.zeros((-(-scene.height // cell), -(-scene.width // cell)), dtype=np.int64)
+    ink = Ink(*shape, line=0.4)
+    for shapes in _shapes(polygons, place):
+        points = shapely.get_coordinates(shapely.centroid(shapes))
+        rows = np.clip(points[:, 1] // cell, 0, counts.shape[0] - 1).astype(int)
+        cols = np.clip(points[:, 0] // cell, 0, counts.shape[1] - 1).astype(int)
+        np.add.at(counts, (rows, cols), 1)
+        ink.draw(shapely.transform(shapes, lambda xy: xy * scale))
+    return ink.blend(picture, _WHOLE_COLOR, area=0.62, line=0.62), counts
+
+
+def _shown(scene: Scene, shape: tuple[int, int]) -> Array:
+    """The whole scene as a picture of ``shape``."""
+    longest = min(2 * max(shape), max(scene.height, scene.width))
+    values, valid = read_preview(scene, max(longest, *preview_shape(*shape, max(shape))))
+    picture = Image.fromarray(to_rgb(values, valid))
+    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
+
+
+def _busiest(counts: Array, scene: Scene, side: int) -> tuple[float, float]:
+    """Middle (column, row) of the square of 2 x 2 cells that holds most footprints."""
+    padded = np.pad(counts, ((0, 1), (0, 1)))
+    sums = padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]
+    if not sums.any():
+        return scene.width / 2, scene.height / 2
+    row, col = np.unravel_index(int(sums.argmax()), sums.shape)
+    cell = max(1, side // 2)
+    return (float(col) + 1) * cell, (float(row) + 1) * cell
+
+
+def _detail_window(scene: Scene, center: tuple[float, float], side: int) -> Window:
+    row = int(np.clip(center[1] - side / 2, 0, scene.height - side))
+    col = int(np.clip(center[0] - side / 2, 0, scene.width - side))
+    return Window(row_off=row, col_off=col, height=side, width=side)
+
+
+def _detail_panel(
+    scene: Scene, polygons: PolygonSource, place: Callable[[Array], Array], window: Window, height: int
+) -> Array:
+    values, valid = scene.read_with_valid(window)
+    kind = Image.Resampling.BICUBIC if height > window.height else Image.Resampling.LANCZOS
+    picture = np.asarray(Image.fromarray(to_rgb(values, valid)).resize((height, height), kind))
+    ink = Ink(height, height, line=1.7)
+    scale = height / window.height
+    offset = np.array([window.col_off, window.row_off])
+    frame = (window.col_off, window.row_off, window.col_end, window.row_end)
+    for shapes in _shapes(polygons, place):
+        near = shapes[shapely.intersects(shapely.box(*frame), shapely.envelope(shapes))]
+        ink.draw(shapely.transform(near, lambda xy: (xy - offset) * scale))
+    return ink.blend(picture, _DETAIL_COLOR, area=0.1, line=1.0)
+
+
+def _compose(scene: Scene, whole: Array, detail: Array, window: Window, caption: str) -> Image.Image:
+    height = max(len(whole), len(detail))
+    left, right = _MARGIN, _MARGIN + whole.shape[1] + _GAP
+    size = (right + detail.shape[1] + _MARGIN, height + _MARGIN + _CAPTION)
+    page = Image.new("RGB", size, (255, 255, 255))
+    top = _MARGIN + (height - len(whole)) // 2
+    page.paste(Image.fromarray(whole), (left, top))
+    page.paste(Image.fromarray(detail), (right, _MARGIN))
+    pen = ImageDraw.Draw(page)
+    scale = whole.shape[1] / scene.width
+    box = (
+        left + window.col_off * scale - 1, top + window.row_off * scale - 1,
+        left + window.col_end * scale + 1, top + window.row_end * scale + 1,
+    )  # fmt: skip
+    for end, corner in ((_MARGIN, (box[2], box[1])), (_MARGIN + len(detail), (box[2], box[3]))):
+        pen.line([corner, (right, end)], fill=(120, 124, 130), width=3)
+        pen.line([corner, (right, end)], fill=(255, 255, 255), width=1)
+    pen.rectangle(box, outline=(0, 0, 0), width=4)
+    pen.rectangle((box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1), outline=(255, 255, 255), width=2)
+    frame = (right, _MARGIN, right + detail.shape[1] - 1, _MARGIN + len(detail) - 1)
+    pen.rectangle(frame, outline=(255, 255, 255), width=2)
+    _scale_bars(pen, scene, whole, detail, window, (left, top + len(whole)), (right, _MARGIN + len(detail)))
+    draw_text(pen, (left, size[1] - 11), caption, size=16, fill=_TEXT, anchor="ls")
+    return page
+
+
+def _scale_bars(
+    pen: ImageDraw.ImageDraw,
+    scene: Scene,
+    whole: Array,
+    detail: Array,
+    window: Window,
+    whole_corner: tuple[int, int],
+    detail_corner: tuple[int, int],
+) -> None:
+    step = scene.geobox.ground_resolution()
+    if step is None:
+        return
+    for panel, pixels, (x, y) in (
+        (whole, scene.width, whole_corner),
+        (detail, window.width, detail_corner),
+    ):
+        width = panel.shape[1]
+        draw_scale_bar(pen, (x + 14, y - 14), step[0] * pixels / width, width / 4)
