@@ -54,25 +54,25 @@ def split_masks(mask: da.Array | Array, connectivity: int = 8) -> da.Array:
     [[1, 1, 0, 2], [0, 0, 3, 0]]
     """
     connectivity = check_connectivity(connectivity)
-    mask = as_plane(mask)
-    if mask.size == 0:
-        return da.zeros(mask.shape, np.int32, chunks=mask.chunks)
-    places = [(i, j) for i in range(mask.numblocks[0]) for j in range(mask.numblocks[1])]
-    name = "split-masks-" + tokenize(mask.name, connectivity)
+    plane = as_plane(mask)
+    if plane.size == 0:
+        return da.zeros(plane.shape, np.int32, chunks=plane.chunks)
+    places = [(i, j) for i in range(plane.numblocks[0]) for j in range(plane.numblocks[1])]
+    name = "split-masks-" + tokenize(plane.name, connectivity)
     merge = f"merge-{name}"
-    offsets = [[0, *accumulate(sizes[:-1])] for sizes in mask.chunks]
+    offsets = [[0, *accumulate(sizes[:-1])] for sizes in plane.chunks]
     graph: dict[Any, Any] = {}
     for place in places:
-        graph[(f"runs-{name}", *place)] = (_label, (mask.name, *place), connectivity)
+        graph[(f"runs-{name}", *place)] = (_label, (plane.name, *place), connectivity)
         graph[(f"summary-{name}", *place)] = (summarize_runs, (f"runs-{name}", *place))
         graph[(name, *place)] = (_paint, (f"runs-{name}", *place), merge, place)
     summaries = [(f"summary-{name}", *place) for place in places]
     graph[merge] = (_merge, summaries, places, *offsets, connectivity)
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=[mask])
-    return da.Array(layers, name, mask.chunks, dtype=np.int32)
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=[plane])
+    return da.Array(layers, name, plane.chunks, dtype=np.int32)
 
 
-def as_plane(mask: da.Array | Array) -> da.Array:
+def as_plane(mask: da.Array | Array) -> Any:
     """A mask as a dask array without empty chunks, checked as far as that goes without its pixels.
 
     Raises
@@ -80,14 +80,13 @@ def as_plane(mask: da.Array | Array) -> da.Array:
     InputError
         Not two-dimensional, not of integers, or chunks of unknown size.
     """
-    if not isinstance(mask, da.Array):
-        mask = da.from_array(np.asarray(mask), chunks=-1)
-    as_values(np.empty((0,) * mask.ndim, mask.dtype))
-    if np.isnan(mask.shape).any():
+    plane: Any = mask if isinstance(mask, da.Array) else da.from_array(np.asarray(mask), chunks=-1)
+    as_values(np.empty((0,) * plane.ndim, plane.dtype))
+    if np.isnan(plane.shape).any():
         raise InputError("mask must have chunks of known size. Call its compute_chunk_sizes() first.")
-    if any(0 in sizes and sum(sizes) for sizes in mask.chunks):
-        mask = mask.rechunk(tuple(tuple(n for n in sizes if n) or (0,) for sizes in mask.chunks))
-    return mask
+    if any(0 in sizes and sum(sizes) for sizes in plane.chunks):
+        plane = plane.rechunk(tuple(tuple(n for n in sizes if n) or (0,) for sizes in plane.chunks))
+    return plane
 
 
 def _label(block: Any, connectivity: Connectivity) -> ChunkRuns:
