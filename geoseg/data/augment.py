@@ -158,7 +158,10 @@ def move_chips(
     height, width = image.shape[-2:]
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     aspect = height / width
-    rows = (torch.stack([cos, -sin * aspect, shift[:, 0]], 1), torch.stack([sin / aspect, cos, shift[:, 1]], 1))
+    rows = (
+        torch.stack([cos, -sin * aspect, shift[:, 0]], 1),
+        torch.stack([sin / aspect, cos, shift[:, 1]], 1),
+    )
     matrix = torch.stack(rows, 1).to(image)
     grid = F.affine_grid(matrix, [len(image), 1, height, width], align_corners=False)
     outside = (grid.abs() > 1).any(-1)

@@ -34,10 +34,10 @@ class AuxiliarySettings(Settings):
     """
 
     kinds: tuple[Kind, ...] = Field(min_length=1)
-    boundary_px: int = Field(2, ge=1, le=32)
-    contact_px: int = Field(3, ge=1, le=32)
-    distance_px: int = Field(16, ge=2, le=128)
-    weight: float = Field(0.5, gt=0)
+    boundary_px: int = Field(default=2, ge=1, le=32)
+    contact_px: int = Field(default=3, ge=1, le=32)
+    distance_px: int = Field(default=16, ge=2, le=128)
+    weight: float = Field(default=0.5, gt=0)
 
     @property
     def halo(self) -> int:

@@ -45,19 +45,24 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on another device."""
-        moved = (t.to(device, non_blocking=non_blocking) for t in (self.image, self.target, self.auxiliary))
-        return Batch(*moved, self.names)
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        return Batch(move(self.image), move(self.target), move(self.auxiliary), self.names)
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory."""
-        pinned = (t.pin_memory() for t in (self.image, self.target, self.auxiliary))
-        return Batch(*pinned, self.names)
+        image, target, auxiliary = self.image, self.target, self.auxiliary
+        return Batch(image.pin_memory(), target.pin_memory(), auxiliary.pin_memory(), self.names)
 
 
 def join_chips(chips: Sequence[dict[str, Any]]) -> Batch:
     """A batch of single chips."""
-    stacked = (torch.stack([chip[key] for chip in chips]) for key in ("image", "target", "auxiliary"))
-    return Batch(*stacked, [chip["name"] for chip in chips])
+    image, target, auxiliary = (
+        torch.stack([chip[key] for chip in chips]) for key in ("image", "target", "auxiliary")
+    )
+    return Batch(image, target, auxiliary, [chip["name"] for chip in chips])
 
 
 @dataclass
@@ -115,7 +120,6 @@ def train_loader(dataset: ChipDataset, sampler: BatchSampler) -> DataLoader[Any]
         num_workers=sampler.groups,
         collate_fn=join_chips,
         pin_memory=torch.cuda.is_available(),
-        **({"prefetch_factor": 2} if sampler.groups else {}),
     )
 
 

@@ -47,7 +47,9 @@ class _Ground:
         region = self.area.truth.region()
         return float(region.height * region.width)
 
-    def draw(self, count: int, foreground: float, min_known: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    def draw(
+        self, count: int, foreground: float, min_known: float, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
         """``count`` window corners (n, 2)."""
         found: list[NDArray[np.int64]] = []
         left = count
@@ -231,9 +233,7 @@ class ImagePlan:
     def epoch(self, epoch: int, batch: int, groups: int) -> list[list[ChipRef]]:
         """All batches of an epoch; ``groups`` makes no difference."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.refs))
-        return [
-            [self.refs[i] for i in order[start : start + batch]] for start in range(0, len(order), batch)
-        ]
+        return [[self.refs[i] for i in order[start : start + batch]] for start in range(0, len(order), batch)]
 
 
 @dataclass

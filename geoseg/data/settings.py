@@ -78,9 +78,9 @@ class SplitSettings(Settings):
 
     by: Literal["auto", "tags", "file", "blocks"] = "auto"
     val: tuple[str, ...] = ()
-    val_fraction: float = Field(0.2, gt=0, lt=1)
-    block_chips: int = Field(2, ge=1)
-    buffer_px: int = Field(32, ge=0)
+    val_fraction: float = Field(default=0.2, gt=0, lt=1)
+    block_chips: int = Field(default=2, ge=1)
+    buffer_px: int = Field(default=32, ge=0)
 
 
 class DataSettings(Settings):
@@ -148,11 +148,11 @@ class SamplerSettings(Settings):
         Smallest share of a window that must be labeled ground.
     """
 
-    chips_per_epoch: int | None = Field(None, ge=1)
-    foreground: float = Field(0.5, ge=0, le=1)
+    chips_per_epoch: int | None = Field(default=None, ge=1)
+    foreground: float = Field(default=0.5, ge=0, le=1)
     balance: Literal["equal", "area", "sqrt"] = "sqrt"
-    region_px: int = Field(1024, ge=0)
-    min_known: float = Field(0.25, ge=0, le=1)
+    region_px: int = Field(default=1024, ge=0)
+    min_known: float = Field(default=0.25, ge=0, le=1)
 
 
 class AugmentSettings(Settings):
@@ -187,14 +187,14 @@ class AugmentSettings(Settings):
     """
 
     flips: bool = False
-    scale: float = Field(0.0, ge=0, le=3)
-    shift: float = Field(0.0, ge=0, le=0.5)
-    rotate: float = Field(0.0, ge=0, le=180)
-    brightness: float = Field(0.0, ge=0, le=1)
-    contrast: float = Field(0.0, ge=0, le=3)
-    hue: float = Field(0.0, ge=0, le=180)
-    saturation: float = Field(0.0, ge=0, le=3)
-    noise: float = Field(0.0, ge=0, le=1)
-    blur: float = Field(0.0, ge=0, le=10)
-    jpeg: float = Field(0.0, ge=0, le=1)
-    share: float = Field(0.3, ge=0, le=1)
+    scale: float = Field(default=0.0, ge=0, le=3)
+    shift: float = Field(default=0.0, ge=0, le=0.5)
+    rotate: float = Field(default=0.0, ge=0, le=180)
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=3)
+    hue: float = Field(default=0.0, ge=0, le=180)
+    saturation: float = Field(default=0.0, ge=0, le=3)
+    noise: float = Field(default=0.0, ge=0, le=1)
+    blur: float = Field(default=0.0, ge=0, le=10)
+    jpeg: float = Field(default=0.0, ge=0, le=1)
+    share: float = Field(default=0.3, ge=0, le=1)

@@ -117,8 +117,8 @@ def _check_alike(areas: Sequence[Area]) -> None:
         mine, other = (area.pixels.count, area.pixels.dtype), (first.pixels.count, first.pixels.dtype)
         if mine != other:
             raise InputError(
-                f"scenes must have the same bands and data type, got {mine[0]} x {mine[1]} for {area.name} and "
-                f"{other[0]} x {other[1]} for {first.name}. Choose bands in data.scenes[].bands."
+                f"scenes must have the same bands and data type, got {mine[0]} x {mine[1]} for {area.name} "
+                f"and {other[0]} x {other[1]} for {first.name}. Choose bands in data.scenes[].bands."
             )
 
 
@@ -159,7 +159,7 @@ def _open_scenes(wanted: Wanted) -> Opened:
 def _matches(path: str) -> list[str]:
     if not any(mark in path for mark in "*?"):
         return [path]
-    found = sorted(glob.glob(path))
+    found = sorted(glob.glob(path))  # noqa: PTH207 (absolute and relative patterns alike)
     if not found:
         raise MissingFileError(f"no scene matches {path}")
     return found
@@ -215,7 +215,8 @@ def _read_shapes(
         ground = tuple(round(v, 6) for v in scene.geobox.bounds())
         where = scene.geobox.crs.to_string() if scene.geobox.crs else "pixels"
         raise InputError(
-            f"labels must touch their scene, got {path} over {extent} and {scene.path} over {ground} ({where})."
+            f"labels must touch their scene, got {path} over {extent} "
+            f"and {scene.path} over {ground} ({where})."
         )
     values = frame[column][touching] if column else np.full(int(touching.sum()), "", object)
     return shapes[touching], table.indices(values, path)
@@ -240,7 +241,9 @@ def _to_pixels(shapes: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object
 
 def _mask_truth(scene: Scene, path: str, table: ClassTable) -> MaskTruth:
     mask = open_source(path, bands=(1,), expand_palette=False)
-    return MaskTruth(scene.height, scene.width, mask, _area_to_mask(scene, mask), mask_codes(table, mask.dtype))
+    return MaskTruth(
+        scene.height, scene.width, mask, _area_to_mask(scene, mask), mask_codes(table, mask.dtype)
+    )
 
 
 def _area_to_mask(scene: Scene, mask: Scene) -> Affine:
@@ -254,7 +257,9 @@ def _area_to_mask(scene: Scene, mask: Scene) -> Affine:
         )
     to_mask = ~mask.geobox.transform * scene.geobox.transform
     if abs(to_mask.b) + abs(to_mask.d) > 1e-6 * abs(to_mask.a):
-        raise InputError(f"a mask must lie square to its scene, got {mask.path} turned. Warp it to the scene.")
+        raise InputError(
+            f"a mask must lie square to its scene, got {mask.path} turned. Warp it to the scene."
+        )
     return to_mask
 
 

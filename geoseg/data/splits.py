@@ -97,8 +97,8 @@ def file_split(
         chosen = {free[i] for i in np.random.default_rng(seed).permutation(len(free))[:count]}
     if not 0 < len(chosen) < len(areas):
         raise InputError(
-            f"a split by file must leave scenes on both sides, got {len(areas) - len(chosen)} to train on and "
-            f"{len(chosen)} to validate on. Split by blocks instead."
+            f"a split by file must leave scenes on both sides, got {len(areas) - len(chosen)} to train on "
+            f"and {len(chosen)} to validate on. Split by blocks instead."
         )
     return [
         Part(i not in chosen, _NOTHING, grid_windows(area, chip) if i in chosen else ())
@@ -130,15 +130,13 @@ def block_split(
     if not any(part.val for part in found):
         raise InputError(
             f"a split by blocks must find a block of {settings.block_chips} x {settings.block_chips} chips "
-            f"besides ground to train on, got areas of {', '.join(str(area.shape) for area in areas)} pixels. "
+            f"besides ground to train on, got areas of {', '.join(str(a.shape) for a in areas)} pixels. "
             "Use a smaller input_size or block_chips, or split by file."
         )
     return found
 
 
-def _split_area(
-    area: Area, chip: tuple[int, int], settings: SplitSettings, rng: np.random.Generator
-) -> Part:
+def _split_area(area: Area, chip: tuple[int, int], settings: SplitSettings, rng: np.random.Generator) -> Part:
     region = area.truth.region()
     side = (chip[0] * settings.block_chips, chip[1] * settings.block_chips)
     blocks = [

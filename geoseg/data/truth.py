@@ -90,7 +90,9 @@ class VectorTruth:
         large = keep & ((spans[:, 2:] - spans[:, :2]).max(1, initial=0) > 2 * _CELL)
         found += [_inside_points(self.shapes[i], int(self.classes[i])) for i in np.flatnonzero(large)]
         every = np.concatenate(found)
-        inside = (every[:, 0] >= 0) & (every[:, 1] >= 0) & (every[:, 0] < self.height) & (every[:, 1] < self.width)
+        inside = (
+            (every[:, 0] >= 0) & (every[:, 1] >= 0) & (every[:, 0] < self.height) & (every[:, 1] < self.width)
+        )
         every = every[inside]
         return every[self.known(every[:, 0], every[:, 1])]
 
@@ -195,9 +197,7 @@ class MaskTruth:
     def _targets(self, window: Window) -> NDArray[np.uint8]:
         rows = np.floor(self.to_mask.f + self.to_mask.e * (np.arange(window.row_off, window.row_end) + 0.5))
         cols = np.floor(self.to_mask.c + self.to_mask.a * (np.arange(window.col_off, window.col_end) + 0.5))
-        known = np.ix_(
-            (rows >= 0) & (rows < self.mask.height), (cols >= 0) & (cols < self.mask.width)
-        )
+        known = np.ix_((rows >= 0) & (rows < self.mask.height), (cols >= 0) & (cols < self.mask.width))
         target = np.full((window.height, window.width), IGNORE, np.uint8)
         inside_rows, inside_cols = rows[known[0].ravel()].astype(int), cols[known[1].ravel()].astype(int)
         if not (inside_rows.size and inside_cols.size):
@@ -297,7 +297,9 @@ def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:
     return numbers
 
 
-def cell_anchors(target: NDArray[np.uint8], row_off: int, col_off: int, cell: int = _CELL) -> NDArray[np.int32]:
+def cell_anchors(
+    target: NDArray[np.uint8], row_off: int, col_off: int, cell: int = _CELL
+) -> NDArray[np.int32]:
     """For each square of ``cell`` pixels and each class in it, its middle pixel in reading order.
 
     Returns

@@ -93,7 +93,9 @@ def _vgg16_state() -> dict[str, Tensor]:
     from segmentation_models_pytorch.encoders import get_encoder
 
     state: dict[str, Tensor] = get_encoder("vgg16_bn", weights="imagenet").state_dict()
-    return {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
+    return {
+        key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")
+    }
 
 
 def _from_hub(fetch: Callable[[], dict[str, Tensor]], what: str) -> dict[str, Tensor]:

@@ -101,7 +101,9 @@ class UNetV2(nn.Module):
         """From (N, C, h, w) normalized pixels to (N, K, h, w) logits."""
         if x.shape[-1] % self.input_multiple or x.shape[-2] % self.input_multiple:
             size = f"{x.shape[-2]} x {x.shape[-1]}"
-            raise InputError(f"input must have sides that are multiples of {self.input_multiple}, got {size}.")
+            raise InputError(
+                f"input must have sides that are multiples of {self.input_multiple}, got {size}."
+            )
         *skips, x = self.encode(x)
         x = torch.cat([x, self.bottleneck(x)], dim=1)
         for step, skip in zip(self.decoder, reversed(skips), strict=True):

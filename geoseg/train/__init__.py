@@ -1,0 +1,1 @@
+"""Fitting a network: settings, Lightning module, checkpoints, charts."""

@@ -1,0 +1,201 @@
+"""``geoseg train``: fit a network from a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geoseg.cli.common import handle_errors, print_json, progress_bar
+
+__all__ = ["load_settings", "register"]
+
+_EPILOG = """
+[bold]Examples[/bold]
+
+geoseg train vessels.json --data vessels_train --out runs/vessels
+
+geoseg train buildings.toml --out runs/buildings --set epochs=40 --devices 0,1
+
+geoseg train buildings.toml --out runs/buildings --resume
+
+geoseg train --out runs/buildings --export 12 --bundle buildings-12
+"""
+
+Config = Annotated[Path | None, typer.Argument(help="JSON or TOML: a tutorial's, or geoseg's own.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Annotated project to train on.")]
+Scenes = Annotated[list[str] | None, typer.Option("--scenes", help="Scene to train on; may be repeated.")]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", help="Vector file or mask of the scenes; {stem} is the scene's name."),
+]
+Aoi = Annotated[str | None, typer.Option("--aoi", help="Vector file of the fully labeled ground.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change of the config, key=value, such as batch_size.train=4."),
+]
+Graph = Annotated[Path | None, typer.Option("--dtl", help="DTL graph whose result is trained on.")]
+Projects = Annotated[Path | None, typer.Option("--projects", help="Folder of the projects that --dtl reads.")]
+
+
+def load_settings(
+    config: Path,
+    changes: list[str] | None,
+    data: Path | None,
+    scenes: list[str] | None,
+    labels: str | None,
+    aoi: str | None,
+) -> Any:
+    """Settings from the config and the options that name data; paths of options start from here."""
+    from geoseg.config import read_document
+    from geoseg.errors import ConfigError
+    from geoseg.train.config import apply_overrides, parse_train_settings
+
+    document = read_document(config)
+    if not isinstance(document, dict):
+        raise ConfigError(f"{config}: $ must be an object.")
+    document = apply_overrides(document, changes or ())
+    if data is not None or scenes:
+        document["data"] = {**_kept(document.get("data")), **_source(data, scenes, labels, aoi)}
+    return parse_train_settings(document, config.name)
+
+
+def _kept(data: Any) -> dict[str, Any]:
+    """What of a config's data stays when the source is another."""
+    sources = ("scenes", "project", "images", "masks", "dtl")
+    return {key: value for key, value in data.items() if key not in sources} if isinstance(data, dict) else {}
+
+
+def _source(
+    data: Path | None, scenes: list[str] | None, labels: str | None, aoi: str | None
+) -> dict[str, Any]:
+    from geoseg.errors import InputError
+
+    if data is not None and scenes:
+        raise InputError("--data and --scenes must not be given together.")
+    if data is not None:
+        return {"project": str(data.absolute())}
+    if labels is None:
+        raise InputError("--scenes must come with --labels.")
+    extra = {"labels": _absolute(labels), **({"aoi": _absolute(aoi)} if aoi else {})}
+    return {"scenes": [{"path": _absolute(path), **extra} for path in scenes or ()]}
+
+
+def _absolute(text: str) -> str:
+    return text if "://" in text or text.startswith("/vsi") else str(Path(text).absolute())
+
+
+def _need_extra() -> None:
+    """Lightning and torchmetrics come with the extra ``train``."""
+    import importlib.util
+
+    from geoseg.errors import MissingDependencyError
+
+    missing = [
+        name for name in ("lightning", "torchmetrics", "tensorboard") if not importlib.util.find_spec(name)
+    ]
+    if missing:
+        raise MissingDependencyError(
+            f"training needs {', '.join(missing)}. Install it with: pip install 'geoseg[train]'"
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("train", epilog=_EPILOG)
+    @handle_errors
+    def command(
+        config: Config = None,
+        out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run.")] = None,
+        data: Data = None,
+        scenes: Scenes = None,
+        labels: Labels = None,
+        aoi: Aoi = None,
+        dtl: Graph = None,
+        projects: Projects = None,
+        changes: Changes = None,
+        weights: Annotated[
+            Path | None, typer.Option("--weights", help="Bundle, run or checkpoint to start from.")
+        ] = None,
+        resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+        devices: Annotated[
+            str | None, typer.Option("--devices", help="cpu, cpu:2 or GPU numbers such as 0,1.")
+        ] = None,
+        export: Annotated[
+            int | None,
+            typer.Option("--export", help="Write a bundle of this checkpoint of the run, no training."),
+        ] = None,
+        bundle: Annotated[
+            Path | None, typer.Option("--bundle", help="Where --export writes; default OUT/bundle.")
+        ] = None,
+        print_config: Annotated[
+            bool, typer.Option("--print-config", help="Print the config with all defaults, no training.")
+        ] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    ) -> None:
+        """Train a network from scenes and labels, or from an annotated project.
+
+        The result is a bundle for [bold]geoseg predict[/bold], beside numbered checkpoints, charts
+        (charts.html, charts.png, metrics.csv, tensorboard) and example pictures.
+        """
+        from geoseg.errors import InputError
+
+        if print_config:
+            _print_config(config, changes, data, scenes, labels, aoi)
+            return
+        if out is None:
+            raise InputError("--out must name the folder of the run.")
+        _need_extra()
+        if export is not None:
+            from geoseg.train.checkpoints import RunFolder
+            from geoseg.train.export import export_checkpoint
+
+            typer.echo(export_checkpoint(RunFolder(out), export, bundle))
+            return
+        if config is None:
+            raise InputError("CONFIG must be given, a JSON or TOML file.")
+        from geoseg.train.loop import train
+
+        if dtl is not None:
+            data = _run_graph(dtl, projects, out)
+        extra = [*(changes or ()), *([f"weights={_quoted(weights)}"] if weights else [])]
+        settings = load_settings(config, extra, data, scenes, labels, aoi)
+        with progress_bar(quiet) as report:
+            made = train(
+                settings, out, base=config.absolute().parent, resume=resume, devices=devices, progress=report
+            )
+        typer.echo(made)
+
+
+def _quoted(path: Path) -> str:
+    import json
+
+    return json.dumps(str(path.absolute()))
+
+
+def _run_graph(graph: Path, projects: Path | None, out: Path) -> Path:
+    """Run a DTL graph; its project is kept beside the run."""
+    from geoseg.errors import InputError
+
+    if projects is None:
+        raise InputError("--dtl must come with --projects, the folder of the projects that the graph reads.")
+    raise InputError(f"--dtl is not available here, got {graph}. Run geoseg dtl first and train with --data.")
+
+
+def _print_config(
+    config: Path | None,
+    changes: list[str] | None,
+    data: Path | None,
+    scenes: list[str] | None,
+    labels: str | None,
+    aoi: str | None,
+) -> None:
+    from geoseg.train.config import apply_overrides, parse_train_settings
+
+    if config is None:
+        settings = parse_train_settings(apply_overrides({}, changes or ()))
+    else:
+        settings = load_settings(config, changes, data, scenes, labels, aoi)
+    print_json(settings.model_dump(mode="json"))

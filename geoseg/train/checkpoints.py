@@ -1,0 +1,195 @@
+"""What a run leaves on disk: numbered checkpoints, and the state to go on from.
+
+Layout of a run's folder::
+
+    config.json             the resolved config
+    facts.json              classes, bands, scaling: what the bundle's card needs
+    checkpoints/00000000/   model.safetensors and checkpoint.json, one folder a validation
+    checkpoints/index.json  all of them, the best marked
+    last.ckpt               network, optimizer and progress, to resume from
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from geoseg.errors import InputError, MissingFileError, RunError
+from geoseg.typing import PathLike
+
+__all__ = ["RunFolder", "write_file"]
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a file so that it appears complete or not at all.
+
+    Raises
+    ------
+    RunError
+        The disk is full or can't be written; what was there before is kept.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        full = " The disk is full: free some space and use --resume." if error.errno == errno.ENOSPC else ""
+        raise RunError(f"{path} could not be written: {error.strerror}.{full}") from error
+
+
+class RunFolder:
+    """The folder of a training run.
+
+    Parameters
+    ----------
+    path
+        The folder; made when first written to.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+
+    # ------------------------------------------------------------ documents
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON document."""
+        write_file(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON document.
+
+        Raises
+        ------
+        MissingFileError
+            It is not there: not a run's folder.
+        """
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise MissingFileError(
+                f"a run's folder must hold {name}, got {self.path} without it. Name the folder of --out."
+            ) from None
+
+    # ------------------------------------------------------------ state
+
+    @property
+    def state_path(self) -> Path:
+        """The state to resume from."""
+        return self.path / "last.ckpt"
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Write the state to resume from."""
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        write_file(self.state_path, buffer.getvalue())
+
+    def load_state(self) -> dict[str, Any]:
+        """Read the state to resume from; tensors and plain values only, nothing is unpickled.
+
+        Raises
+        ------
+        MissingFileError
+            The run has none.
+        """
+        if not self.state_path.is_file():
+            raise MissingFileError(f"a run to resume must hold last.ckpt, got {self.path} without it.")
+        return dict(torch.load(self.state_path, map_location="cpu", weights_only=True))
+
+    # ------------------------------------------------------------ checkpoints
+
+    def checkpoint_path(self, index: int) -> Path:
+        """Folder of a checkpoint."""
+        return self.path / "checkpoints" / f"{index:08d}"
+
+    def list_checkpoints(self) -> list[dict[str, Any]]:
+        """All checkpoints, by number."""
+        path = self.path / "checkpoints" / "index.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+    def add_checkpoint(
+        self, weights: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int | None
+    ) -> None:
+        """Write a checkpoint under its number and mark the best.
+
+        Parameters
+        ----------
+        weights
+            Tensors of the network.
+        facts
+            ``index``, ``epoch``, ``batches`` and the scores.
+        keep
+            Newest checkpoints whose weights are kept, the best besides; None keeps all.
+        """
+        folder = self.checkpoint_path(int(facts["index"]))
+        content = save({key: value.detach().cpu().contiguous() for key, value in weights.items()})
+        write_file(folder / "model.safetensors", content)
+        write_file(folder / "checkpoint.json", json.dumps(dict(facts), indent=2) + "\n")
+        rows = [row for row in self.list_checkpoints() if row["index"] < facts["index"]] + [dict(facts)]
+        self._write_index(rows)
+        if keep is not None:
+            self._prune(keep)
+
+    def _write_index(self, rows: list[dict[str, Any]]) -> None:
+        best = min(rows, key=lambda row: (row["loss"], row["index"]))["index"] if rows else None
+        marked = [{**row, "best": row["index"] == best} for row in rows]
+        write_file(self.path / "checkpoints" / "index.json", json.dumps(marked, indent=2) + "\n")
+
+    def _prune(self, keep: int) -> None:
+        rows = self.list_checkpoints()
+        for row in rows[:-keep]:
+            if not row["best"]:
+                shutil.rmtree(self.checkpoint_path(row["index"]), ignore_errors=True)
+
+    def drop_after(self, validations: int) -> None:
+        """Forget checkpoints from number ``validations`` on: the run goes on from before them."""
+        rows = self.list_checkpoints()
+        for row in rows[validations:]:
+            shutil.rmtree(self.checkpoint_path(row["index"]), ignore_errors=True)
+        if len(rows) > validations:
+            self._write_index(rows[:validations])
+
+    def best_index(self) -> int:
+        """Number of the checkpoint with the lowest validation loss.
+
+        Raises
+        ------
+        MissingFileError
+            No validation was reached.
+        """
+        found = [int(row["index"]) for row in self.list_checkpoints() if row["best"]]
+        if not found:
+            raise MissingFileError(f"a run must have a checkpoint, got none in {self.path}.")
+        return found[0]
+
+    def load_checkpoint(self, index: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Weights and facts of a checkpoint.
+
+        Raises
+        ------
+        InputError
+            No such number; those that exist are named.
+        """
+        rows = {int(row["index"]): row for row in self.list_checkpoints()}
+        path = self.checkpoint_path(index) / "model.safetensors"
+        if index not in rows or not path.is_file():
+            there = ", ".join(
+                str(i) for i in rows if (self.checkpoint_path(i) / "model.safetensors").is_file()
+            )
+            raise InputError(f"checkpoint must be one of {there or 'none'}, got {index}. They count from 0.")
+        return load_file(path), rows[index]

@@ -1,0 +1,311 @@
+"""Settings of a training run: the tutorials' fields as they are, and geoseg's own beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from geoseg.config import Settings, parse_settings, read_document
+from geoseg.data.auxiliary import AuxiliarySettings
+from geoseg.data.settings import AugmentSettings, ClassSettings, DataSettings, SamplerSettings
+from geoseg.errors import ConfigError
+from geoseg.models.losses import LOSSES
+from geoseg.models.options import ArchitectureSpec
+from geoseg.typing import PathLike
+
+__all__ = ["LossTerm", "TrainSettings", "apply_overrides", "parse_train_settings", "read_train_settings"]
+
+
+class TrainVal(Settings):
+    """A whole number for training and one for validation."""
+
+    train: int = Field(default=1, ge=1)
+    val: int = Field(default=1, ge=1)
+
+
+class TrainValCount(Settings):
+    """A count, 0 allowed, for training and one for validation."""
+
+    train: int = Field(default=0, ge=0)
+    val: int = Field(default=0, ge=0)
+
+
+class InputSize(Settings):
+    """Pixels of a chip."""
+
+    width: int = Field(default=128, ge=8)
+    height: int = Field(default=128, ge=8)
+
+
+class DatasetTags(Settings):
+    """Image tags that choose what is trained and validated on; ``__all__`` takes every image."""
+
+    train: str = "train"
+    val: str = "val"
+
+
+class SpecialClasses(Settings):
+    """Titles of the background and of ground that teaches nothing."""
+
+    background: str = "bg"
+    neutral: str | None = "neutral"
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if self.background == self.neutral:
+            raise ValueError(f"background and neutral must differ, got {self.background} for both.")
+        return self
+
+
+class LrDecreasing(Settings):
+    """Divide the rate when the last ``patience`` validations brought no new lowest loss."""
+
+    patience: int = Field(default=1000, ge=1)
+    lr_divisor: float = Field(default=5.0, gt=1)
+
+
+class LossWeights(Settings):
+    """Shares of cross-entropy and Dice in the two-class loss."""
+
+    bce: float = Field(default=1.0, ge=0)
+    dice: float = Field(default=1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.bce + self.dice == 0:
+            raise ValueError("bce and dice must not both be 0.")
+        return self
+
+
+class LossTerm(Settings):
+    """One part of the loss; settings that its function does not know are refused."""
+
+    name: str
+    weight: float = Field(default=1.0, gt=0)
+    bce: float | None = Field(default=None, ge=0)
+    dice: float | None = Field(default=None, ge=0)
+    class_weights: dict[str, float] | None = None
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    boundary_weight: float | None = Field(default=None, ge=0)
+    gamma: float | None = Field(default=None, ge=0)
+    alpha: float | None = Field(default=None, ge=0)
+    beta: float | None = Field(default=None, ge=0)
+    smooth: float | None = Field(default=None, ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in LOSSES:
+            raise ValueError(f"must be one of {', '.join(sorted(LOSSES))}, got {name}.")
+        return name
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for key in self.arguments:
+            if key not in LOSSES[self.name][1]:
+                known = ", ".join(sorted(LOSSES[self.name][1])) or "no settings"
+                raise ValueError(f"{key} is no setting of {self.name}; it has {known}.")
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Settings given for the function."""
+        return self.model_dump(exclude={"name", "weight"}, exclude_none=True)
+
+
+class Optimizer(Settings):
+    """``adam`` (the tutorials'), ``adamw``, or ``sgd`` with ``momentum``."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = Field(default=0.0, ge=0)
+    encoder_lr: float = Field(default=1.0, gt=0, description="Rate of the encoder as a share of lr.")
+
+
+class Schedule(Settings):
+    """The rate over the run: ``constant``, ``cosine`` down to ``floor``, or ``one_cycle`` up and down.
+
+    Attributes
+    ----------
+    warmup
+        Share of the run over which the rate rises from 0 (``one_cycle``: to its top; default 0.3).
+    floor
+        Last rate as a share of lr.
+    """
+
+    name: Literal["constant", "cosine", "one_cycle"] = "constant"
+    warmup: float | None = Field(default=None, ge=0, lt=1)
+    floor: float = Field(default=0.01, ge=0, le=1)
+
+
+class EarlyStopping(Settings):
+    """Stop after ``patience`` validations without a lower loss."""
+
+    patience: int = Field(ge=1)
+    min_delta: float = Field(default=0.0, ge=0)
+
+
+class Ema(Settings):
+    """Exponential moving average of the weights, which is what is validated and exported."""
+
+    decay: float = Field(default=0.999, gt=0, lt=1)
+
+
+class Normalization(Settings):
+    """Mean and standard deviation of each band, in the scene's own numbers."""
+
+    mean: tuple[float, ...] = Field(min_length=1)
+    stddev: tuple[float, ...] = Field(min_length=1)
+
+
+class CardSettings(Settings):
+    """What the card of the bundle says and can't be worked out."""
+
+    name: str = "geoseg network"
+    description: str = ""
+    license: str = ""
+    data: str = ""
+    bands: tuple[str, ...] = ()
+
+
+class TrainSettings(Settings):
+    """All of a training run. The fields down to ``validate_with_model_eval`` are the tutorials'."""
+
+    lr: float = Field(default=0.001, gt=0)
+    epochs: int = Field(default=2, ge=1)
+    val_every: float = Field(default=0.5, gt=0)
+    batch_size: TrainVal = TrainVal()
+    input_size: InputSize = InputSize()
+    gpu_devices: tuple[int, ...] = Field(default=(0,), min_length=1)
+    data_workers: TrainValCount = TrainValCount()
+    dataset_tags: DatasetTags = DatasetTags()
+    special_classes: SpecialClasses = SpecialClasses()
+    weights_init_type: Literal["transfer_learning", "continue_training"] = "transfer_learning"
+    lr_decreasing: LrDecreasing = LrDecreasing()
+    loss_weights: LossWeights = LossWeights()
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    allow_corrupted_samples: TrainValCount = TrainValCount()
+    validate_with_model_eval: bool = True
+
+    data: DataSettings = DataSettings()
+    classes: tuple[ClassSettings, ...] = ()
+    resolution: float | None = Field(default=None, gt=0)
+    architecture: ArchitectureSpec = ArchitectureSpec(name="unet_v2")
+    pretrained: Literal["none", "imagenet"] = "none"
+    weights: str | None = None
+    loss: tuple[LossTerm, ...] = ()
+    auxiliary: AuxiliarySettings | None = None
+    sampler: SamplerSettings = SamplerSettings()
+    augment: AugmentSettings = AugmentSettings()
+    normalization: Literal["auto", "imagenet"] | Normalization = "auto"
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    early_stopping: EarlyStopping | None = None
+    ema: Ema | None = None
+    gradient_clip: float | None = Field(default=None, gt=0)
+    accumulate: int = Field(default=1, ge=1)
+    precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
+    save_every_minutes: float = Field(default=5.0, ge=0)
+    keep_checkpoints: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    card: CardSettings = CardSettings()
+
+    @field_validator("gpu_devices")
+    @classmethod
+    def _devices(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value) or min(value) < 0:
+            raise ValueError(f"must be different device numbers from 0, got {list(value)}.")
+        return value
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @field_validator("architecture", mode="before")
+    @classmethod
+    def _architecture_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _class_names(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [{"name": item} if isinstance(item, str) else item for item in value]
+        return value
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _loss_names(cls, value: Any) -> Any:
+        terms = [value] if isinstance(value, str | dict) else value
+        if isinstance(terms, list | tuple):
+            return [{"name": item} if isinstance(item, str) else item for item in terms]
+        return value
+
+    @property
+    def chip(self) -> tuple[int, int]:
+        """(height, width) of a chip."""
+        return self.input_size.height, self.input_size.width
+
+
+def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A config with ``key=value`` changes; keys are dotted paths, values JSON or plain text.
+
+    Raises
+    ------
+    ConfigError
+        No equals sign, or a path through something that is no object.
+
+    Examples
+    --------
+    >>> apply_overrides({"batch_size": {"train": 12}}, ["batch_size.train=2", "precision=bf16-mixed"])
+    {'batch_size': {'train': 2}, 'precision': 'bf16-mixed'}
+    """
+    changed: dict[str, Any] = json.loads(json.dumps(document))
+    for override in overrides:
+        path, sign, text = override.partition("=")
+        if not sign or not path:
+            raise ConfigError(f"--set must be key=value, got {override}.")
+        *parents, last = path.split(".")
+        place = changed
+        for key in parents:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {override}: {key} holds no further keys.")
+        place[last] = _value(text)
+    return changed
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def parse_train_settings(document: Mapping[str, Any] | Any, source: str = "settings") -> TrainSettings:
+    """Validate a config.
+
+    Raises
+    ------
+    ConfigError
+        One line for each mistake, each with its JSON path.
+    """
+    return parse_settings(TrainSettings, document, source=source)
+
+
+def read_train_settings(path: PathLike, overrides: Iterable[str] = ()) -> TrainSettings:
+    """Read a JSON or TOML config and apply ``key=value`` changes to it.
+
+    Raises
+    ------
+    MissingFileError, ConfigError
+        No such file; unknown keys or impossible values, with their JSON path.
+    """
+    document = read_document(path)
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: $ must be an object.")
+    return parse_train_settings(apply_overrides(document, overrides), Path(path).name)

@@ -1,0 +1,130 @@
+"""From a checkpoint to a bundle with its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from geoseg.models.architectures import build_network, input_multiple
+from geoseg.models.bundle import write_bundle
+from geoseg.models.card import ModelCard
+from geoseg.models.options import GeosegOptions
+from geoseg.models.scaling import ZScore
+from geoseg.train.checkpoints import RunFolder
+from geoseg.train.config import TrainSettings, parse_train_settings
+from geoseg.train.setup import Facts
+from geoseg.typing import PathLike
+
+__all__ = ["export_checkpoint", "main_outputs"]
+
+_RGB = ("red", "green", "blue")
+
+
+def export_checkpoint(run: RunFolder, index: int, out: PathLike | None = None) -> Path:
+    """Write a bundle of a checkpoint.
+
+    Parameters
+    ----------
+    run
+        The run.
+    index
+        Number of the checkpoint, from 0.
+    out
+        Folder of the bundle; ``bundle`` in the run's folder by default.
+
+    Returns
+    -------
+    Path
+        The bundle.
+
+    Raises
+    ------
+    InputError
+        No such checkpoint.
+    MissingFileError
+        Not a run's folder.
+    """
+    settings = parse_train_settings(run.read_json("config.json"), "config.json")
+    facts = Facts.read(run.read_json("facts.json"))
+    state, row = run.load_checkpoint(index)
+    network = build_network(settings.architecture, in_channels=len(facts.mean), classes=len(facts.classes))
+    network.load_state_dict(main_outputs(state, network.state_dict()))
+    multiple = input_multiple(settings.architecture, network)
+    card = _card(settings, facts, row, multiple, sum(p.numel() for p in network.parameters()))
+    return write_bundle(Path(out) if out else run.path / "bundle", network, card, overwrite=True)
+
+
+def main_outputs(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without the auxiliary outputs, which come last in the last layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> main_outputs({"last": torch.arange(4.0)}, {"last": torch.zeros(2)})
+    {'last': tensor([0., 1.])}
+    """
+    return {key: value[: len(own[key])] if value.ndim else value for key, value in state.items()}
+
+
+def _card(
+    settings: TrainSettings, facts: Facts, row: Mapping[str, Any], multiple: int, parameters: int
+) -> ModelCard:
+    objects = facts.classes[1:]
+    height, width = settings.chip
+    options = GeosegOptions(
+        gsd=_gsd(settings, facts),
+        gsd_range=facts.gsd,
+        window=(height, width),
+        overlap=(height // 4, width // 4),
+        multiple=multiple,
+        activation="softmax",
+        threshold=dict(zip(objects, row["thresholds"], strict=True)),
+        architecture=settings.architecture,
+        training=_training(settings, facts, row),
+    )
+    words = settings.card
+    extra: dict[str, Any] = {"license": words.license} if words.license else {}
+    return ModelCard.create(
+        words.name,
+        classes=facts.classes,
+        bands=words.bands or _band_names(len(facts.mean)),
+        scaling=[ZScore(mean=m, stddev=s) for m, s in zip(facts.mean, facts.stddev, strict=True)],
+        options=options,
+        data_type=facts.dtype,
+        description=words.description,
+        parameters=parameters,
+        **extra,
+    )
+
+
+def _gsd(settings: TrainSettings, facts: Facts) -> float | None:
+    if settings.resolution is not None:
+        return settings.resolution
+    return round(sum(facts.gsd) / 2, 4) if facts.gsd else None
+
+
+def _band_names(count: int) -> tuple[str, ...]:
+    return _RGB if count == 3 else tuple(f"band_{number}" for number in range(1, count + 1))
+
+
+def _training(settings: TrainSettings, facts: Facts, row: Mapping[str, Any]) -> dict[str, Any]:
+    scores = row["scores"]
+    named = dict(zip(facts.classes, scores["iou"], strict=True))
+    return {
+        "scenes": facts.scenes,
+        "data": settings.card.data,
+        "checkpoint": row["index"],
+        "epoch": round(row["epoch"], 4),
+        "batches": row["batches"],
+        "seed": settings.seed,
+        "validation": {
+            "loss": row["loss"],
+            "accuracy": scores["accuracy"],
+            "dice": scores["dice"],
+            "iou": {name: value for name, value in named.items() if value is not None},
+            "iou_at_threshold": dict(zip(facts.classes[1:], scores["tuned_iou"], strict=True)),
+        },
+    }

@@ -1,0 +1,126 @@
+"""Starting from weights of an earlier run or of a bundle."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from geoseg.errors import ConfigError, InputError, ModelError
+from geoseg.models.bundle import fill_network, open_bundle, read_state
+from geoseg.train.checkpoints import RunFolder
+
+__all__ = ["Initial", "read_initial", "start_from"]
+
+logger = logging.getLogger(__name__)
+
+#: Last layers: what they learned belongs to the old classes.
+_LAST = ("last_conv.", "segmentation_head.")
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Weights and the classes they were trained for."""
+
+    state: dict[str, Tensor]
+    classes: tuple[str, ...]
+    source: str
+
+
+def read_initial(path: Path) -> Initial:
+    """Weights of a bundle, of a run (its best checkpoint), or of one checkpoint's folder.
+
+    Raises
+    ------
+    MissingFileError, ModelError
+        Nothing of the kind there.
+    """
+    if (path / "facts.json").is_file():
+        run = RunFolder(path)
+        return _of_run(run, run.best_index())
+    if (path / "checkpoint.json").is_file():
+        return _of_run(RunFolder(path.parent.parent), int(path.name))
+    bundle = open_bundle(path)
+    if bundle.kind != "safetensors":
+        raise ModelError(f"weights to start from must be safetensors, got {bundle.label}.")
+    return Initial(read_state(bundle.weights(), bundle.label), bundle.card.classes, str(path))
+
+
+def _of_run(run: RunFolder, index: int) -> Initial:
+    state, _ = run.load_checkpoint(index)
+    classes = tuple(run.read_json("facts.json")["classes"])
+    return Initial(state, classes, str(run.checkpoint_path(index)))
+
+
+def start_from(
+    network: nn.Module, initial: Initial | None, classes: tuple[str, ...], how: str, pretrained: str
+) -> None:
+    """Put weights to start from into a network, in place.
+
+    Parameters
+    ----------
+    network
+        The network to train.
+    initial
+        Weights, if any are given.
+    classes
+        Its classes, in order.
+    how
+        ``transfer_learning``: everything but the last layer, where names and shapes agree.
+        ``continue_training``: everything, and the classes must be the same.
+    pretrained
+        What the config asks for beside that; told when nothing is given at all.
+
+    Raises
+    ------
+    ConfigError
+        Nothing to continue from.
+    InputError
+        Other classes.
+    ModelError
+        Weights of another network.
+    """
+    if initial is None:
+        if how == "continue_training":
+            raise ConfigError(
+                "$.weights_init_type: continue_training must have weights to go on from. "
+                "Give --weights RUN or a bundle."
+            )
+        if pretrained == "none":
+            logger.warning(
+                "training starts from random weights; --weights or pretrained = imagenet are better"
+            )
+        return
+    if how == "continue_training":
+        _check_classes(initial, classes)
+        fill_network(network, initial.state, initial.source)
+        return
+    _transfer(network, initial)
+
+
+def _check_classes(initial: Initial, classes: tuple[str, ...]) -> None:
+    if initial.classes != classes:
+        mine, other = (
+            ", ".join(f"{i} {name}" for i, name in enumerate(names)) for names in (classes, initial.classes)
+        )
+        raise InputError(
+            f"classes must be those of the weights to continue, got [{mine}] here and [{other}] in "
+            f"{initial.source}. Use weights_init_type transfer_learning for other classes."
+        )
+
+
+def _transfer(network: nn.Module, initial: Initial) -> None:
+    own = network.state_dict()
+    fitting = {
+        key: value
+        for key, value in initial.state.items()
+        if key in own and own[key].shape == value.shape and not key.startswith(_LAST)
+    }
+    if not fitting:
+        raise ModelError(
+            f"weights must fit the network at least in part, got {initial.source} of another one."
+        )
+    network.load_state_dict({**own, **{key: value.to(own[key].dtype) for key, value in fitting.items()}})
+    logger.info("%d of %d tensors taken from %s", len(fitting), len(own), initial.source)

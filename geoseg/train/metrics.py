@@ -1,0 +1,140 @@
+"""Scores of a validation, summed over batches and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from geoseg.models.losses import IGNORE
+
+__all__ = ["SegmentationScore", "best_thresholds", "confusion", "image_dice", "scores_of"]
+
+#: Steps that probabilities are counted in, as the pipeline stores them.
+_STEPS = 254
+
+
+def confusion(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
+    """(K, K) int64 counts, truth by rows; pixels of 255 are left out.
+
+    Examples
+    --------
+    >>> confusion(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 255]), 2).tolist()
+    [[1, 1], [0, 0]]
+    """
+    valid = target != IGNORE
+    pairs = target[valid].long() * classes + prediction[valid].long()
+    return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
+
+
+def image_dice(prediction: Tensor, target: Tensor) -> Tensor:
+    """Dice of class 1 of each image, 2 I / (P + T + 1e-5), (N,); unlabeled pixels count as neither."""
+    valid = target != IGNORE
+    found, truth = (prediction == 1) & valid, (target == 1) & valid
+    total = found.sum((1, 2)) + truth.sum((1, 2))
+    return 2 * (found & truth).sum((1, 2)) / (total + 1e-5)
+
+
+class SegmentationScore(Metric):
+    """Loss, accuracy, Dice, IoU of each class, and what is needed to choose thresholds."""
+
+    full_state_update = False
+    matrix: Tensor
+    histogram: Tensor
+    loss: Tensor
+    dice: Tensor
+    images: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        zeros = torch.zeros
+        self.add_state("matrix", zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("histogram", zeros(classes - 1, 2, _STEPS + 1, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("loss", zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("dice", zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("images", zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, target: Tensor, loss: Tensor) -> None:
+        """Add a batch: (N, K, h, w) logits of the classes, (N, h, w) target, mean loss of the batch."""
+        prob = logits.float().softmax(1)
+        guess = prob.argmax(1)
+        self.matrix += confusion(guess, target, self.classes)
+        self.dice += image_dice(guess, target).double().sum()
+        self.loss += loss.double() * len(target)
+        self.images += len(target)
+        self._count(prob, target)
+
+    def _count(self, prob: Tensor, target: Tensor) -> None:
+        """Probability of the strongest object class, by that class and by whether it is right."""
+        valid = target != IGNORE
+        best, winner = prob[:, 1:].max(1)
+        stored = (best[valid] * _STEPS).round().long()
+        right = (winner[valid] + 1 == target[valid]).long()
+        size = self.histogram.numel()
+        cells = (winner[valid] * 2 + right) * (_STEPS + 1) + stored
+        self.histogram += torch.bincount(cells, minlength=size).view_as(self.histogram)
+
+    def compute(self) -> dict[str, Any]:
+        """Scores by name; ``iou`` is a list over the classes."""
+        images = max(1, int(self.images))
+        scores = scores_of(self.matrix)
+        scores["loss"] = float(self.loss) / images
+        if self.classes == 2:
+            scores["dice"] = float(self.dice) / images
+        thresholds, tuned = best_thresholds(self.histogram, self.matrix.sum(1)[1:])
+        return {**scores, "thresholds": thresholds, "tuned_iou": tuned}
+
+
+def scores_of(matrix: Tensor) -> dict[str, Any]:
+    """Accuracy, IoU of each class (None where neither labeled nor found), their means, mean Dice.
+
+    Examples
+    --------
+    >>> scores = scores_of(torch.tensor([[6, 2], [0, 2]]))
+    >>> scores["accuracy"], scores["iou"]
+    (0.8, [0.75, 0.5])
+    """
+    counts = matrix.double()
+    hit = counts.diag()
+    truth, found = counts.sum(1), counts.sum(0)
+    union = truth + found - hit
+    iou = [float(h / u) if u else None for h, u in zip(hit, union, strict=True)]
+    dice = [float(2 * h / (t + f)) for h, t, f in zip(hit[1:], truth[1:], found[1:], strict=True) if t + f]
+    known = [value for value in iou[1:] if value is not None]
+    return {
+        "accuracy": float(hit.sum() / counts.sum().clamp_min(1)),
+        "dice": sum(dice) / len(dice) if dice else 0.0,
+        "iou": iou,
+        "mean_iou": sum(known) / len(known) if known else 0.0,
+    }
+
+
+def best_thresholds(histogram: Tensor, truth: Tensor) -> tuple[list[float], list[float]]:
+    """Threshold of each object class with the highest IoU, and that IoU.
+
+    Parameters
+    ----------
+    histogram
+        (K - 1, 2, 255) pixels where the class is the strongest, by wrong or right and by stored
+        probability (0..254).
+    truth
+        (K - 1,) labeled pixels of each class.
+    """
+    above = histogram.double().flip(-1).cumsum(-1).flip(-1)
+    iou = above[:, 1] / (truth.double()[:, None] + above[:, 0]).clamp_min(1)
+    best = iou[:, 1:].argmax(1) + 1
+    chosen = iou.gather(1, best[:, None]).flatten().tolist()
+    # Half a step below the stored value, so that rounding cannot lift it past it.
+    thresholds = [round((int(step) - 0.5) / _STEPS, 4) for step in best]
+    none = [score == 0 for score in chosen]
+    return [0.5 if n else t for n, t in zip(none, thresholds, strict=True)], chosen
+
+
+def reduce_means(rows: Sequence[tuple[float, int]]) -> float:
+    """Mean of (value, weight) pairs; 0 for none."""
+    total = sum(weight for _, weight in rows)
+    return sum(value * weight for value, weight in rows) / total if total else 0.0

@@ -1,0 +1,284 @@
+"""From a config to what a run needs: areas, plan, network, normalization."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from geoseg.data.chips import ChipRef
+from geoseg.data.sampler import ImagePlan, WindowPlan
+from geoseg.data.settings import DataSettings
+from geoseg.data.sources import Opened, Wanted, open_areas, present_classes
+from geoseg.data.splits import Part, block_split, file_split, grid_windows
+from geoseg.errors import ConfigError, InputError
+from geoseg.geo.windows import Window
+from geoseg.models.architectures import build_network, input_multiple
+from geoseg.models.pretrained import load_imagenet
+from geoseg.models.scaling import ZScore, band_lines
+from geoseg.train.config import TrainSettings
+from geoseg.train.module import Pixelwise
+
+__all__ = ["Facts", "Prepared", "build", "check_size", "pixelwise_of", "prepare"]
+
+logger = logging.getLogger(__name__)
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_LOOKED_AT = 64
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run knows of its data; kept beside the checkpoints for resuming and for the card.
+
+    Attributes
+    ----------
+    classes
+        Names of the network's classes.
+    dtype
+        Of the raw pixels.
+    mean, stddev
+        Of each band, in raw units.
+    gsd
+        Smallest and largest meters per pixel.
+    scenes
+        Names of what was trained on and of what was validated on.
+    """
+
+    classes: tuple[str, ...]
+    dtype: str
+    mean: tuple[float, ...]
+    stddev: tuple[float, ...]
+    gsd: tuple[float, float] | None
+    scenes: dict[str, list[str]]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> Facts:
+        """From JSON."""
+        lists = {key: tuple(document[key]) for key in ("classes", "mean", "stddev")}
+        gsd = document["gsd"]
+        return cls(**{**document, **lists, "gsd": tuple(gsd) if gsd else None})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that training draws from."""
+
+    opened: Opened
+    plan: WindowPlan | ImagePlan
+    val: tuple[ChipRef, ...]
+    facts: Facts
+
+    @property
+    def spare(self) -> tuple[ChipRef, ...]:
+        """Chips that may stand in for unreadable ones."""
+        if isinstance(self.plan, ImagePlan):
+            return self.plan.refs
+        return tuple(self.plan.epoch(0, 16, 1)[0])
+
+
+def prepare(settings: TrainSettings, base: Path) -> Prepared:
+    """Open the data, split it, plan the epochs, measure the bands.
+
+    Raises
+    ------
+    InputError
+        Data that can't be used; see :mod:`geoseg.data.sources` and :mod:`geoseg.data.splits`.
+    """
+    special = settings.special_classes
+    data = settings.data
+    wanted = Wanted(
+        data, base, settings.classes, settings.resolution, special.background, special.neutral or ""
+    )
+    opened = open_areas(wanted)
+    plan, val = _plan(settings, data, opened)
+    if not val:
+        raise InputError("validation must have chips, got none with labeled ground. Change data.split.")
+    trained = _trained(plan)
+    _check_classes(opened, trained)
+    mean, stddev = _statistics(settings, opened, plan)
+    names = [area.name for area in opened.areas]
+    scenes = {
+        "train": sorted({names[i] for i in trained}),
+        "val": sorted({names[ref.area] for ref in val}),
+    }
+    facts = Facts(opened.table.names, opened.dtype, mean, stddev, opened.gsd, scenes)
+    return Prepared(opened, plan, val, facts)
+
+
+def _trained(plan: WindowPlan | ImagePlan) -> set[int]:
+    return set(plan.areas) if isinstance(plan, WindowPlan) else {ref.area for ref in plan.refs}
+
+
+def _check_classes(opened: Opened, trained: set[int]) -> None:
+    present = present_classes([opened.areas[i] for i in trained])
+    if not present - {0}:
+        raise InputError("labels must hold objects where training looks, got none. Check classes and aoi.")
+    missing = [name for i, name in enumerate(opened.table.names) if i and i not in present]
+    if missing:
+        raise InputError(
+            f"every class must have pixels to train on, got none for {', '.join(missing)}. "
+            "Label it, or leave it out of classes."
+        )
+
+
+def _plan(
+    settings: TrainSettings, data: DataSettings, opened: Opened
+) -> tuple[WindowPlan | ImagePlan, tuple[ChipRef, ...]]:
+    fit = data.fit or ("resize" if data.project else "crop")
+    by: str = data.split.by
+    if by == "auto":
+        by = "tags" if data.project else _auto_split(data, opened)
+    if by == "tags":
+        train, val = _tagged(opened, settings)
+        if fit == "resize":
+            plan = ImagePlan(tuple(_whole(opened, i) for i in train), settings.seed)
+            return plan, tuple(_whole(opened, i) for i in val)
+        parts = [Part(i in set(train), np.zeros((0, 4), np.int64), ()) for i in range(len(opened.areas))]
+        return _windows(settings, opened, parts), _grid_refs(settings, opened, val)
+    split = file_split if by == "file" else block_split
+    parts = split(opened.areas, settings.chip, data.split, opened.parts, settings.seed)
+    if fit == "resize":
+        if by != "file":
+            raise ConfigError("$.data.fit: resize must go with a split by tags or file, got blocks.")
+        train_refs = tuple(_whole(opened, i) for i, part in enumerate(parts) if part.train)
+        val_refs = tuple(_whole(opened, i) for i, part in enumerate(parts) if not part.train)
+        return ImagePlan(train_refs, settings.seed), val_refs
+    refs = [ChipRef(i, w.row_off, w.col_off, w.height, w.width) for i, p in enumerate(parts) for w in p.val]
+    return _windows(settings, opened, parts), tuple(refs)
+
+
+def _auto_split(data: DataSettings, opened: Opened) -> str:
+    named = data.split.val or any(part != "auto" for part in opened.parts)
+    return "file" if named or data.images else "blocks"
+
+
+def _windows(settings: TrainSettings, opened: Opened, parts: list[Part]) -> WindowPlan:
+    if not any(part.train for part in parts):
+        raise InputError("training must have scenes, got none left by data.split.")
+    return WindowPlan.of(opened.areas, parts, settings.chip, settings.sampler, settings.seed)
+
+
+def _whole(opened: Opened, index: int) -> ChipRef:
+    return ChipRef(index, 0, 0, *opened.areas[index].shape)
+
+
+def _grid_refs(settings: TrainSettings, opened: Opened, areas: list[int]) -> tuple[ChipRef, ...]:
+    return tuple(
+        ChipRef(i, w.row_off, w.col_off, w.height, w.width)
+        for i in areas
+        for w in grid_windows(opened.areas[i], settings.chip)
+    )
+
+
+def _tagged(opened: Opened, settings: TrainSettings) -> tuple[list[int], list[int]]:
+    """Images with the training and with the validation tag."""
+    found = []
+    for name, tag in (("train", settings.dataset_tags.train), ("val", settings.dataset_tags.val)):
+        images = [i for i, tags in enumerate(opened.tags) if tag == "__all__" or tag in tags]
+        if not images:
+            there = ", ".join(sorted(frozenset().union(*opened.tags))) or "no tags"
+            raise InputError(
+                f"dataset_tags.{name} must be a tag of some image, got {tag}. The data has {there}."
+            )
+        found.append(images)
+    return found[0], found[1]
+
+
+def _statistics(
+    settings: TrainSettings, opened: Opened, plan: WindowPlan | ImagePlan
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each band: given, ImageNet's for 8-bit RGB, or measured."""
+    given, bands = settings.normalization, opened.channels
+    rgb = bands == 3 and opened.dtype == "uint8"
+    if given == "imagenet" and not rgb:
+        raise ConfigError(
+            f"$.normalization: imagenet must go with 3 bands of uint8, got {bands} of {opened.dtype}."
+        )
+    if rgb and given in ("auto", "imagenet"):
+        mean, stddev = _IMAGENET
+        return tuple(round(255 * v, 6) for v in mean), tuple(round(255 * v, 6) for v in stddev)
+    if not isinstance(given, str):
+        if len(given.mean) != bands or len(given.stddev) != bands:
+            raise ConfigError(
+                f"$.normalization: must hold {bands} values, one a band, got {len(given.mean)}."
+            )
+        return given.mean, given.stddev
+    return _measured(opened, plan)
+
+
+def _measured(opened: Opened, plan: WindowPlan | ImagePlan) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    refs = [ref for batch in plan.epoch(0, 1, 1)[:_LOOKED_AT] for ref in batch]
+    total, squares, count = np.zeros(opened.channels), np.zeros(opened.channels), 0
+    for ref in refs:
+        area = opened.areas[ref.area]
+        window: Window = ref.window.clipped(*area.shape)
+        image, valid = area.pixels.read_with_valid(window)
+        pixels = image[:, valid].astype(np.float64)
+        total, squares = total + pixels.sum(1), squares + (pixels**2).sum(1)
+        count += pixels.shape[1]
+    if not count:
+        raise InputError("scenes must hold valid pixels where they are labeled, got none.")
+    mean = total / count
+    stddev = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+    return tuple(float(f"{v:.6g}") for v in mean), tuple(float(f"{max(v, 1e-6):.6g}") for v in stddev)
+
+
+def pixelwise_of(facts: Facts) -> Pixelwise:
+    """Normalization of a run's data; 8-bit bands are dark at 0 and bright at 255."""
+    scaling = [ZScore(mean=m, stddev=s) for m, s in zip(facts.mean, facts.stddev, strict=True)]
+    lines = band_lines(scaling, len(scaling))
+    if facts.dtype == "uint8":
+        dark, bright = (0.0,) * len(lines), (255.0,) * len(lines)
+    else:
+        dark = tuple(m - 2.5 * s for m, s in zip(facts.mean, facts.stddev, strict=True))
+        bright = tuple(m + 2.5 * s for m, s in zip(facts.mean, facts.stddev, strict=True))
+    return Pixelwise(lines, facts.mean, dark, bright)
+
+
+def build(settings: TrainSettings, channels: int, classes: int) -> nn.Module:
+    """The network with its auxiliary outputs, random but for ImageNet weights where they are asked for.
+
+    Raises
+    ------
+    ModelError
+        An unknown network, or weights that can't be had.
+    ConfigError
+        A chip size that it can't divide.
+    """
+    extra = len(settings.auxiliary.kinds) if settings.auxiliary else 0
+    spec = settings.architecture
+    torch.manual_seed(settings.seed)
+    network = build_network(spec, in_channels=channels, classes=classes + extra)
+    check_size(settings.chip, input_multiple(spec, network))
+    if settings.pretrained == "imagenet":
+        load_imagenet(network, spec.encoder, channels)
+    return network
+
+
+def check_size(chip: tuple[int, int], multiple: int) -> None:
+    """Refuse a chip that the network's strides do not divide; the nearest sizes that fit are named.
+
+    Examples
+    --------
+    >>> check_size((250, 256), 32)
+    Traceback (most recent call last):
+    ...
+    geoseg.errors.ConfigError: $.input_size: must be a multiple of 32, got height 250. Use 224 or 256.
+    """
+    for name, side in zip(("height", "width"), chip, strict=True):
+        if side % multiple:
+            low = side // multiple * multiple
+            near = f"{low} or {low + multiple}" if low else f"{multiple}"
+            raise ConfigError(
+                f"$.input_size: must be a multiple of {multiple}, got {name} {side}. Use {near}."
+            )
