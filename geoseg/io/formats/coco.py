@@ -57,6 +57,7 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
     shapes: dict[str, set[str]] = {}
     found: list[SourceImage] = []
     failures: list[tuple[str, str]] = []
+    crowds = False
     for file, document in files:
         coco = _Coco(file, document)
         for title, kinds in coco.shapes().items():
@@ -64,8 +65,9 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
         found_here, failed = coco.images(_roots(file, images))
         found += found_here
         failures += failed
+        crowds |= coco.has_crowds()
     classes = [plain_class(title, _shape_of(kinds)) for title, kinds in shapes.items()]
-    return Source(classes, found, failures)
+    return Source(classes, found, failures, object_tags=(CROWD_TAG,) if crowds else ())
 
 
 def _shape_of(kinds: set[str]) -> str:
@@ -150,6 +152,10 @@ class _Coco:
                 if entry["category_id"] in self.titles:
                     kinds[self.titles[entry["category_id"]]].add(_kind_of(entry))
         return kinds
+
+    def has_crowds(self) -> bool:
+        """Whether any annotation stands for a group."""
+        return any(entry.get("iscrowd") for entries in self.annotations.values() for _, entry in entries)
 
     def images(self, roots: Sequence[Path]) -> tuple[list[SourceImage], list[tuple[str, str]]]:
         """Images that were found, and those that were not with the reason."""

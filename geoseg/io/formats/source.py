@@ -60,12 +60,15 @@ class Source:
         (image, reason) of images that can't be taken over.
     notes
         Other things left out, one line each.
+    object_tags
+        Tags that objects may carry.
     """
 
     classes: Sequence[ClassMeta]
     images: Sequence[SourceImage]
     failures: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
+    object_tags: Sequence[str] = ()
 
 
 def plain_class(title: str, shape: str, color: tuple[int, int, int] | None = None) -> ClassMeta:

@@ -22,6 +22,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.io.formats.names import list_images
 from geoseg.io.formats.source import Shape2d, Source, SourceImage, plain_class
 from geoseg.io.scene import open_source
+from geoseg.io.vectors import VECTOR_FORMATS
 from geoseg.typing import PathLike
 from geoseg.vector.figures import Bitmap, Figure, LabeledObject, Line, Point, Polygon
 from geoseg.vector.figures.types import open_ring
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelOptions", "pixel_figures", "read_vector_labels"]
 
-VECTOR_SUFFIXES = (".geojson", ".gpkg", ".fgb", ".parquet", ".shp", ".geojsonl", ".kml", ".json")
+_SUFFIXES = tuple(suffix for suffix in VECTOR_FORMATS if suffix != ".gdb")
 _KINDS = {"Polygon": "polygon", "LineString": "line", "Point": "point"}
 
 
@@ -102,12 +103,12 @@ def _scenes(src: Path) -> list[tuple[str, Path]]:
 
 
 def _labels_of(scene: Path) -> Path:
-    own = [scene.with_suffix(suffix) for suffix in VECTOR_SUFFIXES]
-    beside = [path for path in sorted(scene.parent.iterdir()) if path.suffix.lower() in VECTOR_SUFFIXES]
+    own = [scene.with_suffix(suffix) for suffix in _SUFFIXES]
+    beside = [path for path in sorted(scene.parent.iterdir()) if path.suffix.lower() in _SUFFIXES]
     found = [path for path in own if path.is_file()][:1] or (beside if len(beside) == 1 else [])
     if not found:
         raise MissingFileError(
-            f"scene {scene.name} must have labels of the same stem beside it ({', '.join(VECTOR_SUFFIXES)}), "
+            f"scene {scene.name} must have labels of the same stem beside it ({', '.join(_SUFFIXES)}), "
             f"got {len(beside)} vector files of other names. Name the file with --labels."
         )
     return found[0]
@@ -203,10 +204,9 @@ def _read_table(path: Path, column: str | None) -> GeoDataFrame:
     import geopandas
     from pyogrio.errors import DataSourceError
 
-    if not path.is_file():
-        raise MissingFileError(f"no such file: {path}")
+    _check_content(path)
     try:
-        parquet = path.suffix.lower() == ".parquet"
+        parquet = path.suffix.lower() in (".parquet", ".geoparquet")
         table = geopandas.read_parquet(path) if parquet else geopandas.read_file(path, engine="pyogrio")
     except (DataSourceError, ValueError, OSError) as error:
         raise InputError(f"labels must be a vector file, got {path}: {error}") from None
@@ -221,6 +221,19 @@ def _read_table(path: Path, column: str | None) -> GeoDataFrame:
         else table.drop(columns="class", errors="ignore")
     )
     return wanted[[*(["class"] if column is not None else []), "geometry"]]
+
+
+def _check_content(path: Path) -> None:
+    """Refuse a file that is not what its suffix says: GDAL would open anything."""
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"labels must end in one of {', '.join(_SUFFIXES)}, got {path}.")
+    if not path.is_file():
+        raise MissingFileError(f"no such file: {path}")
+    begins = VECTOR_FORMATS[path.suffix.lower()]
+    with path.open("rb") as file:
+        head = file.read(1024).removeprefix(b"\xef\xbb\xbf")
+    if not (head.lstrip() if b"{" in begins else head).startswith(begins):
+        raise InputError(f"labels must be what their suffix says, got {path}, which is no {path.suffix}.")
 
 
 def _to_pixels(geometries: Sequence[Any], geobox: GeoBox) -> Any:

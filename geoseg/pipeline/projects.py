@@ -1,0 +1,225 @@
+"""Annotated projects as a whole: import from other formats and export to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from geoseg.errors import InputError
+from geoseg.io.formats.coco_export import CocoExporter
+from geoseg.io.formats.export import Exporter, ExportItem
+from geoseg.io.formats.masks_export import MasksExporter
+from geoseg.io.formats.names import UniqueNames, safe_name
+from geoseg.io.formats.source import Source, SourceImage, image_shape
+from geoseg.io.formats.transfer import Failure, staged_folder, take_over, write_failures
+from geoseg.io.formats.vector_export import VectorExporter
+from geoseg.io.formats.yolo_export import YoloExporter
+from geoseg.io.images import open_image
+from geoseg.io.project import Item, ProjectWriter, open_project, read_annotation
+from geoseg.io.writers import FORMATS as VECTOR_FORMATS
+from geoseg.typing import PathLike, Progress, no_progress
+from geoseg.vector.figures import Annotation, ProjectMeta, Tag, TagMeta, color_of
+
+__all__ = ["EXPORTS", "ExportSummary", "ImportSummary", "export_project", "import_source"]
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What an import brought.
+
+    Attributes
+    ----------
+    project
+        Where it lies.
+    images, objects
+        How many.
+    failures
+        Images that were left out.
+    renamed
+        From the name an image had to the one it got.
+    notes
+        Other things left out.
+    """
+
+    project: Path
+    images: int
+    objects: int
+    failures: tuple[Failure, ...] = ()
+    renamed: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def import_source(
+    source: Source,
+    out: PathLike,
+    *,
+    link: bool = False,
+    legacy: bool = False,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+) -> ImportSummary:
+    """Write what an importer found as a project, one image at a time.
+
+    Parameters
+    ----------
+    source
+        From one of :mod:`geoseg.io.formats`.
+    out
+        Folder of the new project.
+    link
+        Hard links in place of copies.
+    legacy
+        Project layout of 2018.
+    overwrite
+        Replace a project that is there.
+    progress
+        Told after each image.
+
+    Returns
+    -------
+    ImportSummary
+        An image that fails is listed there and in ``OUT.failures.json``, the others go on.
+
+    Raises
+    ------
+    InputError
+        ``out`` exists, or no image could be imported.
+    """
+    writer = ProjectWriter(out, _meta_of(source), legacy=legacy, overwrite=overwrite)
+    failures = [Failure(image, reason) for image, reason in source.failures]
+    names: dict[str, UniqueNames] = {}
+    done = objects = 0
+    with writer:
+        for index, image in enumerate(source.images):
+            dataset = safe_name(image.dataset)
+            try:
+                annotation = _annotation_of(image)
+                name = names.setdefault(dataset, UniqueNames())(image.name)
+                writer.add(dataset, name, annotation, partial(take_over, image.path, link=link))
+                done, objects = done + 1, objects + len(annotation.objects)
+            except (InputError, OSError) as error:
+                failures.append(Failure(f"{image.dataset}/{image.name}", str(error)))
+            progress("import", index + 1, len(source.images))
+        if not done:
+            raise InputError(_nothing(failures, "imported"))
+    write_failures(writer.path, failures)
+    renamed = {f"{d}/{old}": f"{d}/{new}" for d, n in names.items() for old, new in n.renamed.items()}
+    return ImportSummary(writer.path, done, objects, tuple(failures), renamed, tuple(source.notes))
+
+
+def _nothing(failures: Sequence[Failure], done: str) -> str:
+    first = f" The first: {failures[0].image}: {failures[0].reason}" if failures else ""
+    return f"project must have images that can be {done}, got {len(failures)} that can't.{first}"
+
+
+def _meta_of(source: Source) -> ProjectMeta:
+    meta = ProjectMeta()
+    for one in source.classes:
+        meta = meta.with_class(one)
+    for name in sorted({tag for image in source.images for tag in image.tags}):
+        meta = meta.with_tag(TagMeta(name, applies_to="imagesOnly", color=color_of(name)))
+    for name in source.object_tags:
+        meta = meta.with_tag(TagMeta(name, applies_to="objectsOnly", color=color_of(name)))
+    return meta
+
+
+def _annotation_of(image: SourceImage) -> Annotation:
+    shape = image_shape(image.path)
+    objects = tuple(image.read(shape))
+    return Annotation(*shape, objects, tuple(Tag(tag) for tag in image.tags))
+
+
+#: Formats of :func:`export_project`.
+EXPORTS = ("masks", "masks-machine", "masks-human", "coco", "yolo-seg", *VECTOR_FORMATS)
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What an export wrote.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    images, objects
+        How many were taken over.
+    failures
+        Images that were left out.
+    notes
+        Objects that the format can't express.
+    """
+
+    folder: Path
+    images: int
+    objects: int
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def export_project(
+    project: PathLike, format: str, out: PathLike, *, link: bool = False, progress: Progress = no_progress
+) -> ExportSummary:
+    """Write a project in another format, one image at a time, into a new folder.
+
+    Parameters
+    ----------
+    project
+        Folder of the project.
+    format
+        One of :data:`EXPORTS`.
+    out
+        New folder; it appears when everything is written.
+    link
+        Hard links in place of copies of the images, where the format has the images with it.
+    progress
+        Told after each image.
+
+    Returns
+    -------
+    ExportSummary
+        An image that fails is listed there and in ``OUT.failures.json``, the others go on.
+
+    Raises
+    ------
+    InputError
+        An unknown format, a folder that exists, or no image could be exported.
+    """
+    opened = open_project(project)
+    failures: list[Failure] = []
+    done = objects = 0
+    with staged_folder(out) as folder:
+        exporter = _exporter(format, folder, opened.meta, link)
+        for index, item in enumerate(opened):
+            try:
+                entry = _open_entry(item, opened.meta)
+                exporter.add(entry)
+                done, objects = done + 1, objects + len(entry.annotation.objects)
+            except (InputError, OSError) as error:
+                failures.append(Failure(f"{item.dataset}/{item.name}", str(error)))
+            progress("export", index + 1, len(opened))
+        if not done:
+            raise InputError(_nothing(failures, "exported"))
+        exporter.finish()
+    write_failures(Path(out), failures)
+    lost = exporter.left_out.total()
+    return ExportSummary(Path(out), done, objects - lost, tuple(failures), tuple(exporter.left_out.notes()))
+
+
+def _open_entry(item: Item, meta: ProjectMeta) -> ExportItem:
+    image = open_image(item.image)
+    return ExportItem(item, image, read_annotation(item, meta, image.shape))
+
+
+def _exporter(format: str, folder: Path, meta: ProjectMeta, link: bool) -> Exporter:
+    if format.startswith("masks") and format in EXPORTS:
+        wanted = {"machine": format != "masks-human", "human": format != "masks-machine"}
+        return MasksExporter(folder, meta, **wanted)
+    if format == "coco":
+        return CocoExporter(folder, meta, link=link)
+    if format == "yolo-seg":
+        return YoloExporter(folder, meta, link=link)
+    if format in VECTOR_FORMATS:
+        return VectorExporter(folder, format)
+    raise InputError(f"format must be one of {', '.join(EXPORTS)}, got {format}.")
