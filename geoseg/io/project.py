@@ -324,6 +324,25 @@ class ProjectWriter:
         InputError
             A name that is not safe, or taken.
         """
+        img, ann = self.reserve(dataset, name)
+        stem = Path(name).stem
+        if callable(image):
+            image(img / name)
+        elif image is not None:
+            (shutil.move if move else shutil.copyfile)(image, img / name)
+        if annotation is not None:
+            file = ann / (f"{stem}.json" if self.legacy else f"{name}.json")
+            text = json.dumps(annotation.to_json(legacy=self.legacy), ensure_ascii=False)
+            file.write_text(text, encoding="utf-8")
+
+    def reserve(self, dataset: str, name: str) -> tuple[Path, Path]:
+        """Take a name for an image whose files the caller writes; returns the folders ``img`` and ``ann``.
+
+        Raises
+        ------
+        InputError
+            A name that is not safe, or taken.
+        """
         check_name(dataset, "dataset")
         check_name(name, "image")
         stem = Path(name).stem
@@ -333,16 +352,8 @@ class ProjectWriter:
         if dataset.casefold() not in self._taken:
             img.mkdir(parents=True, exist_ok=True)
             ann.mkdir(exist_ok=True)
-        if callable(image):
-            image(img / name)
-        elif image is not None:
-            (shutil.move if move else shutil.copyfile)(image, img / name)
-        if annotation is not None:
-            file = ann / (f"{stem}.json" if self.legacy else f"{name}.json")
-            file.write_text(
-                json.dumps(annotation.to_json(legacy=self.legacy), ensure_ascii=False), encoding="utf-8"
-            )
         self._taken.setdefault(dataset.casefold(), set()).add(stem.casefold())
+        return img, ann
 
     def commit(self) -> Path:
         """Write meta.json and give the folder its name."""

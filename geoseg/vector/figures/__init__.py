@@ -13,6 +13,7 @@ from geoseg.vector.figures.types import (
     Rectangle,
     figure_area,
     figure_bounds,
+    filled_area,
     same_figure,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "figure_bounds",
     "figure_from_json",
     "figure_to_json",
+    "filled_area",
     "format_color",
     "parse_color",
     "same_figure",

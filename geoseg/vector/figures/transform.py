@@ -35,6 +35,7 @@ __all__ = [
     "moved_figure",
     "repair_polygon",
     "scale_figure",
+    "simplify_figure",
     "to_shapely",
     "transpose_figure",
 ]
@@ -223,6 +224,40 @@ def repair_polygon(figure: Polygon) -> list[Figure] | None:
     if geometry.is_valid:
         return None
     return from_shapely(shapely.make_valid(geometry), "polygon")
+
+
+def simplify_figure(figure: Figure, epsilon: float) -> Figure:
+    """A polygon or line with fewer vertices, none farther than ``epsilon`` pixels from the old outline.
+
+    A ring that would fall below three vertices is kept as it is. Other shapes are returned unchanged.
+    """
+    if isinstance(figure, Line):
+        return Line(_simplified(figure.points, epsilon, 2))
+    if isinstance(figure, Polygon):
+        rings = [_simplified_ring(ring, epsilon) for ring in (figure.exterior, *figure.holes)]
+        return Polygon(rings[0], tuple(rings[1:]))
+    return figure
+
+
+def _simplified(coords: Coords, epsilon: float, at_least: int) -> Coords:
+    if len(coords) <= at_least:
+        return coords
+    line = shapely.simplify(shapely.LineString(coords), epsilon, preserve_topology=False)
+    simple = shapely.get_coordinates(line)
+    return simple if len(simple) >= at_least else coords
+
+
+def _simplified_ring(ring: Coords, epsilon: float) -> Coords:
+    """Simplified from the two vertices that lie farthest apart, so that the beginning does not matter."""
+    if len(ring) <= 3:
+        return ring
+    first = int(np.argmax(((ring - ring.mean(axis=0)) ** 2).sum(axis=1)))
+    turned = np.roll(ring, -first, axis=0)
+    middle = int(np.argmax(((turned - turned[0]) ** 2).sum(axis=1)))
+    halves = turned[: middle + 1], np.concatenate([turned[middle:], turned[:1]])
+    kept = [_simplified(half, epsilon, 2) for half in halves]
+    result = np.concatenate([kept[0][:-1], kept[1][:-1]])
+    return result if len(result) >= 3 else ring
 
 
 def to_shapely(figure: Figure) -> shapely.Geometry:

@@ -29,6 +29,7 @@ __all__ = [
     "ShapeName",
     "figure_area",
     "figure_bounds",
+    "filled_area",
     "same_figure",
 ]
 
@@ -222,6 +223,11 @@ def figure_area(figure: Figure) -> float:
     if isinstance(figure, Rectangle):
         return (figure.right - figure.left + 1) * (figure.bottom - figure.top + 1)
     return 0.0
+
+
+def filled_area(figure: Figure) -> float:
+    """Area in pixels with the holes of polygons filled, as labelling tools tell it."""
+    return ring_area(figure.exterior) if isinstance(figure, Polygon) else figure_area(figure)
 
 
 def same_figure(first: Figure, second: Any) -> bool:

@@ -1,0 +1,117 @@
+"""``geoseg dtl``: run and check transformation graphs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geoseg.cli.common import handle_errors, print_json, progress_bar
+
+__all__ = ["dtl_app", "register"]
+
+dtl_app = typer.Typer(
+    name="dtl",
+    help="Transformation graphs (DTL): prepare annotated projects for training.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+GraphFile = Annotated[Path, typer.Argument(metavar="GRAPH", help="JSON file with the layers.")]
+
+
+@dtl_app.command(epilog="Example: geoseg dtl run train.json --projects projects --out projects --workers 4")
+@handle_errors
+def run(
+    graph: GraphFile,
+    projects: Annotated[
+        Path, typer.Option(help="Folder of PROJECT/meta.json and PROJECT/DATASET/{img,ann}.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the result, OUT/NAME.")],
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes. The result does not depend on them.")] = 1,
+    legacy: Annotated[bool, typer.Option(help="Write the layout of 2018 (ann/STEM.json).")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a result that is there.")] = False,
+    jpeg_quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Write changed JPEG images as JPEG again. Default: without loss."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Run a graph and save the new project.
+
+    Images that fail are listed in OUT/NAME.failures.json with the reason, the rest goes on, and the exit
+    status is 1. A wrong graph is told in one line, with exit status 2, and nothing is written.
+    """
+    from geoseg.dtl import read_graph, run_graph
+
+    with progress_bar(quiet) as progress:
+        report = run_graph(
+            read_graph(graph),
+            projects,
+            out,
+            seed=seed,
+            workers=workers,
+            legacy=legacy,
+            overwrite=overwrite,
+            jpeg_quality=jpeg_quality,
+            progress=progress,
+        )
+    print(f"{report.project}: {report.samples} samples of {report.images} images")
+    if report.repaired:
+        print(f"{report.repaired} polygons that crossed themselves were repaired", file=sys.stderr)
+    if report.failures:
+        listed = report.project.with_name(f"{report.project.name}.failures.json")
+        print(f"error: {len(report.failures)} images failed, see {listed}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+@dtl_app.command(epilog="Example: geoseg dtl check train.json --projects projects")
+@handle_errors
+def check(
+    graph: GraphFile,
+    projects: Annotated[
+        Path | None, typer.Option(help="Folder of the projects: checks classes and counts samples too.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Check a graph before any pixel is read, and tell how many samples each layer will see."""
+    from dataclasses import asdict
+
+    from geoseg.dtl.check import check_graph
+    from geoseg.dtl.graph import read_graph
+
+    with progress_bar(quiet) as progress:
+        checked = check_graph(read_graph(graph), projects, progress=progress)
+    if as_json:
+        print_json(asdict(checked))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("#", "layer", "from", "to", "samples in", "classes out")
+    for row in checked.layers:
+        classes = ", ".join(row.classes) if row.classes is not None else ""
+        table.add_row(
+            str(row.number), row.action, ", ".join(row.src), ", ".join(row.dst), row.count_text, classes
+        )
+    Console().print(table)
+    for warning in checked.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+@dtl_app.command(epilog="Example: geoseg dtl schema > dtl.schema.json")
+@handle_errors
+def schema() -> None:
+    """Print the JSON Schema of graphs, for editors."""
+    from geoseg.dtl.graph import graph_schema
+
+    print_json(graph_schema())
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``dtl`` and its commands."""
+    app.add_typer(dtl_app)

@@ -1,0 +1,173 @@
+"""How many samples reach each layer, as far as a graph tells before it runs; and what may not be meant."""
+
+from __future__ import annotations
+
+from geoseg.dtl.graph import NOWHERE, LayerSpec
+from geoseg.dtl.layers.conditions import IfSettings
+from geoseg.dtl.layers.routing import DatasetSettings, TagSettings
+from geoseg.dtl.pixels import Shape
+from geoseg.dtl.plan import Plan
+from geoseg.dtl.registry import Count
+from geoseg.dtl.sample import Origin
+
+__all__ = ["Counter", "warnings_of"]
+
+
+class Counter:
+    """Counts samples along a plan without making any; results are remembered by layer, size and answers.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._known: dict[tuple[object, ...], Count] = {}
+        self._ifs = [spec for spec in plan.graph.layers if isinstance(spec.settings, IfSettings)]
+
+    def reaching(self, target: int, layer: int, shape: Shape | None, origin: Origin | None) -> Count:
+        """Least and most samples that enter ``target`` for one that enters ``layer``.
+
+        Parameters
+        ----------
+        target, layer
+            Indices of layers.
+        shape
+            (height, width) of the sample, None if unknown.
+        origin
+            Its image, None if unknown; conditions on names are answered by it.
+        """
+        answers = tuple(self._answer(spec, origin) for spec in self._ifs)
+        # an explicit order keeps deep graphs off Python's stack
+        for index in reversed(self.plan.order):
+            self._sizes_below(target, index, answers, origin)
+        return self._count(target, layer, shape, answers, origin)
+
+    def saved(self, layer: int, shape: Shape | None, origin: Origin | None) -> Count:
+        """Least and most samples saved for one that enters ``layer``."""
+        return self.reaching(self.plan.graph.save.index, layer, shape, origin)
+
+    @staticmethod
+    def _answer(spec: LayerSpec, origin: Origin | None) -> bool | None:
+        assert isinstance(spec.settings, IfSettings)  # chosen so
+        return spec.settings.known_answer(origin) if origin is not None else None
+
+    def _sizes_below(
+        self, target: int, layer: int, answers: tuple[bool | None, ...], origin: Origin | None
+    ) -> None:
+        """Fill in the count of a layer for samples of unknown size."""
+        self._count(target, layer, None, answers, origin)
+
+    def _count(
+        self,
+        target: int,
+        layer: int,
+        shape: Shape | None,
+        answers: tuple[bool | None, ...],
+        origin: Origin | None,
+    ) -> Count:
+        if layer == target:
+            return 1, 1
+        key = (target, layer, shape, answers)
+        if key not in self._known:
+            self._known[key] = self._compute(target, layer, shape, answers, origin)
+        return self._known[key]
+
+    def _compute(
+        self,
+        target: int,
+        layer: int,
+        shape: Shape | None,
+        answers: tuple[bool | None, ...],
+        origin: Origin | None,
+    ) -> Count:
+        spec = self.plan.graph.layers[layer]
+        after = spec.settings.plan_shape(shape)
+        branches = []
+        for fed in self.plan.consumers[layer]:
+            parts = [self._count(target, other, after, answers, origin) for other in fed]
+            branches.append((sum(p[0] for p in parts), _sum([p[1] for p in parts])))
+        if isinstance(spec.settings, IfSettings):
+            answer = answers[self._ifs.index(spec)]
+            if answer is not None:
+                branches = [branches[0 if answer else 1]]
+        if not branches:
+            return 0, 0
+        least = min(b[0] for b in branches)
+        most = None if any(b[1] is None for b in branches) else max(b[1] or 0 for b in branches)
+        own = spec.settings.plan_count(shape)
+        return own[0] * least, _product(own[1], most)
+
+
+def _sum(values: list[int | None]) -> int | None:
+    return None if any(v is None for v in values) else sum(v or 0 for v in values)
+
+
+def _product(first: int | None, second: int | None) -> int | None:
+    if 0 in (first, second):
+        return 0
+    return None if first is None or second is None else first * second
+
+
+def warnings_of(plan: Plan) -> list[str]:
+    """What may not be meant: data layers without images, unread connections, leaks into validation."""
+    graph = plan.graph
+    notes = []
+    data = graph.of_role("data")
+    for later, spec in enumerate(data):
+        for name in spec.src:
+            project = name.partition("/")[0]
+            first = next((s for s in data[:later] if {name, project, f"{project}/*"} & {*s.src}), None)
+            if first is not None:
+                notes.append(f"{spec.title} gets no image of {name}: {first.title} takes them all.")
+    read = {name for spec in graph.layers if spec.kind.role != "data" for name in spec.src}
+    for spec in graph.layers:
+        for name in spec.dst if spec.kind.role != "save" else ():
+            if name != NOWHERE and name not in read:
+                notes.append(
+                    f"{spec.title} writes {name}, which no layer reads: what is sent there vanishes."
+                )
+    return notes + _leaks(plan)
+
+
+def _leaks(plan: Plan) -> list[str]:
+    """Random choices that tag or name, behind layers that make several samples of one image."""
+    counter = Counter(plan)
+    notes = []
+    for spec in plan.graph.layers:
+        if not (isinstance(spec.settings, IfSettings) and spec.settings.by_chance and _marks(plan, spec)):
+            continue
+        most = [
+            counter.reaching(spec.index, data.index, None, None)[1] for data in plan.graph.of_role("data")
+        ]
+        if any(count is None or count > 1 for count in most):
+            notes.append(
+                f"{spec.title} draws for each sample, but several samples of one image reach it and may "
+                "fall on different sides: training would see what validation is measured on. Split before "
+                "copying, or use split_spatial."
+            )
+    return notes
+
+
+def _marks(plan: Plan, spec: LayerSpec) -> bool:
+    """Whether just one side of a choice passes layers that tag or name: then it is a split."""
+    sides = [_behind(plan, branch) for branch in plan.consumers[spec.index]]
+    save = plan.graph.save.index
+    if not all(save in side for side in sides):
+        return False
+    return any(
+        isinstance(plan.graph.layers[index].settings, TagSettings | DatasetSettings)
+        for index in sides[0] ^ sides[1]
+    )
+
+
+def _behind(plan: Plan, start: tuple[int, ...]) -> set[int]:
+    """Layers that samples from ``start`` may reach."""
+    seen, waiting = set(start), list(start)
+    while waiting:
+        for branch in plan.consumers[waiting.pop()]:
+            waiting += [index for index in branch if index not in seen]
+            seen.update(branch)
+    return seen

@@ -1,0 +1,190 @@
+"""A graph's output as a data set, without writing it."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from geoseg.dtl.counts import Counter
+from geoseg.dtl.engine import Engine, open_engine
+from geoseg.dtl.graph import Graph, read_graph
+from geoseg.dtl.sample import Sample
+from geoseg.errors import RunError
+from geoseg.io.images import ImageFile, open_image
+from geoseg.typing import PathLike
+from geoseg.vector.figures import ProjectMeta
+
+__all__ = ["GraphSamples", "MappedSamples", "open_graph"]
+
+_OPEN_IMAGES = 8
+
+
+class GraphSamples:
+    """The samples a graph saves, made when they are asked for; pixels are read by ``sample.pixels.read()``.
+
+    Parameters
+    ----------
+    engine
+        Plan and images.
+    transform
+        Applied to each sample before it is handed out, to make arrays or tensors of it.
+
+    Attributes
+    ----------
+    failures
+        (image, reason) of images that were left while iterating.
+    """
+
+    def __init__(self, engine: Engine, transform: Callable[[Sample], Any] | None = None) -> None:
+        self.engine = engine
+        self.transform = transform
+        self.failures: list[tuple[str, str]] = []
+
+    @property
+    def meta(self) -> ProjectMeta:
+        """Classes and tags of the samples."""
+        return self.engine.plan.meta
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw random layers anew; what ``if`` and ``split_spatial`` decided stays."""
+        self.engine = self.engine.at_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.shard(0, 1)
+
+    def shard(self, index: int, count: int) -> Iterator[Any]:
+        """Every ``count``-th image's samples, from image ``index`` on: a worker's share."""
+        for sample in self.samples(index, count):
+            yield self._out(sample)
+
+    def samples(self, index: int = 0, count: int = 1) -> Iterator[Sample]:
+        """The samples themselves; an image that fails is noted in ``failures`` and left."""
+        for order in range(index, len(self.engine), count):
+            try:
+                yield from self.engine.samples(order)
+            except RunError as error:
+                self.failures.append((str(self.engine.items[order][1]), str(error)))
+
+    def _out(self, sample: Sample) -> Any:
+        return sample if self.transform is None else self.transform(sample)
+
+
+class MappedSamples(GraphSamples):
+    """Samples of a graph whose counts are known: any can be asked for by its number.
+
+    Parameters
+    ----------
+    counts
+        Samples of each image.
+    """
+
+    def __init__(
+        self, engine: Engine, counts: list[int], transform: Callable[[Sample], Any] | None = None
+    ) -> None:
+        super().__init__(engine, transform)
+        self._ends = list(itertools.accumulate(counts))
+        self._open: OrderedDict[int, Sample] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> Any:
+        return self._out(self.sample(index))
+
+    def sample(self, index: int) -> Sample:
+        """One sample; those before it are not made.
+
+        Raises
+        ------
+        IndexError
+            There are not so many.
+        RunError
+            The image, or a layer on it, failed.
+        """
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        order = bisect.bisect_right(self._ends, index)
+        skip = index - (self._ends[order - 1] if order else 0)
+        found = next(self.engine.samples(order, skip=skip, opened=self._opened(order)), None)
+        if found is None:
+            raise RunError(f"{self.engine.items[order][1]} gave fewer samples than its graph promised.")
+        return found
+
+    def _opened(self, order: int) -> Sample:
+        """The image, from the few kept open."""
+        if order not in self._open:
+            self._open[order] = self.engine.open(order)
+            while len(self._open) > _OPEN_IMAGES:
+                _forget(self._open.popitem(last=False)[1])
+        self._open.move_to_end(order)
+        return self._open[order]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": OrderedDict()}
+
+
+def _forget(sample: Sample) -> None:
+    source = sample.pixels.source
+    if isinstance(source, ImageFile):
+        source.forget()
+
+
+def open_graph(
+    graph: PathLike | Graph,
+    projects: PathLike,
+    *,
+    seed: int = 0,
+    transform: Callable[[Sample], Any] | None = None,
+) -> GraphSamples:
+    """Open a graph's output as a data set.
+
+    Parameters
+    ----------
+    graph
+        A JSON file, or a graph read already. Its save layer is not run.
+    projects
+        Folder that holds the projects it reads.
+    seed
+        Everything random follows from it.
+    transform
+        Applied to each sample before it is handed out.
+
+    Returns
+    -------
+    MappedSamples
+        With ``len`` and indexing, where the number of samples is known: no condition that depends on pixels
+        or objects decides over it.
+    GraphSamples
+        Otherwise; can be iterated, whole or in shards.
+
+    Raises
+    ------
+    ConfigError, MissingFileError
+        The graph is wrong, or does not fit the projects.
+    """
+    engine = open_engine(graph if isinstance(graph, Graph) else read_graph(graph), projects, seed=seed)
+    counts = known_counts(engine)
+    return GraphSamples(engine, transform) if counts is None else MappedSamples(engine, counts, transform)
+
+
+def known_counts(engine: Engine) -> list[int] | None:
+    """Samples of each image, where the graph tells; None if it does not for one of them.
+
+    Headers of images are read only where sizes matter.
+    """
+    counter = Counter(engine.plan)
+    counts = []
+    for order, (layer, item) in enumerate(engine.items):
+        origin = engine.origin(order)
+        least, most = counter.saved(layer, None, origin)
+        if least != most:
+            least, most = counter.saved(layer, open_image(item.image).shape, origin)
+        if least != most:
+            return None
+        counts.append(least)
+    return counts

@@ -1,0 +1,210 @@
+"""Runs a plan on images, one at a time and depth first, so memory holds one sample a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from geoseg.dtl.counts import Counter
+from geoseg.dtl.graph import Graph, LayerSpec
+from geoseg.dtl.pixels import Opened
+from geoseg.dtl.plan import Plan, make_plan, project_names
+from geoseg.dtl.randomness import derive, generator, root_key
+from geoseg.dtl.sample import Listing, Origin, Sample
+from geoseg.errors import ConfigError, GeosegError, MissingFileError, RunError
+from geoseg.io.images import open_image
+from geoseg.io.project import Item, open_project, read_annotation
+from geoseg.typing import PathLike
+from geoseg.vector.figures import ProjectMeta
+
+__all__ = ["Engine", "LayerError", "open_engine"]
+
+
+class LayerError(RunError):
+    """A layer could not treat a sample; the message names it."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A plan and the images it reads.
+
+    Attributes
+    ----------
+    plan
+        The plan, its classes checked.
+    items
+        (data layer, image) in the order they are run: projects as the graph names them, data sets and images
+        by name.
+    metas
+        Classes and tags of each project.
+    root
+        Folder of the projects.
+    seed
+        Everything random follows from it.
+    epoch
+        Draws the random layers anew, choices of ``if`` and ``split_spatial`` excepted.
+    listing
+        Names of all images.
+    """
+
+    plan: Plan
+    items: tuple[tuple[int, Item], ...]
+    metas: dict[str, ProjectMeta]
+    root: Path
+    seed: int
+    listing: Listing
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def origin(self, order: int) -> Origin:
+        """The image at a position."""
+        item = self.items[order][1]
+        key = root_key(self.seed, item.project, item.dataset, item.name)
+        return Origin(item.project, item.dataset, item.name, key, order, self.listing, self.root)
+
+    def open(self, order: int) -> Sample:
+        """The image at a position with its annotation, before any layer; pixels are not read.
+
+        Raises
+        ------
+        InputError
+            The image or its annotation can't be used.
+        """
+        item = self.items[order][1]
+        image = open_image(item.image)
+        annotation = read_annotation(item, self.metas[item.project], image.shape)
+        origin = self.origin(order)
+        dataset = f"{item.project}__{item.dataset}".replace("/", "__")
+        return Sample(Opened(image), annotation, origin, dataset, origin.key)
+
+    def samples(self, order: int, *, skip: int = 0, opened: Sample | None = None) -> Iterator[Sample]:
+        """What the graph makes of one image, in the order it is saved.
+
+        Parameters
+        ----------
+        order
+            Position of the image.
+        skip
+            Leave out so many samples at the beginning; branches whose counts are known are not even run.
+        opened
+            The image, if it is open already.
+
+        Raises
+        ------
+        GeosegError
+            The image is bad, or a layer fails on it; samples before that have been yielded.
+        """
+        start = opened if opened is not None else self.open(order)
+        yield from self.flow(self.items[order][0], start, skip)
+
+    def flow(self, layer: int, sample: Sample, skip: int = 0) -> Iterator[Sample]:
+        """Run a sample from a layer to the end of the graph."""
+        save = self.plan.graph.save.index
+        counter = Counter(self.plan) if skip else None
+        stack = [iter([(layer, sample)])]
+        while stack:
+            step = next(stack[-1], None)
+            if step is None:
+                stack.pop()
+                continue
+            index, current = step
+            if skip and counter is not None:
+                least, most = counter.saved(index, current.shape, current.origin)
+                if least == most and least <= skip:
+                    skip -= least
+                    continue
+            if index != save:
+                stack.append(self._spread(self.plan.graph.layers[index], current))
+            elif skip:
+                skip -= 1
+            else:
+                yield current
+
+    def _spread(self, spec: LayerSpec, sample: Sample) -> Iterator[tuple[int, Sample]]:
+        """What a layer makes of a sample, with the layers it goes to."""
+        for branch, out in self.apply(spec, sample):
+            for consumer in self.plan.consumers[spec.index][branch]:
+                yield consumer, out
+
+    def apply(self, spec: LayerSpec, sample: Sample) -> Iterator[tuple[int, Sample]]:
+        """What a layer makes of a sample, by branch; each has its own key.
+
+        Raises
+        ------
+        LayerError
+            The layer fails.
+        """
+        key = derive(sample.key, spec.identity.hex())
+        epoch = 0 if spec.settings.same_every_epoch else self.epoch
+        try:
+            outputs = spec.kind.apply(sample, spec.settings, generator(derive(key, "epoch", epoch)))
+            for number, (branch, out) in enumerate(outputs):
+                yield branch, replace(out, key=derive(key, number))
+        except GeosegError as error:
+            raise LayerError(f"{spec.title}: {error}") from error
+        except Exception as error:
+            raise LayerError(f"{spec.title}: {type(error).__name__}: {error}") from error
+
+    def at_epoch(self, epoch: int) -> Engine:
+        """The same with other draws."""
+        return replace(self, epoch=epoch)
+
+
+def open_engine(graph: Graph, projects: PathLike, *, seed: int = 0) -> Engine:
+    """Open the projects a graph reads, plan it with their classes and list its images.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    projects
+        Folder that holds the projects.
+    seed
+        Everything random follows from it.
+
+    Raises
+    ------
+    ConfigError, MissingFileError
+        The graph does not fit the projects, or one of them is not there.
+    """
+    root = Path(projects)
+    if not root.is_dir():
+        raise MissingFileError(f"projects must be a folder, got {root}, which is not there.")
+    opened = {}
+    make_plan(graph)
+    for name in project_names(graph):
+        try:
+            opened[name] = open_project(root / name)
+        except MissingFileError as error:
+            spec = next(s for s in graph.of_role("data") if s.src[0].partition("/")[0] == name)
+            raise graph.error(spec, "src[0]", error) from None
+    metas = {name: project.meta for name, project in opened.items()}
+    plan = make_plan(graph, metas)
+    _check_datasets(plan, {name: {d.name for d in project.datasets} for name, project in opened.items()})
+    items = []
+    for project in opened.values():
+        for item in project:
+            layer = plan.route(item.project, item.dataset)
+            if layer is not None:
+                items.append((layer, item))
+    listing = Listing(item.stem for _, item in items)
+    return Engine(plan, tuple(items), metas, root, seed, listing)
+
+
+def _check_datasets(plan: Plan, known: dict[str, set[str]]) -> None:
+    """Refuse data sets that are not there."""
+    for spec in plan.graph.of_role("data"):
+        for i, name in enumerate(spec.src):
+            project, _, dataset = name.partition("/")
+            if dataset not in ("", "*") and dataset not in known[project]:
+                there = ", ".join(sorted(known[project])) or "none"
+                raise ConfigError(
+                    str(
+                        plan.graph.error(
+                            spec, f"src[{i}]", f"data set must be one of {there}, got {dataset!r}."
+                        )
+                    )
+                )

@@ -1,0 +1,239 @@
+"""Layers that turn one shape into another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from pydantic import Field
+
+from geoseg.dtl.layers.drawing import VERTICES, as_bitmap, converted, need, stroke_bitmap
+from geoseg.dtl.mapping import convert_classes
+from geoseg.dtl.registry import LayerSettings, layer
+from geoseg.dtl.sample import Sample
+from geoseg.raster.draw import round_half_up
+from geoseg.vector.figures import (
+    Bitmap,
+    Figure,
+    LabeledObject,
+    Line,
+    Polygon,
+    ProjectMeta,
+    Rectangle,
+    figure_bounds,
+)
+from geoseg.vector.figures.paths import longest_paths
+from geoseg.vector.figures.trace import trace_bitmap
+from geoseg.vector.figures.transform import simplify_figure
+
+Output = Iterator[tuple[int, Sample]]
+
+
+class MappingSettings(LayerSettings):
+    """From the title of a class to that of the new one."""
+
+    classes_mapping: dict[str, str]
+
+
+class ToBitmapSettings(MappingSettings):
+    """Classes that become bitmaps."""
+
+    def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        return convert_classes(meta, self.classes_mapping, "bitmap")
+
+
+@layer("poly2bitmap", ToBitmapSettings, "polygon_to_mask")
+def poly2bitmap(sample: Sample, settings: ToBitmapSettings, rng: np.random.Generator) -> Output:
+    """Draw objects of any shape as bitmaps, by the rule of the training targets; empty ones are dropped.
+
+    The border is inclusive, and the outline of a hole stays object.
+    """
+
+    def draw(figure: Figure) -> Iterable[Figure]:
+        bitmap = as_bitmap(figure, sample.shape)
+        return () if bitmap is None else (bitmap,)
+
+    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, draw))
+
+
+class ToRectangleSettings(MappingSettings):
+    """Classes that become rectangles."""
+
+    def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        return convert_classes(meta, self.classes_mapping, "rectangle")
+
+
+@layer("bbox", ToRectangleSettings)
+def bbox(sample: Sample, settings: ToRectangleSettings, rng: np.random.Generator) -> Output:
+    """Replace objects by the rectangles around them.
+
+    A bitmap's rectangle ends at its last pixel (the original's reached one pixel further).
+    """
+
+    def box(figure: Figure) -> Iterable[Figure]:
+        return (Rectangle(*figure_bounds(figure)),)
+
+    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, box))
+
+
+class ToPolygonSettings(MappingSettings):
+    """Classes that become polygons."""
+
+    def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        return convert_classes(meta, self.classes_mapping, "polygon")
+
+
+@layer("bbox2poly", ToPolygonSettings, "bbox_to_polygon")
+def bbox2poly(sample: Sample, settings: ToPolygonSettings, rng: np.random.Generator) -> Output:
+    """Turn rectangles into polygons of four vertices; another shape is an error."""
+
+    def corners(figure: Figure) -> Iterable[Figure]:
+        need(figure, (Rectangle,), "of the mapping", "bbox2poly")
+        left, top, right, bottom = figure_bounds(figure)
+        return (Polygon(np.array([[left, top], [right, top], [right, bottom], [left, bottom]])),)
+
+    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, corners))
+
+
+class ContoursSettings(ToPolygonSettings):
+    """Classes that become polygons, and how far outlines may be simplified."""
+
+    approx_epsilon: float | None = Field(default=None, ge=0, description="Pixels.")
+
+
+@layer("find_contours", ContoursSettings, "bitmap2poly", "mask_to_polygon")
+def find_contours(sample: Sample, settings: ContoursSettings, rng: np.random.Generator) -> Output:
+    """Turn bitmaps into polygons with holes, one for each 8-connected part.
+
+    Vertices are the border pixels themselves, so that poly2bitmap gives the same bitmap again (the original
+    added one half to them, and its own raster rule then moved the outline). Parts of fewer than three
+    vertices are dropped.
+    """
+
+    def trace(figure: Figure) -> Iterable[Figure]:
+        need(figure, (Bitmap,), "of the mapping", "find_contours")
+        assert isinstance(figure, Bitmap)  # needed above
+        polygons: list[Figure] = list(trace_bitmap(figure))
+        if settings.approx_epsilon:
+            polygons = [simplify_figure(polygon, settings.approx_epsilon) for polygon in polygons]
+        return polygons
+
+    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, trace))
+
+
+class LineToBitmapSettings(ToBitmapSettings):
+    """Classes whose contours become bitmaps."""
+
+    width: int = Field(ge=1, description="Pixels of the pen.")
+
+
+@layer("line2bitmap", LineToBitmapSettings, "line_to_mask")
+def line2bitmap(sample: Sample, settings: LineToBitmapSettings, rng: np.random.Generator) -> Output:
+    """Draw the contours of objects of any shape with a pen of a given width."""
+
+    def stroke(figure: Figure) -> Iterable[Figure]:
+        bitmap = stroke_bitmap(figure, settings.width, sample.shape)
+        return () if bitmap is None else (bitmap,)
+
+    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, stroke))
+
+
+class ToLinesSettings(MappingSettings):
+    """Classes that become lines."""
+
+    min_points_cnt: int = Field(ge=2, description="Pixels of the shortest line kept.")
+    approx_epsilon: float | None = Field(default=None, ge=0, description="Pixels.")
+
+    def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        return convert_classes(meta, self.classes_mapping, "line")
+
+
+@layer("bitmap2lines", ToLinesSettings, "mask_to_lines")
+def bitmap2lines(sample: Sample, settings: ToLinesSettings, rng: np.random.Generator) -> Output:
+    """Turn (skeletonized) bitmaps into lines: the longest path of the pixels' spanning tree, again and again.
+
+    Paths of fewer than min_points_cnt pixels are dropped. The lines are of shape line, in the class and in
+    the object (the original wrote polygon in the latter).
+    """
+
+    def lines(figure: Figure) -> Iterable[Figure]:
+        need(figure, (Bitmap,), "of the mapping", "bitmap2lines")
+        assert isinstance(figure, Bitmap)  # needed above
+        for path in longest_paths(figure.mask, settings.min_points_cnt):
+            line = Line(path + np.array(figure.origin, np.float64))
+            yield simplify_figure(line, settings.approx_epsilon) if settings.approx_epsilon else line
+
+    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, lines))
+
+
+class ApproxSettings(LayerSettings):
+    """Classes to simplify, and by how much."""
+
+    classes: list[str]
+    epsilon: float = Field(gt=0, description="Pixels.")
+
+
+@layer("approx_vector", ApproxSettings)
+def approx_vector(sample: Sample, settings: ApproxSettings, rng: np.random.Generator) -> Output:
+    """Simplify polygons and lines by Douglas and Peucker's rule, on whole pixels.
+
+    A ring that would fall below three vertices stays as it was, as in later versions (the original of 2018
+    lost it).
+    """
+    objects = []
+    for item in sample.objects:
+        if item.class_name in settings.classes:
+            need(item.figure, VERTICES, item.class_name, "approx_vector")
+            item = item.with_figure(_whole(simplify_figure(item.figure, settings.epsilon)))
+        objects.append(item)
+    yield 0, sample.with_objects(objects)
+
+
+def _whole(figure: Figure) -> Figure:
+    if isinstance(figure, Polygon):
+        rings = [round_half_up(part).astype(np.float64) for part in figure.parts()]
+        return Polygon(rings[0], tuple(rings[1:]))
+    return Line(round_half_up(figure.parts()[0]).astype(np.float64))
+
+
+class RasterizeSettings(ToBitmapSettings):
+    """Classes drawn onto one canvas."""
+
+
+@layer("rasterize", RasterizeSettings)
+def rasterize(sample: Sample, settings: RasterizeSettings, rng: np.random.Generator) -> Output:
+    """Draw objects as bitmaps so that no pixel belongs to two: later ones cut earlier ones.
+
+    Objects of other classes are kept, below the bitmaps (the original of 2018 dropped them). No canvas of the
+    whole image is made: each bitmap is cut by the later ones that reach into its box.
+    """
+    mapping = settings.classes_mapping
+    kept = [item for item in sample.objects if item.class_name not in mapping]
+    drawn: list[tuple[LabeledObject, Bitmap]] = []
+    for item in sample.objects:
+        bitmap = as_bitmap(item.figure, sample.shape) if item.class_name in mapping else None
+        if bitmap is not None:
+            drawn.append((item.renamed(mapping[item.class_name]), bitmap))
+    yield 0, sample.with_objects((*kept, *_cut_by_later(drawn)))
+
+
+def _cut_by_later(drawn: list[tuple[LabeledObject, Bitmap]]) -> Iterator[LabeledObject]:
+    boxes = np.array([figure_bounds(bitmap) for _, bitmap in drawn]).reshape(-1, 4)
+    for index, (item, bitmap) in enumerate(drawn):
+        left, top, right, bottom = boxes[index]
+        later = boxes[index + 1 :]
+        near = (later[:, 0] <= right) & (later[:, 2] >= left) & (later[:, 1] <= bottom) & (later[:, 3] >= top)
+        mask = bitmap.mask.copy() if near.any() else bitmap.mask
+        for other in np.flatnonzero(near) + index + 1:
+            _erase(mask, bitmap.origin, drawn[other][1])
+        rest = Bitmap(bitmap.origin, mask).tight()
+        if rest is not None:
+            yield item.with_figure(rest)
+
+
+def _erase(mask: np.ndarray, origin: tuple[int, int], other: Bitmap) -> None:
+    """Clear the pixels of another bitmap from a mask."""
+    dx, dy = other.origin[0] - origin[0], other.origin[1] - origin[1]
+    top, left = max(dy, 0), max(dx, 0)
+    bottom, right = min(dy + other.mask.shape[0], mask.shape[0]), min(dx + other.mask.shape[1], mask.shape[1])
+    mask[top:bottom, left:right] &= ~other.mask[top - dy : bottom - dy, left - dx : right - dx]

@@ -1,0 +1,187 @@
+"""Layers for lines, boxes along outlines, and hints: points inside and outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import shapely
+from pydantic import Field, model_validator
+
+from geoseg.config import Settings
+from geoseg.dtl.layers.drawing import need
+from geoseg.dtl.layers.sizes import Amount, to_pixels
+from geoseg.dtl.pixels import whole
+from geoseg.dtl.registry import LayerSettings, layer
+from geoseg.dtl.sample import Sample
+from geoseg.raster.draw import draw_figures
+from geoseg.typing import Array
+from geoseg.vector.figures import (
+    ClassMeta,
+    LabeledObject,
+    Line,
+    Point,
+    Polygon,
+    ProjectMeta,
+    Rectangle,
+    color_of,
+)
+from geoseg.vector.figures.transform import from_shapely, to_shapely
+
+Output = Iterator[tuple[int, Sample]]
+
+
+class LineLengthSettings(LayerSettings):
+    """Which lines are kept."""
+
+    lines_class: str = Field(min_length=1)
+    min_length: float | None = Field(default=None, ge=0)
+    max_length: float | None = Field(default=None, ge=0)
+    invert: bool = False
+    resolution_compensation: bool = Field(
+        default=False, description="Lengths are for an image 1000 pixels wide."
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> LineLengthSettings:
+        if self.min_length is None and self.max_length is None:
+            raise ValueError("min_length or max_length must be given")
+        return self
+
+
+@layer("drop_lines_by_length", LineLengthSettings)
+def drop_lines_by_length(sample: Sample, settings: LineLengthSettings, rng: np.random.Generator) -> Output:
+    """Drop lines shorter than min_length or longer than max_length; with invert those between."""
+    scale = sample.shape[1] / 1000 if settings.resolution_compensation else 1.0
+    low, high = settings.min_length or 0.0, settings.max_length if settings.max_length is not None else np.inf
+    objects = []
+    for item in sample.objects:
+        if item.class_name == settings.lines_class:
+            need(item.figure, (Line,), item.class_name, "drop_lines_by_length")
+            length = float(np.hypot(*np.diff(item.figure.parts()[0], axis=0).T).sum())
+            if (low * scale <= length <= high * scale) == settings.invert:
+                continue
+        objects.append(item)
+    yield 0, sample.with_objects(objects)
+
+
+class UnderPolygonSettings(LayerSettings):
+    """Classes of the lines and of the polygons."""
+
+    lines_class: str = Field(min_length=1)
+    polygons_class: str = Field(min_length=1)
+
+
+@layer("drop_lines_under_polygon", UnderPolygonSettings)
+def drop_lines_under_polygon(
+    sample: Sample, settings: UnderPolygonSettings, rng: np.random.Generator
+) -> Output:
+    """Cut away the parts of lines that lie under polygons."""
+    polygons = []
+    for item in sample.objects:
+        if item.class_name == settings.polygons_class:
+            need(item.figure, (Polygon,), item.class_name, "drop_lines_under_polygon")
+            polygons.append(shapely.make_valid(to_shapely(item.figure)))
+    cover = shapely.union_all(polygons) if polygons else shapely.Polygon()
+    objects = []
+    for item in sample.objects:
+        if item.class_name != settings.lines_class or not polygons:
+            objects.append(item)
+            continue
+        need(item.figure, (Line,), item.class_name, "drop_lines_under_polygon")
+        rest = from_shapely(shapely.difference(to_shapely(item.figure), cover), "line")
+        objects += [item.with_figure(piece) for piece in rest]
+    yield 0, sample.with_objects(objects)
+
+
+class BoxSize(Settings):
+    """Sides of a box."""
+
+    width: Amount
+    height: Amount
+
+
+class ContourBoxSettings(LayerSettings):
+    """Boxes and their distance; percent of the image's sides, for the distance of the shorter."""
+
+    box: BoxSize
+    distance: Amount
+    classes: list[str]
+    box_class: str = Field(min_length=1)
+
+    def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        return meta.with_class(ClassMeta(self.box_class, "rectangle", color_of(self.box_class)))
+
+
+@layer("contour_sliding_box", ContourBoxSettings)
+def contour_sliding_box(sample: Sample, settings: ContourBoxSettings, rng: np.random.Generator) -> Output:
+    """Add boxes along the outlines of polygons, one every ``distance`` pixels, kept inside the image."""
+    height, width = sample.shape
+    half = to_pixels(settings.box.width, width) // 2, to_pixels(settings.box.height, height) // 2
+    step = max(1, to_pixels(settings.distance, min(height, width)))
+    objects = []
+    for item in sample.objects:
+        objects.append(item)
+        if item.class_name in settings.classes:
+            need(item.figure, (Polygon,), item.class_name, "contour_sliding_box")
+            for x, y in _along(item.figure.parts()[0], step):
+                left, top = _inside(x, half[0], width), _inside(y, half[1], height)
+                box = Rectangle(
+                    left, top, min(left + 2 * half[0], width - 1), min(top + 2 * half[1], height - 1)
+                )
+                objects.append(LabeledObject(settings.box_class, box))
+    yield 0, sample.with_objects(objects)
+
+
+def _along(ring: Array, step: float) -> Array:
+    """Points every ``step`` pixels along a ring, the first one step from its beginning."""
+    line = shapely.LineString(np.concatenate([ring, ring[:1]]))
+    stops = np.arange(step, line.length + 1e-9, step)
+    return shapely.get_coordinates(shapely.line_interpolate_point(line, stops))
+
+
+def _inside(center: float, half: int, size: int) -> float:
+    """Start of a box about a center, moved into [0, size)."""
+    return float(max(0, min(np.floor(center + 0.5) - half, size - 1 - 2 * half)))
+
+
+class HintsSettings(LayerSettings):
+    """Class to hint at, classes of the points, and their smallest number."""
+
+    class_name: str = Field(alias="class")
+    positive_class: str = Field(min_length=1)
+    negative_class: str = Field(min_length=1)
+    min_points_number: int = Field(ge=0)
+
+    def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        for name in (self.positive_class, self.negative_class):
+            meta = meta.with_class(ClassMeta(name, "point", color_of(name)))
+        return meta
+
+
+@layer("generate_hints", HintsSettings)
+def generate_hints(sample: Sample, settings: HintsSettings, rng: np.random.Generator) -> Output:
+    """Add random points inside and outside the objects of a class.
+
+    Of each kind there are min_points_number and, more, the whole part of an exponential draw of scale 2.
+    """
+    figures = [item.figure for item in sample.objects if item.class_name == settings.class_name]
+    mask = draw_figures(figures, [True] * len(figures), whole(sample.shape), dtype=bool, fill=False)
+    objects = list(sample.objects)
+    wanted = [int(rng.exponential(2)) + settings.min_points_number for _ in range(2)]
+    kinds = ((mask, settings.positive_class), (~mask, settings.negative_class))
+    for count, (where, name) in zip(wanted, kinds, strict=True):
+        objects += [LabeledObject(name, Point(x, y)) for x, y in _draw_points(where, count, rng)]
+    yield 0, sample.with_objects(objects)
+
+
+def _draw_points(where: Array, count: int, rng: np.random.Generator) -> list[tuple[float, float]]:
+    """Different pixels of a mask drawn at random, all alike; no list of all its pixels is made."""
+    ends = np.cumsum(where.sum(axis=1))
+    total = int(ends[-1]) if len(ends) else 0
+    points = []
+    for rank in rng.choice(total, min(count, total), replace=False, shuffle=False) if total else ():
+        row = int(np.searchsorted(ends, rank, side="right"))
+        before = int(ends[row - 1]) if row else 0
+        points.append((float(np.flatnonzero(where[row])[rank - before]), float(row)))
+    return points

@@ -1,0 +1,170 @@
+"""Layers for bitmaps: split_masks, merge_bitmap_masks, bitwise_masks, drop_noise, skeletonize."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import ndimage
+from skimage import morphology
+
+from geoseg.dtl.layers.drawing import combined, need, union_bitmap
+from geoseg.dtl.layers.sizes import Amount
+from geoseg.dtl.registry import LayerSettings, layer
+from geoseg.dtl.sample import Sample
+from geoseg.typing import BoolArray
+from geoseg.vector.figures import Bitmap, LabeledObject
+
+Output = Iterator[tuple[int, Sample]]
+_EIGHT = np.ones((3, 3), bool)
+
+
+class MaskClassesSettings(LayerSettings):
+    """Titles of classes of bitmaps; titles that are not there are ignored."""
+
+    classes: list[str]
+
+
+def _bitmap(item: LabeledObject, layer_name: str) -> Bitmap:
+    need(item.figure, (Bitmap,), item.class_name, layer_name)
+    assert isinstance(item.figure, Bitmap)  # needed above
+    return item.figure
+
+
+def _each(sample: Sample, classes: list[str], name: str, change: Callable[[Bitmap], list[Bitmap]]) -> Sample:
+    """The sample with each bitmap of the classes replaced in place."""
+    objects: list[LabeledObject] = []
+    for item in sample.objects:
+        if item.class_name in classes:
+            objects += [item.with_figure(bitmap) for bitmap in change(_bitmap(item, name))]
+        else:
+            objects.append(item)
+    return sample.with_objects(objects)
+
+
+@layer("split_masks", MaskClassesSettings)
+def split_masks(sample: Sample, settings: MaskClassesSettings, rng: np.random.Generator) -> Output:
+    """Replace each bitmap by its 8-connected parts, in the order of their first pixels.
+
+    Tags and descriptions go to every part, as in later versions (the original of 2018 lost them).
+    """
+    yield 0, _each(sample, settings.classes, "split_masks", connected_parts)
+
+
+def connected_parts(bitmap: Bitmap) -> list[Bitmap]:
+    """The 8-connected parts of a mask, each tight."""
+    labels, count = ndimage.label(bitmap.mask, _EIGHT)
+    if count == 1:
+        tight = bitmap.tight()
+        return [] if tight is None else [tight]
+    parts = []
+    for number, place in enumerate(ndimage.find_objects(labels), 1):
+        origin = bitmap.origin[0] + place[1].start, bitmap.origin[1] + place[0].start
+        parts.append(Bitmap(origin, labels[place] == number))
+    return parts
+
+
+class MergeSettings(LayerSettings):
+    """Title of the class."""
+
+    class_name: str = Field(alias="class")
+
+
+@layer("merge_bitmap_masks", MergeSettings, "merge_masks")
+def merge_bitmap_masks(sample: Sample, settings: MergeSettings, rng: np.random.Generator) -> Output:
+    """Join all bitmaps of a class into one, on top of the other objects."""
+    mine = [item for item in sample.objects if item.class_name == settings.class_name]
+    if not mine:
+        yield 0, sample
+        return
+    merged = union_bitmap([_bitmap(item, "merge_bitmap_masks") for item in mine])
+    others = [item for item in sample.objects if item.class_name != settings.class_name]
+    yield 0, sample.with_objects((*others, mine[0].with_figure(merged)))
+
+
+class BitwiseSettings(LayerSettings):
+    """The operation, the class of the mask, and the classes it changes."""
+
+    type: Literal["or", "and", "nor"]
+    class_mask: str
+    classes_to_correct: list[str]
+
+
+_OPERATIONS: dict[str, Callable[[BoolArray, BoolArray], BoolArray]] = {
+    "or": np.logical_or,
+    "and": np.logical_and,
+    "nor": np.logical_xor,
+}
+
+
+@layer("bitwise_masks", BitwiseSettings)
+def bitwise_masks(sample: Sample, settings: BitwiseSettings, rng: np.random.Generator) -> Output:
+    """Join the first bitmap of one class with each bitmap of others; ``nor`` means exclusive or.
+
+    Without an object of class_mask nothing changes; bitmaps that become empty are dropped.
+    """
+    mask = next((item for item in sample.objects if item.class_name == settings.class_mask), None)
+    if mask is None:
+        yield 0, sample
+        return
+    other = _bitmap(mask, "bitwise_masks")
+    operation = _OPERATIONS[settings.type]
+
+    def join(bitmap: Bitmap) -> list[Bitmap]:
+        joined = combined(bitmap, other, operation)
+        return [] if joined is None else [joined]
+
+    yield 0, _each(sample, settings.classes_to_correct, "bitwise_masks", join)
+
+
+class DropNoiseSettings(MaskClassesSettings):
+    """How small a part must be to go; percent of the image or of the object's box."""
+
+    min_area: Amount
+    src_type: Literal["image", "bbox"]
+
+
+@layer("drop_noise", DropNoiseSettings)
+def drop_noise(sample: Sample, settings: DropNoiseSettings, rng: np.random.Generator) -> Output:
+    """Remove the 4-connected parts of bitmaps that have fewer pixels than a limit."""
+    height, width = sample.shape
+
+    def clean(bitmap: Bitmap) -> list[Bitmap]:
+        base = height * width if settings.src_type == "image" else bitmap.mask.size
+        value = settings.min_area
+        limit = float(value[:-2]) if value.endswith("px") else float(value[:-1]) * base / 100
+        labels, _ = ndimage.label(bitmap.mask)
+        large = np.bincount(labels.ravel()) >= limit
+        large[0] = False
+        left = Bitmap(bitmap.origin, large[labels]).tight()
+        return [] if left is None else [left]
+
+    yield 0, _each(sample, settings.classes, "drop_noise", clean)
+
+
+class SkeletonizeSettings(MaskClassesSettings):
+    """The method."""
+
+    method: Literal["skeletonization", "medial_axis", "thinning"]
+
+
+_METHODS: dict[str, Callable[[BoolArray], BoolArray]] = {
+    "skeletonization": morphology.skeletonize,
+    "medial_axis": lambda mask: morphology.medial_axis(mask, rng=0),
+    "thinning": morphology.thin,
+}
+
+
+@layer("skeletonize", SkeletonizeSettings)
+def skeletonize(sample: Sample, settings: SkeletonizeSettings, rng: np.random.Generator) -> Output:
+    """Thin bitmaps to lines of one pixel."""
+    method = _METHODS[settings.method]
+
+    def thin(bitmap: Bitmap) -> list[Bitmap]:
+        lines = method(np.pad(bitmap.mask, 1))[1:-1, 1:-1]
+        left = Bitmap(bitmap.origin, np.asarray(lines, bool)).tight()
+        return [] if left is None else [left]
+
+    yield 0, _each(sample, settings.classes, "skeletonize", thin)

@@ -1,0 +1,239 @@
+"""Layers for scenes: labels from vector files, spatial splits, nodata, ground resolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import numpy as np
+import shapely
+from pydantic import Field
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from geoseg.dtl.labels import labels_in
+from geoseg.dtl.pixels import Shape
+from geoseg.dtl.randomness import derive, generator
+from geoseg.dtl.registry import Count, LayerSettings, layer
+from geoseg.dtl.reproject import reprojected
+from geoseg.dtl.sample import Sample
+from geoseg.errors import InputError
+from geoseg.geo.windows import Window
+from geoseg.io.project import safe_join
+from geoseg.raster.draw import fill_rings
+from geoseg.vector.figures import Bitmap, ClassMeta, Figure, LabeledObject, Polygon, ProjectMeta, color_of
+from geoseg.vector.figures.transform import clip_figure
+
+Output = Iterator[tuple[int, Sample]]
+
+
+class RasterizeVectorSettings(LayerSettings):
+    """Where labels come from and what they become.
+
+    Attributes
+    ----------
+    file
+        Vector file inside the projects' folder; ``{project}``, ``{dataset}`` and ``{name}`` (without
+        extension) stand for the image's own.
+    class_name
+        Class of all objects, or, with ``class_column``, of those whose column is empty.
+    class_column
+        Column with each object's class; only ``classes`` are taken.
+    shape
+        Bitmaps cover the pixels whose centers lie inside; polygons keep their vertices, and cost nothing
+        until they are drawn.
+    """
+
+    file: str = Field(min_length=1)
+    class_name: str | None = Field(default=None, alias="class", min_length=1)
+    class_column: str | None = None
+    classes: list[str] = Field(default_factory=list)
+    shape: Literal["bitmap", "polygon"] = "bitmap"
+    missing: Literal["error", "empty"] = "error"
+
+    def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        names = [*([self.class_name] if self.class_name else []), *self.classes]
+        if not names or (self.class_column is None) != (not self.classes):
+            raise InputError("give class, or class_column with the list of classes to take.")
+        for name in names:
+            meta = meta.with_class(ClassMeta(name, self.shape, color_of(name)))
+        return meta
+
+
+@layer("rasterize_vector", RasterizeVectorSettings)
+def rasterize_vector(sample: Sample, settings: RasterizeVectorSettings, rng: np.random.Generator) -> Output:
+    """Add the polygons of a vector file to a georeferenced scene, as bitmaps or as polygons.
+
+    The file may have another CRS; without any its coordinates are pixels, x to the right and y down.
+    """
+    origin = sample.origin
+    place = settings.file.format(project=origin.project, dataset=origin.dataset, name=origin.stem)
+    objects = list(sample.objects)
+    path = safe_join(origin.root, place, "file")
+    labels = (
+        []
+        if settings.missing == "empty" and not path.exists()
+        else labels_in(path, sample.geobox, settings.class_column)
+    )
+    for polygon, value in labels:
+        name = _class_of(value, settings)
+        if name is not None:
+            objects += [
+                LabeledObject(name, figure) for figure in _figures(polygon, settings.shape, sample.shape)
+            ]
+    yield 0, sample.with_objects(objects)
+
+
+def _class_of(value: object, settings: RasterizeVectorSettings) -> str | None:
+    if settings.class_column is None:
+        return settings.class_name
+    text = "" if value is None or value != value else str(value)
+    return text if text in settings.classes else (settings.class_name if not text else None)
+
+
+def _figures(polygon: shapely.Polygon, shape: str, frame: Shape) -> list[Figure]:
+    """Figures of a polygon in pixel corners."""
+    rings = [shapely.get_coordinates(ring)[:-1] - 0.5 for ring in (polygon.exterior, *polygon.interiors)]
+    figure = Polygon(rings[0], tuple(rings[1:]))
+    window = Window(row_off=0, col_off=0, height=frame[0], width=frame[1])
+    if shape == "polygon":
+        return clip_figure(figure, window)
+    left, top, right, bottom = polygon.bounds
+    row, col = max(0, math.floor(top)), max(0, math.floor(left))
+    height, width = min(frame[0], math.ceil(bottom)) - row, min(frame[1], math.ceil(right)) - col
+    if height <= 0 or width <= 0:
+        return []
+    mask = np.zeros((height, width), bool)
+    fill_rings(mask, rings, (col, row))
+    tight = Bitmap((col, row), mask).tight()
+    return [] if tight is None else [tight]
+
+
+class SplitSpatialSettings(LayerSettings):
+    """Blocks of the scene and how they are dealt out.
+
+    Attributes
+    ----------
+    block
+        Side of a block, in pixels of the scene.
+    val_share
+        Probability of a block to be for validation.
+    buffer
+        Pixels that keep the two apart.
+    """
+
+    branches: ClassVar[int] = 2
+    block: int = Field(ge=1)
+    val_share: float = Field(ge=0, le=1)
+    buffer: int = Field(default=0, ge=0)
+
+    def plan_count(self, shape: Shape | None) -> Count:
+        return 0, 1
+
+
+@layer("split_spatial", SplitSpatialSettings)
+def split_spatial(sample: Sample, settings: SplitSpatialSettings, rng: np.random.Generator) -> Output:
+    """Deal samples to train (first name in ``dst``) or validation (second) by where they lie in their scene.
+
+    The scene is cut into blocks, each drawn once for all samples and epochs. A sample is for validation where
+    all blocks under it are, for training where none is within ``buffer`` pixels of it; samples in between are
+    left out. So no pixel is on both sides, however often a scene was cropped or flipped. A block larger than
+    the image splits whole images.
+    """
+    window = sample.pixels.source_window
+    own = _blocks(window, settings, sample, 0)
+    near = _blocks(window, settings, sample, settings.buffer)
+    if all(own):
+        yield 1, sample
+    elif not any(near):
+        yield 0, sample
+
+
+def _blocks(window: Window, settings: SplitSpatialSettings, sample: Sample, buffer: int) -> Iterator[bool]:
+    """Whether each block under a grown window is for validation."""
+    height, width = sample.pixels.source.shape
+    grown = Window(
+        row_off=window.row_off - buffer,
+        col_off=window.col_off - buffer,
+        height=window.height + 2 * buffer,
+        width=window.width + 2 * buffer,
+    ).clipped(height, width)
+    for row in range(grown.row_off // settings.block, (grown.row_end - 1) // settings.block + 1):
+        for col in range(grown.col_off // settings.block, (grown.col_end - 1) // settings.block + 1):
+            draw = generator(derive(sample.origin.key, "split_spatial", settings.block, row, col)).random()
+            yield bool(draw < settings.val_share)
+
+
+class FilterValidSettings(LayerSettings):
+    """Smallest share of pixels with data."""
+
+    min_share: float = Field(ge=0, le=1)
+
+    def plan_count(self, shape: Shape | None) -> Count:
+        return 0, 1
+
+
+@layer("filter_valid", FilterValidSettings)
+def filter_valid(sample: Sample, settings: FilterValidSettings, rng: np.random.Generator) -> Output:
+    """Drop samples in which too few pixels have data: nodata, transparent and outside pixels have none."""
+    if sample.pixels.valid().mean() >= settings.min_share:
+        yield 0, sample
+
+
+class ResampleSettings(LayerSettings):
+    """Size of a pixel on the ground."""
+
+    gsd_m: float = Field(gt=0, description="Meters.")
+
+    def plan_shape(self, shape: Shape | None) -> Shape | None:
+        return None
+
+
+@layer("resample", ResampleSettings, pixels=True)
+def resample(sample: Sample, settings: ResampleSettings, rng: np.random.Generator) -> Output:
+    """Resize a georeferenced sample to a ground resolution."""
+    box = sample.geobox
+    if box.ground_resolution() is None:
+        raise InputError(f"resample needs a georeferenced image, got {sample.origin.name} without a CRS.")
+    target = box.at_resolution(settings.gsd_m)
+    if target.height * target.width > 100 * 100 * box.height * box.width:
+        raise InputError(f"gsd_m must be at most 100 times finer than the image, got {settings.gsd_m:g} m.")
+    yield 0, sample.resized(target.shape)
+
+
+class ReprojectSettings(LayerSettings):
+    """CRS of the result and size of its pixels."""
+
+    crs: str
+    gsd: float | None = Field(
+        default=None, gt=0, description="In units of the CRS; None keeps about the pixels."
+    )
+
+    def plan_shape(self, shape: Shape | None) -> Shape | None:
+        return None
+
+    def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        self.target()
+        return meta
+
+    def target(self) -> CRS:
+        """The CRS.
+
+        Raises
+        ------
+        InputError
+            It is not known.
+        """
+        try:
+            return CRS.from_user_input(self.crs)
+        except CRSError as error:
+            raise InputError(
+                f"crs must be known to PROJ, like EPSG:32633, got {self.crs!r}: {error}."
+            ) from None
+
+
+@layer("reproject", ReprojectSettings, pixels=True)
+def reproject(sample: Sample, settings: ReprojectSettings, rng: np.random.Generator) -> Output:
+    """Bring a georeferenced sample to another CRS, north up; bitmaps by nearest pixel, black outside."""
+    yield 0, reprojected(sample, settings.target(), settings.gsd)

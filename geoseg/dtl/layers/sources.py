@@ -1,0 +1,88 @@
+"""Layers that begin a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+from pydantic import Field
+
+from geoseg.dtl.mapping import DEFAULT, expand, map_classes, map_objects
+from geoseg.dtl.pixels import whole
+from geoseg.dtl.registry import LayerSettings, layer
+from geoseg.dtl.sample import Sample
+from geoseg.vector.figures import Bitmap, LabeledObject, Polygon, ProjectMeta
+from geoseg.vector.figures.transform import clip_figure, repair_polygon, to_shapely
+
+
+class DataSettings(LayerSettings):
+    """What to take over from a project."""
+
+    classes_mapping: Literal["default"] | dict[str, str] = Field(
+        description="'default' keeps all; else title to title, __default__ or __ignore__; __other__: the rest."
+    )
+    tags_mapping: Any = Field(
+        default=None, description="Accepted for later versions of the format: 'default'."
+    )
+
+    def _full(self, meta_names: tuple[str, ...]) -> dict[str, str]:
+        if self.classes_mapping == "default":
+            return dict.fromkeys(meta_names, DEFAULT)
+        return expand(self.classes_mapping, meta_names, complete=True)
+
+    def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        return map_classes(meta, self._full(meta.class_names))
+
+
+@layer("data", DataSettings, "images_project", role="data")
+def data(sample: Sample, settings: DataSettings, rng: np.random.Generator) -> Iterator[tuple[int, Sample]]:
+    """Read a project's images, map their classes, and put their objects in order.
+
+    Bitmaps are cut to the image and made tight, empty ones dropped; polygons that cross themselves are
+    repaired by the even-odd rule; points, lines and rectangles are clipped to the image. With a bare data set
+    name in place of ``project/*`` all data sets are read, and a list of data sets of one project is honored
+    in full (the original kept the last).
+    """
+    objects = sample.objects
+    if settings.classes_mapping != "default":
+        names = tuple(dict.fromkeys(item.class_name for item in objects))
+        known = {k: v for k, v in settings.classes_mapping.items() if k in names or k == "__other__"}
+        objects = map_objects(objects, expand(known, names, complete=False))
+    broken = _self_crossing(objects)
+    result = sample.with_objects(_normalized(sample, objects, broken))
+    yield 0, replace(result, repaired=len(broken))
+
+
+def _normalized(
+    sample: Sample, objects: tuple[LabeledObject, ...], broken: set[int]
+) -> Iterator[LabeledObject]:
+    frame = whole(sample.shape)
+    for index, item in enumerate(objects):
+        figure = item.figure
+        if isinstance(figure, Polygon):
+            if len(figure.exterior) < 3:
+                continue
+            pieces = repair_polygon(figure) if index in broken else None
+            yield from (
+                [item] if pieces is None else [replace(item, figure=piece, extra={}) for piece in pieces]
+            )
+        else:
+            tight = figure.tight() if isinstance(figure, Bitmap) else figure
+            for piece in clip_figure(tight, frame) if tight is not None else []:
+                yield item.with_figure(piece)
+
+
+def _self_crossing(objects: tuple[LabeledObject, ...]) -> set[int]:
+    """Positions of polygons that cross themselves; all are looked at in one call."""
+    places = [
+        i
+        for i, item in enumerate(objects)
+        if isinstance(item.figure, Polygon) and len(item.figure.exterior) >= 3
+    ]
+    if not places:
+        return set()
+    valid = shapely.is_valid(np.array([to_shapely(objects[i].figure) for i in places]))
+    return {place for place, ok in zip(places, valid, strict=True) if not ok}

@@ -1,0 +1,122 @@
+"""Mappings of classes: from title to title, with the words that graphs use for keep, drop and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from geoseg.errors import InputError
+from geoseg.vector.figures import ClassMeta, LabeledObject, ProjectMeta, color_of
+
+__all__ = [
+    "DEFAULT",
+    "IGNORE",
+    "OTHER",
+    "convert_classes",
+    "expand",
+    "map_classes",
+    "map_objects",
+    "require_classes",
+]
+
+DEFAULT: Final = "__default__"
+IGNORE: Final = "__ignore__"
+OTHER: Final = "__other__"
+
+
+def require_classes(meta: ProjectMeta, names: Mapping[str, object] | list[str] | tuple[str, ...]) -> None:
+    """Refuse classes that do not arrive at a layer.
+
+    Raises
+    ------
+    InputError
+        With the classes there are.
+    """
+    missing = [name for name in names if meta.find_class(name) is None]
+    if missing:
+        known = ", ".join(meta.class_names) or "none"
+        raise InputError(f"class must be one of those that arrive here ({known}), got {', '.join(missing)}.")
+
+
+def expand(mapping: Mapping[str, str], names: tuple[str, ...], *, complete: bool) -> dict[str, str]:
+    """A mapping for exactly the classes there are.
+
+    Parameters
+    ----------
+    mapping
+        From title to title, ``__default__`` or ``__ignore__``; ``__other__`` stands for titles not named.
+    names
+        Titles that arrive.
+    complete
+        Each title must be covered; otherwise those not named are kept.
+
+    Raises
+    ------
+    InputError
+        A title is not covered, or one is renamed or dropped that does not arrive.
+    """
+    absent = [old for old, new in mapping.items() if old != OTHER and old not in names and new != DEFAULT]
+    if absent:
+        known = ", ".join(names) or "none"
+        raise InputError(
+            f"classes_mapping must name classes that arrive here ({known}), got {', '.join(absent)}."
+        )
+    rest = mapping.get(OTHER)
+    missing = [name for name in names if name not in mapping]
+    if missing and rest is None and complete:
+        raise InputError(
+            f"classes_mapping must cover every class, got none for {', '.join(missing)}. "
+            f'Add them, or "{OTHER}": "{DEFAULT}".'
+        )
+    return {name: mapping.get(name, rest if rest is not None else DEFAULT) for name in names}
+
+
+def map_classes(meta: ProjectMeta, full: Mapping[str, str]) -> ProjectMeta:
+    """Classes after an expanded mapping: renamed ones go to the end of the list and keep their color.
+
+    Raises
+    ------
+    InputError
+        Classes of different shapes are merged.
+    """
+    result = replace(meta, classes=tuple(c for c in meta.classes if full[c.name] in (DEFAULT, c.name)))
+    for one in meta.classes:
+        new = full[one.name]
+        if new not in (DEFAULT, IGNORE, one.name):
+            result = result.with_class(replace(one, name=new, extra={}))
+    return result
+
+
+def map_objects(objects: tuple[LabeledObject, ...], full: Mapping[str, str]) -> tuple[LabeledObject, ...]:
+    """Objects after an expanded mapping; titles it does not know are kept."""
+    mapped = []
+    for item in objects:
+        new = full.get(item.class_name, DEFAULT)
+        if new != IGNORE:
+            mapped.append(item if new == DEFAULT else item.renamed(new))
+    return tuple(mapped)
+
+
+def convert_classes(meta: ProjectMeta, mapping: Mapping[str, str], shape: str) -> ProjectMeta:
+    """Classes after objects of ``mapping``'s keys became objects of another shape under its values.
+
+    Raises
+    ------
+    InputError
+        A key that does not arrive, or a new title that another shape has.
+    """
+    require_classes(meta, mapping)
+    result = meta
+    for old in mapping:
+        result = result.without_class(old)
+    for old, new in mapping.items():
+        same = meta.find_class(new)
+        if same is not None and same.shape not in (shape, "any"):
+            raise InputError(
+                f"the new class must be new or of shape {shape}, got {new!r}, which is a {same.shape}. "
+                "Give it another title."
+            )
+        source = meta.find_class(old)
+        result = result.with_class(ClassMeta(new, shape, source.color if source else color_of(new)))
+    return result

@@ -1,0 +1,484 @@
+"""Lazy pixels: a sample's image is a source and what to do with it; pixels are read once, at the end.
+
+An image is a small tree of nodes. Crops, mirrors and right angles of any depth are one :class:`View`: an
+integer window of the node below and one of the eight ways to lay it down. Each node answers ``read(window)``
+by asking the node below for just the window it needs, so a crop of a resized crop of a scene reads its own
+part of the file and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from affine import Affine
+from numba import njit
+
+from geoseg.errors import InputError
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.io.resample import axis_weights, resample, resample_valid
+from geoseg.typing import Array, BoolArray
+
+__all__ = [
+    "ImageSource",
+    "Opened",
+    "Padded",
+    "Pixels",
+    "Remapped",
+    "Resized",
+    "Treated",
+    "View",
+    "Warped",
+    "whole",
+]
+
+Shape: TypeAlias = tuple[int, int]
+#: From (C, h, w) pixels and the window they are to pixels of the same shape.
+Treatment: TypeAlias = Callable[[Array, Window], Array]
+
+
+class ImageSource(Protocol):
+    """What lies at the bottom: a file that is read by window."""
+
+    @property
+    def shape(self) -> Shape:
+        """(height, width)."""
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Where the pixels lie."""
+
+    def read(self, window: Window) -> Array:
+        """Pixels (C, h, w) of a window."""
+
+    def valid(self, window: Window) -> BoolArray:
+        """True where there is data, (h, w)."""
+
+
+def whole(shape: Shape) -> Window:
+    """The window of a whole image."""
+    return Window(row_off=0, col_off=0, height=shape[0], width=shape[1])
+
+
+class Pixels:
+    """An image that can be transformed without being read."""
+
+    shape: Shape
+
+    @property
+    def source(self) -> ImageSource:
+        """The file at the bottom."""
+        raise NotImplementedError
+
+    @property
+    def to_source(self) -> Affine:
+        """From pixel corners of this image to those of the source."""
+        raise NotImplementedError
+
+    def read(self, window: Window | None = None) -> Array:
+        """Pixels (C, h, w) of a window, of the whole image by default."""
+        return self._read(window if window is not None else whole(self.shape))
+
+    def valid(self, window: Window | None = None) -> BoolArray:
+        """True where there is data, (h, w)."""
+        return self._valid(window if window is not None else whole(self.shape))
+
+    def _read(self, window: Window) -> Array:
+        raise NotImplementedError
+
+    def _valid(self, window: Window) -> BoolArray:
+        raise NotImplementedError
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Where the pixels lie on the ground."""
+        raise NotImplementedError
+
+    @property
+    def source_window(self) -> Window:
+        """The part of the source the image shows: the whole pixels around its corners."""
+        height, width = self.shape
+        corners = [self.to_source * point for point in ((0, 0), (width, 0), (width, height), (0, height))]
+        xs, ys = zip(*corners, strict=True)
+        left, top, right, bottom = (round(v, 6) for v in (min(xs), min(ys), max(xs), max(ys)))
+        row, col = math.floor(top), math.floor(left)
+        window = Window(
+            row_off=row, col_off=col, height=math.ceil(bottom) - row, width=math.ceil(right) - col
+        )
+        return window.clipped(*self.source.shape)
+
+    def cropped(self, window: Window) -> Pixels:
+        """A part of the image."""
+        return View(self, window).simplified()
+
+    def mirrored(self, axis: int) -> Pixels:
+        """The image mirrored along x (0: left-right) or y (1: up-down)."""
+        return View(self, whole(self.shape), flip_x=axis == 0, flip_y=axis == 1).simplified()
+
+    def transposed(self) -> Pixels:
+        """The image with x and y exchanged."""
+        return View(self, whole(self.shape), transpose=True).simplified()
+
+    def resized(self, shape: Shape) -> Pixels:
+        """The same ground on ``shape`` pixels."""
+        return self if shape == self.shape else Resized(self, shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened(Pixels):
+    """The file itself, untouched."""
+
+    file: ImageSource
+
+    @property
+    def shape(self) -> Shape:  # type: ignore[override]
+        return self.file.shape
+
+    @property
+    def source(self) -> ImageSource:
+        return self.file
+
+    @property
+    def to_source(self) -> Affine:
+        return Affine.identity()
+
+    @property
+    def geobox(self) -> GeoBox:
+        return self.file.geobox
+
+    def _read(self, window: Window) -> Array:
+        return self.file.read(window)
+
+    def _valid(self, window: Window) -> BoolArray:
+        return self.file.valid(window)
+
+
+@dataclass(frozen=True, eq=False)
+class Derived(Pixels):
+    """A node over another."""
+
+    base: Pixels
+
+    @property
+    def step(self) -> Affine:
+        """From pixel corners of this image to those of the base."""
+        raise NotImplementedError
+
+    @property
+    def source(self) -> ImageSource:
+        return self.base.source
+
+    @property
+    def to_source(self) -> Affine:
+        return self.base.to_source * self.step
+
+    @property
+    def geobox(self) -> GeoBox:
+        box = self.base.geobox
+        return GeoBox(box.transform * self.step, box.crs, *self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class View(Derived):
+    """A window of the base, transposed if told, then mirrored.
+
+    Attributes
+    ----------
+    window
+        Part of the base.
+    transpose, flip_x, flip_y
+        How it is laid down, in this order.
+    """
+
+    window: Window
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @property
+    def shape(self) -> Shape:  # type: ignore[override]
+        sides = self.window.height, self.window.width
+        return sides[::-1] if self.transpose else sides
+
+    @property
+    def step(self) -> Affine:
+        height, width = self.shape
+        step = Affine.translation(self.window.col_off, self.window.row_off)
+        if self.transpose:
+            step *= Affine(0, 1, 0, 1, 0, 0)
+        if self.flip_y:
+            step *= Affine(1, 0, 0, 0, -1, height)
+        if self.flip_x:
+            step *= Affine(-1, 0, width, 0, 1, 0)
+        return step
+
+    def simplified(self) -> Pixels:
+        """The same image with views of views made one; the base itself where nothing is left to do."""
+        view, base = self, self.base
+        if isinstance(base, View):
+            view = base.then(self)
+        plain = not (view.transpose or view.flip_x or view.flip_y)
+        return view.base if plain and view.window == whole(view.base.shape) else view
+
+    def then(self, after: View) -> View:
+        """This view and another one of its result as one."""
+        flip_x, flip_y = (self.flip_y, self.flip_x) if after.transpose else (self.flip_x, self.flip_y)
+        return View(
+            self.base,
+            self.below(after.window),
+            self.transpose != after.transpose,
+            flip_x != after.flip_x,
+            flip_y != after.flip_y,
+        )
+
+    def below(self, window: Window) -> Window:
+        """The base's window that a window of this view shows."""
+        height, width = self.shape
+        row = height - window.row_end if self.flip_y else window.row_off
+        col = width - window.col_end if self.flip_x else window.col_off
+        rows, cols = window.height, window.width
+        if self.transpose:
+            row, col, rows, cols = col, row, cols, rows
+        return Window(
+            row_off=self.window.row_off + row, col_off=self.window.col_off + col, height=rows, width=cols
+        )
+
+    def _lay(self, values: Array) -> Array:
+        if self.transpose:
+            values = np.swapaxes(values, -1, -2)
+        if self.flip_y:
+            values = values[..., ::-1, :]
+        return values[..., ::-1] if self.flip_x else values
+
+    def _read(self, window: Window) -> Array:
+        return np.ascontiguousarray(self._lay(self.base.read(self.below(window))))
+
+    def _valid(self, window: Window) -> BoolArray:
+        return np.ascontiguousarray(self._lay(self.base.valid(self.below(window))))
+
+
+@dataclass(frozen=True, eq=False)
+class Resized(Derived):
+    """The base on another number of pixels: averaged going coarser, linear going finer."""
+
+    shape: Shape
+
+    @property
+    def step(self) -> Affine:
+        return Affine.scale(self.base.shape[1] / self.shape[1], self.base.shape[0] / self.shape[0])
+
+    def _axes(self, window: Window) -> tuple[Any, Any, Window]:
+        rows = axis_weights(window.row_off, window.row_end, self.base.shape[0], self.shape[0])
+        cols = axis_weights(window.col_off, window.col_end, self.base.shape[1], self.shape[1])
+        (top, bottom), (left, right) = rows.span, cols.span
+        return rows, cols, Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+
+    def _read(self, window: Window) -> Array:
+        rows, cols, below = self._axes(window)
+        return resample(self.base.read(below), rows, cols)
+
+    def _valid(self, window: Window) -> BoolArray:
+        rows, cols, below = self._axes(window)
+        return resample_valid(self.base.valid(below), rows, cols)
+
+
+@dataclass(frozen=True, eq=False)
+class Padded(Derived):
+    """The base laid on a larger canvas of zeros.
+
+    Attributes
+    ----------
+    shape
+        Of the canvas.
+    offset
+        Row and column of the base's first pixel on it.
+    """
+
+    shape: Shape
+    offset: tuple[int, int]
+
+    @property
+    def step(self) -> Affine:
+        return Affine.translation(-self.offset[1], -self.offset[0])
+
+    def _parts(self, window: Window) -> tuple[Window, tuple[slice, slice]]:
+        row, col = window.row_off - self.offset[0], window.col_off - self.offset[1]
+        shifted = Window(row_off=row, col_off=col, height=window.height, width=window.width)
+        inside = shifted.clipped(*self.base.shape)
+        return inside, (
+            slice(inside.row_off - row, inside.row_end - row),
+            slice(inside.col_off - col, inside.col_end - col),
+        )
+
+    def _read(self, window: Window) -> Array:
+        inside, place = self._parts(window)
+        values = self.base.read(inside)
+        canvas = np.zeros((len(values), window.height, window.width), values.dtype)
+        canvas[:, place[0], place[1]] = values
+        return canvas
+
+    def _valid(self, window: Window) -> BoolArray:
+        inside, place = self._parts(window)
+        canvas = np.zeros((window.height, window.width), bool)
+        canvas[place] = self.base.valid(inside)
+        return canvas
+
+
+@dataclass(frozen=True, eq=False)
+class Treated(Derived):
+    """The base with its values changed and its geometry left alone.
+
+    Attributes
+    ----------
+    treat
+        What to do; given the window too, so that noise can depend on the place.
+    halo
+        Pixels around a window that it needs.
+    """
+
+    treat: Treatment
+    halo: int = 0
+
+    @property
+    def shape(self) -> Shape:  # type: ignore[override]
+        return self.base.shape
+
+    @property
+    def step(self) -> Affine:
+        return Affine.identity()
+
+    def _read(self, window: Window) -> Array:
+        grown = Window(
+            row_off=window.row_off - self.halo,
+            col_off=window.col_off - self.halo,
+            height=window.height + 2 * self.halo,
+            width=window.width + 2 * self.halo,
+        ).clipped(*self.shape)
+        top, left = window.row_off - grown.row_off, window.col_off - grown.col_off
+        values = self.treat(self.base.read(grown), grown)
+        return np.ascontiguousarray(values[:, top : top + window.height, left : left + window.width])
+
+    def _valid(self, window: Window) -> BoolArray:
+        return self.base.valid(window)
+
+
+_REACH = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Remapped(Derived):
+    """The base seen from other positions, sampled with a Lanczos kernel of three lobes; zeros outside."""
+
+    shape: Shape
+
+    def positions(self, window: Window) -> tuple[Array, Array]:
+        """x and y on the base, in pixel indices, of the centers of a window's pixels; float64 (h, w) each."""
+        raise NotImplementedError
+
+    def _needed(self, xs: Array, ys: Array) -> Window:
+        left, top = math.floor(xs.min()) - _REACH, math.floor(ys.min()) - _REACH
+        right, bottom = math.ceil(xs.max()) + _REACH + 1, math.ceil(ys.max()) + _REACH + 1
+        window = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+        return window.clipped(*self.base.shape)
+
+    def _read(self, window: Window) -> Array:
+        xs, ys = self.positions(window)
+        below = self._needed(xs, ys)
+        values = self.base.read(below)
+        out = np.zeros((len(values), window.height, window.width), values.dtype)
+        if below.height and below.width:
+            limits = _limits(values.dtype)
+            _lanczos(values, xs, ys, below.row_off, below.col_off, *self.base.shape, *limits, out)
+        return out
+
+    def _valid(self, window: Window) -> BoolArray:
+        xs, ys = self.positions(window)
+        cols, rows = np.floor(xs + 0.5).astype(np.int64), np.floor(ys + 0.5).astype(np.int64)
+        inside = (cols >= 0) & (rows >= 0) & (cols < self.base.shape[1]) & (rows < self.base.shape[0])
+        below = self._needed(xs, ys)
+        out = np.zeros(inside.shape, bool)
+        out[inside] = self.base.valid(below)[rows[inside] - below.row_off, cols[inside] - below.col_off]
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Warped(Remapped):
+    """The base under an affine map.
+
+    Attributes
+    ----------
+    shape
+        Of the result.
+    to_base
+        From pixel corners of the result to those of the base.
+    """
+
+    to_base: Affine
+
+    @property
+    def step(self) -> Affine:
+        return self.to_base
+
+    def positions(self, window: Window) -> tuple[Array, Array]:
+        cols = np.arange(window.col_off, window.col_end) + 0.5
+        rows = np.arange(window.row_off, window.row_end)[:, None] + 0.5
+        a, b, c, d, e, f = self.to_base[:6]
+        return a * cols + b * rows + c - 0.5, d * cols + e * rows + f - 0.5
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float, bool]:
+    """Smallest and largest value of a pixel type, and whether it holds whole numbers."""
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return float(info.min), float(info.max), True
+    return -np.inf, np.inf, False
+
+
+@njit(nogil=True, cache=True)
+def _lanczos(values, xs, ys, top, left, height, width, low, high, integral, out):  # type: ignore[no-untyped-def]
+    channels = values.shape[0]
+    rows, cols = out.shape[1:]
+    wx, wy = np.empty(6), np.empty(6)
+    for i in range(rows):
+        for j in range(cols):
+            x, y = xs[i, j], ys[i, j]
+            if x < -0.5 or y < -0.5 or x >= width - 0.5 or y >= height - 0.5:
+                continue
+            x0, y0 = int(np.floor(x)), int(np.floor(y))
+            total_x = total_y = 0.0
+            for k in range(6):
+                dx, dy = x - (x0 - 2 + k), y - (y0 - 2 + k)
+                wx[k] = (
+                    1.0 if dx == 0 else 3 * np.sin(np.pi * dx) * np.sin(np.pi * dx / 3) / (np.pi * dx) ** 2
+                )
+                wy[k] = (
+                    1.0 if dy == 0 else 3 * np.sin(np.pi * dy) * np.sin(np.pi * dy / 3) / (np.pi * dy) ** 2
+                )
+                total_x += wx[k]
+                total_y += wy[k]
+            for c in range(channels):
+                sum_ = 0.0
+                for p in range(6):
+                    row = min(max(y0 - 2 + p, 0), height - 1) - top
+                    for q in range(6):
+                        col = min(max(x0 - 2 + q, 0), width - 1) - left
+                        sum_ += wy[p] * wx[q] * values[c, row, col]
+                value = min(max(sum_ / (total_x * total_y), low), high)
+                out[c, i, j] = np.floor(value + 0.5) if integral else value
+
+
+def check_window(window: Window, shape: Shape) -> Window:
+    """A window that lies inside an image and holds a pixel.
+
+    Raises
+    ------
+    InputError
+        It does not.
+    """
+    if window.clipped(*shape) != window or not window.height or not window.width:
+        raise InputError(f"window must lie inside the image of {shape[1]} x {shape[0]} pixels, got {window}.")
+    return window

@@ -1,0 +1,169 @@
+"""A sample to files: image, annotation, masks and pictures. This is where pixels are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.dtl.layers.saving import SaveSettings, colors_of
+from geoseg.dtl.pixels import Opened, whole
+from geoseg.dtl.randomness import derive, generator
+from geoseg.dtl.sample import Sample, crop_annotation
+from geoseg.geo.geobox import GeoBox
+from geoseg.io.images import ImageFile, copy_image, result_suffix, write_image
+from geoseg.raster.draw import figure_mask
+from geoseg.typing import Array
+from geoseg.vector.figures import ProjectMeta
+from geoseg.vector.figures.meta import Color
+
+__all__ = ["SavedSample", "further_name", "preview_pixels", "write_sample"]
+
+_ALPHANUMERICS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_GREEN_BAR = 8
+
+
+@dataclass(frozen=True)
+class SavedSample:
+    """A sample written to a staging folder, waiting for its name.
+
+    Attributes
+    ----------
+    dataset, stem, suffix
+        Where it belongs, and the name it would like.
+    key
+        Decides the random part of another name.
+    files
+        File of each part: ``img``, ``ann`` and further folders.
+    """
+
+    dataset: str
+    stem: str
+    suffix: str
+    key: bytes
+    files: Mapping[str, Path]
+
+
+def further_name(stem: str, key: bytes, attempt: int) -> str:
+    """Name of a further copy of an image: ``_`` and ten characters that follow from its key.
+
+    Examples
+    --------
+    >>> name = further_name("a", b"key", 0)
+    >>> name[:2], len(name)
+    ('a_', 12)
+    """
+    draws = generator(derive(key, "name", attempt)).integers(0, len(_ALPHANUMERICS), 10)
+    return f"{stem}_{''.join(_ALPHANUMERICS[i] for i in draws)}"
+
+
+def write_sample(
+    sample: Sample,
+    folder: Path,
+    number: int,
+    settings: SaveSettings,
+    meta: ProjectMeta,
+    *,
+    legacy: bool = False,
+) -> SavedSample:
+    """Write a sample's parts into ``folder``.
+
+    Raises
+    ------
+    GeosegError
+        Pixels can't be read, or files not written.
+    """
+    image, pixels = _image_file(sample), None
+    files: dict[str, Path] = {}
+    suffix = sample.origin.name[len(sample.origin.stem) :]
+    untouched = isinstance(sample.pixels, Opened)
+    if not untouched:
+        suffix = _suffix(sample, image, settings.jpeg_quality)
+    if settings.images:
+        files["img"] = folder / f"{number}{suffix}"
+        if untouched and image is not None:
+            copy_image(image.path, files["img"])
+        else:
+            pixels = sample.pixels.read()
+            write_image(files["img"], pixels, sample.geobox, like=image, jpeg_quality=settings.jpeg_quality)
+    if settings.annotations:
+        files["ann"] = folder / f"{number}.json"
+        annotation = crop_annotation(sample.annotation, whole(sample.shape))
+        text = json.dumps(
+            replace(annotation, objects=annotation.objects).to_json(legacy=legacy), ensure_ascii=False
+        )
+        files["ann"].write_text(text, encoding="utf-8")
+    files |= _pictures(sample, pixels, folder, number, settings, meta)
+    return SavedSample(sample.dataset, sample.origin.stem, suffix, sample.key, files)
+
+
+def _image_file(sample: Sample) -> ImageFile | None:
+    source = sample.pixels.source
+    return source if isinstance(source, ImageFile) else None
+
+
+def _suffix(sample: Sample, image: ImageFile | None, jpeg_quality: int | None) -> str:
+    box = sample.geobox
+    place = box.crs is not None
+    source = image.path.suffix if image is not None else ".png"
+    dtype, count = (image.scene.dtype, image.count) if image is not None else ("uint8", 3)
+    return result_suffix(source, dtype, count, place, jpeg_quality)
+
+
+def _pictures(
+    sample: Sample, pixels: Array | None, folder: Path, number: int, settings: SaveSettings, meta: ProjectMeta
+) -> dict[str, Path]:
+    """Masks and pictures that the settings ask for."""
+    wanted: dict[str, Array] = {}
+    if settings.masks_machine:
+        wanted["masks_machine"] = painted(sample, colors_of(settings, False))[0]
+    if settings.masks_human or settings.visualize:
+        shown = preview_pixels(pixels if pixels is not None else sample.pixels.read())
+        if settings.masks_human:
+            wanted["masks_human"] = _beside(shown, sample, colors_of(settings, True))
+        if settings.visualize:
+            wanted["visualize"] = _beside(shown, sample, {c.name: c.color for c in meta.classes})
+    files = {}
+    for part, picture in wanted.items():
+        files[part] = folder / f"{number}.{part}.png"
+        box = GeoBox(sample.geobox.transform.identity(), None, *picture.shape[1:])
+        write_image(files[part], picture, box)
+    return files
+
+
+def painted(sample: Sample, colors: Mapping[str, Color]) -> tuple[Array, Array]:
+    """The objects in colors on black, (3, H, W) uint8, and where there are any, (H, W) bool."""
+    height, width = sample.shape
+    canvas, covered = np.zeros((3, height, width), np.uint8), np.zeros((height, width), bool)
+    for item in sample.objects:
+        color = colors.get(item.class_name)
+        drawn = figure_mask(item.figure, whole(sample.shape)) if color is not None else None
+        if drawn is not None and color is not None:
+            box, mask = drawn
+            covered[box.rows, box.cols] |= mask
+            for channel, value in enumerate(color):
+                canvas[channel, box.rows, box.cols][mask] = value
+    return canvas, covered
+
+
+def _beside(shown: Array, sample: Sample, colors: Mapping[str, Color]) -> Array:
+    """The image, a green bar, and the image with the objects laid over it by half."""
+    canvas, covered = painted(sample, colors)
+    over = shown.copy()
+    over[:, covered] = (shown[:, covered].astype(np.uint16) + canvas[:, covered]) // 2
+    bar = np.zeros((3, shown.shape[1], _GREEN_BAR), np.uint8)
+    bar[1] = 255
+    return np.concatenate([shown, bar, over], axis=2)
+
+
+def preview_pixels(pixels: Array) -> Array:
+    """Any image as (3, H, W) uint8 to look at; wide types are stretched from 2 to 98 percent."""
+    bands = pixels[:3] if len(pixels) >= 3 else np.repeat(pixels[:1], 3, axis=0)
+    if bands.dtype == np.uint8:
+        return bands
+    values = bands.astype(np.float32)
+    low, high = np.nanpercentile(values, (2, 98)) if values.size else (0.0, 1.0)
+    return np.clip((values - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)

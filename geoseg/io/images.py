@@ -1,0 +1,249 @@
+"""Images of annotated projects: read by window or decoded once, written without loss, copied untouched."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from geoseg.errors import InputError, RunError
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.io.gdal_env import open_dataset, raster_env
+from geoseg.io.scene import Scene, open_source
+from geoseg.typing import Array, BoolArray, PathLike
+
+__all__ = ["ImageFile", "copy_image", "open_image", "result_suffix", "write_image"]
+
+#: Formats that can only be decoded from their beginning.
+_WHOLE = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp"})
+_TIFF = (".tif", ".tiff")
+_JPEG = (".jpg", ".jpeg", ".jpe")
+_SIDECARS = (".aux.xml", ".wld", ".ovr", ".msk")
+
+
+@dataclass
+class ImageFile:
+    """An image file, its alpha band among its bands.
+
+    Tiled and striped formats are read by window. PNG, JPEG and their like are decoded once, when the first
+    window is asked for, and kept as long as this object lives.
+
+    Attributes
+    ----------
+    path
+        The file.
+    scene
+        How it is read.
+    """
+
+    path: Path
+    scene: Scene
+    _pixels: Array | None = field(default=None, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.scene.height, self.scene.width
+
+    @property
+    def count(self) -> int:
+        """Bands."""
+        return self.scene.count
+
+    @property
+    def alpha(self) -> int | None:
+        """Channel of the alpha band, 0-based."""
+        alpha = self.scene.rule.alpha
+        return self.scene.bands.index(alpha) if alpha in self.scene.bands else None
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Where the pixels lie."""
+        return self.scene.geobox
+
+    @property
+    def decodes_whole(self) -> bool:
+        """Whether the format is decoded in one go."""
+        return self.path.suffix.lower() in _WHOLE
+
+    def read(self, window: Window) -> Array:
+        """Pixels (C, h, w) of a window.
+
+        Raises
+        ------
+        SceneReadError
+            The file is damaged there.
+        """
+        if not self.decodes_whole:
+            return self.scene.read(window)
+        if self._pixels is None:
+            self._pixels = self.scene.read(
+                Window(row_off=0, col_off=0, height=self.scene.height, width=self.scene.width)
+            )
+        return self._pixels[:, window.rows, window.cols].copy()
+
+    def valid(self, window: Window) -> BoolArray:
+        """True where there is data, (h, w)."""
+        return self.scene.read_valid(window)
+
+    def forget(self) -> None:
+        """Drop decoded pixels."""
+        self._pixels = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pixels": None}
+
+
+def open_image(path: PathLike) -> ImageFile:
+    """Open an image; reads its header only.
+
+    Raises
+    ------
+    MissingFileError, SceneError
+        No such file, or not an image.
+    """
+    scene = open_source(path)
+    if scene.rule.alpha is not None and scene.palette is None:
+        scene = open_source(path, bands=sorted({*scene.bands, scene.rule.alpha}))
+    return ImageFile(Path(path), scene)
+
+
+def result_suffix(source: str, dtype: str, count: int, georeferenced: bool, jpeg_quality: int | None) -> str:
+    """Extension of a changed image: a format that keeps its pixels, and its place on the ground.
+
+    Parameters
+    ----------
+    source
+        Extension of the image it was made of.
+    dtype, count
+        Pixel type and bands.
+    georeferenced
+        Whether the image knows its place.
+    jpeg_quality
+        Write JPEG sources as JPEG again, with this quality; None writes them without loss.
+
+    Examples
+    --------
+    >>> result_suffix(".jpg", "uint8", 3, False, None), result_suffix(".jpg", "uint8", 3, False, 95)
+    ('.png', '.jpg')
+    >>> result_suffix(".png", "uint8", 3, True, None), result_suffix(".tif", "uint16", 8, True, None)
+    ('.tif', '.tif')
+    """
+    if source.lower() in _TIFF:
+        return source
+    if georeferenced:
+        return ".tif"
+    if source.lower() in _JPEG and jpeg_quality is not None and dtype == "uint8" and count in (1, 3):
+        return source
+    return ".png" if dtype in ("uint8", "uint16") and count <= 4 else ".tif"
+
+
+def write_image(
+    path: PathLike,
+    pixels: Array,
+    geobox: GeoBox,
+    *,
+    like: ImageFile | None = None,
+    jpeg_quality: int | None = None,
+) -> None:
+    """Write an image in the format of its extension: GeoTIFF, PNG or JPEG.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    pixels
+        (C, h, w).
+    geobox
+        Where the pixels lie; GeoTIFF keeps it.
+    like
+        The image it was made of, for nodata value and meaning of the bands.
+    jpeg_quality
+        1 to 100.
+
+    Raises
+    ------
+    RunError
+        The disk is full, or the format can't hold such pixels.
+    """
+    path = Path(path)
+    count, height, width = pixels.shape
+    profile: dict[str, Any] = {
+        "width": width,
+        "height": height,
+        "count": count,
+        "dtype": str(pixels.dtype),
+        **_driver(path, pixels, jpeg_quality),
+    }
+    if profile["driver"] == "GTiff":
+        if geobox.crs is not None or not geobox.transform.is_identity:
+            profile |= {"transform": geobox.transform, "crs": geobox.crs.to_wkt() if geobox.crs else None}
+        if like is not None and like.scene.nodata is not None:
+            profile["nodata"] = like.scene.nodata
+    try:
+        with warnings.catch_warnings(), raster_env(), rasterio.Env(GDAL_PAM_ENABLED="NO"):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, "w", **profile) as out:
+                out.write(pixels)
+                if profile["driver"] == "GTiff":
+                    _describe(out, like)
+    except (RasterioError, OSError, ValueError) as error:
+        raise RunError(f"{path} can't be written: {error}") from error
+
+
+def _driver(path: Path, pixels: Array, jpeg_quality: int | None) -> dict[str, Any]:
+    suffix = path.suffix.lower()
+    if suffix in _JPEG:
+        return {"driver": "JPEG", "QUALITY": jpeg_quality or 95}
+    if suffix == ".png":
+        return {"driver": "PNG", "ZLEVEL": 4}
+    if suffix not in _TIFF:
+        raise InputError(f"extension of a written image must be .tif, .png or .jpg, got {suffix!r}.")
+    options: dict[str, Any] = {"driver": "GTiff", "compress": "deflate", "zlevel": 4, "BIGTIFF": "IF_SAFER"}
+    options["predictor"] = 3 if pixels.dtype.kind == "f" else 2
+    if min(pixels.shape[1:]) > 512:
+        options |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    return options
+
+
+def _describe(out: Any, like: ImageFile | None) -> None:
+    """Meaning and names of the bands, as in the file the image was made of."""
+    if like is None or out.count != like.count or like.scene.palette is not None:
+        return
+    bands = like.scene.bands
+    with open_dataset(like.path) as source:
+        interp, names = source.colorinterp, source.descriptions
+    kinds = [interp[band - 1] for band in bands]
+    if ColorInterp.palette not in kinds:
+        out.colorinterp = kinds
+    out.descriptions = tuple(names[band - 1] for band in bands)
+
+
+def copy_image(source: Path, target: Path) -> None:
+    """Copy an image byte for byte, and the files beside it that belong to it."""
+    shutil.copyfile(source, target)
+    for suffix in _SIDECARS:
+        beside = source.with_name(source.name + suffix)
+        if beside.is_file():
+            shutil.copyfile(beside, target.with_name(target.name + suffix))
+    worlds = {f"{source.suffix}w", f".{source.suffix[1:2]}{source.suffix[-1:]}w", ".wld"}
+    for world in worlds:
+        beside = source.with_suffix(world)
+        if source.suffix and beside.is_file():
+            shutil.copyfile(beside, target.with_suffix(world))
+
+
+def pixel_range(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Smallest and largest value that pixels of a type may have; 0 to 1 is meant by floating point."""
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return float(info.min), float(info.max)
+    return -np.inf, np.inf

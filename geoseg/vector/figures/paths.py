@@ -1,0 +1,95 @@
+"""Lines along thin masks: the longest paths of a spanning tree of their pixels."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+from geoseg.typing import BoolArray
+from geoseg.vector.figures.types import Coords
+
+__all__ = ["longest_paths"]
+
+
+def longest_paths(mask: BoolArray, min_points: int) -> Iterator[Coords]:
+    """Paths over the pixels of a mask, the longest of each tree first.
+
+    The 8-neighbors of all pixels make a graph, its minimum spanning tree is taken, and the longest path is
+    cut out of each tree again and again; what falls apart is treated alike.
+
+    Parameters
+    ----------
+    mask
+        Usually a skeleton: every pixel is a node.
+    min_points
+        Shorter paths are left out.
+
+    Yields
+    ------
+    (N, 2) float64
+        x, y of the pixels along a path.
+
+    Examples
+    --------
+    >>> [path.tolist() for path in longest_paths(np.ones((1, 3), bool), 2)]
+    [[[2.0, 0.0], [1.0, 0.0], [0.0, 0.0]]]
+    """
+    rows, cols = np.nonzero(mask)
+    if not len(rows):
+        return
+    neighbors = _tree(mask, rows, cols)
+    alive = np.ones(len(rows), bool)
+    waiting = deque(range(len(rows)))
+    while waiting:
+        start = waiting.popleft()
+        if not alive[start]:
+            continue
+        far = _walk(neighbors, alive, start)[-1][0]
+        steps = _walk(neighbors, alive, far)
+        came = dict(steps)
+        path = [steps[-1][0]]
+        while came[path[-1]] >= 0:
+            path.append(came[path[-1]])
+        if len(path) < min_points:
+            alive[[node for node, _ in steps]] = False
+            continue
+        alive[path] = False
+        yield np.stack([cols[path], rows[path]], axis=1).astype(np.float64)
+        waiting.extendleft(node for node, _ in reversed(steps) if alive[node])
+
+
+def _tree(mask: BoolArray, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> list[list[int]]:
+    """Neighbors of each pixel in the minimum spanning forest."""
+    number = np.full((mask.shape[0] + 2, mask.shape[1] + 2), -1)
+    number[rows + 1, cols + 1] = np.arange(len(rows))
+    sources, targets, weights = [], [], []
+    for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        other = number[rows + 1 + dy, cols + 1 + dx]
+        here = np.flatnonzero(other >= 0)
+        sources.append(here)
+        targets.append(other[here])
+        weights.append(np.full(len(here), float(np.hypot(dy, dx))))
+    size = (len(rows), len(rows))
+    graph = coo_matrix((np.concatenate(weights), (np.concatenate(sources), np.concatenate(targets))), size)
+    tree = minimum_spanning_tree(graph.tocsr()).tocoo()
+    neighbors: list[list[int]] = [[] for _ in range(len(rows))]
+    for a, b in zip(tree.row.tolist(), tree.col.tolist(), strict=True):
+        neighbors[a].append(b)
+        neighbors[b].append(a)
+    return neighbors
+
+
+def _walk(neighbors: list[list[int]], alive: NDArray[np.bool_], start: int) -> list[tuple[int, int]]:
+    """Nodes of a tree by distance from a start, each with the one it was reached from."""
+    order, seen = [(start, -1)], {start}
+    for node, _ in order:
+        for near in neighbors[node]:
+            if alive[near] and near not in seen:
+                seen.add(near)
+                order.append((near, node))
+    return order
