@@ -130,7 +130,8 @@ def lazy_outlines(
         )
     traces = [(f"trace-{name}", i, j) for i, j in places]
     graph[name] = (_assemble, traces, plane.shape, plane.numblocks[1], connectivity)
-    return Delayed(name, HighLevelGraph.from_collections(name, graph, dependencies=[plane]))
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=[plane])  # type: ignore[list-item]
+    return Delayed(name, layers)
 
 
 def _checked_values(values: Sequence[int]) -> IntArray:

@@ -1,4 +1,4 @@
-"""From class values, chunk by chunk, to files of footprints: bounded memory, the same bytes for any chunks."""
+"""From class values, chunk by chunk, to files of footprints: bounded memory, equal bytes for any chunks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
@@ -230,6 +231,11 @@ class _Table:
     def _class_column(self, value: Array) -> Array:
         if self._names is None:
             return value.astype(str).astype(object)
+        if value.size and not 0 < value.min() <= value.max() < self._names.size:
+            raise InputError(
+                f"values must be 1 .. {self._names.size - 1}, one for each class name, got a pixel of value "
+                f"{value.max() if value.min() > 0 else value.min()}. Name all classes, or none."
+            )
         return np.asarray(self._names[value])
 
     def _count(self, classes: Array, too_small: int) -> None:

@@ -1,0 +1,63 @@
+"""What the header of a class or probability raster says of the meaning of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from geoseg.io.gdal_env import is_remote, open_dataset, raster_env
+from geoseg.typing import PathLike
+
+__all__ = ["RasterHints", "named_classes", "read_hints"]
+
+
+@dataclass(frozen=True)
+class RasterHints:
+    """Meaning of a raster's values.
+
+    Attributes
+    ----------
+    scale
+        Factor from stored to true values; 1 where the file states none.
+    descriptions
+        Text of each selected band; empty where there is none.
+    class_names
+        Names of the values 1, 2, ... from tags ``class_1``, ``class_2``, ...; empty without.
+    """
+
+    scale: float
+    descriptions: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+
+def read_hints(path: PathLike, bands: Sequence[int]) -> RasterHints:
+    """Read the hints of some bands (1-based) of a raster.
+
+    Raises
+    ------
+    MissingFileError, SceneError
+        As for :func:`geoseg.io.scene.open_source`.
+    """
+    dataset = open_dataset(path)
+    with raster_env(is_remote(str(path))), dataset:
+        return RasterHints(
+            scale=float(dataset.scales[bands[0] - 1]),
+            descriptions=tuple(dataset.descriptions[band - 1] or "" for band in bands),
+            class_names=named_classes(dataset.tags()),
+        )
+
+
+def named_classes(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the values 1, 2, ... as far as tags give them without a gap.
+
+    Examples
+    --------
+    >>> named_classes({"class_2": "road", "class_1": "building", "AREA_OR_POINT": "Area"})
+    ('building', 'road')
+    >>> named_classes({"class_2": "road"})
+    ()
+    """
+    names: list[str] = []
+    while (name := tags.get(f"class_{len(names) + 1}")) is not None:
+        names.append(name)
+    return tuple(names)

@@ -1,0 +1,211 @@
+"""Class values from any raster: what its numbers mean, and the pixels of a window as classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from geoseg.errors import InputError, SceneError
+from geoseg.geo.windows import Window
+from geoseg.io.hints import RasterHints
+from geoseg.io.scene import Scene
+from geoseg.lazy.outlines import ChunkValues
+from geoseg.raster.classes import classify
+from geoseg.raster.stitch import SCALE
+from geoseg.typing import Array
+
+__all__ = ["ClassReader", "Kind", "classify_float", "decide_kind", "open_classes"]
+
+#: values: a mask or a class map. stored: round(p * 254). scaled: integers that mean p. float: p itself.
+Kind: TypeAlias = Literal["values", "stored", "scaled", "float"]
+
+
+class ClassReader(Protocol):
+    """Gives class values of windows."""
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """Names of the values 1, 2, ...; None: they have none."""
+
+    def read(self, window: Window) -> ChunkValues:
+        """Pixels of a window."""
+
+
+def decide_kind(dtype: str, scale: float, has_threshold: bool) -> Kind:
+    """What the values of a raster mean.
+
+    Parameters
+    ----------
+    dtype
+        Of the pixels.
+    scale
+        That the file states; 1 for none.
+    has_threshold
+        Whether a threshold was asked for.
+
+    Examples
+    --------
+    >>> decide_kind("float32", 1, False), decide_kind("uint8", 1 / 254, False)
+    ('float', 'stored')
+    >>> decide_kind("uint8", 1, True), decide_kind("uint8", 1, False)
+    ('scaled', 'values')
+    """
+    if np.dtype(dtype).kind == "f":
+        return "float"
+    if dtype == "uint8" and abs(scale * SCALE - 1) < 1e-6:
+        return "stored"
+    return "scaled" if has_threshold or scale != 1 else "values"
+
+
+def open_classes(
+    scene: Scene, hints: RasterHints, kind: Kind, threshold: float | None, names: Sequence[str] | None
+) -> ClassReader:
+    """A reader of a raster's classes.
+
+    Parameters
+    ----------
+    scene
+        The raster, with the bands that count.
+    hints
+        What its header says of its values.
+    kind
+        See :func:`decide_kind`.
+    threshold
+        Probability that makes a pixel an object, or None.
+    names
+        Names of the values 1, 2, ..., or of the bands without the background; None: as the header says.
+
+    Raises
+    ------
+    InputError
+        Names or bands that do not fit the kind.
+    """
+    if kind == "values":
+        return _values(scene, hints, names)
+    background, titles = _band_classes(hints.descriptions)
+    if names is not None and len(names) != len(titles):
+        raise InputError(
+            f"class names must be {len(titles)}, one a band without the background, got {len(names)}."
+        )
+    limits = None if threshold is None else (threshold,)
+    factor = {"float": 1.0, "stored": 1 / SCALE}.get(kind) or _factor(scene.dtype, hints.scale)
+    return _Probabilities(scene, tuple(names or titles), background, limits, kind == "stored", factor)
+
+
+def _values(scene: Scene, hints: RasterHints, names: Sequence[str] | None) -> ClassReader:
+    if scene.count > 1:
+        raise InputError(f"bands must be a single one for a mask or a class map, got {scene.count}.")
+    return _Values(scene, tuple(names or hints.class_names) or None)
+
+
+def _band_classes(descriptions: Sequence[str]) -> tuple[int | None, list[str]]:
+    """Channel of the background, and names of the others.
+
+    Examples
+    --------
+    >>> _band_classes(["Background", "building"]), _band_classes([""]), _band_classes(["", "road"])
+    ((0, ['building']), (None, ['object']), (None, ['class_1', 'road']))
+    """
+    if len(descriptions) == 1:
+        return None, [descriptions[0] or "object"]
+    background = next((k for k, text in enumerate(descriptions) if text.lower() == "background"), None)
+    objects = [text for k, text in enumerate(descriptions) if k != background]
+    return background, [text or f"class_{k}" for k, text in enumerate(objects, start=1)]
+
+
+def _factor(dtype: str, scale: float) -> float:
+    """From stored integers to probabilities."""
+    if scale != 1:
+        return scale
+    if dtype != "uint8":
+        raise SceneError(
+            f"probabilities must be floats, 8-bit integers or state their scale, got {dtype} without one. "
+            "Leave out the threshold if the values are classes."
+        )
+    return 1 / 255
+
+
+@dataclass(frozen=True)
+class _Values:
+    """A mask or a class map: the values are the classes; a single name is for all of them."""
+
+    scene: Scene
+    class_names: tuple[str, ...] | None
+
+    def read(self, window: Window) -> ChunkValues:
+        if self.scene.nodata == 0 or not self.scene.has_validity:  # nodata 0 means background here
+            return ChunkValues(self._classes(self.scene.read(window)[0]))
+        pixels, valid = self.scene.read_with_valid(window)
+        return ChunkValues(self._classes(pixels[0]), invalid=~valid)
+
+    def _classes(self, values: Array) -> Array:
+        return values != 0 if self.class_names is not None and len(self.class_names) == 1 else values
+
+
+@dataclass(frozen=True)
+class _Probabilities:
+    """Probabilities, one band a class."""
+
+    scene: Scene
+    class_names: tuple[str, ...]
+    background: int | None
+    thresholds: tuple[float, ...] | None
+    stored: bool
+    factor: float
+
+    def read(self, window: Window) -> ChunkValues:
+        pixels, valid = self.scene.read_with_valid(window)
+        if self.stored:
+            found = classify(pixels, background=self.background, thresholds=self.thresholds)
+            return ChunkValues(found.values, found.prob, found.invalid | ~valid)
+        prob = pixels.astype(np.float32)
+        if self.factor != 1:
+            prob *= np.float32(self.factor)
+        prob[:, ~valid] = 0
+        if prob.size and not (prob.min() >= 0 and prob.max() <= 1 + 1e-6):
+            raise SceneError(
+                f"probabilities must lie in 0 .. 1, got {prob.min():g} .. {prob.max():g} at {window} of "
+                f"{self.scene.path}. Scale them, or make a mask of them first."
+            )
+        values, best = classify_float(prob, self.background, self.thresholds)
+        return ChunkValues(values, best, ~valid)
+
+
+def classify_float(
+    prob: Array, background: int | None, thresholds: tuple[float, ...] | None
+) -> tuple[Array, Array]:
+    """Decide the class of every pixel, as ``raster.classes.classify`` does for stored bytes.
+
+    Parameters
+    ----------
+    prob : (K, h, w) float32
+        Probabilities.
+    background
+        Channel of the background, or None.
+    thresholds
+        One probability for all classes; None: 0.5, or more than the background.
+
+    Returns
+    -------
+    values : (h, w) uint8
+        0 = no object, k = the k-th class without the background.
+    best : (h, w) float32
+        Probability of that class, 0 where there is none.
+
+    Examples
+    --------
+    >>> values, best = classify_float(np.array([[[0.2, 0.5]]], np.float32), None, None)
+    >>> values.tolist(), best.tolist()
+    ([[0, 1]], [[0.0, 0.5]])
+    """
+    objects = prob if background is None else np.delete(prob, background, axis=0)
+    winner = objects.argmax(axis=0)
+    best = np.take_along_axis(objects, winner[None], axis=0)[0]
+    if background is not None and thresholds is None:
+        hit = best > prob[background]
+    else:
+        hit = best >= np.float32((thresholds or (0.5,))[0])
+    return np.where(hit, winner + 1, 0).astype(np.uint8), np.where(hit, best, np.float32(0))

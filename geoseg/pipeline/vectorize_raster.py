@@ -1,0 +1,212 @@
+"""Vectorize any raster without a network: a mask, a class map, or probabilities."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import InputError, RunError
+from geoseg.io.hints import read_hints
+from geoseg.io.scene import Scene, open_source
+from geoseg.io.writers import FORMATS, output_path
+from geoseg.pipeline.class_readers import ClassReader, Kind, decide_kind, open_classes
+from geoseg.pipeline.vectorize import VectorizeSummary, vectorize_classes
+from geoseg.typing import PathLike, Progress, no_progress
+
+__all__ = ["RasterSummary", "chunk_shape", "output_files", "vectorize_raster"]
+
+
+@dataclass(frozen=True)
+class RasterSummary:
+    """What vectorizing a raster gave.
+
+    Attributes
+    ----------
+    footprints, too_small, classes
+        As in :class:`geoseg.pipeline.vectorize.VectorizeSummary`.
+    files
+        Format -> file.
+    kind
+        What the raster's values were taken for.
+    seconds
+        Wall time.
+    notes
+        What the user should know.
+    """
+
+    footprints: int
+    too_small: int
+    classes: dict[str, int]
+    files: dict[str, str]
+    kind: Kind
+    seconds: float
+    notes: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+def vectorize_raster(
+    path: PathLike,
+    out: PathLike,
+    *,
+    formats: Sequence[str] | None = None,
+    bands: Sequence[int] | None = None,
+    threshold: float | None = None,
+    class_names: Sequence[str] | None = None,
+    connectivity: int = 8,
+    min_area_m2: float = 0.0,
+    simplify_m: float = 0.0,
+    chunk: int = 2048,
+    threads: int | None = None,
+    progress: Progress = no_progress,
+) -> RasterSummary:
+    """Turn a raster of masks, classes or probabilities into footprint files, in bounded memory.
+
+    Parameters
+    ----------
+    path
+        Anything rasterio opens. Integers are a mask or a class map (0 = background) unless they state a
+        scale or a threshold is given; floats are probabilities, one band a class. A band described as
+        ``background`` competes with the others and makes no footprints.
+    out
+        A file (format by suffix) or a folder (one file a format, called after the raster).
+    formats
+        Formats of ``geoseg.io.writers``; None: by the suffix of ``out``, else geojson.
+    bands
+        1-based bands; None: the first of a class map, all of probabilities.
+    threshold
+        Probability that makes a pixel an object; None: 0.5, or more than a background band. 8-bit integers
+        without a stated scale are then taken as p * 255.
+    class_names
+        Names of the values 1, 2, ..., or of the bands; a single name is for all that is not 0.
+    connectivity, min_area_m2, simplify_m, threads, progress
+        As for :func:`geoseg.pipeline.vectorize.vectorize_classes`.
+    chunk
+        Wanted side of a chunk, pixels.
+
+    Raises
+    ------
+    InputError
+        A bad raster, option or output.
+    RunError
+        The disk is full.
+    """
+    start = time.perf_counter()
+    if threshold is not None and not 0 < threshold <= 1:
+        raise InputError(f"threshold must be above 0 and at most 1, got {threshold}.")
+    if chunk < 1:
+        raise InputError(f"chunk must be at least 1 pixel, got {chunk}.")
+    scene = open_source(path, bands=bands, expand_palette=False)
+    files = output_files(out, formats, scene.name)
+    hints = read_hints(path, scene.bands)
+    kind = decide_kind(scene.dtype, hints.scale, threshold is not None)
+    if kind == "values" and bands is None and scene.count > 1:
+        scene = open_source(path, bands=scene.bands[:1], expand_palette=False)
+    reader = open_classes(scene, hints, kind, threshold, class_names)
+    summary = _vectorize(
+        scene,
+        reader,
+        files,
+        chunk=chunk_shape(scene.file_block, scene.geobox.shape, chunk),
+        connectivity=connectivity,
+        min_area_m2=min_area_m2,
+        simplify_m=simplify_m,
+        threads=threads,
+        progress=progress,
+    )
+    return RasterSummary(
+        summary.footprints,
+        summary.too_small,
+        summary.classes,
+        {name: str(file) for name, file in files.items()},
+        kind,
+        round(time.perf_counter() - start, 3),
+        []
+        if scene.crs
+        else ["the raster has no CRS: footprints are in its own coordinates, areas in pixels"],
+    )
+
+
+def _vectorize(scene: Scene, reader: ClassReader, files: dict[str, Path], **options: Any) -> VectorizeSummary:
+    folder = next(iter(files.values())).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        spill = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=folder))
+    except OSError as error:
+        raise InputError(f"{folder} can't be written to: {error.strerror}. Choose another output.") from None
+    try:
+        return vectorize_classes(
+            reader.read,
+            *scene.geobox.shape,
+            class_names=reader.class_names,
+            geobox=scene.geobox,
+            scene=scene.name,
+            acquired=scene.acquired,
+            out=files,
+            spill_dir=spill,
+            **options,
+        )
+    except OSError as error:
+        if isinstance(error, InputError):
+            raise
+        raise RunError(f"footprints can't be written to {folder}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+def chunk_shape(block: tuple[int, int], shape: tuple[int, int], chunk: int) -> tuple[int, int]:
+    """Chunk height and width that read each storage block of a file once.
+
+    Whole rows where the file is stored row by row, else whole blocks, of about ``chunk`` ** 2 pixels.
+
+    Examples
+    --------
+    >>> chunk_shape((256, 256), (50_000, 50_000), 1000)
+    (768, 768)
+    >>> chunk_shape((1, 40_000), (30_000, 40_000), 2000)
+    (100, 40000)
+    """
+    if block[1] >= shape[1] and chunk < shape[1]:
+        rows = max(1, chunk * chunk // shape[1])
+        return max(block[0], rows - rows % block[0]), shape[1]
+    height, width = (max(size, chunk - chunk % size) if size <= chunk else chunk for size in block)
+    return height, width
+
+
+def output_files(out: PathLike, formats: Sequence[str] | None, stem: str) -> dict[str, Path]:
+    """Files to write: ``out`` itself where its suffix is a format's, else files in the folder ``out``.
+
+    Raises
+    ------
+    InputError
+        An unknown format, or a file name that does not fit the formats.
+
+    Examples
+    --------
+    >>> output_files("houses.gpkg", None, "scene")["gpkg"].name
+    'houses.gpkg'
+    >>> [path.name for path in output_files("results", ["fgb", "shp"], "scene").values()]
+    ['scene.fgb', 'scene.shp']
+    """
+    target = Path(out)
+    by_suffix = {suffix: name for name, suffix in FORMATS.items()}
+    named = by_suffix.get(target.suffix.lower())
+    if named is None or target.is_dir():
+        if target.suffix and formats is None and not target.is_dir():
+            raise InputError(
+                f"output must end in one of {', '.join(by_suffix)}, or be a folder, got {target}. "
+                "Give the format to write into a folder of that name."
+            )
+        return {name: output_path(target, stem, name) for name in formats or ("geojson",)}
+    if formats is not None and list(formats) != [named]:
+        raise InputError(
+            f"output must be a folder for the formats {', '.join(formats)}, got the file {target}."
+        )
+    return {named: target}
