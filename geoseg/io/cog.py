@@ -10,6 +10,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
@@ -111,7 +112,7 @@ def write_cog(
             _check_size(plain)
             with quiet_georeferencing():
                 rasterio.shutil.copy(plain, staged, driver="COG", **options)
-        except (RasterioError, OSError) as error:
+        except (RasterioError, CPLE_BaseError, OSError) as error:
             reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
             raise RunError(
                 f"cannot write {path}: {reason}. Check the free space and the permissions of {path.parent}; "

@@ -9,6 +9,7 @@ the user wrote a URL.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import threading
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 import rasterio.env
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -31,6 +33,7 @@ from geoseg.typing import PathLike
 __all__ = [
     "CACHE_BYTES",
     "RASTER_DRIVERS",
+    "cache_for_rows",
     "is_remote",
     "open_dataset",
     "quiet_georeferencing",
@@ -38,7 +41,9 @@ __all__ = [
     "thread_dataset",
 ]
 
-#: Upper bound of GDAL's block cache, shared by all threads (GDAL's own default is 5 % of the RAM).
+logger = logging.getLogger(__name__)
+
+#: GDAL's block cache for tiled scenes, shared by all threads (GDAL's own default is 5 % of the RAM).
 CACHE_BYTES = 64 * 1024 * 1024
 
 #: Formats that a scene may have. XML and web formats (WMS, STACTA, SAFE, ...) are left out on purpose.
@@ -62,6 +67,10 @@ _SCHEMES = {
     "file": "",
 }
 
+#: Rows that must stay decoded while a row of chunks is read from left to right, and what that may cost.
+_ROWS = 2048 + 512
+_CACHE_LIMIT_BYTES = 512 * 1024 * 1024
+
 _OPEN_HANDLES = 4  # a thread
 _warning_lock = threading.Lock()
 
@@ -83,6 +92,38 @@ def _limit_cache(pid: int) -> None:
     if "GDAL_CACHEMAX" not in os.environ:
         with rasterio.Env():
             rasterio.env.set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+
+
+def cache_for_rows(block_width: int, width: int, bytes_per_pixel: int) -> int:
+    """Bytes of block cache that a raster needs so that no part of it is decoded over and over.
+
+    A tiled file needs none beyond the default. In one stored row by row (JPEG, PNG, striped GeoTIFF) every
+    window touches whole rows: the rows of one row of chunks are kept, within 512 MB.
+
+    Examples
+    --------
+    >>> cache_for_rows(256, 100_000, 3) == cache_for_rows(2048, 2048, 3) == CACHE_BYTES
+    True
+    >>> cache_for_rows(20_000, 20_000, 3) // 1024**2
+    146
+    """
+    if block_width < width:
+        return CACHE_BYTES
+    return min(max(CACHE_BYTES, width * bytes_per_pixel * _ROWS), _CACHE_LIMIT_BYTES)
+
+
+def _grow_cache(dataset: Any) -> None:
+    """Make room for a raster stored row by row; the cache is the process's and never shrinks again."""
+    if "GDAL_CACHEMAX" in os.environ:
+        return
+    depth = sum(np.dtype(kind).itemsize for kind in dataset.dtypes if kind != "complex_int16")
+    wanted = cache_for_rows(dataset.block_shapes[0][1], dataset.width, depth)
+    if wanted > int(rasterio.env.get_gdal_config("GDAL_CACHEMAX") or 0):
+        rasterio.env.set_gdal_config("GDAL_CACHEMAX", wanted)
+    if wanted == _CACHE_LIMIT_BYTES:
+        logger.warning(
+            "%s is stored row by row: a tiled copy (gdal_translate -of COG) reads faster.", dataset.name
+        )
 
 
 @contextmanager
@@ -201,6 +242,7 @@ def thread_dataset(name: str) -> Any:
         datasets.move_to_end(key)
         return datasets[key]
     dataset = open_dataset(name)
+    _grow_cache(dataset)
     datasets[key] = dataset
     while len(datasets) > _OPEN_HANDLES:
         datasets.popitem(last=False)[1].close()

@@ -111,9 +111,7 @@ def _check_beginning(path: Path, suffix: str) -> None:
     if suffix in _SEQUENCES and not head:
         return
     if not (head.lstrip() if begins[0] == b"{" else head).startswith(begins):
-        raise InputError(
-            f"content of a vector file must be what its suffix says, got {path}, which is no {suffix}."
-        )
+        raise InputError(f"content of a vector file must fit its suffix, got {path}, which is no {suffix}.")
 
 
 def _read(path: Path, suffix: str, layer: str | int | None) -> gpd.GeoDataFrame:

@@ -19,7 +19,7 @@ from rasters import NORTH_UP, noise, save
 
 from geoseg.errors import InputError, MissingFileError, SceneError
 from geoseg.geo.windows import Window, iter_chunks
-from geoseg.io.gdal_env import CACHE_BYTES, thread_dataset
+from geoseg.io.gdal_env import CACHE_BYTES, cache_for_rows, thread_dataset
 from geoseg.io.scene import Scene, SceneReadError, open_source
 
 RGB = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
@@ -524,6 +524,22 @@ def test_block_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     scene.read(everything(scene))
     with rasterio.Env():
         assert rasterio.env.get_gdal_config("GDAL_CACHEMAX") == CACHE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("block", "width", "depth", "megabytes"),
+    [(256, 50_000, 3, 64), (1024, 1024, 3, 64), (11_264, 11_264, 3, 82.5), (40_000, 40_000, 8, 512)],
+)
+def test_cache_for_rasters_stored_row_by_row(block: int, width: int, depth: int, megabytes: float) -> None:
+    assert cache_for_rows(block, width, depth) == megabytes * 1024**2
+
+
+def test_wide_striped_scene_gets_its_cache(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", np.zeros((1, 2, 30_000), "uint8"))
+    thread_dataset(str(path))
+    with rasterio.Env():
+        assert rasterio.env.get_gdal_config("GDAL_CACHEMAX") >= 30_000 * 2560
+        rasterio.env.set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
 
 
 class TestFingerprint:

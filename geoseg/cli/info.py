@@ -1,0 +1,94 @@
+"""``geoseg info``: what a scene or a model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geoseg.cli.common import handle_errors, print_json
+
+__all__ = ["register"]
+
+_EPILOG = """Examples:
+
+  geoseg info scene.tif
+
+  geoseg info model.zip --json
+"""
+
+#: Suffixes of models; a pickled checkpoint is one too, and is refused with the reason.
+_MODEL_SUFFIXES = (".zip", ".onnx", ".pt2", ".safetensors", ".pt", ".pth", ".ckpt", ".pkl")
+_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("info", epilog=_EPILOG)(info)
+
+
+def is_model(path: str) -> bool:
+    """Whether ``geoseg info`` takes a path for a model: by its suffix, or a folder that is no Zarr store.
+
+    Examples
+    --------
+    >>> is_model("net.zip"), is_model("scene.tif"), is_model("/vsizip/scenes.zip/a.tif")
+    (True, False, False)
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        return not any((folder / mark).exists() for mark in _ZARR_MARKS)
+    return folder.suffix.lower() in _MODEL_SUFFIXES
+
+
+@handle_errors
+def info(
+    path: Annotated[str, typer.Argument(metavar="SCENE|MODEL", help="A raster, or a model bundle.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a scene or a model is: size, bands, CRS, ground resolution; or classes, inputs, options."""
+    if is_model(path):
+        from geoseg.models import describe_model
+
+        content = describe_model(path)
+    else:
+        from geoseg.io.describe import describe
+
+        content = describe(path)
+    if json:
+        print_json(content)
+    else:
+        _print_table(content)
+
+
+def _print_table(content: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in content.items():
+        for index, line in enumerate(_lines(value)):
+            table.add_row(name.replace("_", " ") if index == 0 else "", line)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _lines(value: Any) -> list[str]:
+    """A value as the lines of a table cell."""
+    if isinstance(value, dict):
+        return [f"{key.replace('_', ' ')}: {_text(item)}" for key, item in value.items()] or ["-"]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return ["  ".join(_text(item) for item in row.values() if item is not None) for row in value]
+    return [_text(value)]
+
+
+def _text(value: Any) -> str:
+    if value is None or value == [] or value == {}:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

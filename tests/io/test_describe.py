@@ -1,0 +1,105 @@
+"""``geoseg info``: scenes and models in plain words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from rasterio.enums import ColorInterp
+from rasters import noise, save
+from typer.testing import CliRunner
+
+from geoseg.cli import app
+from geoseg.cli.info import is_model
+from geoseg.io.cog import write_cog
+from geoseg.io.describe import describe, validity_sources
+from geoseg.io.scene import open_source
+from geoseg.io.validity import ValidityRule
+
+RGBA = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+
+
+def test_georeferenced(tmp_path: Path) -> None:
+    tags = {"TIFFTAG_DATETIME": "2021:03:04 05:06:07"}
+    path = save(tmp_path / "a.tif", noise(4, 20, 30), colorinterp=RGBA, tags=tags)
+    told = describe(path)
+    assert (told["width"], told["height"], told["bands"], told["dtype"]) == (30, 20, 3, "uint8")
+    assert told["crs"] == "EPSG:32645 (WGS 84 / UTM zone 45N)"
+    assert told["ground_resolution_m"] == pytest.approx([0.5, 0.5], rel=1e-3)
+    assert told["validity"] == ["alpha band 4"]
+    assert told["acquired"] == "2021-03-04"
+    assert told["orientation"] == "north-up"
+    assert [band["color"] for band in told["stored_bands"]] == ["red", "green", "blue", "alpha"]
+    json.dumps(told)
+
+
+def test_cog(tmp_path: Path) -> None:
+    pixels = noise(1, 1100, 1100)
+    box = open_source(save(tmp_path / "a.tif", pixels)).geobox
+    path = tmp_path / "b.tif"
+    write_cog(path, lambda w: pixels[:, w.rows, w.cols], box, dtype="uint8", scale=0.5, nodata=255)
+    told = describe(tmp_path / "b.tif")
+    assert told["overviews"] == [2, 4]
+    assert (told["scales"], told["nodata"], told["block"]) == ([0.5], 255, [512, 512])
+
+
+@pytest.mark.parametrize(
+    ("transform", "crs", "orientation"),
+    [
+        (None, None, "pixels"),
+        (Affine(1, 0, 0, 0, 1, 9), 32645, "south-up"),
+        (Affine.rotation(20), 32645, "rotated"),
+    ],
+)
+def test_orientation(transform: Affine | None, crs: int | None, orientation: str, tmp_path: Path) -> None:
+    told = describe(save(tmp_path / "a.tif", np.ones((1, 4, 4), "uint8"), transform=transform, crs=crs))
+    assert told["orientation"] == orientation
+    assert (told["ground_resolution_m"] is None) == (crs is None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "anything", "sources"),
+    [
+        (ValidityRule(), False, []),
+        (ValidityRule(), True, ["palette"]),
+        (ValidityRule(mask=(1,), finite=True), True, ["mask", "NaN"]),
+        (ValidityRule(nodata=(0, None, -9999)), True, ["nodata -9999, 0"]),
+    ],
+)
+def test_validity_sources(rule: ValidityRule, anything: bool, sources: list[str]) -> None:
+    assert validity_sources(rule, anything) == sources
+
+
+def test_models_by_name(tmp_path: Path) -> None:
+    (tmp_path / "store.zarr").mkdir()
+    (tmp_path / "store.zarr" / ".zarray").write_text("{}")
+    (tmp_path / "bundle").mkdir()
+    assert all(map(is_model, ("a.zip", "a.ONNX", "a.pt2", "a.pth")))
+    assert not any(map(is_model, ("a.tif", "a", "a.json")))
+    assert is_model(str(tmp_path / "bundle"))
+    assert not is_model(str(tmp_path / "store.zarr"))
+
+
+def test_command(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", noise(3, 20, 30))
+    run = CliRunner().invoke(app, ["info", str(path), "--json"])
+    assert run.exit_code == 0
+    assert json.loads(run.stdout) == json.loads(json.dumps(describe(path)))
+    run = CliRunner().invoke(app, ["info", str(path)])
+    assert run.exit_code == 0
+    assert "EPSG:32645" in run.stdout
+    assert "north-up" in run.stdout
+
+
+@pytest.mark.parametrize("name", ["none.tif", "none.zip", "text.tif", "text.pth"])
+def test_command_refuses_in_one_line(name: str, tmp_path: Path) -> None:
+    if name.startswith("text"):
+        (tmp_path / name).write_text("text")
+    run = CliRunner().invoke(app, ["info", str(tmp_path / name)])
+    assert run.exit_code == 2
+    assert run.stdout == ""
+    assert run.stderr.startswith("error: ")
+    assert run.stderr.count("\n") == 1
