@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
 from geoseg.errors import InputError
+from geoseg.io.formats.binary_masks import ClassValues, read_binary_masks
+from geoseg.io.formats.coco import read_coco
 from geoseg.io.formats.coco_export import CocoExporter
 from geoseg.io.formats.export import Exporter, ExportItem
+from geoseg.io.formats.image_folder import read_image_folder
+from geoseg.io.formats.kitti import read_kitti
 from geoseg.io.formats.masks_export import MasksExporter
 from geoseg.io.formats.names import UniqueNames, safe_name
 from geoseg.io.formats.source import Source, SourceImage, image_shape
 from geoseg.io.formats.transfer import Failure, staged_folder, take_over, write_failures
 from geoseg.io.formats.vector_export import VectorExporter
+from geoseg.io.formats.vector_labels import LabelOptions, read_vector_labels
 from geoseg.io.formats.yolo_export import YoloExporter
 from geoseg.io.images import open_image
 from geoseg.io.project import Item, ProjectWriter, open_project, read_annotation
@@ -22,7 +27,85 @@ from geoseg.io.writers import FORMATS as VECTOR_FORMATS
 from geoseg.typing import PathLike, Progress, no_progress
 from geoseg.vector.figures import Annotation, ProjectMeta, Tag, TagMeta, color_of
 
-__all__ = ["EXPORTS", "ExportSummary", "ImportSummary", "export_project", "import_source"]
+__all__ = [
+    "EXPORTS",
+    "IMPORTS",
+    "ExportSummary",
+    "ImportOptions",
+    "ImportSummary",
+    "export_project",
+    "import_source",
+    "read_source",
+]
+
+
+#: Formats of :func:`read_source`.
+IMPORTS = ("binary_masks", "kitti", "coco", "vector", "images")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What some importers can be told; the others refuse it.
+
+    Attributes
+    ----------
+    classes
+        binary_masks: from class to the mask's values.
+    images
+        coco: folder that ``file_name`` counts from.
+    labels, class_name, class_column, bitmaps
+        vector: the label file, and :class:`~geoseg.io.formats.vector_labels.LabelOptions`.
+    """
+
+    classes: Mapping[str, ClassValues] | None = None
+    images: PathLike | None = None
+    labels: PathLike | None = None
+    class_name: str | None = None
+    class_column: str | None = None
+    bitmaps: bool = False
+
+
+_OPTIONS_OF = {
+    "binary_masks": {"classes"},
+    "coco": {"images"},
+    "vector": {"labels", "class_name", "class_column", "bitmaps"},
+}
+
+
+def read_source(format: str, src: PathLike, options: ImportOptions | None = None) -> Source:
+    """Find what there is to import.
+
+    Parameters
+    ----------
+    format
+        One of :data:`IMPORTS`.
+    src
+        Folder or file.
+    options
+        Where the format takes any.
+
+    Raises
+    ------
+    InputError
+        An unknown format, an option of another format, or what the importer refuses.
+    """
+    options = options or ImportOptions()
+    if format not in IMPORTS:
+        raise InputError(f"format must be one of {', '.join(IMPORTS)}, got {format}.")
+    for item in fields(options):
+        if getattr(options, item.name) != item.default and item.name not in _OPTIONS_OF.get(format, ()):
+            owner = next(name for name, names in _OPTIONS_OF.items() if item.name in names)
+            raise InputError(f"{item.name} must be given with format {owner} only, got format {format}.")
+    if format == "binary_masks":
+        return read_binary_masks(src, options.classes)
+    if format == "coco":
+        return read_coco(src, options.images)
+    if format == "vector":
+        name = options.class_name or "object"
+        return read_vector_labels(
+            src, options.labels, LabelOptions(name, options.class_column, options.bitmaps)
+        )
+    return read_kitti(src) if format == "kitti" else read_image_folder(src)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def mask_rings(bitmap: Bitmap) -> list[list[Array]]:
 def bridged(exterior: Array, *holes: Array) -> Array:
     """One ring that goes around the exterior and, over bridges without width, around each hole.
 
-    Holes are taken from left to right; a bridge goes from a hole's leftmost vertex to the nearest of the ring.
+    Holes are taken from left to right; a bridge goes from a hole's leftmost vertex to the ring's nearest.
 
     Examples
     --------

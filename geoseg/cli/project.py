@@ -1,0 +1,226 @@
+"""``geoseg project``: import, export, statistics and validation of annotated projects."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geoseg.cli.common import handle_errors, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geoseg.pipeline.project_stats import ProjectStats
+
+__all__ = ["register"]
+
+_SHOWN = 50
+
+_project = typer.Typer(
+    help="Annotated projects: import, export, statistics, validation.", no_args_is_help=True
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_project, name="project")
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+Link = Annotated[bool, typer.Option(help="Hard links in place of copies of the images, where possible.")]
+ProjectFolder = Annotated[Path, typer.Argument(help="Folder of the project (with meta.json).")]
+
+_IMPORT_EPILOG = (
+    "Examples: [bold]geoseg project import kitti data_semantics/training --out projects/kitti[/bold] | "
+    "[bold]geoseg project import vector scenes --labels houses.gpkg --out projects/town[/bold]"
+    " | [bold]geoseg project import binary_masks INRIA --class building=255 --out projects/INRIA[/bold]"
+)
+
+
+@_project.command("import", epilog=_IMPORT_EPILOG)
+@handle_errors
+def import_project(
+    format: Annotated[str, typer.Argument(help="binary_masks, kitti, coco, vector or images.")],
+    src: Annotated[
+        Path, typer.Argument(help="Folder to import (vector: or one scene; coco: or a JSON file).")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the new project.")],
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="binary_masks: NAME=VALUE[,VALUE...] or NAME=all; may be repeated."),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="coco: folder of the images.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="vector: label file for all scenes.")] = None,
+    class_name: Annotated[str | None, typer.Option(help="vector: class of all objects [object].")] = None,
+    class_column: Annotated[str | None, typer.Option(help="vector: column that tells the class.")] = None,
+    bitmaps: Annotated[bool, typer.Option("--bitmaps", help="vector: polygons as masks.")] = False,
+    link: Link = False,
+    legacy: Annotated[bool, typer.Option(help="Layout of 2018: ann/STEM.json.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a project that is there.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a project of images and labels in another format.
+
+    Images are taken over byte for byte. An image that fails is listed in OUT.failures.json, the others go on.
+    """
+    from geoseg.pipeline.projects import ImportOptions, import_source, read_source
+
+    mapping = dict(map(_class_values, classes)) if classes else None
+    options = ImportOptions(mapping, images, labels, class_name, class_column, bitmaps)
+    source = read_source(format, src, options)
+    with progress_bar(quiet) as progress:
+        summary = import_source(source, out, link=link, legacy=legacy, overwrite=overwrite, progress=progress)
+    for old, new in summary.renamed.items():
+        print(f"renamed: {old} -> {new}", file=sys.stderr)
+    print(f"{summary.project}: {summary.images} images, {summary.objects} objects")
+    _tell(summary.notes, summary.failures, summary.project)
+
+
+def _class_values(text: str) -> tuple[str, Any]:
+    from geoseg.errors import InputError
+
+    name, _, values = text.partition("=")
+    if not name or not values:
+        raise InputError(f"--class must be NAME=VALUE[,VALUE...] or NAME=all, got {text!r}.")
+    if values == "all":
+        return name, "__all__"
+    try:
+        return name, [int(value) for value in values.split(",")]
+    except ValueError:
+        raise InputError(f"--class must have whole numbers after {name}=, got {values!r}.") from None
+
+
+def _tell(notes: Sequence[str], failures: Sequence[Any], result: Path) -> None:
+    """Notes and failures on stderr; exit status 1 where anything failed."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    for failure in failures[:_SHOWN]:
+        print(f"failed: {failure.image}: {failure.reason}", file=sys.stderr)
+    if failures:
+        listed = result.with_name(f"{result.name}.failures.json")
+        print(f"{len(failures)} failed, all listed in {listed}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+_EXPORT_EPILOG = (
+    "Examples: [bold]geoseg project export projects/kitti coco --out coco[/bold] | "
+    "[bold]geoseg project export projects/town gpkg --out town_gpkg[/bold] | "
+    "[bold]geoseg project export projects/town yolo-seg --out yolo --link[/bold]"
+)
+
+
+@_project.command("export", epilog=_EXPORT_EPILOG)
+@handle_errors
+def export_project(
+    project: ProjectFolder,
+    format: Annotated[
+        str,
+        typer.Argument(
+            help="masks, masks-machine, masks-human, coco, yolo-seg, or for georeferenced images geojson, "
+            "geojsonseq, gpkg, parquet, fgb, shp."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder.")],
+    link: Link = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a project in another format.
+
+    An image that fails is listed in OUT.failures.json, the others go on.
+    """
+    from geoseg.pipeline.projects import export_project as export
+
+    with progress_bar(quiet) as progress:
+        summary = export(project, format, out, link=link, progress=progress)
+    print(f"{summary.folder}: {summary.images} images, {summary.objects} objects")
+    _tell(summary.notes, summary.failures, summary.folder)
+
+
+@_project.command(
+    "stats", epilog="Example: [bold]geoseg project stats projects/kitti --plot stats.svg[/bold]"
+)
+@handle_errors
+def stats(
+    project: ProjectFolder,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Picture to write (svg, png, pdf).")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Count images, objects and area per class and data set.
+
+    The area of a class is what it shows: later objects hide earlier ones, as in training.
+    """
+    from geoseg.pipeline.project_stats import project_stats
+
+    with progress_bar(quiet or json) as progress:
+        result = project_stats(project, progress=progress)
+    if plot is not None:
+        from geoseg.io.project import open_project
+        from geoseg.pipeline.project_plots import plot_stats
+
+        plot_stats(result, plot, open_project(project).meta)
+    if json:
+        print_json(result.to_dict())
+    else:
+        _print_stats(result)
+    for failure in result.failures[:_SHOWN]:
+        print(f"failed: {failure.image}: {failure.reason}", file=sys.stderr)
+    if result.failures:
+        raise SystemExit(1)
+
+
+def _print_stats(result: ProjectStats) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    total = result.total
+    datasets = Table("data set", "images", "labeled", "objects", "Mpx", "unlabeled", title=result.project)
+    rows = [*result.datasets.items(), *([("total", total)] if len(result.datasets) > 1 else [])]
+    for name, one in rows:
+        counts = (f"{value:,}" for value in (one.images, one.labeled_images, one.objects))
+        datasets.add_row(name, *counts, f"{one.pixels / 1e6:,.1f}", f"{100 * one.unlabeled_share:.2f} %")
+    console.print(datasets)
+    classes = Table("class", "images", "objects", "area", "median px", "5 %", "95 %")
+    for title, one_class in sorted(total.classes.items(), key=lambda pair: -pair[1].area_px):
+        size = result.sizes[title].quantiles
+        share = f"{100 * one_class.area_px / max(total.pixels, 1):.2f} %"
+        middle = (f"{size[q]:,.0f}" if size else "-" for q in ("50%", "5%", "95%"))
+        classes.add_row(title, f"{one_class.images:,}", f"{one_class.objects:,}", share, *middle)
+    console.print(classes)
+    if result.tags:
+        console.print(
+            "tags: " + ", ".join(f"{tag} {count:,}" for tag, count in result.tags.items()), markup=False
+        )
+
+
+@_project.command("validate", epilog="Example: [bold]geoseg project validate projects/kitti[/bold]")
+@handle_errors
+def validate(
+    project: ProjectFolder,
+    json: Annotated[bool, typer.Option("--json", help="Print all problems as JSON.")] = False,
+    headers: Annotated[bool, typer.Option("--headers", help="Read the images' headers only (fast).")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """List what is wrong with a project; exit status 2 where anything is.
+
+    Truncated images, sizes that differ, broken or self-crossing figures, unknown classes and tags,
+    annotations without image, names used twice.
+    """
+    from geoseg.pipeline.project_check import check_project
+
+    with progress_bar(quiet or json) as progress:
+        problems = check_project(project, pixels=not headers, progress=progress)
+    if json:
+        print_json([{"where": problem.where, "what": problem.what} for problem in problems])
+    else:
+        for problem in problems[:_SHOWN]:
+            print(problem)
+        if len(problems) > _SHOWN:
+            print(f"... and {len(problems) - _SHOWN} more (all with --json)")
+        print(f"{project}: {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
+    if problems:
+        raise SystemExit(2)
