@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.data.chips import Area, ChipRef
 from geoseg.data.settings import SamplerSettings
-from geoseg.data.splits import Part
+from geoseg.data.splits import Part, touches
 from geoseg.errors import InputError
 from geoseg.typing import BoolArray
 
@@ -86,15 +86,8 @@ class _Ground:
         return np.clip(points - offsets, 0, limits)
 
     def _allowed(self, corners: NDArray[np.int64], min_known: float) -> BoolArray:
-        row, col = corners[:, :1], corners[:, 1:]
-        bad = self.part.forbidden
-        touches = (
-            (row < bad[:, 2])
-            & (col < bad[:, 3])
-            & (row + self.chip[0] > bad[:, 0])
-            & (col + self.chip[1] > bad[:, 1])
-        ).any(axis=1)
-        return ~touches & (self._known(corners) >= min_known)
+        clear = ~touches(corners, self.chip, self.part.forbidden)
+        return clear & (self._known(corners) >= min_known)
 
     def _known(self, corners: NDArray[np.int64], points: int = 4) -> NDArray[np.float64]:
         """Share of each window that is labeled, on a lattice of points inside the area."""

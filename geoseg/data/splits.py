@@ -12,6 +12,7 @@ from geoseg.data.chips import Area
 from geoseg.data.settings import SplitSettings
 from geoseg.errors import InputError
 from geoseg.geo.windows import Grid, Window, iter_chunks
+from geoseg.typing import BoolArray
 
 __all__ = ["Part", "block_split", "file_split", "grid_windows"]
 
@@ -111,7 +112,7 @@ def block_split(
 ) -> list[Part]:
     """Square blocks of every area, drawn by the seed; training keeps ``buffer_px`` away from them.
 
-    An area too small for two blocks is trained on whole.
+    An area too small for a block beside ground to train on is trained on whole.
 
     Raises
     ------
@@ -157,5 +158,24 @@ def _split_area(area: Area, chip: tuple[int, int], settings: SplitSettings, rng:
     forbidden = [
         (b.row_off - margin, b.col_off - margin, b.row_end + margin, b.col_end + margin) for b in chosen
     ]
+    rects = np.array(forbidden, np.int64)
+    if not _leaves_room(area, chip, rects):
+        return Part(True, _NOTHING, ())
     windows = tuple(window for block in chosen for window in grid_windows(area, chip, block))
-    return Part(True, np.array(forbidden, np.int64), windows)
+    return Part(True, rects, windows)
+
+
+def touches(corners: NDArray[np.int64], chip: tuple[int, int], rects: NDArray[np.int64]) -> BoolArray:
+    """Whether windows with these corners (n, 2) touch any rectangle (row, column, row end, column end)."""
+    row, col = corners[:, :1], corners[:, 1:]
+    inside = (row < rects[:, 2]) & (col < rects[:, 3])
+    return (inside & (row + chip[0] > rects[:, 0]) & (col + chip[1] > rects[:, 1])).any(axis=1)
+
+
+def _leaves_room(area: Area, chip: tuple[int, int], rects: NDArray[np.int64]) -> bool:
+    """Whether a fair share of the windows, judged on a lattice of corners, touches no rectangle."""
+    region = area.truth.region()
+    spans = (region.height - chip[0], region.width - chip[1])
+    rows, cols = (np.linspace(0, max(span, 0), 9).astype(np.int64) for span in spans)
+    corners = np.stack(np.meshgrid(rows + region.row_off, cols + region.col_off), -1).reshape(-1, 2)
+    return float((~touches(corners, chip, rects)).mean()) > 0.05

@@ -1,0 +1,129 @@
+"""Augmentation: targets move with their pixels, strengths mean what they say, a seed decides."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from geoseg.data.augment import Augment, jpeg_artefacts, move_chips, turn_chips
+from geoseg.data.settings import AugmentSettings
+
+STRONG = {
+    "flips": True, "scale": 0.5, "shift": 0.2, "rotate": 30, "brightness": 0.2, "contrast": 0.5, "hue": 40,
+    "saturation": 0.5, "noise": 0.1, "blur": 2.0, "jpeg": 0.8, "share": 1.0,
+}  # fmt: skip
+
+
+def chips(count=4, size=32, seed=0):
+    """Chips whose first band tells the class, so that pixels and targets can be compared."""
+    rng = np.random.default_rng(seed)
+    target = np.zeros((count, size, size), np.uint8)
+    for chip in target:
+        for _ in range(3):
+            r, c = rng.integers(0, size - 12, 2)
+            chip[r : r + 12, c : c + 12] = rng.integers(1, 4)
+    image = torch.tensor(target / 4, dtype=torch.float32).unsqueeze(1).repeat(1, 3, 1, 1)
+    extra = torch.tensor(target, dtype=torch.float32).unsqueeze(1)
+    return image, torch.tensor(target), extra
+
+
+def test_the_eight_turns_are_all_different_and_exact():
+    x = torch.arange(8 * 9).view(1, 1, 8, 9)[..., :8].repeat(8, 1, 1, 1)
+    moved = turn_chips(x, torch.arange(8))
+    assert len({tuple(chip.flatten().tolist()) for chip in moved}) == 8
+    assert torch.equal(moved[0], x[0])
+    assert torch.equal(moved[1], torch.rot90(x[0], 1, (-2, -1)))
+
+
+@pytest.mark.parametrize("setting", [{"flips": True}, {"scale": 0.4}, {"shift": 0.3}, {"rotate": 90}])
+def test_targets_move_with_their_pixels(setting):
+    image, target, extra = chips()
+    moved, labels, more = Augment(AugmentSettings(**setting))(image, target, extra, seed=3)
+    assert not torch.equal(moved, image)
+    known = labels != 255
+    assert known.float().mean() > 0.4
+    close = (moved[:, 0] * 4 - labels.float()).abs() < 0.5
+    assert close[known].float().mean() > 0.93  # borders between classes are blended
+    assert torch.equal(more[:, 0][known], labels[known].float())
+    assert more[:, 0][~known].isnan().all()
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (24, 40)])
+def test_a_seed_decides_and_shapes_stay(shape):
+    image, target, extra = (x[..., : shape[0], : shape[1]] for x in chips(size=48))
+    change = Augment(AugmentSettings(**STRONG))
+    first, again, other = (change(image, target, extra, seed=s) for s in (7, 7, 8))
+    for a, b, c, before in zip(first, again, other, (image, target, extra), strict=True):
+        assert torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else torch.equal(a, b)
+        assert not torch.equal(a.float().nan_to_num(), c.float().nan_to_num())
+        assert a.shape == before.shape
+        assert a.dtype == before.dtype
+
+
+def test_nothing_asked_nothing_changed():
+    image, target, extra = chips()
+    moved, labels, more = Augment(AugmentSettings())(image, target, extra, seed=1)
+    assert torch.equal(moved, image)
+    assert torch.equal(labels, target)
+    assert torch.equal(more, extra)
+
+
+def test_zoom_enlarges_about_the_middle():
+    image = torch.zeros(1, 3, 40, 40)
+    image[..., 15:25, 15:25] = 1
+    target = (image[:, 0] > 0).to(torch.uint8)
+    none = torch.zeros(1, 0, 40, 40)
+    for zoom in (0.5, 2.0):
+        _, labels, _ = move_chips(
+            image, target, none, torch.tensor([zoom]), torch.zeros(1), torch.zeros(1, 2)
+        )
+        assert int((labels == 1).sum()) == pytest.approx(100 * zoom**2, rel=0.1)
+        outside = labels == 255
+        assert outside.any() == (zoom < 1)
+
+
+@pytest.mark.parametrize("key", ["brightness", "contrast", "hue", "saturation", "noise", "blur", "jpeg"])
+def test_colors_change_within_their_strength_and_targets_do_not(key):
+    image = torch.rand(6, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
+    target, none = torch.zeros(6, 24, 24, dtype=torch.uint8), torch.zeros(6, 0, 24, 24)
+    weak, strong = ({"hue": (2, 40)}.get(key, (0.02, 0.5)))
+    gaps = []
+    for strength in (weak, strong):
+        moved, labels, _ = Augment(AugmentSettings(**{key: strength, "share": 1.0}))(image, target, none, seed=2)
+        assert torch.equal(labels, target)
+        gaps.append(float((moved - image).abs().mean()))
+    assert 0 <= gaps[0] < gaps[1]
+    if key == "brightness":
+        assert gaps[1] <= 0.5
+    if key == "hue":  # gray stays gray
+        gray = torch.full((2, 3, 8, 8), 0.3)
+        turned, *_ = Augment(AugmentSettings(hue=90))(gray, target[:2, :8, :8], none[:2, :, :8, :8], seed=1)
+        assert torch.allclose(turned, gray, atol=1e-6)
+
+
+def test_color_changes_leave_other_numbers_of_bands_alone():
+    image = torch.rand(2, 5, 16, 16)
+    target, none = torch.zeros(2, 16, 16, dtype=torch.uint8), torch.zeros(2, 0, 16, 16)
+    moved, *_ = Augment(AugmentSettings(hue=90, saturation=1, jpeg=1, share=1.0))(image, target, none, seed=0)
+    assert torch.equal(moved, image)
+
+
+def test_jpeg_artefacts_are_those_of_a_real_codec():
+    rng = np.random.default_rng(0)
+    smooth = np.cumsum(np.cumsum(rng.normal(0, 1, (48, 56, 3)), 0), 1)
+    picture = ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.uint8)
+    picture[10:30, 10:30] = [200, 30, 60]
+    image = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
+    for quality in (20, 50, 90):
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=0)
+        real = torch.tensor(np.array(Image.open(buffer))).permute(2, 0, 1)[None].float() / 255
+        ours = jpeg_artefacts(image, torch.tensor([(95 - quality) / 90]))
+        error = float((real - image).pow(2).mean().sqrt())
+        gap = float((real - ours).pow(2).mean().sqrt())
+        assert gap < 0.35 * error + 0.003, (quality, gap, error)
+    assert torch.equal(jpeg_artefacts(image, torch.zeros(1)), image)

@@ -1,0 +1,208 @@
+"""Losses against slow, obvious numpy references; neutral pixels without any gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from geoseg.errors import InputError
+from geoseg.models.losses import IGNORE, LOSSES, auxiliary_loss, boundary_weights, call_loss
+from geoseg.typing import Array
+
+
+def _random(classes: int, seed: int = 0, neutral: float = 0.2) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    logits = torch.tensor(rng.normal(0, 2, (3, classes, 7, 9)), dtype=torch.float32)
+    target = rng.integers(0, classes, (3, 7, 9))
+    target[rng.random(target.shape) < neutral] = IGNORE
+    return logits, torch.tensor(target, dtype=torch.uint8)
+
+
+def _softmax(logits: Array) -> Array:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def _pixels(logits: torch.Tensor, target: torch.Tensor) -> tuple[Array, Array]:
+    """Probabilities (n, K) and classes (n,) of the labeled pixels."""
+    p = np.moveaxis(_softmax(logits.double().numpy()), 1, -1)
+    t = target.numpy()
+    return p[t != IGNORE], t[t != IGNORE]
+
+
+def ref_cross_entropy(logits, target, class_weights=None, label_smoothing=0.0, boundary_weight=0.0):
+    p, t = _pixels(logits, target)
+    extra = boundary_weights(target, boundary_weight).numpy()[target.numpy() != IGNORE]
+    total = weight = 0.0
+    for row, truth, more in zip(p, t, extra, strict=True):
+        w = (1.0 if class_weights is None else class_weights[truth]) * more
+        total += w * -(
+            (1 - label_smoothing) * np.log(row[truth]) + label_smoothing * np.mean([np.log(q) for q in row])
+        )
+        weight += w
+    return total / weight
+
+
+def ref_bce_dice(logits, target, bce=1.0, dice=1.0):
+    p, t = _pixels(logits, target)
+    entropy = np.mean([-np.log(row[1]) if truth == 1 else -np.log(row[0]) for row, truth in zip(p, t, strict=True)])
+    scores = []
+    for image, truth in zip(_softmax(logits.double().numpy())[:, 1], target.numpy(), strict=True):
+        keep = truth != IGNORE
+        a, b = image[keep], (truth[keep] == 1).astype(float)
+        scores.append(2 * ((a * b).sum() + 1) / (a.sum() + b.sum() + 1))
+    score = min(1.0, max(0.0, np.mean(scores)))
+    return (bce * entropy + dice * (1 - score)) / (bce + dice)
+
+
+def ref_focal(logits, target, gamma=2.0, class_weights=None):
+    p, t = _pixels(logits, target)
+    w = np.ones(len(t)) if class_weights is None else np.array([class_weights[k] for k in t])
+    hit = p[np.arange(len(t)), t]
+    return (w * (1 - hit) ** gamma * -np.log(hit)).sum() / w.sum()
+
+
+def ref_tversky(logits, target, alpha=0.3, beta=0.7, smooth=1.0, class_weights=None):
+    p, t = _pixels(logits, target)
+    losses = []
+    for k in range(logits.shape[1]):
+        tp, fp, fn = p[t == k, k].sum(), p[t != k, k].sum(), (1 - p[t == k, k]).sum()
+        losses.append(1 - (tp + smooth) / (tp + alpha * fp + beta * fn + smooth))
+    return np.average(losses, weights=class_weights)
+
+
+def ref_dice(logits, target, smooth=1.0, class_weights=None):
+    p, t = _pixels(logits, target)
+    losses = [
+        1 - (2 * p[t == k, k].sum() + smooth) / (p[:, k].sum() + (t == k).sum() + smooth)
+        for k in range(logits.shape[1])
+    ]
+    return np.average(losses, weights=class_weights)
+
+
+def ref_lovasz(logits, target):
+    p, t = _pixels(logits, target)
+    losses = []
+    for k in np.unique(t):
+        truth = t == k
+        errors = np.abs(truth - p[:, k])
+        order = np.argsort(-errors, kind="stable")
+        before, total = 0.0, 0.0
+        for count in range(1, len(order) + 1):
+            wrong = np.zeros(len(t), bool)
+            wrong[order[:count]] = True
+            # Jaccard loss when exactly these pixels are wrong.
+            intersection = (truth & ~wrong).sum()
+            union = (truth | (wrong & ~truth)).sum()
+            jaccard = 1 - intersection / union
+            total += errors[order[count - 1]] * (jaccard - before)
+            before = jaccard
+        losses.append(total)
+    return np.mean(losses)
+
+
+WEIGHTS = np.array([0.5, 2.0, 1.5])
+CASES: list[tuple[str, int, Any, dict[str, Any]]] = [
+    ("bce_dice", 2, ref_bce_dice, {}),
+    ("bce_dice", 2, ref_bce_dice, {"bce": 3.0, "dice": 0.5}),
+    ("cross_entropy", 3, ref_cross_entropy, {}),
+    ("cross_entropy", 3, ref_cross_entropy, {"class_weights": WEIGHTS}),
+    ("cross_entropy", 3, ref_cross_entropy, {"label_smoothing": 0.1, "boundary_weight": 2.0}),
+    ("focal", 3, ref_focal, {}),
+    ("focal", 2, ref_focal, {"gamma": 1.0, "class_weights": WEIGHTS[:2]}),
+    ("tversky", 3, ref_tversky, {}),
+    ("tversky", 3, ref_tversky, {"alpha": 0.5, "beta": 0.1, "smooth": 0.2, "class_weights": WEIGHTS}),
+    ("dice", 3, ref_dice, {}),
+    ("dice", 3, ref_dice, {"smooth": 3.0, "class_weights": WEIGHTS}),
+    ("lovasz", 3, ref_lovasz, {}),
+    ("lovasz", 2, ref_lovasz, {}),
+]
+
+
+def _tensors(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        k: torch.tensor(v, dtype=torch.float32) if isinstance(v, np.ndarray) else v for k, v in settings.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "classes", "reference", "settings"), CASES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_value_is_that_of_the_reference(name, classes, reference, settings, seed):
+    logits, target = _random(classes, seed)
+    value = call_loss(name, logits, target, **_tensors(settings))
+    assert float(value) == pytest.approx(reference(logits, target, **settings), rel=2e-5)
+
+
+def test_every_loss_and_setting_is_covered():
+    tried: dict[str, set[str]] = {}
+    for name, _, _, settings in CASES:
+        tried.setdefault(name, set()).update(settings)
+    assert tried == {name: set(known) for name, (_, known) in LOSSES.items()}
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_neutral_pixels_have_no_gradient_and_no_influence(name):
+    logits, target = _random(2, 3)
+    logits.requires_grad_()
+    call_loss(name, logits, target).backward()
+    neutral = (target == IGNORE).unsqueeze(1).expand_as(logits)
+    assert neutral.any()
+    assert torch.equal(logits.grad[neutral], torch.zeros(int(neutral.sum())))
+    assert logits.grad.abs().sum() > 0
+    other = torch.where(neutral, 50.0 - logits.detach(), logits.detach())
+    before = float(call_loss(name, logits.detach(), target))
+    assert float(call_loss(name, other, target)) == pytest.approx(before, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_nothing_labeled_gives_no_loss(name):
+    logits, target = _random(2, 3, neutral=1.1)
+    logits.requires_grad_()
+    loss = call_loss(name, logits, target)
+    loss.backward()
+    loss = loss.detach()
+    assert torch.isfinite(loss)
+    if name != "bce_dice":  # Dice of two empty sets is 2 before the clamp
+        assert float(loss) == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_right_answer_is_nearly_free(name):
+    _, target = _random(2, 4)
+    sure = torch.stack([(target == k).float() * 60 - 30 for k in range(2)], dim=1)
+    assert float(call_loss(name, sure, target)) < 1e-3
+    assert float(call_loss(name, -sure, target)) > 0.5
+
+
+def test_two_class_loss_refuses_more():
+    logits, target = _random(3)
+    with pytest.raises(InputError, match="must have 2 classes, got 3"):
+        call_loss("bce_dice", logits, target)
+
+
+def test_boundary_weights_ignore_neutral_borders():
+    target = torch.full((1, 5, 9), 1, dtype=torch.uint8)
+    target[..., 5:] = IGNORE
+    assert torch.equal(boundary_weights(target, 4.0), torch.ones(1, 5, 9))
+
+
+def test_auxiliary_losses_against_references():
+    rng = np.random.default_rng(5)
+    logits = torch.tensor(rng.normal(size=(2, 2, 4, 5)), dtype=torch.float32, requires_grad=True)
+    target = rng.random((2, 2, 4, 5)).astype(np.float32)
+    target[:, 0] = target[:, 0] > 0.5
+    target[rng.random(target.shape) < 0.3] = np.nan
+    x, known = logits.detach().double().numpy(), ~np.isnan(target)
+    p = 1 / (1 + np.exp(-x))
+    t, k = target[:, 0], known[:, 0]
+    entropy = -(t[k] * np.log(p[:, 0][k]) + (1 - t[k]) * np.log(1 - p[:, 0][k])).mean()
+    gap = np.abs(p[:, 1][known[:, 1]] - target[:, 1][known[:, 1]])
+    smooth = np.where(gap < 0.1, gap**2 / 0.2, gap - 0.05).mean()
+    loss = auxiliary_loss(logits, torch.tensor(target), ("boundary", "distance"))
+    assert float(loss.detach()) == pytest.approx((entropy + smooth) / 2, rel=1e-5)
+    loss.backward()
+    assert torch.equal(logits.grad[torch.tensor(~known)], torch.zeros(int((~known).sum())))

@@ -1,0 +1,197 @@
+"""Configs: the tutorials' verbatim, geoseg's own, mistakes with their JSON path."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from geoseg.errors import ConfigError, MissingFileError
+from geoseg.train.config import TrainSettings, parse_train_settings, read_train_settings
+from geoseg.train.devices import choose_devices
+from geoseg.train.module import loss_terms
+from geoseg.train.progress import Progress, rate_factor, validation_points
+from geoseg.train.setup import check_size
+
+#: The configs of the tutorials, as they print them.
+TUTORIALS = {
+    "inria": {
+        "lr": 0.001, "epochs": 5, "val_every": 1, "batch_size": {"val": 3, "train": 3},
+        "input_size": {"width": 512, "height": 512}, "gpu_devices": [0, 1, 2],
+        "data_workers": {"val": 3, "train": 3}, "dataset_tags": {"val": "val", "train": "train"},
+        "special_classes": {"neutral": "neutral", "background": "bg"},
+        "weights_init_type": "transfer_learning",
+    },
+    "kitti": {
+        "lr": 0.001, "epochs": 15, "val_every": 0.5, "batch_size": {"val": 6, "train": 14},
+        "input_size": {"width": 256, "height": 256}, "gpu_devices": [0, 1, 2],
+        "data_workers": {"val": 0, "train": 6}, "dataset_tags": {"val": "val", "train": "train"},
+        "special_classes": {"neutral": "neutral", "background": "bg"},
+        "weights_init_type": "transfer_learning",
+    },
+    "powerlines": {
+        "lr": 0.0001, "epochs": 10, "val_every": 1, "batch_size": {"val": 6, "train": 12},
+        "input_size": {"width": 256, "height": 256}, "gpu_devices": [0],
+        "data_workers": {"val": 0, "train": 3}, "dataset_tags": {"val": "val", "train": "train"},
+        "special_classes": {"neutral": "neutral", "background": "bg"},
+        "weights_init_type": "transfer_learning",
+    },
+    "roads": {
+        "lr": 0.001, "epochs": 20, "val_every": 1, "batch_size": {"val": 1, "train": 4},
+        "input_size": {"width": 512, "height": 512}, "gpu_devices": [0, 1, 2],
+        "data_workers": {"val": 0, "train": 3}, "dataset_tags": {"val": "val", "train": "train"},
+        "special_classes": {"neutral": "neutral", "background": "bg"},
+        "weights_init_type": "transfer_learning",
+    },
+    "roads_again": {
+        "lr": 0.001, "epochs": 10, "val_every": 1, "batch_size": {"val": 1, "train": 4},
+        "input_size": {"width": 512, "height": 512}, "gpu_devices": [0, 1, 2],
+        "data_workers": {"val": 0, "train": 3}, "dataset_tags": {"val": "val", "train": "train"},
+        "special_classes": {"neutral": "neutral", "background": "bg"},
+        "weights_init_type": "continue_training",
+    },
+    "vessels": {
+        "lr": 0.001, "epochs": 15, "val_every": 0.5, "batch_size": {"val": 6, "train": 12},
+        "input_size": {"width": 256, "height": 256}, "gpu_devices": [0, 1, 2, 3],
+        "data_workers": {"val": 0, "train": 3}, "dataset_tags": {"val": "val", "train": "train"},
+        "special_classes": {"neutral": "neutral", "background": "bg"},
+        "weights_init_type": "transfer_learning",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_tutorial_configs_are_taken_as_they_are(name):
+    document = TUTORIALS[name]
+    settings = parse_train_settings(document)
+    kept = json.loads(settings.model_dump_json())
+    assert {key: kept[key] for key in document} == document
+    assert settings.architecture.name == "unet_v2"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr_descreasing": {}}, r"\$\.lr_descreasing: unknown key"),
+        ({"lr": 0}, r"\$\.lr: "),
+        ({"epochs": 0}, r"\$\.epochs: "),
+        ({"val_every": -1}, r"\$\.val_every: "),
+        ({"batch_size": {"train": 0}}, r"\$\.batch_size\.train: "),
+        ({"input_size": {"width": 0, "height": 64}}, r"\$\.input_size\.width: "),
+        ({"gpu_devices": []}, r"\$\.gpu_devices: "),
+        ({"gpu_devices": [0, 0]}, r"\$\.gpu_devices: must be different device numbers"),
+        ({"special_classes": {"neutral": "x", "background": "x"}}, r"\$\.special_classes: .*must differ"),
+        ({"weights_init_type": "warm"}, r"\$\.weights_init_type: "),
+        ({"loss": "hinge"}, r"\$\.loss\[0\]\.name: must be one of bce_dice, cross_entropy"),
+        ({"loss": [{"name": "dice", "gamma": 2}]}, r"\$\.loss\[0\]: gamma is no setting of dice; it has class_"),
+        ({"augment": {"scale": -1}}, r"\$\.augment\.scale: "),
+        ({"data": {"project": "a", "images": "b", "masks": "c"}}, r"\$\.data: data must have one source"),
+        ({"data": {"images": "b"}}, r"\$\.data: images and masks"),
+        ({"auxiliary": {"kinds": ["edges"]}}, r"\$\.auxiliary\.kinds\[0\]: "),
+        ({"precision": "8"}, r"\$\.precision: "),
+        ({"schedule": {"name": "cosine", "warmup": 1.5}}, r"\$\.schedule\.warmup: "),
+    ],
+)
+def test_mistakes_are_named_by_their_path(change, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_train_settings({**TUTORIALS["vessels"], **change})
+
+
+def test_toml_overrides_and_short_forms(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        'architecture = "unet_v2"\nclasses = ["road", {name = "car", values = [26]}]\nloss = "lovasz"\n'
+        "[batch_size]\ntrain = 12\n"
+    )
+    settings = read_train_settings(path, ["batch_size.train=2", "precision=bf16-mixed", "ema.decay=0.9"])
+    assert settings.batch_size.train == 2
+    assert settings.precision == "bf16-mixed"
+    assert settings.ema is not None
+    assert [c.name for c in settings.classes] == ["road", "car"]
+    assert settings.loss[0].name == "lovasz"
+    with pytest.raises(ConfigError, match="--set must be key=value"):
+        read_train_settings(path, ["nothing"])
+    with pytest.raises(ConfigError, match="architecture holds no further keys"):
+        read_train_settings(path, ["architecture.name=unet"])
+    with pytest.raises(MissingFileError):
+        read_train_settings(tmp_path / "none.json")
+
+
+def test_print_config_shows_everything_and_is_a_config(write_config):
+    from geoseg.cli import app
+
+    path = write_config(TUTORIALS["kitti"])
+    result = CliRunner().invoke(app, ["train", str(path), "--print-config", "--set", "epochs=3"])
+    assert result.exit_code == 0
+    shown = json.loads(result.stdout)
+    assert shown["epochs"] == 3
+    assert set(shown) == set(TrainSettings.model_fields)
+    assert json.loads(parse_train_settings(shown).model_dump_json()) == shown
+
+
+def test_loss_of_the_tutorials():
+    settings = parse_train_settings({"loss_weights": {"bce": 2, "dice": 1}})
+    assert [(t.name, t.arguments) for t in loss_terms(settings, 2)] == [("bce_dice", {"bce": 2, "dice": 1})]
+    assert [(t.name, t.arguments) for t in loss_terms(settings, 3)] == [("cross_entropy", {})]
+    with pytest.raises(ConfigError, match=r"\$\.loss: bce_dice must have 2 classes, got 3"):
+        loss_terms(parse_train_settings({"loss": "bce_dice"}), 3)
+
+
+def test_chip_sizes_that_fit_are_named():
+    check_size((64, 96), 32)
+    with pytest.raises(ConfigError, match=r"\$\.input_size: .* multiple of 32, got width 100. Use 96 or 128"):
+        check_size((64, 100), 32)
+
+
+def test_validations_come_by_the_tutorials_rule():
+    for per_epoch in (1, 2, 3, 7, 40):
+        for every in (0.1, 0.3, 0.5, 1, 2):
+            points = validation_points(per_epoch, 4, every)
+            done, expected = 0, []
+            for it in range(1, 4 * per_epoch + 1):
+                if int(it / per_epoch / every + 1e-9) > done:
+                    done += 1
+                    expected.append(it)
+            if not expected or expected[-1] != 4 * per_epoch:
+                expected.append(4 * per_epoch)
+            assert points == expected
+
+
+def test_checkpoint_of_epoch_13_5_is_number_26():
+    points = validation_points(10, 15, 0.5)
+    assert points.index(135) == 26
+    assert len(points) == 30
+
+
+def test_rate_is_divided_when_patience_ends():
+    progress = Progress()
+    cuts = [progress.record(loss, 2, 5.0) for loss in (1.0, 0.9, 0.95, 0.96, 0.97, 0.98, 0.5, 0.6, 0.7)]
+    assert cuts == [False, False, False, True, False, True, False, False, True]
+    assert progress.rate == pytest.approx(1 / 125)
+    assert (progress.best, progress.best_index) == (0.5, 6)
+
+
+def test_early_stop_counts_from_the_last_real_gain():
+    progress = Progress()
+    for loss in (1.0, 0.99, 0.98, 0.5, 0.49, 0.51):
+        progress.record(loss, 1000, 5.0, min_delta=0.1)
+    assert progress.since_best == 2
+
+
+def test_one_cycle_rises_and_falls():
+    rates = [rate_factor(step, 100, "one_cycle", None, 0.0) for step in range(100)]
+    assert rates.index(max(rates)) == 30
+    assert rates[0] < 0.05
+    assert rates[-1] < 0.01
+    assert [rate_factor(s, 10, "constant", 0.2, 0.0) for s in (0, 1, 2, 9)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
+
+
+def test_absent_gpus_are_told_and_the_cpu_used(caplog):
+    with caplog.at_level("WARNING"):
+        chosen = choose_devices([0, 1, 2], available=0)
+    assert (chosen.accelerator, chosen.world) == ("cpu", 1)
+    assert "GPU 0, 1, 2 asked for but absent: training on the CPU" in caplog.text
+    assert choose_devices([0], "1,2", available=4).numbers == (1, 2)
+    with pytest.raises(ValueError, match="--devices must be cpu, cpu:N or GPU numbers"):
+        choose_devices([0], "fast", available=1)
