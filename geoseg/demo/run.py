@@ -10,6 +10,7 @@ from typing import Any
 
 from geoseg.demo.scene import PARAMETERS_TAG, make_scene, scene_parameters
 from geoseg.io.photo import read_tags
+from geoseg.models import load_model
 from geoseg.pipeline.evaluate import Evaluation, evaluate_files
 from geoseg.pipeline.options import RunOptions
 from geoseg.pipeline.run import RunSummary, run_scene
@@ -114,6 +115,8 @@ def run_demo(
     """
     folder = Path(out)
     made = False
+    if model is None or isinstance(model, str | Path):
+        model = load_model(model, device=device)  # before the work: it may not be there
     if scene is None:
         scene = folder / f"{NAME}.tif"
         truth = folder / f"{NAME}.truth.geojson"
@@ -123,13 +126,13 @@ def run_demo(
     files = dict(summary.files)
     picture = folder / f"{summary.scene}.png"
     progress("picture", 0, 1)
-    footprint_picture(scene, files["parquet"], picture)
+    footprint_picture(scene, files["geojson"], picture)
     progress("picture", 1, 1)
     files["picture"] = str(picture)
     score = None
     if truth is not None:
         files["truth"] = str(truth)
-        score = _score(evaluate_files(files["parquet"], truth, progress=progress))
+        score = _score(evaluate_files(files["geojson"], truth, progress=progress))
     return DemoResult(str(scene), made, files, summary, score)
 
 
