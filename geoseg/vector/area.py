@@ -127,7 +127,7 @@ class GroundArea:
         return np.where(np.isfinite(areas), areas, np.nan)
 
     def geometries(self, geometry: Array) -> Array:
-        """Areas of (Multi)Polygons in the scene's CRS, shells and holes turning opposite ways.
+        """Areas of (Multi)Polygons in the scene's CRS.
 
         Returns
         -------
@@ -138,6 +138,8 @@ class GroundArea:
         rings, part = shapely.get_rings(parts, return_index=True)
         xy, ring = shapely.get_coordinates(rings, return_index=True)
         offsets = np.searchsorted(ring, np.arange(len(rings) + 1))
+        is_hole = np.diff(part, prepend=-1) == 0
+        areas = np.abs(self.rings(xy, offsets))
         total = np.zeros(len(geometry))
-        np.add.at(total, owner[part], self.rings(xy, offsets))
-        return np.abs(total)
+        np.add.at(total, owner[part], np.where(is_hole, -areas, areas))
+        return total

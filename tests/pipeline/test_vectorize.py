@@ -1,0 +1,183 @@
+"""Footprint files: the same bytes for any chunks and threads, right columns, always valid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from pyproj import CRS
+from scipy import ndimage
+
+from geoseg.errors import InputError
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.io.writers import FORMATS
+from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
+
+SHAPE = (150, 130)
+UTM = GeoBox(Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000), CRS.from_epsg(32645), *SHAPE)
+
+
+def scene(seed: int = 0) -> dict[str, np.ndarray]:
+    """Smooth classes, bytes of probability, a hole in the data."""
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 2)
+    invalid = np.zeros(SHAPE, bool)
+    invalid[40:60, 90:120] = True
+    return {
+        "values": np.digitize(noise, [0.08, 0.16]).astype(np.uint8),
+        "prob": rng.integers(127, 255, SHAPE).astype(np.uint8),
+        "invalid": invalid,
+    }
+
+
+def vectorize(
+    folder: Path, rasters: dict[str, np.ndarray], formats: tuple[str, ...] = ("parquet",), **options: Any
+) -> tuple[VectorizeSummary, dict[str, Path]]:
+    def read(window: Window) -> ChunkValues:
+        return ChunkValues(**{name: raster[window.rows, window.cols] for name, raster in rasters.items()})
+
+    spill = folder / "spill"
+    spill.mkdir(parents=True)
+    out = {name: folder / f"scene{FORMATS[name]}" for name in formats}
+    settings: dict[str, Any] = {
+        "chunk": 64, "connectivity": 8, "class_names": ("building", "road"), "geobox": UTM, "scene": "scene",
+    } | options  # fmt: skip
+    height, width = rasters["values"].shape
+    summary = vectorize_classes(read, height, width, out=out, spill_dir=spill, **settings)
+    assert list(spill.iterdir()) == []
+    return summary, out
+
+
+def frame(folder: Path, rasters: dict[str, np.ndarray], **options: Any) -> gpd.GeoDataFrame:
+    _, out = vectorize(folder, rasters, **options)
+    return gpd.read_parquet(out["parquet"])
+
+
+@pytest.mark.parametrize("options", [{}, {"simplify_m": 0.8, "min_area_m2": 3.0, "acquired": "2024-05-01"}])
+def test_same_bytes_for_any_chunks_and_threads(tmp_path: Path, options: dict[str, Any]) -> None:
+    formats = tuple(FORMATS)
+    _, whole = vectorize(tmp_path / "whole", scene(), formats, chunk=200, threads=1, **options)
+    for number, (chunk, threads) in enumerate([(64, 2), (17, 3), ((9, 130), 1)]):
+        _, parts = vectorize(
+            tmp_path / str(number), scene(), formats, chunk=chunk, threads=threads, **options
+        )
+        for name in formats:
+            assert parts[name].read_bytes() == whole[name].read_bytes(), name
+
+
+def test_columns(tmp_path: Path) -> None:
+    rasters = scene()
+    found = frame(tmp_path, rasters, acquired="2024-05-01")
+    assert list(found.columns) == [
+        "id", "class", "area_m2", "confidence", "touches_edge", "scene", "acquired", "geometry",
+    ]  # fmt: skip
+    assert found["id"].tolist() == list(range(1, len(found) + 1))
+    assert set(found["class"]) == {"building", "road"}
+    assert set(found["scene"]) == {"scene"}
+    assert found.crs == UTM.crs
+    assert found.is_valid.all()
+
+
+def test_values_of_the_columns(tmp_path: Path) -> None:
+    rasters = scene()
+    found = frame(tmp_path, rasters)
+    kept = np.where(rasters["invalid"], 0, rasters["values"])
+    near = ndimage.binary_dilation(rasters["invalid"], np.ones((3, 3)))
+    near[[0, -1]] = near[:, [0, -1]] = True
+    expected = []
+    for value, name in ((1, "building"), (2, "road")):
+        labels, count = ndimage.label(kept == value, np.ones((3, 3)))
+        for k in range(1, count + 1):
+            inside = labels == k
+            mean = float(rasters["prob"][inside].sum()) / (254 * int(inside.sum()))
+            expected.append((np.flatnonzero(inside)[0], name, inside.sum(), mean, near[inside].any()))
+    expected.sort()
+    assert found["class"].tolist() == [row[1] for row in expected]
+    pixels = np.array([row[2] for row in expected])
+    assert found["confidence"].tolist() == [row[3] for row in expected]
+    assert found["touches_edge"].tolist() == [row[4] for row in expected]
+    np.testing.assert_allclose(found["area_m2"], pixels * 0.25 / 0.9996**2, rtol=1e-6)
+    np.testing.assert_allclose(found.area, pixels * 0.25)
+
+
+def test_small_objects_are_left_out_before_numbering(tmp_path: Path) -> None:
+    everything = frame(tmp_path / "all", scene())
+    summary, out = vectorize(tmp_path / "large", scene(), min_area_m2=5.0)
+    large = gpd.read_parquet(out["parquet"])
+    expected = everything[everything["area_m2"] >= 5.0]
+    assert 0 < len(expected) < len(everything)
+    assert large["id"].tolist() == list(range(1, len(expected) + 1))
+    assert large.geometry.to_wkb().tolist() == expected.geometry.to_wkb().tolist()
+    assert (summary.footprints, summary.too_small) == (len(expected), len(everything) - len(expected))
+    assert sum(summary.classes.values()) == len(expected)
+
+
+def test_simplified_footprints(tmp_path: Path) -> None:
+    raw, simple = frame(tmp_path / "raw", scene()), frame(tmp_path / "simple", scene(), simplify_m=0.6)
+    assert simple.is_valid.all()
+    assert simple["class"].tolist() == raw["class"].tolist()
+    assert simple.count_coordinates().sum() < 0.6 * raw.count_coordinates().sum()
+    np.testing.assert_allclose(simple["area_m2"], simple.area / 0.9996**2, rtol=1e-6)
+
+
+def test_without_crs_areas_are_pixels(tmp_path: Path) -> None:
+    geobox = GeoBox(Affine.identity(), None, *SHAPE)
+    found = frame(tmp_path, scene(), geobox=geobox, min_area_m2=4)
+    assert "area_px" in found.columns
+    assert found["area_px"].min() >= 4
+    np.testing.assert_array_equal(found["area_px"], found.area)
+
+
+def test_without_probabilities_there_is_no_confidence(tmp_path: Path) -> None:
+    found = frame(tmp_path, {"values": scene()["values"]})
+    assert "confidence" not in found.columns
+
+
+def test_classes_without_names_are_numbers(tmp_path: Path) -> None:
+    values = np.zeros(SHAPE, np.int32)
+    values[3, 4], values[9, 9] = 70_000, -2
+    assert frame(tmp_path, {"values": values}, class_names=None)["class"].tolist() == ["70000", "-2"]
+
+
+def test_a_value_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="value 3"):
+        vectorize(tmp_path, {"values": np.full(SHAPE, 3, np.uint8)})
+    assert [path.name for path in tmp_path.iterdir()] == ["spill"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_empty_scene_gives_valid_files(tmp_path: Path, format: str) -> None:
+    summary, out = vectorize(tmp_path, {"values": np.zeros(SHAPE, np.uint8)}, (format,))
+    assert summary.footprints == 0
+    if format == "geojsonseq":
+        assert out[format].read_bytes() == b""
+    else:
+        read = gpd.read_parquet if format == "parquet" else gpd.read_file
+        assert len(read(out[format])) == 0
+
+
+@pytest.mark.parametrize(
+    "transform", [Affine(2, 0, 100, 0, 2, 50), Affine(0, 2, 100, 2, 0, 50), Affine(1.5, 1, 7, 1, -1.5, 9)]
+)
+def test_south_up_and_rotated_scenes(tmp_path: Path, transform: Affine) -> None:
+    values = np.zeros(SHAPE, np.uint8)
+    values[10:20, 30:50] = 1
+    found = frame(tmp_path, {"values": values}, class_names=("a",), geobox=GeoBox(transform, UTM.crs, *SHAPE))
+    corners = [transform * point for point in [(30, 10), (50, 10), (50, 20), (30, 20)]]
+    assert found.geometry[0].equals(shapely.Polygon(corners))
+    assert found.geometry[0].exterior.is_ccw
+
+
+def test_progress_tells_both_stages(tmp_path: Path) -> None:
+    told: list[tuple[str, float, float]] = []
+    summary, _ = vectorize(
+        tmp_path, scene(), progress=lambda stage, done, total: told.append((stage, done, total))
+    )
+    assert told[0] == ("vectorize", 1, 9)
+    assert told[-1] == ("write", summary.footprints, summary.footprints)

@@ -1,0 +1,256 @@
+"""geoseg vectorize: what a raster's values mean, where files go, and the command itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from typer.testing import CliRunner
+
+from geoseg.cli import app
+from geoseg.errors import InputError
+from geoseg.pipeline.class_readers import decide_kind
+from geoseg.pipeline.vectorize_raster import chunk_shape, output_files, vectorize_raster
+
+TRANSFORM = Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000)
+
+
+def write(path: Path, bands: np.ndarray, **profile: Any) -> Path:
+    """A GeoTIFF of (K, H, W) or (H, W) pixels."""
+    bands = bands[None] if bands.ndim == 2 else bands
+    scale, names = profile.pop("scale", None), profile.pop("names", None)
+    tags = profile.pop("tags", {})
+    options = {
+        "driver": "GTiff", "count": len(bands), "height": bands.shape[1], "width": bands.shape[2],
+        "dtype": bands.dtype, "crs": "EPSG:32645", "transform": TRANSFORM,
+    } | profile  # fmt: skip
+    with rasterio.open(path, "w", **options) as target:
+        target.write(bands)
+        target.update_tags(**tags)
+        if scale is not None:
+            target.scales = (scale,) * len(bands)
+        if names is not None:
+            target.descriptions = names
+    return path
+
+
+def mask() -> np.ndarray:
+    """Two houses and a speck."""
+    values = np.zeros((40, 50), np.uint8)
+    values[5:15, 5:20] = values[20:30, 30:45] = values[35, 2] = 1
+    return values
+
+
+def read(path: Path, out: Path, **options: Any) -> gpd.GeoDataFrame:
+    summary = vectorize_raster(path, out / "out.parquet", **options)
+    return gpd.read_parquet(summary.files["parquet"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "threshold", "expected"),
+    [
+        ("uint8", 1, False, "values"),
+        ("int32", 1, False, "values"),
+        ("uint8", 1, True, "scaled"),
+        ("uint8", 1 / 254, False, "stored"),
+        ("uint8", 1 / 254, True, "stored"),
+        ("uint8", 0.01, False, "scaled"),
+        ("uint16", 1e-4, False, "scaled"),
+        ("float32", 1, False, "float"),
+        ("float64", 1, True, "float"),
+    ],
+)
+def test_meaning_of_values(dtype: str, scale: float, threshold: bool, expected: str) -> None:
+    assert decide_kind(dtype, scale, threshold) == expected
+
+
+@pytest.mark.parametrize(
+    ("block", "shape", "chunk", "expected"),
+    [
+        ((512, 512), (5000, 5000), 2048, (2048, 2048)),
+        ((512, 512), (5000, 5000), 100, (100, 100)),
+        ((1, 5000), (9000, 5000), 2000, (800, 5000)),
+        ((16, 5000), (9000, 5000), 100, (16, 5000)),
+        ((1, 50), (40, 50), 2048, (2048, 2050 - 2)),
+    ],
+)
+def test_chunks_fit_storage_blocks(block: Any, shape: Any, chunk: int, expected: tuple[int, int]) -> None:
+    height, width = chunk_shape(block, shape, chunk)
+    assert height == expected[0]
+    assert width == expected[1] or (width % block[1] == 0 and width >= shape[1])
+
+
+def test_mask(tmp_path: Path) -> None:
+    found = read(write(tmp_path / "mask.tif", mask() * 255), tmp_path, class_names=["building"])
+    assert found["class"].tolist() == ["building"] * 3
+    assert list(found.columns) == ["id", "class", "area_m2", "touches_edge", "scene", "geometry"]
+    assert found.area.tolist() == [37.5, 37.5, 0.25]
+    assert found.crs == "EPSG:32645"
+    assert set(found["scene"]) == {"mask"}
+
+
+def test_class_map(tmp_path: Path) -> None:
+    values = mask()
+    values[5:15, 12:20] = 2
+    path = write(tmp_path / "map.tif", values)
+    assert read(path, tmp_path)["class"].tolist() == ["1", "2", "1", "1"]
+    assert read(path, tmp_path, class_names=["a", "b"])["class"].tolist() == ["a", "b", "a", "a"]
+    tagged = write(tmp_path / "tagged.tif", values, tags={"class_1": "house", "class_2": "shed"})
+    assert read(tagged, tmp_path)["class"].tolist() == ["house", "shed", "house", "house"]
+
+
+def test_palette_indices_are_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "palette.tif", mask())
+    with rasterio.open(path, "r+") as target:
+        target.write_colormap(1, {0: (0, 0, 0, 255), 1: (255, 0, 0, 255)})
+    assert len(read(path, tmp_path)) == 3
+
+
+def test_large_labels_and_negative_values(tmp_path: Path) -> None:
+    labels = mask().astype(np.int32) * 70_000
+    labels[0, 0] = -3
+    assert read(write(tmp_path / "labels.tif", labels), tmp_path)["class"].tolist() == ["-3"] + ["70000"] * 3
+
+
+def test_nodata_is_no_object_and_marks_neighbors(tmp_path: Path) -> None:
+    values = mask()
+    values[5:15, 20:25] = 255
+    found = read(write(tmp_path / "mask.tif", values, nodata=255), tmp_path)
+    assert found["touches_edge"].tolist() == [True, False, False]
+    assert len(found) == 3
+
+
+def test_nodata_0_is_background(tmp_path: Path) -> None:
+    found = read(write(tmp_path / "mask.tif", mask(), nodata=0), tmp_path)
+    assert found["touches_edge"].tolist() == [False] * 3
+
+
+def test_float_probabilities(tmp_path: Path) -> None:
+    prob = mask() * np.float32(0.75)
+    prob[20:30, 30:45] = 0.5
+    prob[0, 0] = np.nan
+    path = write(tmp_path / "prob.tif", prob)
+    found = read(path, tmp_path)
+    assert found["confidence"].tolist() == [0.75, 0.5, 0.75]
+    assert found["class"].tolist() == ["object"] * 3
+    assert len(read(path, tmp_path, threshold=0.6)) == 2
+
+
+def test_stored_probabilities(tmp_path: Path) -> None:
+    stored = np.where(mask(), np.uint8(200), np.uint8(20))
+    stored[0, :] = 255
+    path = write(tmp_path / "prob.tif", stored, scale=1 / 254, nodata=255, names=["building"])
+    found = read(path, tmp_path)
+    assert found["class"].tolist() == ["building"] * 3
+    assert found["confidence"].tolist() == [200 / 254] * 3
+    assert len(read(path, tmp_path, threshold=0.8)) == 0
+
+
+def test_8_bit_probabilities_without_scale(tmp_path: Path) -> None:
+    path = write(tmp_path / "prob.tif", mask() * np.uint8(51) * 3)
+    assert len(read(path, tmp_path, threshold=0.6)) == 3
+    assert len(read(path, tmp_path, threshold=0.61)) == 0
+
+
+def test_background_band_competes(tmp_path: Path) -> None:
+    building, road = mask() * np.float32(0.45), np.zeros((40, 50), np.float32)
+    road[5:15, 5:10] = 0.46
+    background = np.where(mask(), np.float32(0.1), np.float32(0.9))
+    path = write(tmp_path / "p.tif", np.stack([background, building, road]), names=["background", "b", "r"])
+    assert read(path, tmp_path)["class"].tolist() == ["r", "b", "b", "b"]
+    assert len(read(path, tmp_path, threshold=0.5)) == 0
+    with pytest.raises(InputError, match="one a band"):
+        read(path, tmp_path, class_names=["x", "y", "z"])
+
+
+def test_band_of_a_mask_can_be_chosen(tmp_path: Path) -> None:
+    path = write(tmp_path / "two.tif", np.stack([np.zeros_like(mask()), mask()]))
+    assert len(read(path, tmp_path)) == 0
+    assert len(read(path, tmp_path, bands=[2])) == 3
+    with pytest.raises(InputError, match="single"):
+        read(path, tmp_path, bands=[1, 2])
+
+
+def test_values_that_are_no_probabilities(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"0 \.\. 1"):
+        read(write(tmp_path / "heights.tif", mask() * np.float32(37.5)), tmp_path)
+    with pytest.raises(InputError, match="without one"):
+        read(write(tmp_path / "map.tif", mask().astype(np.uint16)), tmp_path, threshold=0.5)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".tif", ".tif"]
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_no_crs(tmp_path: Path) -> None:
+    path = write(tmp_path / "mask.png", mask(), driver="PNG", crs=None, transform=None)
+    summary = vectorize_raster(path, tmp_path / "out.geojson")
+    assert "no CRS" in summary.notes[0]
+    features = json.loads((tmp_path / "out.geojson").read_text())["features"]
+    assert features[0]["properties"]["area_px"] == 150
+
+
+@pytest.mark.parametrize("chunk", [7, 16, 2048])
+def test_same_bytes_for_any_chunk(tmp_path: Path, chunk: int) -> None:
+    rng = np.random.default_rng(0)
+    path = write(tmp_path / "n.tif", (rng.random((60, 70)) < 0.55).astype(np.uint8))
+    vectorize_raster(path, tmp_path / "a.geojson")
+    vectorize_raster(path, tmp_path / "b" / "a.geojson", chunk=chunk)
+    assert (tmp_path / "a.geojson").read_bytes() == (tmp_path / "b" / "a.geojson").read_bytes()
+
+
+def test_where_files_go(tmp_path: Path) -> None:
+    assert output_files(tmp_path / "x.fgb", None, "s") == {"fgb": tmp_path / "x.fgb"}
+    assert output_files(tmp_path / "x.fgb", ["fgb"], "s") == {"fgb": tmp_path / "x.fgb"}
+    assert output_files(tmp_path, None, "s") == {"geojson": tmp_path / "s.geojson"}
+    assert output_files(tmp_path / "v1.2", ["gpkg"], "s") == {"gpkg": tmp_path / "v1.2" / "s.gpkg"}
+    (tmp_path / "v1.3").mkdir()
+    assert output_files(tmp_path / "v1.3", None, "s") == {"geojson": tmp_path / "v1.3" / "s.geojson"}
+    with pytest.raises(InputError, match=r"\.geojson"):
+        output_files(tmp_path / "x.kml", None, "s")
+    with pytest.raises(InputError, match="folder"):
+        output_files(tmp_path / "x.fgb", ["gpkg", "fgb"], "s")
+    with pytest.raises(InputError, match="one of"):
+        output_files(tmp_path, ["kml"], "s")
+
+
+def test_command(tmp_path: Path) -> None:
+    path = write(tmp_path / "mask.tif", mask())
+    arguments = ["vectorize", str(path), "-o", str(tmp_path / "out"), "--format", "geojson,gpkg",
+                 "--class-names", "building", "--min-area-m2", "1", "--json"]  # fmt: skip
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert (summary["footprints"], summary["too_small"]) == (2, 1)
+    assert len(gpd.read_file(tmp_path / "out" / "mask.gpkg")) == 2
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["mask.geojson", "mask.gpkg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.tif", "-o", "x.geojson"], "missing.tif"),
+        (["mask.tif", "-o", "x.kml"], "output must end in"),
+        (["mask.tif", "-o", "x", "--format", "kml"], "format must be one of"),
+        (["mask.tif", "-o", "x", "--connectivity", "6"], "connectivity must be 4"),
+        (["mask.tif", "-o", "x", "--threshold", "1.5"], "threshold must be"),
+        (["mask.tif", "-o", "x", "--bands", "a"], "--bands must be"),
+        (["mask.tif", "-o", "x", "--bands", "2"], "bands must be"),
+        (["mask.tif", "-o", "mask.tif/x.geojson"], "written to"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "mask.tif", mask())
+    result = CliRunner().invoke(app, ["vectorize", *arguments])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mask.tif"]
