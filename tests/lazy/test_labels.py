@@ -6,7 +6,8 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from geoseg.errors import InputError

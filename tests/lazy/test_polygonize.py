@@ -6,7 +6,8 @@ import dask.array as da
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rasterio import features
 from scipy import ndimage
 

@@ -62,7 +62,7 @@ def test_signs_of_rings() -> None:
 
 
 def test_precise_far_from_the_origin() -> None:
-    square = np.array([[0, 0], [0.1, 0], [0.1, 0.1], [0, 0.1], [0, 0]]) + [5e6, 5e6]
+    square = np.array([[0, 0], [0.1, 0], [0.1, 0.1], [0, 0.1], [0, 0]]) + 5e6
     assert ring_areas(square, np.array([0, 5]))[0] == pytest.approx(0.01, rel=1e-6)
 
 
