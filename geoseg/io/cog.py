@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 from rasterio._err import CPLE_BaseError
+from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
@@ -109,11 +111,13 @@ def write_cog(
             with target:
                 _describe(target, scale, offset, descriptions, tags)
                 _write_windows(target, read, geobox, count, progress)
-            _check_size(plain)
+            _check_blocks(plain)
             with quiet_georeferencing():
                 rasterio.shutil.copy(plain, staged, driver="COG", **options)
+            _check_blocks(staged)
         except (RasterioError, CPLE_BaseError, OSError) as error:
-            reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+            reason = getattr(error, "strerror", None) or str(error.__cause__ or error)
+            reason = " ".join(reason.split()).rstrip(".")
             raise RunError(
                 f"cannot write {path}: {reason}. Check the free space and the permissions of {path.parent}; "
                 "no half-written file was left there."
@@ -162,10 +166,26 @@ def _write_windows(
         progress("write", done, len(windows))
 
 
-def _check_size(path: Path) -> None:
-    """Reads the last block of every band: GDAL does not report each failed write when it closes a file."""
+def _check_blocks(path: Path) -> None:
+    """Make sure that every block of a TIFF is in the file: GDAL does not report each failed write.
+
+    Raises
+    ------
+    OSError
+        A block, of the raster or an overview, is missing or reaches beyond the end of the file.
+    """
+    size = path.stat().st_size
     with quiet_georeferencing():
         written = rasterio.open(path)
     with written:
-        corner = RasterioWindow(written.width - 1, written.height - 1, 1, 1)
-        written.read(window=corner)
+        bands = written.indexes if written.interleaving == Interleaving.band else [1]
+        for level, factor in enumerate([1, *written.overviews(1)]):
+            overview = level - 1 if level else None
+            tall, wide = (-(-length // (factor * _BLOCK)) for length in written.shape)
+            for band, row, col in product(bands, range(tall), range(wide)):
+                offset, length = (
+                    int(written.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", band, ovr=overview) or 0)
+                    for what in ("OFFSET", "SIZE")
+                )
+                if offset == 0 or offset + length > size:
+                    raise OSError(None, "it came out incomplete")

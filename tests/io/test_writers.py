@@ -20,6 +20,7 @@ from pyproj import CRS
 from geoseg.errors import InputError, RunError
 from geoseg.io.writers import FORMATS, FootprintBatch, FootprintWriter, open_writer, output_path
 from geoseg.io.writers.base import promoted
+from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile
 from geoseg.io.writers.geojson import split_at_antimeridian
 from geoseg.io.writers.ogr import dbf_names
 
@@ -104,7 +105,7 @@ def test_round_trip(format: str, tmp_path: Path) -> None:
 def test_equal_bytes_whenever_wherever_and_however_cut(format: str, tmp_path: Path) -> None:
     batch = make(300)
     contents = []
-    for run, (pieces, pause) in enumerate([(1, 0.0), (7, 0.0), (2, 1.1)]):
+    for run, (pieces, pause) in enumerate([(1, 0.0), (7, 0.0), (2, 0.55)]):
         path = output_path(tmp_path / str(run), "out", format)
         save(format, path, batch, pieces=pieces, pause=pause)
         contents.append({file.name: file.read_bytes() for file in path.parent.iterdir()})
@@ -208,35 +209,59 @@ def test_shapefile_drops_side_files_of_an_older_one(tmp_path: Path) -> None:
 
 
 _FULL_DISK = """
-    import resource, sys
+    import resource, shutil, sys
     from pathlib import Path
     sys.path.insert(0, {tests!r})
-    from test_writers import make, SCHEMA, UTM
+    from {module} import {write} as write
     from geoseg.errors import RunError
-    from geoseg.io.writers import open_writer
-    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # writes beyond fail as on a full disk
+
+    def limit(size):  # writes beyond it fail, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
     path = Path({path!r})
-    try:
-        with open_writer({format!r}, path, schema=SCHEMA, crs=UTM) as writer:
-            for seed in range(6):
-                writer.write(make(5000, seed))
-    except RunError as error:
-        print(error)
-        print(sorted(file.name for file in path.parent.iterdir()))
+    write(path)
+    whole = {{file.name: file.read_bytes() for file in path.parent.iterdir()}}
+    size = max(map(len, whole.values()))
+    for most in [1000, size // 5, size * 8 // 10, size * 9 // 10, size - 3000, size - 1]:
+        shutil.rmtree(path.parent)
+        limit(most)
+        try:
+            write(path)
+        except RunError as error:
+            limit(resource.RLIM_INFINITY)
+            assert str(error).startswith(f"cannot write {{path}}: "), error
+            assert list(path.parent.iterdir()) == []
+        else:
+            raise SystemExit(f"nobody noticed that only {{most}} of {{size}} bytes could be written")
+    limit(size)
+    write(path)
+    assert {{file.name: file.read_bytes() for file in path.parent.iterdir()}} == whole
+    print("done")
 """
+
+
+def check_full_disk(module: str, write: str, path: Path) -> None:
+    """In a process of its own: fill the disk at several moments of a write, the last byte among them."""
+    code = _FULL_DISK.format(tests=str(Path(__file__).parent), path=str(path), module=module, write=write)
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert run.stdout == "done\n", run.stderr[-2000:]
+
+
+def write_many(path: Path) -> None:
+    format = next(name for name, suffix in FORMATS.items() if suffix == path.suffix)
+    save(format, path, make(3000))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
 @pytest.mark.parametrize("format", EVERY)
 def test_full_disk(format: str, tmp_path: Path) -> None:
-    path = output_path(tmp_path / "out", "full", format)
-    code = _FULL_DISK.format(tests=str(Path(__file__).parent), limit=150_000, path=str(path), format=format)
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=120
-    )
-    message, left = run.stdout.strip().splitlines()
-    assert message.startswith(f"cannot write {path}: ")
-    assert left == "[]"
+    check_full_disk("test_writers", "write_many", output_path(tmp_path / "out", "full", format))
 
 
 @pytest.mark.parametrize("format", EVERY)
@@ -338,6 +363,22 @@ def test_promoted_keeps_multipolygons() -> None:
     assert {g.geom_type for g in out} == {"MultiPolygon"}
     assert shapely.equals(out, before).all()
     assert (batch.geometry == before).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 16, 17, 256, 257])
+@pytest.mark.parametrize("format", ["gpkg", "fgb", "shp"])
+def test_a_byte_less_is_noticed(format: str, count: int, tmp_path: Path) -> None:
+    check = {"gpkg": check_geopackage, "fgb": check_flatgeobuf, "shp": check_shapefile}[format]
+    path = save(format, output_path(tmp_path, "out", format), make(count))
+    check(path, count)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(OSError, match="incomplete"):
+        check(path, count)
+    path.write_bytes(whole)
+    if format != "fgb":  # whose header is not looked at
+        with pytest.raises(OSError, match=f"{count} of {count + 1} features"):
+            check(path, count + 1)
 
 
 def test_run_error_names_the_cause(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ _PIXEL_NOTE = (
 )
 
 
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False)
+
+
 def split_at_antimeridian(geometry: Geometries) -> Geometries:
     """Cut polygons that cross 180 degrees into parts on both sides (RFC 7946, section 3.1.9).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import shapely
 
 from geoseg.errors import RunError
 from geoseg.io.writers.base import FootprintBatch, FootprintWriter, promoted
+from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile
 
 __all__ = ["FlatGeobufWriter", "GeoPackageWriter", "ShapefileWriter", "dbf_names"]
 
@@ -60,6 +61,7 @@ class OgrWriter(FootprintWriter):
     """A GDAL vector driver behind a thread."""
 
     driver = ""
+    check: Callable[[Path, int], None]
     encoding: str | None = None
     layer_options: dict[str, str] = {}  # noqa: RUF012
     dataset_options: dict[str, str] = {}  # noqa: RUF012
@@ -67,6 +69,7 @@ class OgrWriter(FootprintWriter):
     def _begin(self, staged: Path) -> None:
         self._queue: queue.Queue[pa.RecordBatch | _Aborted | None] = queue.Queue(_QUEUE_BATCHES)
         self._error: BaseException | None = None
+        self._staged = staged
         self._started = threading.Event()
         self._fields = self._layer_schema()
         self._thread = threading.Thread(target=self._run, args=(staged,), name=f"write {self.path.name}")
@@ -138,6 +141,7 @@ class OgrWriter(FootprintWriter):
         self._send(None)
         self._thread.join()
         self._raise_if_failed()
+        type(self).check(self._staged, self.count)
 
     def _drop(self) -> None:
         if not hasattr(self, "_thread"):
@@ -158,6 +162,7 @@ class GeoPackageWriter(OgrWriter):
     """GeoPackage with a spatial index; ``last_change`` is a fixed time."""
 
     driver = "GPKG"
+    check = staticmethod(check_geopackage)
     layer_options = {"SPATIAL_INDEX": "YES"}  # noqa: RUF012
 
 
@@ -165,6 +170,7 @@ class FlatGeobufWriter(OgrWriter):
     """FlatGeobuf with its packed Hilbert index."""
 
     driver = "FlatGeobuf"
+    check = staticmethod(check_flatgeobuf)
     layer_options = {"SPATIAL_INDEX": "YES"}  # noqa: RUF012
 
 
@@ -194,6 +200,7 @@ class ShapefileWriter(OgrWriter):
     """Shapefile: names of 10 characters, booleans as 0 and 1, UTF-8, at most 2 GB."""
 
     driver = "ESRI Shapefile"
+    check = staticmethod(check_shapefile)
     encoding = "UTF-8"
     layer_options = {"2GB_LIMIT": "YES", "DBF_DATE_LAST_UPDATE": "2000-01-01"}  # noqa: RUF012
     side_suffixes = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj", ".shp.xml")

@@ -1,0 +1,102 @@
+"""Whether a finished file is whole: GDAL does not report every failed write when it closes one."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from contextlib import closing
+from pathlib import Path
+
+__all__ = ["check_flatgeobuf", "check_geopackage", "check_shapefile"]
+
+_DBF_HEADER_BYTES = 33  # at least: of a table without columns
+_NODE_SIZE = 16  # of FlatGeobuf's index: children a node
+_NODE_BYTES = 40  # four float64 and an offset
+
+
+def _expect(path: Path, what: str, expected: int, found: int) -> None:
+    if expected != found:
+        raise OSError(None, f"it came out incomplete ({found} of {expected} {what} in {path.name})")
+
+
+def check_shapefile(path: Path, count: int) -> None:
+    """Compare the lengths that .shp, .shx and .dbf state with those of the files.
+
+    Raises
+    ------
+    OSError
+        A file is cut short, or holds another number of features.
+    """
+    for file in (path, path.with_suffix(".shx")):
+        words = struct.unpack(">i", _head(file, 24, 4))[0]
+        _expect(file, "bytes", 2 * words, file.stat().st_size)
+    table = path.with_suffix(".dbf")
+    rows, header, row = struct.unpack("<IHH", _head(table, 4, 8))
+    _expect(table, "features", count, rows)
+    least = max(header, _DBF_HEADER_BYTES) + rows * max(row, 1)
+    _expect(table, "bytes", least, min(table.stat().st_size, header + rows * row))  # an end mark may follow
+
+
+def check_geopackage(path: Path, count: int) -> None:
+    """Compare pages with the file's size, and the rows of the layer and of its spatial index with ``count``.
+
+    Raises
+    ------
+    OSError
+        Pages, features or entries of the index are missing.
+    """
+    page = struct.unpack(">H", _head(path, 16, 2))[0]
+    pages = struct.unpack(">I", _head(path, 28, 4))[0]
+    _expect(path, "bytes", pages * (65536 if page == 1 else page), path.stat().st_size)
+    layer = path.stem.replace('"', '""')
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            for table in (layer, f"rtree_{layer}_geom_rowid"):
+                rows = database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]
+                _expect(path, "features", count, rows)
+    except sqlite3.Error as error:
+        raise OSError(None, f"it came out incomplete ({error})") from error
+
+
+def check_flatgeobuf(path: Path, count: int) -> None:
+    """Compare the end of the last feature, as the index tells it, with the file's size.
+
+    Raises
+    ------
+    OSError
+        The file is cut short.
+
+    References
+    ----------
+    https://flatgeobuf.org: 8 bytes of magic, the header's length and header, the packed Hilbert R-tree with
+    its leaves last, then the features in the order of the leaves, each after its length.
+    """
+    start = 12 + struct.unpack("<I", _head(path, 8, 4))[0]
+    if count:
+        start += _NODE_BYTES * _index_nodes(count)
+        offset = struct.unpack("<Q", _head(path, start - 8, 8))[0]
+        start += offset + 4 + struct.unpack("<I", _head(path, start + offset, 4))[0]
+    _expect(path, "bytes", start, path.stat().st_size)
+
+
+def _index_nodes(count: int) -> int:
+    """Nodes of a packed R-tree over ``count`` features.
+
+    Examples
+    --------
+    >>> _index_nodes(1), _index_nodes(16), _index_nodes(17)
+    (2, 17, 20)
+    """
+    total = level = count
+    while level > 1 or total == count:
+        level = -(-level // _NODE_SIZE)
+        total += level
+    return total
+
+
+def _head(path: Path, offset: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read(length)
+    _expect(path, "bytes", length, len(content))
+    return content
