@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,30 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from pyproj import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.errors import InputError, SceneError
+from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.errors import SceneReadError
 from geoseg.io.fingerprint import fingerprint_files
 from geoseg.io.gdal_env import is_remote, open_dataset, raster_env, thread_dataset
 from geoseg.io.header import read_header
+from geoseg.io.region import bbox_window, resampled_shape
 from geoseg.io.resample import Axis, axis_weights, resample, resample_valid
 from geoseg.io.validity import ValidityRule, valid_from_values
 from geoseg.typing import Array, BoolArray, PathLike
 
 __all__ = ["Scene", "SceneReadError", "open_source"]
 
-logger = logging.getLogger(__name__)
-
 #: Source pixels resampled in one go; larger reads are done in pieces (which cannot change the result).
 _PIECE_PX = 4 * 1024 * 1024
-#: Refused beyond this: a resolution given in the wrong unit.
-_MOST_FINER = 100
 
 
 @dataclass(frozen=True)
@@ -301,57 +295,6 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _resampled_shape(box: GeoBox, resolution: float | str | None, path: str) -> tuple[int, int]:
-    """(height, width) of the whole file at the resolution asked for.
-
-    Raises
-    ------
-    SceneError
-        Not a positive number, or far finer than the file.
-    """
-    if resolution is None or resolution == "native":
-        return box.shape
-    try:
-        meters = float(resolution)
-    except ValueError:
-        meters = math.nan
-    if not (math.isfinite(meters) and meters > 0):
-        raise SceneError(f"resolution must be 'native' or meters per pixel above 0, got {resolution}.")
-    step = box.ground_resolution()
-    if step is None:
-        logger.warning("%s has no CRS to measure meters in: it is read at its own resolution.", path)
-        return box.shape
-    if max(step) / meters > _MOST_FINER:
-        raise SceneError(
-            f"resolution must be at most {_MOST_FINER} times finer than the scene's {max(step):.3g} m, "
-            f"got {meters:g} m. It is meant in meters on the ground."
-        )
-    return box.at_resolution(meters).shape
-
-
-def _bbox_window(box: GeoBox, bbox: Sequence[float], path: str) -> Window:
-    """The pixels that a rectangle in the scene's CRS touches, inside the scene."""
-    if len(bbox) != 4 or not all(map(math.isfinite, bbox)) or bbox[0] >= bbox[2] or bbox[1] >= bbox[3]:
-        raise SceneError(f"bbox must be min x, min y, max x, max y in the scene's CRS, got {tuple(bbox)}.")
-    min_x, min_y, max_x, max_y = bbox
-    inverse: Affine = ~box.transform
-    corners = [
-        inverse * corner for corner in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))
-    ]
-    cols, rows = zip(*corners, strict=True)
-    snap = 1e-6  # of a pixel: a bbox on pixel borders does not grow by rounding
-    top, left = (math.floor(min(axis) + snap) for axis in (rows, cols))
-    bottom, right = (math.ceil(max(axis) - snap) for axis in (rows, cols))
-    window = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
-    window = window.clipped(box.height, box.width)
-    if 0 in (window.height, window.width):
-        raise SceneError(
-            f"bbox must overlap the scene, got {tuple(bbox)}; {path} covers {box.bounds()} "
-            f"in {box.crs.to_string() if box.crs else 'pixel coordinates'}."
-        )
-    return window
-
-
 def open_source(
     path: PathLike,
     *,
@@ -393,9 +336,9 @@ def open_source(
     dataset = open_dataset(name)
     with raster_env(is_remote(name)), dataset:
         header = read_header(dataset, name, bands=bands, expand_palette=expand_palette)
-    grid_shape = _resampled_shape(header.geobox, resolution, name)
+    grid_shape = resampled_shape(header.geobox, resolution, name)
     box = header.geobox if grid_shape == header.geobox.shape else header.geobox.scaled(*grid_shape)
-    window = _bbox_window(box, bbox, name) if bbox is not None else None
+    window = bbox_window(box, bbox, name) if bbox is not None else None
     block_y, block_x = (
         max(1, round(size * m / n)) for size, m, n in zip(header.block, grid_shape, header.geobox.shape)
     )
