@@ -22,7 +22,7 @@ from geoseg.demo.region import REGIONS
 from geoseg.demo.render import Look, Renderer, in_box
 from geoseg.demo.things import Building, Plan
 from geoseg.demo.town import Density
-from geoseg.errors import InputError
+from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.atomic import staged_file
@@ -72,11 +72,20 @@ def make_scene(
     Raises
     ------
     InputError
-        If ``size`` or ``gsd`` is out of range.
+        If ``size`` or ``gsd`` is out of range, or a path can't be written.
+    RunError
+        Writing failed, for example on a full disk.
     """
     town = Town(size=size, seed=seed, gsd=gsd)
-    with staged_file(Path(truth_path)) as staged:
-        staged.write_text(json.dumps(town.truth()), encoding="utf-8")
+    try:
+        with staged_file(Path(truth_path)) as staged:
+            staged.write_text(json.dumps(town.truth()), encoding="utf-8")
+    except GeosegError:
+        raise
+    except OSError as error:
+        raise RunError(
+            f"{truth_path} can't be written: {error}. Make room or choose another folder."
+        ) from error
 
     def read(window: Window) -> tuple[Array, BoolArray]:
         image, _, valid = town.render(window)

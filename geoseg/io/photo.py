@@ -10,7 +10,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.errors import RunError
+from geoseg.errors import GeosegError, RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.atomic import staged_file
@@ -73,6 +73,8 @@ def write_photo(
             if levels:
                 with rasterio.open(staged, "r+") as target:
                     target.build_overviews(levels, Resampling.average)
+    except GeosegError:
+        raise
     except (RasterioError, OSError) as error:
         raise RunError(f"{path} can't be written: {error}. Make room or choose another folder.") from error
 

@@ -11,7 +11,7 @@ import shapely
 from PIL import Image, ImageDraw
 from pyproj import CRS, Transformer
 
-from geoseg.errors import InputError
+from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.geo.windows import Window
 from geoseg.io.atomic import staged_file
 from geoseg.io.polygon_batches import PolygonSource, open_polygons
@@ -90,6 +90,8 @@ def footprint_picture(
     ------
     InputError
         A scene or footprints that can't be read, or that lie in unlike coordinates.
+    RunError
+        Writing failed, for example on a full disk.
     """
     source = open_source(scene)
     polygons = open_polygons(footprints)
@@ -103,9 +105,20 @@ def footprint_picture(
     picture = _compose(source, whole, detail, window, caption)
     if colors is not None:
         picture = picture.quantize(min(colors, 256), dither=Image.Dither.NONE)
-    with staged_file(Path(out)) as staged:
-        picture.save(staged, optimize=True)
+    _save(picture, Path(out))
     return PictureSummary(str(out), picture.width, picture.height, polygons.count, window)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise InputError(f"out must end in .png, .jpg or another picture's suffix, got {path}.")
+    try:
+        with staged_file(path) as staged:
+            picture.save(staged, optimize=True)
+    except GeosegError:
+        raise
+    except OSError as error:
+        raise RunError(f"{path} can't be written: {error}. Make room or choose another folder.") from error
 
 
 def _caption(scene: Scene, polygons: PolygonSource) -> str:

@@ -158,6 +158,8 @@ def test_bad_input(grey_scene: Path, tmp_path: Path) -> None:
     plain = write_scene(tmp_path / "plain.tif", np.full((3, 50, 50), GREY, np.uint8), crs=None)
     with pytest.raises(InputError, match="coordinates"):
         footprint_picture(plain, truth, tmp_path / "a.png")
+    with pytest.raises(InputError, match="suffix"):
+        footprint_picture(grey_scene, truth, tmp_path / "a.xyz")
     assert not (tmp_path / "a.png").exists()
 
 
