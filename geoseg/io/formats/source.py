@@ -11,6 +11,7 @@ import rasterio
 from scipy import ndimage
 
 from geoseg.errors import InputError
+from geoseg.io.complete import check_complete
 from geoseg.io.gdal_env import open_dataset, raster_env
 from geoseg.typing import Array
 from geoseg.vector.figures import Bitmap, ClassMeta, LabeledObject, color_of
@@ -82,8 +83,9 @@ def image_shape(path: Path) -> Shape2d:
     Raises
     ------
     SceneError
-        It is not an image that can be read.
+        It is not an image that can be read, or a PNG that is cut off.
     """
+    check_complete(path)
     with open_dataset(path) as dataset:
         return int(dataset.height), int(dataset.width)
 
@@ -103,6 +105,7 @@ def read_band(path: Path, shape: Shape2d) -> Array:
     InputError
         Its size is another, or it is damaged.
     """
+    check_complete(path)
     with open_dataset(path) as dataset:
         if dataset.shape != shape:
             raise InputError(

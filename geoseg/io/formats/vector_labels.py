@@ -266,6 +266,7 @@ def pixel_figures(outline: Any, shape: Shape2d, *, bitmaps: bool = False) -> lis
     >>> pixel_figures(shapely.box(10, 10, 12, 12), (9, 9))
     []
     """
+    dimensions = int(shapely.get_dimensions(outline))
     if not shapely.is_valid(outline):
         outline = shapely.make_valid(outline)
     height, width = shape
@@ -274,10 +275,11 @@ def pixel_figures(outline: Any, shape: Shape2d, *, bitmaps: bool = False) -> lis
         return []
     if left < 0 or top < 0 or right > width or bottom > height:
         outline = shapely.intersection(outline, shapely.box(0, 0, width, height))
-    parts = _single_parts(outline)
-    if bitmaps and any(part.geom_type == "Polygon" for part in parts):
-        polygons = [part for part in parts if part.geom_type == "Polygon"]
-        return [bitmap for bitmap in [_bitmap(polygons)] if bitmap is not None]
+    # What repair or cut left of lesser dimension (a touching corner, a spike) is no object.
+    parts = [p for p in _single_parts(outline) if not p.is_empty and shapely.get_dimensions(p) == dimensions]
+    if bitmaps and dimensions == 2 and parts:
+        bitmap = _bitmap(parts)
+        return [] if bitmap is None else [bitmap]
     return [figure for part in parts for figure in _figures_of_part(part)]
 
 
