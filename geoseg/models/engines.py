@@ -59,7 +59,19 @@ class Engine(Protocol):
 
 
 class TorchEngine:
-    """Eager PyTorch: channels-last, inference mode, mixed precision on CUDA."""
+    """PyTorch, eager or compiled: channels-last, inference mode, mixed precision on CUDA.
+
+    Parameters
+    ----------
+    network
+        A network in evaluation mode, on ``device``.
+    device
+        Where it runs.
+    compiled
+        Whether to compile it.
+    batch, shape
+        What the network fixes of its input.
+    """
 
     def __init__(
         self,
@@ -72,8 +84,6 @@ class TorchEngine:
     ) -> None:
         self.name = "compile" if compiled else "torch"
         self.batch, self.shape, self.device = batch, shape, device
-        if isinstance(network, nn.Module) and batch is None and shape == (None, None):
-            network = network.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = torch.compile(network) if compiled else network
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -281,9 +291,11 @@ def make_engine(
         Whether a network that does not export is an error; otherwise PyTorch runs it.
     """
     if name == "onnxruntime":
-        return OnnxRuntimeEngine(network, key, None if strict else TorchEngine(network, device))
+        fallback = None if strict else make_engine("torch", network, device, key)
+        return OnnxRuntimeEngine(network, key, fallback)
     if name == "openvino":
         return OpenVinoEngine(network, key)
+    network = network.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TorchEngine(network, device, compiled=name == "compile")
 
 

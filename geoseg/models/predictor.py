@@ -6,7 +6,6 @@ pipeline needs to know of neither torch nor runtimes.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -156,8 +155,8 @@ class NetworkPredictor:
 
     def with_test_time(self, test_time: TestTime) -> Self:
         """The same predictor with other test-time turns; the network is shared."""
-        other = copy.copy(self)
-        other.test_time = test_time
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, test_time=test_time)
         return other
 
     def fingerprint(self) -> str:
