@@ -7,12 +7,10 @@ import io
 import json
 from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 
-from geoseg.train.checkpoints import write_file
 from geoseg.train.history import History
 
-__all__ = ["chart_groups", "chart_page", "chart_picture", "write_charts"]
+__all__ = ["chart_groups", "chart_page", "chart_picture"]
 
 
 def chart_groups(history: History) -> dict[str, list[str]]:
@@ -72,9 +70,3 @@ def chart_page(history: History, title: str = "Training") -> str:
 
 def _page() -> str:
     return resources.files(__package__).joinpath("charts_page.html").read_text(encoding="utf-8")
-
-
-def write_charts(folder: Path, history: History, title: str) -> None:
-    """Write ``charts.png`` and ``charts.html``."""
-    write_file(folder / "charts.png", chart_picture(history))
-    write_file(folder / "charts.html", chart_page(history, title))

@@ -11,7 +11,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from geoseg.data.dataset import Batch, join_chips
-from geoseg.train.charts import write_charts
+from geoseg.train.charts import chart_page, chart_picture
 from geoseg.train.checkpoints import RunFolder, write_file
 from geoseg.train.config import TrainSettings
 from geoseg.train.history import History
@@ -24,6 +24,8 @@ __all__ = ["Recorder"]
 
 #: Validation chips shown with their prediction.
 _EXAMPLES = 4
+#: Seconds between two drawings of the chart picture.
+_PICTURE_EVERY = 20.0
 
 
 @dataclass(eq=False)
@@ -53,6 +55,7 @@ class Recorder(L.Callback):
     report: Report
     resume: dict[str, Any] | None = None
     _saved_at: float = field(default=0.0, init=False)
+    _drawn_at: float = field(default=0.0, init=False)
     _history: History | None = field(default=None, init=False)
     _board: SummaryWriter | None = field(default=None, init=False)
 
@@ -65,7 +68,7 @@ class Recorder(L.Callback):
             trainer.optimizers[0].load_state_dict(self.resume["optimizer"])
             if self.resume.get("precision"):
                 trainer.precision_plugin.load_state_dict(self.resume["precision"])
-        self._saved_at = time.monotonic()
+        self._saved_at = self._drawn_at = time.monotonic()
         if trainer.is_global_zero:
             done = module.progress.validations
             self._history = History(self.run.path / "metrics.csv", done)
@@ -74,7 +77,9 @@ class Recorder(L.Callback):
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close the event file."""
+        """Draw the whole run, close the event file."""
+        if self._history is not None and self._history.rows:
+            self._chart(self._history, final=True)
         self._close()
 
     def on_exception(
@@ -185,7 +190,7 @@ class Recorder(L.Callback):
         self.run.add_checkpoint(module.evaluated.state_dict(), facts, self.settings.keep_checkpoints)
         if self._history is not None:
             self._history.add(row)
-            write_charts(self.run.path, self._history, self.settings.card.name)
+            self._chart(self._history, final=False)
         self._draw(module, int(row["index"]))
         if self._board is not None:
             for name, value in row.items():
@@ -194,6 +199,13 @@ class Recorder(L.Callback):
                 )
             self._board.flush()
         self._save_state(trainer, module)
+
+    def _chart(self, history: History, final: bool) -> None:
+        """Write the charts; the picture, which takes a second, not again and again."""
+        write_file(self.run.path / "charts.html", chart_page(history, self.settings.card.name))
+        if final or time.monotonic() - self._drawn_at > _PICTURE_EVERY:
+            write_file(self.run.path / "charts.png", chart_picture(history))
+            self._drawn_at = time.monotonic()
 
     @torch.no_grad()
     def _draw(self, module: Segmenter, index: int) -> None:

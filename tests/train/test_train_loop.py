@@ -1,0 +1,362 @@
+"""Whole runs on small networks: learning, resuming, exporting, failing clearly."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from geoseg.data import dataset
+from geoseg.errors import ConfigError, InputError, RunError, StateMismatchError
+from geoseg.models.losses import IGNORE
+from geoseg.train import checkpoints, module
+from geoseg.train.checkpoints import RunFolder
+from geoseg.train.export import export_checkpoint
+from geoseg.train.loop import train
+
+FULL = {
+    "ema": {"decay": 0.9},
+    "schedule": {"name": "one_cycle"},
+    "optimizer": {"name": "sgd", "weight_decay": 0.001},
+    "augment": {"flips": True, "scale": 0.3, "brightness": 0.1, "noise": 0.05},
+    "accumulate": 2,
+    "gradient_clip": 1.0,
+    "auxiliary": {"kinds": ["boundary", "distance"]},
+    "loss": ["cross_entropy", {"name": "lovasz", "weight": 0.5}],
+}
+
+
+class Stop(Exception):
+    """Stands for a kill."""
+
+
+def stop_after(batches):
+    def report(stage, done, total, **info):
+        if stage == "training" and done == batches:
+            raise Stop
+
+    return report
+
+
+def weights(run: Path, index: int) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints" / f"{index:08d}" / "model.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.fixture(scope="module")
+def finished(towns, tmp_path_factory):
+    """A plain run of two epochs and all that it leaves."""
+    from conftest import base_config
+
+    from geoseg.train.config import parse_train_settings
+
+    data = {"scenes": towns, "split": {"block_chips": 1, "buffer_px": 4}}
+    settings = parse_train_settings(
+        base_config(data=data, val_every=0.5, card={"name": "Small houses", "license": "CC0-1.0"})
+    )
+    out = tmp_path_factory.mktemp("runs") / "plain"
+    return settings, out, train(settings, out, devices="cpu")
+
+
+def test_a_run_leaves_checkpoints_charts_and_a_bundle(finished):
+    _, out, bundle = finished
+    rows = RunFolder(out).list_checkpoints()
+    assert [row["index"] for row in rows] == [0, 1, 2, 3]
+    assert [row["epoch"] for row in rows] == [0.5, 1.0, 1.5, 2.0]
+    best = min(rows, key=lambda row: row["loss"])
+    assert [row["best"] for row in rows] == [row is best for row in rows]
+    lines = (out / "metrics.csv").read_text().splitlines()
+    assert len(lines) == 5
+    assert {"epoch", "train_loss", "val_loss", "val_dice", "val_mean_iou", "iou:house"} <= set(lines[0].split(","))
+    assert (out / "charts.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "charts.html").read_text()
+    assert "__DATA__" not in page
+    assert '"val_loss": [[0.5,' in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert len(list((out / "examples").glob("*.png"))) == 4
+    assert list((out / "tensorboard").glob("events*"))
+    assert bundle == out / "bundle"
+
+
+def test_the_bundle_predicts_what_the_checkpoint_does(finished):
+    from geoseg.models.bundle import load_module, open_bundle
+
+    settings, out, path = finished
+    bundle = open_bundle(path)
+    card = bundle.card
+    index = RunFolder(out).best_index()
+    assert card.classes == ("bg", "house")
+    assert card.background == 0
+    assert card.options.window == (32, 32)
+    assert card.options.gsd == pytest.approx(0.5, rel=0.01)
+    assert card.options.training["checkpoint"] == index
+    assert card.options.training["scenes"]["train"] == ["north", "south"]
+    assert 0 < card.options.threshold["house"] < 1
+    assert card.properties.model_extra["license"] == "CC0-1.0"
+    assert same(dict(load_module(bundle).state_dict()), weights(out, index))
+
+
+def test_any_checkpoint_can_be_exported(finished, tmp_path):
+    from typer.testing import CliRunner
+
+    from geoseg.cli import app
+    from geoseg.models.bundle import load_module, open_bundle
+
+    _, out, _ = finished
+    target = tmp_path / "second"
+    result = CliRunner().invoke(app, ["train", "--out", str(out), "--export", "1", "--bundle", str(target)])
+    assert result.exit_code == 0, result.output
+    assert same(dict(load_module(open_bundle(target)).state_dict()), weights(out, 1))
+    result = CliRunner().invoke(app, ["train", "--out", str(out), "--export", "9"])
+    assert result.exit_code == 2
+    assert "checkpoint must be one of 0, 1, 2, 3, got 9" in result.stderr
+
+
+def test_a_folder_in_use_is_refused(finished, quick):
+    settings, out, _ = finished
+    with pytest.raises(InputError, match="--out must be a new folder"):
+        train(settings, out, devices="cpu")
+    with pytest.raises(StateMismatchError, match="another lr, val_every, card|another lr"):
+        train(quick(lr=0.5), out, devices="cpu", resume=True)
+
+
+def test_resuming_a_finished_run_changes_nothing(finished):
+    settings, out, _ = finished
+    before = weights(out, 3)
+    train(settings, out, devices="cpu", resume=True)
+    assert same(before, weights(out, 3))
+    assert len(RunFolder(out).list_checkpoints()) == 4
+
+
+def test_the_same_seed_gives_the_same_weights(finished, tmp_path, quick):
+    settings, out, _ = finished
+    train(settings, tmp_path / "again", devices="cpu")
+    assert same(weights(tmp_path / "again", 3), weights(out, 3))
+    assert (tmp_path / "again" / "metrics.csv").read_text() == (out / "metrics.csv").read_text()
+    other = settings.model_copy(update={"seed": 4})
+    train(other, tmp_path / "other", devices="cpu")
+    assert not same(weights(tmp_path / "other", 3), weights(out, 3))
+
+
+@pytest.mark.parametrize(("changes", "cuts"), [({}, (3, 6)), (FULL, (3, 6))], ids=["plain", "everything"])
+def test_a_killed_run_resumes_mid_epoch_to_the_same_result(quick, tmp_path, changes, cuts):
+    settings = quick(**changes)
+    kept = settings.model_copy(update={"save_every_minutes": 0.0})
+    train(settings, tmp_path / "whole", devices="cpu")
+    for number, cut in enumerate(cuts):
+        with pytest.raises(Stop):
+            train(kept, tmp_path / "cut", devices="cpu", resume=number > 0, progress=stop_after(cut))
+        state = RunFolder(tmp_path / "cut").load_state()
+        assert 0 < state["progress"]["batches"] <= cut
+    train(kept, tmp_path / "cut", devices="cpu", resume=True)
+    assert same(weights(tmp_path / "cut", 1), weights(tmp_path / "whole", 1))
+    for name in ("metrics.csv", "checkpoints/index.json"):
+        assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_the_bundle_of_a_run_with_auxiliary_outputs_has_the_classes_alone(quick, tmp_path):
+    from geoseg.models.bundle import load_module, open_bundle
+
+    settings = quick(auxiliary={"kinds": ["boundary", "contact", "distance"]}, epochs=1)
+    bundle = open_bundle(train(settings, tmp_path / "run", devices="cpu"))
+    assert weights(tmp_path / "run", 0)["segmentation_head.0.bias"].shape == (5,)
+    image = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert load_module(bundle)(image).shape == (1, 2, 32, 32)
+
+
+def test_overfitting_a_single_chip(quick, tmp_path, towns):
+    """A network learns one chip by heart; validated on the same chip."""
+    from conftest import write_scene
+
+    scene = write_scene(tmp_path, "one", size=64, seed=5)
+    scenes = [{**scene, "part": "train"}, {**scene, "part": "val"}]
+    settings = quick(
+        data={"scenes": [{k: v for k, v in s.items() if k != "aoi"} for s in scenes]},
+        input_size={"width": 64, "height": 64},
+        sampler={"chips_per_epoch": 1},
+        batch_size={"train": 1, "val": 1},
+        epochs=80,
+        val_every=80,
+        lr=0.005,
+    )
+    train(settings, tmp_path / "run", devices="cpu")
+    row = RunFolder(tmp_path / "run").list_checkpoints()[-1]
+    assert row["scores"]["iou"][1] > 0.98
+
+
+def test_early_stopping_and_fewer_checkpoints(quick, tmp_path):
+    settings = quick(
+        epochs=6, lr=1e-9, early_stopping={"patience": 2, "min_delta": 1.0}, keep_checkpoints=1
+    )
+    train(settings, tmp_path / "run", devices="cpu")
+    run = RunFolder(tmp_path / "run")
+    rows = run.list_checkpoints()
+    assert len(rows) == 3
+    there = [row["index"] for row in rows if (run.checkpoint_path(row["index"]) / "model.safetensors").is_file()]
+    assert there == sorted({run.best_index(), 2})
+    train(settings, tmp_path / "run", devices="cpu", resume=True)
+    assert len(run.list_checkpoints()) == 3
+
+
+# ------------------------------------------------------------------ starting from weights
+
+
+def test_transfer_takes_all_but_the_last_layer(finished, quick, tmp_path):
+    _, out, bundle = finished
+    for source in (bundle, out, out / "checkpoints" / "00000002"):
+        with pytest.raises(Stop):
+            train(
+                quick(weights=str(source)), tmp_path / source.name, devices="cpu", progress=stop_after(1)
+            )
+    settings = quick(weights=str(bundle), lr=1e-12, epochs=1)
+    train(settings, tmp_path / "run", devices="cpu")
+    before, after = weights(out, RunFolder(out).best_index()), weights(tmp_path / "run", 0)
+    convolutions = [k for k in before if before[k].ndim == 4]
+    for key in convolutions:
+        equal = torch.allclose(before[key], after[key], atol=1e-6)
+        assert equal != key.startswith("segmentation_head"), key
+
+
+def test_continuing_needs_the_same_classes_in_the_same_order(finished, quick, tmp_path):
+    _, out, bundle = finished
+    settings = quick(weights=str(bundle), weights_init_type="continue_training", lr=1e-12, epochs=1)
+    train(settings, tmp_path / "run", devices="cpu")
+    before, after = weights(out, RunFolder(out).best_index()), weights(tmp_path / "run", 0)
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before if before[k].ndim == 4)
+    other = quick(weights=str(bundle), weights_init_type="continue_training", classes=["roof"])
+    with pytest.raises(InputError, match=r"got \[0 bg, 1 roof\] here and \[0 bg, 1 house\] in"):
+        train(other, tmp_path / "other", devices="cpu")
+    with pytest.raises(ConfigError, match="must have weights to go on from"):
+        train(quick(weights_init_type="continue_training"), tmp_path / "none", devices="cpu")
+
+
+def test_a_permuted_class_map_is_refused(quick, tmp_path):
+    data = quick().data.model_copy(update={"class_column": "roof"})
+    document = json.loads(quick(classes=["tin", "tile"], epochs=1).model_dump_json())
+    document["data"] = json.loads(data.model_dump_json())
+    from geoseg.train.config import parse_train_settings
+
+    train(parse_train_settings(document), tmp_path / "first", devices="cpu")
+    document.update(
+        classes=["tile", "tin"], weights=str(tmp_path / "first"), weights_init_type="continue_training"
+    )
+    with pytest.raises(InputError, match=r"got \[0 bg, 1 tile, 2 tin\] here and \[0 bg, 1 tin, 2 tile\]"):
+        train(parse_train_settings(document), tmp_path / "second", devices="cpu")
+
+
+# ------------------------------------------------------------------ what can go wrong
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_chip(quick, tmp_path, monkeypatch):
+    original = module.call_loss
+    armed = []
+
+    def poisoned(name, logits, target, **settings):
+        loss = original(name, logits, target, **settings)
+        return loss * torch.nan if armed and (target == 1).any() else loss
+
+    def report(stage, done, total, **info):
+        if stage == "training" and done == 5:
+            armed.append(True)
+
+    monkeypatch.setattr(module, "call_loss", poisoned)
+    with pytest.raises(RunError, match=r"loss must be finite, got nan after 5 batches, at (north|south), rows \d+"):
+        train(quick(sampler={"chips_per_epoch": 8, "foreground": 1}), tmp_path / "run", devices="cpu", progress=report)
+    run = RunFolder(tmp_path / "run")
+    assert len(run.list_checkpoints()) == 1
+    assert all(torch.isfinite(v.float()).all() for v in weights(tmp_path / "run", 0).values())
+    export_checkpoint(run, 0)
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    checkpoints.write_file(path, "old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    with pytest.raises(RunError, match=r"file.json could not be written: No space left.* use --resume"):
+        checkpoints.write_file(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_worker_is_explained(quick, tmp_path, monkeypatch):
+    original = dataset.cut_chip
+
+    def deadly(*args, **kwargs):
+        if torch.utils.data.get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(dataset, "cut_chip", deadly)
+    with pytest.raises(RunError, match="a data worker was ended from outside.*lower data_workers"):
+        train(quick(data_workers={"train": 1, "val": 0}), tmp_path / "run", devices="cpu")
+
+
+def test_chip_sizes_the_network_cannot_divide_are_refused(quick, tmp_path):
+    with pytest.raises(ConfigError, match=r"\$\.input_size: must be a multiple of 8, got height 36. Use 32 or 40"):
+        train(quick(input_size={"width": 32, "height": 36}), tmp_path / "run", devices="cpu")
+
+
+DDP = """
+import sys
+from pathlib import Path
+from geoseg.train.config import read_train_settings
+from geoseg.train.loop import train
+
+if __name__ == "__main__":
+    train(read_train_settings(sys.argv[1]), sys.argv[2], devices=sys.argv[3])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_with_twice_the_batch(quick, tmp_path):
+    """Gloo on the CPU, a network without batch norm, plain gradient descent."""
+    spec = {"name": "unet", "encoder": "vgg11", "kwargs": {"decoder_use_norm": False}}
+    common = {
+        "architecture": spec, "loss": "cross_entropy", "optimizer": {"name": "sgd"}, "momentum": 0.0,
+        "epochs": 1, "lr": 0.05,
+    }  # fmt: skip
+    script = tmp_path / "run.py"
+    script.write_text(DDP)
+    for name, batch, devices in (("one", 4, "cpu"), ("two", 2, "cpu:2")):
+        settings = quick(**common, batch_size={"train": batch, "val": 4})
+        # Every pixel labeled: the mean over a batch is then the mean over its halves.
+        scenes = tuple(s.model_copy(update={"aoi": None}) for s in settings.data.scenes)
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"scenes": scenes})})
+        config = tmp_path / f"{name}.json"
+        config.write_text(settings.model_dump_json())
+        done = subprocess.run(
+            [sys.executable, str(script), str(config), str(tmp_path / name), devices],
+            capture_output=True, text=True, timeout=500, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    one, two = weights(tmp_path / "one", 0), weights(tmp_path / "two", 0)
+    for key in one:
+        assert torch.allclose(one[key], two[key], atol=1e-5), key
+    rows = [RunFolder(tmp_path / name).list_checkpoints()[0] for name in ("one", "two")]
+    assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-4)
+    assert rows[0]["scores"]["accuracy"] == pytest.approx(rows[1]["scores"]["accuracy"], abs=1e-3)
+
+
+def test_targets_hold_no_other_values(quick):
+    from geoseg.train.setup import prepare
+
+    prepared = prepare(quick(), Path())
+    chips = dataset.ChipDataset(prepared.opened.areas, (32, 32))
+    for ref in prepared.val[:6]:
+        assert set(chips[ref]["target"].unique().tolist()) <= {0, 1, IGNORE}
