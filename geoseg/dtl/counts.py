@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from geoseg.dtl.graph import NOWHERE, LayerSpec
 from geoseg.dtl.layers.conditions import IfSettings
 from geoseg.dtl.layers.routing import DatasetSettings, TagSettings
@@ -11,6 +13,9 @@ from geoseg.dtl.registry import Count
 from geoseg.dtl.sample import Origin
 
 __all__ = ["Counter", "warnings_of"]
+
+#: Of each ``if`` in the order of the file, where its answer is known.
+Answers: TypeAlias = tuple[bool | None, ...]
 
 
 class Counter:
@@ -24,7 +29,7 @@ class Counter:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._known: dict[tuple[object, ...], Count] = {}
+        self._known: dict[tuple[int, int, Shape | None, Answers], Count] = {}
         self._ifs = [spec for spec in plan.graph.layers if isinstance(spec.settings, IfSettings)]
 
     def reaching(self, target: int, layer: int, shape: Shape | None, origin: Origin | None) -> Count:
@@ -40,10 +45,21 @@ class Counter:
             Its image, None if unknown; conditions on names are answered by it.
         """
         answers = tuple(self._answer(spec, origin) for spec in self._ifs)
-        # an explicit order keeps deep graphs off Python's stack
-        for index in reversed(self.plan.order):
-            self._sizes_below(target, index, answers, origin)
-        return self._count(target, layer, shape, answers, origin)
+        waiting = [(layer, shape)]  # an own stack, since graphs may be deeper than Python's
+        while waiting:
+            index, size = waiting[-1]
+            fed = self._fed(index, size)
+            unknown = [
+                step for branch in fed for step in branch if (target, *step, answers) not in self._known
+            ]
+            if unknown and index != target:
+                waiting += unknown
+                continue
+            waiting.pop()
+            key = (target, index, size, answers)
+            if key not in self._known:
+                self._known[key] = (1, 1) if index == target else self._count(target, index, size, answers)
+        return self._known[target, layer, shape, answers]
 
     def saved(self, layer: int, shape: Shape | None, origin: Origin | None) -> Count:
         """Least and most samples saved for one that enters ``layer``."""
@@ -54,40 +70,17 @@ class Counter:
         assert isinstance(spec.settings, IfSettings)  # chosen so
         return spec.settings.known_answer(origin) if origin is not None else None
 
-    def _sizes_below(
-        self, target: int, layer: int, answers: tuple[bool | None, ...], origin: Origin | None
-    ) -> None:
-        """Fill in the count of a layer for samples of unknown size."""
-        self._count(target, layer, None, answers, origin)
+    def _fed(self, layer: int, shape: Shape | None) -> list[list[tuple[int, Shape | None]]]:
+        """For each branch the layers fed, with the size of the samples they get."""
+        after = self.plan.graph.layers[layer].settings.plan_shape(shape)
+        return [[(other, after) for other in branch] for branch in self.plan.consumers[layer]]
 
-    def _count(
-        self,
-        target: int,
-        layer: int,
-        shape: Shape | None,
-        answers: tuple[bool | None, ...],
-        origin: Origin | None,
-    ) -> Count:
-        if layer == target:
-            return 1, 1
-        key = (target, layer, shape, answers)
-        if key not in self._known:
-            self._known[key] = self._compute(target, layer, shape, answers, origin)
-        return self._known[key]
-
-    def _compute(
-        self,
-        target: int,
-        layer: int,
-        shape: Shape | None,
-        answers: tuple[bool | None, ...],
-        origin: Origin | None,
-    ) -> Count:
+    def _count(self, target: int, layer: int, shape: Shape | None, answers: Answers) -> Count:
+        """The count of a layer whose consumers' counts are known."""
         spec = self.plan.graph.layers[layer]
-        after = spec.settings.plan_shape(shape)
         branches = []
-        for fed in self.plan.consumers[layer]:
-            parts = [self._count(target, other, after, answers, origin) for other in fed]
+        for fed in self._fed(layer, shape):
+            parts = [self._known[target, other, size, answers] for other, size in fed]
             branches.append((sum(p[0] for p in parts), _sum([p[1] for p in parts])))
         if isinstance(spec.settings, IfSettings):
             answer = answers[self._ifs.index(spec)]

@@ -6,14 +6,14 @@ import shutil
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from geoseg.errors import InputError, RunError
+from geoseg.errors import InputError, RunError, SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.gdal_env import open_dataset, raster_env
@@ -26,6 +26,7 @@ __all__ = ["ImageFile", "copy_image", "open_image", "result_suffix", "write_imag
 _WHOLE = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp"})
 _TIFF = (".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg", ".jpe")
+_TAIL = 65536
 _SIDECARS = (".aux.xml", ".wld", ".ovr", ".msk")
 
 
@@ -103,17 +104,47 @@ class ImageFile:
 
 
 def open_image(path: PathLike) -> ImageFile:
-    """Open an image; reads its header only.
+    """Open an image; reads its header only, and whether a PNG or JPEG file is there to its end.
 
     Raises
     ------
     MissingFileError, SceneError
-        No such file, or not an image.
+        No such file, not an image, or one that is cut short.
     """
     scene = open_source(path)
+    _check_end(Path(path))
     if scene.rule.alpha is not None and scene.palette is None:
         scene = open_source(path, bands=sorted({*scene.bands, scene.rule.alpha}))
     return ImageFile(Path(path), scene)
+
+
+def _check_end(path: Path) -> None:
+    """Refuse PNG and JPEG files that end too early, which decoders fill with gray or black."""
+    suffix = path.suffix.lower()
+    if suffix not in (".png", *_JPEG):
+        return
+    with path.open("rb") as file:
+        start = file.read(8)
+        if start == b"\x89PNG\r\n\x1a\n":
+            complete = _png_ends(file)
+        elif start.startswith(b"\xff\xd8"):
+            file.seek(-min(_TAIL, path.stat().st_size), 2)
+            complete = b"\xff\xd9" in file.read()
+        else:
+            return
+    if not complete:
+        raise SceneError(f"image must be complete, got {path}, which is cut short. Copy it anew.")
+
+
+def _png_ends(file: BinaryIO) -> bool:
+    """Whether the chunks of a PNG lead to its end."""
+    while True:
+        head = file.read(8)
+        if len(head) < 8:
+            return False
+        if head[4:] == b"IEND":
+            return True
+        file.seek(int.from_bytes(head[:4], "big") + 4, 1)
 
 
 def result_suffix(source: str, dtype: str, count: int, georeferenced: bool, jpeg_quality: int | None) -> str:

@@ -22,7 +22,7 @@ class DataSettings(LayerSettings):
     """What to take over from a project."""
 
     classes_mapping: Literal["default"] | dict[str, str] = Field(
-        description="'default' keeps all; else title to title, __default__ or __ignore__; __other__: the rest."
+        description="'default', or a title, __default__ or __ignore__ for each title or __other__."
     )
     tags_mapping: Any = Field(
         default=None, description="Accepted for later versions of the format: 'default'."

@@ -1,0 +1,98 @@
+"""``geoseg dtl`` as a user meets it: exit statuses, one line for a mistake."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from dtl_projects import GRAPHS, data_layer, save_layer, step
+from typer.testing import CliRunner
+
+from geoseg.cli.dtl import dtl_app
+
+runner = CliRunner()
+
+
+def geoseg_dtl(*arguments):
+    return runner.invoke(dtl_app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def graph(tmp_path):
+    """Writes a graph to a file."""
+
+    def write(*layers):
+        path = tmp_path / "graph.json"
+        path.write_text(json.dumps(layers))
+        return path
+
+    return write
+
+
+def test_run(make_project, graph, tmp_path):
+    root = make_project("p", ["a.png", "b.png"]).parent
+    path = graph(data_layer("p"), step("multiply", {"multiply": 3}), save_layer("$out"))
+    result = geoseg_dtl("run", path, "--projects", root, "--out", tmp_path, "--seed", 1)
+    assert result.exit_code == 0, result.output
+    assert "6 samples of 2 images" in result.stdout
+    assert (tmp_path / "out" / "meta.json").is_file()
+    again = geoseg_dtl("run", path, "--projects", root, "--out", tmp_path)
+    assert again.exit_code == 2
+    assert "exists" in again.stderr
+    assert geoseg_dtl("run", path, "--projects", root, "--out", tmp_path, "--overwrite").exit_code == 0
+
+
+def test_a_failed_image_is_exit_status_1(make_project, graph, tmp_path):
+    root = make_project("p", ["a.png", "b.png"]).parent
+    (root / "p/ds/ann/a.png.json").write_text("{}")
+    result = geoseg_dtl(
+        "run", graph(data_layer("p"), save_layer("$in")), "--projects", root, "--out", tmp_path
+    )
+    assert result.exit_code == 1
+    assert "1 images failed" in result.stderr
+    assert (tmp_path / "out.failures.json").is_file()
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_wrong_graph_is_one_line_and_exit_status_2(make_project, graph, tmp_path, command):
+    root = make_project("p").parent
+    path = graph(data_layer("p"), step("flip", {"axis": "sideways"}), save_layer("$out"))
+    out = ("--out", tmp_path / "results") if command == "run" else ()
+    result = geoseg_dtl(command, path, "--projects", root, *out)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: graph.json: layer 2 (flip): $[1].settings.axis: ")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_check_counts_and_warns(make_project):
+    root = make_project("roads_annotated", [f"{n}.png" for n in range(10)], titles=["road"]).parent
+    result = geoseg_dtl("check", GRAPHS / "roads_0_dtl.json", "--projects", root, "--json")
+    assert result.exit_code == 0, result.output
+    checked = json.loads(result.stdout)
+    assert [row["count"] for row in checked["layers"]] == [
+        [10, 10], [10, 10], [20, 20], [20, 20], [200, 200],
+        [220, 220], [0, 220], [0, 220], [220, 220], [220, 220],
+    ]  # fmt: skip
+    assert checked["layers"][-1]["classes"] == ["road", "bg"]
+    assert any("split_spatial" in warning for warning in checked["warnings"])
+    table = geoseg_dtl("check", GRAPHS / "roads_0_dtl.json", "--projects", root)
+    assert "220" in table.stdout
+    assert "warning: layer 6 (if)" in table.stderr
+    assert geoseg_dtl("check", GRAPHS / "kitti_0_dtl.json").exit_code == 0
+
+
+def test_schema_is_json():
+    result = geoseg_dtl("schema")
+    assert result.exit_code == 0
+    actions = {
+        a
+        for option in json.loads(result.stdout)["items"]["oneOf"]
+        for a in option["properties"]["action"]["enum"]
+    }
+    assert {"flip", "mask_to_polygon", "split_spatial"} <= actions
+
+
+def test_help_has_examples():
+    for command in ("run", "check", "schema"):
+        assert "Example" in geoseg_dtl(command, "--help").stdout
