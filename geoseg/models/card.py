@@ -21,17 +21,21 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from geoseg.config import parse_settings, read_document
 from geoseg.errors import ConfigError, ModelError
+from geoseg.models.compose import (
+    MLM_SCHEMA,
+    compose_item,
+    default_activation,
+    input_object,
+    model_properties,
+    output_object,
+)
 from geoseg.models.options import Activation, GeosegOptions
 from geoseg.models.scaling import BandScaling, band_lines
 from geoseg.typing import PathLike
 
 __all__ = ["MLM_SCHEMA", "Asset", "ClassObject", "ModelCard", "parse_card", "read_card", "write_card"]
 
-MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
-_FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
-_CLASS_SCHEMA = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 _CHANNEL_NAMES = ("bands", "band", "channel", "channels")
-_WORLD = (-180.0, -90.0, 180.0, 90.0)
 _NAME_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]$"
 
 
@@ -237,7 +241,7 @@ class ModelCard(_Open):
     @property
     def activation(self) -> Activation:
         """From the network's output to probabilities."""
-        return self.options.activation or ("sigmoid" if len(self.classes) == 1 else "softmax")
+        return default_activation(self.options, len(self.classes))
 
     def model_asset(self) -> Asset:
         """The file with the weights: the first asset with the role ``mlm:model``."""
@@ -305,75 +309,20 @@ class ModelCard(_Open):
         ModelError
             The parts contradict each other.
         """
-        spec = options.architecture
-        activation = options.activation or ("sigmoid" if len(classes) == 1 else "softmax")
-        first = 0 if activation == "softmax" else 1
-        height, width = (-1, -1) if options.multiple > 1 or spec else options.window
-        item: dict[str, Any] = {
-            "mlm:name": name,
-            "description": description or name,
+        fixed = options.multiple == 1 and options.architecture is None
+        sides = options.window if fixed else (-1, -1)
+        item = {
+            **model_properties(name, options, architecture=architecture, description=description),
             "datetime": None,
             "start_datetime": period[0],
             "end_datetime": period[1],
-            "mlm:architecture": architecture or _describe(spec.name, spec.encoder)
-            if spec
-            else architecture or name,
-            "mlm:tasks": ["semantic-segmentation"],
-            "mlm:framework": "PyTorch",
-            "mlm:accelerator": None,
             "bands": [{"name": band, "data_type": data_type} for band in bands],
-            "mlm:input": [
-                {
-                    "name": "scene",
-                    "bands": list(bands),
-                    "input": {
-                        "shape": [-1, len(bands), height, width],
-                        "dim_order": ["batch", "bands", "height", "width"],
-                        "data_type": data_type,
-                    },
-                    "value_scaling": None
-                    if scaling is None
-                    else [s and s.model_dump(mode="json") for s in scaling],
-                }
-            ],
-            "mlm:output": [
-                {
-                    "name": "probabilities" if activation == "none" else "logits",
-                    "tasks": ["semantic-segmentation"],
-                    "result": {
-                        "shape": [-1, len(classes), height, width],
-                        "dim_order": ["batch", "class", "height", "width"],
-                        "data_type": "float32",
-                    },
-                    "classification:classes": [
-                        {"value": value, "name": text, "description": text}
-                        for value, text in enumerate(classes, start=first)
-                    ],
-                }
-            ],
-            "mlm:hyperparameters": {"geoseg": options.model_dump(mode="json")},
-            **({"gsd": options.gsd} if options.gsd else {}),
-            **({"mlm:total_parameters": parameters} if parameters is not None else {}),
+            "mlm:input": [input_object(bands, scaling, data_type, sides)],
+            "mlm:output": [output_object(classes, default_activation(options, len(classes)), sides)],
+            **({} if parameters is None else {"mlm:total_parameters": parameters}),
             **properties,
         }
-        west, south, east, north = _WORLD
-        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-        document = {
-            "type": "Feature",
-            "stac_version": "1.1.0",
-            "stac_extensions": [MLM_SCHEMA, _FILE_SCHEMA, _CLASS_SCHEMA],
-            "id": "-".join(name.lower().split()),
-            "geometry": {"type": "Polygon", "coordinates": [ring]},
-            "bbox": list(_WORLD),
-            "properties": item,
-            "links": [],
-            "assets": {},
-        }
-        return parse_card(document, source=name)
-
-
-def _describe(name: str, encoder: str | None) -> str:
-    return f"{name} ({encoder})" if encoder else name
+        return parse_card(compose_item("-".join(name.lower().split()), item), source=name)
 
 
 def _objects(classes: list[ClassObject]) -> list[ClassObject]:
