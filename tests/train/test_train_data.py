@@ -1,0 +1,250 @@
+"""Data named by a config: what is opened, and what is refused with a reason."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from conftest import TINY, base_config, to_ground, town, write_project, write_scene
+from PIL import Image
+from typer.testing import CliRunner
+
+from geoseg.cli import app
+from geoseg.data.chips import IGNORE, cut_chip
+from geoseg.data.dataset import ChipDataset
+from geoseg.errors import ConfigError, InputError, MissingFileError
+from geoseg.geo.windows import Window
+from geoseg.train.config import parse_train_settings
+from geoseg.train.setup import prepare
+from geoseg.vector.figures import Rectangle
+
+
+def prepared(tmp_path, **changes):
+    return prepare(parse_train_settings(base_config(**changes)), tmp_path)
+
+
+def whole(area):
+    return cut_chip(area, Window(row_off=0, col_off=0, height=area.shape[0], width=area.shape[1]))
+
+
+def expected(size, seed, edge=16):
+    """Target of a town: houses, and unlabeled ground at the bottom."""
+    target = np.zeros((size, size), np.uint8)
+    for left, top, right, bottom in town(size, seed)[1]:
+        target[top:bottom, left:right] = 1
+    if edge:
+        target[-edge:] = IGNORE
+    return target
+
+
+def test_labels_in_any_crs_fall_on_their_pixels(tmp_path):
+    scene = write_scene(tmp_path, "a", 192, 1)
+    frame = gpd.read_file(scene["labels"])
+    assert frame.crs.to_epsg() == 4326
+    for crs in (3857, 32645):
+        frame.to_crs(crs).to_file(tmp_path / "labels.gpkg")
+        found = prepared(tmp_path, data={"scenes": [{**scene, "labels": "labels.gpkg", "part": "train"},
+                                                    {**scene, "part": "val"}]})  # fmt: skip
+        for area in found.opened.areas:
+            assert (whole(area).target != expected(192, 1)).mean() < 1e-3
+
+
+def test_scenes_are_read_at_the_resolution_asked_for(tmp_path):
+    scene = write_scene(tmp_path, "a", 192, 1)
+    found = prepared(tmp_path, data={"scenes": scene}, resolution=1.0)
+    area = found.opened.areas[0]
+    assert area.shape == (96, 96)
+    assert found.facts.gsd == pytest.approx((1.0, 1.0), rel=0.01)
+    coarse = expected(192, 1)[1::2, 1::2]
+    assert (whole(area).target != coarse).mean() < 0.05
+
+
+def test_classes_from_a_column_with_priorities_and_a_neutral_one(tmp_path):
+    scene = write_scene(tmp_path, "a", 192, 1)
+    frame = gpd.read_file(scene["labels"]).to_crs(32645)
+    over = gpd.GeoDataFrame({"roof": ["tile", "tin", "hard"]}, crs=32645, geometry=[
+        to_ground(0, 0, 20, 10), to_ground(10, 0, 30, 10), to_ground(25, 0, 40, 10)])  # fmt: skip
+    gpd.pd.concat([over, frame]).to_file(tmp_path / "labels.gpkg")
+    data = {"scenes": {"path": scene["path"], "labels": "labels.gpkg"}, "class_column": "roof"}
+    classes = ["tin", "tile", {"name": "neutral", "values": ["hard"]}]
+    found = prepared(tmp_path, data=data, classes=classes)
+    assert found.facts.classes == ("bg", "tin", "tile")
+    top = whole(found.opened.areas[0]).target[2]
+    assert top[:45].tolist() == [2] * 20 + [1] * 5 + [IGNORE] * 15 + [0] * 5
+    with pytest.raises(InputError, match=r"must belong to the classes tin, tile, got hard. List them"):
+        prepared(tmp_path, data=data, classes=["tin", "tile"])
+    ignored = prepared(tmp_path, data={**data, "other": "ignore"}, classes=["tin", "tile"])
+    assert whole(ignored.opened.areas[0]).target[2, 30] == IGNORE
+    with pytest.raises(ConfigError, match=r"\$\.data\.class_column: must name the column"):
+        prepared(tmp_path, data={"scenes": data["scenes"]}, classes=["tin", "tile"])
+    with pytest.raises(InputError, match="must be a column of .*, got kind. It has roof"):
+        prepared(tmp_path, data={**data, "class_column": "kind"}, classes=["tin", "tile"])
+
+
+def test_mask_rasters_and_folders_of_pairs(tmp_path):
+    for folder in ("img", "ann"):
+        (tmp_path / folder).mkdir()
+    for i in range(4):
+        picture, _ = town(96, i)
+        Image.fromarray(np.moveaxis(picture, 0, -1)).save(tmp_path / "img" / f"p{i}.png")
+        Image.fromarray(expected(96, i, edge=0) * 255).save(tmp_path / "ann" / f"p{i}.png")
+    data = {"images": "img", "masks": "ann"}
+    found = prepared(tmp_path, data=data, classes=["house"])
+    assert len(found.facts.scenes["train"]) == 3
+    assert len(found.facts.scenes["val"]) == 1
+    assert np.array_equal(whole(found.opened.areas[2]).target, expected(96, 2, edge=0))
+    by_value = {"scenes": [{"path": "img/p0.png", "labels": "ann/{stem}.png"}]}
+    found = prepared(tmp_path, data=by_value, classes=[{"name": "house", "values": [255]}])
+    assert np.array_equal(whole(found.opened.areas[0]).target, expected(96, 0, edge=0))
+    (tmp_path / "ann" / "p3.png").unlink()
+    with pytest.raises(MissingFileError, match=r"no mask named p3 in .* for p3.png"):
+        prepared(tmp_path, data=data, classes=["house"])
+
+
+def test_a_mask_on_another_grid_follows_its_georeferencing(tmp_path):
+    scene = write_scene(tmp_path, "a", 192, 1)
+    target = expected(192, 1, edge=0)
+    with rasterio.open(scene["path"]) as file:
+        profile = {**file.profile, "count": 1, "height": 384, "width": 384}
+        profile["transform"] = file.transform * rasterio.Affine.scale(0.5)
+    with rasterio.open(tmp_path / "mask.tif", "w", **profile) as file:
+        file.write(np.kron(target, np.ones((2, 2), np.uint8)), 1)
+    found = prepared(tmp_path, data={"scenes": {"path": scene["path"], "labels": "mask.tif"}})
+    assert np.array_equal(whole(found.opened.areas[0]).target, target)
+
+
+def test_measured_normalization_of_other_data_types(tmp_path):
+    values = np.random.default_rng(0).normal(3000, 400, (2, 128, 128)).clip(0, 65535).astype(np.uint16)
+    mask = (values[0] > 3000).astype(np.uint8)
+    profile = {"driver": "GTiff", "height": 128, "width": 128}
+    transform = rasterio.Affine.translation(500000, 3000000) * rasterio.Affine.scale(0.5, -0.5)
+    with rasterio.open(tmp_path / "s.tif", "w", count=2, dtype="uint16", crs=32645, transform=transform, **profile) as f:
+        f.write(values)
+    with rasterio.open(tmp_path / "m.tif", "w", count=1, dtype="uint8", crs=32645, transform=transform, **profile) as f:
+        f.write(mask, 1)
+    found = prepared(tmp_path, data={"scenes": {"path": "s.tif", "labels": "m.tif"}})
+    assert found.facts.mean == pytest.approx((3000, 3000), rel=0.02)
+    assert found.facts.stddev == pytest.approx((400, 400), rel=0.05)
+    chips = ChipDataset(found.opened.areas, (32, 32))
+    assert chips[found.val[0]]["image"].float().mean() == pytest.approx(3000, rel=0.1)
+    with pytest.raises(ConfigError, match=r"\$\.normalization: imagenet must go with 3 bands of uint8, got 2"):
+        prepared(tmp_path, data={"scenes": {"path": "s.tif", "labels": "m.tif"}}, normalization="imagenet")
+
+
+def test_a_projects_own_classes_follow_the_tutorials_rule(tmp_path, house_project):
+    found = prepared(tmp_path, data={"project": str(house_project)}, classes=[])
+    assert found.facts.classes == ("bg", "house")
+    chips = ChipDataset(found.opened.areas, (32, 32))
+    target = chips[found.val[0]]["target"].numpy()
+    assert target.shape == (32, 32)
+    assert (target[28:, 28:] == IGNORE).all()
+    assert (target == 1).any()
+    assert len(found.plan.refs) == 4
+    assert len(found.val) == 2
+
+
+def test_windows_of_a_project(tmp_path, house_project):
+    found = prepared(tmp_path, data={"project": str(house_project), "fit": "crop"}, classes=[])
+    refs = found.plan.epoch(0, 4, 1)[0]
+    assert all((ref.height, ref.width) == (32, 32) for ref in refs)
+    assert len(found.val) == 2 * 4
+
+
+# ------------------------------------------------------------------ refused
+
+
+def test_labels_that_miss_the_scene_are_told_with_both_extents(tmp_path):
+    scene = write_scene(tmp_path, "a")
+    far = gpd.GeoDataFrame(geometry=[shapely.box(10, 50, 11, 51)], crs=4326)
+    far.to_file(tmp_path / "far.geojson")
+    with pytest.raises(InputError, match=r"labels must touch their scene, got .*far.geojson over \(.* and .*a.tif over \(500000"):
+        prepared(tmp_path, data={"scenes": {**scene, "labels": "far.geojson"}})
+
+
+def test_empty_labels_missing_crs_missing_classes(tmp_path):
+    scene = write_scene(tmp_path, "a")
+    gpd.GeoDataFrame(geometry=[], crs=4326).to_file(tmp_path / "none.gpkg")
+    with pytest.raises(InputError, match="labels must hold polygons, got none"):
+        prepared(tmp_path, data={"scenes": {**scene, "labels": "none.gpkg"}})
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)]).to_file(tmp_path / "bare.gpkg")
+    with pytest.raises(InputError, match="must state its CRS, got .*bare.gpkg"):
+        prepared(tmp_path, data={"scenes": {**scene, "labels": "bare.gpkg"}})
+    data = {"scenes": scene, "class_column": "roof"}
+    with pytest.raises(InputError, match="every class must have pixels to train on, got none for straw"):
+        prepared(tmp_path, data=data, classes=["tin", "tile", "straw"])
+    with pytest.raises(MissingFileError, match="no such file|must exist"):
+        prepared(tmp_path, data={"scenes": {**scene, "labels": "gone.geojson"}})
+    with pytest.raises(InputError, match="data must name scenes"):
+        prepared(tmp_path)
+
+
+def test_tags_that_no_image_has(tmp_path, house_project):
+    with pytest.raises(InputError, match=r"dataset_tags.val must be a tag of some image, got test. The data has train, val"):
+        prepared(tmp_path, data={"project": str(house_project)}, classes=[], dataset_tags={"val": "test"})
+
+
+def test_a_project_with_a_class_nobody_drew(tmp_path):
+    picture = np.zeros((32, 32, 3), np.uint8)
+    images = [(n, picture, [("a", Rectangle(1, 1, 9, 9))], [n]) for n in ("train", "val")]
+    project = write_project(tmp_path / "p", {"a": "rectangle", "b": "rectangle"}, images)
+    with pytest.raises(InputError, match="got none for b"):
+        prepared(tmp_path, data={"project": str(project)}, classes=[])
+
+
+# ------------------------------------------------------------------ commands
+
+
+def test_chips_command_draws_a_picture(towns, write_config, tmp_path):
+    config = write_config(base_config(data={"scenes": towns}, augment={"flips": True, "scale": 0.5}))
+    for extra in ([], ["--augment"]):
+        out = tmp_path / f"chips{len(extra)}.png"
+        result = CliRunner().invoke(app, ["chips", str(config), "--preview", "5", "--out", str(out), *extra])
+        assert result.exit_code == 0, result.output
+        sheet = np.array(Image.open(out))
+        assert sheet.shape[1] == 4 * 36 + 4
+        assert sheet.std() > 10
+
+
+def test_scenes_given_as_options(towns, write_config, tmp_path):
+    config = write_config({k: v for k, v in base_config(epochs=1).items() if k != "classes"})
+    scene = towns[0]
+    arguments = ["train", str(config), "--out", str(tmp_path / "run"), "--devices", "cpu"]
+    options = ["--scenes", scene["path"], "--labels", scene["labels"], "--aoi", scene["aoi"]]
+    result = CliRunner().invoke(app, [*arguments, *options])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "run" / "facts.json").read_text())["classes"] == ["bg", "object"]
+    assert result.stdout.strip().endswith("bundle")
+    result = CliRunner().invoke(app, [*arguments, "--scenes", scene["path"]])
+    assert result.exit_code == 2
+    assert "--scenes must come with --labels" in result.stderr
+
+
+def test_missing_extra_is_named(monkeypatch, write_config, tmp_path):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "torchmetrics" else real(n, *a))
+    result = CliRunner().invoke(app, ["train", str(write_config({})), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert "training needs torchmetrics. Install it with: pip install 'geoseg[train]'" in result.stderr
+
+
+def test_help_is_light():
+    code = (
+        "import sys; from typer.testing import CliRunner; from geoseg.cli import app;"
+        "r = CliRunner().invoke(app, ['train', '--help']); assert r.exit_code == 0, r.output;"
+        "assert '--resume' in r.output and 'torch' not in sys.modules and 'geopandas' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tiny_network_is_the_one_described():
+    assert parse_train_settings(base_config()).architecture.encoder == TINY["encoder"]
