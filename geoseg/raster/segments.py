@@ -248,11 +248,12 @@ def _diagonal_pairs(row_ptr, start, value, width, component):  # type: ignore[no
     for r in range(1, row_ptr.size - 1):
         i, j = row_ptr[r - 1], row_ptr[r]
         up_end, down_end = row_ptr[r], row_ptr[r + 1]
+        need = n + 2 * min(up_end - i, down_end - j)
+        if need > pairs.shape[0]:
+            pairs = _grown(pairs, max(need, 2 * pairs.shape[0]))
         while i + 1 < up_end and j + 1 < down_end:
             stop_i, stop_j = start[i + 1], start[j + 1]
             if stop_i == stop_j:
-                if n + 2 > pairs.shape[0]:
-                    pairs = _grown(pairs, 2 * pairs.shape[0])
                 if value[i] != 0 and value[i] == value[j + 1] and component[i] != component[j + 1]:
                     pairs[n, 0], pairs[n, 1] = component[i], component[j + 1]
                     n += 1

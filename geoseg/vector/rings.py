@@ -92,15 +92,24 @@ class Outlines:
 
 def concat_outlines(batches: list[Outlines]) -> Outlines:
     """Several batches as one; objects stay in the order of the batches."""
-    plain = {
-        field: np.concatenate([getattr(batch, field) for batch in batches])
-        for field in ("key", "value", "pixels", "prob_sum", "touches_edge", "xy")
-    }
-    offsets = {
-        field: ragged_offsets(np.concatenate([np.diff(getattr(batch, field)) for batch in batches]))
-        for field in ("object_offsets", "part_offsets", "ring_offsets")
-    }
-    return Outlines(**plain, **offsets)
+
+    def joined(field: str) -> Array:
+        return np.concatenate([getattr(batch, field) for batch in batches])
+
+    def joined_offsets(field: str) -> IntArray:
+        return ragged_offsets(np.concatenate([np.diff(getattr(batch, field)) for batch in batches]))
+
+    return Outlines(
+        key=joined("key"),
+        value=joined("value"),
+        pixels=joined("pixels"),
+        prob_sum=joined("prob_sum"),
+        touches_edge=joined("touches_edge"),
+        object_offsets=joined_offsets("object_offsets"),
+        part_offsets=joined_offsets("part_offsets"),
+        ring_offsets=joined_offsets("ring_offsets"),
+        xy=joined("xy"),
+    )
 
 
 def ragged_offsets(lengths: Array) -> IntArray:
@@ -172,49 +181,53 @@ def simple_rings(xy: Array, saddle: BoolArray, offsets: IntArray, component: Int
     component : (r,) int64
         Component of each ring.
     """
-    pair, count = _pair_visits(xy, saddle, offsets)
-    out, new_offsets, source, area2 = _split(xy, pair, offsets, count)
+    again, before = _second_visits(xy, saddle, offsets)
+    out, new_offsets, source, area2 = _split(xy, offsets, again, before)
     return Rings(out, new_offsets, component[source].astype(np.int64), area2)
 
 
-def _pair_visits(xy: Array, saddle: BoolArray, offsets: IntArray) -> tuple[IntArray, int]:
-    """For the second visit of a corner by a ring the index of the first, else -1; and their number."""
-    pair = np.full(len(xy), -1, np.int64)
+def _second_visits(xy: Array, saddle: BoolArray, offsets: IntArray) -> tuple[IntArray, IntArray]:
+    """Corners that their ring visits for the second time, ascending, and the first visit of each."""
     at = np.flatnonzero(saddle)
     ring = np.searchsorted(offsets, at, side="right")
     order = np.lexsort((xy[at, 0], xy[at, 1], ring))
     at, ring = at[order], ring[order]
-    same = (ring[1:] == ring[:-1]) & (xy[at[1:]] == xy[at[:-1]]).all(axis=1)
-    pair[at[1:][same]] = at[:-1][same]
-    return pair, int(np.count_nonzero(same))
+    same = np.flatnonzero((ring[1:] == ring[:-1]) & (xy[at[1:]] == xy[at[:-1]]).all(axis=1))
+    again, before = at[same + 1], at[same]
+    order = np.argsort(again)
+    return again[order], before[order]
 
 
 @njit(nogil=True, cache=True)
-def _split(xy, pair, offsets, count):  # type: ignore[no-untyped-def]
+def _split(xy, offsets, again, before):  # type: ignore[no-untyped-def]
     rings = offsets.size - 1
-    out = np.empty((xy.shape[0] + count, 2), np.int32)
-    out_offsets = np.zeros(rings + count + 1, np.int64)
-    source = np.empty(rings + count, np.int64)
-    area2 = np.empty(rings + count, np.int64)
-    stack = np.empty(xy.shape[0], np.int64)
-    place = np.empty(xy.shape[0], np.int64)
-    m = 0
+    out = np.empty((xy.shape[0], 2), np.int32)
+    out_offsets = np.zeros(rings + again.size + 1, np.int64)
+    source = np.empty(rings + again.size, np.int64)
+    area2 = np.empty(rings + again.size, np.int64)
+    longest = 0
     for ring in range(rings):
-        top = 0
-        for i in range(offsets[ring], offsets[ring + 1]):
-            if pair[i] >= 0:
-                bottom = place[pair[i]]
+        longest = max(longest, offsets[ring + 1] - offsets[ring])
+    stack = np.empty(longest, np.int64)  # corners of the loops that are still open
+    place = np.empty(longest, np.int64)  # where each corner of the ring lies on the stack
+    m = visit = 0
+    for ring in range(rings):
+        top, first = 0, offsets[ring]
+        for i in range(first, offsets[ring + 1]):
+            if visit < again.size and again[visit] == i:
+                bottom = place[before[visit] - first]
                 area2[m] = _write_loop(xy, stack[bottom:top], out, out_offsets, m)
                 source[m] = ring
                 m += 1
+                visit += 1
                 top = bottom
-            place[i] = top
+            place[i - first] = top
             stack[top] = i
             top += 1
         area2[m] = _write_loop(xy, stack[:top], out, out_offsets, m)
         source[m] = ring
         m += 1
-    return out[: out_offsets[m]], out_offsets[: m + 1], source[:m], area2[:m]
+    return out, out_offsets, source, area2
 
 
 @njit(nogil=True, cache=True)

@@ -161,6 +161,8 @@ def _column_gates(  # type: ignore[no-untyped-def]
     return n
 
 
+# Numba counts references to arrays at every call, which costs more than the work on one corner: therefore the
+# inner loop calls functions of plain numbers only.
 @njit(nogil=True, cache=True)
 def _lattice_row(  # type: ignore[no-untyped-def]
     nodes, n, start, value, component, i, j, j_end, width, y, x_off, open_edges
@@ -175,10 +177,62 @@ def _lattice_row(  # type: ignore[no-untyped-def]
         if col == width:
             break
         i_next, j_next = i + int(stop_i == col), j + int(stop_j == col)
-        if value[i] != value[j] or value[i_next] != value[j_next]:
-            n = _lattice_point(nodes, n, value, component, i, i_next, j, j_next, col, x_off, y, open_edges)
+        a, b, c, d = value[i], value[i_next], value[j], value[j_next]
+        straight = a == c and b == d
+        for quadrant in range(0 if straight else 4):
+            own, beside, stacked, across = _seen_from(quadrant, a, b, c, d)
+            if own in (beside, stacked):
+                continue
+            below, right = quadrant >> 1, quadrant & 1
+            for concave in range(2):
+                if not _is_corner(concave, own, beside, stacked, across):
+                    continue
+                inside, _, _, beyond = _seen_from(quadrant, i, i_next, j, j_next)
+                nodes[n, _X], nodes[n, _Y] = x_off + col, y
+                nodes[n, _COMPONENT] = component[beyond if concave else inside]
+                nodes[n, _FLAGS] = _corner_flags(concave, below, right, own == across)
+                # The corner begins or ends an edge along its row and one along its column.
+                row_side, col_side = below ^ concave, right ^ concave
+                if right:
+                    open_edges[0, row_side] = n
+                else:
+                    nodes[n, _ALONG_ROW] = open_edges[0, row_side]
+                    nodes[open_edges[0, row_side], _ALONG_ROW] = n
+                if below:
+                    open_edges[col, col_side] = n
+                else:
+                    nodes[n, _ALONG_COL] = open_edges[col, col_side]
+                    nodes[open_edges[col, col_side], _ALONG_COL] = n
+                n += 1
         i, j = i_next, j_next
     return _row_gates(nodes, n, value, component, i, j, x_off + width - 1, y, open_edges, False)
+
+
+@njit(nogil=True, cache=True)
+def _seen_from(quadrant, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Of the quadrants a b / c d: this one, the one beside it, the one above or below it, the one across."""
+    if quadrant == 0:
+        return a, b, c, d
+    if quadrant == 1:
+        return b, a, d, c
+    if quadrant == 2:
+        return c, d, a, b
+    return d, c, b, a
+
+
+@njit(nogil=True, cache=True)
+def _is_corner(concave, own, beside, stacked, across):  # type: ignore[no-untyped-def]
+    """Whether a pixel that differs from both its sides is a corner of its region, or of the others' one."""
+    if concave:
+        return across != 0 and beside == across and stacked == across
+    return own != 0
+
+
+@njit(nogil=True, cache=True)
+def _corner_flags(concave, below, right, saddle):  # type: ignore[no-untyped-def]
+    """Clockwise around the region; corners of one value that meet at a point are saddles."""
+    leaves_along_row = _LEAVES_ALONG_ROW if below ^ right == concave else 0
+    return leaves_along_row | (_SADDLE if saddle and not concave else 0)
 
 
 @njit(nogil=True, cache=True)
@@ -200,76 +254,6 @@ def _row_gates(nodes, n, value, component, i, j, x, y, open_edges, entering):  #
             _join(nodes, n, open_edges[0, side], _ALONG_ROW)
         n += 1
     return n
-
-
-@njit(nogil=True, cache=True)
-def _lattice_point(  # type: ignore[no-untyped-def]
-    nodes, n, value, component, upper_left, upper_right, lower_left, lower_right, col, x_off, y, open_edges
-):
-    """Corners at one lattice point: each quadrant's own (convex), or that of the three others (concave)."""
-    a, b, c, d = value[upper_left], value[upper_right], value[lower_left], value[lower_right]
-    if a != b and a != c:
-        n = _quadrant(
-            nodes, n, 0, a, b, c, d, component[upper_left], component[lower_right], col, x_off, y, open_edges
-        )
-    if b != a and b != d:
-        n = _quadrant(
-            nodes, n, 1, b, a, d, c, component[upper_right], component[lower_left], col, x_off, y, open_edges
-        )
-    if c != d and c != a:
-        n = _quadrant(
-            nodes, n, 2, c, d, a, b, component[lower_left], component[upper_right], col, x_off, y, open_edges
-        )
-    if d != c and d != b:
-        n = _quadrant(
-            nodes, n, 3, d, c, b, a, component[lower_right], component[upper_left], col, x_off, y, open_edges
-        )
-    return n
-
-
-@njit(nogil=True, cache=True)
-def _quadrant(  # type: ignore[no-untyped-def]
-    nodes,
-    n,
-    quadrant,
-    own,
-    beside,
-    stacked,
-    across,
-    own_component,
-    across_component,
-    col,
-    x_off,
-    y,
-    open_edges,
-):
-    if own != 0:
-        n = _corner(nodes, n, quadrant, 0, own_component, own == across, col, x_off, y, open_edges)
-    if across != 0 and beside == across and stacked == across:
-        n = _corner(nodes, n, quadrant, 1, across_component, False, col, x_off, y, open_edges)
-    return n
-
-
-@njit(nogil=True, cache=True)
-def _corner(  # type: ignore[no-untyped-def]
-    nodes, n, quadrant, concave, component, saddle, col, x_off, y, open_edges
-):
-    """Add a corner whose two edges border the pixel of ``quadrant`` (0, 1 above, 2, 3 below; odd: right)."""
-    below, right = quadrant >> 1, quadrant & 1
-    flags = _SADDLE if saddle else 0
-    if below ^ right == concave:
-        flags |= _LEAVES_ALONG_ROW
-    _set_node(nodes, n, x_off + col, y, component, flags)
-    side_of_row, side_of_col = below ^ concave, right ^ concave
-    if right:
-        open_edges[0, side_of_row] = n
-    else:
-        _join(nodes, n, open_edges[0, side_of_row], _ALONG_ROW)
-    if below:
-        open_edges[col, side_of_col] = n
-    else:
-        _join(nodes, n, open_edges[col, side_of_col], _ALONG_COL)
-    return n + 1
 
 
 @njit(nogil=True, cache=True)
