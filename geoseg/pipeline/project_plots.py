@@ -99,12 +99,14 @@ def _sizes(axes: Axes, stats: ProjectStats, titles: list[str], colors: Colors) -
 
 
 def _pairs(axes: Axes, stats: ProjectStats, titles: list[str]) -> None:
-    table = np.array([[stats.co_occurrence[a][b] for b in titles] for a in titles]).reshape(-1, len(titles))
+    axes.set_title("images that have both classes", fontsize=10)
+    if not titles:
+        return
+    table = np.array([[stats.co_occurrence[a][b] for b in titles] for a in titles])
     axes.imshow(table, cmap="Blues", vmin=0, aspect="auto")
     places = range(len(titles))
     axes.set_xticks(places, titles, rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(places, titles, fontsize=8, parse_math=False)
-    axes.set_title("images that have both classes", fontsize=10)
     if len(titles) <= 20:
         for (row, col), value in np.ndenumerate(table):
             dark = value > table.max() / 2

@@ -42,7 +42,7 @@ MASK[0], MASK[:, 0], MASK[4:, 6:] = True, True, True
 OBJECTS = (
     LabeledObject("bg", Rectangle(0, 0, 59, 39)),
     LabeledObject("roof", Polygon(SQUARE, (HOLE,))),
-    LabeledObject("roof", Polygon(SQUARE / 2 + 25)),
+    LabeledObject("roof", Polygon(SQUARE / 2 + 24)),
     LabeledObject("mask", Bitmap((50, 30), MASK)),
     LabeledObject("road", Line(np.array([[0.0, 39], [20, 39]]))),
     LabeledObject("tree", Point(3, 3)),
