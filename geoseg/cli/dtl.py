@@ -42,7 +42,7 @@ def run(
 ) -> None:
     """Run a graph and save the new project.
 
-    Images that fail are listed in OUT/NAME.failures.json with the reason, the rest goes on, and the exit
+    What fails is listed in OUT/NAME.failures.json with the reason, the rest goes on, and the exit
     status is 1. A wrong graph is told in one line, with exit status 2, and nothing is written.
     """
     from geoseg.dtl import read_graph, run_graph
@@ -64,7 +64,8 @@ def run(
         print(f"{report.repaired} polygons that crossed themselves were repaired", file=sys.stderr)
     if report.failures:
         listed = report.project.with_name(f"{report.project.name}.failures.json")
-        print(f"error: {len(report.failures)} images failed, see {listed}", file=sys.stderr)
+        failed = len({failure.image for failure in report.failures})
+        print(f"error: {failed} images failed, in part or as a whole; see {listed}", file=sys.stderr)
         raise SystemExit(1)
 
 

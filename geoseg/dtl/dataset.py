@@ -12,7 +12,7 @@ from geoseg.dtl.counts import Counter
 from geoseg.dtl.engine import Engine, open_engine
 from geoseg.dtl.graph import Graph, read_graph
 from geoseg.dtl.sample import Sample
-from geoseg.errors import RunError
+from geoseg.errors import GeosegError, RunError
 from geoseg.io.images import ImageFile, open_image
 from geoseg.typing import PathLike
 from geoseg.vector.figures import ProjectMeta
@@ -35,7 +35,7 @@ class GraphSamples:
     Attributes
     ----------
     failures
-        (image, reason) of images that were left while iterating.
+        (image, reason) of what was left while iterating.
     """
 
     def __init__(self, engine: Engine, transform: Callable[[Sample], Any] | None = None) -> None:
@@ -61,12 +61,16 @@ class GraphSamples:
             yield self._out(sample)
 
     def samples(self, index: int = 0, count: int = 1) -> Iterator[Sample]:
-        """The samples themselves; an image that fails is noted in ``failures`` and left."""
+        """The samples themselves; what fails is noted in ``failures`` and left."""
         for order in range(index, len(self.engine), count):
+            name = str(self.engine.items[order][1])
             try:
-                yield from self.engine.samples(order)
-            except RunError as error:
-                self.failures.append((str(self.engine.items[order][1]), str(error)))
+                yield from self.engine.samples(order, failed=lambda error: self._note(name, error))  # noqa: B023
+            except GeosegError as error:
+                self._note(name, error)
+
+    def _note(self, name: str, error: Exception) -> None:
+        self.failures.append((name, str(error)))
 
     def _out(self, sample: Sample) -> Any:
         return sample if self.transform is None else self.transform(sample)

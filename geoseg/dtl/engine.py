@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,7 +80,14 @@ class Engine:
         dataset = f"{item.project}__{item.dataset}".replace("/", "__")
         return Sample(Opened(image), annotation, origin, dataset, origin.key)
 
-    def samples(self, order: int, *, skip: int = 0, opened: Sample | None = None) -> Iterator[Sample]:
+    def samples(
+        self,
+        order: int,
+        *,
+        skip: int = 0,
+        opened: Sample | None = None,
+        failed: Callable[[LayerError], None] | None = None,
+    ) -> Iterator[Sample]:
         """What the graph makes of one image, in the order it is saved.
 
         Parameters
@@ -91,22 +98,32 @@ class Engine:
             Leave out so many samples at the beginning; branches whose counts are known are not even run.
         opened
             The image, if it is open already.
+        failed
+            Told of each sample that a layer fails on, which is then left out; None raises instead.
 
         Raises
         ------
         GeosegError
-            The image is bad, or a layer fails on it; samples before that have been yielded.
+            The image is bad, or a layer fails on a sample and ``failed`` is None.
         """
         start = opened if opened is not None else self.open(order)
-        yield from self.flow(self.items[order][0], start, skip)
+        yield from self.flow(self.items[order][0], start, skip, failed)
 
-    def flow(self, layer: int, sample: Sample, skip: int = 0) -> Iterator[Sample]:
-        """Run a sample from a layer to the end of the graph."""
+    def flow(
+        self, layer: int, sample: Sample, skip: int = 0, failed: Callable[[LayerError], None] | None = None
+    ) -> Iterator[Sample]:
+        """Run a sample from a layer to the end of the graph, as :meth:`samples` does."""
         save = self.plan.graph.save.index
         counter = Counter(self.plan) if skip else None
         stack = [iter([(layer, sample)])]
         while stack:
-            step = next(stack[-1], None)
+            try:
+                step = next(stack[-1], None)
+            except LayerError as error:
+                if failed is None:
+                    raise
+                failed(error)
+                step = None
             if step is None:
                 stack.pop()
                 continue

@@ -6,16 +6,17 @@ import json
 import logging
 import os
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
 from geoseg.dtl.engine import Engine, open_engine
 from geoseg.dtl.graph import Graph
 from geoseg.dtl.layers.saving import SaveSettings
+from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
 from geoseg.errors import GeosegError, InputError
 from geoseg.io.project import ProjectWriter
@@ -25,13 +26,27 @@ __all__ = ["Failure", "Report", "run_graph"]
 
 logger = logging.getLogger(__name__)
 
+#: Neighboring samples that one process treats: they read the same blocks of a file.
+_RUN = 8
+
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be treated to its end."""
+    """Samples of an image that could not be made, or the image as a whole.
+
+    Attributes
+    ----------
+    image
+        PROJECT/DATASET/NAME.
+    reason
+        What went wrong.
+    samples
+        How many samples it went wrong with.
+    """
 
     image: str
     reason: str
+    samples: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,11 +84,29 @@ class _Job:
 
 @dataclass
 class _Treated:
-    """What became of one image."""
+    """What became of one image, or of a share of its samples.
 
-    saved: list[SavedSample] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    Failures are counted by reason: those of the graph, which every share meets, and those of its own samples.
+    """
+
+    image: str
+    saved: dict[int, SavedSample] = field(default_factory=dict)
+    shared: Counter[str] = field(default_factory=Counter)
+    own: Counter[str] = field(default_factory=Counter)
     repaired: int = 0
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """All failures."""
+        return self.shared + self.own
+
+    def join(self, other: _Treated) -> _Treated:
+        """Add another share of the same image."""
+        self.saved |= other.saved
+        self.shared |= other.shared
+        self.own += other.own
+        self.repaired = max(self.repaired, other.repaired)
+        return self
 
 
 def run_graph(
@@ -90,9 +123,9 @@ def run_graph(
 ) -> Report:
     """Run a graph and save the result as the project OUT/NAME.
 
-    Images that fail are listed and left; what was saved of them before stays. The result is written under a
-    temporary name and renamed when it is complete. The same seed gives the same result for any number of
-    workers.
+    Samples that fail, and images that can't be used, are listed and left; the rest goes on. The result is
+    written under a temporary name and renamed when it is complete. The same seed gives the same result for
+    any number of workers.
 
     Parameters
     ----------
@@ -105,7 +138,7 @@ def run_graph(
     seed
         Everything random follows from it.
     workers
-        Processes; each treats whole images. Layers of other packages must be known to them by an entry point.
+        Processes. Layers of other packages must be known to them by an entry point.
     legacy
         Write the layout of 2018.
     overwrite
@@ -130,12 +163,12 @@ def run_graph(
     with ProjectWriter(target, engine.plan.meta, legacy=legacy, overwrite=overwrite) as writer:
         job = _Job(engine, settings, writer.folder / ".staging", legacy)
         for done, treated in enumerate(_treat_all(job, workers), 1):
-            failures += treated.failures
             repaired += treated.repaired
-            for saved in treated.saved:
-                failure = _adopt(saved, writer)
-                samples += failure is None
-                failures += [] if failure is None else [failure]
+            for number in sorted(treated.saved):
+                error = _adopt(treated.saved[number], writer)
+                samples += error is None
+                treated.own.update([] if error is None else [error])
+            failures += [Failure(treated.image, reason, n) for reason, n in treated.reasons.items()]
             progress("images", done, len(engine), samples=samples)
         shutil.rmtree(job.staging, ignore_errors=True)
     _write_failures(target.with_name(f"{graph.name}.failures.json"), failures)
@@ -143,25 +176,36 @@ def run_graph(
 
 
 def _treat_all(job: _Job, workers: int) -> Iterator[_Treated]:
-    """Results image by image, in their order, with a bounded number of images in flight."""
+    """Results image by image, in their order, with a bounded number in flight.
+
+    Where there are fewer images than would keep the processes busy, each image's samples are shared out:
+    every process runs the graph, which costs little, and reads and writes the pixels of its own samples.
+    """
     count = len(job.engine)
-    if workers <= 1 or count <= 1:
+    if workers <= 1 or not count:
         for order in range(count):
-            yield _treat(job, order)
+            yield _treat(job, order, 0, 1)
         return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, count), context, initializer=_start, initargs=(job,)) as pool:
-        waiting: deque[Future[_Treated]] = deque()
+    shares = workers if count < 4 * workers else 1
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start, initargs=(job,)) as pool:
+        waiting: deque[list[Future[_Treated]]] = deque()
         try:
             for order in range(count):
-                waiting.append(pool.submit(_treat_here, order))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
+                waiting.append([pool.submit(_treat_here, order, share, shares) for share in range(shares)])
+                if len(waiting) * shares >= 2 * workers:
+                    yield _joined(waiting.popleft())
             while waiting:
-                yield waiting.popleft().result()
+                yield _joined(waiting.popleft())
         finally:
-            for future in waiting:
+            for future in (future for futures in waiting for future in futures):
                 future.cancel()
+
+
+def _joined(futures: list[Future[_Treated]]) -> _Treated:
+    first, *others = (future.result() for future in futures)
+    for other in others:
+        first.join(other)
+    return first
 
 
 _here: list[_Job] = []
@@ -171,37 +215,54 @@ def _start(job: _Job) -> None:
     _here[:] = [job]
 
 
-def _treat_here(order: int) -> _Treated:
-    return _treat(_here[0], order)
+def _treat_here(order: int, share: int, shares: int) -> _Treated:
+    return _treat(_here[0], order, share, shares)
 
 
-def _treat(job: _Job, order: int) -> _Treated:
-    """Run one image and write its samples to the staging folder."""
-    treated = _Treated()
+def _treat(job: _Job, order: int, share: int, shares: int) -> _Treated:
+    """Run one image and write its samples, or a share of them, to the staging folder."""
     item = job.engine.items[order][1]
+    treated = _Treated(str(item))
     folder = job.staging / str(order)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        for number, sample in enumerate(job.engine.samples(order)):
+        for number, sample in enumerate(
+            job.engine.samples(order, failed=lambda error: treated.shared.update([_line(error)]))
+        ):
             treated.repaired = sample.repaired
-            treated.saved.append(
-                write_sample(sample, folder, number, job.settings, job.engine.plan.meta, legacy=job.legacy)
-            )
+            if number // _RUN % shares == share:
+                _write(sample, folder, number, job, treated)
     except (GeosegError, OSError, MemoryError) as error:
-        logger.warning("%s was left: %s", item, error)
-        treated.failures.append(Failure(str(item), " ".join(str(error).split())))
+        treated.shared[_line(error)] += 1
+    for reason in treated.reasons:
+        logger.warning("%s: %s", item, reason)
     return treated
 
 
-def _adopt(saved: SavedSample, writer: ProjectWriter) -> Failure | None:
-    """Move a sample's files from staging to their place in the project, under a name that is free."""
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _write(sample: Sample, folder: Path, number: int, job: _Job, treated: _Treated) -> None:
+    meta = job.engine.plan.meta
+    try:
+        treated.saved[number] = write_sample(sample, folder, number, job.settings, meta, legacy=job.legacy)
+    except (GeosegError, OSError, MemoryError) as error:
+        treated.own[_line(error)] += 1
+
+
+def _adopt(saved: SavedSample, writer: ProjectWriter) -> str | None:
+    """Move a sample's files from staging to their place in the project, under a name that is free.
+
+    Returns why it can't be, or None.
+    """
     stem, attempt = saved.stem, 0
     while not writer.is_free(saved.dataset, stem):
         stem, attempt = further_name(saved.stem, saved.key, attempt), attempt + 1
     try:
         writer.reserve(saved.dataset, f"{stem}{saved.suffix}")
     except InputError as error:
-        return Failure(f"{saved.dataset}/{stem}", str(error))
+        return str(error)
     for part, file in saved.files.items():
         _place(part, stem, saved, writer)(file)
     return None
@@ -229,7 +290,7 @@ def _write_failures(path: Path, failures: list[Failure]) -> None:
     if not failures:
         path.unlink(missing_ok=True)
         return
-    entries = [{"image": failure.image, "reason": failure.reason} for failure in failures]
+    entries = [asdict(failure) for failure in failures]
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(json.dumps(entries, ensure_ascii=False, indent=2), encoding="utf-8")
     os.replace(temporary, path)

@@ -57,6 +57,83 @@ def test_same_seed_same_result_for_any_number_of_workers(make_project, tmp_path)
     assert runs["a"] != runs["c"]
 
 
+def test_one_scene_is_shared_by_the_workers(tmp_path):
+    root = tmp_path / "projects"
+    array = np.random.default_rng(0).integers(0, 255, (3, 300, 300), np.uint8)
+    box = GeoBox(Affine(1, 0, 500_000, 0, -1, 5_000_000), CRS.from_epsg(32633), 300, 300)
+    with ProjectWriter(root / "p", ProjectMeta()) as writer:
+        writer.add("ds", "s.tif", Annotation(300, 300), lambda path: write_image(path, array, box))
+    layers = [
+        data_layer("p"),
+        step(
+            "sliding_window",
+            {"window": {"width": 50, "height": 50}, "min_overlap": {"x": 0, "y": 0}},
+            dst="$w",
+        ),
+        step("crop", CROP, src="$w"),
+        step(
+            "sliding_window",
+            {"window": {"width": 40, "height": 1}, "min_overlap": {"x": 0, "y": 0}},
+            "$out",
+            "$x",
+        ),
+        save_layer("$out", "$x"),
+    ]
+    reports = [run_graph(parse_graph(layers), root, tmp_path / str(n), seed=1, workers=n) for n in (1, 2)]
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    assert reports[0].failures == reports[1].failures != ()
+    assert reports[0].samples == reports[1].samples > 36
+
+
+def test_a_sample_that_fails_does_not_stop_the_others(make_project, tmp_path):
+    root = make_project("p", ["a.png"]).parent
+    windows = {"window": {"width": 40, "height": 10}, "min_overlap": {"x": 0, "y": 0}}
+    layers = [
+        data_layer("p"), step("multiply", {"multiply": 20}, dst="$m"), step("crop", CROP, src="$m", dst="$c"),
+        step("dummy", {}, "$c", "$d"), step("sliding_window", windows, "$d"), save_layer("$c", "$out"),
+    ]  # fmt: skip
+    report = run_graph(parse_graph(layers), root, tmp_path)
+    assert report.samples > 20
+    assert {failure.image for failure in report.failures} == {"p/ds/a.png"}
+    assert 0 < sum(failure.samples for failure in report.failures) < 20
+
+
+def test_a_layer_of_another_package(make_project, tmp_path, monkeypatch):
+    import importlib.metadata
+
+    from geoseg.dtl.registry import ENTRY_POINTS, registry
+
+    (tmp_path / "extra_layers.py").write_text(EXTRA)
+    monkeypatch.syspath_prepend(tmp_path)
+    point = importlib.metadata.EntryPoint("extra", "extra_layers", ENTRY_POINTS)
+    real = importlib.metadata.entry_points
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda **k: [point] if k == {"group": ENTRY_POINTS} else real(**k)
+    )
+    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
+    monkeypatch.setattr(registry, "_extended", False)
+    root = make_project("p", ["a.png", "b.png"]).parent
+    report = run_graph(graph(step("invert", {"but": "b.png"})), root, tmp_path)
+    assert report.samples == 1
+    assert report.failures[0].reason == "layer 2 (invert): ZeroDivisionError: division by zero"
+    source = np.asarray(Image.open(root / "p/ds/img/a.png"))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/p__ds/img/a.png")), 255 - source)
+
+
+EXTRA = """
+from geoseg.dtl import LayerSettings, layer
+
+class InvertSettings(LayerSettings):
+    but: str
+
+@layer("invert", InvertSettings, pixels=True)
+def invert(sample, settings, rng):
+    if sample.origin.name == settings.but:
+        1 / 0
+    yield 0, sample.treated(lambda pixels, window: 255 - pixels)
+"""
+
+
 def test_order_of_layers_in_the_file_does_not_change_the_draws(make_project, tmp_path):
     root = make_project("p", ["a.png", "b.png"]).parent
     layers = [data_layer("p"), step("crop", CROP), save_layer("$out")]
