@@ -84,6 +84,8 @@ def _plain(value: Any) -> str:
         return "{" + ", ".join(f"{key}: {_plain(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_plain(item) for item in value) + "]"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
