@@ -46,6 +46,7 @@ def load_settings(
     scenes: list[str] | None,
     labels: str | None,
     aoi: str | None,
+    graph: tuple[Path | None, Path | None] = (None, None),
 ) -> Any:
     """Settings from the config and the options that name data; paths of options start from here."""
     from geoseg.config import read_document
@@ -56,14 +57,15 @@ def load_settings(
     if not isinstance(document, dict):
         raise ConfigError(f"{config}: $ must be an object.")
     document = apply_overrides(document, changes or ())
-    if data is not None or scenes:
-        document["data"] = {**_kept(document.get("data")), **_source(data, scenes, labels, aoi)}
+    if data is not None or scenes or any(graph):
+        source = _graph(*graph) if any(graph) else _source(data, scenes, labels, aoi)
+        document["data"] = {**_kept(document.get("data")), **source}
     return parse_train_settings(document, config.name)
 
 
 def _kept(data: Any) -> dict[str, Any]:
     """What of a config's data stays when the source is another."""
-    sources = ("scenes", "project", "images", "masks", "dtl")
+    sources = ("scenes", "project", "images", "masks", "dtl", "projects")
     return {key: value for key, value in data.items() if key not in sources} if isinstance(data, dict) else {}
 
 
@@ -80,6 +82,14 @@ def _source(
         raise InputError("--scenes must come with --labels.")
     extra = {"labels": _absolute(labels), **({"aoi": _absolute(aoi)} if aoi else {})}
     return {"scenes": [{"path": _absolute(path), **extra} for path in scenes or ()]}
+
+
+def _graph(graph: Path | None, projects: Path | None) -> dict[str, Any]:
+    from geoseg.errors import InputError
+
+    if graph is None or projects is None:
+        raise InputError("--dtl must come with --projects, the folder of the projects that the graph reads.")
+    return {"dtl": str(graph.absolute()), "projects": str(projects.absolute())}
 
 
 def _absolute(text: str) -> str:
@@ -158,10 +168,8 @@ def register(app: typer.Typer) -> None:
             raise InputError("CONFIG must be given, a JSON or TOML file.")
         from geoseg.train.loop import train
 
-        if dtl is not None:
-            data = _run_graph(dtl, projects, out)
         extra = [*(changes or ()), *([f"weights={_quoted(weights)}"] if weights else [])]
-        settings = load_settings(config, extra, data, scenes, labels, aoi)
+        settings = load_settings(config, extra, data, scenes, labels, aoi, (dtl, projects))
         with progress_bar(quiet) as report:
             made = train(
                 settings, out, base=config.absolute().parent, resume=resume, devices=devices, progress=report
@@ -173,15 +181,6 @@ def _quoted(path: Path) -> str:
     import json
 
     return json.dumps(str(path.absolute()))
-
-
-def _run_graph(graph: Path, projects: Path | None, out: Path) -> Path:
-    """Run a DTL graph; its project is kept beside the run."""
-    from geoseg.errors import InputError
-
-    if projects is None:
-        raise InputError("--dtl must come with --projects, the folder of the projects that the graph reads.")
-    raise InputError(f"--dtl is not available here, got {graph}. Run geoseg dtl first and train with --data.")
 
 
 def _print_config(

@@ -84,10 +84,13 @@ class SplitSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Sources of chips: ``scenes``, or an annotated ``project``, or folders of ``images`` and ``masks``.
+    """Sources of chips: ``scenes``, an annotated ``project``, ``images`` with ``masks``, or a ``dtl`` graph.
 
     Attributes
     ----------
+    dtl
+        DTL graph whose samples are taken as they come, without writing them; ``projects`` is the folder of
+        the projects it reads. What it draws at random is drawn once.
     class_column
         Column of the vector labels that holds the class; None where there is one class for all.
     other
@@ -102,6 +105,7 @@ class DataSettings(Settings):
     scenes: tuple[SceneSettings, ...] = ()
     project: str | None = None
     dtl: str | None = None
+    projects: str | None = None
     images: str | None = None
     masks: str | None = None
     class_column: str | None = None
@@ -119,6 +123,8 @@ class DataSettings(Settings):
     def _one_source(self) -> Self:
         if (self.images is None) != (self.masks is None):
             raise ValueError("images and masks must be given together.")
+        if (self.dtl is None) != (self.projects is None):
+            raise ValueError("dtl must come with projects, the folder of the projects that it reads.")
         given = [name for name in ("scenes", "project", "images", "dtl") if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"data must have one source, got {' and '.join(given)}.")

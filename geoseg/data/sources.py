@@ -14,17 +14,27 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from geoseg.data.chips import IGNORE, Area
+from geoseg.data.chips import IGNORE, Area, Pixels
 from geoseg.data.classes import ClassTable, class_table, plain, project_table
 from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
 from geoseg.data.truth import REFUSED, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.project import IMAGE_SUFFIXES, Project, open_project, read_annotation
+from geoseg.io.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
 from geoseg.io.scene import Scene, open_source
 from geoseg.typing import Array
+from geoseg.vector.figures import Annotation
 
-__all__ = ["Opened", "Wanted", "open_areas", "present_classes"]
+__all__ = [
+    "Opened",
+    "Wanted",
+    "annotated_area",
+    "check_alike",
+    "images_opened",
+    "open_areas",
+    "present_classes",
+    "titles_table",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -107,11 +117,12 @@ def open_areas(wanted: Wanted) -> Opened:
         opened = _open_scenes(wanted)
     else:
         raise InputError("data must name scenes, a project, or images and masks. Give --data or --scenes.")
-    _check_alike(opened.areas)
+    check_alike(opened.areas)
     return opened
 
 
-def _check_alike(areas: Sequence[Area]) -> None:
+def check_alike(areas: Sequence[Area]) -> None:
+    """Refuse areas of different bands or data types."""
     first = areas[0]
     for area in areas:
         mine, other = (area.pixels.count, area.pixels.dtype), (first.pixels.count, first.pixels.dtype)
@@ -309,29 +320,39 @@ def _open_pairs(wanted: Wanted) -> Opened:
 
 def _open_project(wanted: Wanted) -> Opened:
     project = open_project(_path(wanted.base, str(wanted.data.project)))
-    titles = project.meta.class_names
-    if wanted.classes:
-        listed = class_table(
-            wanted.classes, wanted.background, wanted.neutral, wanted.data.other, by_value=True
-        )
-        values = {wanted.background: 0, wanted.neutral: IGNORE, **listed.values}
-        table = ClassTable(listed.names, values, None, listed.other)
-    else:
-        table = project_table(titles, wanted.background, wanted.neutral)
-    areas, tags = [], []
-    for item in project:
-        area, found = _project_area(project, item, table)
-        areas.append(area)
-        tags.append(found)
-    if not areas:
+    table = titles_table(wanted, project.meta.class_names)
+    found = [_project_area(project, item, table) for item in project]
+    if not found:
         raise InputError(f"project must hold images, got none in {project.path}.")
-    return Opened(tuple(areas), ("auto",) * len(areas), tuple(tags), table)
+    return images_opened(found, table)
 
 
-def _project_area(project: Project, item: Any, table: ClassTable) -> tuple[Area, frozenset[str]]:
+def titles_table(wanted: Wanted, titles: Sequence[str]) -> ClassTable:
+    """Classes of annotated images: the config's if it lists any, else by the tutorials' rule."""
+    if not wanted.classes:
+        return project_table(titles, wanted.background, wanted.neutral)
+    listed = class_table(wanted.classes, wanted.background, wanted.neutral, wanted.data.other, by_value=True)
+    values = {wanted.background: 0, wanted.neutral: IGNORE, **listed.values}
+    return ClassTable(listed.names, values, None, listed.other)
+
+
+def images_opened(found: Sequence[tuple[Area, frozenset[str]]], table: ClassTable) -> Opened:
+    """Areas and tags of annotated images."""
+    areas, tags = (tuple(part) for part in zip(*found, strict=True))
+    return Opened(areas, ("auto",) * len(areas), tags, table)
+
+
+def annotated_area(
+    name: str, pixels: Pixels, annotation: Annotation, table: ClassTable
+) -> tuple[Area, frozenset[str]]:
+    """An annotated image as an area, and its tags."""
+    classes = table.indices([plain(o.class_name) for o in annotation.objects], name)
+    figures = tuple(o.figure for o in annotation.objects)
+    truth = FigureTruth(pixels.height, pixels.width, figures, classes)
+    return Area(name, pixels, truth), frozenset(tag.name for tag in annotation.tags)
+
+
+def _project_area(project: Project, item: Item, table: ClassTable) -> tuple[Area, frozenset[str]]:
     scene = open_source(item.image)
     annotation = read_annotation(item, project.meta, (scene.height, scene.width))
-    classes = table.indices([plain(o.class_name) for o in annotation.objects], str(item))
-    figures = tuple(o.figure for o in annotation.objects)
-    truth = FigureTruth(scene.height, scene.width, figures, classes)
-    return Area(f"{item.dataset}/{item.stem}", scene, truth), frozenset(tag.name for tag in annotation.tags)
+    return annotated_area(f"{item.dataset}/{item.stem}", scene, annotation, table)

@@ -169,7 +169,8 @@ def touches(corners: NDArray[np.int64], chip: tuple[int, int], rects: NDArray[np
     """Whether windows with these corners (n, 2) touch any rectangle (row, column, row end, column end)."""
     row, col = corners[:, :1], corners[:, 1:]
     inside = (row < rects[:, 2]) & (col < rects[:, 3])
-    return (inside & (row + chip[0] > rects[:, 0]) & (col + chip[1] > rects[:, 1])).any(axis=1)
+    meets = inside & (row + chip[0] > rects[:, 0]) & (col + chip[1] > rects[:, 1])
+    return np.asarray(meets.any(axis=1))
 
 
 def _leaves_room(area: Area, chip: tuple[int, int], rects: NDArray[np.int64]) -> bool:

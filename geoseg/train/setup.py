@@ -22,6 +22,7 @@ from geoseg.models.architectures import build_network, input_multiple
 from geoseg.models.pretrained import load_imagenet
 from geoseg.models.scaling import ZScore, band_lines
 from geoseg.train.config import TrainSettings
+from geoseg.train.graphs import open_graph_areas
 from geoseg.train.module import Pixelwise
 
 __all__ = ["Facts", "Prepared", "build", "check_size", "pixelwise_of", "prepare"]
@@ -99,7 +100,7 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
     wanted = Wanted(
         data, base, settings.classes, settings.resolution, special.background, special.neutral or ""
     )
-    opened = open_areas(wanted)
+    opened = open_graph_areas(wanted, settings.seed) if data.dtl else open_areas(wanted)
     plan, val = _plan(settings, data, opened)
     if not val:
         raise InputError("validation must have chips, got none with labeled ground. Change data.split.")
@@ -134,10 +135,10 @@ def _check_classes(opened: Opened, trained: set[int]) -> None:
 def _plan(
     settings: TrainSettings, data: DataSettings, opened: Opened
 ) -> tuple[WindowPlan | ImagePlan, tuple[ChipRef, ...]]:
-    fit = data.fit or ("resize" if data.project else "crop")
+    fit = data.fit or ("resize" if data.project or data.dtl else "crop")
     by: str = data.split.by
     if by == "auto":
-        by = "tags" if data.project else _auto_split(data, opened)
+        by = "tags" if data.project or data.dtl else _auto_split(data, opened)
     if by == "tags":
         train, val = _tagged(opened, settings)
         if fit == "resize":

@@ -90,10 +90,12 @@ def test_zoom_enlarges_about_the_middle():
 def test_colors_change_within_their_strength_and_targets_do_not(key):
     image = torch.rand(6, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
     target, none = torch.zeros(6, 24, 24, dtype=torch.uint8), torch.zeros(6, 0, 24, 24)
-    weak, strong = ({"hue": (2, 40)}.get(key, (0.02, 0.5)))
+    weak, strong = {"hue": (2, 40)}.get(key, (0.02, 0.5))
     gaps = []
     for strength in (weak, strong):
-        moved, labels, _ = Augment(AugmentSettings(**{key: strength, "share": 1.0}))(image, target, none, seed=2)
+        moved, labels, _ = Augment(AugmentSettings(**{key: strength, "share": 1.0}))(
+            image, target, none, seed=2
+        )
         assert torch.equal(labels, target)
         gaps.append(float((moved - image).abs().mean()))
     assert 0 <= gaps[0] < gaps[1]

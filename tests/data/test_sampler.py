@@ -66,9 +66,13 @@ def test_foreground_share(areas, share):
 
 
 def test_balance_between_scenes(areas):
-    counts = np.bincount([r.area for r in flat(plan(areas, chips_per_epoch=300, balance="equal").epoch(0, 10, 1))])
+    counts = np.bincount(
+        [r.area for r in flat(plan(areas, chips_per_epoch=300, balance="equal").epoch(0, 10, 1))]
+    )
     assert counts.tolist() == [100, 100, 100]
-    counts = np.bincount([r.area for r in flat(plan(areas, chips_per_epoch=300, balance="area").epoch(0, 10, 1))])
+    counts = np.bincount(
+        [r.area for r in flat(plan(areas, chips_per_epoch=300, balance="area").epoch(0, 10, 1))]
+    )
     size = np.array([360 * 260, 90 * 100, 256 * 256])
     assert np.allclose(counts, 300 * size / size.sum(), atol=1)
 
@@ -142,7 +146,10 @@ def test_blocks_keep_training_away_from_validation(areas):
     for ref in drawn:
         for w in parts[ref.area].val:
             gap = max(
-                ref.row - w.row_end, w.row_off - (ref.row + 32), ref.col - w.col_end, w.col_off - (ref.col + 32)
+                ref.row - w.row_end,
+                w.row_off - (ref.row + 32),
+                ref.col - w.col_end,
+                w.col_off - (ref.col + 32),
             )
             assert gap >= 16
     shares = [len(p.val) * 32 * 32 / (a.shape[0] * a.shape[1]) for p, a in zip(parts, areas, strict=True)]
@@ -194,9 +201,7 @@ def test_no_room_to_train_is_said(make_area):
 def test_workers_load_what_one_process_loads(areas):
     drawn = plan(areas, chips_per_epoch=12)
     data = ChipDataset(areas, CHIP)
-    alone, shared = (
-        list(train_loader(data, BatchSampler(drawn, 4, groups, 0, 3))) for groups in (0, 1)
-    )
+    alone, shared = (list(train_loader(data, BatchSampler(drawn, 4, groups, 0, 3))) for groups in (0, 1))
     for one, other in zip(alone, shared, strict=True):
         assert one.names == other.names
         assert one.image.equal(other.image)

@@ -142,9 +142,7 @@ def test_cell_anchors_find_every_class_of_every_cell():
     target = (rng.random((130, 70)) < 0.01).astype(np.uint8) * rng.integers(1, 4, (130, 70)).astype(np.uint8)
     found = cell_anchors(target, 0, 0, 32)
     assert (target[found[:, 0], found[:, 1]] == found[:, 2]).all()
-    expected = {
-        (r // 32, c // 32, int(target[r, c])) for r, c in zip(*np.nonzero(target), strict=True)
-    }
+    expected = {(r // 32, c // 32, int(target[r, c])) for r, c in zip(*np.nonzero(target), strict=True)}
     assert {(r // 32, c // 32, k) for r, c, k in found.tolist()} == expected
     assert len(found) == len(expected)
 

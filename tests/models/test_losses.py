@@ -48,7 +48,9 @@ def ref_cross_entropy(logits, target, class_weights=None, label_smoothing=0.0, b
 
 def ref_bce_dice(logits, target, bce=1.0, dice=1.0):
     p, t = _pixels(logits, target)
-    entropy = np.mean([-np.log(row[1]) if truth == 1 else -np.log(row[0]) for row, truth in zip(p, t, strict=True)])
+    entropy = np.mean(
+        [-np.log(row[1]) if truth == 1 else -np.log(row[0]) for row, truth in zip(p, t, strict=True)]
+    )
     scores = []
     for image, truth in zip(_softmax(logits.double().numpy())[:, 1], target.numpy(), strict=True):
         keep = truth != IGNORE
@@ -124,7 +126,8 @@ CASES: list[tuple[str, int, Any, dict[str, Any]]] = [
 
 def _tensors(settings: dict[str, Any]) -> dict[str, Any]:
     return {
-        k: torch.tensor(v, dtype=torch.float32) if isinstance(v, np.ndarray) else v for k, v in settings.items()
+        k: torch.tensor(v, dtype=torch.float32) if isinstance(v, np.ndarray) else v
+        for k, v in settings.items()
     }
 
 

@@ -72,7 +72,7 @@ def test_lite0_weights_fill_the_whole_encoder():
 
 
 def test_lite0_encoder_knows_its_classes():
-    """The renamed weights work together: ImageNet's head on top tells images apart as the file's own net does.
+    """The renamed weights work together.
 
     The statistics of a layer's output agree with the running statistics of the next normalization only
     where every tensor is in its place.

@@ -84,7 +84,10 @@ def test_tutorial_configs_are_taken_as_they_are(name):
         ({"special_classes": {"neutral": "x", "background": "x"}}, r"\$\.special_classes: .*must differ"),
         ({"weights_init_type": "warm"}, r"\$\.weights_init_type: "),
         ({"loss": "hinge"}, r"\$\.loss\[0\]\.name: must be one of bce_dice, cross_entropy"),
-        ({"loss": [{"name": "dice", "gamma": 2}]}, r"\$\.loss\[0\]: gamma is no setting of dice; it has class_"),
+        (
+            {"loss": [{"name": "dice", "gamma": 2}]},
+            r"\$\.loss\[0\]: gamma is no setting of dice; it has class_",
+        ),
         ({"augment": {"scale": -1}}, r"\$\.augment\.scale: "),
         ({"data": {"project": "a", "images": "b", "masks": "c"}}, r"\$\.data: data must have one source"),
         ({"data": {"images": "b"}}, r"\$\.data: images and masks"),
@@ -184,7 +187,9 @@ def test_one_cycle_rises_and_falls():
     assert rates.index(max(rates)) == 30
     assert rates[0] < 0.05
     assert rates[-1] < 0.01
-    assert [rate_factor(s, 10, "constant", 0.2, 0.0) for s in (0, 1, 2, 9)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
+    assert [rate_factor(s, 10, "constant", 0.2, 0.0) for s in (0, 1, 2, 9)] == pytest.approx(
+        [1 / 3, 2 / 3, 1, 1]
+    )
 
 
 def test_absent_gpus_are_told_and_the_cpu_used(caplog):

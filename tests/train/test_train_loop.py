@@ -57,7 +57,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture(scope="module")
 def finished(towns, tmp_path_factory):
     """A plain run of two epochs and all that it leaves."""
-    from conftest import base_config
+    from train_samples import base_config
 
     from geoseg.train.config import parse_train_settings
 
@@ -78,7 +78,9 @@ def test_a_run_leaves_checkpoints_charts_and_a_bundle(finished):
     assert [row["best"] for row in rows] == [row is best for row in rows]
     lines = (out / "metrics.csv").read_text().splitlines()
     assert len(lines) == 5
-    assert {"epoch", "train_loss", "val_loss", "val_dice", "val_mean_iou", "iou:house"} <= set(lines[0].split(","))
+    assert {"epoch", "train_loss", "val_loss", "val_dice", "val_mean_iou", "iou:house"} <= set(
+        lines[0].split(",")
+    )
     assert (out / "charts.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "charts.html").read_text()
     assert "__DATA__" not in page
@@ -92,7 +94,7 @@ def test_a_run_leaves_checkpoints_charts_and_a_bundle(finished):
 def test_the_bundle_predicts_what_the_checkpoint_does(finished):
     from geoseg.models.bundle import load_module, open_bundle
 
-    settings, out, path = finished
+    _, out, path = finished
     bundle = open_bundle(path)
     card = bundle.card
     index = RunFolder(out).best_index()
@@ -127,7 +129,7 @@ def test_a_folder_in_use_is_refused(finished, quick):
     settings, out, _ = finished
     with pytest.raises(InputError, match="--out must be a new folder"):
         train(settings, out, devices="cpu")
-    with pytest.raises(StateMismatchError, match="another lr, val_every, card|another lr"):
+    with pytest.raises(StateMismatchError, match="another lr"):
         train(quick(lr=0.5), out, devices="cpu", resume=True)
 
 
@@ -178,7 +180,7 @@ def test_the_bundle_of_a_run_with_auxiliary_outputs_has_the_classes_alone(quick,
 
 def test_overfitting_a_single_chip(quick, tmp_path, towns):
     """A network learns one chip by heart; validated on the same chip."""
-    from conftest import write_scene
+    from train_samples import write_scene
 
     scene = write_scene(tmp_path, "one", size=64, seed=5)
     scenes = [{**scene, "part": "train"}, {**scene, "part": "val"}]
@@ -197,14 +199,14 @@ def test_overfitting_a_single_chip(quick, tmp_path, towns):
 
 
 def test_early_stopping_and_fewer_checkpoints(quick, tmp_path):
-    settings = quick(
-        epochs=6, lr=1e-9, early_stopping={"patience": 2, "min_delta": 1.0}, keep_checkpoints=1
-    )
+    settings = quick(epochs=6, lr=1e-9, early_stopping={"patience": 2, "min_delta": 1.0}, keep_checkpoints=1)
     train(settings, tmp_path / "run", devices="cpu")
     run = RunFolder(tmp_path / "run")
     rows = run.list_checkpoints()
     assert len(rows) == 3
-    there = [row["index"] for row in rows if (run.checkpoint_path(row["index"]) / "model.safetensors").is_file()]
+    there = [
+        row["index"] for row in rows if (run.checkpoint_path(row["index"]) / "model.safetensors").is_file()
+    ]
     assert there == sorted({run.best_index(), 2})
     train(settings, tmp_path / "run", devices="cpu", resume=True)
     assert len(run.list_checkpoints()) == 3
@@ -217,9 +219,7 @@ def test_transfer_takes_all_but_the_last_layer(finished, quick, tmp_path):
     _, out, bundle = finished
     for source in (bundle, out, out / "checkpoints" / "00000002"):
         with pytest.raises(Stop):
-            train(
-                quick(weights=str(source)), tmp_path / source.name, devices="cpu", progress=stop_after(1)
-            )
+            train(quick(weights=str(source)), tmp_path / source.name, devices="cpu", progress=stop_after(1))
     settings = quick(weights=str(bundle), lr=1e-12, epochs=1)
     train(settings, tmp_path / "run", devices="cpu")
     before, after = weights(out, RunFolder(out).best_index()), weights(tmp_path / "run", 0)
@@ -272,8 +272,15 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_chip(quick, tmp_path, mon
             armed.append(True)
 
     monkeypatch.setattr(module, "call_loss", poisoned)
-    with pytest.raises(RunError, match=r"loss must be finite, got nan after 5 batches, at (north|south), rows \d+"):
-        train(quick(sampler={"chips_per_epoch": 8, "foreground": 1}), tmp_path / "run", devices="cpu", progress=report)
+    with pytest.raises(
+        RunError, match=r"loss must be finite, got nan after 5 batches, at (north|south), rows \d+"
+    ):
+        train(
+            quick(sampler={"chips_per_epoch": 8, "foreground": 1}),
+            tmp_path / "run",
+            devices="cpu",
+            progress=report,
+        )
     run = RunFolder(tmp_path / "run")
     assert len(run.list_checkpoints()) == 1
     assert all(torch.isfinite(v.float()).all() for v in weights(tmp_path / "run", 0).values())
@@ -303,12 +310,14 @@ def test_a_killed_worker_is_explained(quick, tmp_path, monkeypatch):
         return original(*args, **kwargs)
 
     monkeypatch.setattr(dataset, "cut_chip", deadly)
-    with pytest.raises(RunError, match="a data worker was ended from outside.*lower data_workers"):
+    with pytest.raises(RunError, match=r"a data worker was ended from outside.*lower data_workers"):
         train(quick(data_workers={"train": 1, "val": 0}), tmp_path / "run", devices="cpu")
 
 
 def test_chip_sizes_the_network_cannot_divide_are_refused(quick, tmp_path):
-    with pytest.raises(ConfigError, match=r"\$\.input_size: must be a multiple of 8, got height 36. Use 32 or 40"):
+    with pytest.raises(
+        ConfigError, match=r"\$\.input_size: must be a multiple of 8, got height 36. Use 32 or 40"
+    ):
         train(quick(input_size={"width": 32, "height": 36}), tmp_path / "run", devices="cpu")
 
 

@@ -1,4 +1,4 @@
-"""The tutorials' training configs, verbatim but for sizes, on data of their kind, through the command line."""
+"""The tutorials' configs, verbatim but for sizes, on data of their kind, through the command line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 import rasterio
-from conftest import town, write_project
 from PIL import Image
 from rasterio.windows import Window as RasterioWindow
 from test_train_config import TUTORIALS
+from train_samples import town, write_project
 from typer.testing import CliRunner
 
 from geoseg.cli import app
@@ -28,7 +28,9 @@ SMALL = [
 
 def masks(values, names):
     """Full-size bitmaps of the classes of a label image."""
-    return [(name, Bitmap((0, 0), values == value)) for value, name in names.items() if (values == value).any()]
+    return [
+        (name, Bitmap((0, 0), values == value)) for value, name in names.items() if (values == value).any()
+    ]
 
 
 def tagged(pictures):
@@ -90,7 +92,10 @@ def isolators(data_dir, folder):
 
 MAKERS = {
     "vessels": (vessels, ("bg", "vessel")),
-    "kitti": (lambda d, f: street(d, f, {26: "car", 21: "vegetation", 7: "road"}), ("bg", "car", "road", "vegetation")),
+    "kitti": (
+        lambda d, f: street(d, f, {26: "car", 21: "vegetation", 7: "road"}),
+        ("bg", "car", "road", "vegetation"),
+    ),
     "inria": (buildings, ("bg", "untitled")),
     "powerlines": (isolators, ("bg", "isolator")),
     "roads": (lambda d, f: street(d, f, {7: "road"}), ("bg", "road")),
@@ -102,7 +107,19 @@ def run(name, project, out, folder, *more):
     config.write_text(json.dumps(TUTORIALS[name]))
     changes = [part for change in SMALL for part in ("--set", change)]
     return CliRunner().invoke(
-        app, ["train", str(config), "--data", str(project), "--out", str(out), "--devices", "cpu", *changes, *more]
+        app,
+        [
+            "train",
+            str(config),
+            "--data",
+            str(project),
+            "--out",
+            str(out),
+            "--devices",
+            "cpu",
+            *changes,
+            *more,
+        ],
     )
 
 
