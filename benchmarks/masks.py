@@ -86,7 +86,7 @@ def building_mask(size: int, per_mpx: float = 45.0, seed: int = 0, tile: int = 2
 
 
 def road_mask(size: int, pitch: int = 700, width: int = 14, seed: int = 0) -> np.ndarray:
-    """A net of winding roads: one object that spans the scene and has very many holes."""
+    """Nets of winding roads: few objects that span the scene and have very many holes."""
     rng = np.random.default_rng(seed)
     roads = []
     along = np.linspace(0, size, 65)

@@ -157,9 +157,12 @@ def _gather(xy, offsets, index, new_offsets, closing):  # type: ignore[no-untype
     for k in range(index.size):
         first, to = offsets[index[k]], new_offsets[k]
         length = offsets[index[k] + 1] - first
-        out[to : to + length] = xy[first : first + length]
+        for c in range(length):
+            out[to + c, 0] = xy[first + c, 0]
+            out[to + c, 1] = xy[first + c, 1]
         if closing:
-            out[to + length] = xy[first]
+            out[to + length, 0] = xy[first, 0]
+            out[to + length, 1] = xy[first, 1]
     return out
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
+import rasterio.windows
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,6 +79,20 @@ def test_hard_masks(name: str, connectivity: int) -> None:
     whole = polygonize(mask, connectivity=connectivity)
     with_chunks = polygonize(da.from_array(mask, chunks=(17, 12)), connectivity=connectivity)
     assert wkb(with_chunks.geometry) == wkb(whole.geometry)
+
+
+def test_real_scene(data_dir: Path) -> None:
+    """A rough mask of a real scene: bright ground."""
+    with rasterio.open(data_dir / "oam_banepa" / "scene_banepa_13cm.tif") as source:
+        red = source.read(1, window=rasterio.windows.Window(4000, 3000, 1500, 1200))
+    mask = (red > np.percentile(red, 70)).astype(np.uint8)
+    whole = polygonize(mask, connectivity=4)
+    assert len(whole.geometry) > 1000
+    assert shapely.is_valid(whole.geometry).all()
+    assert normalized(whole.geometry) == normalized(rasterio_polygons(mask))
+    for connectivity in (4, 8):
+        chunked = polygonize(da.from_array(mask, chunks=(500, 256)), connectivity=connectivity)
+        assert wkb(chunked.geometry) == wkb(polygonize(mask, connectivity=connectivity).geometry)
 
 
 def test_scene_spanning_object_with_many_holes() -> None:
@@ -173,3 +191,19 @@ def test_empty(shape: tuple[int, int]) -> None:
 def test_one_pixel() -> None:
     (pixel,) = polygonize(np.ones((1, 1), bool)).geometry
     assert pixel.equals(shapely.box(0, 0, 1, 1))
+
+
+@pytest.mark.slow
+def test_on_a_cluster() -> None:
+    """Graphs, chunk traces and runs travel between processes."""
+    distributed = pytest.importorskip("distributed")
+    mask = (np.random.default_rng(0).random((200, 200)) < 0.55).astype(np.uint8)
+    whole = polygonize(mask)
+    labels = split_masks(mask).compute()
+    chunked = da.from_array(mask, chunks=64)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        assert wkb(polygonize(chunked).geometry) == wkb(whole.geometry)
+        np.testing.assert_array_equal(split_masks(chunked).compute(), labels)
