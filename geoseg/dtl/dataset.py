@@ -19,8 +19,6 @@ from geoseg.vector.figures import ProjectMeta
 
 __all__ = ["GraphSamples", "MappedSamples", "open_graph"]
 
-_OPEN_IMAGES = 8
-
 
 class GraphSamples:
     """The samples a graph saves, made when they are asked for; pixels are read by ``sample.pixels.read()``.
@@ -83,12 +81,19 @@ class MappedSamples(GraphSamples):
     ----------
     counts
         Samples of each image.
+    keep_open
+        Images whose annotations, and decoded pixels of PNG and JPEG files, stay in memory.
     """
 
     def __init__(
-        self, engine: Engine, counts: list[int], transform: Callable[[Sample], Any] | None = None
+        self,
+        engine: Engine,
+        counts: list[int],
+        transform: Callable[[Sample], Any] | None = None,
+        keep_open: int = 8,
     ) -> None:
         super().__init__(engine, transform)
+        self.keep_open = keep_open
         self._ends = list(itertools.accumulate(counts))
         self._open: OrderedDict[int, Sample] = OrderedDict()
 
@@ -114,16 +119,16 @@ class MappedSamples(GraphSamples):
             raise IndexError(f"sample {index} of {len(self)}")
         order = bisect.bisect_right(self._ends, index)
         skip = index - (self._ends[order - 1] if order else 0)
-        found = next(self.engine.samples(order, skip=skip, opened=self._opened(order)), None)
+        found = next(self.engine.samples(order, skip=skip, entered=self._entered(order)), None)
         if found is None:
             raise RunError(f"{self.engine.items[order][1]} gave fewer samples than its graph promised.")
         return found
 
-    def _opened(self, order: int) -> Sample:
-        """The image, from the few kept open."""
+    def _entered(self, order: int) -> Sample:
+        """The image behind its data layer, from the few kept open."""
         if order not in self._open:
-            self._open[order] = self.engine.open(order)
-            while len(self._open) > _OPEN_IMAGES:
+            self._open[order] = self.engine.enter(order)
+            while len(self._open) > self.keep_open:
                 _forget(self._open.popitem(last=False)[1])
         self._open.move_to_end(order)
         return self._open[order]
@@ -144,6 +149,7 @@ def open_graph(
     *,
     seed: int = 0,
     transform: Callable[[Sample], Any] | None = None,
+    keep_open: int = 8,
 ) -> GraphSamples:
     """Open a graph's output as a data set.
 
@@ -157,6 +163,8 @@ def open_graph(
         Everything random follows from it.
     transform
         Applied to each sample before it is handed out.
+    keep_open
+        Images kept in memory for random access; see :class:`MappedSamples`.
 
     Returns
     -------
@@ -173,7 +181,9 @@ def open_graph(
     """
     engine = open_engine(graph if isinstance(graph, Graph) else read_graph(graph), projects, seed=seed)
     counts = known_counts(engine)
-    return GraphSamples(engine, transform) if counts is None else MappedSamples(engine, counts, transform)
+    if counts is None:
+        return GraphSamples(engine, transform)
+    return MappedSamples(engine, counts, transform, keep_open)
 
 
 def known_counts(engine: Engine) -> list[int] | None:

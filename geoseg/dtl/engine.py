@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class Engine:
         order: int,
         *,
         skip: int = 0,
-        opened: Sample | None = None,
+        entered: Sample | None = None,
         failed: Callable[[LayerError], None] | None = None,
     ) -> Iterator[Sample]:
         """What the graph makes of one image, in the order it is saved.
@@ -96,8 +96,8 @@ class Engine:
             Position of the image.
         skip
             Leave out so many samples at the beginning; branches whose counts are known are not even run.
-        opened
-            The image, if it is open already.
+        entered
+            The image behind its data layer, from :meth:`enter`, if it is at hand.
         failed
             Told of each sample that a layer fails on, which is then left out; None raises instead.
 
@@ -106,16 +106,32 @@ class Engine:
         GeosegError
             The image is bad, or a layer fails on a sample and ``failed`` is None.
         """
-        start = opened if opened is not None else self.open(order)
-        yield from self.flow(self.items[order][0], start, skip, failed)
+        first = entered if entered is not None else self.enter(order)
+        steps = self.plan.consumers[self.items[order][0]][0]
+        yield from self.flow([(layer, first) for layer in steps], skip, failed)
+
+    def enter(self, order: int) -> Sample:
+        """The image at a position behind its data layer.
+
+        Raises
+        ------
+        GeosegError
+            The image or its annotation can't be used.
+        """
+        spec = self.plan.graph.layers[self.items[order][0]]
+        ((_, sample),) = self.apply(spec, self.open(order))
+        return sample
 
     def flow(
-        self, layer: int, sample: Sample, skip: int = 0, failed: Callable[[LayerError], None] | None = None
+        self,
+        start: Sequence[tuple[int, Sample]],
+        skip: int = 0,
+        failed: Callable[[LayerError], None] | None = None,
     ) -> Iterator[Sample]:
-        """Run a sample from a layer to the end of the graph, as :meth:`samples` does."""
+        """Run samples, each from a layer, to the end of the graph, as :meth:`samples` does."""
         save = self.plan.graph.save.index
         counter = Counter(self.plan) if skip else None
-        stack = [iter([(layer, sample)])]
+        stack: list[Iterator[tuple[int, Sample]]] = [iter(start)]
         while stack:
             try:
                 step = next(stack[-1], None)

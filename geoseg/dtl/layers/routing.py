@@ -33,7 +33,8 @@ class DatasetSettings(LayerSettings):
 @layer("dataset", DatasetSettings)
 def dataset(sample: Sample, settings: DatasetSettings, rng: np.random.Generator) -> Output:
     """Choose the data set of the result: the source's own name, or a given one."""
-    yield 0, replace(sample, dataset=settings.name or sample.origin.dataset)
+    own = sample.origin.dataset.replace("/", "__")  # of a nested data set
+    yield 0, replace(sample, dataset=settings.name or own)
 
 
 class AnySettings(LayerSettings):

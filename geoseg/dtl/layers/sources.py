@@ -84,5 +84,11 @@ def _self_crossing(objects: tuple[LabeledObject, ...]) -> set[int]:
     ]
     if not places:
         return set()
-    valid = shapely.is_valid(np.array([to_shapely(objects[i].figure) for i in places]))
-    return {place for place, ok in zip(places, valid, strict=True) if not ok}
+    plain = [i for i in places if len(objects[i].figure.parts()) == 1]
+    holed = [i for i in places if len(objects[i].figure.parts()) > 1]
+    rings = [objects[i].figure.parts()[0] for i in plain]
+    owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    coords = np.concatenate(rings) if rings else np.empty((0, 2))
+    simple = shapely.polygons(shapely.linearrings(coords, indices=owners))
+    valid = shapely.is_valid([*simple, *(to_shapely(objects[i].figure) for i in holed)])
+    return {place for place, ok in zip([*plain, *holed], valid, strict=True) if not ok}

@@ -37,7 +37,7 @@ def longest_paths(mask: BoolArray, min_points: int) -> Iterator[Coords]:
     Examples
     --------
     >>> [path.tolist() for path in longest_paths(np.ones((1, 3), bool), 2)]
-    [[[2.0, 0.0], [1.0, 0.0], [0.0, 0.0]]]
+    [[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]]
     """
     rows, cols = np.nonzero(mask)
     if not len(rows):
