@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from geoseg.dtl.pixels import Opened, whole
 from geoseg.dtl.randomness import derive, generator
 from geoseg.dtl.sample import Sample, crop_annotation
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.images import ImageFile, copy_image, result_suffix, write_image
+from geoseg.io.images import ImageFile, copy_image, result_suffix, write_image, write_windows
 from geoseg.raster.draw import figure_mask
 from geoseg.typing import Array
 from geoseg.vector.figures import ProjectMeta
@@ -24,6 +24,8 @@ __all__ = ["SavedSample", "further_name", "preview_pixels", "write_sample"]
 
 _ALPHANUMERICS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _GREEN_BAR = 8
+#: Pixels from which a GeoTIFF is written window by window.
+_LARGE = 4096 * 4096
 
 
 @dataclass(frozen=True)
@@ -79,22 +81,25 @@ def write_sample(
     image, pixels = _image_file(sample), None
     files: dict[str, Path] = {}
     suffix = sample.origin.name[len(sample.origin.stem) :]
-    untouched = isinstance(sample.pixels, Opened)
+    # a VRT only points to its pixels, by paths that may not hold elsewhere
+    untouched = isinstance(sample.pixels, Opened) and suffix.lower() != ".vrt"
     if not untouched:
         suffix = _suffix(sample, image, settings.jpeg_quality)
     if settings.images:
         files["img"] = folder / f"{number}{suffix}"
         if untouched and image is not None:
             copy_image(image.path, files["img"])
+        elif suffix.lower() in (".tif", ".tiff") and sample.shape[0] * sample.shape[1] > _LARGE:
+            write_windows(files["img"], sample.pixels.read, sample.geobox, like=image)
         else:
             pixels = sample.pixels.read()
             write_image(files["img"], pixels, sample.geobox, like=image, jpeg_quality=settings.jpeg_quality)
     if settings.annotations:
         files["ann"] = folder / f"{number}.json"
-        annotation = crop_annotation(sample.annotation, whole(sample.shape))
-        text = json.dumps(
-            replace(annotation, objects=annotation.objects).to_json(legacy=legacy), ensure_ascii=False
-        )
+        annotation = sample.annotation
+        if sample.drawn_shape is None:
+            annotation = crop_annotation(annotation, whole(sample.shape))
+        text = json.dumps(annotation.to_json(legacy=legacy), ensure_ascii=False)
         files["ann"].write_text(text, encoding="utf-8")
     files |= _pictures(sample, pixels, folder, number, settings, meta)
     return SavedSample(sample.dataset, sample.origin.stem, suffix, sample.key, files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,21 +13,23 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterioWindow
 
-from geoseg.errors import InputError, RunError, SceneError
+from geoseg.errors import GeosegError, InputError, RunError, SceneError
 from geoseg.geo.geobox import GeoBox
-from geoseg.geo.windows import Window
+from geoseg.geo.windows import Window, iter_chunks
 from geoseg.io.gdal_env import open_dataset, raster_env
 from geoseg.io.scene import Scene, open_source
 from geoseg.typing import Array, BoolArray, PathLike
 
-__all__ = ["ImageFile", "copy_image", "open_image", "result_suffix", "write_image"]
+__all__ = ["ImageFile", "copy_image", "open_image", "result_suffix", "write_image", "write_windows"]
 
 #: Formats that can only be decoded from their beginning.
 _WHOLE = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp"})
 _TIFF = (".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg", ".jpe")
 _TAIL = 65536
+_PART = 2048  # a multiple of the blocks written, so that each is compressed once
 _SIDECARS = (".aux.xml", ".wld", ".ovr", ".msk")
 
 
@@ -205,14 +208,51 @@ def write_image(
     RunError
         The disk is full, or the format can't hold such pixels.
     """
-    path = Path(path)
-    count, height, width = pixels.shape
+    _write(Path(path), [(None, pixels)], pixels.shape, pixels.dtype, geobox, like, jpeg_quality)
+
+
+def write_windows(
+    path: PathLike, read: Callable[[Window], Array], geobox: GeoBox, *, like: ImageFile | None = None
+) -> None:
+    """Write a GeoTIFF of any size window by window, so that it is never in memory as a whole.
+
+    Parameters
+    ----------
+    path
+        With the extension of a TIFF.
+    read
+        Pixels (C, h, w) of a window of the image.
+    geobox
+        Shape and place of the image.
+    like
+        The image it was made of.
+
+    Raises
+    ------
+    RunError
+        As :func:`write_image`.
+    """
+    sample = read(Window(row_off=0, col_off=0, height=1, width=1))
+    parts = ((window, read(window)) for window in iter_chunks(geobox.height, geobox.width, _PART))
+    _write(Path(path), parts, (len(sample), *geobox.shape), sample.dtype, geobox, like, None)
+
+
+def _write(
+    path: Path,
+    parts: Iterable[tuple[Window | None, Array]],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    geobox: GeoBox,
+    like: ImageFile | None,
+    jpeg_quality: int | None,
+) -> None:
+    count, height, width = shape
     profile: dict[str, Any] = {
         "width": width,
         "height": height,
         "count": count,
-        "dtype": str(pixels.dtype),
-        **_driver(path, pixels, jpeg_quality),
+        "dtype": str(dtype),
+        **_driver(path, shape, dtype, jpeg_quality),
     }
     if profile["driver"] == "GTiff":
         if geobox.crs is not None or not geobox.transform.is_identity:
@@ -223,14 +263,25 @@ def write_image(
         with warnings.catch_warnings(), raster_env(), rasterio.Env(GDAL_PAM_ENABLED="NO"):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path, "w", **profile) as out:
-                out.write(pixels)
+                for window, pixels in parts:
+                    out.write(pixels, window=_rasterio_window(window))
                 if profile["driver"] == "GTiff":
                     _describe(out, like)
     except (RasterioError, OSError, ValueError) as error:
+        if isinstance(error, GeosegError):
+            raise
         raise RunError(f"{path} can't be written: {error}") from error
 
 
-def _driver(path: Path, pixels: Array, jpeg_quality: int | None) -> dict[str, Any]:
+def _rasterio_window(window: Window | None) -> RasterioWindow | None:
+    if window is None:
+        return None
+    return RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+
+
+def _driver(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], jpeg_quality: int | None
+) -> dict[str, Any]:
     suffix = path.suffix.lower()
     if suffix in _JPEG:
         return {"driver": "JPEG", "QUALITY": jpeg_quality or 95}
@@ -239,8 +290,8 @@ def _driver(path: Path, pixels: Array, jpeg_quality: int | None) -> dict[str, An
     if suffix not in _TIFF:
         raise InputError(f"extension of a written image must be .tif, .png or .jpg, got {suffix!r}.")
     options: dict[str, Any] = {"driver": "GTiff", "compress": "deflate", "zlevel": 4, "BIGTIFF": "IF_SAFER"}
-    options["predictor"] = 3 if pixels.dtype.kind == "f" else 2
-    if min(pixels.shape[1:]) > 512:
+    options["predictor"] = 3 if dtype.kind == "f" else 2
+    if min(shape[1:]) > 512:
         options |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     return options
 
@@ -270,11 +321,3 @@ def copy_image(source: Path, target: Path) -> None:
         beside = source.with_suffix(world)
         if source.suffix and beside.is_file():
             shutil.copyfile(beside, target.with_suffix(world))
-
-
-def pixel_range(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Smallest and largest value that pixels of a type may have; 0 to 1 is meant by floating point."""
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        return float(info.min), float(info.max)
-    return -np.inf, np.inf

@@ -492,3 +492,33 @@ def test_a_project_written_here_opens_in_the_sdk(make_project, tmp_path):
             annotation = dataset.get_ann(name, project.meta)
             assert annotation.img_size == (40, 60)
             assert len(annotation.labels) == 5
+
+
+def test_a_large_scene_is_written_window_by_window(tmp_path, monkeypatch):
+    import geoseg.dtl.save
+
+    monkeypatch.setattr(geoseg.dtl.save, "_LARGE", 1000)
+    root = tmp_path / "projects"
+    array = np.random.default_rng(0).integers(0, 255, (2, 2500, 2100), np.uint8)
+    box = GeoBox(Affine(1, 0, 500_000, 0, -1, 5_000_000), CRS.from_epsg(32633), 2500, 2100)
+    with ProjectWriter(root / "p", ProjectMeta()) as writer:
+        writer.add("ds", "s.tif", Annotation(2500, 2100), lambda path: write_image(path, array, box))
+    run_graph(graph(step("flip", {"axis": "vertical"})), root, tmp_path)
+    image = open_image(tmp_path / "out/p__ds/img/s.tif")
+    whole = Window(row_off=0, col_off=0, height=2500, width=2100)
+    assert np.array_equal(image.read(whole), array[..., ::-1])
+    assert image.geobox.bounds() == box.bounds()
+
+
+def test_a_vrt_is_saved_as_its_pixels(make_project, tmp_path):
+    from rasterio.shutil import copy as raster_copy
+
+    root = make_project("p", ["a.png"]).parent
+    folder = root / "p/ds/img"
+    shutil.move(folder / "a.png", root / "hidden.png")
+    raster_copy(root / "hidden.png", folder / "a.vrt", driver="VRT")
+    (root / "p/ds/ann/a.png.json").rename(root / "p/ds/ann/a.vrt.json")
+    report = run_graph(graph(src="$in"), root, tmp_path)
+    assert report.failures == ()
+    saved = np.asarray(Image.open(tmp_path / "out/p__ds/img/a.png"))
+    assert np.array_equal(saved, np.asarray(Image.open(root / "hidden.png")))
