@@ -28,7 +28,7 @@ _OBJECT = np.dtype(
 )
 #: Objects and corners of a batch that is read back; a single object may have more corners.
 _BATCH_OBJECTS = 1 << 14
-_BATCH_CORNERS = 1 << 19
+_BATCH_CORNERS = 1 << 18
 
 
 class OutlineSpill:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +26,8 @@ from geoseg.vector.rings import Outlines
 from geoseg.vector.simplify import simplified_geometries
 
 __all__ = ["ChunkValues", "VectorizeSummary", "vectorize_classes"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -146,14 +150,28 @@ def _write(
             files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs))
             for name, path in out.items()
         ]
-        done = 0
-        for outlines in spill.in_order():
-            batch = table.batch(outlines)
+        for batch, done in _one_ahead(_batches(spill, table)):
             for writer in writers:
                 writer.write(batch)
-            done += len(outlines)
             progress("write", done, spill.count)
     return VectorizeSummary(table.written, table.too_small, table.classes)
+
+
+def _batches(spill: OutlineSpill, table: _Table) -> Iterator[tuple[FootprintBatch, int]]:
+    """Footprints in order, and how many objects were looked at so far."""
+    done = 0
+    for outlines in spill.in_order():
+        done += len(outlines)
+        yield table.batch(outlines), done
+
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made in another thread while the one before it is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="geoseg-footprints") as pool:
+        waiting = pool.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = pool.submit(next, items, None)
+            yield item
 
 
 class _Table:

@@ -23,13 +23,13 @@ class ChunkRuns(NamedTuple):
         Rows of the chunk.
     component : (n,) int32
         Component of each segment, 0 for background.
-    count
+    components
         Number of components.
     """
 
     segments: Segments
     component: Array
-    count: int
+    components: int
 
 
 class ChunkSummary(NamedTuple):
@@ -65,10 +65,10 @@ def summarize_runs(runs: ChunkRuns) -> ChunkSummary:
     """The summary of a labeled chunk."""
     row_ptr, start, value, width = runs.segments
     component = runs.component
-    values = np.zeros(runs.count + 1, np.int32)
+    values = np.zeros(runs.components + 1, np.int32)
     values[component] = value
     ids, where = np.unique(component, return_index=True)
-    first = np.zeros((runs.count + 1, 2), np.int32)
+    first = np.zeros((runs.components + 1, 2), np.int32)
     first[ids, 0] = np.searchsorted(row_ptr, where, side="right") - 1
     first[ids, 1] = start[where]
 
