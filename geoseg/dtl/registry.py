@@ -155,7 +155,12 @@ class Registry:
             return
         self._extended = True
         for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-            point.load()
+            try:
+                point.load()
+            except Exception as error:
+                raise ConfigError(
+                    f"layers of {point.value} can't be loaded: {error}. Update or remove it."
+                ) from error
 
 
 #: The layers there are.

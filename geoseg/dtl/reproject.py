@@ -9,8 +9,9 @@ import numpy as np
 from affine import Affine
 from pyproj import CRS, Transformer
 
-from geoseg.dtl.pixels import Remapped, Shape
+from geoseg.dtl.pixels import Shape
 from geoseg.dtl.sample import Sample, crop_annotation
+from geoseg.dtl.warp import Remapped
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window

@@ -10,7 +10,8 @@ import numpy as np
 from affine import Affine
 from numpy.typing import DTypeLike
 
-from geoseg.dtl.pixels import Padded, Pixels, Shape, Treated, Treatment, Warped, check_window
+from geoseg.dtl.pixels import Padded, Pixels, Shape, Treated, Treatment, check_window
+from geoseg.dtl.warp import Warped
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.raster.draw import draw_figures

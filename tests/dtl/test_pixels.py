@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
 
-from geoseg.dtl.pixels import Opened, Padded, Resized, View, Warped
+from geoseg.dtl.pixels import Opened, Padded, Resized, View
+from geoseg.dtl.warp import Warped
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.images import open_image, result_suffix, write_image
