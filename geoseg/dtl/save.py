@@ -14,6 +14,7 @@ from geoseg.dtl.pixels import Opened, whole
 from geoseg.dtl.randomness import derive, generator
 from geoseg.dtl.sample import Sample, crop_annotation
 from geoseg.geo.geobox import GeoBox
+from geoseg.io.formats.names import safe_name
 from geoseg.io.images import ImageFile, copy_image, result_suffix, write_image, write_windows
 from geoseg.raster.draw import figure_mask
 from geoseg.typing import Array
@@ -102,7 +103,8 @@ def write_sample(
         text = json.dumps(annotation.to_json(legacy=legacy), ensure_ascii=False)
         files["ann"].write_text(text, encoding="utf-8")
     files |= _pictures(sample, pixels, folder, number, settings, meta)
-    return SavedSample(sample.dataset, sample.origin.stem, suffix, sample.key, files)
+    stem = Path(safe_name(f"{sample.origin.stem}{suffix}")).stem
+    return SavedSample(safe_name(sample.dataset), stem, suffix, sample.key, files)
 
 
 def _image_file(sample: Sample) -> ImageFile | None:

@@ -522,3 +522,13 @@ def test_a_vrt_is_saved_as_its_pixels(make_project, tmp_path):
     assert report.failures == ()
     saved = np.asarray(Image.open(tmp_path / "out/p__ds/img/a.png"))
     assert np.array_equal(saved, np.asarray(Image.open(root / "hidden.png")))
+
+
+def test_names_that_some_system_refuses_are_made_safe(make_project, tmp_path):
+    root = make_project("p", ["a.png"]).parent
+    (root / "p/ds/img/a.png").rename(root / "p/ds/img/we:ird?.png")
+    (root / "p/ds").rename(root / "p/d:s")
+    report = run_graph(graph(src="$in"), root, tmp_path)
+    assert report.failures == ()
+    (item,) = open_project(tmp_path / "out")
+    assert (item.dataset, item.name) == ("p__d_s", "we_ird_.png")
