@@ -47,7 +47,7 @@ class History:
         writer = csv.DictWriter(buffer, self.columns(), lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
-            writer.writerow({name: f"{value:.8g}" for name, value in row.items()})
+            writer.writerow({name: repr(value).removesuffix(".0") for name, value in row.items()})
         return buffer.getvalue()
 
     def column(self, name: str) -> tuple[Sequence[float], Sequence[float]]:

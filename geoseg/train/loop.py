@@ -210,9 +210,9 @@ def fit(
     # A progress bar cannot travel to other processes.
     told = report if devices.world == 1 else no_progress
     recorder = Recorder(run, settings, sampler.per_epoch, examples, told, start.state)
-    trainer = _trainer(settings, devices, recorder, left)
     # What Lightning logs on the way (devices, tips, the end) is told by the recorder or of no use here.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    trainer = _trainer(settings, devices, recorder, left)
     with warnings.catch_warnings():
         _expect_warnings()
         try:

@@ -71,8 +71,8 @@ class SegmentationScore(Metric):
     def _count(self, prob: Tensor, target: Tensor) -> None:
         """Probability of the strongest object class, by that class and by whether it is right."""
         valid = target != IGNORE
-        best, winner = prob[:, 1:].max(1)
-        stored = (best[valid] * _STEPS).round().long()
+        best, winner = (prob[:, 1:] * _STEPS).round().max(1)
+        stored = best[valid].long()
         right = (winner[valid] + 1 == target[valid]).long()
         size = self.histogram.numel()
         cells = (winner[valid] * 2 + right) * (_STEPS + 1) + stored

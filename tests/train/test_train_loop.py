@@ -212,6 +212,14 @@ def test_early_stopping_and_fewer_checkpoints(quick, tmp_path):
     assert len(run.list_checkpoints()) == 3
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_mixed_precision(quick, tmp_path, precision, caplog):
+    with caplog.at_level("WARNING"):
+        train(quick(precision=precision, epochs=1, loss="focal"), tmp_path / "run", devices="cpu")
+    assert ("bf16-mixed is used on the CPU" in caplog.text) == (precision == "16-mixed")
+    assert all(v.dtype != torch.bfloat16 for v in weights(tmp_path / "run", 0).values())
+
+
 # ------------------------------------------------------------------ starting from weights
 
 
