@@ -83,6 +83,10 @@ class VectorTruth:
 
     def anchors(self) -> NDArray[np.int32]:
         """One point in each polygon, and one a 64-pixel square in large ones."""
+        return self._anchors
+
+    @cached_property
+    def _anchors(self) -> NDArray[np.int32]:
         keep = (self.classes != 0) & (self.classes != IGNORE)
         points = shapely.get_coordinates(shapely.point_on_surface(self.shapes[keep]))
         found = [_rows_cols(points, self.classes[keep])]
@@ -210,10 +214,10 @@ class MaskTruth:
             width=int(inside_cols.max() - left + 1),
         )
         values = self.mask.read(source)[0][np.ix_(inside_rows - top, inside_cols - left)]
-        target[known] = self._codes(values)
+        target[known] = self._indices(values)
         return target
 
-    def _codes(self, values: Array) -> NDArray[np.uint8]:
+    def _indices(self, values: Array) -> NDArray[np.uint8]:
         usable = (values >= 0) & (values < len(self.codes))
         codes = np.where(usable, self.codes[np.where(usable, values, 0).astype(np.int64)], REFUSED)
         if (codes == REFUSED).any():
@@ -226,6 +230,10 @@ class MaskTruth:
 
     def anchors(self) -> NDArray[np.int32]:
         """A pixel of each class in every 64-pixel square that has it; reads the mask once, in pieces."""
+        return self._anchors
+
+    @cached_property
+    def _anchors(self) -> NDArray[np.int32]:
         pieces = iter_chunks(self.height, self.width, _SCAN)
         found = [cell_anchors(self._targets(piece), piece.row_off, piece.col_off) for piece in pieces]
         return np.concatenate(found)
