@@ -354,7 +354,7 @@ def _as_dask(data: Any) -> da.Array:
 
 def _plane_coords(array: xr.DataArray) -> dict[str, Any]:
     return {
-        name: coord
+        str(name): coord
         for name, coord in array.coords.items()
         if set(coord.dims) <= {"y", "x"} and name != "valid"
     }

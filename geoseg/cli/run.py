@@ -122,7 +122,8 @@ def run(
     """
     options = make_options(
         formats=format, window=window, overlap=overlap, blend=blend, threshold=threshold,
-        min_area_m2=min_area_m2, simplify_m=simplify_m, connectivity=connectivity, batch_size=batch_size, device=device, engine=engine,
+        min_area_m2=min_area_m2, simplify_m=simplify_m, connectivity=connectivity, batch_size=batch_size,
+        device=device, engine=engine,
         chunk=chunk, bands=bands, resolution=resolution, bbox=bbox, aoi=aoi, save_prob=save_prob,
         save_mask=save_mask, restart=restart, on_error=on_error, flips=flips,
     )  # fmt: skip

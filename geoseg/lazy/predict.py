@@ -101,7 +101,7 @@ def stitch(
         image.name, None if valid is None else valid.name, plan, id(predict), batch_size
     )
     graph: dict[Any, Any] = {}
-    needs: list[da.Array] = []
+    needs: list[Any] = []
     for row in range(plan.n_blocks[0]):
         for col in range(plan.n_blocks[1]):
             pixels, here = _cut(image, valid, plan, (row, col))

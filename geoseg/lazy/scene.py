@@ -21,10 +21,21 @@ __all__ = ["ArrayScene", "Readable", "scene_arrays"]
 class Readable(Protocol):
     """What is needed of a scene to make lazy arrays of it."""
 
-    geobox: GeoBox
-    count: int
-    dtype: str
-    has_validity: bool
+    @property
+    def geobox(self) -> GeoBox:
+        """Where it lies."""
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the pixels."""
+
+    @property
+    def has_validity(self) -> bool:
+        """Whether any pixel may be invalid."""
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w)."""

@@ -200,7 +200,7 @@ def as_predictor(
     InputError
         ``model`` is none of these.
     """
-    if isinstance(model, str | Path):
+    if model is None or isinstance(model, str | Path):
         return load_model(model, device=device, engine=engine, test_time=test_time)
     if isinstance(model, nn.Module):
         predictor: Predictor = _from_module(model, device, engine, activation, tuple(classes), in_channels)

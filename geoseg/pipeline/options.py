@@ -175,7 +175,7 @@ def resolve(options: RunOptions, card: CardDefaults) -> Effective:
 
     given = options.threshold
     thresholds = card.thresholds if given is None else given if isinstance(given, tuple) else (given,)
-    gsd = {"native": None, None: card.gsd}.get(options.resolution, options.resolution)  # type: ignore[arg-type]
+    asked = options.resolution
     return Effective(
         window=choose("window"),
         overlap=choose("overlap"),
@@ -183,5 +183,5 @@ def resolve(options: RunOptions, card: CardDefaults) -> Effective:
         thresholds=thresholds,
         min_area_m2=choose("min_area_m2"),
         simplify_m=choose("simplify_m"),
-        gsd=float(gsd) if gsd is not None and gsd != "native" else None,
+        gsd=card.gsd if asked is None else None if asked == "native" else asked,
     )

@@ -37,13 +37,33 @@ _WRITES = 4
 class Source(Protocol):
     """A scene that is read by window: a file or an array."""
 
-    name: str
-    geobox: GeoBox
-    count: int
-    dtype: str
-    has_validity: bool
-    acquired: str | None
-    file_block: tuple[int, int]
+    @property
+    def name(self) -> str:
+        """What to call it, and the files made of it."""
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Where it lies."""
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the pixels."""
+
+    @property
+    def has_validity(self) -> bool:
+        """Whether any pixel may be invalid."""
+
+    @property
+    def acquired(self) -> str | None:
+        """ISO date it was taken, where known."""
+
+    @property
+    def file_block(self) -> tuple[int, int]:
+        """(height, width) of pixels that are stored together."""
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) in the scene's dtype."""
@@ -144,8 +164,8 @@ def predict_to_store(
                 if block.index in needed:
                     skipped += sum(1 for _ in plan.windows(*block.index)) - len(block.jobs())
                     _hand_over(block, store.classes, pending, writer)
-                pixels = plan.shape[0] * plan.shape[1] * done / max(1, np.prod(plan.n_blocks))
-                speed = pixels / 1e6 / (time.perf_counter() - clock)
+                share = done / (plan.n_blocks[0] * plan.n_blocks[1])
+                speed = plan.shape[0] * plan.shape[1] * share / 1e6 / (time.perf_counter() - clock)
                 progress("predict", done, len(order), mpx_per_s=speed)
     return PredictSummary(timed.windows, skipped, time.perf_counter() - clock, timed.seconds)
 

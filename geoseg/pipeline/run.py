@@ -234,7 +234,7 @@ def _vectorize(
         found = classify(store.read(window), background=job.background, thresholds=job.effective.thresholds)
         return ChunkValues(found.values, found.prob, found.invalid)
 
-    files = {name: folder / f"{job.source.name}{FORMATS[name]}" for name in options.formats}
+    files: dict[str, Path] = {name: folder / f"{job.source.name}{FORMATS[name]}" for name in options.formats}
     spill = store.folder / "spill"
     shutil.rmtree(spill, ignore_errors=True)
     spill.mkdir()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import ZstdCodec
 
 from geoseg.errors import InputError, RunError, StateMismatchError
 from geoseg.geo.blocks import BlockPlan
@@ -175,7 +176,7 @@ def _open_array(
         chunks=(classes, *plan.chunk_shape),
         dtype=fingerprint["dtype"],
         fill_value=INVALID if fingerprint["dtype"] == "uint8" else np.nan,
-        compressors=zarr.codecs.ZstdCodec(level=1),
+        compressors=ZstdCodec(level=1),
         config={"write_empty_chunks": True},
         dimension_names=("class", "y", "x"),
     )
