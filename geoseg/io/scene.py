@@ -210,12 +210,12 @@ class Scene:
             with raster_env(is_remote(self.path)):
                 return self._decode(thread_dataset(self.path), inner, values, valid)
         except RasterioError as error:
-            where = f"{window} of {self.path}" + (f" (in the file: {inner})" if inner != window else "")
-            raise SceneReadError(
-                f"cannot read {where}: {_reason(error)}. The file is damaged or cut short there.",
-                self.path,
-                window,
-            ) from error
+            reason = _reason(error)
+        # raised outside the handler: GDAL's own errors do not pickle, so they must not hang on to this one
+        where = f"{window} of {self.path}" + (f" (in the file: {inner})" if inner != window else "")
+        raise SceneReadError(
+            f"cannot read {where}: {reason}. The file is damaged or cut short there.", self.path, window
+        )
 
     def _decode(self, dataset: Any, inner: Window, values: bool, valid: bool) -> tuple[Any, Any]:
         where = RasterioWindow(inner.col_off, inner.row_off, inner.width, inner.height)
