@@ -16,6 +16,7 @@ __all__ = ["amp_dtype", "available_devices", "resolve_device", "tune_malloc"]
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 
 
 def available_devices() -> tuple[str, ...]:
@@ -69,8 +70,9 @@ def tune_malloc() -> bool:
     """Make glibc keep freed memory instead of giving it back and faulting it in again.
 
     The activations of a network are large and short-lived; by default each is mapped afresh and every
-    page of it faulted in. Works for the whole process, so it is meant for programs (the command line),
-    not for libraries. Call it before the first big allocation.
+    page of it faulted in. One arena serves all threads, so that what one frees the others can use. Works
+    for the whole process, so it is meant for programs (the command line), not for libraries. Call it
+    before the first big allocation.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def tune_malloc() -> bool:
 
     References
     ----------
-    mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    mallopt(3), M_ARENA_MAX, M_MMAP_MAX and M_TRIM_THRESHOLD.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
@@ -87,4 +89,5 @@ def tune_malloc() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+    done = [mallopt(_M_ARENA_MAX, 1), mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)]
+    return all(done)
