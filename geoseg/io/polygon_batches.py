@@ -163,11 +163,8 @@ def _open_parquet(path: Path) -> PolygonSource:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        metadata, names, count = (
-            file.schema_arrow.metadata or {},
-            file.schema_arrow.names,
-            file.metadata.num_rows,
-        )
+        # of the file, not of its Arrow schema: only that is the specification's place, and always complete
+        metadata, names, count = file.metadata.metadata or {}, file.schema_arrow.names, file.metadata.num_rows
     if b"geo" not in metadata:
         raise InputError(f"{path} must be a GeoParquet file, got Parquet without the 'geo' metadata.")
     geo = json.loads(metadata[b"geo"])

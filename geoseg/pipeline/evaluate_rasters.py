@@ -58,7 +58,7 @@ def compare_pixels(
         Rasters of several bands, values that are no classes, unlike coordinate systems.
     """
     base = Path(pred) if is_vector_file(truth) else Path(truth)
-    grid = open_source(base).geobox
+    grid = open_source(base, expand_palette=False).geobox
     sides = [_reader(path, grid, class_column, threshold) for path in (truth, pred)]
     inside = None if aoi is None else _reader(aoi, grid, None, None)
     counts = np.zeros((VALUES, VALUES), np.int64)
@@ -86,7 +86,7 @@ def _scores(counts: Array) -> PixelScores:
 def _reader(path: PathLike, grid: GeoBox, class_column: str | None, threshold: float | None) -> ReadValues:
     if is_vector_file(path):
         return _Polygons(path, grid, class_column)
-    scene = open_source(path)
+    scene = open_source(path, expand_palette=False)
     if scene.count != 1:
         raise InputError(
             f"{path} must be a raster of one band, got {scene.count}. Extract the band of classes first."

@@ -288,6 +288,19 @@ def test_classes_probabilities_and_nodata(tmp_path: Path) -> None:
     )
 
 
+def test_class_maps_with_colors_keep_their_classes(tmp_path: Path) -> None:
+    """A palette is for looking at: it neither makes three bands of a class map nor moves its values."""
+    truth, pred = _town()
+    a, b = _burn(truth), _burn(pred)
+    paths = [_raster(tmp_path / f"{name}.tif", values) for name, values in (("p", b), ("t", a))]
+    for path in paths:
+        with rasterio.open(path, "r+") as file:
+            file.write_colormap(1, {0: (9, 9, 9, 255), 1: (255, 0, 0, 255)})
+    got = evaluate_files(*paths).pixels
+    assert got.iou == pytest.approx(_iou(a > 0, b > 0))
+    assert got.total == a.size
+
+
 def test_area_of_interest_of_rasters(tmp_path: Path) -> None:
     truth, pred = _town()
     a, b = _burn(truth), _burn(pred)

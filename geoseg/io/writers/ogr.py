@@ -167,7 +167,7 @@ class GeoPackageWriter(OgrWriter):
 
 
 class FlatGeobufWriter(OgrWriter):
-    """FlatGeobuf with its packed Hilbert index."""
+    """FlatGeobuf with its packed Hilbert index; rows lie in the index's order, not in that of the ids."""
 
     driver = "FlatGeobuf"
     check = staticmethod(check_flatgeobuf)
