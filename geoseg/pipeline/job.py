@@ -87,7 +87,6 @@ def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
         "shape": plan.shape,
         "batch_size": batch_size,
         "aoi": None if inside is None else inside.fingerprint,
-        "on_error": options.on_error,
     }
     job = Job(
         source, predictor, plan, effective, inside, tuple(notes), fingerprint, tuple(classes),
