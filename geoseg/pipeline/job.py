@@ -103,7 +103,10 @@ def _card_defaults(predictor: Any) -> CardDefaults:
         return CardDefaults()
     said = card.options
     threshold = said.threshold
-    if isinstance(threshold, dict):
+    thresholds: tuple[float, ...] | None
+    if "threshold" not in said.model_fields_set:
+        thresholds = None  # the most probable class
+    elif isinstance(threshold, dict):
         objects = [name for k, name in enumerate(card.classes) if k != card.background]
         thresholds = tuple(float(threshold.get(name, 0.5)) for name in objects)
     else:
