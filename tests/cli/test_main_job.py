@@ -1,0 +1,396 @@
+"""``geoseg run`` as a user gives it: kills, bad input, odd rasters."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from typer.testing import CliRunner
+
+from geoseg.cli import app
+
+PLACE = Affine(0.3, 0, 350_000, 0, -0.3, 3_056_000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEOSEG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a tiny network that finds bright things."""
+    import torch
+
+    from geoseg.models import ArchitectureSpec, GeosegOptions, ModelCard, write_bundle
+    from geoseg.models.architectures import build_network
+    from geoseg.models.scaling import ZScore
+
+    spec = ArchitectureSpec(
+        name="unet", encoder="mobilenet_v2", kwargs={"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+    )
+    torch.manual_seed(3)
+    network = build_network(spec, in_channels=3, classes=1).eval()
+    options = GeosegOptions.model_validate(
+        {"gsd": 0.3, "window": 64, "overlap": 16, "multiple": 8, "architecture": spec}
+    )
+    bands = ["red", "green", "blue"]
+    card = ModelCard.create(
+        "tiny", classes=("building",), bands=bands, scaling=[ZScore(mean=120, stddev=60)], options=options
+    )
+    return write_bundle(tmp_path_factory.mktemp("model") / "tiny", network, card)
+
+
+def picture(height: int = 200, width: int = 260, bands: int = 3) -> np.ndarray:
+    """Dark ground with bright blocks."""
+    image = np.random.default_rng(0).integers(20, 60, (bands, height, width)).astype(np.uint8)
+    image[:, 30:90, 40:120] = 220
+    image[:, 120:180, 90:200] = 160
+    return image
+
+
+def save(path: Path, image: np.ndarray, **changes: Any) -> Path:
+    profile = {
+        "driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2],
+        "dtype": image.dtype, "crs": "EPSG:32645", "transform": PLACE, **changes,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **{k: v for k, v in profile.items() if v is not None}) as out:
+        out.write(image)
+    return path
+
+
+def run(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def go(scene: Path, bundle: Path, out: Path, *more: object) -> dict[str, Any]:
+    # the network is untrained and says about 0.5: the threshold is what splits its answers
+    result = run("run", scene, "--model", bundle, "--out", out, "--engine", "torch", "--json", *more)
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def complains(result: Any, *words: str, status: int = 2) -> None:
+    assert result.exit_code == status, result.output
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+OPTIONS = ("--chunk", 96, "--format", "geojson,gpkg,parquet", "--save-mask")
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scene of some hundred windows."""
+    return save(tmp_path_factory.mktemp("scene") / "town.tif", picture(900, 1100))
+
+
+@pytest.fixture(scope="module")
+def whole(town: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of an undisturbed run."""
+    out = tmp_path_factory.mktemp("whole")
+    go(town, bundle, out, *OPTIONS)
+    return out
+
+
+class TestKills:
+    """A process of its own is stopped, and the same command ends in the same bytes."""
+
+    def start(self, scene: Path, bundle: Path, out: Path) -> subprocess.Popen[str]:
+        words = ["run", scene, "--model", bundle, "--out", out, "--engine", "torch", *OPTIONS]
+        command = [sys.executable, "-m", "geoseg", *map(str, words)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def wait_for_chunks(out: Path, count: int, process: subprocess.Popen[str]) -> None:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("*.geoseg/prob/c/0/*/*"))) < count and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.005)
+
+    def test_kill_9_at_several_moments(self, town: Path, bundle: Path, whole: Path, tmp_path: Path) -> None:
+        for chunks in (1, 30):
+            process = self.start(town, bundle, tmp_path)
+            self.wait_for_chunks(tmp_path, chunks, process)
+            process.kill()
+            process.communicate()
+        summary = go(town, bundle, tmp_path, *OPTIONS)
+        assert 0 < summary["windows_run"] < summary["windows"]
+        for file in sorted(whole.iterdir()):
+            if file.is_file():
+                assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+        assert {f.name for f in tmp_path.iterdir()} == {f.name for f in whole.iterdir()}
+        again = go(town, bundle, tmp_path, *OPTIONS)
+        assert again["windows_run"] == 0
+
+    def test_ctrl_c_keeps_the_state_and_says_how_to_go_on(
+        self, town: Path, bundle: Path, tmp_path: Path
+    ) -> None:
+        process = self.start(town, bundle, tmp_path)
+        self.wait_for_chunks(tmp_path, 2, process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "the same command goes on" in errors
+        assert "Traceback" not in errors
+        assert list(tmp_path.glob("*.geoseg/prob/c/0/*/*"))
+
+
+class TestScenes:
+    """Rasters that are not plain 8-bit RGB in UTM."""
+
+    @pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+    def test_pixel_types(self, dtype: str, bundle: Path, tmp_path: Path) -> None:
+        image = picture().astype(dtype)
+        if dtype == "float32":
+            image[:, 50:60, 60:90] = np.nan
+        scene = save(tmp_path / "scene.tif", image)
+        go(scene, bundle, tmp_path / "out", "--save-prob")
+        with rasterio.open(tmp_path / "out" / "scene.prob.tif") as prob:
+            holes = prob.read(1) == 255
+        np.testing.assert_array_equal(holes, np.isnan(image[0]) if dtype == "float32" else False)
+
+    def test_alpha_is_validity_not_a_band(self, bundle: Path, tmp_path: Path) -> None:
+        image = picture(bands=4)
+        image[3] = 255
+        image[3, :, 130:] = 0
+        scene = save(tmp_path / "scene.tif", image, photometric="RGB", alpha="yes")
+        summary = go(scene, bundle, tmp_path / "out", "--save-mask", "--threshold", 0.01)
+        with rasterio.open(tmp_path / "out" / "scene.mask.tif") as mask:
+            assert ((mask.read(1) == 255) == (image[3] == 0)).all()
+        frame = gpd.read_file(summary["files"]["geojson"])
+        assert frame.touches_edge.all()
+
+    def test_palette_and_one_bit(self, bundle: Path, tmp_path: Path) -> None:
+        index = (picture(bands=1) > 100).astype(np.uint8)
+        scene = save(tmp_path / "palette.tif", index)
+        with rasterio.open(scene, "r+") as out:
+            out.write_colormap(1, {0: (10, 20, 30, 255), 1: (200, 210, 220, 255)})
+        go(scene, bundle, tmp_path / "out")
+        bits = save(tmp_path / "bit.tif", index, nbits=1)  # GDAL gives it a black and white palette
+        go(bits, bundle, tmp_path / "bits")
+
+    def test_no_crs_works_in_pixels_and_says_so(self, bundle: Path, tmp_path: Path) -> None:
+        with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+            scene = save(tmp_path / "photo.png", picture(), driver="PNG", crs=None, transform=None)
+        summary = go(scene, bundle, tmp_path / "out", "--threshold", 0.01)
+        assert any("no CRS" in note for note in summary["notes"])
+        bounds = json.loads((tmp_path / "out" / "photo.geojson").read_text())["features"][0]["geometry"]
+        assert np.max([p for ring in bounds["coordinates"] for p in np.ravel(ring)]) <= 260
+
+    @pytest.mark.parametrize(
+        "transform",
+        [
+            Affine(0.3, 0, 350_000, 0, 0.3, 3_056_000),
+            Affine.translation(350_000, 3_056_000) * Affine.rotation(30) * Affine.scale(0.3, -0.3),
+        ],
+        ids=["south-up", "rotated"],
+    )
+    def test_odd_geotransforms(self, transform: Affine, bundle: Path, tmp_path: Path) -> None:
+        scene = save(tmp_path / "scene.tif", picture(), transform=transform)
+        summary = go(scene, bundle, tmp_path / "out", "--threshold", 0.01, "--format", "gpkg")
+        frame = gpd.read_file(summary["files"]["gpkg"])
+        assert frame.geometry.is_valid.all()
+        whole = np.prod(picture().shape[1:]) * 0.09
+        assert frame.area_m2.sum() == pytest.approx(whole, rel=2e-3)
+        corners = np.array([transform * c for c in ((0, 0), (260, 0), (260, 200), (0, 200))])
+        np.testing.assert_allclose(frame.total_bounds, [*corners.min(axis=0), *corners.max(axis=0)], atol=0.5)
+
+    def test_ground_control_points_work_or_say_what_to_do(self, bundle: Path, tmp_path: Path) -> None:
+        scene = tmp_path / "scene.tif"
+        corners = [(0, 0), (0, 260), (200, 260), (200, 0)]
+        gcps = [GroundControlPoint(r, c, *(PLACE * (c, r))) for r, c in corners]
+        with rasterio.open(
+            scene,
+            "w",
+            driver="GTiff",
+            count=3,
+            height=200,
+            width=260,
+            dtype="uint8",
+            gcps=gcps,
+            crs="EPSG:32645",
+        ) as out:
+            out.write(picture())
+        summary = go(scene, bundle, tmp_path / "out", "--threshold", 0.01, "--format", "gpkg")
+        bounds = gpd.read_file(summary["files"]["gpkg"]).total_bounds
+        assert bounds[0] == pytest.approx(350_000, abs=0.5)
+
+    def test_all_nodata_gives_empty_valid_files(self, bundle: Path, tmp_path: Path) -> None:
+        scene = save(tmp_path / "scene.tif", np.zeros((3, 80, 80), np.uint8), nodata=0)
+        formats = "geojson,gpkg,parquet,fgb,shp"
+        summary = go(scene, bundle, tmp_path / "out", "--format", formats)
+        assert (summary["footprints"], summary["windows_run"]) == (0, 0)
+        for name, path in summary["files"].items():
+            frame = gpd.read_parquet(path) if name == "parquet" else gpd.read_file(path)
+            assert len(frame) == 0
+
+    def test_zero_is_data_unless_the_scene_says_otherwise(self, bundle: Path, tmp_path: Path) -> None:
+        scene = save(tmp_path / "scene.tif", np.zeros((3, 80, 80), np.uint8))
+        assert go(scene, bundle, tmp_path / "out")["windows_run"] == 4
+
+    def test_chunks_do_not_change_the_footprints(self, bundle: Path, tmp_path: Path) -> None:
+        scene = save(tmp_path / "scene.tif", picture(400, 500))
+        for chunk in (64, 4096):
+            go(scene, bundle, tmp_path / str(chunk), "--chunk", chunk, "--threshold", 0.45)
+        small, large = ((tmp_path / str(c) / "scene.geojson").read_text() for c in (64, 4096))
+        assert len(json.loads(small)["features"]) == len(json.loads(large)["features"])
+
+
+class TestBadInput:
+    """One clear line, exit status 2, nothing left behind."""
+
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> Path:
+        return save(tmp_path / "scene.tif", picture())
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (("--overlap", 64), ("overlap", "smaller")),
+            (("--blend", "hann"), ("blend", "smooth")),
+            (("--format", "xyz"), ("formats", "geojson")),
+            (("--connectivity", 5), ("connectivity",)),
+            (("--batch-size", "many"), ("batch-size",)),
+            (("--threshold", 2), ("threshold",)),
+            (("--bands", "1,2,9"), ("band",)),
+            (("--bands", "1,2"), ("3 bands",)),
+            (("--bbox", "0,0,1,1"), ("bbox",)),
+            (("--bbox", "a,b"), ("bbox",)),
+            (("--engine", "steam"), ("engine",)),
+            (("--device", "cuda:7"), ("cuda",)),
+            (("--resolution", "-1"), ("resolution",)),
+            (("--aoi", "nowhere.geojson"), ("nowhere.geojson",)),
+            (("--on-error", "ignore"), ("on_error",)),
+        ],
+    )
+    def test_options(
+        self, options: tuple[Any, ...], words: tuple[str, ...], scene: Path, bundle: Path
+    ) -> None:
+        out = scene.parent / "new" / "out"
+        complains(run("run", scene, "--model", bundle, "--out", out, *options), *words)
+        assert not out.parent.exists()
+
+    def test_missing_file(self, bundle: Path, tmp_path: Path) -> None:
+        complains(run("run", tmp_path / "no.tif", "--model", bundle, "--out", tmp_path / "o"), "no.tif")
+        assert not (tmp_path / "o").exists()
+
+    def test_not_a_raster(self, bundle: Path, tmp_path: Path) -> None:
+        (tmp_path / "a.tif").write_text("hello")
+        complains(run("run", tmp_path / "a.tif", "--model", bundle, "--out", tmp_path / "o"), "a.tif")
+        assert not (tmp_path / "o").exists()
+
+    def test_out_is_a_file(self, scene: Path, bundle: Path) -> None:
+        (scene.parent / "o").write_text("keep me")
+        complains(run("run", scene, "--model", bundle, "--out", scene.parent / "o"), "--out")
+        assert (scene.parent / "o").read_text() == "keep me"
+
+    def test_no_such_model(self, scene: Path) -> None:
+        complains(run("run", scene, "--model", scene.parent / "m.zip", "--out", scene.parent / "o"), "m.zip")
+
+    def test_corrupt_and_missing_weights(self, scene: Path, bundle: Path, tmp_path: Path) -> None:
+        import shutil
+
+        broken = tmp_path / "broken"
+        shutil.copytree(bundle, broken)
+        weights = next(broken.glob("*.safetensors"))
+        weights.write_bytes(weights.read_bytes()[:-100] + bytes(100))
+        complains(run("run", scene, "--model", broken, "--out", tmp_path / "o"), weights.name)
+        weights.unlink()
+        complains(run("run", scene, "--model", broken, "--out", tmp_path / "o"), weights.name)
+        assert not (tmp_path / "o").exists()
+
+    def test_pickled_checkpoint(self, scene: Path, tmp_path: Path) -> None:
+        import torch
+
+        torch.save({"a": torch.zeros(1)}, tmp_path / "m.pth")
+        complains(run("run", scene, "--model", tmp_path / "m.pth", "--out", tmp_path / "o"), "pickle")
+
+    def test_other_options_on_a_kept_run(self, scene: Path, bundle: Path, tmp_path: Path) -> None:
+        go(scene, bundle, tmp_path / "o")
+        words = (
+            "run",
+            scene,
+            "--model",
+            bundle,
+            "--out",
+            tmp_path / "o",
+            "--engine",
+            "torch",
+            "--overlap",
+            0,
+        )
+        complains(run(*words), "--restart")
+        assert run(*words, "--restart").exit_code == 0
+
+    def test_truncated_scene(self, bundle: Path, tmp_path: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 255, (3, 512, 512), dtype=np.uint8)
+        scene = save(
+            tmp_path / "scene.tif", noise, tiled=True, blockxsize=128, blockysize=128, compress="deflate"
+        )
+        content = scene.read_bytes()
+        scene.write_bytes(content[: len(content) * 7 // 10])
+        words = (
+            "run",
+            scene,
+            "--model",
+            bundle,
+            "--out",
+            tmp_path / "o",
+            "--engine",
+            "torch",
+            "--chunk",
+            128,
+        )
+        complains(run(*words), "rows", "columns")
+        result = run(*words, "--on-error", "skip", "--save-mask")
+        assert result.exit_code == 1
+        assert "could not be read" in result.stderr
+        failures = json.loads((tmp_path / "o" / "scene.failures.json").read_text())
+        assert failures
+        with rasterio.open(tmp_path / "o" / "scene.mask.tif") as mask:
+            invalid = mask.read(1) == 255
+        listed = np.zeros_like(invalid)
+        for item in failures:
+            rows = slice(item["row_off"], item["row_off"] + item["height"])
+            listed[rows, item["col_off"] : item["col_off"] + item["width"]] = True
+        np.testing.assert_array_equal(invalid, listed)
+
+
+def test_the_whole_shape_of_a_summary(bundle: Path, tmp_path: Path) -> None:
+    scene = save(tmp_path / "scene.tif", picture())
+    with rasterio.open(scene, "r+") as out:
+        out.update_tags(TIFFTAG_DATETIME="2021:03:04 10:00:00")
+    formats = "geojson,gpkg,parquet,fgb,shp,geojsonseq"
+    summary = go(scene, bundle, tmp_path / "out", "--format", formats, "--threshold", 0.01)
+    assert sorted(summary["files"]) == sorted(formats.split(","))
+    assert all(Path(path).stat().st_size for path in summary["files"].values())
+    frame = gpd.read_parquet(summary["files"]["parquet"])
+    columns = ["id", "class", "area_m2", "confidence", "touches_edge", "scene", "acquired", "geometry"]
+    assert sorted(frame.columns.drop("bbox", errors="ignore")) == sorted(columns)
+    assert (frame.acquired == "2021-03-04").all()
+    assert frame.crs.to_epsg() == 32645
+    assert gpd.read_file(summary["files"]["geojson"]).crs.to_epsg() == 4326
+
+
+def test_light_start() -> None:
+    heavy = ("torch", "dask", "geopandas")
+    code = f"import geoseg, geoseg.cli, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
