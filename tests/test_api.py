@@ -1,0 +1,154 @@
+"""The Python interface: numpy, dask and xarray in; lazy arrays, frames and files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from affine import Affine
+from scipy import ndimage
+
+import geoseg
+from geoseg.errors import InputError, ModelError
+
+PLACE = Affine(0.3, 0, 350_000, 0, -0.3, 3_056_000)
+
+
+class Bright:
+    """Says how bright the first channel is, and counts its windows."""
+
+    def __init__(self) -> None:
+        self.windows = 0
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        assert batch.dtype == np.float32
+        self.windows += len(batch)
+        return batch[:, :1] / 255
+
+
+def picture(height: int = 150, width: int = 230) -> np.ndarray:
+    image = np.zeros((3, height, width), np.uint8)
+    image[:, 20:60, 30:90] = 255
+    image[:, 60:80, 30:50] = 255
+    image[:, 100:130, 100:230] = 255
+    return image
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    profile = {
+        "driver": "GTiff",
+        "count": 3,
+        "height": 150,
+        "width": 230,
+        "dtype": "uint8",
+        "crs": "EPSG:32645",
+    }
+    with rasterio.open(tmp_path / "scene.tif", "w", transform=PLACE, **profile) as out:
+        out.write(picture())
+        out.write_mask(np.tile(np.arange(230) < 220, (150, 1)))
+    return tmp_path / "scene.tif"
+
+
+def test_open_scene_is_lazy_and_placed(file: Path) -> None:
+    scene = geoseg.open_scene(file, chunks=64)
+    assert scene.dims == ("band", "y", "x")
+    assert scene.chunks is not None
+    assert scene.rio.crs.to_epsg() == 32645
+    assert scene.rio.transform() == PLACE
+    np.testing.assert_array_equal(scene.values, picture())
+    np.testing.assert_array_equal(scene.valid.values, np.broadcast_to(np.arange(230) < 220, (150, 230)))
+
+
+def test_predict_is_lazy_and_runs_each_window_once(file: Path) -> None:
+    model = Bright()
+    prob = geoseg.predict(geoseg.open_scene(file, chunks=50), model, window=64, overlap=16)
+    assert model.windows <= 1, "only what tells the number of classes may run before it is asked for"
+    assert prob.dims == ("class", "y", "x")
+    assert prob.dtype == np.float32
+    values = prob.values
+    assert model.windows == 3 * 5
+    expected = np.where(np.arange(230) < 220, picture()[:1] / 255, np.nan)
+    np.testing.assert_allclose(values, expected, atol=2e-6)
+    assert prob.rio.transform() == PLACE
+
+
+@pytest.mark.parametrize("kind", ["numpy", "dask", "xarray"])
+def test_split_and_polygonize_take_any_array(kind: str) -> None:
+    mask = picture()[0] > 0
+    given = {"numpy": mask, "dask": da.from_array(mask, chunks=(37, 41)), "xarray": xr.DataArray(mask)}[kind]
+    labels = geoseg.split_masks(given)
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels.values, ndimage.label(mask, np.ones((3, 3)))[0])
+    for frame in (geoseg.polygonize(given), geoseg.polygonize(labels)):
+        assert frame.id.tolist() == [1, 2]
+        assert frame.area.tolist() == [40 * 60 + 20 * 20, 30 * 130]
+    placed = geoseg.polygonize(given, transform=PLACE, crs=32645)
+    assert placed.area.tolist() == pytest.approx([2800 * 0.09, 3900 * 0.09])
+    assert placed.crs.to_epsg() == 32645
+
+
+def test_values_choose_classes() -> None:
+    classes = np.array([[1, 1, 0, 2], [0, 0, 0, 2]], np.uint8)
+    assert geoseg.polygonize(classes).value.tolist() == [1, 2]
+    assert geoseg.polygonize(classes, values=[2]).area.tolist() == [2]
+
+
+def test_the_accessor_does_the_same(file: Path) -> None:
+    scene = geoseg.open_scene(file)
+    prob = scene.geoseg.predict(Bright(), window=64, overlap=16)
+    labels = (prob[0] > 0.5).geoseg.split_masks()
+    frame = labels.geoseg.polygonize()
+    assert len(frame) == 2
+    assert frame.crs.to_epsg() == 32645
+
+
+def test_segment_gives_footprints_of_files_and_arrays(file: Path, tmp_path: Path) -> None:
+    from_file = geoseg.segment(file, Bright(), window=64, overlap=16, threshold=0.5)
+    assert from_file["class"].tolist() == ["class_1", "class_1"]
+    assert from_file.area_m2.tolist() == pytest.approx([2800 * 0.09, 3600 * 0.09], rel=2e-3)
+    assert from_file.confidence.tolist() == [1, 1]
+    assert from_file.touches_edge.tolist() == [False, True]
+    from_array = geoseg.segment(picture(), Bright(), window=64, overlap=16, threshold=0.5)
+    assert from_array.area.tolist() == [2800, 3900]
+    summary = geoseg.segment(file, Bright(), out=tmp_path / "out", window=64, overlap=16, formats=("fgb",))
+    assert Path(summary.files["fgb"]).exists()
+
+
+def test_counting_through_the_whole_job(file: Path) -> None:
+    model = Bright()
+    geoseg.segment(file, model, window=64, overlap=16)
+    assert model.windows == 3 * 5
+
+
+def test_a_module_and_its_chunks_agree() -> None:
+    import torch
+
+    torch.manual_seed(0)
+    module = torch.nn.Conv2d(3, 2, 3, padding=1)
+    one = geoseg.predict(xr.DataArray(picture(), dims=("band", "y", "x")), module, window=64, overlap=32)
+    many = geoseg.predict(
+        xr.DataArray(picture(), dims=("band", "y", "x")).chunk({"y": 17, "x": 23}),
+        module,
+        window=64,
+        overlap=32,
+    )
+    np.testing.assert_array_equal(one.values, many.values)
+    assert one.sizes["class"] == 2
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="overlap"):
+        geoseg.predict(xr.DataArray(picture(), dims=("band", "y", "x")), Bright(), window=64, overlap=64)
+    with pytest.raises(InputError, match="dimensions"):
+        geoseg.split_masks(np.zeros((2, 2, 2, 2)))
+    with pytest.raises(ModelError, match="bands"):
+        geoseg.predict(xr.DataArray(picture()[:2], dims=("band", "y", "x")), geoseg.load_model())
+    with pytest.raises(InputError, match="model"):
+        geoseg.segment(picture(), 5)
+    with pytest.raises(InputError, match="windows"):
+        geoseg.segment(picture(), Bright(), windows=3)
