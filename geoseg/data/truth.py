@@ -16,7 +16,7 @@ from scipy import ndimage
 from geoseg.data.chips import IGNORE, Burned
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window, iter_chunks
-from geoseg.raster.draw import Drawable, draw_figures, fill_rings
+from geoseg.raster.draw import Drawable, draw_figures, fill_rings, paint_mask
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["REFUSED", "FigureTruth", "MaskTruth", "VectorTruth", "cell_anchors"]
@@ -155,7 +155,7 @@ def burn_polygon(canvas: Array, shape: Any, value: int, window: Window) -> None:
         mask = np.zeros((box.height, box.width), bool)
         origin = (box.col_off + window.col_off + 0.5, box.row_off + window.row_off + 0.5)
         fill_rings(mask, [shapely.get_coordinates(ring) for ring in shapely.get_rings(part)], origin)
-        canvas[box.rows, box.cols][mask] = value
+        paint_mask(canvas[box.rows, box.cols], mask, value)
 
 
 class ValueRaster(Protocol):

@@ -18,6 +18,7 @@ from affine import Affine
 
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
+from geoseg.geo.mirror import contiguous
 from geoseg.geo.windows import Window
 from geoseg.io.resample import axis_weights, resample, resample_valid
 from geoseg.typing import Array, BoolArray
@@ -77,14 +78,16 @@ class Pixels:
         raise NotImplementedError
 
     def read(self, window: Window | None = None) -> Array:
-        """Pixels (C, h, w) of a window, of the whole image by default."""
-        return self._read(window if window is not None else whole(self.shape))
+        """Pixels (C, h, w) of a window, of the whole image by default; an array of the caller's own."""
+        pixels = np.ascontiguousarray(self._read(window if window is not None else whole(self.shape)))
+        return pixels if pixels.flags.writeable else pixels.copy()
 
     def valid(self, window: Window | None = None) -> BoolArray:
         """True where there is data, (h, w)."""
         return self._valid(window if window is not None else whole(self.shape))
 
     def _read(self, window: Window) -> Array:
+        """As :meth:`read`, but what the file keeps may come read-only and in any layout."""
         raise NotImplementedError
 
     def _valid(self, window: Window) -> BoolArray:
@@ -252,10 +255,10 @@ class View(Derived):
         return values[..., ::-1] if self.flip_x else values
 
     def _read(self, window: Window) -> Array:
-        return np.ascontiguousarray(self._lay(self.base.read(self.below(window))))
+        return contiguous(self._lay(self.base._read(self.below(window))))
 
     def _valid(self, window: Window) -> BoolArray:
-        return np.ascontiguousarray(self._lay(self.base.valid(self.below(window))))
+        return contiguous(self._lay(self.base.valid(self.below(window))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,7 +279,7 @@ class Resized(Derived):
 
     def _read(self, window: Window) -> Array:
         rows, cols, below = self._axes(window)
-        return resample(self.base.read(below), rows, cols)
+        return resample(self.base._read(below), rows, cols)
 
     def _valid(self, window: Window) -> BoolArray:
         rows, cols, below = self._axes(window)
@@ -313,7 +316,7 @@ class Padded(Derived):
 
     def _read(self, window: Window) -> Array:
         inside, place = self._parts(window)
-        values = self.base.read(inside)
+        values = self.base._read(inside)
         canvas = np.zeros((len(values), window.height, window.width), values.dtype)
         canvas[:, place[0], place[1]] = values
         return canvas

@@ -16,7 +16,7 @@ from geoseg.dtl.sample import Sample, crop_annotation
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.formats.names import safe_name
 from geoseg.io.images import ImageFile, copy_image, result_suffix, write_image, write_windows
-from geoseg.raster.draw import figure_mask
+from geoseg.raster.draw import figure_mask, paint_mask
 from geoseg.typing import Array
 from geoseg.vector.figures import ProjectMeta
 from geoseg.vector.figures.meta import Color
@@ -152,7 +152,7 @@ def painted(sample: Sample, colors: Mapping[str, Color]) -> tuple[Array, Array]:
             box, mask = drawn
             covered[box.rows, box.cols] |= mask
             for channel, value in enumerate(color):
-                canvas[channel, box.rows, box.cols][mask] = value
+                paint_mask(canvas[channel, box.rows, box.cols], mask, value)
     return canvas, covered
 
 

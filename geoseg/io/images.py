@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -79,7 +79,7 @@ class ImageFile:
         return self.path.suffix.lower() in _WHOLE
 
     def read(self, window: Window) -> Array:
-        """Pixels (C, h, w) of a window.
+        """Pixels (C, h, w) of a window; a read-only view of those of a format that is decoded once.
 
         Raises
         ------
@@ -92,7 +92,8 @@ class ImageFile:
             self._pixels = self.scene.read(
                 Window(row_off=0, col_off=0, height=self.scene.height, width=self.scene.width)
             )
-        return self._pixels[:, window.rows, window.cols].copy()
+            self._pixels.flags.writeable = False
+        return self._pixels[:, window.rows, window.cols]
 
     def valid(self, window: Window) -> BoolArray:
         """True where there is data, (h, w)."""
@@ -122,32 +123,16 @@ def open_image(path: PathLike) -> ImageFile:
 
 
 def _check_end(path: Path) -> None:
-    """Refuse PNG and JPEG files that end too early, which decoders fill with gray or black."""
-    suffix = path.suffix.lower()
-    if suffix not in (".png", *_JPEG):
+    """Refuse JPEG files that end too early, which decoders fill with gray."""
+    if path.suffix.lower() not in _JPEG:
         return
     with path.open("rb") as file:
-        start = file.read(8)
-        if start == b"\x89PNG\r\n\x1a\n":
-            complete = _png_ends(file)
-        elif start.startswith(b"\xff\xd8"):
-            file.seek(-min(_TAIL, path.stat().st_size), 2)
-            complete = b"\xff\xd9" in file.read()
-        else:
+        if file.read(2) != b"\xff\xd8":
             return
+        file.seek(-min(_TAIL, path.stat().st_size), 2)
+        complete = b"\xff\xd9" in file.read()
     if not complete:
         raise SceneError(f"image must be complete, got {path}, which is cut short. Copy it anew.")
-
-
-def _png_ends(file: BinaryIO) -> bool:
-    """Whether the chunks of a PNG lead to its end."""
-    while True:
-        head = file.read(8)
-        if len(head) < 8:
-            return False
-        if head[4:] == b"IEND":
-            return True
-        file.seek(int.from_bytes(head[:4], "big") + 4, 1)
 
 
 def result_suffix(source: str, dtype: str, count: int, georeferenced: bool, jpeg_quality: int | None) -> str:

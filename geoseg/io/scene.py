@@ -17,6 +17,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.io.complete import check_complete
 from geoseg.io.errors import SceneReadError
 from geoseg.io.fingerprint import fingerprint_files
 from geoseg.io.gdal_env import is_remote, open_dataset, raster_env, thread_dataset
@@ -303,7 +304,7 @@ def open_source(
     bbox: Sequence[float] | None = None,
     expand_palette: bool = True,
 ) -> Scene:
-    """Open a raster as a scene; reads its header only.
+    """Open a raster as a scene; reads its header only, and of a PNG whether it is there to its end.
 
     Parameters
     ----------
@@ -330,12 +331,14 @@ def open_source(
     MissingFileError
         No such file.
     SceneError
-        Not a raster, or nothing that fits ``bands``, ``resolution`` or ``bbox``.
+        Not a raster, a PNG that is cut short, or nothing that fits ``bands``, ``resolution`` or ``bbox``.
     """
     name = os.fspath(path)
     dataset = open_dataset(name)
     with raster_env(is_remote(name)), dataset:
         header = read_header(dataset, name, bands=bands, expand_palette=expand_palette)
+        if dataset.driver == "PNG" and Path(name).is_file():
+            check_complete(Path(name))
     grid_shape = resampled_shape(header.geobox, resolution, name)
     box = header.geobox if grid_shape == header.geobox.shape else header.geobox.scaled(*grid_shape)
     window = bbox_window(box, bbox, name) if bbox is not None else None

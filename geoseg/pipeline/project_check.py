@@ -13,7 +13,6 @@ import shapely
 from geoseg.config import read_document
 from geoseg.errors import InputError
 from geoseg.geo.windows import iter_chunks
-from geoseg.io.complete import check_complete
 from geoseg.io.images import open_image
 from geoseg.io.project import IMAGE_SUFFIXES, Dataset, Item, Project, check_name, open_project
 from geoseg.typing import PathLike, Progress, no_progress
@@ -126,7 +125,6 @@ def _item_problems(project: Project, item: Item, pixels: bool) -> Iterator[Probl
     try:
         image = open_image(item.image)
         shape = image.shape
-        check_complete(item.image)
         if pixels:
             for window in iter_chunks(*shape, _CHUNK):
                 image.read(window)

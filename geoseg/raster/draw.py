@@ -23,7 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 from geoseg.geo.windows import Window
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["Drawable", "draw_figures", "figure_mask", "fill_rings", "stroke_mask"]
+__all__ = ["Drawable", "draw_figures", "figure_mask", "fill_rings", "paint_mask", "stroke_mask"]
 
 Kind = Literal["polygon", "bitmap", "rectangle", "line", "point"]
 
@@ -112,8 +112,32 @@ def draw_figures(
         if drawn is not None:
             box, mask = drawn
             top, left = box.row_off - window.row_off, box.col_off - window.col_off
-            canvas[top : top + box.height, left : left + box.width][mask] = value
+            paint_mask(canvas[top : top + box.height, left : left + box.width], mask, value)
     return canvas
+
+
+def paint_mask(canvas: Array, mask: BoolArray, value: Any) -> None:
+    """Write ``value`` to ``canvas`` where ``mask`` is set: ``canvas[mask] = value``, many times faster.
+
+    Parameters
+    ----------
+    canvas : (h, w) array
+        Written in place.
+    mask : (h, w) bool
+        Of the same shape.
+    value
+        Must fit the canvas; a number that does not is an OverflowError, as it is for NumPy.
+
+    Examples
+    --------
+    >>> canvas = np.zeros((2, 2), np.uint8)
+    >>> paint_mask(canvas, np.eye(2, dtype=bool), 7)
+    >>> canvas.tolist()
+    [[7, 0], [0, 7]]
+    """
+    if canvas.shape != mask.shape:
+        raise ValueError(f"mask must have the shape of the canvas, {canvas.shape}, got {mask.shape}")
+    _paint(canvas, mask, canvas.dtype.type(value))
 
 
 def round_half_up(coords: Array) -> NDArray[np.int64]:
@@ -188,6 +212,14 @@ def stroke_mask(lines: Sequence[Array], width: float, window: Window) -> tuple[W
         if width > 1:
             _thicken(mask, line, width / 2, box.col_off, box.row_off)
     return (box, mask) if mask.any() else None
+
+
+@njit(nogil=True, cache=True)
+def _paint(canvas, mask, value):  # type: ignore[no-untyped-def] # numba
+    for row in range(mask.shape[0]):
+        for col in range(mask.shape[1]):
+            if mask[row, col]:
+                canvas[row, col] = value
 
 
 @njit(nogil=True, cache=True)

@@ -472,6 +472,13 @@ class TestBadFiles:
         assert (str(again), again.window, again.path) == (message, bottom, str(path))
         scene.check_region(top)
 
+    def test_truncated_png_is_no_black_picture(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.png", noise(3, 200, 200), driver="PNG", crs=None, transform=None)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(SceneError, match="cut short"):
+            open_source(path)
+
     def test_truncated_jpeg_is_no_gray_picture(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.jpg", noise(3, 200, 200), driver="JPEG", crs=None, transform=None)
         whole = path.read_bytes()

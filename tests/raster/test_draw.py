@@ -7,7 +7,7 @@ import pytest
 from rasterio.features import rasterize
 
 from geoseg.geo.windows import Window
-from geoseg.raster.draw import draw_figures, figure_mask, fill_rings, stroke_mask
+from geoseg.raster.draw import draw_figures, figure_mask, fill_rings, paint_mask, stroke_mask
 from geoseg.vector.figures import Bitmap, Line, Point, Polygon, Rectangle
 
 WHOLE = Window(row_off=0, col_off=0, height=7, width=8)
@@ -137,3 +137,24 @@ def test_thick_lines():
     assert not mask[0].any()
     thin = stroke_mask([np.array([[1.0, 3], [6, 3]])], 1, WHOLE)
     assert thin[1].sum() == 6
+
+
+@pytest.mark.parametrize("dtype", [bool, "uint8", "int32", "float64"])
+def test_paint_is_assignment_by_a_mask(dtype):
+    rng = np.random.default_rng(0)
+    mask = rng.random((9, 11)) > 0.5
+    mask.flags.writeable = False
+    for view in (slice(None), slice(None, None, -1)):
+        canvas = np.zeros((2, 20, 30), dtype)[1, 3:12, 5:16]
+        expected = canvas.copy()
+        expected[mask[:, view]] = 1
+        paint_mask(canvas, mask[:, view], 1)
+        assert np.array_equal(canvas, expected)
+
+
+def test_paint_refuses_what_does_not_fit():
+    canvas = np.zeros((2, 2), np.uint8)
+    with pytest.raises(OverflowError):
+        paint_mask(canvas, np.ones((2, 2), bool), 300)
+    with pytest.raises(ValueError, match="shape"):
+        paint_mask(canvas, np.ones((3, 2), bool), 3)

@@ -14,6 +14,7 @@ __all__ = ["UniqueNames", "list_images", "safe_name"]
 #: A VRT points to other files, so it can't be taken over by itself.
 _SUFFIXES = IMAGE_SUFFIXES - {".vrt"}
 _LONGEST = 150
+_LONGEST_SUFFIX = 20
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -35,12 +36,16 @@ def safe_name(name: str) -> str:
     'Vienna 1.tif'
     """
     parts = [part.strip() for part in _UNSAFE.split(name)]
-    legal = "_".join(part for part in parts if part.strip(". ")).strip(" ").rstrip(".")
+    legal = "_".join(part for part in parts if part.strip(". ")).strip(" ").rstrip(". ")
     if not legal:
         raise InputError(f"name must have a letter or a digit, got {name!r}. Rename it.")
-    path = Path(f"_{legal}" if _RESERVED.match(legal) else legal)
-    suffix = path.suffix[:20]
-    return (path.stem[: _LONGEST - len(suffix)].rstrip(". ") + suffix).rstrip(". ")
+    if _RESERVED.match(legal):
+        legal = f"_{legal}"
+    if len(legal) <= _LONGEST:
+        return legal
+    suffix = Path(legal).suffix
+    suffix = suffix if len(suffix) <= _LONGEST_SUFFIX else ""
+    return legal.removesuffix(suffix)[: _LONGEST - len(suffix)].rstrip(". ") + suffix
 
 
 class UniqueNames:

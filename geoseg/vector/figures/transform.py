@@ -12,7 +12,9 @@ import numpy as np
 import shapely
 from affine import Affine
 
+from geoseg.geo.mirror import contiguous
 from geoseg.geo.windows import Window
+from geoseg.typing import BoolArray
 from geoseg.vector.figures.types import (
     Bitmap,
     Coords,
@@ -195,8 +197,14 @@ def _clip_bitmap(figure: Bitmap, window: Window) -> list[Figure]:
         row_off=window.row_off - y, col_off=window.col_off - x, height=window.height, width=window.width
     )
     part = part.clipped(*figure.mask.shape)
-    cut = Bitmap((x + part.col_off, y + part.row_off), figure.mask[part.rows, part.cols].copy()).tight()
+    cut = Bitmap((x + part.col_off, y + part.row_off), _own(figure.mask[part.rows, part.cols])).tight()
     return [] if cut is None else [cut]
+
+
+def _own(mask: BoolArray) -> BoolArray:
+    """The mask in memory of its own, so that it does not keep the one it was cut from."""
+    laid = contiguous(mask)
+    return laid.copy() if np.may_share_memory(laid, mask) else laid
 
 
 def _clip_vertices(figure: Polygon | Line, window: Window) -> list[Figure]:

@@ -210,8 +210,8 @@ def ring_area(coords: Coords) -> float:
     """
     if len(coords) < 3:
         return 0.0
-    x, y = (coords - coords[0]).T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+    x, y = (coords - coords[0]).T  # the first vertex at 0: the edges to and from it add nothing
+    return float(abs(np.dot(x[1:-1], y[2:]) - np.dot(y[1:-1], x[2:])) / 2)
 
 
 def figure_area(figure: Figure) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from geoseg.errors import InputError, MissingFileError
@@ -13,6 +13,8 @@ from geoseg.io.formats.names import UniqueNames, list_images, safe_name
 from geoseg.io.project import check_name
 
 
+@example("0.00000000000000000000. .")
+@example("a .")
 @given(st.text(max_size=30) | st.text("ab. /", min_size=150, max_size=200))
 def test_safe_names_are_single_parts(name: str) -> None:
     try:
