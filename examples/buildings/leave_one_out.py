@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.config import read_document
+from geoseg.models import tune_malloc
 from geoseg.train.checkpoints import RunFolder
 from geoseg.train.config import TrainSettings, apply_overrides, parse_train_settings
 from geoseg.train.loop import train
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="changes", help="change of the config")
     parser.add_argument("--devices", default=None)
     options = parser.parse_args()
+    tune_malloc()
     scenes = read_document(options.config)["data"]["scenes"]
     places = options.place or [Path(scene["path"]).stem for scene in scenes]
     table: dict[str, Any] = {}

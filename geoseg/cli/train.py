@@ -166,8 +166,10 @@ def register(app: typer.Typer) -> None:
             return
         if config is None:
             raise InputError("CONFIG must be given, a JSON or TOML file.")
+        from geoseg.models import tune_malloc
         from geoseg.train.loop import train
 
+        tune_malloc()
         extra = [*(changes or ()), *([f"weights={_quoted(weights)}"] if weights else [])]
         settings = load_settings(config, extra, data, scenes, labels, aoi, (dtl, projects))
         with progress_bar(quiet) as report:
