@@ -52,6 +52,25 @@ class Window:
         bottom, right = max(min(self.row_end, height), top), max(min(self.col_end, width), left)
         return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
 
+    def intersection(self, other: Window) -> Window:
+        """The part that two windows share (possibly empty).
+
+        Examples
+        --------
+        >>> whole = Window(row_off=0, col_off=0, height=4, width=4)
+        >>> str(whole.intersection(whole.shifted(2, -1)))
+        'rows 2..3, columns 0..2'
+        """
+        top, left = max(self.row_off, other.row_off), max(self.col_off, other.col_off)
+        bottom, right = min(self.row_end, other.row_end), min(self.col_end, other.col_end)
+        return Window(row_off=top, col_off=left, height=max(0, bottom - top), width=max(0, right - left))
+
+    def shifted(self, rows: int, cols: int) -> Window:
+        """The window moved down and to the right."""
+        return Window(
+            row_off=self.row_off + rows, col_off=self.col_off + cols, height=self.height, width=self.width
+        )
+
     def __str__(self) -> str:
         return f"rows {self.row_off}..{self.row_end - 1}, columns {self.col_off}..{self.col_end - 1}"
 

@@ -10,7 +10,7 @@ from typing import Any
 from geoseg.io.errors import SceneReadError
 from geoseg.io.gdal_env import is_remote, raster_env, thread_dataset
 
-__all__ = ["fingerprint_files"]
+__all__ = ["fingerprint_files", "scene_files"]
 
 _WHOLE_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ def _hash_file(digest: Any, path: Path, budget: int) -> None:
                 length -= len(block)
 
 
-def _files(path: str) -> list[Path]:
+def scene_files(path: str) -> list[Path]:
     """The files a scene consists of, in an order that does not depend on where they lie."""
     root = Path(path)
     if root.is_dir():
@@ -75,7 +75,7 @@ def fingerprint_files(path: str, head: str) -> str:
             dataset = thread_dataset(path)
             digest.update(repr((path, dataset.profile, dataset.tags())).encode())
         return digest.hexdigest()
-    files = _files(path)
+    files = scene_files(path)
     try:
         for file in files:
             _hash_file(digest, file, max(2 * _PIECE_BYTES, _WHOLE_BYTES // len(files)))

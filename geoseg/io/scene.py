@@ -19,7 +19,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.complete import check_complete
 from geoseg.io.errors import SceneReadError
-from geoseg.io.fingerprint import fingerprint_files
+from geoseg.io.fingerprint import fingerprint_files, scene_files
 from geoseg.io.gdal_env import is_remote, open_dataset, raster_env, thread_dataset
 from geoseg.io.header import read_header
 from geoseg.io.region import bbox_window, resampled_shape
@@ -169,6 +169,10 @@ class Scene:
     def check_region(self, window: Window) -> None:
         """Read a window and forget it: raises :class:`SceneReadError` where the file is broken."""
         self.read(window)
+
+    def files(self) -> list[Path]:
+        """The local files it consists of: of a VRT its sources too, of a URL none."""
+        return [] if is_remote(self.path) else scene_files(self.path)
 
     def fingerprint(self) -> str:
         """Hash that tells whether a scene is still the one it was.

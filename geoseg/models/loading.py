@@ -18,6 +18,7 @@ from geoseg.models.bundle import Bundle, load_module, open_bundle
 from geoseg.models.card import ModelCard
 from geoseg.models.deepness import metadata_from_card, standardization
 from geoseg.models.devices import resolve_device
+from geoseg.models.digests import configuration_digest, module_digest
 from geoseg.models.engines import (
     Engine,
     OnnxFileEngine,
@@ -30,7 +31,7 @@ from geoseg.models.engines import (
 from geoseg.models.exported import load_pt2
 from geoseg.models.normalize import Normalize, fill_values
 from geoseg.models.options import Activation, TestTime
-from geoseg.models.predictor import CallablePredictor, NetworkPredictor, Predictor, activate, module_digest
+from geoseg.models.predictor import CallablePredictor, NetworkPredictor, Predictor, activate
 from geoseg.models.scaling import Line
 from geoseg.typing import PathLike
 
@@ -245,7 +246,7 @@ def _from_module(
         activation=activation,
         in_channels=channels,
         background=0 if activation == "softmax" else None,
-        digest=digest,
+        digest=digest + configuration_digest(network),
     )
 
 

@@ -14,10 +14,11 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from geoseg.errors import ModelError
 from geoseg.models.card import ModelCard
+from geoseg.models.digests import callable_digest
 from geoseg.models.engines import Engine
 from geoseg.models.normalize import Normalize, to_tensor
 from geoseg.models.options import Activation, TestTime
@@ -27,9 +28,7 @@ __all__ = [
     "CallablePredictor",
     "NetworkPredictor",
     "Predictor",
-    "callable_digest",
     "check_bands",
-    "module_digest",
 ]
 
 #: Rough bytes of activations a pixel, for the first guess of a batch that fits a GPU.
@@ -160,8 +159,13 @@ class NetworkPredictor:
         other.__dict__.update(self.__dict__, test_time=test_time)
         return other
 
+    @property
+    def runtime(self) -> str:
+        """What carries the network out, such as ``onnxruntime on cpu``; the last bits depend on it."""
+        return f"{self.engine.name} on {self.device.type}"
+
     def fingerprint(self) -> str:
-        """Digest of weights, normalization, activation, test-time turns, engine and kind of device."""
+        """Digest of weights, normalization, activation and test-time turns; not of :attr:`runtime`."""
         lines = [
             getattr(self.normalize, name).flatten().tolist()
             for name in ("gain", "offset", "low", "high", "fill")
@@ -172,8 +176,6 @@ class NetworkPredictor:
             self.activation,
             self.multiple,
             self.test_time,
-            self.engine.name,
-            self.device.type,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -381,27 +383,6 @@ def check_bands(predictor: Predictor, count: int, dtype: str) -> list[str]:
     if card is None or card.scaling is None or card.dtype in (dtype, "other"):
         return []
     return [f"the model's value scaling is made for {card.dtype} pixels, the scene holds {dtype}"]
-
-
-def module_digest(network: nn.Module) -> str:
-    """SHA-256 over the names, shapes and values of a network's state, and the kind of network."""
-    digest = hashlib.sha256(f"{type(network).__module__}.{type(network).__qualname__}".encode())
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def callable_digest(function: Callable[..., Any]) -> str:
-    """Digest of a callable: its own ``fingerprint()`` where it has one, else its name, code and constants."""
-    own = getattr(function, "fingerprint", None)
-    if callable(own):
-        return str(own())
-    code = getattr(function, "__code__", None)
-    where = getattr(function, "__qualname__", None) or type(function).__qualname__
-    parts = [getattr(function, "__module__", ""), where, code.co_code.hex() if code else ""]
-    parts += [repr(item) for item in code.co_consts if not hasattr(item, "co_code")] if code else []
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
 def _turns(test_time: TestTime) -> Iterator[tuple[bool, int]]:

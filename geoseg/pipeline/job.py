@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from geoseg.raster.blocks import Block
 from geoseg.typing import Array, BoolArray, PathLike
 
 __all__ = ["Job", "prepare"]
+
+_SQUARE = 512
 
 
 @dataclass(frozen=True)
@@ -72,28 +75,47 @@ def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
         blend=effective.blend,
     )
     inside = None if options.aoi is None else _area_of_interest(options.aoi, source)
+    fingerprint = _fingerprint(source, predictor, plan, effective, inside)  # before the model is called
     first = None
     classes = predictor.classes
     if not classes:
         classes, first = _try_first_window(predictor, source, plan, inside)
     batch_size = options.batch_size or predictor.batch_size_default(effective.window)
-    fingerprint = {
-        "scene": source.fingerprint(),
-        "model": predictor.fingerprint(),
-        "window": effective.window,
-        "overlap": effective.overlap,
-        "blend": effective.blend,
-        "chunk": plan.chunk_shape,
-        "shape": plan.shape,
-        "batch_size": batch_size,
-        "aoi": None if inside is None else inside.fingerprint,
-    }
     job = Job(
         source, predictor, plan, effective, inside, tuple(notes), fingerprint, tuple(classes),
         predictor.background, batch_size, first,
     )  # fmt: skip
     _check_thresholds(effective, len(job.object_classes))
     return job
+
+
+def _fingerprint(
+    source: Source, predictor: Any, plan: BlockPlan, effective: Effective, inside: _Inside | None
+) -> dict[str, Any]:
+    """Everything that decides the stored pixels: a run goes on only where all of it is the same.
+
+    Engine and kind of device are among it: the same network differs in the last bits of a float32 between
+    PyTorch, ONNX Runtime and OpenVINO, and by up to a few thousandths between a CPU and a GPU in mixed
+    precision, so that chunks of two of them would not be the bytes of an undisturbed run.
+
+    The batch size is not. On a CPU each window comes out the same bits in any batch. On a GPU the library
+    picks its kernels by the size of the batch, so that the last bits of bfloat16 may differ; and there
+    ``auto`` depends on the memory that happens to be free, so that a fingerprint with it would refuse the
+    very command that was killed. The store therefore remembers the batch size and a run goes on with it,
+    which gives the bytes of an undisturbed run. Only who asks for another number on purpose (a GPU that ran
+    out of memory) goes on with that one, and has to expect a difference of one in 254 here and there.
+    """
+    return {
+        "scene": source.fingerprint(),
+        "model": predictor.fingerprint(),
+        "runtime": getattr(predictor, "runtime", None),
+        "window": effective.window,
+        "overlap": effective.overlap,
+        "blend": effective.blend,
+        "chunk": plan.chunk_shape,
+        "shape": plan.shape,
+        "aoi": None if inside is None else inside.fingerprint,
+    }
 
 
 def _card_defaults(predictor: Any) -> CardDefaults:
@@ -155,14 +177,28 @@ def _try_first_window(
 
 @dataclass(frozen=True)
 class _Inside:
-    """Which pixels of a window lie in the area of interest."""
+    """Which pixels of a window lie in the area of interest.
+
+    Rasterized in squares that lie still, so that a pixel on the border is in or out whatever window asks.
+    """
 
     geometry: Any
     source: Source
     fingerprint: str
 
     def __call__(self, window: Window) -> BoolArray:
-        return rasterize_mask(self.geometry, self.source.geobox.window(window))
+        inside = np.zeros((window.height, window.width), bool)
+        rows = range(window.row_off // _SQUARE * _SQUARE, window.row_end, _SQUARE)
+        cols = range(window.col_off // _SQUARE * _SQUARE, window.col_end, _SQUARE)
+        for row, col in itertools.product(rows, cols):
+            square = Window(row_off=row, col_off=col, height=_SQUARE, width=_SQUARE)
+            part = square.intersection(window)
+            here, there = part.shifted(-window.row_off, -window.col_off), part.shifted(-row, -col)
+            inside[here.rows, here.cols] = self._square(square)[there.rows, there.cols]
+        return inside
+
+    def _square(self, square: Window) -> BoolArray:
+        return rasterize_mask(self.geometry, self.source.geobox.window(square))
 
 
 def _area_of_interest(path: Path, source: Source) -> _Inside:

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.errors import InputError, RunError
 from geoseg.geo.windows import Window
+from geoseg.pipeline.folders import check_outputs, os_reason, plain_stem, results_folder
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.options import FORMATS, RunOptions
 from geoseg.pipeline.predict import PredictSummary, Source, predict_to_store
 from geoseg.pipeline.rasters import save_mask, save_prob
-from geoseg.pipeline.store import ProbStore, os_reason
+from geoseg.pipeline.store import ProbStore
 from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
 from geoseg.raster.classes import classify
 from geoseg.typing import PathLike, Progress, no_progress
@@ -110,14 +111,33 @@ def run_scene(
     start = time.perf_counter()
     options = options or RunOptions()
     job = prepare(scene, model, options)
-    folder = Path(out)
-    with _results_folder(folder), _kept(job, folder / f"{job.source.name}.geoseg", options) as store:
+    files, rasters = _outputs(job, Path(out), options)
+    check_outputs([*files.values(), *rasters.values()], _inputs(job, model, options))
+    store_folder = Path(out) / f"{plain_stem(job.source.name)}.geoseg"
+    with results_folder(Path(out)), _kept(job, store_folder, options) as store:
         done = _predict(job, store, options, progress)
-        files, count = _vectorize(job, store, folder, options, progress)
-        files |= _save_rasters(job, store, folder, options, progress)
+        count = _vectorize(job, store, files, options, progress)
+        _save_rasters(job, store, rasters, progress)
         failures = store.failures()
-        _write_failures(folder / f"{job.source.name}.failures.json", failures)
-    return _summarize(job, done, files, count, failures, start)
+        write_failures(store_folder.with_suffix(".failures.json"), failures)
+    return _summarize(job, done, files | rasters, count, failures, start)
+
+
+def _outputs(job: Job, folder: Path, options: RunOptions) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Files of footprints by format, and rasters by kind."""
+    stem = plain_stem(job.source.name)
+    rasters = {"prob": options.save_prob, "mask": options.save_mask}
+    return (
+        {name: folder / f"{stem}{FORMATS[name]}" for name in options.formats},
+        {kind: folder / f"{stem}.{kind}.tif" for kind, wanted in rasters.items() if wanted},
+    )
+
+
+def _inputs(job: Job, model: Any, options: RunOptions) -> list[PathLike]:
+    """Files that must not be written over."""
+    files: list[PathLike] = list(getattr(job.source, "files", tuple)())
+    files += [path for path in (model, options.aoi) if isinstance(path, (str, os.PathLike))]
+    return files
 
 
 def predict_scene(
@@ -155,12 +175,13 @@ def predict_scene(
     options = options or RunOptions()
     job = prepare(scene, model, options)
     target = Path(out)
-    with _results_folder(target.parent):
+    check_outputs([target], _inputs(job, model, options))
+    with results_folder(target.parent):
         with _kept(job, target.with_name(f"{target.name}.geoseg"), options, dtype) as store:
             done = _predict(job, store, options, progress)
             save_prob(target, store.read, job.source.geobox, job.classes, dtype=dtype, progress=progress)
             failures = store.failures()
-            _write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
+            write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
         shutil.rmtree(store.folder)
     return _summarize(job, done, {"prob": target}, None, failures, start)
 
@@ -169,13 +190,24 @@ def predict_scene(
 def _kept(job: Job, folder: Path, options: RunOptions, dtype: str = "uint8") -> Iterator[ProbStore]:
     """The job's store; when bad input ends the run before the first chunk, nothing of it stays."""
     store = ProbStore.open(
-        folder, job.plan, len(job.classes), job.fingerprint, dtype=dtype, restart=options.restart
+        folder,
+        job.plan,
+        len(job.classes),
+        job.fingerprint,
+        dtype=dtype,
+        restart=options.restart,
+        batch_size=job.batch_size,
+        keep_batch_size=options.batch_size is None,
     )
     try:
         yield store
     except InputError:
         store.discard_if_empty()
         raise
+    except KeyboardInterrupt as stop:
+        if stop.args:
+            raise
+        raise KeyboardInterrupt("probabilities are kept; the same command goes on from there") from None
     finally:
         store.close()
 
@@ -211,7 +243,7 @@ def _predict(job: Job, store: ProbStore, options: RunOptions, progress: Progress
             job.predictor,
             job.plan,
             store,
-            batch_size=job.batch_size,
+            batch_size=store.batch_size,
             fill=job.predictor.fill_values(),
             inside=job.inside,
             on_error=options.on_error,
@@ -228,13 +260,12 @@ def _predict(job: Job, store: ProbStore, options: RunOptions, progress: Progress
 
 
 def _vectorize(
-    job: Job, store: ProbStore, folder: Path, options: RunOptions, progress: Progress
-) -> tuple[dict[str, Path], int]:
+    job: Job, store: ProbStore, files: dict[str, Path], options: RunOptions, progress: Progress
+) -> int:
     def read_chunk(window: Window) -> ChunkValues:
         found = classify(store.read(window), background=job.background, thresholds=job.effective.thresholds)
         return ChunkValues(found.values, found.prob, found.invalid)
 
-    files: dict[str, Path] = {name: folder / f"{job.source.name}{FORMATS[name]}" for name in options.formats}
     spill = store.folder / "spill"
     shutil.rmtree(spill, ignore_errors=True)
     spill.mkdir()
@@ -256,23 +287,18 @@ def _vectorize(
         )
     except OSError as error:
         raise RunError(
-            f"footprints can't be written to {folder}: {os_reason(error)}. "
+            f"footprints can't be written to {store.folder.parent}: {os_reason(error)}. "
             "Probabilities are kept: make room and give the same command again."
         ) from error
     finally:
         shutil.rmtree(spill, ignore_errors=True)
-    return files, summary.footprints
+    return summary.footprints
 
 
-def _save_rasters(
-    job: Job, store: ProbStore, folder: Path, options: RunOptions, progress: Progress
-) -> dict[str, Path]:
-    files = {}
-    if options.save_prob:
-        files["prob"] = folder / f"{job.source.name}.prob.tif"
+def _save_rasters(job: Job, store: ProbStore, files: dict[str, Path], progress: Progress) -> None:
+    if "prob" in files:
         save_prob(files["prob"], store.read, job.source.geobox, job.classes, progress=progress)
-    if options.save_mask:
-        files["mask"] = folder / f"{job.source.name}.mask.tif"
+    if "mask" in files:
         save_mask(
             files["mask"],
             store.read,
@@ -282,33 +308,13 @@ def _save_rasters(
             thresholds=job.effective.thresholds,
             progress=progress,
         )
-    return files
 
 
-def _write_failures(path: Path, failures: list[dict[str, Any]]) -> None:
+def write_failures(path: Path, failures: list[dict[str, Any]]) -> None:
+    """Write the list of regions that could not be read; without any, remove the list of an earlier run."""
     if not failures:
         path.unlink(missing_ok=True)
         return
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(failures, indent=2))
     os.replace(temporary, path)
-
-
-@contextmanager
-def _results_folder(folder: Path) -> Iterator[None]:
-    """Make the folder; when bad input ends the run and the folder is new and empty, remove it again."""
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} can't be made: {os_reason(error)}. Give another --out.") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{folder} can't be written to: permission denied. Give another --out.")
-    try:
-        yield
-    except GeosegError:
-        for parent in made:
-            if any(parent.iterdir()):
-                break
-            parent.rmdir()
-        raise

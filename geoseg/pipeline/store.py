@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,18 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
-from geoseg.errors import InputError, RunError, StateMismatchError
+from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
+from geoseg.pipeline.folders import os_reason
 from geoseg.raster.stitch import INVALID, to_bytes
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["ProbStore", "digest", "os_reason"]
+__all__ = ["ProbStore", "digest"]
 
-_FORMAT = 1
+_FORMAT = 2
+#: What a store's folder holds; whatever else lies in a folder of that name is somebody's.
+_OWN = ("state.json", "state.tmp", "prob", "failures", "spill")
 
 
 def digest(value: Any) -> str:
@@ -30,20 +33,23 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def os_reason(error: OSError) -> str:
-    """The operating system's reason, in its words ("No space left on device")."""
-    return error.strerror or str(error)
-
-
 class ProbStore:
     """Probabilities of one scene, (K, H, W) in chunks, and what they were made from.
 
-    Use :meth:`open`. The folder holds ``state.json`` (the fingerprint), ``prob`` (the zarr array) and
-    ``failures`` (regions that could not be read, one file a block).
+    Use :meth:`open`. The folder holds ``state.json`` (the fingerprint, and the batch size), ``prob`` (the
+    zarr array) and ``failures`` (regions that could not be read, one file a block).
+
+    Attributes
+    ----------
+    batch_size
+        Windows of a batch: the ones it was begun with, unless others were asked for.
     """
 
-    def __init__(self, folder: Path, plan: BlockPlan, array: zarr.Array[Any], lock: int | None) -> None:
+    def __init__(
+        self, folder: Path, plan: BlockPlan, array: zarr.Array[Any], lock: int | None, batch_size: int
+    ) -> None:
         self.folder, self.plan, self._array, self._lock = folder, plan, array, lock
+        self.batch_size = batch_size
 
     @classmethod
     def open(
@@ -55,6 +61,8 @@ class ProbStore:
         *,
         dtype: str = "uint8",
         restart: bool = False,
+        batch_size: int = 1,
+        keep_batch_size: bool = True,
     ) -> ProbStore:
         """Open the store in ``folder``, or make it.
 
@@ -67,27 +75,40 @@ class ProbStore:
         classes
             K.
         fingerprint
-            Scene, model and options that decide the pixels.
+            Scene, model and options that decide the pixels; not the batch size.
         dtype
             ``uint8`` (bytes of :func:`geoseg.raster.stitch.to_bytes`) or ``float32`` (NaN: no data).
         restart
             Throw away what is there.
+        batch_size
+            Windows of a batch, where the store has none yet.
+        keep_batch_size
+            Whether the store's own number, when it has one, goes before ``batch_size``.
 
         Raises
         ------
         StateMismatchError
             The store was made from something else; says from what.
         InputError
-            Another process is working on the store.
+            Another process is working on the store, or the folder is not one of ours.
         """
+        if folder.exists() and not folder.is_dir():
+            raise InputError(
+                f"{folder} must be a folder to keep the run in, got a file. Move it, or give another --out."
+            )
         folder.mkdir(exist_ok=True)
         lock = _lock(folder)
         try:
-            array = _open_array(folder, plan, classes, {**fingerprint, "dtype": dtype}, restart)
+            _check_own(folder)
+            kept = _read_state(folder)
+            wanted = {**json.loads(json.dumps(dict(fingerprint), default=str)), "dtype": dtype}
+            if kept is not None and keep_batch_size and not restart:
+                batch_size = int(kept.get("batch_size", batch_size))
+            array = _open_array(folder, plan, classes, kept, wanted, batch_size, restart)
         except BaseException:
             _unlock(lock)
             raise
-        return cls(folder, plan, array, lock)
+        return cls(folder, plan, array, lock, batch_size)
 
     def close(self) -> None:
         """Let other runs have the folder."""
@@ -118,10 +139,13 @@ class ProbStore:
 
         Raises
         ------
+        ModelError
+            A valid pixel has no finite value: it would pass for one without data.
         RunError
             The disk is full, or the folder can't be written.
         """
         window = self.plan.chunk_window(row, col)
+        _check_finite(prob, valid, window)
         if self._array.dtype == np.uint8:
             values: Array = to_bytes(prob, valid)
         else:
@@ -157,44 +181,88 @@ class ProbStore:
             yield from json.loads(file.read_text())
 
 
+def _check_finite(prob: Array, valid: BoolArray | None, window: Window) -> None:
+    good = np.isfinite(prob)
+    if good.all():
+        return
+    bad = ~good.all(axis=0) if valid is None else ~good.all(axis=0) & valid
+    if bad.any():
+        raise ModelError(
+            f"the model must give finite numbers, got others for {np.count_nonzero(bad)} pixels at {window}. "
+            "Check its weights, its value scaling and its precision."
+        )
+
+
+def _check_own(folder: Path) -> None:
+    other = sorted(item.name for item in folder.iterdir() if item.name not in _OWN and item.name[0] != ".")
+    if other:
+        raise InputError(
+            f"{folder} must hold a kept run and nothing else, got {', '.join(other[:3])} in it. "
+            "Move that, or give another --out."
+        )
+
+
+def _read_state(folder: Path) -> dict[str, Any] | None:
+    """What ``state.json`` says; None without one, or with a broken one."""
+    try:
+        state = json.loads((folder / "state.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
 def _open_array(
-    folder: Path, plan: BlockPlan, classes: int, fingerprint: Mapping[str, Any], restart: bool
+    folder: Path,
+    plan: BlockPlan,
+    classes: int,
+    kept: Mapping[str, Any] | None,
+    wanted: Mapping[str, Any],
+    batch_size: int,
+    restart: bool,
 ) -> zarr.Array[Any]:
-    state_file = folder / "state.json"
-    wanted = {"format": _FORMAT, **json.loads(json.dumps(dict(fingerprint), default=str))}
-    if state_file.exists() and not restart:
-        kept = json.loads(state_file.read_text())
-        if kept == wanted:
+    state = {"format": _FORMAT, **wanted, "batch_size": batch_size}
+    if kept is not None and not restart:
+        differ = sorted(key for key in {*kept, *state} - {"batch_size"} if kept.get(key) != state.get(key))
+        if not differ and (folder / "prob" / "zarr.json").exists():
             _remove_partial(folder)
+            if kept != state:
+                _write_state(folder, state)
             return zarr.open_array(folder / "prob", mode="r+")
-        if _has_chunks(folder):
-            raise StateMismatchError(_differences(kept, wanted, folder))
+        if differ and _has_chunks(folder):
+            raise StateMismatchError(_differences(kept, state, differ, folder))
+    elif _has_chunks(folder) and not restart:
+        raise StateMismatchError(
+            f"{folder} holds a run of which nothing is known. Give --restart to begin again."
+        )
     _clear(folder)
     array = zarr.create_array(
         folder / "prob",
         shape=(classes, *plan.shape),
         chunks=(classes, *plan.chunk_shape),
-        dtype=fingerprint["dtype"],
-        fill_value=INVALID if fingerprint["dtype"] == "uint8" else np.nan,
+        dtype=wanted["dtype"],
+        fill_value=INVALID if wanted["dtype"] == "uint8" else np.nan,
         compressors=ZstdCodec(level=1),
         config={"write_empty_chunks": True},
         dimension_names=("class", "y", "x"),
     )
-    temporary = state_file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(wanted, indent=2))
-    os.replace(temporary, state_file)
+    _write_state(folder, state)
     return array
 
 
-def _differences(kept: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> str:
-    details = ", ".join(
-        f"{key} was {_short(kept.get(key))}, now {_short(wanted.get(key))}"
-        for key in sorted({*kept, *wanted})
-        if kept.get(key) != wanted.get(key)
-    )
+def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    temporary = folder / "state.tmp"
+    temporary.write_text(json.dumps(state, indent=2))
+    os.replace(temporary, folder / "state.json")
+
+
+def _differences(
+    kept: Mapping[str, Any], wanted: Mapping[str, Any], keys: Iterable[str], folder: Path
+) -> str:
+    details = ", ".join(f"{key} was {_short(kept.get(key))}, now {_short(wanted.get(key))}" for key in keys)
+    hint = " A callable that is not known again needs a fingerprint() method." if "model" in keys else ""
     return (
         f"{folder} holds a run with another scene, model or options ({details}). "
-        "Give --restart to begin again, or another --out."
+        f"Give --restart to begin again, or another --out.{hint}"
     )
 
 
@@ -213,8 +281,11 @@ def _has_chunks(folder: Path) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    for item in folder.iterdir():
-        shutil.rmtree(item) if item.is_dir() else item.unlink()
+    for item in (folder / name for name in _OWN):
+        if item.is_dir():
+            shutil.rmtree(item)
+        else:
+            item.unlink(missing_ok=True)
 
 
 def _lock(folder: Path) -> int | None:

@@ -1,0 +1,106 @@
+"""Where results go: made when missing, never on top of an input, one clear error when it is impossible."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.typing import PathLike
+
+__all__ = ["check_outputs", "os_reason", "plain_stem", "results_folder"]
+
+
+def os_reason(error: OSError) -> str:
+    """The operating system's reason, in its words ("No space left on device")."""
+    return error.strerror or str(error)
+
+
+def plain_stem(name: str) -> str:
+    """What files made of a scene are called: its name without anything that leads to another folder.
+
+    Examples
+    --------
+    >>> plain_stem("banepa 13cm.v2"), plain_stem("../../etc/passwd"), plain_stem('a.nc":band')
+    ('banepa 13cm.v2', '_.._etc_passwd', 'a.nc__band')
+    >>> plain_stem("..")
+    'scene'
+    """
+    return re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", name).lstrip(". ").rstrip(" ") or "scene"
+
+
+def check_outputs(outputs: Iterable[Path], inputs: Iterable[PathLike]) -> None:
+    """Refuse, before anything is done, to write over an input or a folder.
+
+    Parameters
+    ----------
+    outputs
+        Files to come.
+    inputs
+        Files that are read; names of what is no file are fine.
+
+    Raises
+    ------
+    InputError
+        An output is an input, or is a folder.
+    """
+    read = [path for path in map(Path, inputs) if _exists(path)]
+    for output in outputs:
+        if output.is_dir():
+            raise InputError(f"output must be a file, got {output}, which is a folder. Choose another name.")
+        if any(_exists(output) and output.samefile(path) for path in read):
+            raise InputError(
+                f"output must not be an input, got {output}, which would be overwritten. "
+                "Choose another folder or name."
+            )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a NUL: no file
+        return False
+
+
+@contextmanager
+def results_folder(folder: Path) -> Iterator[None]:
+    """Make the folder; a run that fails leaves no empty folders behind that it made.
+
+    Raises
+    ------
+    InputError
+        It can't be made, or not be written to.
+    RunError
+        The disk fails under the run: it is full, or gone.
+    """
+    made = [parent for parent in (folder, *folder.parents) if not _exists(parent)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be made: {os_reason(error)}. Give another --out.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder} can't be written to: permission denied. Give another --out.")
+    try:
+        yield
+    except OSError as error:
+        _remove_empty(made)
+        if isinstance(error, GeosegError):
+            raise
+        where = error.filename or folder
+        raise RunError(
+            f"{where} can't be written or read: {os_reason(error)}. What was finished is kept: "
+            "put it right and give the same command again."
+        ) from error
+    except GeosegError:
+        _remove_empty(made)
+        raise
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        if not folder.is_dir() or any(folder.iterdir()):
+            return
+        folder.rmdir()

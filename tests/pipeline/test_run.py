@@ -1,0 +1,243 @@
+"""The whole job on small scenes: what must not be lost, mixed up or passed over in silence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from pyproj import CRS
+
+from geoseg.errors import InputError, ModelError, StateMismatchError
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.lazy.scene import ArrayScene
+from geoseg.pipeline.folders import check_outputs, plain_stem, results_folder
+from geoseg.pipeline.job import _Inside
+from geoseg.pipeline.options import RunOptions
+from geoseg.pipeline.run import predict_scene, run_scene
+
+PLACE = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
+
+
+def picture(height: int = 120, width: int = 150) -> np.ndarray:
+    image = np.zeros((3, height, width), np.uint8)
+    image[:, 20:60, 30:90] = 220
+    image[:, 80:110, 20:50] = 120
+    return image
+
+
+def save(path: Path, image: np.ndarray, **changes: Any) -> Path:
+    profile = {
+        "driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2],
+        "dtype": image.dtype, "crs": "EPSG:32645", "transform": PLACE, **changes,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as out:
+        out.write(image)
+    return path
+
+
+def above(limit: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda batch: (batch[:, :1] > limit).astype(np.float32)
+
+
+def options(**given: Any) -> RunOptions:
+    return RunOptions(**{"window": (48, 48), "overlap": (16, 16), "chunk": 64, **given})
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    return save(tmp_path / "scene.tif", picture())
+
+
+class TestKeptRuns:
+    def test_another_limit_in_the_closure_is_another_model(self, scene: Path, tmp_path: Path) -> None:
+        assert run_scene(scene, above(100), tmp_path / "o", options()).footprints == 2
+        with pytest.raises(StateMismatchError, match=r"model was .* fingerprint\(\)"):
+            run_scene(scene, above(200), tmp_path / "o", options())
+        assert run_scene(scene, above(200), tmp_path / "o", options(restart=True)).footprints == 1
+
+    def test_the_batch_size_a_run_began_with_is_kept(self, scene: Path, tmp_path: Path) -> None:
+        sizes: list[int] = []
+
+        def network(batch: np.ndarray) -> np.ndarray:
+            sizes.append(len(batch))
+            return batch[:, :1] / 255
+
+        run_scene(scene, Sized(network, 3), tmp_path / "o", options())
+        chunks = sorted((tmp_path / "o" / "scene.geoseg" / "prob" / "c" / "0").rglob("*"))
+        whole = {file: file.read_bytes() for file in chunks if file.is_file()}
+        first = list(sizes)
+        for asked, expected in ((None, 3), (2, 2), (None, 2)):  # None: by the memory that is free now
+            for file in whole:
+                file.unlink()
+            sizes.clear()
+            run_scene(scene, Sized(network, 1), tmp_path / "o", options(batch_size=asked))
+            assert max(sizes) == expected
+            if asked is None and expected == 3:
+                assert sizes == first
+                assert {file: file.read_bytes() for file in whole} == whole
+
+    def test_another_runtime_is_named(self, scene: Path, tmp_path: Path) -> None:
+        run_scene(scene, Sized(above(100), 1), tmp_path / "o", options())
+        with pytest.raises(StateMismatchError, match=r"runtime was .torch on cuda., now .torch on cpu."):
+            run_scene(scene, Sized(above(100), 1, "torch on cpu"), tmp_path / "o", options())
+
+    @pytest.mark.parametrize("content", ["", "{", "[1]"])
+    def test_a_broken_state_is_no_state(self, scene: Path, tmp_path: Path, content: str) -> None:
+        run_scene(scene, above(100), tmp_path / "o", options())
+        (tmp_path / "o" / "scene.geoseg" / "state.json").write_text(content)
+        with pytest.raises(StateMismatchError, match="--restart"):
+            run_scene(scene, above(100), tmp_path / "o", options())
+        run_scene(scene, above(100), tmp_path / "o", options(restart=True))
+
+    def test_a_state_without_its_array_begins_again(self, scene: Path, tmp_path: Path) -> None:
+        import shutil
+
+        run_scene(scene, above(100), tmp_path / "o", options())
+        shutil.rmtree(tmp_path / "o" / "scene.geoseg" / "prob")
+        assert run_scene(scene, above(100), tmp_path / "o", options()).footprints == 2
+
+
+class Sized:
+    """A predictor with a batch size and a runtime of its own."""
+
+    classes, background, activation, in_channels, card = ("house",), None, "none", 3, None
+
+    def __init__(
+        self, network: Callable[[np.ndarray], np.ndarray], size: int, runtime: str = "torch on cuda"
+    ):
+        self.network, self.size, self.runtime = network, size, runtime
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return self.network(batch.astype(np.float32))
+
+    def fill_values(self) -> np.ndarray:
+        return np.zeros(3, np.float32)
+
+    def fingerprint(self) -> str:
+        return "sized"
+
+    def batch_size_default(self, window: tuple[int, int]) -> int:
+        return self.size
+
+
+class TestNothingIsOverwritten:
+    def test_the_area_of_interest(self, scene: Path, tmp_path: Path) -> None:
+        aoi = tmp_path / "scene.geojson"
+        box = shapely.box(350_000, 3_055_950, 350_050, 3_056_000)
+        gpd.GeoDataFrame(geometry=[box], crs=32645).to_file(aoi, driver="GeoJSON")
+        before = aoi.read_bytes()
+        with pytest.raises(InputError, match=r"output must not be an input, got .*scene\.geojson"):
+            run_scene(scene, above(100), tmp_path, options(aoi=aoi))
+        assert aoi.read_bytes() == before
+        assert not (tmp_path / "scene.geoseg").exists()
+
+    def test_the_scene_and_the_sources_of_a_vrt(self, scene: Path, tmp_path: Path) -> None:
+        from rasterio.shutil import copy
+
+        copy(scene, tmp_path / "all.vrt", driver="VRT")
+        before = scene.read_bytes()
+        for path in (scene, tmp_path / "all.vrt"):
+            with pytest.raises(InputError, match="must not be an input"):
+                predict_scene(path, above(100), scene, options())
+        assert scene.read_bytes() == before
+
+    def test_a_folder_in_place_of_a_file_is_found_at_once(self, scene: Path, tmp_path: Path) -> None:
+        def network(batch: np.ndarray) -> np.ndarray:
+            raise AssertionError("nothing needs to be predicted to see this")
+
+        (tmp_path / "scene.gpkg").mkdir()
+        predictor = Sized(network, 1)
+        with pytest.raises(InputError, match="is a folder"):
+            run_scene(scene, predictor, tmp_path, options(formats=("gpkg",)))
+        with pytest.raises(InputError, match="is a folder"):
+            predict_scene(scene, predictor, tmp_path, options())
+
+    def test_a_folder_of_the_stores_name_with_other_things_in_it(self, scene: Path, tmp_path: Path) -> None:
+        mine = tmp_path / "o" / "scene.geoseg" / "thesis.txt"
+        mine.parent.mkdir(parents=True)
+        mine.write_text("two years")
+        for restart in (False, True):
+            with pytest.raises(InputError, match=r"thesis\.txt"):
+                run_scene(scene, above(100), tmp_path / "o", options(restart=restart))
+        assert mine.read_text() == "two years"
+
+    def test_a_file_of_the_stores_name(self, scene: Path, tmp_path: Path) -> None:
+        (tmp_path / "scene.geoseg").write_text("keep")
+        with pytest.raises(InputError, match="must be a folder"):
+            run_scene(scene, above(100), tmp_path, options())
+        assert (tmp_path / "scene.geoseg").read_text() == "keep"
+
+
+@pytest.mark.parametrize("name", ["../../out", "a/b", "..", 'x":y', ""])
+def test_names_of_scenes_stay_in_the_folder(tmp_path: Path, name: str) -> None:
+    image = ArrayScene(picture(), None, GeoBox(Affine.identity(), None, 120, 150), name)
+    summary = run_scene(image, above(100), tmp_path / "a" / "b", options(save_mask=True))
+    assert {Path(file).parent for file in summary.files.values()} == {tmp_path / "a" / "b"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    found = json.loads(Path(summary.files["geojson"]).read_text())["features"]
+    assert {item["properties"]["scene"] for item in found} == {name}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_network_that_gives_no_numbers_is_an_error(scene: Path, tmp_path: Path, bad: float) -> None:
+    def network(batch: np.ndarray) -> np.ndarray:
+        return np.where(batch[:, :1] > 100, np.float32(bad), np.float32(0))
+
+    with pytest.raises(ModelError, match="must give finite numbers"):
+        run_scene(scene, Sized(network, 1), tmp_path / "o", options())
+    assert not list((tmp_path / "o").glob("*.geojson"))
+
+
+def test_no_numbers_where_there_is_no_data_are_fine(tmp_path: Path) -> None:
+    image = picture()
+    image[:, :, 100:] = 7
+    path = save(tmp_path / "scene.tif", image, nodata=7)
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        return np.where(batch[:, :1] == 0, np.float32(0.1), np.float32(0.9)) / (batch[:, :1] != 7)
+
+    with np.errstate(divide="ignore"):
+        assert run_scene(path, Sized(network, 1), tmp_path / "o", options()).footprints == 2
+
+
+def test_an_area_of_interest_does_not_depend_on_the_window(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    box = GeoBox(Affine(0.1, 0, 350_000.05, 0, -0.1, 3_056_000.05), CRS.from_epsg(32645), 700, 700)
+    scene = ArrayScene(np.zeros((1, 700, 700), np.uint8), None, box)
+    for _ in range(20):  # edges through the centers of pixels
+        left, right, top, bottom = rng.integers(0, 350, 4) + [0, 350, 0, 350] + 0.5
+        x, y = 350_000.05, 3_056_000.05
+        shape = shapely.box(x + left * 0.1, y - bottom * 0.1, x + right * 0.1, y - top * 0.1)
+        inside = _Inside([shape], scene, "")
+        whole = inside(Window(row_off=0, col_off=0, height=700, width=700))
+        for row, col in rng.integers(0, 500, (5, 2)).tolist():
+            window = Window(row_off=row, col_off=col, height=200, width=200)
+            np.testing.assert_array_equal(inside(window), whole[window.rows, window.cols])
+
+
+class TestFolders:
+    def test_names(self) -> None:
+        assert plain_stem("/a") == "_a"
+
+    def test_strange_inputs_are_no_files(self, tmp_path: Path) -> None:
+        check_outputs([tmp_path / "a"], ["https://example.org/a.tif", "x" * 5000, "a\0b"])
+
+    def test_what_was_made_goes_again_when_empty(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError), results_folder(tmp_path / "a" / "b"):
+            raise InputError("no")
+        assert not (tmp_path / "a").exists()
+
+
+def test_a_store_can_be_looked_at(scene: Path, tmp_path: Path) -> None:
+    run_scene(scene, Sized(above(100), 1), tmp_path / "p", options())
+    (tmp_path / "p" / "scene.geoseg" / ".DS_Store").write_text("a file browser's")
+    assert run_scene(scene, Sized(above(100), 1), tmp_path / "p", options()).windows_run == 0
