@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from geoseg.errors import GeosegError
 from geoseg.typing import Progress, no_progress
 
-__all__ = ["handle_errors", "print_json", "progress_bar"]
+__all__ = ["handle_errors", "print_json", "progress_bar", "report_failures"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +28,10 @@ def handle_errors(command: F) -> F:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(error.exit_code) from None
         except BrokenPipeError:
+            raise SystemExit(1) from None
+        except (OSError, MemoryError) as error:
+            reason = str(error) or "out of memory"
+            print(f"error: {' '.join(reason.split())}", file=sys.stderr)
             raise SystemExit(1) from None
         except KeyboardInterrupt as stop:
             print(f"stopped: {stop}" if stop.args else "stopped", file=sys.stderr)
@@ -72,3 +76,11 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON on stdout."""
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def report_failures(failures: Sized) -> None:
+    """Say how many regions could not be read, and end with exit status 1 if there are any."""
+    if failures:
+        some = "1 region" if len(failures) == 1 else f"{len(failures)} regions"
+        print(f"error: {some} could not be read and are missing from the result", file=sys.stderr)
+        raise SystemExit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.cli.common import handle_errors, print_json, progress_bar, report_failures
 from geoseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -216,7 +216,6 @@ def _numbers(text: str | None, name: str, kind: type) -> tuple[Any, ...] | None:
 
 
 def _report(summary: dict[str, Any], *, quiet: bool, json: bool) -> None:
-    failures = summary["failures"]
     if json:
         print_json(summary)
     elif not quiet:
@@ -228,9 +227,4 @@ def _report(summary: dict[str, Any], *, quiet: bool, json: bool) -> None:
         print(f"{done} ({summary['windows_run']} of {summary['windows']} windows were predicted now)")
         for path in summary["files"].values():
             print(path)
-    if failures:
-        print(
-            f"error: {len(failures)} regions could not be read and are missing from the result",
-            file=sys.stderr,
-        )
-        raise SystemExit(1)
+    report_failures(summary["failures"])

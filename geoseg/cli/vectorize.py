@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.cli.common import handle_errors, print_json, progress_bar, report_failures
 from geoseg.errors import InputError
 
 __all__ = ["register"]
@@ -59,6 +59,9 @@ def vectorize(
     ] = 0.0,
     bands: Annotated[str | None, typer.Option(help="1-based bands, such as 2 or 1,2.")] = None,
     chunk: Annotated[int, typer.Option(min=1, help="Wanted side of a chunk in pixels.")] = 2048,
+    on_error: Annotated[
+        str, typer.Option(help="A region that can't be read: fail, or skip it and list it.")
+    ] = "fail",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -77,6 +80,7 @@ def vectorize(
             min_area_m2=min_area_m2,
             simplify_m=simplify_m,
             chunk=chunk,
+            on_error=on_error,  # type: ignore[arg-type]
             progress=progress,
         )
     if json:
@@ -88,6 +92,7 @@ def vectorize(
         print(f"{summary.footprints} footprints{left_out} in {summary.seconds:.1f} s")
         for path in summary.files.values():
             print(path)
+    report_failures(summary.failures)
 
 
 def _words(text: str | None) -> list[str] | None:

@@ -34,6 +34,7 @@ __all__ = [
     "CACHE_BYTES",
     "RASTER_DRIVERS",
     "cache_for_rows",
+    "forget_dataset",
     "is_remote",
     "open_dataset",
     "quiet_georeferencing",
@@ -247,3 +248,14 @@ def thread_dataset(name: str) -> Any:
     while len(datasets) > _OPEN_HANDLES:
         datasets.popitem(last=False)[1].close()
     return dataset
+
+
+def forget_dataset(name: str) -> None:
+    """Close this thread's handle of a raster, so that the next read opens it anew.
+
+    After a failed read a handle must not be used again: GDAL reports that a JPEG ends too early once, and
+    then gives gray pixels.
+    """
+    dataset = _handles.datasets.pop(_stamp(name), None)
+    if dataset is not None:
+        dataset.close()

@@ -20,7 +20,7 @@ from geoseg.geo.windows import Window
 from geoseg.io.complete import check_complete
 from geoseg.io.errors import SceneReadError
 from geoseg.io.fingerprint import fingerprint_files, scene_files
-from geoseg.io.gdal_env import is_remote, open_dataset, raster_env, thread_dataset
+from geoseg.io.gdal_env import forget_dataset, is_remote, open_dataset, raster_env, thread_dataset
 from geoseg.io.header import read_header
 from geoseg.io.region import bbox_window, resampled_shape
 from geoseg.io.resample import Axis, axis_weights, resample, resample_valid
@@ -216,6 +216,7 @@ class Scene:
                 return self._decode(thread_dataset(self.path), inner, values, valid)
         except RasterioError as error:
             reason = _reason(error)
+            forget_dataset(self.path)
         # raised outside the handler: GDAL's own errors do not pickle, so they must not hang on to this one
         where = f"{window} of {self.path}" + (f" (in the file: {inner})" if inner != window else "")
         raise SceneReadError(

@@ -30,6 +30,14 @@ class ClassReader(Protocol):
     def class_names(self) -> Sequence[str] | None:
         """Names of the values 1, 2, ...; None: they have none."""
 
+    @property
+    def dtype(self) -> str:
+        """Of the values."""
+
+    @property
+    def prob_dtype(self) -> str | None:
+        """Of the probabilities; None: there are none."""
+
     def read(self, window: Window) -> ChunkValues:
         """Pixels of a window."""
 
@@ -134,6 +142,15 @@ class _Values:
 
     scene: Scene
     class_names: tuple[str, ...] | None
+    prob_dtype = None
+
+    @property
+    def dtype(self) -> str:
+        return "bool" if self._is_one_class else self.scene.dtype
+
+    @property
+    def _is_one_class(self) -> bool:
+        return self.class_names is not None and len(self.class_names) == 1
 
     def read(self, window: Window) -> ChunkValues:
         if self.scene.nodata == 0 or not self.scene.has_validity:  # nodata 0 means background here
@@ -142,7 +159,7 @@ class _Values:
         return ChunkValues(self._classes(pixels[0]), invalid=~valid)
 
     def _classes(self, values: Array) -> Array:
-        return values != 0 if self.class_names is not None and len(self.class_names) == 1 else values
+        return values != 0 if self._is_one_class else values
 
 
 @dataclass(frozen=True)
@@ -155,6 +172,11 @@ class _Probabilities:
     thresholds: tuple[float, ...] | None
     stored: bool
     factor: float
+    dtype = "uint8"
+
+    @property
+    def prob_dtype(self) -> str:
+        return "uint8" if self.stored else "float32"
 
     def read(self, window: Window) -> ChunkValues:
         pixels, valid = self.scene.read_with_valid(window)

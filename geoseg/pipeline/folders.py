@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.typing import PathLike
 
-__all__ = ["check_outputs", "os_reason", "plain_stem", "results_folder"]
+__all__ = ["check_outputs", "os_reason", "plain_stem", "results_folder", "write_failures"]
 
 
 def os_reason(error: OSError) -> str:
@@ -80,7 +82,9 @@ def results_folder(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder} can't be made: {os_reason(error)}. Give another --out.") from None
+        raise InputError(
+            f"{folder} can't be made or written to: {os_reason(error)}. Give another --out."
+        ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder} can't be written to: permission denied. Give another --out.")
     try:
@@ -104,3 +108,13 @@ def _remove_empty(folders: Iterable[Path]) -> None:
         if not folder.is_dir() or any(folder.iterdir()):
             return
         folder.rmdir()
+
+
+def write_failures(path: Path, failures: list[dict[str, Any]]) -> None:
+    """Write the list of regions that could not be read; without any, remove the list of an earlier run."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(failures, indent=2))
+    os.replace(temporary, path)

@@ -22,6 +22,7 @@ from geoseg.errors import SceneError
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.pipeline.salvage import failure, storage_parts
 from geoseg.pipeline.store import ProbStore
 from geoseg.raster.blocks import Block, Piece, predict_blocks, sum_pieces
 from geoseg.typing import Array, BoolArray, PredictBatch, Progress, no_progress
@@ -250,32 +251,16 @@ class _Reader:
         image = np.zeros((self.source.count, window.height, window.width), self.source.dtype)
         valid = np.zeros((window.height, window.width), bool)
         failures = []
-        height, width = self.source.file_block
-        for row in range(window.row_off // height * height, window.row_end, height):
-            for col in range(window.col_off // width * width, window.col_end, width):
-                tile = Window(row_off=row, col_off=col, height=height, width=width).clipped(*self.plan.shape)
-                part = _intersect(tile, window)
-                rows = slice(part.row_off - window.row_off, part.row_end - window.row_off)
-                cols = slice(part.col_off - window.col_off, part.col_end - window.col_off)
-                try:
-                    pixels, here = self._read(part)
-                except SceneError as error:
-                    failures.append({**_as_dict(tile), "reason": str(error)})
-                    continue
-                image[:, rows, cols] = pixels
-                valid[rows, cols] = True if here is None else here
+        for part, unit in storage_parts(window, self.source.file_block, self.plan.shape):
+            inside = part.shifted(-window.row_off, -window.col_off)
+            try:
+                pixels, here = self._read(part)
+            except SceneError as error:
+                failures.append(failure(unit, error))
+                continue
+            image[:, inside.rows, inside.cols] = pixels
+            valid[inside.rows, inside.cols] = True if here is None else here
         return image, valid, failures
-
-
-def _as_dict(window: Window) -> dict[str, int]:
-    names = ("row_off", "col_off", "height", "width")
-    return {name: getattr(window, name) for name in names}
-
-
-def _intersect(a: Window, b: Window) -> Window:
-    top, left = max(a.row_off, b.row_off), max(a.col_off, b.col_off)
-    bottom, right = min(a.row_end, b.row_end), min(a.col_end, b.col_end)
-    return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
 
 
 def _read_ahead(reader: _Reader, order: list[tuple[int, int]]) -> Iterator[Block]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -16,7 +15,7 @@ import numpy as np
 
 from geoseg.errors import InputError, RunError
 from geoseg.geo.windows import Window
-from geoseg.pipeline.folders import check_outputs, os_reason, plain_stem, results_folder
+from geoseg.pipeline.folders import check_outputs, os_reason, plain_stem, results_folder, write_failures
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.options import FORMATS, RunOptions
 from geoseg.pipeline.predict import PredictSummary, Source, predict_to_store
@@ -308,13 +307,3 @@ def _save_rasters(job: Job, store: ProbStore, files: dict[str, Path], progress: 
             thresholds=job.effective.thresholds,
             progress=progress,
         )
-
-
-def write_failures(path: Path, failures: list[dict[str, Any]]) -> None:
-    """Write the list of regions that could not be read; without any, remove the list of an earlier run."""
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(failures, indent=2))
-    os.replace(temporary, path)

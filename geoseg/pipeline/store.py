@@ -18,6 +18,7 @@ from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
 from geoseg.pipeline.folders import os_reason
+from geoseg.pipeline.salvage import sorted_failures
 from geoseg.raster.stitch import INVALID, to_bytes
 from geoseg.typing import Array, BoolArray
 
@@ -173,8 +174,7 @@ class ProbStore:
 
     def failures(self) -> list[dict[str, Any]]:
         """Regions that could not be read, each once, row-major."""
-        unique = {(item["row_off"], item["col_off"]): item for item in self._iter_failures()}
-        return [unique[place] for place in sorted(unique)]
+        return sorted_failures(list(self._iter_failures()))
 
     def _iter_failures(self) -> Iterator[dict[str, Any]]:
         for file in sorted((self.folder / "failures").glob("*.json")):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from geoseg.errors import InputError, RunError
+from geoseg.errors import InputError
+from geoseg.geo.windows import Window
 from geoseg.io.hints import read_hints
 from geoseg.io.scene import Scene, open_source
 from geoseg.io.writers import FORMATS, output_path
-from geoseg.pipeline.class_readers import ClassReader, Kind, decide_kind, open_classes
-from geoseg.pipeline.vectorize import VectorizeSummary, vectorize_classes
+from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
+from geoseg.pipeline.folders import check_outputs, results_folder, write_failures
+from geoseg.pipeline.salvage import Salvage, sorted_failures
+from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["RasterSummary", "chunk_shape", "output_files", "vectorize_raster"]
@@ -37,6 +39,8 @@ class RasterSummary:
         Wall time.
     notes
         What the user should know.
+    failures
+        Regions that could not be read.
     """
 
     footprints: int
@@ -46,6 +50,7 @@ class RasterSummary:
     kind: Kind
     seconds: float
     notes: list[str]
+    failures: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -65,6 +70,7 @@ def vectorize_raster(
     simplify_m: float = 0.0,
     chunk: int = 2048,
     threads: int | None = None,
+    on_error: Literal["fail", "skip"] = "fail",
     progress: Progress = no_progress,
 ) -> RasterSummary:
     """Turn a raster of masks, classes or probabilities into footprint files, in bounded memory.
@@ -90,6 +96,9 @@ def vectorize_raster(
         As for :func:`geoseg.pipeline.vectorize.vectorize_classes`.
     chunk
         Wanted side of a chunk, pixels.
+    on_error
+        ``fail``: a region that can't be read ends the work. ``skip``: it counts as without data, and is
+        listed in NAME.failures.json beside the files.
 
     Raises
     ------
@@ -103,17 +112,22 @@ def vectorize_raster(
         raise InputError(f"threshold must be above 0 and at most 1, got {threshold}.")
     if chunk < 1:
         raise InputError(f"chunk must be at least 1 pixel, got {chunk}.")
+    if on_error not in ("fail", "skip"):
+        raise InputError(f"on_error must be fail or skip, got {on_error}.")
     scene = open_source(path, bands=bands, expand_palette=False)
     files = output_files(out, formats, scene.name)
     hints = read_hints(path, scene.bands)
     kind = decide_kind(scene.dtype, hints.scale, threshold is not None)
     if kind == "values" and bands is None and scene.count > 1:
         scene = open_source(path, bands=scene.bands[:1], expand_palette=False)
+    check_outputs(files.values(), scene.files())
     reader = open_classes(scene, hints, kind, threshold, class_names)
+    salvage = Salvage(reader, scene.file_block, scene.geobox.shape)
     summary = _vectorize(
         scene,
-        reader,
         files,
+        reader.read if on_error == "fail" else salvage.read,
+        class_names=reader.class_names,
         chunk=chunk_shape(scene.file_block, scene.geobox.shape, chunk),
         connectivity=connectivity,
         min_area_m2=min_area_m2,
@@ -121,6 +135,9 @@ def vectorize_raster(
         threads=threads,
         progress=progress,
     )
+    failures = sorted_failures(salvage.failures)
+    first = next(iter(files.values()))
+    write_failures(first.with_name(f"{first.stem}.failures.json"), failures)
     return RasterSummary(
         summary.footprints,
         summary.too_small,
@@ -131,34 +148,31 @@ def vectorize_raster(
         []
         if scene.crs
         else ["the raster has no CRS: footprints are in its own coordinates, areas in pixels"],
+        failures,
     )
 
 
-def _vectorize(scene: Scene, reader: ClassReader, files: dict[str, Path], **options: Any) -> VectorizeSummary:
-    folder = next(iter(files.values())).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        spill = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=folder))
-    except OSError as error:
-        raise InputError(f"{folder} can't be written to: {error.strerror}. Choose another output.") from None
-    try:
-        return vectorize_classes(
-            reader.read,
-            *scene.geobox.shape,
-            class_names=reader.class_names,
-            geobox=scene.geobox,
-            scene=scene.name,
-            acquired=scene.acquired,
-            out=files,
-            spill_dir=spill,
-            **options,
-        )
-    except OSError as error:
-        if isinstance(error, InputError):
-            raise
-        raise RunError(f"footprints can't be written to {folder}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(spill, ignore_errors=True)
+def _vectorize(
+    scene: Scene, files: dict[str, Path], read: Callable[[Window], ChunkValues], **options: Any
+) -> VectorizeSummary:
+    first = next(iter(files.values()))
+    spill = first.with_name(f".{first.name}.spill")
+    with results_folder(first.parent):
+        shutil.rmtree(spill, ignore_errors=True)  # of a run that was killed
+        spill.mkdir()
+        try:
+            return vectorize_classes(
+                read,
+                *scene.geobox.shape,
+                geobox=scene.geobox,
+                scene=scene.name,
+                acquired=scene.acquired,
+                out=files,
+                spill_dir=spill,
+                **options,
+            )
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
 
 
 def chunk_shape(block: tuple[int, int], shape: tuple[int, int], chunk: int) -> tuple[int, int]:

@@ -18,6 +18,8 @@ from pyproj import CRS
 from geoseg.errors import InputError, ModelError, StateMismatchError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.io.errors import SceneReadError
+from geoseg.io.scene import open_source
 from geoseg.lazy.scene import ArrayScene
 from geoseg.pipeline.folders import check_outputs, plain_stem, results_folder
 from geoseg.pipeline.job import _Inside
@@ -241,3 +243,30 @@ def test_a_store_can_be_looked_at(scene: Path, tmp_path: Path) -> None:
     run_scene(scene, Sized(above(100), 1), tmp_path / "p", options())
     (tmp_path / "p" / "scene.geoseg" / ".DS_Store").write_text("a file browser's")
     assert run_scene(scene, Sized(above(100), 1), tmp_path / "p", options()).windows_run == 0
+
+
+class TestBrokenRegions:
+    def test_a_jpeg_that_ends_too_early_is_not_read_as_gray(self, tmp_path: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 255, (3, 400, 300), dtype=np.uint8)
+        path = save(tmp_path / "photo.jpg", noise, driver="JPEG")
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        summary = run_scene(path, above(100), tmp_path / "o", options(on_error="skip", save_mask=True))
+        listed = np.zeros((400, 300), bool)
+        for item in summary.failures:
+            rows = slice(item["row_off"], item["row_off"] + item["height"])
+            listed[rows, item["col_off"] : item["col_off"] + item["width"]] = True
+        assert listed[256:].all(), "half of the bytes are half of the rows"
+        assert not listed[:64].any()
+        assert len(summary.failures) < 10, "rows are taken together"
+        with rasterio.open(summary.files["mask"]) as mask:
+            np.testing.assert_array_equal(mask.read(1) == 255, listed)
+
+    def test_a_second_read_of_a_broken_jpeg_fails_as_the_first_did(self, tmp_path: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 255, (3, 100, 100), dtype=np.uint8)
+        path = save(tmp_path / "photo.jpg", noise, driver="JPEG")
+        path.write_bytes(path.read_bytes()[:-3000])
+        source = open_source(path)
+        for first in (0, 90, 95):
+            with pytest.raises(SceneReadError):
+                source.read(Window(row_off=first, col_off=0, height=100 - first, width=100))

@@ -254,3 +254,73 @@ def test_bad_input_is_one_line_and_exit_2(
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mask.tif"]
+
+
+@pytest.mark.parametrize("kind", ["mask", "named", "stored", "float"])
+def test_a_damaged_raster_fails_or_is_done_as_far_as_it_goes(tmp_path: Path, kind: str) -> None:
+    noise = np.random.default_rng(0).random((128, 160))
+    values = (noise > 0.5).astype(np.uint8)
+    profile: dict[str, Any] = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate"}
+    if kind == "stored":
+        values = np.rint(noise * 254).astype(np.uint8)
+        profile |= {"scale": 1 / 254, "nodata": 255}
+    elif kind == "float":
+        values = noise.astype(np.float32)
+    whole = write(tmp_path / "whole.tif", values, **profile)
+    content = bytearray(whole.read_bytes())
+    path = tmp_path / "cut.tif"
+    middle = slice(len(content) * 3 // 10, len(content) * 6 // 10)
+    content[middle] = b"\xff" * (middle.stop - middle.start)
+    path.write_bytes(content)
+    names = ["--class-names", "house"] if kind == "named" else []
+    words = [
+        "vectorize",
+        str(path),
+        "-o",
+        str(tmp_path / "o"),
+        "--format",
+        "parquet",
+        "--chunk",
+        "64",
+        *names,
+    ]
+    failed = CliRunner().invoke(app, words)
+    assert failed.exit_code == 2
+    assert "rows" in failed.stderr
+    assert not (tmp_path / "o").exists()
+    done = CliRunner().invoke(app, [*words, "--on-error", "skip", "--json"])
+    assert done.exit_code == 1
+    assert "could not be read" in done.stderr
+    summary = json.loads(done.stdout)
+    assert json.loads((tmp_path / "o" / "cut.failures.json").read_text()) == summary["failures"]
+    # the same as of a raster without those blocks
+    lost = np.zeros(values.shape, bool)
+    for item in summary["failures"]:
+        assert item["height"] == item["width"] == 32
+        lost[item["row_off"] : item["row_off"] + 32, item["col_off"] : item["col_off"] + 32] = True
+    assert 0.1 < lost.mean() < 0.7
+    kept = values.copy()
+    kept[lost] = 0
+    expected = read(write(tmp_path / "kept.tif", kept, **profile), tmp_path, class_names=names[1:] or None)
+    found = gpd.read_parquet(tmp_path / "o" / "cut.parquet")
+    assert len(found) > 50
+    assert (found.geometry == expected.geometry).all()
+    assert (found["class"] == expected["class"]).all()
+    beside = found.touches_edge & ~expected.touches_edge
+    assert beside.any()
+
+
+def test_nothing_is_written_over_the_raster(tmp_path: Path) -> None:
+    path = write(tmp_path / "mask.gpkg", mask(), driver="GPKG")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="must not be an input"):
+        vectorize_raster(path, path)
+    assert path.read_bytes() == before
+
+
+def test_a_run_that_was_killed_leaves_nothing_for_the_next(tmp_path: Path) -> None:
+    spill = tmp_path / ".out.parquet.spill"
+    spill.mkdir()
+    (spill / "corners.bin").write_bytes(b"old")
+    read(write(tmp_path / "mask.tif", mask()), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.tif", "out.parquet"]
