@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -301,6 +302,29 @@ class TestBadInput:
         complains(run("run", scene, "--model", bundle, "--out", scene.parent / "o"), "--out")
         assert (scene.parent / "o").read_text() == "keep me"
 
+    def test_out_below_a_file(self, scene: Path, bundle: Path) -> None:
+        (scene.parent / "o").write_text("keep me")
+        for out in (scene.parent / "o" / "p", scene.parent / "o" / "p" / "q"):
+            complains(run("run", scene, "--model", bundle, "--out", out), "--out", str(out))
+            complains(run("predict", scene, "--model", bundle, "-o", out / "p.tif"), "--out", str(out))
+            complains(run("vectorize", scene, "-o", out / "p.gpkg"), "--out", str(out))
+        assert (scene.parent / "o").read_text() == "keep me"
+
+    @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom permissions stop")
+    def test_out_without_permission_to_write(self, scene: Path, bundle: Path) -> None:
+        out = scene.parent / "o"
+        out.mkdir()
+        (out / "scene.geojson").write_text("of an earlier run")
+        out.chmod(0o555)
+        try:
+            for path in (out, out / "new"):
+                complains(run("run", scene, "--model", bundle, "--out", path), str(path), "ermission denied")
+                complains(run("predict", scene, "--model", bundle, "-o", path / "p.tif"), "ermission denied")
+                complains(run("vectorize", scene, "-o", path / "p.gpkg"), "ermission denied")
+        finally:
+            out.chmod(0o755)
+        assert [file.name for file in out.iterdir()] == ["scene.geojson"]
+
     def test_no_such_model(self, scene: Path) -> None:
         complains(run("run", scene, "--model", scene.parent / "m.zip", "--out", scene.parent / "o"), "m.zip")
 
@@ -371,6 +395,63 @@ class TestBadInput:
             rows = slice(item["row_off"], item["row_off"] + item["height"])
             listed[rows, item["col_off"] : item["col_off"] + item["width"]] = True
         np.testing.assert_array_equal(invalid, listed)
+
+
+#: Runs commands in one process, each with a limit for files: a write beyond it fails as on a full disk.
+LIMITED = """
+import json, resource, signal, sys
+from typer.testing import CliRunner
+from geoseg.cli import app
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+done = []
+for limit, words in json.loads(sys.argv[1]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    result = CliRunner().invoke(app, words)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    done.append((result.exit_code, result.stderr, repr(result.exception)))
+print(json.dumps(done))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of a process")
+def test_a_full_disk(bundle: Path, tmp_path: Path) -> None:
+    """One clear line, status 1, earlier outputs untouched, no temporary files; with room it goes on."""
+    noise = np.random.default_rng(0).integers(0, 255, (3, 300, 400), dtype=np.uint8)
+    scene, mask = (
+        save(tmp_path / "scene.tif", noise),
+        save(tmp_path / "mask.tif", (noise[:1] > 127) * noise[:1]),
+    )
+    old = [tmp_path / "o" / "scene.geojson", tmp_path / "o" / "p.tif", tmp_path / "o" / "mask.gpkg"]
+    old[0].parent.mkdir()
+    for file in old:
+        file.write_text("of an earlier run")
+    model = ["--model", bundle, "--engine", "torch", "--chunk", 128]
+    start = ["run", scene, *model, "--out", tmp_path / "o"]
+    predict = ["predict", scene, *model, "-o", old[1]]
+    commands: list[tuple[int, list[Any]]] = [
+        (10, start),  # the store can't be begun
+        (2000, start),  # a chunk
+        (16_000, start),  # footprints
+        (10, predict),
+        (16_000, predict),
+        (100, ["vectorize", mask, "-o", old[2]]),
+        (100_000, ["vectorize", mask, "-o", old[2]]),
+    ]
+    plain = json.dumps([(limit, list(map(str, words))) for limit, words in commands])
+    child = subprocess.run([sys.executable, "-c", LIMITED, plain], capture_output=True, text=True, check=True)
+    for (limit, words), (status, message, error) in zip(commands, json.loads(child.stdout), strict=True):
+        assert status == 1, (limit, words[0], message, error)
+        assert message.startswith("error: "), (limit, words[0], message, error)
+        assert len(message.splitlines()) == 1, message
+        assert "File too large" in message or "incomplete" in message, message
+    assert {file.read_text() for file in old} == {"of an earlier run"}
+    left = {str(file.relative_to(tmp_path)) for file in tmp_path.glob("**/*") if "prob" not in file.parts}
+    stores = {"o/scene.geoseg", "o/p.tif.geoseg"}
+    assert left == stores | {f"{store}/state.json" for store in stores} | {
+        "scene.tif", "mask.tif", "o", *(f"o/{file.name}" for file in old)
+    }  # fmt: skip
+    assert go(scene, bundle, tmp_path / "o", "--chunk", 128)["footprints"] is not None
+    assert len(gpd.read_file(old[0]))
 
 
 def test_the_whole_shape_of_a_summary(bundle: Path, tmp_path: Path) -> None:
