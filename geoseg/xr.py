@@ -17,6 +17,7 @@ from geoseg.errors import InputError
 from geoseg.geo.blocks import plan_blocks
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.scene import open_source
+from geoseg.io.validity import decide_validity, valid_from_values
 from geoseg.lazy.labels import split_masks as _split_masks
 from geoseg.lazy.polygonize import polygonize as _polygonize
 from geoseg.lazy.predict import OneAtATime, count_classes, stitch
@@ -312,16 +313,17 @@ def _conform(array: xr.DataArray, chunks: int | tuple[int, int] | None) -> xr.Da
 
 
 def _lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
-    """Pixels and validity: from the coordinate ``valid``, else nodata, else NaN."""
+    """Pixels and validity: from the coordinate ``valid``, else by the rule that a file's header gives."""
     image = _as_dask(array.data)
     if "valid" in array.coords:
         return image, _as_dask(array.coords["valid"].data)
     nodata = array.rio.nodata if array.rio.nodata is not None else array.attrs.get("_FillValue")
-    if nodata is not None and not np.isnan(nodata):
-        return image, (image != nodata).any(axis=0)
-    if np.issubdtype(image.dtype, np.floating):
-        return image, ~da.isnan(image).any(axis=0)
-    return image, None
+    stated = None if nodata is None else float(nodata)
+    rule = decide_validity(dtype=str(image.dtype), nodata=[stated] * len(image), mask=(), alpha=None)
+    if not rule.anything:
+        return image, None
+    together = image.rechunk({0: -1})
+    return image, da.map_blocks(valid_from_values, together, rule, drop_axis=0, dtype=bool)
 
 
 def _array_scene(scene: Any) -> ArrayScene:

@@ -152,3 +152,43 @@ def test_bad_input_is_refused() -> None:
         geoseg.segment(picture(), 5)
     with pytest.raises(InputError, match="windows"):
         geoseg.segment(picture(), Bright(), windows=3)
+
+
+def test_results_of_two_models_never_share_a_name() -> None:
+    image = xr.DataArray(np.ones((1, 64, 64), np.uint8), dims=("band", "y", "x"))
+
+    def constant(value: float) -> xr.DataArray:
+        def model(batch: np.ndarray) -> np.ndarray:
+            return np.full((len(batch), 1, *batch.shape[2:]), value, np.float32)
+
+        return geoseg.predict(image, model, window=32, overlap=0).persist()
+
+    results = [constant(k / 50) for k in range(50)]  # persisted: the models themselves are gone
+    assert len({result.data.name for result in results}) == 50
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_validity_of_an_array_is_that_of_the_file_it_came_from(tmp_path: Path, dtype: str) -> None:
+    rioxarray = pytest.importorskip("rioxarray")
+    image = picture().astype(dtype)
+    image[:, :10] = 7
+    image[1, 40:50, 100:120] = 7  # in one band only
+    if dtype == "float32":
+        image[0, 60:70, 60:70] = np.nan
+        image[2, 80:90, 60:70] = np.inf
+    path = tmp_path / "scene.tif"
+    shape = {"count": 3, "height": 150, "width": 230, "dtype": dtype, "nodata": 7}
+    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32645", transform=PLACE, **shape) as out:
+        out.write(image)
+    expected = geoseg.open_scene(path).coords["valid"].values
+    seen = []
+
+    def model(batch: np.ndarray) -> np.ndarray:
+        seen.append(np.isfinite(batch).all())
+        return np.zeros((len(batch), 1, *batch.shape[2:]), np.float32)
+
+    for chunks in (None, 64):
+        array = rioxarray.open_rasterio(path, chunks=chunks)
+        found = geoseg.predict(array, model, window=64, overlap=16)
+        np.testing.assert_array_equal(np.isfinite(found[0].values), expected)
+    assert all(seen)

@@ -8,11 +8,11 @@ twice, and the tasks need earlier blocks only, so any dask scheduler can run the
 from __future__ import annotations
 
 import threading
+import uuid
 from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from geoseg.geo.blocks import BlockPlan
@@ -97,9 +97,7 @@ def stitch(
     dask array (K, H, W) float32
         One chunk a block (see :attr:`BlockPlan.chunk_shape`).
     """
-    name = "stitch-" + tokenize(
-        image.name, None if valid is None else valid.name, plan, id(predict), batch_size
-    )
+    name = f"stitch-{uuid.uuid4().hex}"  # a model has no name that two could not share
     graph: dict[Any, Any] = {}
     needs: list[Any] = []
     for row in range(plan.n_blocks[0]):
