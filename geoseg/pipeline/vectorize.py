@@ -16,7 +16,7 @@ from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
-from geoseg.io.writers import FootprintBatch, open_writer
+from geoseg.io.writers import FootprintBatch, coordinate_decimals, open_writer
 from geoseg.lazy.outlines import ChunkValues, iter_outlines
 from geoseg.raster.stats import prob_scale
 from geoseg.typing import Array, Progress, no_progress
@@ -145,9 +145,12 @@ class _Pixels:
 def _write(
     spill: OutlineSpill, table: _Table, out: Mapping[str, Path], geobox: GeoBox, progress: Progress
 ) -> VectorizeSummary:
+    decimals = coordinate_decimals(geobox)
     with ExitStack() as files:
         writers = [
-            files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs))
+            files.enter_context(
+                open_writer(name, path, schema=table.schema, crs=geobox.crs, decimals=decimals)
+            )
             for name, path in out.items()
         ]
         for batch, done in _one_ahead(_batches(spill, table)):

@@ -19,9 +19,9 @@ from pyproj import CRS
 
 from geoseg.errors import InputError, RunError
 from geoseg.io.writers import FORMATS, FootprintBatch, FootprintWriter, open_writer, output_path
+from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import promoted
 from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile
-from geoseg.io.writers.geojson import split_at_antimeridian
 from geoseg.io.writers.ogr import dbf_names
 
 UTM = CRS.from_epsg(32645)
@@ -320,6 +320,43 @@ def test_antimeridian_in_utm(tmp_path: Path) -> None:
     widths = sorted(part.bounds[2] - part.bounds[0] for part in shape.geoms)
     assert widths[1] < 0.001
     assert split_at_antimeridian(across)[0] is across[0]
+
+
+@pytest.mark.parametrize("pole", [3995, 3031])
+def test_around_a_pole(tmp_path: Path, pole: int) -> None:
+    """Everything near a pole, cut by squares: valid, and the same ground again."""
+    rng = np.random.default_rng(0)
+    squares = [shapely.box(x, y, x + 9e4, y + 9e4) for x, y in rng.uniform(-5e5, 5e5, (40, 2))]
+    cap = shapely.Point(0, 0).buffer(6e5, quad_segs=64)
+    donut = (
+        shapely.Point(0, 0)
+        .buffer(8e5, quad_segs=64)
+        .difference(shapely.Point(0, 0).buffer(7e5, quad_segs=64))
+    )
+    shapes = np.array([cap, donut, cap.difference(shapely.union_all(squares)), *squares], object)
+    shapes = np.array([max(shapely.get_parts(s), key=lambda part: part.area) for s in shapes], object)
+    shapes = shapely.segmentize(shapes, 2000)  # straight lines near a pole are curves in degrees
+    columns = {name: col[: len(shapes)] for name, col in make(len(shapes)).columns.items()}
+    with open_writer("geojson", tmp_path / "a.geojson", schema=SCHEMA, crs=CRS.from_epsg(pole)) as writer:
+        writer.write(FootprintBatch(shapes, columns))
+    found = gpd.read_file(tmp_path / "a.geojson")
+    assert found.is_valid.all()
+    equal_area = {3995: "+proj=laea +lat_0=90", 3031: "+proj=laea +lat_0=-90"}[pole]
+    dense = found.geometry.segmentize(0.2).to_crs(equal_area).area.to_numpy()
+    expected = gpd.GeoSeries(shapes, crs=pole).segmentize(1000).to_crs(equal_area).area.to_numpy()
+    np.testing.assert_allclose(dense, expected, rtol=0.01)
+
+
+def test_degrees_that_run_on_beyond_180(tmp_path: Path) -> None:
+    shapes = np.array(
+        [shapely.box(179, 0, 181, 1), shapely.box(-170, 0, 170, 1), shapely.box(190, 0, 191, 1)]
+    )
+    columns = {name: col[:3] for name, col in make(3).columns.items()}
+    with open_writer("geojson", tmp_path / "a.geojson", schema=SCHEMA, crs=CRS.from_epsg(4326)) as writer:
+        writer.write(FootprintBatch(shapes, columns))
+    found = gpd.read_file(tmp_path / "a.geojson").geometry
+    assert [shape.bounds for shape in found] == [(-180, 0, 180, 1), (-170, 0, 170, 1), (-170, 0, -169, 1)]
+    assert shapely.area(found.to_numpy()).tolist() == [2, 340, 1]
 
 
 def test_parquet_metadata_and_row_groups(tmp_path: Path) -> None:

@@ -324,3 +324,15 @@ def test_a_run_that_was_killed_leaves_nothing_for_the_next(tmp_path: Path) -> No
     (spill / "corners.bin").write_bytes(b"old")
     read(write(tmp_path / "mask.tif", mask()), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.tif", "out.parquet"]
+
+
+@pytest.mark.parametrize("side", [0.13, 0.02, 0.01, 0.003])
+def test_pixels_of_a_drone_stay_apart_in_geojson(tmp_path: Path, side: float) -> None:
+    noise = (np.random.default_rng(0).random((60, 80)) > 0.5).astype(np.uint8)
+    path = write(tmp_path / "mask.tif", noise, transform=Affine(side, 0, 350_000, 0, -side, 3_056_000))
+    vectorize_raster(path, tmp_path, formats=["geojson", "parquet"])
+    degrees, exact = gpd.read_file(tmp_path / "mask.geojson"), gpd.read_parquet(tmp_path / "mask.parquet")
+    assert degrees.is_valid.all()
+    back = degrees.to_crs(exact.crs)
+    np.testing.assert_allclose(back.area, exact.area, rtol=0.2)
+    assert (back.geometry.hausdorff_distance(exact.geometry) < side / 8).all()

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pyarrow as pa
 import shapely
 from pyproj import CRS, Transformer
 
 from geoseg.errors import RunError
-from geoseg.io.writers.base import FootprintBatch, FootprintWriter, Geometries
+from geoseg.io.writers.antimeridian import split_at_antimeridian
+from geoseg.io.writers.base import FootprintBatch, FootprintWriter, Geometries, GeometryType
 
-__all__ = ["GeoJSONSeqWriter", "GeoJSONWriter", "split_at_antimeridian"]
+__all__ = ["GeoJSONSeqWriter", "GeoJSONWriter"]
 
 _PIXEL_NOTE = (
     "No CRS: coordinates are in the scene's own system. Without a world file these are pixels: "
@@ -24,45 +26,6 @@ _PIXEL_NOTE = (
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False)
-
-
-def split_at_antimeridian(geometry: Geometries) -> Geometries:
-    """Cut polygons that cross 180 degrees into parts on both sides (RFC 7946, section 3.1.9).
-
-    A polygon whose longitudes span more than 180 degrees is taken to cross the antimeridian.
-
-    Parameters
-    ----------
-    geometry
-        object (n,), longitude and latitude in degrees.
-
-    Returns
-    -------
-    object array (n,)
-        The same array where nothing crosses.
-
-    Examples
-    --------
-    >>> import numpy as np, shapely
-    >>> across = shapely.Polygon([(179, 0), (-179, 0), (-179, 1), (179, 1)])
-    >>> split_at_antimeridian(np.array([across]))[0].bounds
-    (-180.0, 0.0, 180.0, 1.0)
-    """
-    bounds = shapely.bounds(geometry)
-    crossing = np.flatnonzero(bounds[:, 2] - bounds[:, 0] > 180)
-    if crossing.size == 0:
-        return geometry
-    out = geometry.copy()
-    for index in crossing:
-        wide = shapely.transform(
-            geometry[index], lambda xy: np.where(xy < [0, -np.inf], np.add(xy, [360, 0]), xy)
-        )
-        east = shapely.intersection(wide, shapely.box(0, -90, 180, 90))
-        beyond = shapely.intersection(wide, shapely.box(180, -90, 360, 90))
-        west = shapely.transform(beyond, lambda xy: np.subtract(xy, [360, 0]))
-        parts = [p for side in (east, west) for p in shapely.get_parts(side) if p.geom_type == "Polygon"]
-        out[index] = shapely.multipolygons(parts)
-    return out
 
 
 def _plain(column: Any) -> list[Any]:
@@ -78,11 +41,26 @@ def _to_lonlat(transformer: Transformer, xy: Any) -> Any:
 
 
 class GeoJSONWriter(FootprintWriter):
-    """One FeatureCollection, a feature a line."""
+    """One FeatureCollection, a feature a line.
 
-    #: Digits after the point of a coordinate: 1e-7 degrees are 1.1 cm.
-    decimals = 7
+    Parameters
+    ----------
+    decimals
+        Digits after the point of a coordinate: 1e-7 degrees are 1.1 cm.
+    """
+
     _between = b",\n"
+
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        crs: CRS | None,
+        geometry_type: GeometryType,
+        decimals: int = 7,
+    ) -> None:
+        self.decimals = decimals
+        super().__init__(path, schema, crs, geometry_type)
 
     def _begin(self, staged: Path) -> None:
         self._file: BinaryIO = staged.open("wb", buffering=1 << 20)
@@ -135,7 +113,7 @@ class GeoJSONWriter(FootprintWriter):
             if not np.isfinite(shapely.bounds(geometry)).all():
                 raise RunError(f"cannot bring footprints to longitude and latitude for {self.path}.")
         if self.crs is not None:
-            geometry = split_at_antimeridian(geometry)
+            geometry = split_at_antimeridian(geometry, continuous=self.crs.is_geographic)
         geometry = shapely.orient_polygons(geometry, exterior_cw=False)
         many = shapely.get_type_id(geometry) == int(shapely.GeometryType.MULTIPOLYGON)
         _, coordinates, (rings, polygons, parts) = shapely.to_ragged_array(
