@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,8 +120,10 @@ def read_header(
         dtype=dtype, nodata=nodata, mask=_mask_bands(dataset.mask_flag_enums, stored), alpha=alpha
     )
     transform, crs = georeference(dataset, path)
+    geobox = GeoBox(transform, crs, dataset.height, dataset.width)
+    check_place(geobox, path)
     return Header(
-        geobox=GeoBox(transform, crs, dataset.height, dataset.width),
+        geobox=geobox,
         bands=chosen,
         dtype="uint8" if palette else dtype,
         nodata=None if palette else next((value for value in rule.nodata if value is not None), None),
@@ -162,6 +165,27 @@ def _all_tags(dataset: Any) -> dict[str, str]:
     for domain in ("EXIF", "IMAGERY"):
         tags.update(dataset.tags(ns=domain))
     return {**tags, **dataset.tags()}
+
+
+def check_place(geobox: GeoBox, path: str) -> None:
+    """Refuse a scene whose middle is nowhere on the Earth: its CRS is not that of its coordinates.
+
+    Raises
+    ------
+    SceneError
+        Such as meters that a header calls degrees.
+    """
+    lonlat, step = geobox.center_lonlat(), geobox.ground_resolution()
+    if lonlat is None or step is None:
+        return
+    if all(map(math.isfinite, (*lonlat, *step))) and abs(lonlat[0]) <= 720 and abs(lonlat[1]) <= 90:
+        return
+    x, y = geobox.transform * (geobox.width / 2, geobox.height / 2)
+    name = geobox.crs.to_string() if geobox.crs else ""
+    raise SceneError(
+        f"scene must lie on the Earth, got {path} with its middle at ({x:.10g}, {y:.10g}) in {name}. "
+        "State the right CRS, for example with gdal_edit -a_srs."
+    )
 
 
 def georeference(dataset: Any, path: str) -> tuple[Affine, CRS | None]:

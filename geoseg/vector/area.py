@@ -14,8 +14,8 @@ from geoseg.typing import Array, IntArray
 
 __all__ = ["GroundArea", "ring_areas"]
 
-#: Edges longer than this many pixels are cut before they are projected: straight lines become curves.
-_LONGEST_EDGE = 32
+#: Edges of more pixels, or meters, are cut before they are projected: straight lines become curves.
+_LONGEST_EDGE, _LONGEST_EDGE_M = 32, 20_000.0
 
 
 def ring_areas(xy: Array, ring_offsets: IntArray) -> Array:
@@ -102,7 +102,8 @@ class GroundArea:
         if center is None:
             raise ValueError("geobox must have a CRS, got one without.")
         a, b, _, d, e, _ = geobox.transform[:6]
-        self._longest = _LONGEST_EDGE * max(math.hypot(a, d), math.hypot(b, e))
+        pixels = min(_LONGEST_EDGE, _LONGEST_EDGE_M / max(geobox.ground_resolution() or (1.0, 1.0)))
+        self._longest = pixels * max(math.hypot(a, d), math.hypot(b, e))
         equal_area = f"+proj=laea +lon_0={center[0]!r} +lat_0={center[1]!r} +datum=WGS84 +units=m +type=crs"
         self._to_ground = Transformer.from_crs(geobox.crs, equal_area, always_xy=True)
 

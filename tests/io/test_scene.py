@@ -620,3 +620,24 @@ def test_real_scene(data_dir: Path) -> None:
     whole = coarse.read(window)
     parts = [coarse.read(Window(row_off=500 + i, col_off=700, height=32, width=96)) for i in (0, 32, 64)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        (4326, NORTH_UP),  # meters called degrees
+        (32645, Affine(1, 0, 1e12, 0, -1, 1e12)),
+    ],
+)
+def test_a_place_that_is_nowhere_is_refused(tmp_path: Path, crs: int, transform: Affine) -> None:
+    path = save(tmp_path / "scene.tif", noise(1, 20, 30), crs=crs, transform=transform)
+    with pytest.raises(SceneError, match=r"must lie on the Earth.*gdal_edit"):
+        open_source(path)
+    with pytest.raises(SceneError, match="must lie on the Earth"):
+        open_source(path, resolution=1.0)
+
+
+def test_whole_earth_and_longitudes_to_360_are_fine(tmp_path: Path) -> None:
+    for left in (-180, 0):
+        transform = Affine(10, 0, left, 0, -10, 90)
+        assert open_source(save(tmp_path / "a.tif", noise(1, 18, 36), crs=4326, transform=transform)).crs

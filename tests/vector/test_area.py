@@ -31,6 +31,7 @@ def geodesic(geometry: shapely.Geometry, crs: CRS) -> float:
         (4326, Affine(1e-3, 0, 10, 0, -1e-3, 62)),
         (3413, Affine(30, 0, -300_000, 0, -30, -1_000_000)),
         (32645, Affine(0.2, 0.1, 500_000, 0.1, -0.2, 3_000_000)),
+        (4326, Affine(0.05, 0, -60, 0, -0.03, 75)),
     ],
 )
 def test_equal_to_geodesic_areas(crs: int, transform: Affine) -> None:
