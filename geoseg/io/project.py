@@ -359,9 +359,11 @@ class ProjectWriter:
         """Write meta.json and give the folder its name."""
         text = json.dumps(self.meta.to_json(legacy=self.legacy), ensure_ascii=False, indent=2)
         (self.folder / "meta.json").write_text(text, encoding="utf-8")
+        old = self.folder.with_suffix(".old")
         if self.path.exists():
-            shutil.rmtree(self.path)
+            self.path.rename(old)
         self.folder.rename(self.path)
+        shutil.rmtree(old, ignore_errors=True)
         return self.path
 
     def discard(self) -> None:

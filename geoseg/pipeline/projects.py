@@ -123,7 +123,7 @@ class ImportSummary:
     renamed
         From the name an image had to the one it got.
     notes
-        Other things left out.
+        What else was left out or looks wrong.
     """
 
     project: Path
@@ -189,7 +189,10 @@ def import_source(
             raise InputError(_nothing(failures, "imported"))
     write_failures(writer.path, failures)
     renamed = {f"{d}/{old}": f"{d}/{new}" for d, n in names.items() for old, new in n.renamed.items()}
-    return ImportSummary(writer.path, done, objects, tuple(failures), renamed, tuple(source.notes))
+    notes = [*source.notes]
+    if source.classes and not objects:
+        notes.append("no image has an object: are the labels made for these images?")
+    return ImportSummary(writer.path, done, objects, tuple(failures), renamed, tuple(notes))
 
 
 def _nothing(failures: Sequence[Failure], done: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -99,6 +100,21 @@ def test_an_existing_project_is_kept_unless_told(tmp_path):
     with ProjectWriter(path, META, overwrite=True) as writer:
         writer.add("ds", "c.png", ANNOTATION, png)
     assert [item.name for item in open_project(path)] == ["c.png"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_project_that_is_replaced_goes_last(tmp_path, monkeypatch):
+    path, there = write(tmp_path / "p"), []
+    remove = shutil.rmtree
+
+    def seen(folder, **options):
+        there.append([item.name for item in open_project(path)])
+        remove(folder, **options)
+
+    monkeypatch.setattr("geoseg.io.project.shutil.rmtree", seen)
+    with ProjectWriter(path, META, overwrite=True) as writer:
+        writer.add("ds", "c.png", ANNOTATION, png)
+    assert there == [["c.png"]]
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,10 @@ class TestImport:
             import_source(source, tmp_path / "p")
         assert list(tmp_path.iterdir()) == []
 
+    def test_labels_made_for_other_images_are_told(self, tmp_path: Path) -> None:
+        summary = import_source(self.source(tmp_path, "a.png"), tmp_path / "p")
+        assert summary.notes == ("no image has an object: are the labels made for these images?",)
+
     def test_a_project_that_exists_is_kept(self, project: Path) -> None:
         with pytest.raises(InputError, match="exists"):
             import_source(Source([], []), project)
