@@ -9,11 +9,25 @@ import typer
 
 __all__ = ["app", "main"]
 
+_EXAMPLES = """Examples:
+
+  geoseg demo
+
+  geoseg run scene.tif --out results
+
+  geoseg vectorize mask.tif -o houses.gpkg
+
+  geoseg info scene.tif
+
+  geoseg COMMAND --help
+"""
+
 
 def _build() -> typer.Typer:
     root = typer.Typer(
         name="geoseg",
         help="Huge satellite and aerial scenes in, exact vector footprints out.",
+        epilog=_EXAMPLES,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode="rich",

@@ -46,9 +46,7 @@ def demo(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Bundle (folder or .zip), .pt2 or .onnx. Default: the building network that ships."
-        ),
+        typer.Option(help="Bundle (folder or .zip) or .onnx file. Default: the building network that ships."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     size: Annotated[int, typer.Option(help="Rows and columns of the generated town.", min=256)] = 5120,

@@ -37,7 +37,7 @@ Scene = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="Bundle (folder or .zip), .pt2 or .onnx. Default: the building network that ships."),
+    typer.Option(help="Bundle (folder or .zip) or .onnx file. Default: the building network that ships."),
 ]
 Window = Annotated[
     str | None, typer.Option(help="Window in pixels: N, or WIDTH,HEIGHT. Default: the model's, else 512.")
@@ -187,32 +187,36 @@ def make_options(**given: Any) -> RunOptions:
 
     values = dict(given)
     for name in ("window", "overlap"):
-        pair = _numbers(values.get(name), name, int)
+        pair = _numbers(values.get(name), name, int, most=2)
         if pair is not None:
-            if len(pair) > 2:
-                raise InputError(f"--{name} must be one number or two, got {given[name]}.")
             values[name] = pair[0] if len(pair) == 1 else (pair[1], pair[0])
     values["bands"] = _numbers(values.get("bands"), "bands", int)
-    values["bbox"] = _numbers(values.get("bbox"), "bbox", float)
+    values["bbox"] = _numbers(values.get("bbox"), "bbox", float, most=4, least=4)
     if "threshold" in values:
         limits = _numbers(values["threshold"], "threshold", float)
         values["threshold"] = limits[0] if limits is not None and len(limits) == 1 else limits
     if values.get("batch_size") == "auto":
         del values["batch_size"]
     elif "batch_size" in values:
-        values["batch_size"] = _numbers(values["batch_size"], "batch-size", int)[0]  # type: ignore[index]
-    if values.get("resolution") not in (None, "native"):
-        values["resolution"] = _numbers(values["resolution"], "resolution", float)[0]  # type: ignore[index]
+        (values["batch_size"],) = _numbers(values["batch_size"], "batch-size", int, most=1) or (None,)
+    if values.get("resolution") != "native":
+        (values["resolution"],) = _numbers(values.get("resolution"), "resolution", float, most=1) or (None,)
     return parse_settings(RunOptions, values, source="options")
 
 
-def _numbers(text: str | None, name: str, kind: type) -> tuple[Any, ...] | None:
+def _numbers(
+    text: str | None, name: str, kind: type, *, least: int = 1, most: int | None = None
+) -> tuple[Any, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(kind(part) for part in text.split(","))
+        found = tuple(kind(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"--{name} must be numbers separated by commas, got {text!r}.") from None
+    if len(found) < least or (most is not None and len(found) > most):
+        wanted = {1: "one number", 2: "one number or two", 4: "four numbers"}.get(most or 0, "numbers")
+        raise InputError(f"--{name} must be {wanted}, got {text}.")
+    return found
 
 
 def _report(summary: dict[str, Any], *, quiet: bool, json: bool) -> None:

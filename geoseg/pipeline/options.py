@@ -105,7 +105,13 @@ class RunOptions(Settings):
     @field_validator("formats", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        return tuple(value.split(",")) if isinstance(value, str) else value
+        names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
+        unknown = [name for name in names if name not in FORMATS]
+        if unknown or not names:
+            raise ValueError(
+                f"must be among {', '.join(FORMATS)}, got {', '.join(map(repr, unknown)) or 'none'}"
+            )
+        return tuple(dict.fromkeys(names))
 
     @field_validator("threshold")
     @classmethod

@@ -269,6 +269,13 @@ class TestBadInput:
             (("--format", "xyz"), ("formats", "geojson")),
             (("--connectivity", 5), ("connectivity",)),
             (("--batch-size", "many"), ("batch-size",)),
+            (("--batch-size", "2,3"), ("batch-size", "one number")),
+            (("--batch-size", 0), ("batch_size",)),
+            (("--resolution", "0.3,0.5"), ("resolution", "one number")),
+            (("--window", "64,64,64"), ("window", "one number or two")),
+            (("--bbox", "1,2,3"), ("bbox", "four numbers")),
+            (("--format", ""), ("formats", "geojson")),
+            (("--threshold", "0.2,0.3"), ("threshold", "one for each")),
             (("--threshold", 2), ("threshold",)),
             (("--bands", "1,2,9"), ("band",)),
             (("--bands", "1,2"), ("3 bands",)),
@@ -475,3 +482,11 @@ def test_light_start() -> None:
     code = f"import geoseg, geoseg.cli, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("predict",), ("vectorize",), ("info",), ("demo",)])
+def test_help_has_examples(command: tuple[str, ...]) -> None:
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert "Examples:" in result.stdout
+    assert f"geoseg {command[0] if command else 'run'} " in result.stdout.split("Examples:")[1]
