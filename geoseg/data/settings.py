@@ -92,11 +92,10 @@ class DataSettings(Settings):
         DTL graph whose samples are taken as they come, without writing them; ``projects`` is the folder of
         the projects it reads. What it draws at random is drawn once.
     class_column
-        Column of the vector labels that holds the class; None where there is one class for all.
+        Column of the vector labels that holds the class; None where there is one class for all. The first
+        of the classes is drawn first, so the later wins where labels overlap.
     other
         Labels of no listed class: an ``error``, ``background``, or ``ignore`` (they teach nothing).
-    all_touched
-        Vector labels cover every pixel they touch, not only those whose center they hold.
     fit
         ``resize`` shrinks or stretches every image to ``input_size`` (the tutorials' way, aspect not
         kept); ``crop`` draws windows of that size. None: resize for a project, crop otherwise.
@@ -110,7 +109,6 @@ class DataSettings(Settings):
     masks: str | None = None
     class_column: str | None = None
     other: Literal["error", "background", "ignore"] = "error"
-    all_touched: bool = False
     fit: Literal["resize", "crop"] | None = None
     split: SplitSettings = SplitSettings()
 

@@ -18,7 +18,7 @@ from geoseg.data.chips import IGNORE, Area, Pixels
 from geoseg.data.classes import ClassTable, class_table, plain, project_table
 from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
 from geoseg.data.truth import REFUSED, FigureTruth, MaskTruth, VectorTruth
-from geoseg.errors import InputError, MissingFileError
+from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
 from geoseg.io.scene import Scene, open_source
@@ -152,10 +152,8 @@ def _open_scenes(wanted: Wanted) -> Opened:
         (path, settings) for settings in data.scenes for path in _matches(_path(wanted.base, settings.path))
     ]
     rasters = any(_is_raster(settings.labels) for _, settings in expanded)
-    listed = wanted.classes or (ClassSettings(name=_ONE_CLASS),)
-    table = class_table(
-        listed, wanted.background, wanted.neutral, data.other, by_value=bool(data.class_column) or rasters
-    )
+    by_value = bool(data.class_column) or rasters
+    table = class_table(_listed(wanted), wanted.background, wanted.neutral, data.other, by_value=by_value)
     areas, steps = [], []
     for path, settings in expanded:
         scene = open_source(path, bands=settings.bands, resolution=wanted.resolution)
@@ -165,6 +163,18 @@ def _open_scenes(wanted: Wanted) -> Opened:
     parts = tuple(settings.part for _, settings in expanded)
     gsd = (min(steps), max(steps)) if steps else None
     return Opened(tuple(areas), parts, (frozenset(),) * len(areas), table, gsd)
+
+
+def _listed(wanted: Wanted) -> tuple[ClassSettings, ...]:
+    """Classes of the config; with a column, one without values stands for its own name."""
+    if not wanted.data.class_column:
+        return wanted.classes or (ClassSettings(name=_ONE_CLASS),)
+    if not wanted.classes:
+        raise ConfigError("$.classes: must list the classes that data.class_column tells apart, got none.")
+    return tuple(
+        item if item.values is not None else item.model_copy(update={"values": (item.name,)})
+        for item in wanted.classes
+    )
 
 
 def _matches(path: str) -> list[str]:
@@ -189,10 +199,7 @@ def _scene_truth(scene: Scene, settings: SceneSettings, table: ClassTable, wante
     shapes, classes = _read_shapes(scene, labels, table, wanted.data.class_column)
     aoi = _read_aoi(scene, _path(wanted.base, settings.aoi)) if settings.aoi else None
     order = np.argsort(_priorities(classes, table), kind="stable")
-    truth = VectorTruth(scene.height, scene.width, shapes[order], classes[order], aoi)
-    if not truth.region().height * truth.region().width:
-        raise InputError(f"aoi must overlap the scene, got {settings.aoi} beside {scene.path}.")
-    return truth
+    return VectorTruth(scene.height, scene.width, shapes[order], classes[order], aoi)
 
 
 def _priorities(classes: NDArray[np.uint8], table: ClassTable) -> NDArray[np.int64]:
@@ -222,21 +229,32 @@ def _read_shapes(
     touching = np.zeros(len(shapes), bool)
     touching[shapely.STRtree(shapes).query(shapely.box(0, 0, scene.width, scene.height), "intersects")] = True
     if not touching.any():
-        extent = tuple(round(float(v), 6) for v in frame.total_bounds)
-        ground = tuple(round(v, 6) for v in scene.geobox.bounds())
-        where = scene.geobox.crs.to_string() if scene.geobox.crs else "pixels"
-        raise InputError(
-            f"labels must touch their scene, got {path} over {extent} "
-            f"and {scene.path} over {ground} ({where})."
-        )
+        raise _apart("labels", path, frame, scene)
     values = frame[column][touching] if column else np.full(int(touching.sum()), "", object)
     return shapes[touching], table.indices(values, path)
 
 
 def _read_aoi(scene: Scene, path: str) -> NDArray[np.object_]:
-    shapes = _to_pixels(_read_polygons(scene, path).geometry.to_numpy(), scene.geobox)
+    frame = _read_polygons(scene, path)
+    shapes = _to_pixels(frame.geometry.to_numpy(), scene.geobox)
     whole = shapely.box(0, 0, scene.width, scene.height)
-    return np.array([shape for shape in shapes if shapely.intersects(shape, whole)], object)
+    found = [shape for shape in shapes if shapely.area(shapely.intersection(shape, whole)) > 0]
+    if not found:
+        raise _apart("aoi", path, frame, scene)
+    return np.array(found, object)
+
+
+def _apart(what: str, path: str, frame: Any, scene: Scene) -> InputError:
+    """Why nothing of a vector file lies on a scene: both extents, and a CRS that is missing."""
+    ground, crs = (tuple(round(v, 6) for v in scene.geobox.bounds()), scene.geobox.crs)
+    extent = tuple(round(float(v), 6) for v in frame.total_bounds) if len(frame) else "nothing"
+    hint = (
+        "" if crs else f" The scene states no CRS, so {what} must be in its pixels; or set it with gdal_edit."
+    )
+    return InputError(
+        f"{what} must touch their scene, got {path} over {extent} and {scene.path} over {ground} "
+        f"({crs.to_string() if crs else 'pixels'}).{hint}"
+    )
 
 
 def _to_pixels(shapes: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object_]:
@@ -252,9 +270,8 @@ def _to_pixels(shapes: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object
 
 def _mask_truth(scene: Scene, path: str, table: ClassTable) -> MaskTruth:
     mask = open_source(path, bands=(1,), expand_palette=False)
-    return MaskTruth(
-        scene.height, scene.width, mask, _area_to_mask(scene, mask), mask_codes(table, mask.dtype)
-    )
+    codes = mask_codes(table, mask.dtype, mask.nodata)
+    return MaskTruth(scene.height, scene.width, mask, _area_to_mask(scene, mask), codes)
 
 
 def _area_to_mask(scene: Scene, mask: Scene) -> Affine:
@@ -274,8 +291,10 @@ def _area_to_mask(scene: Scene, mask: Scene) -> Affine:
     return to_mask
 
 
-def mask_codes(table: ClassTable, dtype: str) -> NDArray[np.uint8]:
+def mask_codes(table: ClassTable, dtype: str, nodata: float | None = None) -> NDArray[np.uint8]:
     """Class index of every value an integer mask may hold; 0 is background unless a class claims it.
+
+    The file's own nodata value, if it is not 0 and no class claims it, teaches nothing.
 
     Examples
     --------
@@ -289,6 +308,8 @@ def mask_codes(table: ClassTable, dtype: str) -> NDArray[np.uint8]:
     rest = {"error": REFUSED, "ignore": IGNORE, "background": 0}[table.other]
     codes = np.full(count, rest if table.every is None else table.every, np.uint8)
     codes[0] = 0
+    if nodata and 0 < nodata < count:
+        codes[int(nodata)] = IGNORE
     for value, code in table.values.items():
         if value.isdigit() and int(value) < count:
             codes[int(value)] = code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 #: Settings that may differ when a run is resumed: they change nothing of what is learned.
 _FREE = ("keep_checkpoints", "save_every_minutes", "card", "weights")
 
+#: An error of geoseg at the end of a traceback that another process sent.
+_OWN = re.compile(r"^['\"]?geoseg\.[\w.]+: ", re.MULTILINE)
+
 
 class _Segments(L.LightningDataModule):
     """Training batches up to the next validation, as one of Lightning's epochs, and the validation chips."""
@@ -57,6 +61,12 @@ class _Segments(L.LightningDataModule):
             corrupted,
             prepared.spare if corrupted else (),
         )
+
+    def setup(self, stage: str) -> None:
+        """Be as quiet in a spawned process as in the one that spawned it."""
+        if torch.multiprocessing.get_context().parent_process() is not None:
+            logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+            _expect_warnings()
 
     def _place(self) -> tuple[int, int]:
         trainer = self.trainer
@@ -238,7 +248,7 @@ def _restore(module: Segmenter, state: dict[str, Any] | None) -> None:
 
 def _examples(data: _Segments, prepared: Prepared) -> list[dict[str, Any]]:
     """A few validation chips, spread over the list."""
-    chips = data.dataset(0)
+    chips = data.dataset(data.settings.allow_corrupted_samples.val)
     step = max(1, len(prepared.val) // 4)
     return [chips[ref] for ref in prepared.val[::step][:4]]
 
@@ -252,7 +262,8 @@ def _trainer(settings: TrainSettings, devices: Devices, recorder: Recorder, segm
     return L.Trainer(
         accelerator=devices.accelerator,
         devices=list(devices.numbers) if gpu else devices.world,
-        strategy="ddp_spawn" if devices.world > 1 else "auto",
+        # Shallow encoders leave parameters unused, which plain DDP refuses.
+        strategy="ddp_spawn_find_unused_parameters_true" if devices.world > 1 else "auto",
         precision=precision,
         max_epochs=segments,
         reload_dataloaders_every_n_epochs=1,
@@ -273,19 +284,25 @@ def _expect_warnings() -> None:
     """Leave out advice on what the config has decided."""
     # The number of workers is the user's choice, 0 included.
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=r".*will create \d+ worker processes.*")
     # Lightning's own use of torch (isinstance of LeafSpec) on every batch.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
     # A GPU that the config leaves unused on purpose (--devices cpu).
     warnings.filterwarnings("ignore", message=r".*GPU available but not used.*")
+    # Most networks use all of their parameters; those that do not need this.
+    warnings.filterwarnings("ignore", message=r".*find_unused_parameters=True was specified.*")
     # Networks arrive in evaluation mode and are switched when training starts.
     warnings.filterwarnings("ignore", message=r".*in eval mode at the start of training.*")
 
 
 def _explained(error: Exception) -> GeosegError:
     """A clear message for what can break a run from outside."""
+    text = str(error)
+    told = list(_OWN.finditer(text))
+    if told:  # from another process, behind its traceback
+        return RunError(text[told[-1].end() :].strip(" \n'\""))
     if isinstance(error, GeosegError):
         return error
-    text = str(error)
     if "DataLoader worker" in text:
         return RunError(
             f"a data worker was ended from outside: {text.splitlines()[0]} Most often memory ran out; lower "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,9 @@ class Recorder(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore the optimizer, open the history."""
         module = _segmenter(pl_module)
+        if trainer.world_size > 1:
+            # A process that is ended because another failed must end, not talk to the others first.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if self.resume is not None:
             trainer.optimizers[0].load_state_dict(self.resume["optimizer"])
             if self.resume.get("precision"):

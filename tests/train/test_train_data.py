@@ -203,6 +203,54 @@ def test_labels_that_miss_the_scene_are_told_with_both_extents(tmp_path):
         prepared(tmp_path, data={"scenes": {**scene, "labels": "far.geojson"}})
 
 
+def test_an_aoi_that_misses_the_scene_is_told_with_both_extents(tmp_path):
+    scene = write_scene(tmp_path, "a")
+    for name, shapes in (("far", [shapely.box(10, 50, 11, 51)]), ("none", [])):
+        gpd.GeoDataFrame(geometry=shapes, crs=4326).to_file(tmp_path / f"{name}.gpkg")
+        with pytest.raises(
+            InputError,
+            match=rf"aoi must touch their scene, got .*{name}.gpkg over .* and .*a.tif over \(500000",
+        ):
+            prepared(tmp_path, data={"scenes": {**scene, "aoi": f"{name}.gpkg"}})
+
+
+def test_labels_beside_a_scene_without_crs_are_told_why_they_miss(tmp_path):
+    scene = write_scene(tmp_path, "a", crs=None)
+    data = {"scenes": {"path": scene["path"], "labels": scene["labels"]}}
+    with pytest.raises(
+        InputError, match=r"\(pixels\). The scene states no CRS, so labels must be in its pix"
+    ):
+        prepared(tmp_path, data=data)
+
+
+def test_a_lone_class_with_a_column_takes_only_its_own_labels(tmp_path):
+    data = {"scenes": write_scene(tmp_path, "a", 192, 1), "class_column": "roof"}
+    with pytest.raises(InputError, match=r"must belong to the classes tin, got tile"):
+        prepared(tmp_path, data=data, classes=["tin"])
+    with pytest.raises(ConfigError, match=r"\$\.classes: must list the classes that data.class_column tells"):
+        prepared(tmp_path, data=data, classes=[])
+    tin = prepared(tmp_path, data={**data, "other": "background"}, classes=["tin"])
+    both = prepared(tmp_path, data=data, classes=["tin", "tile"])
+    found, every = (whole(p.opened.areas[0]).target for p in (tin, both))
+    assert np.array_equal(found == 1, every == 1)
+    assert (every == 2).any()
+
+
+def test_nodata_of_a_mask_teaches_nothing(tmp_path):
+    scene = write_scene(tmp_path, "a", 192, 1)
+    target = expected(192, 1, edge=0)
+    target[:64] = 9
+    with rasterio.open(scene["path"]) as file:
+        profile = {**file.profile, "count": 1}
+    for nodata in (9, 0):
+        with rasterio.open(tmp_path / "mask.tif", "w", **{**profile, "nodata": nodata}) as file:
+            file.write(target, 1)
+        data = {"scenes": {"path": scene["path"], "labels": "mask.tif"}}
+        found = whole(prepared(tmp_path, data=data).opened.areas[0]).target
+        assert (found[:64] == (IGNORE if nodata else 1)).all()
+        assert np.array_equal(found[64:], target[64:])
+
+
 def test_empty_labels_missing_crs_missing_classes(tmp_path):
     scene = write_scene(tmp_path, "a")
     gpd.GeoDataFrame(geometry=[], crs=4326).to_file(tmp_path / "none.gpkg")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.multiprocessing.spawn import ProcessException
 
 from geoseg.data import dataset
 from geoseg.errors import ConfigError, InputError, RunError, StateMismatchError
@@ -20,7 +21,7 @@ from geoseg.models.losses import IGNORE
 from geoseg.train import checkpoints, module
 from geoseg.train.checkpoints import RunFolder
 from geoseg.train.export import export_checkpoint
-from geoseg.train.loop import train
+from geoseg.train.loop import _explained, train
 
 FULL = {
     "ema": {"decay": 0.9},
@@ -322,6 +323,51 @@ def test_a_killed_worker_is_explained(quick, tmp_path, monkeypatch):
         train(quick(data_workers={"train": 1, "val": 0}), tmp_path / "run", devices="cpu")
 
 
+@pytest.fixture
+def broken(quick):
+    """Settings of two scenes; the pixels of one, which is validated on, can't be read."""
+    data = quick().data
+    good, bad = data.scenes
+    path = Path(bad.path).with_name("broken.tif")
+    content = bytearray(Path(bad.path).read_bytes())
+    # Uncompressed: what is cut off is missing.
+    path.write_bytes(content[: len(content) // 3])
+    scenes = [
+        {**good.model_dump(), "part": "train"},
+        {**bad.model_dump(), "path": str(path), "part": "val"},
+    ]
+
+    def make(swap=False, **changes):
+        for scene, part in zip(scenes, ("val", "train") if swap else ("train", "val"), strict=True):
+            scene["part"] = part
+        return quick(data={"scenes": scenes}, **changes)
+
+    return make
+
+
+def test_unreadable_chips_may_be_allowed(broken, tmp_path):
+    with pytest.raises(RunError, match=r"chips must be readable, got 1 that are not; .*broken.tif"):
+        train(broken(), tmp_path / "run", devices="cpu")
+    train(broken(allow_corrupted_samples={"val": 99}), tmp_path / "allowed", devices="cpu")
+
+
+def test_an_error_in_a_worker_is_one_line(broken, tmp_path):
+    settings = broken(swap=True, data_workers={"train": 1, "val": 0})
+    with pytest.raises(RunError) as caught:
+        train(settings, tmp_path / "run", devices="cpu")
+    assert str(caught.value).startswith("chips must be readable, got 1")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_in_another_process_is_one_line():
+    text = (
+        "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n"
+        '  File "loop.py", line 1, in run\n    raise RunError(\n'
+        "geoseg.errors.RunError: loss must be finite, got nan. Lower lr.\n"
+    )
+    assert str(_explained(ProcessException(text, 1, 1))) == "loss must be finite, got nan. Lower lr."
+
+
 def test_chip_sizes_the_network_cannot_divide_are_refused(quick, tmp_path):
     with pytest.raises(
         ConfigError, match=r"\$\.input_size: must be a multiple of 8, got height 36. Use 32 or 40"
@@ -333,7 +379,7 @@ DDP = """
 import sys
 from pathlib import Path
 from geoseg.train.config import read_train_settings
-from geoseg.train.loop import train
+from geoseg.train.loop import _explained, train
 
 if __name__ == "__main__":
     train(read_train_settings(sys.argv[1]), sys.argv[2], devices=sys.argv[3])
@@ -343,7 +389,9 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does_with_twice_the_batch(quick, tmp_path):
     """Gloo on the CPU, a network without batch norm, plain gradient descent."""
-    spec = {"name": "unet", "encoder": "vgg11", "kwargs": {"decoder_use_norm": False}}
+    # A shallow encoder, so that some of its parameters are used by nobody.
+    shallow = {"encoder_depth": 3, "decoder_channels": [16, 8, 8], "decoder_use_norm": False}
+    spec = {"name": "unet", "encoder": "vgg11", "kwargs": shallow}
     common = {
         "architecture": spec, "loss": "cross_entropy", "optimizer": {"name": "sgd"}, "momentum": 0.0,
         "epochs": 1, "lr": 0.05,
