@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -145,12 +145,10 @@ class _Pixels:
 def _write(
     spill: OutlineSpill, table: _Table, out: Mapping[str, Path], geobox: GeoBox, progress: Progress
 ) -> VectorizeSummary:
-    decimals = coordinate_decimals(geobox)
+    style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": table.simplified}
     with ExitStack() as files:
         writers = [
-            files.enter_context(
-                open_writer(name, path, schema=table.schema, crs=geobox.crs, decimals=decimals)
-            )
+            files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs, **style))
             for name, path in out.items()
         ]
         for batch, done in _one_ahead(_batches(spill, table)):
@@ -199,6 +197,11 @@ class _Table:
         self._min_area, self._tolerance = min_area, tolerance
         self.written = self.too_small = 0
         self.classes: dict[str, int] = {}
+
+    @property
+    def simplified(self) -> bool:
+        """Whether outlines are simplified."""
+        return self._tolerance > 0
 
     @property
     def schema(self) -> pa.Schema:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from scipy import ndimage
 from typer.testing import CliRunner
 
 from geoseg.cli import app
@@ -336,3 +337,14 @@ def test_pixels_of_a_drone_stay_apart_in_geojson(tmp_path: Path, side: float) ->
     back = degrees.to_crs(exact.crs)
     np.testing.assert_allclose(back.area, exact.area, rtol=0.2)
     assert (back.geometry.hausdorff_distance(exact.geometry) < side / 8).all()
+
+
+@pytest.mark.parametrize("simplify_m", [0.7, 1.5])
+def test_simplified_footprints_are_valid_in_every_format(tmp_path: Path, simplify_m: float) -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).random((300, 300)), 1.2) > 0.5
+    path = write(tmp_path / "mask.tif", noise.astype(np.uint8))
+    vectorize_raster(path, tmp_path, formats=["geojson", "parquet"], simplify_m=simplify_m)
+    degrees, exact = gpd.read_file(tmp_path / "mask.geojson"), gpd.read_parquet(tmp_path / "mask.parquet")
+    assert exact.is_valid.all()
+    assert degrees.is_valid.all(), degrees[~degrees.is_valid].is_valid_reason().tolist()
+    np.testing.assert_allclose(degrees.to_crs(exact.crs).area, exact.area, rtol=0.05)

@@ -40,6 +40,19 @@ def _to_lonlat(transformer: Transformer, xy: Any) -> Any:
     return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
 
 
+def _repaired(geometry: Geometries, decimals: int) -> Geometries:
+    """Polygons that stay valid when their coordinates are rounded."""
+    rounded = shapely.transform(geometry, lambda xy: np.round(xy, decimals))
+    broken = np.flatnonzero(~shapely.is_valid(rounded))
+    if broken.size == 0:
+        return geometry
+    sound = shapely.set_precision(geometry[broken], 10.0**-decimals)
+    out = geometry.copy()
+    polygons = ~shapely.is_empty(sound) & (shapely.get_dimensions(sound) == 2)
+    out[broken[polygons]] = sound[polygons]
+    return out
+
+
 class GeoJSONWriter(FootprintWriter):
     """One FeatureCollection, a feature a line.
 
@@ -47,6 +60,8 @@ class GeoJSONWriter(FootprintWriter):
     ----------
     decimals
         Digits after the point of a coordinate: 1e-7 degrees are 1.1 cm.
+    repair
+        Make polygons valid that reprojecting and rounding made invalid.
     """
 
     _between = b",\n"
@@ -58,8 +73,9 @@ class GeoJSONWriter(FootprintWriter):
         crs: CRS | None,
         geometry_type: GeometryType,
         decimals: int = 7,
+        repair: bool = False,
     ) -> None:
-        self.decimals = decimals
+        self.decimals, self.repair = decimals, repair
         super().__init__(path, schema, crs, geometry_type)
 
     def _begin(self, staged: Path) -> None:
@@ -114,6 +130,8 @@ class GeoJSONWriter(FootprintWriter):
                 raise RunError(f"cannot bring footprints to longitude and latitude for {self.path}.")
         if self.crs is not None:
             geometry = split_at_antimeridian(geometry, continuous=self.crs.is_geographic)
+        if self.repair:
+            geometry = _repaired(geometry, self.decimals)
         geometry = shapely.orient_polygons(geometry, exterior_cw=False)
         many = shapely.get_type_id(geometry) == int(shapely.GeometryType.MULTIPOLYGON)
         _, coordinates, (rings, polygons, parts) = shapely.to_ragged_array(

@@ -82,6 +82,7 @@ def open_writer(
     crs: CRS | None = None,
     geometry_type: GeometryType = "MultiPolygon",
     decimals: int = 7,
+    repair: bool = False,
 ) -> FootprintWriter:
     """Begin an output file.
 
@@ -100,6 +101,9 @@ def open_writer(
         FlatGeobuf, whose layers have one type; "Polygon" promises that there are no MultiPolygons.
     decimals
         Digits after the point of a coordinate in GeoJSON, which is text (see :func:`coordinate_decimals`).
+    repair
+        Whether polygons may become invalid in GeoJSON's degrees and digits, and are then made valid: those
+        with a corner on one of their edges, as simplified ones have. Corners of pixels need it not.
 
     Returns
     -------
@@ -115,5 +119,5 @@ def open_writer(
     """
     writer = _WRITERS[_known(format)][1]
     if issubclass(writer, GeoJSONWriter):
-        return writer(Path(path), schema, crs, geometry_type, decimals)
+        return writer(Path(path), schema, crs, geometry_type, decimals, repair)
     return writer(Path(path), schema, crs, geometry_type)
