@@ -98,10 +98,6 @@ def _smp(spec: ArchitectureSpec) -> Callable[..., nn.Module]:
         raise ModelError(
             f"architecture.encoder must be given for {spec.name}, got none. Name one, such as resnet18."
         )
-    if "encoder_weights" in spec.kwargs:
-        raise ModelError(
-            "architecture.kwargs must not hold encoder_weights; the bundle's own weights are loaded"
-        )
     factory: Any = getattr(smp, SMP_DECODERS[spec.name])
     return lambda **sizes: cast(
         nn.Module, factory(spec.encoder, encoder_weights=None, **sizes, **spec.kwargs)

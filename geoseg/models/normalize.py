@@ -89,10 +89,10 @@ class Normalize(nn.Module):
         return cls(lines, fill_values(lines, card.options.fill))
 
     def forward(self, raw: Tensor) -> Tensor:
-        """(N, C, h, w) of any type to float32."""
-        x = raw.to(torch.float32)
+        """(N, C, h, w) of any type to float32, a tensor of its own with its channels last in memory."""
+        x = raw.to(torch.float32, copy=True, memory_format=torch.channels_last)
         if raw.dtype.is_floating_point:
             x = torch.where(torch.isfinite(x), x, self.fill)
         if self._clips:
             x = torch.clamp(x, self.low, self.high)
-        return x if self._plain else x * self.gain + self.offset
+        return x if self._plain else x.mul_(self.gain).add_(self.offset)

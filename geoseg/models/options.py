@@ -28,6 +28,10 @@ Side: TypeAlias = Annotated[int, Field(gt=0)]
 Length: TypeAlias = Annotated[int, Field(ge=0)]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+#: No colon and no slash: ``tu-hf_hub:user/net`` would ask a host, ``tu-local-dir:/path`` read files.
+_ENCODER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+#: Arguments that make a network's constructor fetch or read weights of its own.
+_FETCHES = re.compile(r"pretrained|checkpoint|weights|cache|path|file|url|hub", re.IGNORECASE)
 
 
 class ArchitectureSpec(Settings):
@@ -52,6 +56,23 @@ class ArchitectureSpec(Settings):
         if not _NAME.fullmatch(name):
             raise ValueError(f"must be lower-case letters, digits and underscores, got {name!r}")
         return name
+
+    @field_validator("encoder")
+    @classmethod
+    def _plain_encoder(cls, encoder: str | None) -> str | None:
+        if encoder is not None and not _ENCODER.fullmatch(encoder):
+            raise ValueError(f"must be letters, digits, dots, dashes and underscores, got {encoder!r}")
+        return encoder
+
+    @field_validator("kwargs")
+    @classmethod
+    def _builds_only(cls, kwargs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if fetching := sorted(name for name in kwargs if _FETCHES.search(name)):
+            raise ValueError(
+                f"must not make the network load anything, got {', '.join(fetching)}; "
+                "the bundle's own weights are loaded"
+            )
+        return kwargs
 
 
 class GeosegOptions(Settings):
