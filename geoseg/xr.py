@@ -11,14 +11,13 @@ import numpy as np
 import rioxarray  # noqa: F401  (registers the .rio accessor)
 import xarray as xr
 from affine import Affine
-from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.geo.blocks import plan_blocks
-from geoseg.geo.geobox import GeoBox
 from geoseg.io.scene import open_source
 from geoseg.io.validity import decide_validity, valid_from_values
 from geoseg.lazy.labels import split_masks as _split_masks
+from geoseg.lazy.place import geobox_of, placed
 from geoseg.lazy.polygonize import polygonize as _polygonize
 from geoseg.lazy.predict import OneAtATime, count_classes, stitch
 from geoseg.lazy.scene import ArrayScene, scene_arrays
@@ -86,7 +85,7 @@ def open_scene(
         )
         chunks = (height, width)
     image, valid = scene_arrays(scene, (chunks, chunks) if isinstance(chunks, int) else chunks)
-    out = _data_array(image, ("band", "y", "x"), scene.geobox, scene.name)
+    out = placed(image, ("band", "y", "x"), scene.geobox, scene.name)
     out = out.assign_coords(band=list(scene.bands))
     if valid is not None:
         out = out.assign_coords(valid=(("y", "x"), valid))
@@ -159,7 +158,7 @@ def predict(
         fill=fill,
         first=first,
     )
-    result = _data_array(out, ("class", "y", "x"), _geobox(array), "prob")
+    result = placed(out, ("class", "y", "x"), geobox_of(array), "prob")
     return result.assign_coords({"class": list(names)})
 
 
@@ -228,7 +227,7 @@ def polygonize(
     import shapely
 
     array = _two_dimensional(mask_or_labels)
-    box = _geobox(array)
+    box = geobox_of(array)
     transform = box.transform if transform is None else transform
     found = _polygonize(_as_dask(array.data), connectivity=connectivity, values=values)
     geometry = found.geometry
@@ -331,7 +330,7 @@ def _array_scene(scene: Any) -> ArrayScene:
     array = _conform(array, None)
     image, valid = _lazy_parts(array)
     name = array.attrs.get("scene") or array.name or "array"
-    return ArrayScene(image, valid, _geobox(array), str(name), array.attrs.get("acquired"))
+    return ArrayScene(image, valid, geobox_of(array), str(name), array.attrs.get("acquired"))
 
 
 def _from_bare(array: Any) -> xr.DataArray:
@@ -360,24 +359,3 @@ def _plane_coords(array: xr.DataArray) -> dict[str, Any]:
         for name, coord in array.coords.items()
         if set(coord.dims) <= {"y", "x"} and name != "valid"
     }
-
-
-def _geobox(array: xr.DataArray) -> GeoBox:
-    """Where an array lies: its CRS and transform where it has any, else plain pixels."""
-    crs = array.rio.crs
-    height, width = array.shape[-2:]
-    placed = crs is not None or "spatial_ref" in array.coords or {"x", "y"} <= set(array.coords)
-    transform = array.rio.transform() if placed else Affine.identity()
-    return GeoBox(transform, None if crs is None else CRS.from_user_input(crs), height, width)
-
-
-def _data_array(data: da.Array, dims: tuple[str, ...], box: GeoBox, name: str) -> xr.DataArray:
-    transform = box.transform
-    coords: dict[str, Any] = {}
-    if transform.b == 0 and transform.d == 0:
-        coords["x"] = transform.c + transform.a * (np.arange(box.width) + 0.5)
-        coords["y"] = transform.f + transform.e * (np.arange(box.height) + 0.5)
-    out = xr.DataArray(data, dims=dims, coords=coords, name=name)
-    if box.crs is not None:
-        out = out.rio.write_crs(box.crs)
-    return out.rio.write_transform(transform)

@@ -1,0 +1,105 @@
+"""Where a DataArray lies: from and to its coordinates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import rioxarray  # noqa: F401  (registers the .rio accessor)
+import xarray as xr
+from affine import Affine
+from pyproj import CRS
+
+from geoseg.errors import InputError
+from geoseg.geo.geobox import GeoBox
+
+__all__ = ["geobox_of", "placed"]
+
+#: Steps that differ by more than this share are not the same; coordinates in float32 stay far below.
+_SAME_STEP = 1e-3
+_UNEVEN = 0.1
+
+
+def placed(data: Any, dims: tuple[str, ...], box: GeoBox, name: str) -> xr.DataArray:
+    """A DataArray with the CRS, the transform and the coordinates of a geobox.
+
+    Of a rotated raster, which has no coordinates along its axes, ``row`` and ``column`` say which of its
+    pixels are there, so that a part of it can be placed.
+    """
+    transform = box.transform
+    coords: dict[str, Any]
+    if transform.b == 0 and transform.d == 0:
+        coords = {
+            "x": transform.c + transform.a * (np.arange(box.width) + 0.5),
+            "y": transform.f + transform.e * (np.arange(box.height) + 0.5),
+        }
+    else:
+        coords = {"row": ("y", np.arange(box.height)), "column": ("x", np.arange(box.width))}
+    out = xr.DataArray(data, dims=dims, coords=coords, name=name)
+    if box.crs is not None:
+        out = out.rio.write_crs(box.crs)
+    return out.rio.write_transform(transform)
+
+
+def geobox_of(array: xr.DataArray) -> GeoBox:
+    """Where an array lies: its CRS and transform where it has any, else plain pixels.
+
+    The coordinates decide, for they follow the array when it is cut, thinned out, flipped or coarsened.
+
+    Raises
+    ------
+    InputError
+        Coordinates that are not evenly spaced.
+
+    Examples
+    --------
+    >>> array = xr.DataArray(np.zeros((2, 3)), dims=("y", "x"), coords={"y": [9, 7], "x": [1, 3, 5]})
+    >>> geobox_of(array).transform[:6]
+    (2.0, 0.0, 0.0, 0.0, -2.0, 10.0)
+    >>> geobox_of(array[:, ::2]).transform[:6]
+    (4.0, 0.0, -1.0, 0.0, -2.0, 10.0)
+    """
+    crs = array.rio.crs
+    height, width = array.shape[-2:]
+    placed = crs is not None or "spatial_ref" in array.coords or {"x", "y"} <= set(array.coords)
+    transform = _transform(array) if placed else Affine.identity()
+    return GeoBox(transform, None if crs is None else CRS.from_user_input(crs), height, width)
+
+
+def _transform(array: xr.DataArray) -> Affine:
+    if {"xc", "yc"} <= set(array.coords):
+        return _from_centers(array.coords["xc"].values, array.coords["yc"].values)
+    stated: Affine = array.rio.transform()
+    if stated.b != 0 or stated.d != 0:
+        if not {"row", "column"} <= set(array.coords):
+            return stated
+        (a, c), (e, f) = _step(array, "column", 1.0), _step(array, "row", 1.0)
+        return stated * Affine(a, 0, c + 0.5, 0, e, f + 0.5)
+    if not {"x", "y"} <= set(array.coords):
+        return stated
+    (a, c), (e, f) = _step(array, "x", stated.a), _step(array, "y", stated.e)
+    same = all(abs(new - old) <= _SAME_STEP * abs(old) for new, old in ((a, stated.a), (e, stated.e)))
+    return stated if same else Affine(a, 0, c, 0, e, f)
+
+
+def _step(array: xr.DataArray, name: str, otherwise: float) -> tuple[float, float]:
+    """Step from pixel to pixel, and the outer border of the first one."""
+    centers = np.asarray(array.coords[name].values, np.float64)
+    if centers.size < 2:
+        return otherwise, float(centers[0]) - otherwise / 2
+    step = float(centers[-1] - centers[0]) / (centers.size - 1)
+    if step == 0 or np.abs(np.diff(centers) - step).max() > _UNEVEN * abs(step):
+        raise InputError(
+            f"coordinate {name} must be evenly spaced. Resample the array to a regular grid first."
+        )
+    return step, float(centers[0]) - step / 2
+
+
+def _from_centers(x: Any, y: Any) -> Affine:
+    """Of a rotated raster with the place of every pixel's center."""
+    if min(x.shape) < 2:
+        raise InputError(f"a rotated array must have at least 2 x 2 pixels, got {x.shape[0]} x {x.shape[1]}.")
+    rows, cols = x.shape[0] - 1, x.shape[1] - 1
+    a, b = (x[0, -1] - x[0, 0]) / cols, (x[-1, 0] - x[0, 0]) / rows
+    d, e = (y[0, -1] - y[0, 0]) / cols, (y[-1, 0] - y[0, 0]) / rows
+    return Affine(*map(float, (a, b, x[0, 0] - (a + b) / 2, d, e, y[0, 0] - (d + e) / 2)))
