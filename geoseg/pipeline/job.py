@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from affine import Affine
 
 from geoseg.errors import InputError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
@@ -66,7 +67,9 @@ def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
     source = _open(scene, options, effective, predictor.in_channels)
     notes += check_bands(predictor, source.count, source.dtype)
     if source.geobox.crs is None:
-        notes.append(f"{source.name} has no CRS: footprints are in pixel coordinates, y down")
+        pixels = source.geobox.transform == Affine.translation(*source.geobox.transform * (0, 0))
+        where = "in pixel coordinates, y down" if pixels else "in its own coordinates, areas in pixels"
+        notes.append(f"{source.name} has no CRS: footprints are {where}")
     plan = plan_blocks(
         source.geobox.shape,
         window=effective.window,

@@ -270,3 +270,32 @@ class TestBrokenRegions:
         for first in (0, 90, 95):
             with pytest.raises(SceneReadError):
                 source.read(Window(row_off=first, col_off=0, height=100 - first, width=100))
+
+
+def test_without_a_crs_it_says_which_coordinates_footprints_have(tmp_path: Path) -> None:
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        plain = save(tmp_path / "plain.tif", picture(), crs=None, transform=Affine.identity())
+    for path, words in (
+        (plain, "pixel coordinates"),
+        (save(tmp_path / "b.tif", picture(), crs=None), "its own coordinates"),
+    ):
+        summary = run_scene(path, above(100), tmp_path / "o", options())
+        assert [words in note for note in summary.notes] == [True]
+
+
+@pytest.mark.parametrize("stage", ["predict", "vectorize", "write"])
+def test_a_stop_at_any_stage_says_how_to_go_on(scene: Path, tmp_path: Path, stage: str) -> None:
+    def stop(at: str, done: float, total: float, **more: float) -> None:
+        if at == stage:
+            raise KeyboardInterrupt
+
+    network = Sized(above(100), 1)
+    chosen = options(formats=("geojson", "gpkg", "shp"), save_mask=True)
+    run_scene(scene, network, tmp_path / "whole", chosen)
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        run_scene(scene, network, tmp_path / "o", chosen, progress=stop)
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["scene.geoseg"]
+    run_scene(scene, network, tmp_path / "o", chosen)
+    for path in (tmp_path / "whole").iterdir():
+        if path.is_file():
+            assert (tmp_path / "o" / path.name).read_bytes() == path.read_bytes()
