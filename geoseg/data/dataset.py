@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -112,12 +113,18 @@ class ChipDataset(Dataset[dict[str, Any]]):
         return self[self.spare[turn % len(self.spare)]]
 
 
+def _ignore_interrupt(worker: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to workers too, to the process that they work for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def train_loader(dataset: ChipDataset, sampler: BatchSampler) -> DataLoader[Any]:
     """Loader of training batches; its workers are as many as the sampler's groups."""
     return DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=sampler.groups,
+        worker_init_fn=_ignore_interrupt,
         collate_fn=join_chips,
         pin_memory=torch.cuda.is_available(),
     )
@@ -132,6 +139,7 @@ def val_loader(
         dataset,
         batch_sampler=batches[rank::world],
         num_workers=workers,
+        worker_init_fn=_ignore_interrupt,
         collate_fn=join_chips,
         pin_memory=torch.cuda.is_available(),
     )

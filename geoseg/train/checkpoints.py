@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def write_file(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         full = " The disk is full: free some space and use --resume." if error.errno == errno.ENOSPC else ""
         raise RunError(f"{path} could not be written: {error.strerror}.{full}") from error
 
@@ -64,6 +66,18 @@ class RunFolder:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
+
+    def check_writable(self) -> None:
+        """Refuse a path that no folder can be made at.
+
+        Raises
+        ------
+        InputError
+            A file is there or above it, or it may not be written to.
+        """
+        there = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise InputError(f"--out must be a folder that can be written to, got {self.path}.")
 
     # ------------------------------------------------------------ documents
 

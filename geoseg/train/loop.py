@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 #: Settings that may differ when a run is resumed: they change nothing of what is learned.
 _FREE = ("keep_checkpoints", "save_every_minutes", "card", "weights")
 
+_STOPPED = "the last state is kept, use --resume to go on"
 #: An error of geoseg at the end of a traceback that another process sent.
 _OWN = re.compile(r"^['\"]?geoseg\.[\w.]+: ", re.MULTILINE)
 
@@ -150,6 +151,8 @@ def train(
         ``out`` holds another run.
     RunError
         Training failed; the last good checkpoint is kept.
+    KeyboardInterrupt
+        Ctrl-C or SIGTERM.
     """
     from geoseg.train.export import export_checkpoint
 
@@ -171,6 +174,7 @@ def train(
 
 def _claim(run: RunFolder, settings: TrainSettings, resume: bool) -> None:
     """Refuse a folder that holds another run, or one that would be overwritten."""
+    run.check_writable()
     if not (run.path / "config.json").is_file():
         return
     if not resume:
@@ -227,7 +231,11 @@ def fit(
         _expect_warnings()
         try:
             trainer.fit(module, datamodule=data)
+        except SystemExit as stopped:  # what Lightning makes of KeyboardInterrupt
+            raise KeyboardInterrupt(_STOPPED) from stopped
         except (RuntimeError, ProcessException) as error:
+            if recorder.stop.asked:  # workers may be ended by the same signal
+                raise KeyboardInterrupt(_STOPPED) from error
             raise _explained(error) from error
     return module
 

@@ -19,6 +19,7 @@ from geoseg.train.history import History
 from geoseg.train.metrics import reduce_means
 from geoseg.train.module import Segmenter
 from geoseg.train.pictures import chip_sheet, overlay, to_picture
+from geoseg.train.stopping import StopRequest
 from geoseg.typing import Progress as Report
 
 __all__ = ["Recorder"]
@@ -55,6 +56,7 @@ class Recorder(L.Callback):
     examples: list[dict[str, Any]]
     report: Report
     resume: dict[str, Any] | None = None
+    stop: StopRequest = field(default_factory=StopRequest, init=False)
     _saved_at: float = field(default=0.0, init=False)
     _drawn_at: float = field(default=0.0, init=False)
     _history: History | None = field(default=None, init=False)
@@ -68,6 +70,8 @@ class Recorder(L.Callback):
         if trainer.world_size > 1:
             # A process that is ended because another failed must end, not talk to the others first.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        else:
+            self.stop.watch()
         if self.resume is not None:
             trainer.optimizers[0].load_state_dict(self.resume["optimizer"])
             if self.resume.get("precision"):
@@ -93,6 +97,7 @@ class Recorder(L.Callback):
         self._close()
 
     def _close(self) -> None:
+        self.stop.leave()
         if self._board is not None:
             self._board.close()
             self._board = None
@@ -102,12 +107,15 @@ class Recorder(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Keep the state every few minutes: between two optimizer steps nothing is half done."""
+        """Keep the state every few minutes, or stop: between two optimizer steps nothing is half done."""
         module = _segmenter(pl_module)
         minutes = (time.monotonic() - self._saved_at) / 60
         between = batch_idx > 0 and batch_idx % self.settings.accumulate == 0
-        if between and minutes >= self.settings.save_every_minutes and trainer.is_global_zero:
+        due = self.stop.asked or minutes >= self.settings.save_every_minutes
+        if between and due and trainer.is_global_zero:
             self._save_state(trainer, module)
+        if self.stop.asked and (between or batch_idx == 0):
+            raise KeyboardInterrupt
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -133,6 +141,18 @@ class Recorder(L.Callback):
         self._saved_at = time.monotonic()
 
     # ------------------------------------------------------------ validations
+
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stop where that is asked for; a resumed run comes here again."""
+        if self.stop.asked:
+            raise KeyboardInterrupt
 
     def on_validation_batch_end(
         self,

@@ -47,6 +47,14 @@ def stop_after(batches):
     return report
 
 
+def interrupt_after(batches, number):
+    def report(stage, done, total, **info):
+        if stage == "training" and done == batches:
+            os.kill(os.getpid(), number)
+
+    return report
+
+
 def weights(run: Path, index: int) -> dict[str, torch.Tensor]:
     return load_file(run / "checkpoints" / f"{index:08d}" / "model.safetensors")
 
@@ -152,16 +160,24 @@ def test_the_same_seed_gives_the_same_weights(finished, tmp_path, quick):
     assert not same(weights(tmp_path / "other", 3), weights(out, 3))
 
 
-@pytest.mark.parametrize(("changes", "cuts"), [({}, (3, 6)), (FULL, (3, 6))], ids=["plain", "everything"])
-def test_a_killed_run_resumes_mid_epoch_to_the_same_result(quick, tmp_path, changes, cuts):
+@pytest.mark.parametrize(
+    ("changes", "cuts", "sign"),
+    [({}, (3, 7), signal.SIGTERM), (FULL, (3, 6), signal.SIGINT)],
+    ids=["plain", "everything"],
+)
+def test_a_killed_run_resumes_mid_epoch_to_the_same_result(quick, tmp_path, changes, cuts, sign):
     settings = quick(**changes)
     kept = settings.model_copy(update={"save_every_minutes": 0.0})
     train(settings, tmp_path / "whole", devices="cpu")
-    for number, cut in enumerate(cuts):
-        with pytest.raises(Stop):
-            train(kept, tmp_path / "cut", devices="cpu", resume=number > 0, progress=stop_after(cut))
-        state = RunFolder(tmp_path / "cut").load_state()
-        assert 0 < state["progress"]["batches"] <= cut
+    first, second = cuts
+    with pytest.raises(Stop):
+        train(kept, tmp_path / "cut", devices="cpu", progress=stop_after(first))
+    assert 0 < RunFolder(tmp_path / "cut").load_state()["progress"]["batches"] <= first
+    # Asked to stop, a run keeps all that it did, up to the last optimizer step.
+    with pytest.raises(KeyboardInterrupt, match="use --resume to go on"):
+        train(settings, tmp_path / "cut", devices="cpu", resume=True, progress=interrupt_after(second, sign))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert RunFolder(tmp_path / "cut").load_state()["progress"]["batches"] == second
     train(kept, tmp_path / "cut", devices="cpu", resume=True)
     assert same(weights(tmp_path / "cut", 1), weights(tmp_path / "whole", 1))
     for name in ("metrics.csv", "checkpoints/index.json"):
@@ -366,6 +382,15 @@ def test_an_error_in_another_process_is_one_line():
         "geoseg.errors.RunError: loss must be finite, got nan. Lower lr.\n"
     )
     assert str(_explained(ProcessException(text, 1, 1))) == "loss must be finite, got nan. Lower lr."
+
+
+def test_a_run_whose_folder_cannot_be_made_is_refused(quick, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(InputError, match="--out must be a folder that can be written to"):
+            train(quick(), out, devices="cpu")
+    with pytest.raises(RunError, match="could not be written"):
+        checkpoints.write_file(tmp_path / "file" / "a.json", "new")
 
 
 def test_chip_sizes_the_network_cannot_divide_are_refused(quick, tmp_path):
