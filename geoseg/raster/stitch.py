@@ -16,7 +16,10 @@ SCALE = 254
 INVALID = 255
 
 
-@numba.njit(nogil=True, cache=True)
+#: Added and taken away again, these round a float64 to multiples of 2**-23 and of 2**-40.
+_TO_23_BITS, _TO_40_BITS = 1.5 * 2.0**29, 1.5 * 2.0**12
+
+
 def add_weighted(
     total: Array,
     prob: Array,
@@ -26,6 +29,9 @@ def add_weighted(
     col: int,
 ) -> None:
     """Add ``prob * weight_y * weight_x`` to ``total`` at (row, col), in place.
+
+    Each product is first rounded to a multiple of 2**-23 (2**-40 in float64), so that the sum of
+    probabilities is exact: it does not depend on the order of the windows, hence on blocks and chunks.
 
     Parameters
     ----------
@@ -38,6 +44,14 @@ def add_weighted(
     row, col
         Where the window's first pixel lies in ``total``.
     """
+    rounder = _TO_23_BITS if total.dtype == np.float32 else _TO_40_BITS
+    _add_weighted(total, prob, weight_y, weight_x, row, col, rounder)
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_weighted(  # type: ignore[no-untyped-def]
+    total, prob, weight_y, weight_x, row, col, rounder
+):
     classes, height, width = prob.shape
     for k in range(classes):
         for i in range(height):
@@ -45,7 +59,7 @@ def add_weighted(
             line = total[k, row + i]
             source = prob[k, i]
             for j in range(width):
-                line[col + j] += source[j] * (weight * weight_x[j])
+                line[col + j] += (source[j] * (weight * weight_x[j]) + rounder) - rounder
 
 
 def to_bytes(prob: Array, valid: BoolArray | None = None) -> NDArray[np.uint8]:

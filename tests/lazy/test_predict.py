@@ -111,6 +111,22 @@ def test_blocks_and_chunks_do_not_change_the_result(plan: BlockPlan) -> None:
     np.testing.assert_allclose(result, reference(scene, plan, positional), atol=2e-5)
 
 
+@settings(max_examples=40)
+@given(plan=plans(), chunk=st.integers(1, 120))
+def test_probabilities_are_the_same_bits_for_any_chunks(plan: BlockPlan, chunk: int) -> None:
+    def probabilities(batch: np.ndarray) -> np.ndarray:
+        return (np.sin(7 * positional(batch)) / 2 + 0.5).astype(np.float32)
+
+    scene = scene_of(plan)
+    image = da.from_array(scene, chunks=(2, 60, 60))
+    sides = {"window": (plan.y.window, plan.x.window), "overlap": (plan.y.overlap, plan.x.overlap)}
+    other = plan_blocks(plan.shape, **sides, chunk=chunk, blend=plan.y.blend)
+    one, two = (
+        stitch(image, None, p, probabilities, classes=2).compute(scheduler="sync") for p in (plan, other)
+    )
+    np.testing.assert_array_equal(one, two)
+
+
 def test_windows_without_valid_pixels_do_not_run() -> None:
     plan = plan_blocks((64, 64), window=(16, 16), overlap=(0, 0), chunk=32)
     valid = np.zeros((64, 64), bool)

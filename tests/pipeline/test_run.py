@@ -299,3 +299,18 @@ def test_a_stop_at_any_stage_says_how_to_go_on(scene: Path, tmp_path: Path, stag
     for path in (tmp_path / "whole").iterdir():
         if path.is_file():
             assert (tmp_path / "o" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_chunks_do_not_change_a_byte(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (3, 300, 400), dtype=np.uint8)
+    path = save(tmp_path / "scene.tif", noise)
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        ramp = np.sin(np.arange(batch.shape[2])[:, None] * 0.37 + np.arange(batch.shape[3]) * 0.11)
+        return (batch[:, :1] / 425 + 0.2 + 0.2 * ramp).astype(np.float32)
+
+    for chunk in (64, 150, 4000):
+        chosen = options(window=(64, 64), overlap=(48, 48), chunk=chunk, save_prob=True)
+        run_scene(path, Sized(network, 3), tmp_path / str(chunk), chosen)
+    for name in ("scene.prob.tif", "scene.geojson"):
+        assert len({(tmp_path / chunk / name).read_bytes() for chunk in ("64", "150", "4000")}) == 1
