@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from geoseg.typing import Array
 
@@ -35,7 +34,7 @@ def contiguous(values: Array) -> Array:
     if not small or values.ndim < 2 or values.strides[-1] != -values.itemsize or not values.size:
         return np.ascontiguousarray(values)
     forwards = np.ascontiguousarray(values[..., ::-1])
-    items: NDArray[np.uint8] | NDArray[np.uint16]
+    items: Array
     items = forwards.view(np.uint8 if values.itemsize == 1 else np.uint16)
     turned = np.empty_like(items)
     width = values.shape[-1]

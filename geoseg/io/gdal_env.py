@@ -45,7 +45,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 #: GDAL's block cache for tiled scenes, shared by all threads (GDAL's own default is 5 % of the RAM).
-CACHE_BYTES = 64 * 1024 * 1024
+CACHE_BYTES = 32 * 1024 * 1024
 
 #: Formats that a scene may have. XML and web formats (WMS, STACTA, SAFE, ...) are left out on purpose.
 RASTER_DRIVERS = (

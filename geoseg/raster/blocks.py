@@ -10,6 +10,7 @@ import numpy as np
 from geoseg.errors import ModelError
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
+from geoseg.raster.pages import copy_pages, zero_pages
 from geoseg.raster.stitch import add_weighted
 from geoseg.typing import Array, BoolArray, PredictBatch
 
@@ -93,7 +94,7 @@ class Block:
         plan = self.plan
         if self.total is None:
             where = plan.block_window(*self.index)
-            self.total = np.zeros((len(prob), where.height, where.width), plan.accumulator)
+            self.total = zero_pages((len(prob), where.height, where.width), plan.accumulator)
         at = _window_in_block(plan, self.index, i, j)
         add_weighted(self.total, prob, plan.y.weights[i], plan.x.weights[j], at.row_off, at.col_off)
 
@@ -105,11 +106,11 @@ class Block:
         for hy in self.plan.y.hits(self.index[0]):
             for hx in self.plan.x.hits(self.index[1]):
                 if self.total is None:
-                    values = np.zeros((classes, hy.stop - hy.start, hx.stop - hx.start), dtype)
+                    values = zero_pages((classes, hy.stop - hy.start, hx.stop - hx.start), dtype)
                 else:
                     rows = slice(hy.start - where.row_off, hy.stop - where.row_off)
                     cols = slice(hx.start - where.col_off, hx.stop - where.col_off)
-                    values = self.total[:, rows, cols].copy()
+                    values = copy_pages(self.total[:, rows, cols])
                 height, width = self.plan.chunk_shape
                 offset = hy.start - hy.chunk * height, hx.start - hx.chunk * width
                 out.append(Piece((hy.chunk, hx.chunk), offset, values))
@@ -215,7 +216,7 @@ def sum_pieces(pieces: list[Piece], shape: tuple[int, int, int]) -> Array:
     first = pieces[0].values
     if len(pieces) == 1 and first.shape == shape:
         return first
-    total = np.zeros(shape, first.dtype)
+    total = zero_pages(shape, first.dtype)
     for piece in pieces:
         row, col = piece.offset
         height, width = piece.values.shape[1:]

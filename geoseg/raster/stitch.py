@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -77,15 +79,22 @@ def to_bytes(prob: Array, valid: BoolArray | None = None) -> NDArray[np.uint8]:
     >>> to_bytes(np.array([[[0.0, 0.5, 1.0]]]), np.array([[True, True, False]])).tolist()
     [[[0, 127, 255]]]
     """
-    scaled = np.clip(prob, 0.0, 1.0)
-    scaled *= SCALE
-    np.rint(scaled, out=scaled)
-    missing = np.isnan(scaled)
-    scaled[missing] = INVALID
-    out = scaled.astype(np.uint8)
+    out = np.empty(prob.shape, np.uint8)
+    for values, stored in zip(_strips(prob), _strips(out), strict=True):
+        scaled = np.clip(values, 0.0, 1.0)
+        scaled *= SCALE
+        np.rint(scaled, out=scaled)
+        scaled[np.isnan(scaled)] = INVALID
+        stored[...] = scaled
     if valid is not None:
         out[:, ~valid] = INVALID
     return out
+
+
+def _strips(values: Array, height: int = 64) -> Iterator[Array]:
+    """Views of rows (K, height, W), so that what is made of them on the way stays small."""
+    for row in range(0, values.shape[1], height):
+        yield values[:, row : row + height]
 
 
 def from_bytes(stored: NDArray[np.uint8]) -> FloatArray:
