@@ -89,7 +89,7 @@ def read_polygons(
             raise InputError(
                 f"vector file must state its CRS, got {path} without. Set it with ogr2ogr -a_srs."
             )
-        frame = frame.to_crs(crs)
+        frame = _projected(frame, crs, path)
     frame = _polygons_only(frame, path)
     if bbox is not None:
         frame = frame[shapely.intersects(frame.geometry.to_numpy(), shapely.box(*bbox))]
@@ -132,6 +132,23 @@ def _read(path: Path, suffix: str, layer: str | int | None) -> gpd.GeoDataFrame:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise InputError(f"vector file must hold geometries, got {path}, a table without any.")
     return frame
+
+
+def _projected(frame: gpd.GeoDataFrame, crs: CRS, path: Path) -> gpd.GeoDataFrame:
+    """Rows in another CRS, without those that it cannot show."""
+    moved = frame.to_crs(crs)
+    finite = np.isfinite(moved.geometry.bounds.to_numpy()).all(axis=1) | moved.geometry.isna().to_numpy()
+    finite |= moved.geometry.is_empty.to_numpy()
+    if finite.all():
+        return moved
+    if not finite.any():
+        extent = tuple(round(float(value), 6) for value in frame.total_bounds)
+        raise InputError(
+            f"coordinates of a vector file must lie in its CRS, got {extent} in {frame.crs.to_string()} in "
+            f"{path}. State the right CRS with ogr2ogr -a_srs (GeoJSON without one is lon/lat)."
+        )
+    logger.warning("%s: %d rows far outside the CRS left out", path, int((~finite).sum()))
+    return moved[finite]
 
 
 def _polygons_only(frame: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:

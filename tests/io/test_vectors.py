@@ -111,6 +111,21 @@ def test_no_polygons_at_all(suffix: str, tmp_path: Path) -> None:
     assert found.crs == UTM
 
 
+def test_coordinates_outside_of_their_crs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Meters in a GeoJSON without a CRS, which is lon/lat by its standard."""
+    far = shapely.box(-658589.0, 2119553.0, -658500.0, 2119600.0)
+    path = tmp_path / "meters.geojson"
+    gpd.GeoDataFrame({"n": [1]}, geometry=[far], crs=4326).to_file(path)
+    with pytest.raises(
+        InputError, match=r"must lie in its CRS, got \(-658589.0, .* in EPSG:4326 in .*meters"
+    ):
+        read_polygons(path, crs=CRS(32645))
+    gpd.GeoDataFrame({"n": [1, 2]}, geometry=[far, shapely.box(87, 28, 88, 29)], crs=4326).to_file(path)
+    with caplog.at_level("WARNING"):
+        assert read_polygons(path, crs=CRS(32645))["n"].tolist() == [2]
+    assert "1 rows far outside the CRS left out" in caplog.text
+
+
 def test_z_is_dropped(tmp_path: Path) -> None:
     path = save(tmp_path / "a.gpkg", frame([shapely.force_3d(BOXES[0], 5)]))
     assert not read_polygons(path).has_z.any()
