@@ -57,7 +57,7 @@ def read_document(path: PathLike) -> Any:
         raise ConfigError(f"{path} can't be read: {error}") from None
     try:
         return tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers and depths without end are these, too
         raise ConfigError(
             f"{path} is not valid {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}"
         ) from None

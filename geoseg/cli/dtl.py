@@ -93,7 +93,9 @@ def check(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("#", "layer", "from", "to", "samples in", "classes out")
+    table = Table("#")
+    for title in ("layer", "from", "to", "samples in", "classes out"):
+        table.add_column(title, overflow="fold")
     for row in checked.layers:
         classes = ", ".join(row.classes) if row.classes is not None else ""
         table.add_row(

@@ -101,4 +101,5 @@ def _totals(engine: Engine, notes: list[str], progress: Progress) -> list[Count]
             total = None if before[1] is None or most is None else before[1] + most
             totals[target] = before[0] + least, total
         progress("images", order + 1, len(engine))
+    notes += counter.refusals()
     return totals

@@ -65,6 +65,19 @@ class Counter:
         """Least and most samples saved for one that enters ``layer``."""
         return self.reaching(self.plan.graph.save.index, layer, shape, origin)
 
+    def refusals(self) -> list[str]:
+        """What fails of the sizes counted so far, one line a layer and size."""
+        layers = self.plan.graph.layers
+        lines = {
+            (
+                index,
+                shape,
+            ): f"{layers[index].title} will fail on samples of {shape[1]} x {shape[0]} pixels: {why}"
+            for _, index, shape, _ in self._known
+            if shape is not None and (why := layers[index].settings.plan_refusal(shape)) is not None
+        }
+        return [lines[key] for key in sorted(lines)]
+
     @staticmethod
     def _answer(spec: LayerSpec, origin: Origin | None) -> bool | None:
         assert isinstance(spec.settings, IfSettings)  # chosen so

@@ -160,10 +160,22 @@ def _carry(
         except InputError as error:
             raise graph.error(spec, "src", error) from None
         try:
+            _check_shapes(spec, before)
             result[index] = spec.settings.plan_meta(before)
         except InputError as error:
             raise graph.error(spec, "settings", error) from None
     return result
+
+
+def _check_shapes(spec: LayerSpec, meta: ProjectMeta) -> None:
+    """Refuse classes whose shape a layer can't work with."""
+    for title, shapes in spec.settings.plan_needs().items():
+        known = meta.find_class(title)
+        if known is not None and known.shape not in (*shapes, "any"):
+            raise InputError(
+                f"class {title!r} must be of shape {' or '.join(shapes)} for {spec.action}, got "
+                f"{known.shape}. Convert it before, or leave it out."
+            )
 
 
 def missing_projects(plan: Plan, known: Mapping[str, object]) -> None:

@@ -9,7 +9,7 @@ them.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -20,6 +20,7 @@ from geoseg.dtl.pixels import Shape
 from geoseg.dtl.sample import Sample
 from geoseg.errors import ConfigError
 from geoseg.vector.figures import ProjectMeta
+from geoseg.vector.figures.types import ShapeName
 
 __all__ = [
     "ENTRY_POINTS",
@@ -66,6 +67,14 @@ class LayerSettings(Settings):
             The layer can't work with these classes.
         """
         return meta
+
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        """Shapes that the objects of a class must have, by title; of classes left out any will do."""
+        return {}
+
+    def plan_refusal(self, shape: Shape) -> str | None:
+        """Why samples of a size will fail in this layer; None where they won't, as far as that is known."""
+        return None
 
     def plan_shape(self, shape: Shape | None) -> Shape | None:
         """Size of the samples that leave the layer, None where it is not known before the run."""

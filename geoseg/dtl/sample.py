@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from geoseg.dtl.pixels import Padded, Pixels, Shape, Treated, Treatment, check_window
 from geoseg.dtl.warp import Warped
+from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.raster.draw import draw_figures
@@ -27,6 +28,8 @@ from geoseg.vector.figures.transform import (
 )
 
 __all__ = ["Listing", "Origin", "Sample", "crop_annotation"]
+
+_MOST_PIXELS = 2**32
 
 
 class Listing:
@@ -190,10 +193,21 @@ class Sample:
         return self.transposed().mirrored(0) if quarters % 4 == 3 else self
 
     def resized(self, shape: Shape) -> Sample:
-        """On another number of pixels."""
+        """On another number of pixels.
+
+        Raises
+        ------
+        InputError
+            There would be more than 2 to the power of 32, for which no memory would do.
+        """
         before = self.shape
         if shape == before:
             return self
+        if shape[0] * shape[1] > max(_MOST_PIXELS, before[0] * before[1]):
+            raise InputError(
+                f"size must be at most {_MOST_PIXELS} pixels, got {shape[1]} x {shape[0]} for "
+                f"{self.origin.name}. Choose a smaller one."
+            )
         return self._moved(self.pixels.resized(shape), lambda figure: scale_figure(figure, before, shape))
 
     def padded(self, shape: Shape, offset: tuple[int, int]) -> Sample:

@@ -13,6 +13,7 @@ from geoseg.dtl.layers.saving import SaveSettings, colors_of
 from geoseg.dtl.pixels import Opened, whole
 from geoseg.dtl.randomness import derive, generator
 from geoseg.dtl.sample import Sample, crop_annotation
+from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.formats.names import safe_name
 from geoseg.io.images import ImageFile, copy_image, result_suffix, write_image, write_windows
@@ -27,6 +28,8 @@ _ALPHANUMERICS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _GREEN_BAR = 8
 #: Pixels from which a GeoTIFF is written window by window.
 _LARGE = 4096 * 4096
+#: Most pixels of an image of another format, which is in memory as a whole.
+_MOST_AT_ONCE = 2**30
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def write_sample(
         elif suffix.lower() in (".tif", ".tiff") and sample.shape[0] * sample.shape[1] > _LARGE:
             write_windows(files["img"], sample.pixels.read, sample.geobox, like=image)
         else:
+            _check_size(sample, suffix)
             pixels = sample.pixels.read()
             write_image(files["img"], pixels, sample.geobox, like=image, jpeg_quality=settings.jpeg_quality)
     if settings.annotations:
@@ -105,6 +109,15 @@ def write_sample(
     files |= _pictures(sample, pixels, folder, number, settings, meta)
     stem = Path(safe_name(f"{sample.origin.stem}{suffix}")).stem
     return SavedSample(safe_name(sample.dataset), stem, suffix, sample.key, files)
+
+
+def _check_size(sample: Sample, suffix: str) -> None:
+    height, width = sample.shape
+    if height * width > _MOST_AT_ONCE:
+        raise InputError(
+            f"an image of {width} x {height} pixels must be a GeoTIFF to be written, got {suffix}. "
+            "Crop it, or start from a GeoTIFF."
+        )
 
 
 def _image_file(sample: Sample) -> ImageFile | None:

@@ -79,7 +79,22 @@ def test_check_counts_and_warns(make_project):
     table = geoseg_dtl("check", GRAPHS / "roads_0_dtl.json", "--projects", root)
     assert "220" in table.stdout
     assert "warning: layer 6 (if)" in table.stderr
-    assert geoseg_dtl("check", GRAPHS / "kitti_0_dtl.json").exit_code == 0
+    plain = geoseg_dtl("check", GRAPHS / "kitti_0_dtl.json")
+    assert plain.exit_code == 0
+    assert "…" not in plain.stdout  # long names are folded, not cut
+
+
+def test_check_tells_sizes_that_will_fail(make_project, graph):
+    root = make_project("p", size=(40, 60)).parent
+    window = {"window": {"width": 50, "height": 50}, "min_overlap": {"x": 0, "y": 0}}
+    result = geoseg_dtl(
+        "check",
+        graph(data_layer("p"), step("sliding_window", window), save_layer("$out")),
+        "--projects",
+        root,
+    )
+    assert result.exit_code == 0
+    assert "layer 2 (sliding_window) will fail on samples of 60 x 40 pixels" in result.stderr
 
 
 def test_schema_is_json():

@@ -61,6 +61,10 @@ def graph(*middle, src="$in", name="out"):
             graph(step("resize", {"width": -1, "height": 5, "aspect_ratio": {"keep": False}})),
             "keep must be true",
         ),
+        (
+            graph(step("resize", {"width": 10**9, "height": 10**9, "aspect_ratio": {"keep": False}})),
+            "less than or equal to 1000000",
+        ),
         (graph(step("blur", {"name": "median", "kernel": 4})), "odd"),
         (graph(src="$nobody"), r"layer 2 \(supervisely\): \$\[1\]\.src\[0\]: must be written by a layer"),
         (graph(name="../evil"), r"\$\[1\]\.dst: project must be"),
@@ -89,6 +93,15 @@ def test_bad_graphs(document, message):
         (step("poly2bitmap", {"classes_mapping": {"nobody": "x"}}), "got nobody"),
         (step("drop_obj_by_class", {"classes": ["nobody"]}), "got nobody"),
         (step("reproject", {"crs": "EPSG:1"}), "crs must be known"),
+        (step("split_masks", {"classes": ["bitmap", "polygon"]}), "class 'polygon' must be of shape bitmap"),
+        (step("merge_masks", {"class": "polygon"}), "must be of shape bitmap for merge_masks, got polygon"),
+        (
+            step("bbox2poly", {"classes_mapping": {"bitmap": "x"}}),
+            "class 'bitmap' must be of shape rectangle",
+        ),
+        (step("find_contours", {"classes_mapping": {"polygon": "x"}}), "must be of shape bitmap"),
+        (step("approx_vector", {"classes": ["bitmap"], "epsilon": 1}), "must be of shape polygon or line"),
+        (step("drop_lines_by_length", {"lines_class": "bitmap", "min_length": 1}), "must be of shape line"),
     ],
 )
 def test_classes_are_checked_before_a_pixel_is_read(make_project, tmp_path, layer, message):
@@ -162,3 +175,10 @@ def test_files(tmp_path):
         read_graph(path)
     path.write_text(json.dumps(graph()))
     assert read_graph(path).name == "out"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" + "1" * 10_000 + "]", "[1"])
+def test_json_without_end_is_refused(tmp_path, text):
+    (tmp_path / "g.json").write_text(text)
+    with pytest.raises(ConfigError, match="not valid JSON"):
+        read_graph(tmp_path / "g.json")

@@ -343,6 +343,16 @@ def test_what_was_saved_before_a_failure_stays(make_project, tmp_path):
     assert "layer 3 (sliding_window): window must not be larger" in report.failures[0].reason
 
 
+def test_images_that_no_memory_holds_fail_before_they_are_made(make_project, tmp_path):
+    root = make_project("p").parent
+    for side, message in ((1_000_000, "size must be at most"), (50_000, "must be a GeoTIFF")):
+        settings = {"width": side, "height": side, "aspect_ratio": {"keep": False}}
+        graph = parse_graph([data_layer("p"), step("resize", settings), save_layer("$out")])
+        report = run_graph(graph, root, tmp_path / str(side))
+        assert len(report.failures) == 1
+        assert message in report.failures[0].reason
+
+
 def test_an_existing_result_is_kept(make_project, tmp_path):
     root = make_project("p").parent
     run_graph(graph(src="$in"), root, tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from pydantic import Field
@@ -25,6 +25,7 @@ from geoseg.vector.figures import (
 from geoseg.vector.figures.paths import longest_paths
 from geoseg.vector.figures.trace import trace_bitmap
 from geoseg.vector.figures.transform import simplify_figure
+from geoseg.vector.figures.types import ShapeName
 
 Output = Iterator[tuple[int, Sample]]
 
@@ -83,8 +84,15 @@ class ToPolygonSettings(MappingSettings):
         return convert_classes(meta, self.classes_mapping, "polygon")
 
 
-@layer("bbox2poly", ToPolygonSettings, "bbox_to_polygon")
-def bbox2poly(sample: Sample, settings: ToPolygonSettings, rng: np.random.Generator) -> Output:
+class BoxesSettings(ToPolygonSettings):
+    """Classes of rectangles that become polygons."""
+
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return dict.fromkeys(self.classes_mapping, ("rectangle",))
+
+
+@layer("bbox2poly", BoxesSettings, "bbox_to_polygon")
+def bbox2poly(sample: Sample, settings: BoxesSettings, rng: np.random.Generator) -> Output:
     """Turn rectangles into polygons of four vertices; another shape is an error."""
 
     def corners(figure: Figure) -> Iterable[Figure]:
@@ -99,6 +107,9 @@ class ContoursSettings(ToPolygonSettings):
     """Classes that become polygons, and how far outlines may be simplified."""
 
     approx_epsilon: float | None = Field(default=None, ge=0, description="Pixels.")
+
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return dict.fromkeys(self.classes_mapping, ("bitmap",))
 
 
 @layer("find_contours", ContoursSettings, "bitmap2poly", "mask_to_polygon")
@@ -147,6 +158,9 @@ class ToLinesSettings(MappingSettings):
     def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
         return convert_classes(meta, self.classes_mapping, "line")
 
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return dict.fromkeys(self.classes_mapping, ("bitmap",))
+
 
 @layer("bitmap2lines", ToLinesSettings, "mask_to_lines")
 def bitmap2lines(sample: Sample, settings: ToLinesSettings, rng: np.random.Generator) -> Output:
@@ -171,6 +185,9 @@ class ApproxSettings(LayerSettings):
 
     classes: list[str]
     epsilon: float = Field(gt=0, description="Pixels.")
+
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return dict.fromkeys(self.classes, ("polygon", "line"))
 
 
 @layer("approx_vector", ApproxSettings)

@@ -188,6 +188,13 @@ class SlidingWindowSettings(LayerSettings):
             )
         return Grid(shape, (self.window.height, self.window.width), (self.min_overlap.y, self.min_overlap.x))
 
+    def plan_refusal(self, shape: Shape) -> str | None:
+        try:
+            self.grid(shape)
+        except InputError as error:
+            return str(error)
+        return None
+
     def plan_shape(self, shape: Shape | None) -> Shape | None:
         return self.window.height, self.window.width
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import shapely
@@ -27,6 +27,7 @@ from geoseg.vector.figures import (
     color_of,
 )
 from geoseg.vector.figures.transform import from_shapely, to_shapely
+from geoseg.vector.figures.types import ShapeName
 
 Output = Iterator[tuple[int, Sample]]
 
@@ -41,6 +42,9 @@ class LineLengthSettings(LayerSettings):
     resolution_compensation: bool = Field(
         default=False, description="Lengths are for an image 1000 pixels wide."
     )
+
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return {self.lines_class: ("line",)}
 
     @model_validator(mode="after")
     def _some(self) -> LineLengthSettings:
@@ -70,6 +74,9 @@ class UnderPolygonSettings(LayerSettings):
 
     lines_class: str = Field(min_length=1)
     polygons_class: str = Field(min_length=1)
+
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return {self.lines_class: ("line",), self.polygons_class: ("polygon",)}
 
 
 @layer("drop_lines_under_polygon", UnderPolygonSettings)
@@ -108,6 +115,9 @@ class ContourBoxSettings(LayerSettings):
     distance: Amount
     classes: list[str]
     box_class: str = Field(min_length=1)
+
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return dict.fromkeys(self.classes, ("polygon",))
 
     def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
         return meta.with_class(ClassMeta(self.box_class, "rectangle", color_of(self.box_class)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.typing import BoolArray
 from geoseg.vector.figures import Bitmap, LabeledObject
+from geoseg.vector.figures.types import ShapeName
 
 Output = Iterator[tuple[int, Sample]]
 _EIGHT = np.ones((3, 3), bool)
@@ -25,6 +26,9 @@ class MaskClassesSettings(LayerSettings):
     """Titles of classes of bitmaps; titles that are not there are ignored."""
 
     classes: list[str]
+
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return dict.fromkeys(self.classes, ("bitmap",))
 
 
 def _bitmap(item: LabeledObject, layer_name: str) -> Bitmap:
@@ -71,6 +75,9 @@ class MergeSettings(LayerSettings):
 
     class_name: str = Field(alias="class")
 
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return {self.class_name: ("bitmap",)}
+
 
 @layer("merge_bitmap_masks", MergeSettings, "merge_masks")
 def merge_bitmap_masks(sample: Sample, settings: MergeSettings, rng: np.random.Generator) -> Output:
@@ -90,6 +97,9 @@ class BitwiseSettings(LayerSettings):
     type: Literal["or", "and", "nor"]
     class_mask: str
     classes_to_correct: list[str]
+
+    def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
+        return dict.fromkeys((self.class_mask, *self.classes_to_correct), ("bitmap",))
 
 
 _OPERATIONS: dict[str, Callable[[BoolArray, BoolArray], BoolArray]] = {

@@ -12,6 +12,7 @@ from affine import Affine
 from pydantic import Field, model_validator
 
 from geoseg.config import Settings
+from geoseg.dtl.layers.sizes import LARGEST_SIDE
 from geoseg.dtl.pixels import Shape
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
@@ -30,8 +31,8 @@ class AspectRatio(Settings):
 class ResizeSettings(LayerSettings):
     """The new size; -1 derives a side from the other."""
 
-    width: int = Field(ge=-1)
-    height: int = Field(ge=-1)
+    width: int = Field(ge=-1, le=LARGEST_SIDE)
+    height: int = Field(ge=-1, le=LARGEST_SIDE)
     aspect_ratio: AspectRatio
 
     @model_validator(mode="after")

@@ -10,7 +10,10 @@ from pydantic import AfterValidator, Field
 
 from geoseg.config import Settings
 
-__all__ = ["Amount", "Range", "Sides", "SignedAmount", "to_pixels"]
+__all__ = ["LARGEST_SIDE", "Amount", "Range", "Sides", "SignedAmount", "to_pixels"]
+
+#: Pixels of the longest side of an image that a graph may ask for.
+LARGEST_SIDE = 1_000_000
 
 _AMOUNT = re.compile(r"(-?\d+(?:\.\d+)?)(px|%)")
 
