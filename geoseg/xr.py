@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,10 @@ import xarray as xr
 from affine import Affine
 
 from geoseg.errors import InputError
+from geoseg.geo.blend import window_profile
 from geoseg.geo.blocks import plan_blocks
 from geoseg.io.scene import open_source
-from geoseg.io.validity import decide_validity, valid_from_values
+from geoseg.io.validity import check_dtype, decide_validity, valid_from_values
 from geoseg.lazy.labels import split_masks as _split_masks
 from geoseg.lazy.place import geobox_of, placed
 from geoseg.lazy.polygonize import polygonize as _polygonize
@@ -84,7 +87,7 @@ def open_scene(
             max(1, round(_CHUNK / side)) * side if side <= _CHUNK else _CHUNK for side in scene.file_block
         )
         chunks = (height, width)
-    image, valid = scene_arrays(scene, (chunks, chunks) if isinstance(chunks, int) else chunks)
+    image, valid = scene_arrays(scene, _chunk_sides(chunks))
     out = placed(image, ("band", "y", "x"), scene.geobox, scene.name)
     out = out.assign_coords(band=list(scene.bands))
     if valid is not None:
@@ -96,7 +99,7 @@ def open_scene(
 
 
 def predict(
-    scene: xr.DataArray | PathLike,
+    scene: xr.DataArray | PathLike | Any,
     model: Any,
     *,
     window: int | tuple[int, int] = 512,
@@ -110,7 +113,7 @@ def predict(
     Parameters
     ----------
     scene
-        DataArray ("band", "y", "x") as :func:`open_scene` gives it, or a file.
+        DataArray ("band", "y", "x") as :func:`open_scene` gives it, a file, or any array (H, W) or (C, H, W).
     model
         A bundle of :func:`geoseg.load_model` (gives probabilities), a torch module (gives what it gives,
         usually logits), or any callable from a float32 array (N, C, h, w) to (N, K, h, w).
@@ -135,12 +138,15 @@ def predict(
     """
     from geoseg.models import as_predictor, check_bands
 
-    array = scene if isinstance(scene, xr.DataArray) else open_scene(scene)
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
+    sides, shared = _pair(window, "window"), _pair(overlap, "overlap")
+    window_profile(1, 0, blend)  # refuses a blend that there is not
+    array = open_scene(scene) if isinstance(scene, (str, os.PathLike)) else _from_any(scene)
     array = _conform(array, None)
     predictor = as_predictor(model, device=device or "auto", activation="none")
     image, valid = _lazy_parts(array)
     check_bands(predictor, image.shape[0], str(image.dtype))
-    sides, shared = ((v, v) if isinstance(v, int) else v for v in (window, overlap))
     plan = plan_blocks(image.shape[1:], window=sides, overlap=shared, chunk=1536, blend=blend)
     call = OneAtATime(predictor)
     fill = predictor.fill_values()
@@ -305,8 +311,9 @@ def _conform(array: xr.DataArray, chunks: int | tuple[int, int] | None) -> xr.Da
             array = array.rename({band: "band"})
     else:
         array = array.rename(dict(zip(array.dims, ("band", "y", "x"), strict=True)))
+    check_dtype(str(array.dtype), "the array", ("bool",))
     if chunks is not None or array.chunks is None:
-        height, width = (chunks, chunks) if isinstance(chunks, int) else chunks or (_CHUNK, _CHUNK)
+        height, width = _chunk_sides((_CHUNK, _CHUNK) if chunks is None else chunks)
         array = array.chunk({"band": -1, "y": height, "x": width})
     return array
 
@@ -326,17 +333,35 @@ def _lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
 
 
 def _array_scene(scene: Any) -> ArrayScene:
-    array = scene if isinstance(scene, xr.DataArray) else _from_bare(scene)
-    array = _conform(array, None)
+    array = _conform(_from_any(scene), None)
     image, valid = _lazy_parts(array)
     name = array.attrs.get("scene") or array.name or "array"
     return ArrayScene(image, valid, geobox_of(array), str(name), array.attrs.get("acquired"))
 
 
-def _from_bare(array: Any) -> xr.DataArray:
-    if array.ndim not in (2, 3):
-        raise InputError(f"scene must have 2 or 3 dimensions, got {array.ndim}.")
+def _from_any(array: Any) -> xr.DataArray:
+    if isinstance(array, xr.DataArray):
+        return array
+    if getattr(array, "ndim", 0) not in (2, 3):
+        raise InputError(
+            f"scene must be a file or an array of 2 or 3 dimensions, got {type(array).__name__}."
+        )
     return xr.DataArray(array, dims=("band", "y", "x")[-array.ndim :])
+
+
+def _chunk_sides(chunks: Any) -> tuple[int, int]:
+    sides = _pair(chunks, "chunks")
+    if min(sides) < 1:
+        raise InputError(f"chunks must be at least 1 pixel, got {chunks}.")
+    return sides
+
+
+def _pair(value: Any, name: str) -> tuple[int, int]:
+    """One number for both axes, or two."""
+    values = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
+    if len(values) != 2 or not all(isinstance(v, Integral) for v in values):
+        raise InputError(f"{name} must be a whole number of pixels, or two, got {value!r}.")
+    return int(values[0]), int(values[1])
 
 
 def _two_dimensional(array: Any) -> xr.DataArray:

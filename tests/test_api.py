@@ -192,3 +192,40 @@ def test_validity_of_an_array_is_that_of_the_file_it_came_from(tmp_path: Path, d
         found = geoseg.predict(array, model, window=64, overlap=16)
         np.testing.assert_array_equal(np.isfinite(found[0].values), expected)
     assert all(seen)
+
+
+def test_any_array_can_be_predicted() -> None:
+    expected = geoseg.predict(
+        xr.DataArray(picture(), dims=("band", "y", "x")), Bright(), window=64, overlap=8
+    ).values
+    for scene in (picture(), da.from_array(picture(), chunks=50)):
+        found = geoseg.predict(scene, Bright(), window=np.int64(64), overlap=(8, 8))
+        np.testing.assert_array_equal(found.values, expected)
+    assert geoseg.predict(picture()[0], Bright(), window=64, overlap=0).shape == (1, 150, 230)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": "512"}, "window must be a whole number"),
+        ({"window": (64, 64, 64)}, "window must be a whole number"),
+        ({"overlap": 1.5}, "overlap must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": -1}, "batch_size must be at least 1"),
+        ({"blend": "hann"}, "blend must be one of"),
+    ],
+)
+def test_options_of_predict_are_checked_at_once(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        geoseg.predict(picture(), Bright(), **options)  # type: ignore[arg-type]
+
+
+def test_arrays_that_are_no_scenes(file: Path) -> None:
+    for scene in (5, None, np.zeros(3)):
+        with pytest.raises(InputError, match="scene must be a file or an array"):
+            geoseg.predict(scene, Bright())
+    with pytest.raises(InputError, match="pixel type must be one of"):
+        geoseg.predict(np.zeros((3, 8, 8), complex), Bright())
+    for chunks in (0, (-1, 5)):
+        with pytest.raises(InputError, match="chunks must be at least 1 pixel"):
+            geoseg.open_scene(file, chunks=chunks)

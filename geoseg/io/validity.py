@@ -58,9 +58,9 @@ class ValidityRule:
         return bool(self.mask) or self.alpha is not None or self.uses_values
 
 
-def check_dtype(dtype: str, path: str) -> None:
-    """Refuse pixel types without an order (complex numbers)."""
-    if dtype not in DTYPES:
+def check_dtype(dtype: str, path: str, more: Sequence[str] = ()) -> None:
+    """Refuse pixel types without an order (complex numbers), unless they are among ``more``."""
+    if dtype not in (*DTYPES, *more):
         raise SceneError(
             f"pixel type must be one of {', '.join(DTYPES)}, got {dtype} in {path}. "
             "Convert it, for example to its magnitude, with gdal_calc."

@@ -167,10 +167,14 @@ class CardDefaults(NamedTuple):
 def resolve(options: RunOptions, card: CardDefaults) -> Effective:
     """What the user asked for, else what the card says, else the default.
 
+    An overlap that nobody asked for and that a small window can't have becomes a quarter of the window.
+
     Examples
     --------
     >>> resolve(RunOptions(overlap=64), CardDefaults(window=(256, 256), overlap=(32, 32))).overlap
     (64, 64)
+    >>> resolve(RunOptions(window=(96, 256)), CardDefaults(overlap=(128, 128))).overlap
+    (24, 128)
     """
 
     def choose(name: str) -> Any:
@@ -182,9 +186,12 @@ def resolve(options: RunOptions, card: CardDefaults) -> Effective:
     given = options.threshold
     thresholds = card.thresholds if given is None else given if isinstance(given, tuple) else (given,)
     asked = options.resolution
+    window, overlap = choose("window"), choose("overlap")
+    if options.overlap is None:
+        overlap = tuple(shared if shared < side else side // 4 for side, shared in zip(window, overlap))
     return Effective(
-        window=choose("window"),
-        overlap=choose("overlap"),
+        window=window,
+        overlap=overlap,
         blend=choose("blend"),
         thresholds=thresholds,
         min_area_m2=choose("min_area_m2"),

@@ -182,9 +182,9 @@ class ProbStore:
 
 
 def _check_finite(prob: Array, valid: BoolArray | None, window: Window) -> None:
-    good = np.isfinite(prob)
-    if good.all():
+    if prob.size == 0 or np.isfinite((prob.min(), prob.max())).all():  # NaN passes through both
         return
+    good = np.isfinite(prob)
     bad = ~good.all(axis=0) if valid is None else ~good.all(axis=0) & valid
     if bad.any():
         raise ModelError(
