@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from geoseg.cli.common import handle_errors
-from geoseg.cli.train import Aoi, Changes, Data, Labels, Scenes, load_settings
+from geoseg.cli.train import Aoi, Changes, Data, Graph, Labels, Projects, Scenes, load_settings
 
 __all__ = ["register"]
 
@@ -34,6 +34,8 @@ def register(app: typer.Typer) -> None:
         scenes: Scenes = None,
         labels: Labels = None,
         aoi: Aoi = None,
+        dtl: Graph = None,
+        projects: Projects = None,
         changes: Changes = None,
         augment: Annotated[
             bool, typer.Option("--augment", help="Show chips as augmentation leaves them.")
@@ -42,6 +44,6 @@ def register(app: typer.Typer) -> None:
         """Draw training chips with their targets over them; unknown ground is dark and hatched."""
         from geoseg.train.preview import preview_chips
 
-        settings = load_settings(config, changes, data, scenes, labels, aoi)
+        settings = load_settings(config, changes, data, scenes, labels, aoi, (dtl, projects))
         preview_chips(settings, config.absolute().parent, preview, out, augment=augment)
         typer.echo(out)

@@ -152,8 +152,9 @@ def register(app: typer.Typer) -> None:
         """
         from geoseg.errors import InputError
 
+        extra = [*(changes or ()), *([f"weights={_quoted(weights)}"] if weights else [])]
         if print_config:
-            _print_config(config, changes, data, scenes, labels, aoi)
+            _print_config(config, extra, data, scenes, labels, aoi, (dtl, projects))
             return
         if out is None:
             raise InputError("--out must name the folder of the run.")
@@ -170,7 +171,6 @@ def register(app: typer.Typer) -> None:
         from geoseg.train.loop import train
 
         tune_malloc()
-        extra = [*(changes or ()), *([f"weights={_quoted(weights)}"] if weights else [])]
         settings = load_settings(config, extra, data, scenes, labels, aoi, (dtl, projects))
         with progress_bar(quiet) as report:
             made = train(
@@ -187,16 +187,17 @@ def _quoted(path: Path) -> str:
 
 def _print_config(
     config: Path | None,
-    changes: list[str] | None,
+    changes: list[str],
     data: Path | None,
     scenes: list[str] | None,
     labels: str | None,
     aoi: str | None,
+    graph: tuple[Path | None, Path | None],
 ) -> None:
     from geoseg.train.config import apply_overrides, parse_train_settings
 
     if config is None:
-        settings = parse_train_settings(apply_overrides({}, changes or ()))
+        settings = parse_train_settings(apply_overrides({}, changes))
     else:
-        settings = load_settings(config, changes, data, scenes, labels, aoi)
+        settings = load_settings(config, changes, data, scenes, labels, aoi, graph)
     print_json(settings.model_dump(mode="json"))

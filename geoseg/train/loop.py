@@ -162,7 +162,7 @@ def train(
     _claim(run, settings, resume)
     prepared = prepare(settings, base)
     network = build(settings, prepared.opened.channels, len(prepared.facts.classes))
-    start = _starting_point(run, resume)
+    start = _starting_point(run, prepared, chosen) if resume else _Start(Progress(), None)
     if start.state is None:
         initial = read_initial(base / settings.weights) if settings.weights else None
         start_from(network, initial, prepared.facts.classes, settings.weights_init_type, settings.pretrained)
@@ -190,10 +190,24 @@ def _claim(run: RunFolder, settings: TrainSettings, resume: bool) -> None:
         )
 
 
-def _starting_point(run: RunFolder, resume: bool) -> _Start:
-    if not resume or not run.state_path.is_file():
+def _starting_point(run: RunFolder, prepared: Prepared, devices: Devices) -> _Start:
+    """The last state, if it belongs to the same data and as many processes."""
+    if not run.state_path.is_file():
         return _Start(Progress(), None)
-    state = run.load_state()
+    state, facts = run.load_state(), json.loads(json.dumps(prepared.facts.document()))
+    before = run.read_json("facts.json")
+    changed = [key for key in facts if facts[key] != before.get(key)]
+    if changed:
+        raise StateMismatchError(
+            f"a run to resume must find its own data, got another {', '.join(changed)} than in "
+            f"{run.path / 'facts.json'}. Restore the data, or begin a new run."
+        )
+    world = state.get("world", 1)
+    if world != devices.world:
+        raise StateMismatchError(
+            f"a run to resume must have as many processes as it began with, got {devices.world} and not "
+            f"{world}. Choose them with --devices, such as cpu:{world}."
+        )
     progress = Progress(**state["progress"])
     run.drop_after(progress.validations)
     logger.info("going on after %d batches", progress.batches)

@@ -136,6 +136,7 @@ class Recorder(L.Callback):
                 "precision": trainer.precision_plugin.state_dict(),
                 "progress": module.progress.state(),
                 "recent": [dict(row) for row in module.recent],
+                "world": trainer.world_size,
             }
         )
         self._saved_at = time.monotonic()

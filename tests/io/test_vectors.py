@@ -116,9 +116,7 @@ def test_coordinates_outside_of_their_crs(tmp_path: Path, caplog: pytest.LogCapt
     far = shapely.box(-658589.0, 2119553.0, -658500.0, 2119600.0)
     path = tmp_path / "meters.geojson"
     gpd.GeoDataFrame({"n": [1]}, geometry=[far], crs=4326).to_file(path)
-    with pytest.raises(
-        InputError, match=r"must lie in its CRS, got \(-658589.0, .* in EPSG:4326 in .*meters"
-    ):
+    with pytest.raises(InputError, match=r"must lie in its CRS, got \(-658589.0, .* in EPSG:4326 in"):
         read_polygons(path, crs=CRS(32645))
     gpd.GeoDataFrame({"n": [1, 2]}, geometry=[far, shapely.box(87, 28, 88, 29)], crs=4326).to_file(path)
     with caplog.at_level("WARNING"):

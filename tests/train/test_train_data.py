@@ -177,6 +177,14 @@ def test_samples_of_a_graph_are_those_of_its_project(tmp_path, house_project):
     ]  # fmt: skip
     (tmp_path / "graph.json").write_text(json.dumps(graph))
     lazy = prepared(tmp_path, data={"dtl": "graph.json", "projects": str(house_project.parent)}, classes=[])
+    config, out = tmp_path / "config.json", tmp_path / "chips.png"
+    config.write_text(json.dumps(base_config(classes=[])))
+    named = ["--dtl", str(tmp_path / "graph.json"), "--projects", str(house_project.parent)]
+    for arguments in (["chips", str(config), "--out", str(out)], ["train", str(config), "--print-config"]):
+        result = CliRunner().invoke(app, [*arguments, *named])
+        assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["data"]["dtl"] == named[1]
+    assert out.is_file()
     run_graph(read_graph(tmp_path / "graph.json"), house_project.parent, tmp_path, seed=3)
     made = prepared(tmp_path, data={"project": str(tmp_path / "made")}, classes=[])
     assert lazy.facts.classes == made.facts.classes == ("bg", "house")

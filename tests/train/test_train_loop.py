@@ -142,6 +142,19 @@ def test_a_folder_in_use_is_refused(finished, quick):
         train(quick(lr=0.5), out, devices="cpu", resume=True)
 
 
+def test_other_data_or_processes_are_refused_on_resuming(quick, tmp_path):
+    settings = quick(epochs=1)
+    with pytest.raises(Stop):
+        train(settings.model_copy(update={"save_every_minutes": 0.0}), tmp_path / "run", devices="cpu",
+              progress=stop_after(3))  # fmt: skip
+    with pytest.raises(StateMismatchError, match=r"as many processes as it began with, got 2 and not 1"):
+        train(settings, tmp_path / "run", devices="cpu:2", resume=True)
+    facts = tmp_path / "run" / "facts.json"
+    facts.write_text(facts.read_text().replace('"north"', '"west"'))
+    with pytest.raises(StateMismatchError, match="must find its own data, got another scenes than in"):
+        train(settings, tmp_path / "run", devices="cpu", resume=True)
+
+
 def test_resuming_a_finished_run_changes_nothing(finished):
     settings, out, _ = finished
     before = weights(out, 3)
