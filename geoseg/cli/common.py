@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -78,9 +78,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def report_failures(failures: Sized) -> None:
+def report_failures(failures: Sized, files: Mapping[str, str]) -> None:
     """Say how many regions could not be read, and end with exit status 1 if there are any."""
     if failures:
         some = "1 region" if len(failures) == 1 else f"{len(failures)} regions"
-        print(f"error: {some} could not be read and are missing from the result", file=sys.stderr)
+        listed = files.get("failures", "the summary")
+        print(
+            f"error: {some} could not be read and are missing from the result; see {listed}", file=sys.stderr
+        )
         raise SystemExit(1)

@@ -231,4 +231,4 @@ def _report(summary: dict[str, Any], *, quiet: bool, json: bool) -> None:
         print(f"{done} ({summary['windows_run']} of {summary['windows']} windows were predicted now)")
         for path in summary["files"].values():
             print(path)
-    report_failures(summary["failures"])
+    report_failures(summary["failures"], summary["files"])

@@ -92,7 +92,7 @@ def vectorize(
         print(f"{summary.footprints} footprints{left_out} in {summary.seconds:.1f} s")
         for path in summary.files.values():
             print(path)
-    report_failures(summary.failures)
+    report_failures(summary.failures, summary.files)
 
 
 def _words(text: str | None) -> list[str] | None:

@@ -110,11 +110,18 @@ def _remove_empty(folders: Iterable[Path]) -> None:
         folder.rmdir()
 
 
-def write_failures(path: Path, failures: list[dict[str, Any]]) -> None:
-    """Write the list of regions that could not be read; without any, remove the list of an earlier run."""
+def write_failures(path: Path, failures: list[dict[str, Any]]) -> dict[str, Path]:
+    """Write the list of regions that could not be read; without any, remove the list of an earlier run.
+
+    Returns
+    -------
+    dict
+        The file under the name ``failures``; empty without failures.
+    """
     if not failures:
         path.unlink(missing_ok=True)
-        return
+        return {}
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(failures, indent=2))
     os.replace(temporary, path)
+    return {"failures": path}

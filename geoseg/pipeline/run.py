@@ -37,7 +37,7 @@ class RunSummary:
     scene
         The scene's name.
     files
-        Output format (or ``prob``, ``mask``) to the file written.
+        Output format (or ``prob``, ``mask``, ``failures``) to the file written.
     footprints
         Number of footprints; None where none were made.
     windows
@@ -118,8 +118,8 @@ def run_scene(
         count = _vectorize(job, store, files, options, progress)
         _save_rasters(job, store, rasters, progress)
         failures = store.failures()
-        write_failures(store_folder.with_suffix(".failures.json"), failures)
-    return _summarize(job, done, files | rasters, count, failures, start)
+        listed = write_failures(store_folder.with_suffix(".failures.json"), failures)
+    return _summarize(job, done, files | rasters | listed, count, failures, start)
 
 
 def _outputs(job: Job, folder: Path, options: RunOptions) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -180,9 +180,9 @@ def predict_scene(
             done = _predict(job, store, options, progress)
             save_prob(target, store.read, job.source.geobox, job.classes, dtype=dtype, progress=progress)
             failures = store.failures()
-            write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
+            listed = write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
         shutil.rmtree(store.folder)
-    return _summarize(job, done, {"prob": target}, None, failures, start)
+    return _summarize(job, done, {"prob": target, **listed}, None, failures, start)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class RasterSummary:
     footprints, too_small, classes
         As in :class:`geoseg.pipeline.vectorize.VectorizeSummary`.
     files
-        Format -> file.
+        Format -> file; the list of failures, where there are any, as ``failures``.
     kind
         What the raster's values were taken for.
     seconds
@@ -137,12 +137,12 @@ def vectorize_raster(
     )
     failures = sorted_failures(salvage.failures)
     first = next(iter(files.values()))
-    write_failures(first.with_name(f"{first.stem}.failures.json"), failures)
+    listed = write_failures(first.with_name(f"{first.stem}.failures.json"), failures)
     return RasterSummary(
         summary.footprints,
         summary.too_small,
         summary.classes,
-        {name: str(file) for name, file in files.items()},
+        {name: str(file) for name, file in (files | listed).items()},
         kind,
         round(time.perf_counter() - start, 3),
         []

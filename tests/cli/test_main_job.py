@@ -393,6 +393,7 @@ class TestBadInput:
         result = run(*words, "--on-error", "skip", "--save-mask")
         assert result.exit_code == 1
         assert "could not be read" in result.stderr
+        assert str(tmp_path / "o" / "scene.failures.json") in result.stderr
         failures = json.loads((tmp_path / "o" / "scene.failures.json").read_text())
         assert failures
         with rasterio.open(tmp_path / "o" / "scene.mask.tif") as mask:
