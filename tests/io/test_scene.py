@@ -535,7 +535,7 @@ def test_block_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("block", "width", "depth", "megabytes"),
-    [(256, 50_000, 3, 64), (1024, 1024, 3, 64), (11_264, 11_264, 3, 82.5), (40_000, 40_000, 8, 512)],
+    [(256, 50_000, 3, 32), (1024, 1024, 3, 32), (11_264, 11_264, 3, 82.5), (40_000, 40_000, 8, 512)],
 )
 def test_cache_for_rasters_stored_row_by_row(block: int, width: int, depth: int, megabytes: float) -> None:
     assert cache_for_rows(block, width, depth) == megabytes * 1024**2
