@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 
 import typer
@@ -44,4 +45,6 @@ app = _build()
 
 def main() -> None:
     """Entry point of the console script."""
+    # GDAL's own lines on stderr say nothing that our one line on an error does not; CPL_LOG brings them back
+    os.environ.setdefault("CPL_LOG", os.devnull)
     app()

@@ -95,8 +95,8 @@ def results_folder(folder: Path) -> Iterator[None]:
             raise
         where = error.filename or folder
         raise RunError(
-            f"{where} can't be written or read: {os_reason(error)}. What was finished is kept: "
-            "put it right and give the same command again."
+            f"{where} can't be written or read: {os_reason(error)}. "
+            "Put that right and give the same command again."
         ) from error
     except GeosegError:
         _remove_empty(made)

@@ -462,6 +462,25 @@ def test_a_full_disk(bundle: Path, tmp_path: Path) -> None:
     assert len(gpd.read_file(old[0]))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of a process")
+def test_a_full_disk_under_a_geopackage_is_one_line_too(tmp_path: Path) -> None:
+    """GDAL's SQLite prints lines of its own."""
+    import resource
+
+    mask = save(tmp_path / "mask.tif", np.uint8(picture()[:1] > 100))
+    words = [sys.executable, "-m", "geoseg", "vectorize", str(mask), "-o", str(tmp_path / "a.gpkg")]
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    done = subprocess.run(words, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mask.tif"]
+
+
 def test_the_whole_shape_of_a_summary(bundle: Path, tmp_path: Path) -> None:
     scene = save(tmp_path / "scene.tif", picture())
     with rasterio.open(scene, "r+") as out:
