@@ -294,8 +294,31 @@ def _describe(out: Any, like: ImageFile | None) -> None:
     out.descriptions = tuple(names[band - 1] for band in bands)
 
 
+def _check_blocks(path: Path) -> None:
+    """Refuse a TIFF some of whose blocks lie beyond the end of the file: nobody reads them to notice."""
+    size = path.stat().st_size
+    with open_dataset(path) as dataset:
+        height, width = dataset.block_shapes[0]
+        for row in range(-(-dataset.height // height)):
+            for col in range(-(-dataset.width // width)):
+                offset, length = (
+                    dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1)
+                    for what in ("OFFSET", "SIZE")
+                )
+                if offset is not None and int(offset) + int(length or 0) > size:
+                    raise SceneError(f"image must be complete, got {path}, which is cut short. Copy it anew.")
+
+
 def copy_image(source: Path, target: Path) -> None:
-    """Copy an image byte for byte, and the files beside it that belong to it."""
+    """Copy an image byte for byte, and the files beside it that belong to it.
+
+    Raises
+    ------
+    SceneError
+        A TIFF that is cut short.
+    """
+    if source.suffix.lower() in _TIFF:
+        _check_blocks(source)
     shutil.copyfile(source, target)
     for suffix in _SIDECARS:
         beside = source.with_name(source.name + suffix)

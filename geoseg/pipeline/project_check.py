@@ -26,6 +26,7 @@ from geoseg.vector.figures import (
     Tag,
     figure_bounds,
 )
+from geoseg.vector.figures.bitmaps import MOST_PIXELS, mask_limit
 from geoseg.vector.figures.transform import to_shapely
 
 __all__ = ["Problem", "check_project"]
@@ -168,8 +169,9 @@ def _tag_problems(entries: Any, meta: ProjectMeta) -> Iterator[str]:
 
 
 def _object_problems(entry: Any, meta: ProjectMeta, shape: tuple[int, int] | None) -> Iterator[str]:
+    most = mask_limit(*shape) if shape is not None else MOST_PIXELS
     try:
-        item = LabeledObject.from_json(entry, meta)
+        item = LabeledObject.from_json(entry, meta, most)
     except InputError as error:
         yield str(error)
         return

@@ -343,6 +343,15 @@ def test_what_was_saved_before_a_failure_stays(make_project, tmp_path):
     assert "layer 3 (sliding_window): window must not be larger" in report.failures[0].reason
 
 
+def test_a_truncated_tiff_is_not_copied(make_project, tmp_path):
+    root = make_project("p", ["cut.tif", "whole.tif"]).parent
+    file = root / "p/ds/img/cut.tif"
+    file.write_bytes(file.read_bytes()[:4000])
+    report = run_graph(parse_graph([data_layer("p"), save_layer("$in")]), root, tmp_path)
+    assert [(f.image, "cut short" in f.reason) for f in report.failures] == [("p/ds/cut.tif", True)]
+    assert [p.name for p in (report.project / "p__ds" / "img").iterdir()] == ["whole.tif"]
+
+
 def test_images_that_no_memory_holds_fail_before_they_are_made(make_project, tmp_path):
     root = make_project("p").parent
     for side, message in ((1_000_000, "size must be at most"), (50_000, "must be a GeoTIFF")):

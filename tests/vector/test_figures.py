@@ -113,6 +113,28 @@ def test_huge_header_is_refused_before_memory_is_taken():
         decode_mask(base64.b64encode(zlib.compress(bytes(png))).decode())
 
 
+def test_a_mask_must_be_in_proportion_to_its_image():
+    text = encode_mask(np.zeros((6000, 6000), bool))
+    entry = {"classTitle": "a", "geometryType": "bitmap", "bitmap": {"origin": [0, 0], "data": text}}
+    document = {"size": {"height": 40, "width": 60}, "objects": [entry]}
+    with pytest.raises(InputError, match=r"\$\.objects\[0\]: bitmap data must have 1 to .* got 6000 x 6000"):
+        Annotation.from_json(document)
+    document["size"] = {"height": 6000, "width": 6000}
+    assert Annotation.from_json(document).objects[0].figure.mask.shape == (6000, 6000)
+
+
+@pytest.mark.parametrize("value", [5, 1.5, True, "x", {"a": 1}])
+@pytest.mark.parametrize("key", ["tags", "objects", "object tags", "interior"])
+def test_what_must_be_a_list_is_one(key, value):
+    ring = {"exterior": [[0, 0], [5, 0], [5, 5]], "interior": []}
+    entry = {"classTitle": "a", "geometryType": "polygon", "points": ring, "tags": []}
+    document = {"size": {"height": 40, "width": 60}, "objects": [entry], "tags": []}
+    Annotation.from_json(document)
+    {"object tags": entry, "interior": ring}.get(key, document)[key.rpartition(" ")[2]] = value
+    with pytest.raises(InputError, match="must be a list"):
+        Annotation.from_json(document)
+
+
 FIGURES = [
     Polygon(np.array([[1.0, 1], [7, 2], [5, 8]]), (np.array([[3.0, 3], [5, 3], [4, 5]]),)),
     Bitmap((2, 1), np.array([[1, 0, 1], [0, 1, 1]], bool)),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import InputError
-from geoseg.vector.figures.bitmaps import decode_mask, encode_mask
+from geoseg.vector.figures.bitmaps import MOST_PIXELS, decode_mask, encode_mask, mask_limit
 from geoseg.vector.figures.meta import ProjectMeta
 from geoseg.vector.figures.types import (
     SHAPES,
@@ -104,8 +104,12 @@ class LabeledObject:
         return {**entry, **figure_to_json(self.figure, legacy=legacy)}
 
     @classmethod
-    def from_json(cls, entry: Any, meta: ProjectMeta | None = None) -> LabeledObject:
+    def from_json(
+        cls, entry: Any, meta: ProjectMeta | None = None, most_pixels: int = MOST_PIXELS
+    ) -> LabeledObject:
         """Read an object; the class's shape in ``meta`` decides how, unless it is ``any``.
+
+        A bitmap of more than ``most_pixels`` is refused.
 
         Raises
         ------
@@ -120,9 +124,15 @@ class LabeledObject:
             raise InputError(f"class of an object must be in meta.json, got {name!r}. Add it there.")
         own = entry.get("geometryType", entry.get("type", ""))
         shape = own if known is None or known.shape == "any" else known.shape
-        tags = tuple(Tag.from_json(tag) for tag in entry.get("tags") or ())
+        tags = tuple(Tag.from_json(tag) for tag in _entries(entry, "tags"))
         extra = {k: v for k, v in entry.items() if k not in _OBJECT_KEYS}
-        return cls(name, figure_from_json(shape, entry), tags, str(entry.get("description") or ""), extra)
+        return cls(
+            name,
+            figure_from_json(shape, entry, most_pixels),
+            tags,
+            str(entry.get("description") or ""),
+            extra,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,15 +192,23 @@ class Annotation:
             With the position of the object that is wrong.
         """
         height, width = _size_from(document)
-        objects = []
-        for index, entry in enumerate(document.get("objects") or ()):
+        objects, most = [], mask_limit(height, width)
+        for index, entry in enumerate(_entries(document, "objects")):
             try:
-                objects.append(LabeledObject.from_json(entry, meta))
+                objects.append(LabeledObject.from_json(entry, meta, most))
             except InputError as error:
                 raise InputError(f"$.objects[{index}]: {error}") from None
-        tags = tuple(Tag.from_json(tag) for tag in document.get("tags") or ())
+        tags = tuple(Tag.from_json(tag) for tag in _entries(document, "tags"))
         extra = {k: v for k, v in document.items() if k not in _ANNOTATION_KEYS}
         return cls(height, width, tuple(objects), tags, str(document.get("description") or ""), extra)
+
+
+def _entries(document: Json, key: str) -> list[Any]:
+    """A list of a document; empty where it is not there."""
+    entries = document.get(key)
+    if entries is not None and not isinstance(entries, list):
+        raise InputError(f"{key} must be a list, got {type(entries).__name__}. Correct the annotation.")
+    return entries or []
 
 
 def _size_from(document: Any) -> tuple[int, int]:
@@ -226,8 +244,8 @@ def _numbers(coords: Coords) -> list[list[float]]:
     return [[int(v) if v == int(v) else round(v, 6) for v in pair] for pair in coords.tolist()]
 
 
-def figure_from_json(shape: str, entry: Json) -> Figure:
-    """Read the figure of an object's JSON as ``shape``.
+def figure_from_json(shape: str, entry: Json, most_pixels: int = MOST_PIXELS) -> Figure:
+    """Read the figure of an object's JSON as ``shape``; a bitmap of more than ``most_pixels`` is refused.
 
     Raises
     ------
@@ -235,7 +253,7 @@ def figure_from_json(shape: str, entry: Json) -> Figure:
         An unknown shape, missing parts, or coordinates that are none.
     """
     if shape == "bitmap":
-        return _bitmap_from(entry.get("bitmap"))
+        return _bitmap_from(entry.get("bitmap"), most_pixels)
     if shape not in SHAPES:
         raise InputError(f"shape must be one of {', '.join(SHAPES)}, got {shape!r}.")
     points = entry.get("points")
@@ -243,7 +261,7 @@ def figure_from_json(shape: str, entry: Json) -> Figure:
         raise InputError(f"a {shape} must have points. Correct the annotation.")
     exterior: Any = points.get("exterior")
     if shape == "polygon":
-        holes = points.get("interior") or []
+        holes = _entries(points, "interior")
         rings = [as_coords(ring, "points of a polygon", 0) for ring in (exterior, *holes)]
         return Polygon(open_ring(rings[0]), tuple(open_ring(ring) for ring in rings[1:] if len(ring) >= 3))
     coords = as_coords(exterior, f"points of a {shape}", {"line": 1, "point": 1, "rectangle": 2}[shape])
@@ -255,9 +273,9 @@ def figure_from_json(shape: str, entry: Json) -> Figure:
     return Rectangle(left, top, right, bottom)
 
 
-def _bitmap_from(bitmap: Any) -> Bitmap:
+def _bitmap_from(bitmap: Any, most_pixels: int) -> Bitmap:
     if not isinstance(bitmap, Mapping) or "data" not in bitmap:
         raise InputError("a bitmap must have origin and data. Correct the annotation.")
     position: Any = bitmap.get("origin")
     origin = as_coords([position], "origin of a bitmap", 1)[0]
-    return Bitmap((round(origin[0]), round(origin[1])), decode_mask(bitmap["data"]))
+    return Bitmap((round(origin[0]), round(origin[1])), decode_mask(bitmap["data"], most_pixels))

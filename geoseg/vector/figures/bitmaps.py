@@ -19,10 +19,12 @@ from PIL import Image, PngImagePlugin
 from geoseg.errors import InputError
 from geoseg.typing import BoolArray
 
-__all__ = ["decode_mask", "encode_mask"]
+__all__ = ["MOST_PIXELS", "decode_mask", "encode_mask", "mask_limit"]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_MAX_PIXELS = 2**32
+#: Most pixels of a mask: those of a scene.
+MOST_PIXELS = 2**32
+_SPARE_PIXELS = 2**24
 
 
 def encode_mask(mask: BoolArray) -> str:
@@ -42,23 +44,35 @@ def encode_mask(mask: BoolArray) -> str:
     return base64.b64encode(zlib.compress(buffer.getvalue(), 1)).decode("ascii")
 
 
-def decode_mask(text: str) -> BoolArray:
+def decode_mask(text: str, most_pixels: int = MOST_PIXELS) -> BoolArray:
     """Read a mask: alpha above 0 where the PNG has an alpha channel or a transparent color, else nonzero.
 
     Base64 of a bare PNG, without the zlib around it, is understood too.
 
+    Parameters
+    ----------
+    text
+        The base64.
+    most_pixels
+        A larger mask is refused before it takes memory.
+
     Raises
     ------
     InputError
-        Broken base64, zlib or PNG.
+        Broken base64, zlib or PNG, or a mask that is too large.
     """
-    png = _png_bytes(text)
+    png = _png_bytes(text, most_pixels)
     try:
         # The class itself, not Image.open: its limit on pixels is global and far below a scene.
         with PngImagePlugin.PngImageFile(io.BytesIO(png)) as image:
             return _mask_of(image)
     except (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error) as error:
         raise InputError(f"bitmap data must be a PNG, got one that can't be read ({error}).") from None
+
+
+def mask_limit(height: int, width: int) -> int:
+    """Most pixels of a mask on an image: it may reach out of it, but not take memory out of proportion."""
+    return min(MOST_PIXELS, 4 * height * width + _SPARE_PIXELS)
 
 
 def _mask_of(image: Image.Image) -> BoolArray:
@@ -74,7 +88,7 @@ def _mask_of(image: Image.Image) -> BoolArray:
     return np.asarray(image.convert("RGBA").getchannel("A")) > 0
 
 
-def _png_bytes(text: str) -> bytes:
+def _png_bytes(text: str, most_pixels: int) -> bytes:
     if not isinstance(text, str):
         raise InputError(f"bitmap data must be base64 text, got {type(text).__name__}.")
     try:
@@ -82,12 +96,12 @@ def _png_bytes(text: str) -> bytes:
     except (binascii.Error, ValueError) as error:
         raise InputError(f"bitmap data must be base64, got text that is not ({error}).") from None
     if packed.startswith(_SIGNATURE):
-        _check_header(packed)
+        _check_header(packed, most_pixels)
         return packed
     try:
         unpacker = zlib.decompressobj()
         head = unpacker.decompress(packed, 64)
-        limit = _check_header(head)
+        limit = _check_header(head, most_pixels)
         return head + unpacker.decompress(unpacker.unconsumed_tail, limit)
     except zlib.error as error:
         raise InputError(
@@ -95,11 +109,11 @@ def _png_bytes(text: str) -> bytes:
         ) from None
 
 
-def _check_header(head: bytes) -> int:
+def _check_header(head: bytes, most_pixels: int) -> int:
     """Bytes that a PNG of the size told by its header can take at most."""
     if len(head) < 24 or not head.startswith(_SIGNATURE):
         raise InputError("bitmap data must be a PNG, got data without its signature.")
     width, height = struct.unpack(">II", head[16:24])
-    if width * height > _MAX_PIXELS or not width or not height:
-        raise InputError(f"bitmap data must have 1 to {_MAX_PIXELS} pixels, got {width} x {height}.")
+    if width * height > most_pixels or not width or not height:
+        raise InputError(f"bitmap data must have 1 to {most_pixels} pixels, got {width} x {height}.")
     return 8 * (width + 1) * (height + 1) + 65536
