@@ -28,6 +28,8 @@ __all__ = ["ImageFile", "copy_image", "open_image", "result_suffix", "write_imag
 _WHOLE = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp"})
 _TIFF = (".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg", ".jpe")
+#: Values of an image kept in memory as a whole; larger ones are read by window, slowly.
+_MOST_DECODED = 2**30
 _TAIL = 65536
 _PART = 2048  # a multiple of the blocks written, so that each is compressed once
 _SIDECARS = (".aux.xml", ".wld", ".ovr", ".msk")
@@ -75,8 +77,9 @@ class ImageFile:
 
     @property
     def decodes_whole(self) -> bool:
-        """Whether the format is decoded in one go."""
-        return self.path.suffix.lower() in _WHOLE
+        """Whether the image is decoded in one go: its format asks for it, and its size allows it."""
+        fits = self.scene.height * self.scene.width * self.scene.count <= _MOST_DECODED
+        return fits and self.path.suffix.lower() in _WHOLE
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) of a window; a read-only view of those of a format that is decoded once.

@@ -210,6 +210,11 @@ def test_a_jpeg_is_decoded_once(tmp_path, monkeypatch):
     for col in range(5):
         image.read(Window(row_off=3, col_off=col, height=9, width=9))
     assert len(reads) == 1
+    monkeypatch.setattr("geoseg.io.images._MOST_DECODED", 1000)
+    large = open_image(tmp_path / "a.jpg")
+    window = Window(row_off=3, col_off=5, height=9, width=9)
+    assert np.array_equal(large.read(window), image.read(window))
+    assert reads[-1] == window  # too large to be kept: read by window
 
 
 @pytest.mark.parametrize(("dtype", "count", "suffix"), [
