@@ -6,11 +6,12 @@ import json
 import logging
 import os
 import shutil
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from geoseg.dtl.engine import Engine, open_engine
@@ -213,6 +214,15 @@ _here: list[_Job] = []
 
 def _start(job: _Job) -> None:
     _here[:] = [job]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave when the process that hands out work is gone: killed, it can't tell its workers."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _treat_here(order: int, share: int, shares: int) -> _Treated:

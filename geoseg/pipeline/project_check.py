@@ -151,7 +151,7 @@ def _annotation_problems(
         return
     told = size.get("height"), size.get("width")
     if shape is not None and told != shape:
-        yield "", f"size is {told[1]} x {told[0]}, the image has {shape[1]} x {shape[0]} pixels"
+        yield "", f"size is {told[1]!r} x {told[0]!r}, the image has {shape[1]} x {shape[0]} pixels"
     yield from ((": $.tags", what) for what in _tag_problems(document.get("tags") or [], meta))
     for index, entry in enumerate(document["objects"]):
         yield from ((f": $.objects[{index}]", what) for what in _object_problems(entry, meta, shape))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 from dtl_projects import GRAPHS, data_layer, save_layer, step
 from typer.testing import CliRunner
@@ -111,3 +115,31 @@ def test_schema_is_json():
 def test_help_has_examples():
     for command in ("run", "check", "schema"):
         assert "Example" in geoseg_dtl(command, "--help").stdout
+
+
+def test_a_killed_run_leaves_neither_a_result_nor_a_process(make_project, graph, tmp_path):
+    root = make_project("p", ["a.png", "b.png"]).parent
+    path = graph(data_layer("p"), step("multiply", {"multiply": 10**9}), save_layer("$out"))
+    words = ["dtl", "run", path, "--projects", root, "--out", tmp_path / "out", "--workers", 2]
+    command = [sys.executable, "-m", "geoseg", *map(str, words)]
+    run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        assert wait_for(lambda: list(tmp_path.glob("out/*/.staging/*/*.png"))), "no sample was written"
+        workers = psutil.Process(run.pid).children(recursive=True)
+    finally:
+        run.kill()
+        run.wait()
+    assert len(workers) >= 2
+    left = psutil.wait_procs(workers, timeout=20)[1]
+    for process in left:
+        process.kill()
+    assert not left
+    assert not [entry for entry in (tmp_path / "out").iterdir() if not entry.name.startswith(".")]
+
+
+def wait_for(condition, seconds=60):
+    """What a condition gives as soon as it holds; it has some time for that."""
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
