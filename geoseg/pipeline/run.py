@@ -92,7 +92,8 @@ def run_scene(
         A file, or an object like :class:`geoseg.pipeline.predict.Source`.
     model
         A predictor of :func:`geoseg.models.load_model`, a torch module, or any callable from
-        (N, C, h, w) float32 to (N, K, h, w).
+        (N, C, h, w) float32 to (N, K, h, w). A callable is known again by its code, closure and state, or by
+        its own ``fingerprint()``.
     out
         Folder of the results; made if it is missing.
     options
