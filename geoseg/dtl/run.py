@@ -6,12 +6,14 @@ import json
 import logging
 import os
 import shutil
+import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context, parent_process
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from geoseg.dtl.engine import Engine, open_engine
@@ -188,7 +190,9 @@ def _treat_all(job: _Job, workers: int) -> Iterator[_Treated]:
             yield _treat(job, order, 0, 1)
         return
     shares = workers if count < 4 * workers else 1
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start, initargs=(job,)) as pool:
+    context = get_context("spawn")
+    stop = context.Event()
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job, stop)) as pool:
         waiting: deque[list[Future[_Treated]]] = deque()
         try:
             for order in range(count):
@@ -198,6 +202,7 @@ def _treat_all(job: _Job, workers: int) -> Iterator[_Treated]:
             while waiting:
                 yield _joined(waiting.popleft())
         finally:
+            stop.set()
             for future in (future for futures in waiting for future in futures):
                 future.cancel()
 
@@ -209,11 +214,13 @@ def _joined(futures: list[Future[_Treated]]) -> _Treated:
     return first
 
 
-_here: list[_Job] = []
+_here: list[tuple[_Job, Callable[[], bool]]] = []
 
 
-def _start(job: _Job) -> None:
-    _here[:] = [job]
+def _start(job: _Job, stop: Event) -> None:
+    """Prepare a worker; it is the parent that is interrupted, and tells it to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _here[:] = [(job, stop.is_set)]
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -226,10 +233,13 @@ def _end_with_parent() -> None:
 
 
 def _treat_here(order: int, share: int, shares: int) -> _Treated:
-    return _treat(_here[0], order, share, shares)
+    job, stopped = _here[0]
+    return _treat(job, order, share, shares, stopped)
 
 
-def _treat(job: _Job, order: int, share: int, shares: int) -> _Treated:
+def _treat(
+    job: _Job, order: int, share: int, shares: int, stopped: Callable[[], bool] = lambda: False
+) -> _Treated:
     """Run one image and write its samples, or a share of them, to the staging folder."""
     item = job.engine.items[order][1]
     treated = _Treated(str(item))
@@ -239,6 +249,8 @@ def _treat(job: _Job, order: int, share: int, shares: int) -> _Treated:
         for number, sample in enumerate(
             job.engine.samples(order, failed=lambda error: treated.shared.update([_line(error)]))
         ):
+            if stopped():
+                break
             treated.repaired = sample.repaired
             if number // _RUN % shares == share:
                 _write(sample, folder, number, job, treated)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -117,24 +119,43 @@ def test_help_has_examples():
         assert "Example" in geoseg_dtl(command, "--help").stdout
 
 
-def test_a_killed_run_leaves_neither_a_result_nor_a_process(make_project, graph, tmp_path):
+@pytest.fixture
+def endless(make_project, graph, tmp_path):
+    """A run with two workers that would take days, once both have written a sample; ended after the test."""
     root = make_project("p", ["a.png", "b.png"]).parent
     path = graph(data_layer("p"), step("multiply", {"multiply": 10**9}), save_layer("$out"))
-    words = ["dtl", "run", path, "--projects", root, "--out", tmp_path / "out", "--workers", 2]
+    words = ["dtl", "run", path, "--projects", root, "--out", tmp_path / "out", "--workers", 2, "-q"]
     command = [sys.executable, "-m", "geoseg", *map(str, words)]
-    run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    processes = [psutil.Process(run.pid)]
     try:
-        assert wait_for(lambda: list(tmp_path.glob("out/*/.staging/*/*.png"))), "no sample was written"
-        workers = psutil.Process(run.pid).children(recursive=True)
+        for number in (0, 8):  # one of each worker's share
+            assert wait_for(lambda n=number: list(tmp_path.glob(f"out/*/.staging/0/{n}.png")))
+        processes += processes[0].children(recursive=True)
+        yield run, processes
     finally:
-        run.kill()
-        run.wait()
-    assert len(workers) >= 2
-    left = psutil.wait_procs(workers, timeout=20)[1]
-    for process in left:
-        process.kill()
-    assert not left
+        for process in processes:
+            if process.is_running():
+                process.kill()
+        run.communicate()
+
+
+def test_a_killed_run_leaves_neither_a_result_nor_a_process(endless, tmp_path):
+    run, processes = endless
+    assert len(processes) >= 3
+    run.kill()
+    assert not psutil.wait_procs(processes, timeout=20)[1]
     assert not [entry for entry in (tmp_path / "out").iterdir() if not entry.name.startswith(".")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal to a group")
+def test_an_interrupted_run_says_so_in_one_line(endless, tmp_path):
+    run, processes = endless
+    os.killpg(run.pid, signal.SIGINT)  # as the terminal does
+    assert run.communicate(timeout=30)[1] == "stopped\n"
+    assert run.returncode == 130
+    assert not psutil.wait_procs(processes, timeout=20)[1]
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def wait_for(condition, seconds=60):
