@@ -194,8 +194,14 @@ def _kind(href: str, path: Path) -> Kind:
     return _KINDS[suffix]
 
 
-def load_module(bundle: Bundle) -> nn.Module:
+def load_module(bundle: Bundle, *, auxiliary: bool = False) -> nn.Module:
     """The network of a safetensors bundle, float32, in evaluation mode.
+
+    Parameters
+    ----------
+    auxiliary
+        With the auxiliary outputs of ``options.auxiliary`` after those of the classes. Without them the
+        last layer is cut, so that they cost nothing.
 
     Raises
     ------
@@ -206,9 +212,29 @@ def load_module(bundle: Bundle) -> nn.Module:
     if spec is None:
         raise ModelError(f"{bundle.path}: card must name an architecture in its geoseg object, got none")
     state = read_state(bundle.weights(), bundle.label)
-    network = build_network(spec, in_channels=bundle.card.in_channels, classes=len(bundle.card.classes))
+    extra, classes = len(bundle.card.options.auxiliary), len(bundle.card.classes)
+    outputs = classes + extra if auxiliary else classes
+    network = build_network(spec, in_channels=bundle.card.in_channels, classes=outputs)
+    if not auxiliary:
+        state = cut_outputs(state, network.state_dict(), extra)
     fill_network(network, state, bundle.label)
     return network
+
+
+def cut_outputs(state: Mapping[str, Tensor], own: Mapping[str, Tensor], extra: int) -> dict[str, Tensor]:
+    """Weights without ``extra`` auxiliary outputs, which come last in the last layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> cut_outputs({"last": torch.arange(4.0)}, {"last": torch.zeros(2)}, 2)
+    {'last': tensor([0., 1.])}
+    """
+
+    def longer(key: str, value: Tensor) -> bool:
+        return bool(extra and key in own and value.ndim and len(value) == len(own[key]) + extra)
+
+    return {key: value[:-extra] if longer(key, value) else value for key, value in state.items()}
 
 
 def read_state(content: bytes, label: str) -> dict[str, Tensor]:

@@ -41,8 +41,8 @@ __all__ = ["BundlePredictor", "as_predictor", "describe_model", "export_onnx", "
 class BundlePredictor(NetworkPredictor):
     """A predictor that came from a bundle. It pickles as its path, like a scene."""
 
-    #: Path, device and engine it was loaded with.
-    source: tuple[str, str, str]
+    #: Path, device, engine and auxiliary it was loaded with.
+    source: tuple[str, str, str, bool]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reload, (*self.source, self.test_time)
@@ -59,6 +59,7 @@ def load_model(
     device: str = "auto",
     engine: str = "auto",
     test_time: TestTime | None = None,
+    auxiliary: bool = False,
 ) -> BundlePredictor:
     """Load a model bundle.
 
@@ -73,6 +74,9 @@ def load_model(
     test_time
         ``none``, ``flips`` or ``d4``: turned and mirrored copies averaged (1, 4 or 8 runs); None: as the
         card says.
+    auxiliary
+        Return the auxiliary outputs of the card (boundary, contact, distance) after the classes, each by its
+        own sigmoid; the predictor's ``classes`` name them all.
 
     Returns
     -------
@@ -89,6 +93,8 @@ def load_model(
         The device or engine is not there.
     """
     bundle = open_bundle(shipped_model() if path is None else path)
+    if auxiliary and not (bundle.kind == "safetensors" and bundle.card.options.auxiliary):
+        raise ModelError(f"{bundle.path} must keep auxiliary outputs in safetensors weights, got none")
     if bundle.kind == "onnx":
         target = resolve_device("cpu" if device == "auto" else device)
         carrier, digest = _onnx_engine(bundle, target, engine)
@@ -98,27 +104,31 @@ def load_model(
     else:
         target = resolve_device(device)
         chosen = choose_engine(engine, target)
-        network = load_module(bundle)
+        network = load_module(bundle, auxiliary=auxiliary)
+        if auxiliary:
+            network = _WithActivation(network, bundle.card.activation, len(bundle.card.classes))
         digest = module_digest(network)
         carrier = make_engine(chosen, network, target, digest, strict=engine != "auto")
-    predictor = _from_card(bundle.card, carrier, target, digest)
-    predictor.source = (str(bundle.path.resolve()), str(target), engine)
+    predictor = _from_card(bundle.card, carrier, target, digest, auxiliary)
+    predictor.source = (str(bundle.path.resolve()), str(target), engine, auxiliary)
     return predictor if test_time is None else predictor.with_test_time(test_time)
 
 
-def _reload(path: str, device: str, engine: str, test_time: TestTime) -> BundlePredictor:
-    return load_model(path, device=device, engine=engine, test_time=test_time)
+def _reload(path: str, device: str, engine: str, auxiliary: bool, test_time: TestTime) -> BundlePredictor:
+    return load_model(path, device=device, engine=engine, test_time=test_time, auxiliary=auxiliary)
 
 
-def _from_card(card: ModelCard, engine: Engine, device: torch.device, digest: str) -> BundlePredictor:
+def _from_card(
+    card: ModelCard, engine: Engine, device: torch.device, digest: str, auxiliary: bool
+) -> BundlePredictor:
     architecture = card.options.architecture
     extra = json.dumps(architecture.model_dump(mode="json"), sort_keys=True) if architecture else ""
     return BundlePredictor(
         engine,
         Normalize.from_card(card),
         device,
-        classes=card.classes,
-        activation=card.activation,
+        classes=(*card.classes, *(card.options.auxiliary if auxiliary else ())),
+        activation="none" if auxiliary else card.activation,
         in_channels=card.in_channels,
         card=card,
         background=card.background,
@@ -314,12 +324,18 @@ def describe_model(path: PathLike | None = None) -> dict[str, Any]:
 
 
 class _WithActivation(nn.Module):
-    def __init__(self, network: nn.Module, activation: Activation) -> None:
+    """Probabilities of a network's first ``classes`` outputs (None: of all), then sigmoids of the others."""
+
+    def __init__(self, network: nn.Module, activation: Activation, classes: int | None = None) -> None:
         super().__init__()
-        self.network, self.activation = network, activation
+        self.network, self.activation, self.classes = network, activation, classes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return activate(first_tensor(self.network(x)), self.activation)
+        logits = first_tensor(self.network(x))
+        prob = activate(logits[:, : self.classes], self.activation)
+        if self.classes is None:
+            return prob
+        return torch.cat([prob, logits[:, self.classes :].float().sigmoid()], 1)
 
 
 def export_onnx(path: PathLike, out: PathLike) -> Path:
@@ -355,7 +371,9 @@ def export_onnx(path: PathLike, out: PathLike) -> Path:
     network = _WithActivation(load_module(bundle), card.activation)
     side = -(-max(card.options.window) // card.options.multiple) * card.options.multiple
     model = onnx.load_from_string(export_onnx_bytes(network, (1, card.in_channels, side, side)))
-    finished = card.replace_options(activation="none", architecture=None, multiple=1, window=[side, side])
+    finished = card.replace_options(
+        activation="none", architecture=None, multiple=1, window=[side, side], auxiliary=[]
+    )
     onnx.helper.set_model_props(model, metadata_from_card(finished))
     temporary = out.with_name(f".{out.name}.tmp")
     temporary.write_bytes(model.SerializeToString())

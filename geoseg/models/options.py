@@ -114,6 +114,8 @@ class GeosegOptions(Settings):
     """Classes from strongest to weakest, where several claim a pixel."""
     architecture: ArchitectureSpec | None = None
     """The network; needed when the weights are safetensors."""
+    auxiliary: tuple[str, ...] = ()
+    """Outputs that safetensors weights hold after the classes, such as ``boundary``; used on request."""
     training: dict[str, Any] | None = None
     """Free record of how the network was trained and what it scores."""
 

@@ -162,13 +162,21 @@ class Normalization(Settings):
 
 
 class CardSettings(Settings):
-    """What the card of the bundle says and can't be worked out."""
+    """What the card of the bundle says and can't be worked out.
+
+    Attributes
+    ----------
+    auxiliary
+        Whether the bundle keeps the auxiliary outputs. They are listed in the card and used only by what asks
+        for them.
+    """
 
     name: str = "geoseg network"
     description: str = ""
     license: str = ""
     data: str = ""
     bands: tuple[str, ...] = ()
+    auxiliary: bool = False
 
 
 class TrainSettings(Settings):
@@ -244,6 +252,12 @@ class TrainSettings(Settings):
         if isinstance(terms, list | tuple):
             return [{"name": item} if isinstance(item, str) else item for item in terms]
         return value
+
+    @model_validator(mode="after")
+    def _auxiliary_trained(self) -> Self:
+        if self.card.auxiliary and self.auxiliary is None:
+            raise ValueError("card.auxiliary must go with auxiliary outputs, got none. Name auxiliary.kinds.")
+        return self
 
     @property
     def chip(self) -> tuple[int, int]:

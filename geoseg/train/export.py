@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from geoseg.models.architectures import build_network, input_multiple
-from geoseg.models.bundle import write_bundle
+from geoseg.models.bundle import cut_outputs, write_bundle
 from geoseg.models.card import ModelCard
 from geoseg.models.options import GeosegOptions
 from geoseg.models.scaling import ZScore
@@ -18,7 +16,7 @@ from geoseg.train.config import TrainSettings, parse_train_settings
 from geoseg.train.setup import Facts
 from geoseg.typing import PathLike
 
-__all__ = ["export_checkpoint", "main_outputs"]
+__all__ = ["export_checkpoint"]
 
 _RGB = ("red", "green", "blue")
 
@@ -50,27 +48,25 @@ def export_checkpoint(run: RunFolder, index: int, out: PathLike | None = None) -
     settings = parse_train_settings(run.read_json("config.json"), "config.json")
     facts = Facts.read(run.read_json("facts.json"))
     state, row = run.load_checkpoint(index)
-    network = build_network(settings.architecture, in_channels=len(facts.mean), classes=len(facts.classes))
-    network.load_state_dict(main_outputs(state, network.state_dict()))
+    trained = settings.auxiliary.kinds if settings.auxiliary else ()
+    kept = trained if settings.card.auxiliary else ()
+    network = build_network(
+        settings.architecture, in_channels=len(facts.mean), classes=len(facts.classes) + len(kept)
+    )
+    extra = len(trained) - len(kept)
+    network.load_state_dict(cut_outputs(state, network.state_dict(), extra))
     multiple = input_multiple(settings.architecture, network)
-    card = _card(settings, facts, row, multiple, sum(p.numel() for p in network.parameters()))
+    card = _card(settings, facts, row, multiple, sum(p.numel() for p in network.parameters()), kept)
     return write_bundle(Path(out) if out else run.path / "bundle", network, card, overwrite=True)
 
 
-def main_outputs(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights without the auxiliary outputs, which come last in the last layer.
-
-    Examples
-    --------
-    >>> import torch
-    >>> main_outputs({"last": torch.arange(4.0)}, {"last": torch.zeros(2)})
-    {'last': tensor([0., 1.])}
-    """
-    return {key: value[: len(own[key])] if value.ndim else value for key, value in state.items()}
-
-
 def _card(
-    settings: TrainSettings, facts: Facts, row: Mapping[str, Any], multiple: int, parameters: int
+    settings: TrainSettings,
+    facts: Facts,
+    row: Mapping[str, Any],
+    multiple: int,
+    parameters: int,
+    auxiliary: tuple[str, ...],
 ) -> ModelCard:
     objects = facts.classes[1:]
     height, width = settings.chip
@@ -83,6 +79,7 @@ def _card(
         activation="softmax",
         threshold=dict(zip(objects, row["thresholds"], strict=True)),
         architecture=settings.architecture,
+        auxiliary=auxiliary,
         training=_training(settings, facts, row),
     )
     words = settings.card

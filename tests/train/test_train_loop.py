@@ -5,18 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import ProcessException
 
 from geoseg.data import dataset
-from geoseg.errors import ConfigError, InputError, RunError, StateMismatchError
+from geoseg.errors import ConfigError, InputError, ModelError, RunError, StateMismatchError
 from geoseg.models.losses import IGNORE
 from geoseg.train import checkpoints, module
 from geoseg.train.checkpoints import RunFolder
@@ -197,15 +199,46 @@ def test_a_killed_run_resumes_mid_epoch_to_the_same_result(quick, tmp_path, chan
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
-def test_the_bundle_of_a_run_with_auxiliary_outputs_has_the_classes_alone(quick, tmp_path):
+def test_auxiliary_outputs_are_kept_where_the_config_says_so(quick, tmp_path):
+    from geoseg.models import load_model
     from geoseg.models.bundle import load_module, open_bundle
 
-    settings = quick(auxiliary={"kinds": ["boundary", "contact", "distance"]}, epochs=1)
+    kinds = ("boundary", "contact", "distance")
+    settings = quick(auxiliary={"kinds": kinds}, epochs=1)
+    train(settings, tmp_path / "run", devices="cpu")
+    card = settings.card.model_copy(update={"auxiliary": True})
+    train(settings.model_copy(update={"card": card}), tmp_path / "run", devices="cpu", resume=True)
+    full = export_checkpoint(RunFolder(tmp_path / "run"), 0, tmp_path / "full")
+    for path in (full, tmp_path / "run" / "bundle"):
+        assert open_bundle(path).card.options.auxiliary == kinds
+
+    image = np.random.default_rng(0).integers(0, 255, (2, 3, 40, 32)).astype(np.uint8)
+    predictor, whole = load_model(full, engine="torch"), load_model(full, engine="torch", auxiliary=True)
+    assert predictor.classes == ("bg", "house")
+    assert whole.classes == ("bg", "house", *kinds)
+    prob, every = predictor(image), whole(image)
+    assert np.allclose(every[:, :2], prob, atol=1e-6)
+    network = load_module(open_bundle(full), auxiliary=True)
+    assert same(dict(network.state_dict()), weights(tmp_path / "run", 0))
+    logits = network(whole.normalize(torch.from_numpy(image)))
+    assert np.allclose(every[:, 2:], logits[:, 2:].sigmoid().detach(), atol=1e-4)
+    assert np.array_equal(pickle.loads(pickle.dumps(whole))(image), every)
+    assert whole.fingerprint() != predictor.fingerprint()
+
+
+def test_a_bundle_has_the_classes_alone_by_default(quick, tmp_path):
+    from geoseg.models import load_model
+    from geoseg.models.bundle import open_bundle, read_state
+
+    settings = quick(auxiliary={"kinds": ["distance"]}, epochs=1)
     bundle = open_bundle(train(settings, tmp_path / "run", devices="cpu"))
-    assert weights(tmp_path / "run", 0)["segmentation_head.0.bias"].shape == (5,)
-    image = torch.randn(1, 3, 32, 32)
-    with torch.no_grad():
-        assert load_module(bundle)(image).shape == (1, 2, 32, 32)
+    assert weights(tmp_path / "run", 0)["segmentation_head.0.bias"].shape == (3,)
+    assert read_state(bundle.weights(), "")["segmentation_head.0.bias"].shape == (2,)
+    assert bundle.card.options.auxiliary == ()
+    with pytest.raises(ModelError, match="must keep auxiliary outputs"):
+        load_model(bundle.path, auxiliary=True)
+    with pytest.raises(ConfigError, match=r"card.auxiliary must go with auxiliary outputs"):
+        quick(card={"auxiliary": True})
 
 
 def test_overfitting_a_single_chip(quick, tmp_path, towns):
