@@ -11,6 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context, parent_process
 from multiprocessing.synchronize import Event
@@ -196,7 +197,10 @@ def _treat_all(job: _Job, workers: int) -> Iterator[_Treated]:
         waiting: deque[list[Future[_Treated]]] = deque()
         try:
             for order in range(count):
-                waiting.append([pool.submit(_treat_here, order, share, shares) for share in range(shares)])
+                with _no_interrupt():
+                    waiting.append(
+                        [pool.submit(_treat_here, order, share, shares) for share in range(shares)]
+                    )
                 if len(waiting) * shares >= 2 * workers:
                     yield _joined(waiting.popleft())
             while waiting:
@@ -205,6 +209,19 @@ def _treat_all(job: _Job, workers: int) -> Iterator[_Treated]:
             stop.set()
             for future in (future for futures in waiting for future in futures):
                 future.cancel()
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Hold interrupts back, for good in processes started meanwhile: the parent tells them when to stop."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _joined(futures: list[Future[_Treated]]) -> _Treated:
@@ -218,7 +235,7 @@ _here: list[tuple[_Job, Callable[[], bool]]] = []
 
 
 def _start(job: _Job, stop: Event) -> None:
-    """Prepare a worker; it is the parent that is interrupted, and tells it to stop."""
+    """Prepare a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _here[:] = [(job, stop.is_set)]
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -121,7 +121,7 @@ def test_help_has_examples():
 
 @pytest.fixture
 def endless(make_project, graph, tmp_path):
-    """A run with two workers that would take days, once both have written a sample; ended after the test."""
+    """A run with two workers that would take days, once it has written a sample; ended after the test."""
     root = make_project("p", ["a.png", "b.png"]).parent
     path = graph(data_layer("p"), step("multiply", {"multiply": 10**9}), save_layer("$out"))
     words = ["dtl", "run", path, "--projects", root, "--out", tmp_path / "out", "--workers", 2, "-q"]
@@ -129,8 +129,7 @@ def endless(make_project, graph, tmp_path):
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     processes = [psutil.Process(run.pid)]
     try:
-        for number in (0, 8):  # one of each worker's share
-            assert wait_for(lambda n=number: list(tmp_path.glob(f"out/*/.staging/0/{n}.png")))
+        assert wait_for(lambda: list(tmp_path.glob("out/*/.staging/*/*.png"))), "no sample was written"
         processes += processes[0].children(recursive=True)
         yield run, processes
     finally:
