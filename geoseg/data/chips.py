@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,13 +22,14 @@ IGNORE = 255
 
 
 class ChipRef(NamedTuple):
-    """Which window of which area; plain integers, cheap to send to a worker."""
+    """Which window of which area in which epoch; plain integers, cheap to send to a worker."""
 
     area: int
     row: int
     col: int
     height: int
     width: int
+    epoch: int = 0
 
     @property
     def window(self) -> Window:
@@ -100,16 +101,34 @@ class Area:
         For messages and charts.
     pixels, truth
         Where pixels and labels come from; both can be pickled.
+    redraw
+        From a later epoch to the area as it is drawn anew for it; None where it is always the same.
     """
 
     name: str
     pixels: Pixels
     truth: Truth
+    redraw: Callable[[int], Area] | None = field(default=None, compare=False)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width)."""
         return self.pixels.height, self.pixels.width
+
+    def in_epoch(self, ref: ChipRef) -> tuple[Area, Window]:
+        """The area as it is in the epoch of a chip, and the chip's window there.
+
+        A chip of the whole area is one of the whole area again, another is moved inside.
+        """
+        area = self if self.redraw is None or not ref.epoch else self.redraw(ref.epoch)
+        if area.shape == self.shape:
+            return area, ref.window
+        (height, width), window = area.shape, ref.window
+        if window == Window(row_off=0, col_off=0, height=self.shape[0], width=self.shape[1]):
+            return area, Window(row_off=0, col_off=0, height=height, width=width)
+        row = max(0, min(window.row_off, height - window.height))
+        col = max(0, min(window.col_off, width - window.width))
+        return area, Window(row_off=row, col_off=col, height=window.height, width=window.width)
 
 
 @dataclass(frozen=True)

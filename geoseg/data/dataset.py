@@ -97,7 +97,7 @@ class ChipDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, ref: ChipRef) -> dict[str, Any]:
         try:
-            chip = cut_chip(self.areas[ref.area], ref.window, self.auxiliary, self.fill)
+            chip = cut_chip(*self.areas[ref.area].in_epoch(ref), self.auxiliary, self.fill)
         except GeosegError as error:
             return self._replace(ref, error)
         return chip_tensors(fit_chip(chip, *self.size))

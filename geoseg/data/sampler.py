@@ -174,7 +174,7 @@ class WindowPlan:
         rng = np.random.default_rng((self.seed, epoch))
         refs, order = self._draw(batches * batch, rng)
         dealt = deal_streams(order, batch, batches, max(1, groups))
-        return [[refs[index] for index in row] for row in dealt]
+        return [[refs[index]._replace(epoch=epoch) for index in row] for row in dealt]
 
     def _draw(self, count: int, rng: np.random.Generator) -> tuple[list[ChipRef], NDArray[np.int64]]:
         counts = _round_shares(self._shares() * count, rng)
@@ -226,7 +226,8 @@ class ImagePlan:
     def epoch(self, epoch: int, batch: int, groups: int) -> list[list[ChipRef]]:
         """All batches of an epoch; ``groups`` makes no difference."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.refs))
-        return [[self.refs[i] for i in order[start : start + batch]] for start in range(0, len(order), batch)]
+        refs = [self.refs[i]._replace(epoch=epoch) for i in order]
+        return [refs[start : start + batch] for start in range(0, len(refs), batch)]
 
 
 @dataclass

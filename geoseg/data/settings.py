@@ -90,7 +90,8 @@ class DataSettings(Settings):
     ----------
     dtl
         DTL graph whose samples are taken as they come, without writing them; ``projects`` is the folder of
-        the projects it reads. What it draws at random is drawn once.
+        the projects it reads. What it draws at random is drawn anew in each epoch, but for its choices of
+        ``if`` and ``split_spatial``; what validation looks at stays.
     class_column
         Column of the vector labels that holds the class; None where there is one class for all. The first
         of the classes is drawn first, so the later wins where labels overlap.

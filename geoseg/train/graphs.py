@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from geoseg.data.chips import Area
+from geoseg.data.classes import ClassTable
 from geoseg.data.sources import Opened, Wanted, annotated_area, check_alike, images_opened, titles_table
-from geoseg.dtl import Sample, open_graph
+from geoseg.dtl import Engine, Sample, open_graph
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.io.images import ImageFile
@@ -46,8 +50,39 @@ class SamplePixels:
                 pixels.source.forget()
 
 
+@dataclass
+class _Redraws:
+    """The samples of later epochs, those of one epoch in memory at a time, without their pixels.
+
+    Layers may give another number of samples when they draw anew. A sample is then followed by the one of
+    its image that has the same tags and the same place among these, counted round; where there is none, it
+    stays as it was.
+    """
+
+    engine: Engine
+    table: ClassTable
+    epoch: int = 0
+    made: dict[int, list[Sample]] = field(default_factory=dict)
+
+    def area(self, first: Area, order: int, tags: frozenset[str], rank: int, epoch: int) -> Area:
+        """What follows the area ``first`` in an epoch."""
+        if epoch != self.epoch:
+            self.epoch, self.made = epoch, {}
+        if order not in self.made:
+            samples = self.engine.at_epoch(epoch).samples(order, failed=lambda _: None)
+            self.made[order] = list(samples)
+        alike = [sample for sample in self.made[order] if _tags(sample) == tags]
+        if not alike:
+            return first
+        sample = alike[rank % len(alike)]
+        return annotated_area(first.name, _pixels(sample), sample.annotation, self.table)[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "made": {}}
+
+
 def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
-    """The samples of a graph as areas.
+    """The samples of a graph as areas, which later epochs draw anew.
 
     Raises
     ------
@@ -57,10 +92,16 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
     data = wanted.data
     samples = open_graph(wanted.base / str(data.dtl), wanted.base / str(data.projects), seed=seed)
     table = titles_table(wanted, samples.meta.class_names)
+    redraws = _Redraws(samples.engine, table)
     found = []
+    ranks: Counter[tuple[int, frozenset[str]]] = Counter()
     for number, sample in enumerate(samples.samples()):
         name = f"{sample.dataset}/{sample.origin.stem} #{number}"
-        found.append(annotated_area(name, _pixels(sample), sample.annotation, table))
+        area, tags = annotated_area(name, _pixels(sample), sample.annotation, table)
+        order = sample.origin.order
+        redraw = partial(redraws.area, area, order, tags, ranks[order, tags])
+        ranks[order, tags] += 1
+        found.append((replace(area, redraw=redraw), tags))
     for image, reason in samples.failures:
         logger.warning("%s left out: %s", image, reason)
     if not found:
@@ -68,6 +109,10 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
     opened = images_opened(found, table)
     check_alike(opened.areas)
     return opened
+
+
+def _tags(sample: Sample) -> frozenset[str]:
+    return frozenset(tag.name for tag in sample.annotation.tags)
 
 
 def _pixels(sample: Sample) -> SamplePixels:

@@ -127,7 +127,8 @@ def test_whole_images_come_once_an_epoch_and_the_last_batch_may_be_short():
     sampler = BatchSampler(ImagePlan(refs, 0), 3, 0, 0, 6)
     batches = list(sampler)
     assert [len(b) for b in batches] == [3, 3, 1] * 2
-    assert sorted(flat(batches[:3])) == sorted(flat(batches[3:])) == list(refs)
+    assert sorted(flat(batches[:3])) == list(refs)
+    assert sorted(flat(batches[3:])) == [ref._replace(epoch=1) for ref in refs]
     assert batches[:3] != batches[3:]
     shares = [list(BatchSampler(ImagePlan(refs, 0), 3, 0, 0, 2, rank, 2)) for rank in (0, 1)]
     assert [len(b) for b in shares[0]] == [len(b) for b in shares[1]] == [3, 1]

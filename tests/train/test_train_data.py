@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -195,6 +196,39 @@ def test_samples_of_a_graph_are_those_of_its_project(tmp_path, house_project):
         return sorted((chip.image.tobytes(), chip.target.tobytes()) for chip in chips)
 
     assert contents(lazy) == contents(made)
+
+
+@pytest.mark.parametrize("objects", [0, 1])
+def test_epochs_draw_a_graph_anew_but_not_its_validation(tmp_path, house_project, objects):
+    """Whether the number of samples is known (every one has 0 objects or more) or depends on them."""
+    part = {"min_percent": 40, "max_percent": 90}
+    graph = [
+        {"action": "data", "src": ["houses/*"], "dst": "$a", "settings": {"classes_mapping": "default"}},
+        {"action": "multiply", "src": ["$a"], "dst": "$c", "settings": {"multiply": 3}},
+        {"action": "crop", "src": ["$c"], "dst": "$d", "settings": {
+            "random_part": {"width": part, "height": part}}},
+        {"action": "if", "src": ["$d"], "dst": ["$e", "null"], "settings": {
+            "condition": {"min_objects_count": objects}}},
+        {"action": "supervisely", "src": ["$e"], "dst": "made", "settings": {}},
+    ]  # fmt: skip
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    data = {"dtl": "graph.json", "projects": str(house_project.parent)}
+    found, again = (prepared(tmp_path, data=data, classes=[]) for _ in range(2))
+
+    def drawn(found, epoch):
+        refs = sorted(ref for batch in found.plan.epoch(epoch, 4, 1) for ref in batch)
+        areas = [found.opened.areas[ref.area].in_epoch(ref) for ref in refs]
+        assert all(window.height == area.shape[0] for area, window in areas)
+        return [(area.name, area.shape, cut_chip(area, window).target.tobytes()) for area, window in areas]
+
+    epochs = [drawn(found, epoch) for epoch in (0, 1, 2)]
+    assert [drawn(again, epoch) for epoch in (2, 0, 1)] == [epochs[2], epochs[0], epochs[1]]
+    assert all([name for name, *_ in epoch] == [name for name, *_ in epochs[0]] for epoch in epochs)
+    for one, other in itertools.pairwise(epochs):
+        assert sum(a != b for a, b in zip(one, other, strict=True)) > len(one) / 2
+    assert all(ref.epoch == 0 for ref in found.val)
+    dataset = ChipDataset(found.opened.areas, (32, 32))
+    assert dataset[found.plan.epoch(5, 4, 1)[0][0]]["target"].shape == (32, 32)
 
 
 # ------------------------------------------------------------------ refused
