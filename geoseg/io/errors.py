@@ -19,12 +19,15 @@ class SceneReadError(SceneError):
         The file.
     window
         The region, in pixels of the scene as opened.
+    reason
+        What GDAL said.
     """
 
-    def __init__(self, message: str, path: str = "", window: Window | None = None) -> None:
+    def __init__(self, message: str, path: str = "", window: Window | None = None, reason: str = "") -> None:
         super().__init__(message)
         self.path = path
         self.window = window
+        self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.path, self.window)
+        return type(self), (str(self), self.path, self.window, self.reason)

@@ -34,6 +34,7 @@ __all__ = [
     "CACHE_BYTES",
     "RASTER_DRIVERS",
     "cache_for_rows",
+    "file_stamp",
     "forget_dataset",
     "is_remote",
     "open_dataset",
@@ -222,7 +223,8 @@ def _check_path(name: str) -> None:
         raise SceneError(f"scene must be a raster file, got the folder {name}. Name a file inside it.")
 
 
-def _stamp(name: str) -> tuple[str, int, int]:
+def file_stamp(name: str) -> tuple[str, int, int]:
+    """Name, size and time of a file; another one when it is written anew."""
     try:
         stat = Path(name).stat()
     except OSError:  # a URL or a dataset inside a file: no stamp, it is taken as unchanged
@@ -237,7 +239,7 @@ def thread_dataset(name: str) -> Any:
     """
     if _handles.pid != os.getpid():
         _handles.__init__()  # type: ignore[misc]
-    key = _stamp(name)
+    key = file_stamp(name)
     datasets = _handles.datasets
     if key in datasets:
         datasets.move_to_end(key)
@@ -256,6 +258,6 @@ def forget_dataset(name: str) -> None:
     After a failed read a handle must not be used again: GDAL reports that a JPEG ends too early once, and
     then gives gray pixels.
     """
-    dataset = _handles.datasets.pop(_stamp(name), None)
+    dataset = _handles.datasets.pop(file_stamp(name), None)
     if dataset is not None:
         dataset.close()

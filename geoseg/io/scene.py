@@ -17,13 +17,14 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.io.broken import IN_ORDER, known_break, note_break
 from geoseg.io.complete import check_complete
 from geoseg.io.errors import SceneReadError
 from geoseg.io.fingerprint import fingerprint_files, scene_files
 from geoseg.io.gdal_env import forget_dataset, is_remote, open_dataset, raster_env, thread_dataset
 from geoseg.io.header import read_header
 from geoseg.io.region import bbox_window, resampled_shape
-from geoseg.io.resample import Axis, axis_weights, resample, resample_valid
+from geoseg.io.resample import Axis, axis_weights, resample, resample_valid, source_span
 from geoseg.io.validity import ValidityRule, valid_from_values
 from geoseg.typing import Array, BoolArray, PathLike
 
@@ -62,8 +63,10 @@ class Scene:
         RGBA lookup table, uint8 (n, 4) as bytes, when palette indices are turned into colors.
     acquired
         ISO date the scene was taken, where its metadata tell it.
-    file_block
-        (height, width) of the file's storage blocks, in pixels of the scene as read.
+    file_block, native_block
+        (height, width) of the file's storage blocks, in pixels of the scene as read and in its own.
+    in_order
+        Whether its rows are decoded from the first on, so that all behind a broken one are lost.
     grid_shape
         (height, width) of the whole file at the resolution read; ``geobox`` is the part of it that starts at
         ``offset``.
@@ -79,6 +82,8 @@ class Scene:
     rule: ValidityRule
     acquired: str | None
     file_block: tuple[int, int]
+    native_block: tuple[int, int]
+    in_order: bool
     grid_shape: tuple[int, int]
     offset: tuple[int, int] = (0, 0)
     palette: bytes | None = field(default=None, repr=False)
@@ -170,6 +175,20 @@ class Scene:
         """Read a window and forget it: raises :class:`SceneReadError` where the file is broken."""
         self.read(window)
 
+    def check_file(self, inner: Window) -> None:
+        """Read a window of the file's own pixels and forget it, as :meth:`check_region`."""
+        self._read_file(inner, inner, True, self.has_validity)
+
+    def source_window(self, window: Window) -> Window:
+        """The file's own pixels that a window of the scene draws on."""
+        inner = _shifted(window, self.offset)
+        if not self.resampled:
+            return inner
+        tall, wide = self.native_geobox.shape
+        top, bottom = source_span(inner.row_off, inner.row_end, tall, self.grid_shape[0])
+        left, right = source_span(inner.col_off, inner.col_end, wide, self.grid_shape[1])
+        return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+
     def files(self) -> list[Path]:
         """The local files it consists of: of a VRT its sources too, of a URL none."""
         return [] if is_remote(self.path) else scene_files(self.path)
@@ -211,17 +230,22 @@ class Scene:
         shape = (inner.height, inner.width)
         if 0 in shape:
             return np.empty((self.count, *shape), self.dtype), np.ones(shape, bool)
-        try:
-            with raster_env(is_remote(self.path)):
-                return self._decode(thread_dataset(self.path), inner, values, valid)
-        except RasterioError as error:
-            reason = _reason(error)
-            forget_dataset(self.path)
+        reason = known_break(self.path, inner.row_end) if self.in_order else None
+        if reason is None:
+            try:
+                with raster_env(is_remote(self.path)):
+                    return self._decode(thread_dataset(self.path), inner, values, valid)
+            except RasterioError as error:
+                reason = _reason(error)
+                forget_dataset(self.path)
+            if self.in_order:
+                note_break(self.path, inner.row_end, reason)
         # raised outside the handler: GDAL's own errors do not pickle, so they must not hang on to this one
         where = f"{window} of {self.path}" + (f" (in the file: {inner})" if inner != window else "")
         raise SceneReadError(
-            f"cannot read {where}: {reason}. The file is damaged or cut short there.", self.path, window
-        )
+            f"cannot read {where}: {reason}. The file is damaged or cut short there.",
+            self.path, window, reason,
+        )  # fmt: skip
 
     def _decode(self, dataset: Any, inner: Window, values: bool, valid: bool) -> tuple[Any, Any]:
         where = RasterioWindow(inner.col_off, inner.row_off, inner.width, inner.height)
@@ -342,6 +366,7 @@ def open_source(
     dataset = open_dataset(name)
     with raster_env(is_remote(name)), dataset:
         header = read_header(dataset, name, bands=bands, expand_palette=expand_palette)
+        in_order = dataset.driver in IN_ORDER
         if dataset.driver == "PNG" and Path(name).is_file():
             check_complete(Path(name))
     grid_shape = resampled_shape(header.geobox, resolution, name)
@@ -361,6 +386,8 @@ def open_source(
         rule=header.rule,
         acquired=header.acquired,
         file_block=(block_y, block_x),
+        native_block=header.block,
+        in_order=in_order,
         grid_shape=grid_shape,
         offset=(window.row_off, window.col_off) if window else (0, 0),
         palette=header.palette,

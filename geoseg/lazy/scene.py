@@ -139,6 +139,11 @@ class ArrayScene:
         """Pixels that are fetched together."""
         return 512, 512
 
+    @property
+    def offset(self) -> tuple[int, int]:
+        """An array begins where it begins."""
+        return 0, 0
+
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) of a window."""
         return _compute(self.image[:, window.rows, window.cols])

@@ -37,9 +37,7 @@ def fold_batch_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     Conv-bn fusion: Jacob et al., section 3.2, https://arxiv.org/abs/1712.05877.
     """
     try:
-        with torch.inference_mode():
-            wanted = _outputs(network(sample))
-        pairs = _find_pairs(network, sample)
+        output, pairs = _find_pairs(network, sample)
         if not pairs:
             return network
         folded = _fold(network, pairs)
@@ -48,6 +46,7 @@ def fold_batch_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     except Exception as error:  # noqa: BLE001  any network may come: what can't be folded runs as it is
         _LOG.debug("batch norms are not folded: %s", error)
         return network
+    wanted = _outputs(output)
     same = len(got) == len(wanted) and all(map(_close, got, wanted))
     return folded if same else network
 
@@ -69,8 +68,8 @@ def _close(got: Tensor, wanted: Tensor) -> bool:
     return bool(((got - wanted).abs() <= _TOLERANCE * largest + 1e-7).all())
 
 
-def _find_pairs(network: nn.Module, sample: Tensor) -> list[tuple[str, str]]:
-    """Names of a convolution and of the batch norm that takes its output, each called once."""
+def _find_pairs(network: nn.Module, sample: Tensor) -> tuple[object, list[tuple[str, str]]]:
+    """The network's output, and names of a convolution and of the batch norm after it, each called once."""
     calls: Counter[str] = Counter()
     made: dict[int, tuple[str, Tensor]] = {}
     taken: list[tuple[str, str]] = []
@@ -92,11 +91,11 @@ def _find_pairs(network: nn.Module, sample: Tensor) -> list[tuple[str, str]]:
             hooks.append(module.register_forward_hook(lambda _, given, __, n=name: after_norm(n, given[0])))
     try:
         with torch.inference_mode():
-            network(sample)
+            output = network(sample)
     finally:
         for hook in hooks:
             hook.remove()
-    return [pair for pair in taken if all(calls[name] == 1 for name in pair)]
+    return output, [pair for pair in taken if all(calls[name] == 1 for name in pair)]
 
 
 def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:

@@ -18,6 +18,7 @@ from geoseg.io.scene import open_source
 from geoseg.io.vectors import rasterize_mask, read_polygons
 from geoseg.pipeline.options import CardDefaults, Effective, RunOptions, resolve
 from geoseg.pipeline.predict import Source
+from geoseg.pipeline.salvage import OnError, read_pixels
 from geoseg.pipeline.store import digest
 from geoseg.raster.blocks import Block
 from geoseg.typing import Array, BoolArray, PathLike
@@ -82,7 +83,7 @@ def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
     first = None
     classes = predictor.classes
     if not classes:
-        classes, first = _try_first_window(predictor, source, plan, inside)
+        classes, first = _try_first_window(predictor, source, plan, inside, options.on_error)
     batch_size = options.batch_size or predictor.batch_size_default(effective.window)
     job = Job(
         source, predictor, plan, effective, inside, tuple(notes), fingerprint, tuple(classes),
@@ -165,14 +166,14 @@ def _check_thresholds(effective: Effective, objects: int) -> None:
 
 
 def _try_first_window(
-    predictor: Any, source: Source, plan: BlockPlan, inside: Any
+    predictor: Any, source: Source, plan: BlockPlan, inside: Any, on_error: OnError
 ) -> tuple[tuple[str, ...], Array | None]:
     """How many outputs a callable has, by predicting the first window (kept, so that it runs once)."""
     window = plan.block_window(0, 0).clipped(*plan.shape)
-    valid: BoolArray | None = source.read_valid(window) if source.has_validity else None
+    image, valid, _ = read_pixels(source, window, on_error)  # failures are listed when the block is read
     if inside is not None:
         valid = inside(window) if valid is None else valid & inside(window)
-    block = Block(plan, (0, 0), source.read(window), valid, predictor.fill_values())
+    block = Block(plan, (0, 0), image, valid, predictor.fill_values())
     result = np.asarray(predictor(block.cut(0, 0)[None].copy()))[0]
     used = block.jobs()[:1] == [(0, 0)]
     return tuple(f"class_{k + 1}" for k in range(len(result))), result if used else None

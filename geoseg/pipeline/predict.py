@@ -14,23 +14,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from geoseg.errors import SceneError
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.pipeline.salvage import failure, storage_parts
+from geoseg.pipeline.salvage import OnError, read_pixels
 from geoseg.pipeline.store import ProbStore
 from geoseg.raster.blocks import Block, Piece, predict_blocks, sum_pieces
 from geoseg.raster.pages import copy_pages
+from geoseg.raster.stitch import load_kernels
 from geoseg.typing import Array, BoolArray, PredictBatch, Progress, no_progress
 
 __all__ = ["OnError", "PredictSummary", "Source", "predict_to_store"]
-
-OnError = Literal["fail", "skip"]
 
 _AHEAD = 3
 _WRITES = 4
@@ -66,6 +64,10 @@ class Source(Protocol):
     @property
     def file_block(self) -> tuple[int, int]:
         """(height, width) of pixels that are stored together."""
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """(row, column) of its first pixel in the file, whose blocks begin there."""
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) in the scene's dtype."""
@@ -225,12 +227,8 @@ class _Reader:
         if inside is not None and not inside.any():
             image = np.zeros((self.source.count, *inside.shape), self.source.dtype)
             return Block(self.plan, index, image, inside, self.fill)
-        try:
-            image, valid = self._read(window)
-        except SceneError:
-            if self.on_error == "fail":
-                raise
-            image, valid, failures = self._read_what_can_be(window)
+        image, valid, failures = read_pixels(self.source, window, self.on_error)
+        if failures:
             self.store.note_failures(index, failures)
         if inside is not None:
             valid = inside if valid is None else valid & inside
@@ -242,27 +240,6 @@ class _Reader:
             block.known.add((0, 0))
         return block
 
-    def _read(self, window: Window) -> tuple[Array, BoolArray | None]:
-        if not self.source.has_validity:
-            return self.source.read(window), None
-        return self.source.read_with_valid(window)
-
-    def _read_what_can_be(self, window: Window) -> tuple[Array, BoolArray, list[dict[str, Any]]]:
-        """Read by the scene's file blocks, so that only what is really broken is lost."""
-        image = np.zeros((self.source.count, window.height, window.width), self.source.dtype)
-        valid = np.zeros((window.height, window.width), bool)
-        failures = []
-        for part, unit in storage_parts(window, self.source.file_block, self.plan.shape):
-            inside = part.shifted(-window.row_off, -window.col_off)
-            try:
-                pixels, here = self._read(part)
-            except SceneError as error:
-                failures.append(failure(unit, error))
-                continue
-            image[:, inside.rows, inside.cols] = pixels
-            valid[inside.rows, inside.cols] = True if here is None else here
-        return image, valid, failures
-
 
 def _read_ahead(reader: _Reader, order: list[tuple[int, int]]) -> Iterator[Block]:
     """Blocks in order, a few of them read ahead by threads."""
@@ -272,6 +249,8 @@ def _read_ahead(reader: _Reader, order: list[tuple[int, int]]) -> Iterator[Block
         try:
             for index in itertools.islice(todo, _AHEAD):
                 waiting.append(pool.submit(reader, index))
+            if waiting:
+                load_kernels()  # while the first blocks are read
             while waiting:
                 block = waiting.popleft().result()
                 for index in itertools.islice(todo, 1):

@@ -2,54 +2,111 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from geoseg.errors import SceneError
+from geoseg.geo.storage import storage_parts
 from geoseg.geo.windows import Window
+from geoseg.io.broken import locate_damage
+from geoseg.io.errors import SceneReadError
+from geoseg.io.scene import Scene
 from geoseg.lazy.outlines import ChunkValues
 from geoseg.pipeline.class_readers import ClassReader
+from geoseg.typing import Array, BoolArray
 
-__all__ = ["Salvage", "failure", "sorted_failures", "storage_parts"]
+__all__ = ["OnError", "Salvage", "failure", "naming_damage", "read_pixels", "sorted_failures"]
 
-#: Storage blocks thinner than the first (rows of a striped file) are taken together to about the second.
-_THIN, _TOGETHER = 16, 64
+OnError = Literal["fail", "skip"]
+T = TypeVar("T")
 
 
-def storage_parts(
-    window: Window, block: tuple[int, int], shape: tuple[int, int]
-) -> Iterator[tuple[Window, Window]]:
-    """Cut a window along the storage blocks of its file, so that only what is really broken is lost.
+def naming_damage(source: Any, window: Window, read: Callable[[Window], T]) -> T:
+    """Read a window; where a file is broken, the error names its block and not all that was read at once.
 
     Parameters
     ----------
+    source
+        The scene that ``read`` reads.
     window
-        Pixels that are wanted.
-    block, shape
-        (height, width) of a storage block, and of the raster.
+        Pixels of the scene.
+    read
+        Gives them.
 
-    Yields
+    Raises
     ------
-    Window, Window
-        A part of the window, and the block (or several thin ones) that it lies in.
-
-    Examples
-    --------
-    >>> window = Window(row_off=60, col_off=0, height=10, width=5)
-    >>> [str(part) for part, _ in storage_parts(window, (1, 5), (200, 5))]
-    ['rows 60..63, columns 0..4', 'rows 64..69, columns 0..4']
+    SceneError
+        They can't be read.
     """
-    height, width = (size * -(-_TOGETHER // size) if size < _THIN else size for size in block)
-    rows = range(window.row_off // height * height, window.row_end, height)
-    cols = range(window.col_off // width * width, window.col_end, width)
-    for row, col in itertools.product(rows, cols):
-        unit = Window(row_off=row, col_off=col, height=height, width=width).clipped(*shape)
-        yield unit.intersection(window), unit
+    try:
+        return read(window)
+    except SceneReadError as error:
+        found = (locate_damage(source, window) if isinstance(source, Scene) else None) or error
+        raise SceneReadError(
+            f"{found} --on-error skip goes on without it.", found.path, found.window, found.reason
+        ) from None
+
+
+def read_pixels(
+    source: Any, window: Window, on_error: OnError
+) -> tuple[Array, BoolArray | None, list[dict[str, Any]]]:
+    """Pixels and validity of a window, and what of it can't be read.
+
+    Parameters
+    ----------
+    source
+        A scene, see :class:`geoseg.pipeline.predict.Source`.
+    window
+        Inside the scene.
+    on_error
+        ``fail``: a region that can't be read is an error. ``skip``: it counts as invalid and is listed.
+
+    Returns
+    -------
+    array (C, h, w), bool array (h, w) or None, list of dict
+        Validity is None where each pixel is valid. See :func:`failure` for the list.
+
+    Raises
+    ------
+    SceneError
+        A region can't be read; the message names it.
+    """
+
+    def read(part: Window) -> tuple[Array, BoolArray | None]:
+        if not source.has_validity:
+            return source.read(part), None
+        pixels, valid = source.read_with_valid(part)
+        return pixels, valid
+
+    if on_error == "fail":
+        return *naming_damage(source, window, read), []
+    try:
+        return *read(window), []
+    except SceneError:
+        return _pixels_by_part(source, window, read)
+
+
+def _pixels_by_part(
+    source: Any, window: Window, read: Callable[[Window], tuple[Array, BoolArray | None]]
+) -> tuple[Array, BoolArray, list[dict[str, Any]]]:
+    """Read by the scene's file blocks, so that only what is really broken is lost."""
+    image = np.zeros((source.count, window.height, window.width), source.dtype)
+    valid = np.zeros((window.height, window.width), bool)
+    failures = []
+    for part, unit in storage_parts(window, source.file_block, source.geobox.shape, source.offset):
+        inside = part.shifted(-window.row_off, -window.col_off)
+        try:
+            pixels, here = read(part)
+        except SceneError as error:
+            failures.append(failure(unit, error))
+            continue
+        image[:, inside.rows, inside.cols] = pixels
+        valid[inside.rows, inside.cols] = True if here is None else here
+    return image, valid, failures
 
 
 def failure(unit: Window, error: Exception) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from geoseg.io.scene import Scene, open_source
 from geoseg.io.writers import FORMATS, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
 from geoseg.pipeline.folders import check_outputs, results_folder, write_failures
-from geoseg.pipeline.salvage import Salvage, sorted_failures
+from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
 from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -126,7 +126,7 @@ def vectorize_raster(
     summary = _vectorize(
         scene,
         files,
-        reader.read if on_error == "fail" else salvage.read,
+        salvage.read if on_error == "skip" else lambda window: naming_damage(scene, window, reader.read),
         class_names=reader.class_names,
         chunk=chunk_shape(scene.file_block, scene.geobox.shape, chunk),
         connectivity=connectivity,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geoseg.typing import Array, BoolArray, FloatArray
 
-__all__ = ["INVALID", "SCALE", "add_weighted", "from_bytes", "to_bytes"]
+__all__ = ["INVALID", "SCALE", "add_weighted", "from_bytes", "load_kernels", "to_bytes"]
 
 #: A stored byte q means the probability q / SCALE.
 SCALE = 254
@@ -62,6 +62,12 @@ def _add_weighted(  # type: ignore[no-untyped-def]
             source = prob[k, i]
             for j in range(width):
                 line[col + j] += (source[j] * (weight * weight_x[j]) + rounder) - rounder
+
+
+def load_kernels() -> None:
+    """Load what :func:`add_weighted` is compiled to, so that its first call does not wait half a second."""
+    one = np.ones(1)
+    add_weighted(np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32), one, one, 0, 0)
 
 
 def to_bytes(prob: Array, valid: BoolArray | None = None) -> NDArray[np.uint8]:

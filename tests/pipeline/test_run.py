@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from geoseg.errors import InputError, ModelError, StateMismatchError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.errors import SceneReadError
+from geoseg.io.gdal_env import forget_dataset
 from geoseg.io.scene import open_source
 from geoseg.lazy.scene import ArrayScene
 from geoseg.pipeline.folders import check_outputs, plain_stem, results_folder
@@ -245,6 +247,19 @@ def test_a_store_can_be_looked_at(scene: Path, tmp_path: Path) -> None:
     assert run_scene(scene, Sized(above(100), 1), tmp_path / "p", options()).windows_run == 0
 
 
+def broken_at(path: Path, row: int, col: int) -> Path:
+    """The picture in blocks of 32 x 32 pixels, of which one is garbage."""
+    save(path, picture(), tiled=True, blockxsize=32, blockysize=32, compress="deflate", interleave="pixel")
+    with rasterio.open(path) as file:
+        start, size = (
+            int(file.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", 1)) for what in ("OFFSET", "SIZE")
+        )
+    content = bytearray(path.read_bytes())
+    content[start : start + size] = b"\xff" * size
+    path.write_bytes(content)
+    return path
+
+
 class TestBrokenRegions:
     def test_a_jpeg_that_ends_too_early_is_not_read_as_gray(self, tmp_path: Path) -> None:
         noise = np.random.default_rng(0).integers(0, 255, (3, 400, 300), dtype=np.uint8)
@@ -261,6 +276,43 @@ class TestBrokenRegions:
         assert len(summary.failures) < 10, "rows are taken together"
         with rasterio.open(summary.files["mask"]) as mask:
             np.testing.assert_array_equal(mask.read(1) == 255, listed)
+
+    def test_the_rows_behind_the_break_of_a_jpeg_are_not_decoded_for_each_block(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        noise = np.random.default_rng(0).integers(0, 255, (3, 900, 900), dtype=np.uint8)
+        path = save(tmp_path / "photo.jpg", noise, driver="JPEG")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 10])
+        opened: list[str] = []
+        monkeypatch.setattr(
+            "geoseg.io.scene.forget_dataset", lambda name: opened.append(forget_dataset(name))
+        )
+        summary = run_scene(path, above(100), tmp_path / "o", options(on_error="skip"))
+        assert sum(item["height"] for item in summary.failures) > 600
+        assert 1 <= len(opened) <= 16, "a failed read decodes the file from its beginning"
+
+    @pytest.mark.parametrize(
+        "where", [{}, {"resolution": 0.7}, {"bbox": (350_011, 3_055_940, 350_070, 3_055_999)}]
+    )
+    def test_the_broken_block_of_the_file_is_named(self, tmp_path: Path, where: dict[str, Any]) -> None:
+        path = broken_at(tmp_path / "scene.tif", 2, 3)
+        with pytest.raises(SceneReadError) as caught:
+            run_scene(path, above(100), tmp_path / "o", options(**where))
+        message = str(caught.value)
+        assert "cannot read rows 64..95, columns 96..127 of " in message
+        assert re.search(r" 1 of the \d+ blocks under rows .* can't be read\. --on-error skip", message)
+
+    def test_a_part_of_a_file_loses_no_more_than_the_broken_block(self, tmp_path: Path) -> None:
+        path = broken_at(tmp_path / "scene.tif", 2, 3)
+        chosen = options(on_error="skip", bbox=(350_005, 3_055_940, 350_070, 3_055_995))
+        (lost,) = run_scene(path, above(100), tmp_path / "o", chosen).failures
+        assert (lost["row_off"] + 10, lost["col_off"] + 10, lost["height"], lost["width"]) == (64, 96, 32, 32)
+
+    def test_the_first_window_may_be_broken_too(self, tmp_path: Path) -> None:
+        path = broken_at(tmp_path / "scene.tif", 0, 0)
+        summary = run_scene(path, above(100), tmp_path / "o", options(on_error="skip"))
+        assert [(item["row_off"], item["col_off"]) for item in summary.failures] == [(0, 0)]
+        assert summary.footprints == 2
 
     def test_a_second_read_of_a_broken_jpeg_fails_as_the_first_did(self, tmp_path: Path) -> None:
         noise = np.random.default_rng(0).integers(0, 255, (3, 100, 100), dtype=np.uint8)
