@@ -175,7 +175,7 @@ def run_graph(
             failures += [Failure(treated.image, reason, n) for reason, n in treated.reasons.items()]
             progress("images", done, len(engine), samples=samples)
         shutil.rmtree(job.staging, ignore_errors=True)
-    _write_failures(target.with_name(f"{graph.name}.failures.json"), failures)
+        _write_failures(target.with_name(f"{graph.name}.failures.json"), failures)
     return Report(target, len(engine), samples, repaired, tuple(failures))
 
 

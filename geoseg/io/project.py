@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 from geoseg.config import read_document
 from geoseg.errors import ConfigError, InputError, MissingFileError
+from geoseg.io.staging import StagedFolder
 from geoseg.typing import PathLike
 from geoseg.vector.figures import Annotation, ProjectMeta
 
@@ -248,7 +248,7 @@ class ProjectWriter:
     Raises
     ------
     InputError
-        The name is not safe, or the project is there and ``overwrite`` is not set.
+        The name is not safe; the project is there and ``overwrite`` is not set; or something else is there.
     """
 
     def __init__(
@@ -265,31 +265,42 @@ class ProjectWriter:
             raise InputError(
                 f"project must be a new folder, got {self.path}, which exists. Name another or remove it."
             )
+        if self.path.exists() and not _replaceable(self.path):
+            raise InputError(
+                f"only a project or an empty folder must be replaced, got {self.path}, which is neither. "
+                "Name another."
+            )
         self.meta = meta if meta is not None else ProjectMeta()
         self.legacy = legacy
         self._taken: dict[str, set[str]] = {}
-        self._folder: Path | None = None
+        self._staged: StagedFolder | None = None
 
     @property
     def folder(self) -> Path:
         """The temporary folder the project is written in."""
-        if self._folder is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(
-                tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".part", dir=self.path.parent)
-            )
-        return self._folder
+        return self._stage().path
+
+    def _stage(self) -> StagedFolder:
+        if self._staged is None:
+            try:
+                self._staged = StagedFolder.beside(self.path)
+            except OSError as error:
+                raise InputError(
+                    f"project must be a folder that can be made, got {self.path}: {error.strerror}."
+                ) from error
+        return self._staged
 
     def __enter__(self) -> ProjectWriter:
-        self.folder.chmod(0o755)
+        self._stage()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.commit()
-        else:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
             self.discard()
 
     def is_free(self, dataset: str, stem: str) -> bool:
@@ -359,14 +370,17 @@ class ProjectWriter:
         """Write meta.json and give the folder its name."""
         text = json.dumps(self.meta.to_json(legacy=self.legacy), ensure_ascii=False, indent=2)
         (self.folder / "meta.json").write_text(text, encoding="utf-8")
-        old = self.folder.with_suffix(".old")
-        if self.path.exists():
-            self.path.rename(old)
-        self.folder.rename(self.path)
-        shutil.rmtree(old, ignore_errors=True)
+        self._stage().commit()
+        self._staged = None
         return self.path
 
     def discard(self) -> None:
-        """Remove what was written."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove what was written; nothing after a commit."""
+        if self._staged is not None:
+            self._staged.discard()
+            self._staged = None
+
+
+def _replaceable(path: Path) -> bool:
+    names = [entry.name for entry in path.iterdir()] if path.is_dir() else ["a file"]
+    return not names or "meta.json" in names or "classes.json" in names

@@ -145,6 +145,15 @@ def test_a_killed_run_leaves_neither_a_result_nor_a_process(endless, tmp_path):
     run.kill()
     assert not psutil.wait_procs(processes, timeout=20)[1]
     assert not [entry for entry in (tmp_path / "out").iterdir() if not entry.name.startswith(".")]
+    # the same command, with an end to it
+    graph = json.loads((tmp_path / "graph.json").read_text())
+    graph[1]["settings"]["multiply"] = 3
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    again = subprocess.run(run.args, capture_output=True, text=True, timeout=120)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert len(list((tmp_path / "out/out/p__ds/img").iterdir())) == 6
+    left = [entry.name for entry in (tmp_path / "out").iterdir()]
+    assert left == ["out"] if os.name == "posix" else "out" in left
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal to a group")

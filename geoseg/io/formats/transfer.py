@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import InputError
+from geoseg.io.staging import StagedFolder
 from geoseg.typing import PathLike
 
 __all__ = ["Failure", "staged_folder", "take_over", "write_failures", "write_json"]
@@ -75,19 +75,16 @@ def staged_folder(path: PathLike) -> Iterator[Path]:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"output must be a new folder, got {path}, which exists. Name another or remove it.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        staged = StagedFolder.beside(path)
     except OSError as error:
         raise InputError(
             f"output must be a folder that can be made, got {path}: {error.strerror}."
         ) from error
     try:
-        folder.chmod(0o755)
-        yield folder
-        folder.replace(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        yield staged.path
+        staged.commit()
+    finally:
+        staged.discard()
 
 
 def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:

@@ -1,0 +1,119 @@
+"""Folders that appear complete or not at all; what a killed run left beside them is cleared."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["StagedFolder"]
+
+
+@dataclass
+class StagedFolder:
+    """A temporary folder beside the one it becomes, from :meth:`beside`.
+
+    On POSIX systems it is locked for as long as its process lives, however that ends. So the next run of the
+    same target knows which folders belong to nobody any more, and removes them.
+
+    Attributes
+    ----------
+    target
+        What it becomes.
+    path
+        The folder.
+    """
+
+    target: Path
+    path: Path
+    _lock: int | None = None
+
+    @classmethod
+    def beside(cls, target: Path) -> StagedFolder:
+        """Make a folder beside ``target``, after those that killed runs left.
+
+        Raises
+        ------
+        OSError
+            No folder can be made there.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _clear_dead(target)
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=f".{target.name}.run-", suffix=".part", dir=target.parent))
+            mine, lock = _try_lock(path)
+            if mine:
+                path.chmod(0o755)
+                return cls(target, path, lock)
+            # another run that started at the same moment took it for a dead one
+
+    def commit(self) -> Path:
+        """Give the folder its name; a folder of that name is replaced."""
+        old, lock = self.path.with_suffix(".old"), None
+        if self.target.exists():
+            _, lock = _try_lock(self.target)
+            self.target.rename(old)
+        try:
+            self.path.rename(self.target)
+        finally:
+            if old.exists() and not self.target.exists():
+                old.rename(self.target)
+        shutil.rmtree(old, ignore_errors=True)
+        _release(lock)
+        self._let_go()
+        return self.target
+
+    def discard(self) -> None:
+        """Remove it with all it holds."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        _release(self._lock)
+        self._lock = None
+
+
+def _clear_dead(target: Path) -> None:
+    """Remove folders that runs left which were killed; put back what one of them was about to replace."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.run-[a-z0-9_]{{8}}\.(part|old)")
+    for folder in sorted(target.parent.iterdir()):
+        if name.fullmatch(folder.name) and folder.is_dir():
+            mine, lock = _try_lock(folder)
+            if mine and lock is not None:
+                if folder.suffix == ".old" and not target.exists():
+                    folder.rename(target)
+                else:
+                    shutil.rmtree(folder, ignore_errors=True)
+            _release(lock)
+
+
+def _try_lock(folder: Path) -> tuple[bool, int | None]:
+    """Whether the folder is there and no other process holds it, and the lock where the system has any."""
+    if os.name != "posix":
+        return True, None
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return False, None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return False, None
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return True, None
+    if not folder.exists():  # removed by another process, which held it a moment ago
+        os.close(handle)
+        return False, None
+    return True, handle
+
+
+def _release(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)

@@ -1,0 +1,98 @@
+"""Folders on their way: whole or not at all, and nothing of dead runs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geoseg.errors import InputError
+from geoseg.io.project import ProjectWriter
+from geoseg.io.staging import StagedFolder
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="folders are locked on POSIX systems only")
+
+#: Makes a folder, says so, and waits to be killed.
+HOLD = """
+import sys, time
+from pathlib import Path
+from geoseg.io.staging import StagedFolder
+staged = StagedFolder.beside(Path(sys.argv[1]))
+(staged.path / "half").write_text("done")
+print(staged.path.name, flush=True)
+time.sleep(600)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+@posix
+def test_folders_of_killed_runs_are_removed_and_those_of_living_ones_kept(tmp_path):
+    target = tmp_path / "result"
+    other = tmp_path / ".result.geojsonl.part"  # of a file of that name
+    other.mkdir()
+    run = subprocess.Popen([sys.executable, "-c", HOLD, str(target)], stdout=subprocess.PIPE, text=True)
+    try:
+        held = run.stdout.readline().strip()
+        StagedFolder.beside(target).discard()
+        assert names(tmp_path) == sorted([other.name, held])
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        assert (tmp_path / held / "half").is_file()
+        StagedFolder.beside(target).commit()
+        assert names(tmp_path) == [other.name, "result"]
+    finally:
+        run.kill()
+        run.communicate()
+
+
+@posix
+def test_what_a_killed_run_was_about_to_replace_comes_back(tmp_path):
+    target = tmp_path / "result"
+    old = tmp_path / ".result.run-abcd_123.old"
+    old.mkdir()
+    (old / "mine").touch()
+    StagedFolder.beside(target).discard()
+    assert names(tmp_path) == ["result"]
+    assert names(target) == ["mine"]
+    old.mkdir()
+    StagedFolder.beside(target).discard()
+    assert names(tmp_path) == ["result"]
+    assert names(target) == ["mine"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "result"
+    target.mkdir()
+    (target / "old").touch()
+    staged = StagedFolder.beside(target)
+    (staged.path / "new").touch()
+    assert names(target) == ["old"]
+    assert staged.commit() == target
+    assert names(tmp_path) == ["result"]
+    assert names(target) == ["new"]
+
+
+def test_overwriting_takes_projects_only(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    ProjectWriter(home, overwrite=True).discard()
+    (home / "letters.txt").touch()
+    with pytest.raises(InputError, match="only a project or an empty folder"):
+        ProjectWriter(home, overwrite=True)
+    with pytest.raises(InputError, match="only a project or an empty folder"):
+        ProjectWriter(home / "letters.txt", overwrite=True)
+    (home / "meta.json").write_text("{}")
+    ProjectWriter(home, overwrite=True).discard()
+    assert names(home) == ["letters.txt", "meta.json"]
+
+
+def test_a_place_that_can_t_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="folder that can be made"):
+        ProjectWriter(tmp_path / "file" / "project").folder  # noqa: B018
