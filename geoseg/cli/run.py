@@ -159,7 +159,10 @@ def predict(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Write stitched probabilities as a cloud-optimized GeoTIFF, one band a class."""
+    """Write stitched probabilities as a cloud-optimized GeoTIFF, one band a class.
+
+    The same command once more finds that the file is there, and predicts nothing.
+    """
     options = make_options(
         window=window, overlap=overlap, blend=blend, batch_size=batch_size, device=device, engine=engine,
         chunk=chunk, bands=bands, resolution=resolution, bbox=bbox, aoi=aoi, restart=restart,

@@ -23,7 +23,7 @@ from geoseg.io.atomic import staged_file
 from geoseg.io.gdal_env import quiet_georeferencing, raster_env
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
-__all__ = ["overview_resampling", "write_cog"]
+__all__ = ["overview_resampling", "read_finished", "write_cog"]
 
 _BLOCK = 512
 _WINDOW = 2048
@@ -122,6 +122,38 @@ def write_cog(
                 f"cannot write {path}: {reason}. Check the free space and the permissions of {path.parent}; "
                 "no half-written file was left there."
             ) from error
+
+
+def read_finished(path: PathLike, tag: str) -> tuple[str, int] | None:
+    """What a file of :func:`write_cog` says of itself, if it is there to its last block.
+
+    Parameters
+    ----------
+    path
+        The file.
+    tag
+        Name of one of its ``tags``.
+
+    Returns
+    -------
+    str, int or None
+        The tag's value, and the number of bands; None where there is no such file, it has no such tag, or
+        it was cut short since.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    try:
+        with raster_env():
+            with quiet_georeferencing(), rasterio.open(path, driver="GTiff") as written:
+                found = written.tags().get(tag)
+                count = int(written.count)
+            if found is None:
+                return None
+            _check_blocks(path)
+    except (RasterioError, OSError):
+        return None
+    return str(found), count
 
 
 def _profile(geobox: GeoBox, dtype: str, count: int, nodata: float | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,21 @@ class Job:
         return tuple(name for k, name in enumerate(self.classes) if k != self.background)
 
 
-def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
+def prepare(
+    scene: PathLike | Source,
+    model: Any,
+    options: RunOptions,
+    known: Callable[[Source, Any, dict[str, Any]], int | None],
+) -> Job:
     """Open the scene and the model, and check that they fit, before anything is written.
+
+    Parameters
+    ----------
+    scene, model, options
+        As in :func:`geoseg.pipeline.run.run_scene`.
+    known
+        From the scene, the predictor and the fingerprint to the number of outputs, where an earlier run
+        left it behind: a callable, which does not state it, then need not be tried.
 
     Raises
     ------
@@ -82,7 +96,9 @@ def prepare(scene: PathLike | Source, model: Any, options: RunOptions) -> Job:
     fingerprint = _fingerprint(source, predictor, plan, effective, inside)  # before the model is called
     first = None
     classes = predictor.classes
-    if not classes:
+    if not classes and (count := known(source, predictor, fingerprint)) is not None:
+        classes = _class_names(count)
+    elif not classes:
         classes, first = _try_first_window(predictor, source, plan, inside, options.on_error)
     batch_size = options.batch_size or predictor.batch_size_default(effective.window)
     job = Job(
@@ -176,7 +192,11 @@ def _try_first_window(
     block = Block(plan, (0, 0), image, valid, predictor.fill_values())
     result = np.asarray(predictor(block.cut(0, 0)[None].copy()))[0]
     used = block.jobs()[:1] == [(0, 0)]
-    return tuple(f"class_{k + 1}" for k in range(len(result))), result if used else None
+    return _class_names(len(result)), result if used else None
+
+
+def _class_names(count: int) -> tuple[str, ...]:
+    return tuple(f"class_{k + 1}" for k in range(count))
 
 
 @dataclass(frozen=True)

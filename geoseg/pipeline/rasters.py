@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ def save_prob(
     classes: tuple[str, ...],
     *,
     dtype: str = "uint8",
+    tags: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> None:
     """Write one band a class: uint8 with scale 1/254 and nodata 255, or float32 with nodata NaN."""
@@ -39,6 +40,7 @@ def save_prob(
         nodata=float("nan") if as_float else INVALID,
         scale=None if as_float else 1 / SCALE,
         descriptions=classes,
+        tags=tags,
         progress=progress,
     )
 

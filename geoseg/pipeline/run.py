@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,17 +15,21 @@ import numpy as np
 
 from geoseg.errors import InputError, RunError
 from geoseg.geo.windows import Window
+from geoseg.io.cog import read_finished
 from geoseg.pipeline.folders import check_outputs, os_reason, plain_stem, results_folder, write_failures
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.options import FORMATS, RunOptions
 from geoseg.pipeline.predict import PredictSummary, Source, predict_to_store
 from geoseg.pipeline.rasters import save_mask, save_prob
-from geoseg.pipeline.store import ProbStore
+from geoseg.pipeline.store import ProbStore, digest
 from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
 from geoseg.raster.classes import classify
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["RunSummary", "predict_scene", "run_scene"]
+
+#: Tag of a raster of probabilities: what it was made from.
+_MARK = "GEOSEG_RUN"
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,15 @@ def run_scene(
     """
     start = time.perf_counter()
     options = options or RunOptions()
-    job = prepare(scene, model, options)
+    job = prepare(
+        scene,
+        model,
+        options,
+        lambda source, _, fingerprint: ProbStore.known_classes(_store_folder(source, Path(out)), fingerprint),
+    )
     files, rasters = _outputs(job, Path(out), options)
     check_outputs([*files.values(), *rasters.values()], _inputs(job, model, options))
-    store_folder = Path(out) / f"{plain_stem(job.source.name)}.geoseg"
+    store_folder = _store_folder(job.source, Path(out))
     with results_folder(Path(out)), _kept(job, store_folder, options) as store:
         done = _predict(job, store, options, progress)
         count = _vectorize(job, store, files, options, progress)
@@ -121,6 +130,10 @@ def run_scene(
         failures = store.failures()
         listed = write_failures(store_folder.with_suffix(".failures.json"), failures)
     return _summarize(job, done, files | rasters | listed, count, failures, start)
+
+
+def _store_folder(source: Source, out: Path) -> Path:
+    return out / f"{plain_stem(source.name)}.geoseg"
 
 
 def _outputs(job: Job, folder: Path, options: RunOptions) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -152,6 +165,7 @@ def predict_scene(
     """Write the stitched probabilities of a scene as a COG, one band a class.
 
     The store lies beside the file, OUT.geoseg, while the run lasts: after a kill the same call goes on.
+    The file is marked with what it was made from; the same call once more finds the mark, and does nothing.
 
     Parameters
     ----------
@@ -173,17 +187,37 @@ def predict_scene(
     if dtype not in ("uint8", "float32"):
         raise InputError(f"dtype must be uint8 or float32, got {dtype}.")
     options = options or RunOptions()
-    job = prepare(scene, model, options)
     target = Path(out)
+    folder = target.with_name(f"{target.name}.geoseg")
+    there = None if options.restart or folder.exists() else read_finished(target, _MARK)
+
+    def known(source: Source, predictor: Any, fingerprint: dict[str, Any]) -> int | None:
+        if there is not None and there[0] == _mark(predictor, fingerprint, dtype):
+            return there[1]
+        return ProbStore.known_classes(folder, fingerprint)
+
+    job = prepare(scene, model, options, known)
     check_outputs([target], _inputs(job, model, options))
+    mark = _mark(job.predictor, job.fingerprint, dtype)
+    if there is not None and there[0] == mark:
+        done = PredictSummary(0, 0, 0.0, 0.0)
+        note = f"{target} holds this very prediction already; --restart predicts again"
+        return _summarize(job, done, {"prob": target}, None, [], start, [note])
     with results_folder(target.parent):
-        with _kept(job, target.with_name(f"{target.name}.geoseg"), options, dtype) as store:
+        with _kept(job, folder, options, dtype) as store:
             done = _predict(job, store, options, progress)
-            save_prob(target, store.read, job.source.geobox, job.classes, dtype=dtype, progress=progress)
             failures = store.failures()
+            tags = None if failures else {_MARK: mark}  # what lacks regions is tried again
+            place = job.source.geobox
+            save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
             listed = write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
         shutil.rmtree(store.folder)
     return _summarize(job, done, {"prob": target, **listed}, None, failures, start)
+
+
+def _mark(predictor: Any, fingerprint: dict[str, Any], dtype: str) -> str:
+    """What a raster of probabilities is known by: all that decides its pixels and the names of its bands."""
+    return digest([fingerprint, dtype, predictor.classes])
 
 
 @contextmanager
@@ -219,6 +253,7 @@ def _summarize(
     footprints: int | None,
     failures: list[dict[str, Any]],
     start: float,
+    notes: Sequence[str] = (),
 ) -> RunSummary:
     step = job.source.geobox.ground_resolution()
     return RunSummary(
@@ -232,7 +267,7 @@ def _summarize(
         mpx=round(job.plan.shape[0] * job.plan.shape[1] / 1e6, 3),
         gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
         failures=failures,
-        notes=list(job.notes),
+        notes=[*job.notes, *notes],
     )
 
 

@@ -111,6 +111,18 @@ class ProbStore:
             raise
         return cls(folder, plan, array, lock, batch_size)
 
+    @staticmethod
+    def known_classes(folder: Path, fingerprint: Mapping[str, Any]) -> int | None:
+        """K of the store in ``folder``, if it was made from the same; nothing is opened or changed."""
+        wanted = json.loads(json.dumps(dict(fingerprint), default=str))
+        kept = _read_state(folder)
+        if kept is None or any(kept.get(key) != value for key, value in wanted.items()):
+            return None
+        try:
+            return int(json.loads((folder / "prob" / "zarr.json").read_text())["shape"][0])
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+
     def close(self) -> None:
         """Let other runs have the folder."""
         _unlock(self._lock)
@@ -206,7 +218,7 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
     """What ``state.json`` says; None without one, or with a broken one."""
     try:
         state = json.loads((folder / "state.json").read_text())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return state if isinstance(state, dict) else None
 

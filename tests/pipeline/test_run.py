@@ -110,6 +110,79 @@ class TestKeptRuns:
         assert run_scene(scene, above(100), tmp_path / "o", options()).footprints == 2
 
 
+class TestPredictAgain:
+    """The file itself says what it was made from."""
+
+    @staticmethod
+    def counting() -> Callable[[np.ndarray], np.ndarray]:
+        calls: list[int] = []
+
+        def network(batch: np.ndarray) -> np.ndarray:
+            calls.append(len(batch))
+            return np.stack([batch[:, 0], batch[:, 1]], axis=1) / np.float32(255)
+
+        network.calls = calls  # type: ignore[attr-defined]
+        network.fingerprint = lambda: "two bands"  # type: ignore[attr-defined]
+        return network
+
+    @pytest.mark.parametrize("dtype", ["uint8", "float32"])
+    def test_the_same_call_calls_no_network(self, scene: Path, tmp_path: Path, dtype: str) -> None:
+        network, out = self.counting(), tmp_path / "prob.tif"
+        first = predict_scene(scene, network, out, options(), dtype=dtype)
+        before, stamp, calls = out.read_bytes(), out.stat().st_mtime_ns, len(network.calls)  # type: ignore[attr-defined]
+        assert first.windows == calls > 1
+        again = predict_scene(scene, network, out, options(), dtype=dtype)
+        assert len(network.calls) == calls  # type: ignore[attr-defined]
+        assert (again.windows_run, again.files) == (0, first.files)
+        assert "holds this very prediction already" in again.notes[-1]
+        assert (out.read_bytes(), out.stat().st_mtime_ns) == (before, stamp)
+        assert sorted(item.name for item in tmp_path.iterdir()) == ["prob.tif", "scene.tif"]
+
+    @pytest.mark.parametrize(
+        "change",
+        ["options", "dtype", "scene", "model", "restart", "cut", "other file", "kept run"],
+    )
+    def test_anything_else_predicts(self, scene: Path, tmp_path: Path, change: str) -> None:
+        network, out = self.counting(), tmp_path / "prob.tif"
+        predict_scene(scene, network, out, options())
+        before, chosen, dtype = out.read_bytes(), options(), "uint8"
+        if change == "options":
+            chosen = options(overlap=(8, 8))
+        elif change == "dtype":
+            dtype = "float32"
+        elif change == "scene":
+            save(scene, picture() // 2)
+        elif change == "model":
+            network.fingerprint = lambda: "another"  # type: ignore[attr-defined]
+        elif change == "restart":
+            chosen = options(restart=True)
+        elif change == "cut":
+            out.write_bytes(before[:-100])
+        elif change == "other file":
+            out.write_text("of somebody else")
+        else:
+            (tmp_path / "prob.tif.geoseg").mkdir()
+        summary = predict_scene(scene, network, out, chosen, dtype=dtype)
+        assert summary.windows_run >= summary.windows - 1  # the first one may be known
+        same = change in ("restart", "cut", "other file", "kept run")
+        assert (out.read_bytes() == before) == same
+
+    def test_what_lacks_regions_is_tried_again(self, tmp_path: Path) -> None:
+        network, out = self.counting(), tmp_path / "prob.tif"
+        path = broken_at(tmp_path / "scene.tif", 2, 3)
+        for _ in range(2):
+            summary = predict_scene(path, network, out, options(on_error="skip"))
+            assert len(summary.failures) == 1
+            assert summary.windows_run > 0
+
+    def test_a_kept_run_of_a_callable_calls_it_no_more(self, scene: Path, tmp_path: Path) -> None:
+        network = self.counting()
+        run_scene(scene, network, tmp_path / "o", options())
+        network.calls.clear()  # type: ignore[attr-defined]
+        assert run_scene(scene, network, tmp_path / "o", options()).windows_run == 0
+        assert network.calls == []  # type: ignore[attr-defined]
+
+
 class Sized:
     """A predictor with a batch size and a runtime of its own."""
 
