@@ -15,7 +15,7 @@ from torch import Tensor
 
 from geoseg.data.settings import AugmentSettings
 
-__all__ = ["Augment", "jpeg_artefacts", "move_chips", "turn_chips"]
+__all__ = ["Augment", "jpeg_artefacts", "move_chips", "paste_objects", "turn_chips"]
 
 #: Standard quantization tables of the JPEG specification, annex K.1 (brightness and color).
 _LUMA = (
@@ -27,6 +27,8 @@ _CHROMA = (
     17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99,
     47, 66, 99, 99, 99, 99, 99, 99, *([99] * 32),
 )  # fmt: skip
+#: Ground that goes along with a pasted object, pixels.
+_MARGIN = 3
 #: RGB to YCbCr (ITU-R BT.601), rows Y, Cb, Cr.
 _YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
@@ -69,7 +71,11 @@ class Augment:
             turns = turns if square else turns // 4 * 4 + turns % 2 * 2
             image, target, auxiliary = (turn_chips(x, turns) for x in (image, target, auxiliary))
         image, target, auxiliary = self._move(image, target, auxiliary, rng)
-        return self._recolor(image, rng, seed), target, auxiliary
+        if self.settings.paste:
+            takes = torch.rand(len(image), generator=rng) < self.settings.paste
+            image, target, auxiliary = paste_objects(image, target, auxiliary, takes)
+        image = self._repaint(image, target, rng) if self.settings.repaint else self._recolor(image, rng)
+        return self._degrade(image, rng, seed), target, auxiliary
 
     def _move(
         self, image: Tensor, target: Tensor, auxiliary: Tensor, rng: torch.Generator
@@ -83,7 +89,14 @@ class Augment:
         shift = torch.stack([_span(count, rng), _span(count, rng)], 1) * 2 * s.shift
         return move_chips(image, target, auxiliary, zoom, angle, shift)
 
-    def _recolor(self, image: Tensor, rng: torch.Generator, seed: int) -> Tensor:
+    def _repaint(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Tensor:
+        """Recolored, on a share of the chips the objects apart from their ground."""
+        takes = torch.rand(len(image), generator=rng) < self.settings.repaint
+        ground, objects = self._recolor(image, rng), self._recolor(image, rng)
+        apart = _is_object(target) & takes.to(image.device).view(-1, 1, 1)
+        return torch.where(apart.unsqueeze(1), objects, ground)
+
+    def _recolor(self, image: Tensor, rng: torch.Generator) -> Tensor:
         s, count, colors = self.settings, len(image), image.shape[1] == 3
 
         def draws(strength: float) -> Tensor:
@@ -99,7 +112,7 @@ class Augment:
             image = gray + (image - gray) * torch.exp(draws(math.log1p(s.saturation)))
         if s.hue and colors:
             image = _turn_hue(image, draws(math.radians(s.hue)).flatten())
-        return self._degrade(image, rng, seed)
+        return image
 
     def _degrade(self, image: Tensor, rng: torch.Generator, seed: int) -> Tensor:
         """Blur, noise and JPEG, each on its share of the chips."""
@@ -174,6 +187,44 @@ def move_chips(
         return moved, labels, auxiliary
     extra = F.grid_sample(auxiliary, grid, mode="nearest", padding_mode="border", align_corners=False)
     return moved, labels, torch.where(outside.unsqueeze(1), torch.nan, extra)
+
+
+def paste_objects(
+    image: Tensor, target: Tensor, auxiliary: Tensor, takes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Objects of each chip's neighbor in the batch pasted onto it, targets too.
+
+    Parameters
+    ----------
+    takes
+        bool (N,): the chips that are pasted on.
+
+    References
+    ----------
+    Ghiasi et al., Simple Copy-Paste, https://arxiv.org/abs/2012.07177.
+
+    Examples
+    --------
+    >>> image, target = torch.arange(2.0).view(2, 1, 1, 1).expand(2, 1, 9, 9), torch.zeros(2, 9, 9)
+    >>> target[1, 0, 0] = 1
+    >>> pasted, labels, _ = paste_objects(image, target, image[:, :0], torch.tensor([True, True]))
+    >>> pasted[0, 0, :5, 0].tolist(), int(labels[0].sum()), torch.equal(labels[1], target[1])
+    ([1.0, 1.0, 1.0, 1.0, 0.0], 1, True)
+    """
+    others = [x.roll(1, 0) for x in (image, target, auxiliary)]
+    side = 2 * _MARGIN + 1
+    reach = F.max_pool2d(_is_object(others[1]).to(image.dtype).unsqueeze(1), side, 1, _MARGIN) > 0
+    reach &= takes.to(image.device).view(-1, 1, 1, 1)
+    return (
+        torch.where(reach, others[0], image),
+        torch.where(reach.squeeze(1), others[1], target),
+        torch.where(reach, others[2], auxiliary),
+    )
+
+
+def _is_object(target: Tensor) -> Tensor:
+    """Neither background nor ignored."""
+    return (target > 0) & (target < 255)
 
 
 def _turn_hue(image: Tensor, angle: Tensor) -> Tensor:

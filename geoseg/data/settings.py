@@ -189,6 +189,11 @@ class AugmentSettings(Settings):
         Worst JPEG: 0 none, 1 quality 5; three bands only.
     share
         Share of chips that noise, blur and JPEG are each applied to.
+    paste
+        Share of chips that take the objects of another chip of the batch, with a margin of ground.
+    repaint
+        Share of chips whose objects change color apart from their ground: brightness, contrast, saturation
+        and hue are drawn for each.
     """
 
     flips: bool = False
@@ -203,3 +208,5 @@ class AugmentSettings(Settings):
     blur: float = Field(default=0.0, ge=0, le=10)
     jpeg: float = Field(default=0.0, ge=0, le=1)
     share: float = Field(default=0.3, ge=0, le=1)
+    paste: float = Field(default=0.0, ge=0, le=1)
+    repaint: float = Field(default=0.0, ge=0, le=1)

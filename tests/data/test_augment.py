@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from geoseg.data.augment import Augment, jpeg_artefacts, move_chips, turn_chips
+from geoseg.data.augment import Augment, jpeg_artefacts, move_chips, paste_objects, turn_chips
 from geoseg.data.settings import AugmentSettings
 
 STRONG = {
     "flips": True, "scale": 0.5, "shift": 0.2, "rotate": 30, "brightness": 0.2, "contrast": 0.5, "hue": 40,
-    "saturation": 0.5, "noise": 0.1, "blur": 2.0, "jpeg": 0.8, "share": 1.0,
+    "saturation": 0.5, "noise": 0.1, "blur": 2.0, "jpeg": 0.8, "share": 1.0, "paste": 0.5, "repaint": 0.5,
 }  # fmt: skip
 
 
@@ -39,7 +39,9 @@ def test_the_eight_turns_are_all_different_and_exact():
     assert torch.equal(moved[1], torch.rot90(x[0], 1, (-2, -1)))
 
 
-@pytest.mark.parametrize("setting", [{"flips": True}, {"scale": 0.4}, {"shift": 0.3}, {"rotate": 90}])
+@pytest.mark.parametrize(
+    "setting", [{"flips": True}, {"scale": 0.4}, {"shift": 0.3}, {"rotate": 90}, {"paste": 1.0}]
+)
 def test_targets_move_with_their_pixels(setting):
     image, target, extra = chips()
     moved, labels, more = Augment(AugmentSettings(**setting))(image, target, extra, seed=3)
@@ -105,6 +107,40 @@ def test_colors_change_within_their_strength_and_targets_do_not(key):
         gray = torch.full((2, 3, 8, 8), 0.3)
         turned, *_ = Augment(AugmentSettings(hue=90))(gray, target[:2, :8, :8], none[:2, :, :8, :8], seed=1)
         assert torch.allclose(turned, gray, atol=1e-6)
+
+
+def test_pasted_objects_bring_their_targets_and_leave_the_rest():
+    image, target, extra = chips()
+    target[2, :4] = 255
+    takes = torch.tensor([True, False, True, True])
+    moved, labels, more = paste_objects(image, target, extra, takes)
+    for n, other in ((0, 3), (2, 1), (3, 2)):
+        objects = (target[other] > 0) & (target[other] < 255)
+        assert objects.any()
+        assert torch.equal(labels[n][objects], target[other][objects])
+        assert torch.equal(moved[n][:, objects], image[other][:, objects])
+        assert torch.equal(more[n][:, objects], extra[other][:, objects])
+        changed = (moved[n] != image[n]).any(0)
+        margin = torch.nn.functional.max_pool2d(objects.float()[None], 7, 1, 3)[0] > 0
+        assert changed.any()
+        assert not (changed & ~margin).any()
+    assert torch.equal(labels[1], target[1])
+    assert torch.equal(moved[1], image[1])
+
+
+def test_repainted_objects_change_apart_from_their_ground():
+    target = torch.zeros(8, 16, 16, dtype=torch.uint8)
+    target[:, 4:12, 4:12] = 1
+    target[:, 0, 0] = 255  # ignored: goes with the ground
+    image = torch.full((8, 3, 16, 16), 0.5)
+    change = Augment(AugmentSettings(brightness=0.4, repaint=0.5))
+    moved, labels, _ = change(image, target, torch.zeros(8, 0, 16, 16), seed=5)
+    assert torch.equal(labels, target)
+    inside, outside = moved[:, 0, 8, 8], moved[:, 0, 1, 1]
+    assert torch.equal(moved[:, 0, 0, 0], outside)
+    apart = (inside - outside).abs() > 1e-6
+    assert 0 < int(apart.sum()) < 8
+    assert all(len(chip.unique()) == (2 if own else 1) for chip, own in zip(moved, apart, strict=True))
 
 
 def test_color_changes_leave_other_numbers_of_bands_alone():
