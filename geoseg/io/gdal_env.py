@@ -8,6 +8,7 @@ the user wrote a URL.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
@@ -261,3 +262,10 @@ def forget_dataset(name: str) -> None:
     dataset = _handles.datasets.pop(file_stamp(name), None)
     if dataset is not None:
         dataset.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close the main thread's handles while there is still an interpreter to do it with."""
+    while _handles.datasets and _handles.pid == os.getpid():
+        _handles.datasets.popitem()[1].close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -517,6 +519,19 @@ def test_few_files_stay_open(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{i}.tif", noise(1, 4, 4, seed=i)) for i in range(7)]
     handles = [thread_dataset(str(path)) for path in paths]
     assert [handle.closed for handle in handles] == [True] * 3 + [False] * 4
+
+
+def test_no_handle_is_left_to_the_end_of_the_interpreter(tmp_path: Path) -> None:
+    """rasterio closes a handle that is left over when its own modules are gone, and complains on stderr."""
+    path = save(tmp_path / "a.tif", noise(1, 20, 20))
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(dataset.closed))\n"  # what is registered last is called first
+        "from geoseg.io import gdal_env\n"
+        "dataset = gdal_env.thread_dataset(sys.argv[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_a_file_written_anew_is_opened_anew(tmp_path: Path) -> None:
