@@ -11,6 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context, parent_process
@@ -22,8 +23,9 @@ from geoseg.dtl.graph import Graph
 from geoseg.dtl.layers.saving import SaveSettings
 from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
-from geoseg.errors import GeosegError, InputError
+from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.io.project import ProjectWriter
+from geoseg.io.staging import DiskFullError, stop_if_full
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["Failure", "Report", "run_graph"]
@@ -156,6 +158,8 @@ def run_graph(
     ------
     ConfigError, InputError
         The graph does not fit the projects, or the result exists; nothing has been written.
+    RunError
+        The disk is full, or a worker was killed; what had been written is removed.
     """
     engine = open_engine(graph, projects, seed=seed)
     settings = graph.save.settings
@@ -225,7 +229,12 @@ def _no_interrupt() -> Iterator[None]:
 
 
 def _joined(futures: list[Future[_Treated]]) -> _Treated:
-    first, *others = (future.result() for future in futures)
+    try:
+        first, *others = (future.result() for future in futures)
+    except BrokenProcessPool:
+        raise RunError(
+            "a worker was ended from outside, by a lack of memory perhaps. Use fewer --workers."
+        ) from None
     for other in others:
         first.join(other)
     return first
@@ -271,6 +280,8 @@ def _treat(
             treated.repaired = sample.repaired
             if number // _RUN % shares == share:
                 _write(sample, folder, number, job, treated)
+    except DiskFullError:
+        raise
     except (GeosegError, OSError, MemoryError) as error:
         treated.shared[_line(error)] += 1
     for reason in treated.reasons:
@@ -287,6 +298,7 @@ def _write(sample: Sample, folder: Path, number: int, job: _Job, treated: _Treat
     try:
         treated.saved[number] = write_sample(sample, folder, number, job.settings, meta, legacy=job.legacy)
     except (GeosegError, OSError, MemoryError) as error:
+        stop_if_full(error, job.staging.parent.parent)
         treated.own[_line(error)] += 1
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
@@ -111,7 +112,7 @@ class ImageFile:
 
 
 def open_image(path: PathLike) -> ImageFile:
-    """Open an image; reads its header only, and whether a PNG or JPEG file is there to its end.
+    """Open an image; reads its header only, and whether a PNG, JPEG, BMP or WebP file is there to its end.
 
     Raises
     ------
@@ -126,16 +127,45 @@ def open_image(path: PathLike) -> ImageFile:
 
 
 def _check_end(path: Path) -> None:
-    """Refuse JPEG files that end too early, which decoders fill with gray."""
-    if path.suffix.lower() not in _JPEG:
-        return
+    """Refuse files that end too early: decoders fill what is missing, and copying does not decode.
+
+    TIFFs are checked where they are copied, since elsewhere only some of their blocks are read.
+    """
+    size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(2) != b"\xff\xd8":
-            return
-        file.seek(-min(_TAIL, path.stat().st_size), 2)
-        complete = b"\xff\xd9" in file.read()
-    if not complete:
+        head = file.read(12)
+        file.seek(-min(_TAIL, size), 2)
+        tail = file.read()
+    if not is_complete(head, tail, size):
         raise SceneError(f"image must be complete, got {path}, which is cut short. Copy it anew.")
+
+
+def is_complete(head: bytes, tail: bytes, size: int) -> bool:
+    """Whether a JPEG, PNG, BMP or WebP file is there to its end; True of other formats.
+
+    Parameters
+    ----------
+    head, tail
+        Its first 12 bytes, and its last ones.
+    size
+        Bytes.
+
+    Examples
+    --------
+    >>> is_complete(b"\\xff\\xd8\\xff\\xe0", b"...\\xff\\xd9", 100)
+    True
+    >>> is_complete(b"BM\\xff\\x00\\x00\\x00", b"...", 100)
+    False
+    """
+    if head.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in tail
+    if head.startswith(b"\x89PNG"):
+        return b"IEND\xaeB`\x82" in tail
+    if head.startswith(b"BM"):
+        return int.from_bytes(head[2:6], "little") <= size
+    if head.startswith(b"RIFF") and head.endswith(b"WEBP"):
+        return int.from_bytes(head[4:8], "little") + 8 <= size
+    return True
 
 
 def result_suffix(source: str, dtype: str, count: int, georeferenced: bool, jpeg_quality: int | None) -> str:
@@ -255,7 +285,7 @@ def _write(
                     out.write(pixels, window=_rasterio_window(window))
                 if profile["driver"] == "GTiff":
                     _describe(out, like)
-    except (RasterioError, OSError, ValueError) as error:
+    except (RasterioError, CPLE_BaseError, OSError, ValueError) as error:
         if isinstance(error, GeosegError):
             raise
         raise RunError(f"{path} can't be written: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -9,7 +10,48 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["StagedFolder"]
+from geoseg.errors import RunError
+
+__all__ = ["DiskFullError", "StagedFolder", "stop_if_full"]
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_PROBE = 256 * 1024
+
+
+class DiskFullError(RunError):
+    """Nothing more can be written: no reason to try the next one."""
+
+
+def stop_if_full(failure: BaseException, folder: Path) -> None:
+    """Tell a full disk from other reasons why a file could not be written.
+
+    Libraries that write images do not say why they failed, and a quota does not show in the free space: so
+    another file is written to see.
+
+    Parameters
+    ----------
+    failure
+        What was raised.
+    folder
+        A folder on the disk.
+
+    Raises
+    ------
+    DiskFullError
+        The disk is full.
+    """
+    try:
+        if isinstance(failure, OSError) and failure.errno in _FULL:
+            raise failure
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFullError(
+                f"the disk of {folder} is full. Free some space, or name a folder on another disk."
+            ) from error
 
 
 @dataclass

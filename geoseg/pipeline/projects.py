@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
-from geoseg.errors import InputError
+from geoseg.errors import InputError, RunError
 from geoseg.io.formats.binary_masks import ClassValues, read_binary_masks
 from geoseg.io.formats.coco import read_coco
 from geoseg.io.formats.coco_export import CocoExporter
@@ -23,6 +23,7 @@ from geoseg.io.formats.vector_labels import LabelOptions, read_vector_labels
 from geoseg.io.formats.yolo_export import YoloExporter
 from geoseg.io.images import open_image
 from geoseg.io.project import Item, ProjectWriter, open_project, read_annotation
+from geoseg.io.staging import stop_if_full
 from geoseg.io.writers import FORMATS as VECTOR_FORMATS
 from geoseg.typing import PathLike, Progress, no_progress
 from geoseg.vector.figures import Annotation, ProjectMeta, Tag, TagMeta, color_of
@@ -182,7 +183,8 @@ def import_source(
                 name = names.setdefault(dataset, UniqueNames())(image.name)
                 writer.add(dataset, name, annotation, partial(take_over, image.path, link=link))
                 done, objects = done + 1, objects + len(annotation.objects)
-            except (InputError, OSError) as error:
+            except (InputError, RunError, OSError) as error:
+                stop_if_full(error, writer.path.parent)
                 failures.append(Failure(f"{image.dataset}/{image.name}", str(error)))
             progress("import", index + 1, len(source.images))
         if not done:
@@ -282,7 +284,8 @@ def export_project(
                 entry = _open_entry(item, opened.meta)
                 exporter.add(entry)
                 done, objects = done + 1, objects + len(entry.annotation.objects)
-            except (InputError, OSError) as error:
+            except (InputError, RunError, OSError) as error:
+                stop_if_full(error, folder.parent)
                 failures.append(Failure(f"{item.dataset}/{item.name}", str(error)))
             progress("export", index + 1, len(opened))
         if not done:

@@ -156,6 +156,16 @@ def test_a_killed_run_leaves_neither_a_result_nor_a_process(endless, tmp_path):
     assert left == ["out"] if os.name == "posix" else "out" in left
 
 
+def test_a_killed_worker_is_told_in_one_line(endless, tmp_path):
+    run, processes = endless
+    worker = next(p for p in processes[1:] if any("spawn_main" in word for word in p.cmdline()))
+    worker.kill()
+    assert run.communicate(timeout=60)[1].startswith("error: a worker was ended from outside")
+    assert run.returncode == 1
+    assert not psutil.wait_procs(processes, timeout=20)[1]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal to a group")
 def test_an_interrupted_run_says_so_in_one_line(endless, tmp_path):
     run, processes = endless

@@ -15,7 +15,7 @@ from PIL import Image
 from pyproj import CRS
 
 from geoseg.dtl import MappedSamples, open_graph, parse_graph, read_graph, run_graph
-from geoseg.errors import InputError
+from geoseg.errors import InputError, RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.images import open_image, write_image
@@ -350,6 +350,36 @@ def test_a_truncated_tiff_is_not_copied(make_project, tmp_path):
     report = run_graph(parse_graph([data_layer("p"), save_layer("$in")]), root, tmp_path)
     assert [(f.image, "cut short" in f.reason) for f in report.failures] == [("p/ds/cut.tif", True)]
     assert [p.name for p in (report.project / "p__ds" / "img").iterdir()] == ["whole.tif"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp"])
+def test_a_truncated_image_is_not_copied(make_project, tmp_path, suffix):
+    root = make_project("p", ["a.png"]).parent
+    whole, cut = root / f"p/ds/img/b.{suffix}", root / f"p/ds/img/c.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 99, 3), np.uint8)).save(whole)
+    cut.write_bytes(whole.read_bytes()[:-900])
+    report = run_graph(parse_graph([data_layer("p"), save_layer("$in")]), root, tmp_path)
+    assert [(f.image, "cut short" in f.reason) for f in report.failures] == [(f"p/ds/{cut.name}", True)]
+    assert sorted(p.name for p in (report.project / "p__ds/img").iterdir()) == ["a.png", whole.name]
+
+
+def test_a_full_disk_stops_the_run(make_project, tmp_path, monkeypatch):
+    import errno
+
+    import geoseg.dtl.save
+
+    root = make_project("p", ["a.png", "b.png"]).parent
+    calls = []
+
+    def full(path, *_arguments, **_options):
+        calls.append(path)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(geoseg.dtl.save, "write_image", full)
+    with pytest.raises(RunError, match=r"the disk of .*out is full"):
+        run_graph(graph(step("flip", {"axis": "vertical"})), root, tmp_path / "out")
+    assert len(calls) == 1
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_images_that_no_memory_holds_fail_before_they_are_made(make_project, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -9,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from geoseg.errors import InputError
+from geoseg.errors import InputError, RunError
 from geoseg.io.project import ProjectWriter
-from geoseg.io.staging import StagedFolder
+from geoseg.io.staging import DiskFullError, StagedFolder, stop_if_full
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="folders are locked on POSIX systems only")
 
@@ -19,7 +21,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="folders are locked o
 HOLD = """
 import sys, time
 from pathlib import Path
-from geoseg.io.staging import StagedFolder
+from geoseg.io.staging import DiskFullError, StagedFolder, stop_if_full
 staged = StagedFolder.beside(Path(sys.argv[1]))
 (staged.path / "half").write_text("done")
 print(staged.path.name, flush=True)
@@ -96,3 +98,17 @@ def test_a_place_that_can_t_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="folder that can be made"):
         ProjectWriter(tmp_path / "file" / "project").folder  # noqa: B018
+
+
+def test_a_full_disk_is_told_from_other_reasons(tmp_path, monkeypatch):
+    stop_if_full(OSError(errno.EACCES, "no"), tmp_path)
+    with pytest.raises(DiskFullError, match="is full"):
+        stop_if_full(OSError(errno.ENOSPC, "full"), tmp_path)
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match="is full"):
+        stop_if_full(RunError("libpng: Write Error"), tmp_path)
+    assert names(tmp_path) == []
