@@ -56,7 +56,7 @@ def open_scene(
     chunks
         Pixels of a chunk, one number or (height, width); None: about 2048, a multiple of the file's blocks.
     resolution
-        Ground meters per pixel to read at; None or ``native``: as stored.
+        Ground meters per pixel to read at; None or ``native``: as stored, and so is a file within 1 % of it.
     bbox
         (min x, min y, max x, max y) in the scene's CRS, or in pixels where it has none.
 

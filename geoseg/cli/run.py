@@ -55,7 +55,10 @@ Bands = Annotated[
     str | None, typer.Option(help="1-based bands, such as 3,2,1. Default: the first that the model needs.")
 ]
 Resolution = Annotated[
-    str | None, typer.Option(help="Ground meters per pixel to read at, or native. Default: the model's.")
+    str | None,
+    typer.Option(
+        help="Ground meters per pixel to read at, or native. Default: the model's. Within 1 %: as stored."
+    ),
 ]
 Bbox = Annotated[
     str | None, typer.Option(help="minx,miny,maxx,maxy in the scene's CRS (pixels where it has none).")

@@ -13,6 +13,8 @@ from geoseg.geo.windows import Window
 __all__ = ["GeoBox"]
 
 _GEOD = Geod(ellps="WGS84")
+#: Steps that differ by no more than this part are taken as the same.
+_SAME_STEP = 0.01
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,11 @@ class GeoBox:
     def at_resolution(self, meters: float) -> GeoBox:
         """The same ground at about ``meters`` per pixel (whole pixels, so the step differs slightly).
 
-        Without a CRS, or when the step is the same within 0.1 %, the geobox itself.
+        Without a CRS, or when both steps are the same within 1 %, the geobox itself: so small a difference
+        changes nothing for a network, and resampling costs time and sharpness.
         """
         step = self.ground_resolution()
-        if step is None or all(abs(s / meters - 1) < 1e-3 for s in step):
+        if step is None or all(abs(s / meters - 1) <= _SAME_STEP for s in step):
             return self
         width = max(1, round(self.width * step[0] / meters))
         height = max(1, round(self.height * step[1] / meters))

@@ -343,8 +343,9 @@ def open_source(
         1-based, in the order wanted; None for all but the alpha band.
     resolution
         Meters per pixel on the ground, or None or "native" for the file's own. The whole file is resampled
-        in whole pixels, so the step may differ by a fraction; ``bbox`` does not move the pixels. A scene
-        without a CRS, where meters mean nothing, is read as it is, with a logged warning.
+        in whole pixels, so the step may differ by a fraction; ``bbox`` does not move the pixels. A file
+        whose own step is the same within 1 % is read as it is. So is a scene without a CRS, where meters
+        mean nothing, with a logged warning.
     bbox
         (min x, min y, max x, max y) in the scene's CRS (pixels where it has none), widened to whole pixels
         and cut at the scene's edge.

@@ -60,7 +60,8 @@ class RunOptions(Settings):
     bands
         1-based bands of the scene; None: the first ones that the model needs.
     resolution
-        Ground meters per pixel to read at, or ``native``; None: the model's.
+        Ground meters per pixel to read at, or ``native``; None: the model's. A scene within 1 % of it is
+        read as it is.
     bbox
         (min x, min y, max x, max y) in the scene's CRS.
     aoi

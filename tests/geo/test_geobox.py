@@ -47,6 +47,16 @@ def test_at_resolution_keeps_the_ground() -> None:
     assert coarse.bounds() == pytest.approx(fine.bounds())
 
 
+@pytest.mark.parametrize(
+    ("step", "same"), [(0.3, True), (0.2975, True), (0.3025, True), (0.296, False), (0.304, False)]
+)
+def test_a_step_within_one_percent_is_the_same(step: float, same: bool) -> None:
+    here = box(32645, 300_000, 3_000_000, step)
+    assert (here.at_resolution(0.3) is here) == same
+    stretched = GeoBox(here.transform * Affine.scale(1, 1.02), here.crs, 1000, 1000)
+    assert stretched.at_resolution(0.3) is not stretched, "both axes count"
+
+
 def test_window_moves_the_origin() -> None:
     part = box(32645, 100, 200, 2).window(Window(row_off=3, col_off=5, height=7, width=11))
     assert (part.transform.c, part.transform.f, part.shape) == (110, 194, (7, 11))
