@@ -42,6 +42,7 @@ from geoseg.vector.figures.transform import (
     mirror_figure,
     repair_polygon,
     scale_figure,
+    to_shapely,
     transpose_figure,
 )
 
@@ -216,6 +217,28 @@ def test_crop_drops_what_only_touches():
     assert crop_figure(square, Window(row_off=0, col_off=6, height=9, width=9)) == []
     assert len(crop_figure(square, Window(row_off=0, col_off=4, height=9, width=9))) == 1
     assert len(crop_figure(square, Window(row_off=0, col_off=3, height=9, width=1))) == 1
+
+
+@given(seed=st.integers(0, 2**32 - 1), holed=st.booleans())
+def test_crops_of_valid_polygons_are_valid(seed, holed):
+    rng = np.random.default_rng(seed)
+    angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 12)))
+    ring = 12 + np.stack([np.cos(angles), np.sin(angles)], axis=1) * rng.uniform(2, 12, (len(angles), 1))
+    hole = 12 + 0.3 * (ring[::-1] - 12)
+    polygon = Polygon(ring, (hole,) if holed else ())
+    if not to_shapely(polygon).is_valid:
+        return
+    window = Window(row_off=int(rng.integers(0, 12)), col_off=int(rng.integers(0, 12)), height=9, width=9)
+    for piece in crop_figure(polygon, window):
+        assert to_shapely(piece).is_valid
+        assert 0 < figure_area(piece) <= 64
+
+
+def test_what_falls_flat_on_the_edge_of_a_crop_is_left_out():
+    # between the edge's pixel centers and its border this polygon has a spike
+    ring = np.array([[-0.2, 7.4], [-0.4, 8.1], [-3.0, 2], [5, 5], [2, 9]])
+    (piece,) = crop_figure(Polygon(ring), Window(row_off=0, col_off=0, height=12, width=12))
+    assert to_shapely(piece).is_valid
 
 
 def test_self_crossing_polygon_is_repaired_by_the_even_odd_rule():

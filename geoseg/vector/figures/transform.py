@@ -214,9 +214,18 @@ def _clip_vertices(figure: Polygon | Line, window: Window) -> list[Figure]:
     if not geometry.is_valid:
         geometry = shapely.make_valid(geometry)
     pieces = from_shapely(shapely.intersection(geometry, box), figure.kind)
-    pieces = [_mapped(piece, lambda xy: np.clip(xy, (x0, y0), (x1, y1))) for piece in pieces]
-    thin = x0 == x1 or y0 == y1
-    return [piece for piece in pieces if isinstance(piece, Line) or thin or ring_area(piece.parts()[0]) > 0]
+    moved = [_mapped(piece, lambda xy: np.clip(xy, (x0, y0), (x1, y1))) for piece in pieces]
+    if figure.kind == "line" or x0 == x1 or y0 == y1:
+        return moved
+    return [part for piece in moved for part in _with_area(piece)]
+
+
+def _with_area(polygon: Figure) -> list[Figure]:
+    """A polygon some of whose vertices were moved onto the edge, without what fell flat there."""
+    if ring_area(polygon.parts()[0]) <= 0:
+        return []
+    geometry = to_shapely(polygon)
+    return [polygon] if geometry.is_valid else from_shapely(shapely.make_valid(geometry), "polygon")
 
 
 def repair_polygon(figure: Polygon) -> list[Figure] | None:
