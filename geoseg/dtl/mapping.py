@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from geoseg.errors import InputError
-from geoseg.vector.figures import ClassMeta, LabeledObject, ProjectMeta, color_of
+from geoseg.vector.figures import ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta, color_of
 
 __all__ = [
     "DEFAULT",
@@ -17,7 +17,10 @@ __all__ = [
     "expand",
     "map_classes",
     "map_objects",
+    "map_tags",
+    "rename_tags",
     "require_classes",
+    "tag_meta",
 ]
 
 DEFAULT: Final = "__default__"
@@ -96,6 +99,48 @@ def map_objects(objects: tuple[LabeledObject, ...], full: Mapping[str, str]) -> 
         if new != IGNORE:
             mapped.append(item if new == DEFAULT else item.renamed(new))
     return tuple(mapped)
+
+
+def map_tags(meta: ProjectMeta, mapping: Mapping[str, str]) -> ProjectMeta:
+    """Tags after a mapping; those not named are kept.
+
+    Raises
+    ------
+    InputError
+        The mapping names a tag that is not there.
+    """
+    names = [tag.name for tag in meta.tags]
+    absent = [old for old, new in mapping.items() if old != OTHER and old not in names and new != DEFAULT]
+    if absent:
+        known = ", ".join(names) or "none"
+        raise InputError(f"tags_mapping must name tags of the project ({known}), got {', '.join(absent)}.")
+    result = replace(meta, tags=())
+    for tag in meta.tags:
+        new = _new_name(tag.name, mapping)
+        if new is not None:
+            result = result.with_tag(tag if new == tag.name else replace(tag, name=new, extra={}))
+    return result
+
+
+def rename_tags(tags: tuple[Tag, ...], mapping: Mapping[str, str]) -> tuple[Tag, ...]:
+    """An image's or an object's tags after a mapping; each name once."""
+    renamed: dict[str, Tag] = {}
+    for tag in tags:
+        new = _new_name(tag.name, mapping)
+        if new is not None:
+            renamed.setdefault(new, tag if new == tag.name else Tag(new, tag.value))
+    return tuple(renamed.values())
+
+
+def _new_name(name: str, mapping: Mapping[str, str]) -> str | None:
+    new = mapping.get(name, mapping.get(OTHER, DEFAULT))
+    return None if new == IGNORE else name if new == DEFAULT else new
+
+
+def tag_meta(tag: Tag) -> TagMeta:
+    """What a project says of a tag, as far as one use of it tells."""
+    kind = "none" if tag.value is None else "any_string" if isinstance(tag.value, str) else "any_number"
+    return TagMeta(tag.name, kind, color=color_of(tag.name))
 
 
 def convert_classes(meta: ProjectMeta, mapping: Mapping[str, str], shape: str) -> ProjectMeta:

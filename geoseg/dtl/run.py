@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -21,12 +22,14 @@ from pathlib import Path
 from geoseg.dtl.engine import Engine, open_engine
 from geoseg.dtl.graph import Graph
 from geoseg.dtl.layers.saving import SaveSettings
+from geoseg.dtl.mapping import tag_meta
 from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
 from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.io.project import ProjectWriter
 from geoseg.io.staging import DiskFullError, stop_if_full
 from geoseg.typing import PathLike, Progress, no_progress
+from geoseg.vector.figures import ProjectMeta, TagMeta
 
 __all__ = ["Failure", "Report", "run_graph"]
 
@@ -93,6 +96,7 @@ class _Treated:
     """What became of one image, or of a share of its samples.
 
     Failures are counted by reason: those of the graph, which every share meets, and those of its own samples.
+    ``tags`` are those it carries and its project does not declare.
     """
 
     image: str
@@ -100,6 +104,7 @@ class _Treated:
     shared: Counter[str] = field(default_factory=Counter)
     own: Counter[str] = field(default_factory=Counter)
     repaired: int = 0
+    tags: dict[str, TagMeta] = field(default_factory=dict)
 
     @property
     def reasons(self) -> Counter[str]:
@@ -112,6 +117,7 @@ class _Treated:
         self.shared |= other.shared
         self.own += other.own
         self.repaired = max(self.repaired, other.repaired)
+        self.tags |= other.tags
         return self
 
 
@@ -172,6 +178,8 @@ def run_graph(
         job = _Job(engine, settings, writer.folder / ".staging", legacy)
         for done, treated in enumerate(_treat_all(job, workers), 1):
             repaired += treated.repaired
+            for name in sorted(treated.tags):
+                writer.meta = writer.meta.with_tag(treated.tags[name])
             for number in sorted(treated.saved):
                 error = _adopt(treated.saved[number], writer)
                 samples += error is None
@@ -297,9 +305,17 @@ def _write(sample: Sample, folder: Path, number: int, job: _Job, treated: _Treat
     meta = job.engine.plan.meta
     try:
         treated.saved[number] = write_sample(sample, folder, number, job.settings, meta, legacy=job.legacy)
+        treated.tags |= _undeclared(sample, meta)
     except (GeosegError, OSError, MemoryError) as error:
         stop_if_full(error, job.staging.parent.parent)
         treated.own[_line(error)] += 1
+
+
+def _undeclared(sample: Sample, meta: ProjectMeta) -> dict[str, TagMeta]:
+    """Tags that a sample or its objects carry and ``meta`` does not know."""
+    known = {tag.name for tag in meta.tags}
+    carried = itertools.chain(sample.annotation.tags, *(item.tags for item in sample.objects))
+    return {tag.name: tag_meta(tag) for tag in carried if tag.name not in known}
 
 
 def _adopt(saved: SavedSample, writer: ProjectWriter) -> str | None:

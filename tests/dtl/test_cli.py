@@ -103,6 +103,14 @@ def test_check_tells_sizes_that_will_fail(make_project, graph):
     assert "layer 2 (sliding_window) will fail on samples of 60 x 40 pixels" in result.stderr
 
 
+def test_check_tells_sides_that_reach_out(make_project, graph):
+    root = make_project("p", size=(40, 60)).parent
+    path = graph(data_layer("p"), step("crop", {"sides": {"left": "-5px"}}), save_layer("$out"))
+    result = geoseg_dtl("check", path, "--projects", root, "--json")
+    assert "layer 2 (crop) will fail on samples of 60 x 40 pixels" in json.loads(result.stdout)["warnings"][0]
+    assert json.loads(result.stdout)["layers"][-1]["count"] == [0, 0]
+
+
 def test_schema_is_json():
     result = geoseg_dtl("schema")
     assert result.exit_code == 0

@@ -11,6 +11,7 @@ from dtl_projects import data_layer, save_layer, step
 from geoseg.dtl import open_engine, parse_graph, read_graph, run_graph
 from geoseg.dtl.plan import make_plan
 from geoseg.errors import ConfigError, InputError, MissingFileError
+from geoseg.io.project import open_project
 
 FLIP = {"axis": "vertical"}
 
@@ -66,6 +67,9 @@ def graph(*middle, src="$in", name="out"):
             "less than or equal to 1000000",
         ),
         (graph(step("blur", {"name": "median", "kernel": 4})), "odd"),
+        (graph(step("rasterize_vector", {"file": "{nam}.gpkg", "class": "a"})), r"settings\.file: .*{name}"),
+        (graph(step("rasterize_vector", {"file": "{name:99999999}", "class": "a"})), r"settings\.file: "),
+        (graph(step("rasterize_vector", {"file": "{name", "class": "a"})), r"settings\.file: "),
         (graph(src="$nobody"), r"layer 2 \(supervisely\): \$\[1\]\.src\[0\]: must be written by a layer"),
         (graph(name="../evil"), r"\$\[1\]\.dst: project must be"),
         ([{**data_layer("p"), "src": ["../p/*"]}, save_layer("$in")], r"\$\[0\]\.src\[0\]: project must be"),
@@ -122,6 +126,35 @@ def test_mapping_must_cover_every_class(make_project):
         open_engine(parse_graph(document), root)
     document[0]["settings"]["classes_mapping"]["__other__"] = "__ignore__"
     assert open_engine(parse_graph(document), root).plan.meta.class_names == ("a",)
+
+
+def test_tags_are_mapped_like_classes(make_project, tmp_path):
+    root = make_project("p", ["a.png"], tags=lambda index: ("train", "old", "done")).parent
+    mapping = {"train": "val", "old": "__ignore__"}
+    data = {**data_layer("p"), "settings": {"classes_mapping": "default", "tags_mapping": mapping}}
+    run_graph(parse_graph([data, save_layer("$in")]), root, tmp_path / "a")
+    project = open_project(tmp_path / "a" / "out")
+    assert {tag.name for tag in project.meta.tags} == {"val", "done"}
+    (item,) = project
+    assert [tag["name"] for tag in json.loads(item.annotation.read_text())["tags"]] == ["val", "done"]
+    data["settings"]["tags_mapping"] = {"nobody": "x"}
+    with pytest.raises(ConfigError, match=r"layer 1 \(data\): .*tags_mapping must name tags .*got nobody"):
+        run_graph(parse_graph([data, save_layer("$in")]), root, tmp_path / "b")
+
+
+def test_tags_that_nobody_declared_are_declared(make_project, tmp_path):
+    root = make_project("p", ["a.png", "b.png"]).parent
+    path = root / "p/ds/ann/b.png.json"
+    document = json.loads(path.read_text())
+    document["tags"] = [{"name": "who", "value": 3}]
+    document["objects"][0]["tags"] = ["done"]
+    path.write_text(json.dumps(document))
+    delete = step("tag", {"tag": "done", "action": "delete"})
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        run_graph(parse_graph([data_layer("p"), delete, save_layer("$out")]), root, out, workers=workers)
+        tags = open_project(out / "out").meta.tags
+        assert [(tag.name, tag.value_type) for tag in tags] == [("done", "none"), ("who", "any_number")]
 
 
 def test_missing_projects_and_data_sets(make_project, tmp_path):

@@ -73,6 +73,14 @@ class CropSettings(LayerSettings):
             raise ValueError("exactly one of random_part and sides must be given")
         return self
 
+    def plan_refusal(self, shape: Shape) -> str | None:
+        try:
+            if self.sides is not None:
+                side_window(shape, self.sides)
+        except InputError as error:
+            return str(error)
+        return None
+
     def plan_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None or self.sides is None:
             return None
@@ -88,8 +96,11 @@ class CropSettings(LayerSettings):
                 for size, way in zip(shape[::-1], ways, strict=True)
             )
             return int(sure), 1
+        if shape is None:
+            return 0, 1
         planned = self.plan_shape(shape)
-        return (int(planned is not None and min(planned) > 0), 1)
+        sure = planned is not None and min(planned) > 0 and self.plan_refusal(shape) is None
+        return int(sure), int(sure)
 
 
 def crop_window(shape: Shape, settings: CropSettings, rng: np.random.Generator) -> Window:
@@ -114,7 +125,19 @@ def crop_window(shape: Shape, settings: CropSettings, rng: np.random.Generator) 
         top = int(rng.integers(0, height - new_h, endpoint=True))
         return Window(row_off=top, col_off=left, height=new_h, width=new_w)
     assert settings.sides is not None  # one of the two, by validation
-    left, top, right, bottom = settings.sides.pixels(height, width)
+    return side_window(shape, settings.sides)
+
+
+def side_window(shape: Shape, sides: Sides) -> Window:
+    """What is left when the sides are cut off; empty where nothing is.
+
+    Raises
+    ------
+    InputError
+        It reaches out of the image.
+    """
+    height, width = shape
+    left, top, right, bottom = sides.pixels(height, width)
     window = Window(
         row_off=top, col_off=left, height=max(0, height - top - bottom), width=max(0, width - left - right)
     )

@@ -10,9 +10,10 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from geoseg.config import Settings
+from geoseg.dtl.mapping import tag_meta
 from geoseg.dtl.registry import Count, LayerSettings, layer
 from geoseg.dtl.sample import Sample
-from geoseg.vector.figures import ProjectMeta, Tag, TagMeta, color_of
+from geoseg.vector.figures import ProjectMeta, Tag
 
 Output = Iterator[tuple[int, Sample]]
 
@@ -87,8 +88,7 @@ class TagSettings(LayerSettings):
         tag = self.given
         if self.action == "delete":
             return meta.without_tag(tag.name)
-        kind = "none" if tag.value is None else "any_string" if isinstance(tag.value, str) else "any_number"
-        return meta.with_tag(TagMeta(tag.name, kind, color=color_of(tag.name)))
+        return meta.with_tag(tag_meta(tag))
 
 
 @layer("tag", TagSettings, "image_tag")

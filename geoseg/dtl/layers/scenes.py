@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
 import shapely
-from pydantic import Field
+from pydantic import Field, field_validator
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
@@ -26,6 +27,7 @@ from geoseg.vector.figures import Bitmap, ClassMeta, Figure, LabeledObject, Poly
 from geoseg.vector.figures.transform import clip_figure
 
 Output = Iterator[tuple[int, Sample]]
+_FIELDS = ("project", "dataset", "name")
 
 
 class RasterizeVectorSettings(LayerSettings):
@@ -51,6 +53,15 @@ class RasterizeVectorSettings(LayerSettings):
     classes: list[str] = Field(default_factory=list)
     shape: Literal["bitmap", "polygon"] = "bitmap"
     missing: Literal["error", "empty"] = "error"
+
+    @field_validator("file")
+    @classmethod
+    def _fields(cls, value: str) -> str:
+        for _, name, form, conversion in string.Formatter().parse(value):
+            if name is not None and (name not in _FIELDS or form or conversion):
+                known = ", ".join(f"{{{field}}}" for field in _FIELDS)
+                raise ValueError(f"only {known} are replaced, got {{{name}}}")
+        return value
 
     def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
         names = [*([self.class_name] if self.class_name else []), *self.classes]

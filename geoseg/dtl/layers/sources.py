@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import shapely
 from pydantic import Field
 
-from geoseg.dtl.mapping import DEFAULT, expand, map_classes, map_objects
+from geoseg.dtl.mapping import DEFAULT, expand, map_classes, map_objects, map_tags, rename_tags
 from geoseg.dtl.pixels import whole
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
@@ -24,8 +24,8 @@ class DataSettings(LayerSettings):
     classes_mapping: Literal["default"] | dict[str, str] = Field(
         description="'default', or a title, __default__ or __ignore__ for each title or __other__."
     )
-    tags_mapping: Any = Field(
-        default=None, description="Accepted for later versions of the format: 'default'."
+    tags_mapping: Literal["default"] | dict[str, str] = Field(
+        default="default", description="As classes_mapping, for tags; tags not named are kept."
     )
 
     def _full(self, meta_names: tuple[str, ...]) -> dict[str, str]:
@@ -34,7 +34,8 @@ class DataSettings(LayerSettings):
         return expand(self.classes_mapping, meta_names, complete=True)
 
     def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
-        return map_classes(meta, self._full(meta.class_names))
+        result = map_classes(meta, self._full(meta.class_names))
+        return result if self.tags_mapping == "default" else map_tags(result, self.tags_mapping)
 
 
 @layer("data", DataSettings, "images_project", role="data")
@@ -51,6 +52,9 @@ def data(sample: Sample, settings: DataSettings, rng: np.random.Generator) -> It
         names = tuple(dict.fromkeys(item.class_name for item in objects))
         known = {k: v for k, v in settings.classes_mapping.items() if k in names or k == "__other__"}
         objects = map_objects(objects, expand(known, names, complete=False))
+    if settings.tags_mapping != "default":
+        sample = sample.with_tags(rename_tags(sample.annotation.tags, settings.tags_mapping))
+        objects = tuple(replace(o, tags=rename_tags(o.tags, settings.tags_mapping)) for o in objects)
     broken = _self_crossing(objects)
     result = sample.with_objects(_normalized(sample, objects, broken))
     yield 0, replace(result, repaired=len(broken))
