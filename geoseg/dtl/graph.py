@@ -180,7 +180,8 @@ def _parse_layer(entry: Any, index: int, source: str, twins: dict[bytes, int]) -
         )
     except ConfigError as error:
         raise ConfigError(str(error).partition("\n")[0]) from None
-    identity = root_key(0, kind.name, *sorted(src), "->", *dst, settings.model_dump_json())
+    written = settings.model_dump_json(exclude_defaults=True)  # settings of later versions change no draw
+    identity = root_key(0, kind.name, *sorted(src), "->", *dst, written)
     twins[identity] = twins.get(identity, -1) + 1
     return LayerSpec(index, str(action), kind, src, dst, settings, identity + bytes([twins[identity] % 256]))
 

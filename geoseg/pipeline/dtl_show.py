@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +41,8 @@ _KINDS = {"data": "source", "save": "save"}
 _BRANCHES = ("true", "false")
 _THUMBNAIL = 256
 _LARGEST = 4096
+_MOST_LINES = 9
+_TEXT_COLUMNS = 48
 
 
 def graph_boxes(graph: Graph) -> tuple[list[Box], list[Arrow]]:
@@ -208,26 +211,48 @@ def contact_sheet(engine: Engine, rows: dict[int, LayerSamples], limit: int = 4)
 
     order = engine.plan.order
     boxes, _ = graph_boxes(engine.plan.graph)
-    figure = Figure(figsize=(2.6 + 2.2 * limit, 2.35 * len(order)), layout="constrained")
-    grid = figure.subplots(len(order), limit + 1, squeeze=False, width_ratios=[1.3] + [1] * limit)
     colors = _colors(engine)
+    pictures = {
+        index: [small_picture(sample, colors) for _, sample in rows[index].samples] for index in order
+    }
+    texts = {index: _text(boxes[index], rows[index]) for index in order}
+    heights = [_row_height(texts[index], pictures[index]) for index in order]
+    figure = Figure(figsize=(2.6 + 2.2 * limit, sum(heights)), layout="constrained")
+    grid = figure.subplots(
+        len(order), limit + 1, squeeze=False, width_ratios=[1.3] + [1] * limit, height_ratios=heights
+    )
     for axes, index in zip(grid, order, strict=True):
-        row = rows[index]
         for one in axes:
             one.axis("off")
-        _describe(axes[0], boxes[index], row)
-        for place, (branch, sample) in zip(axes[1:], row.samples, strict=False):
-            place.imshow(small_picture(sample, colors))
-            several = engine.plan.graph.layers[index].settings.branches > 1
+            one.set_anchor("NW")
+        _describe(axes[0], boxes[index], texts[index])
+        several = engine.plan.graph.layers[index].settings.branches > 1
+        for place, (branch, sample), picture in zip(
+            axes[1:], rows[index].samples, pictures[index], strict=False
+        ):
+            place.imshow(picture)
             place.set_title(_caption(sample, branch, several), fontsize=6.5, parse_math=False)
     return figure
 
 
-def _describe(axes: Axes, box: Box, row: LayerSamples) -> None:
-    lines = [*box.lines[:9], row.failure or ("" if row.samples else f"({row.seen} samples in, none out)")]
-    text = "\n".join(line for line in lines if line)
-    axes.text(0, 1, box.title, va="top", fontsize=9, fontweight="bold", parse_math=False)
-    axes.text(0, 0.88, text, va="top", fontsize=6, family="monospace", parse_math=False, wrap=True)
+def _text(box: Box, row: LayerSamples) -> list[str]:
+    """Settings of a layer, and what to say where it gave nothing."""
+    none = "" if row.samples else f"({row.seen} sample{'s' * (row.seen != 1)} in, none out)"
+    wrapped = textwrap.wrap(row.failure or none, _TEXT_COLUMNS)
+    return [line for line in (*box.lines[:_MOST_LINES], *wrapped[:_MOST_LINES]) if line]
+
+
+def _row_height(text: list[str], pictures: list[Array]) -> float:
+    """Inches for a row: its tallest picture with the caption, or its text."""
+    tallest = max((len(one) / one.shape[1] for one in pictures), default=0.0)
+    return max(min(2.05 * tallest, 2.6) + 0.3 * bool(pictures), 0.35 + 0.105 * len(text))
+
+
+def _describe(axes: Axes, box: Box, text: list[str]) -> None:
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+    place["parse_math"] = False
+    axes.annotate(box.title, (0, 1), (0, 0), fontsize=9, fontweight="bold", **place)
+    axes.annotate("\n".join(text), (0, 1), (0, -14), fontsize=6, family="monospace", **place)
 
 
 def _caption(sample: Sample, branch: int, several: bool) -> str:

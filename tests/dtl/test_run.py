@@ -142,6 +142,14 @@ def test_order_of_layers_in_the_file_does_not_change_the_draws(make_project, tmp
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+def test_defaults_written_out_do_not_change_the_draws(make_project, tmp_path):
+    root = make_project("p", ["a.png"]).parent
+    full = {"random_part": {**CROP["random_part"], "keep_aspect_ratio": False}}
+    for name, settings in (("a", CROP), ("b", full)):
+        run_graph(graph(step("crop", settings)), root, tmp_path / name, seed=1)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
 def test_depth_first_names(make_project, tmp_path):
     # the flip stands first in the file, so its copy is saved first and keeps the name
     root = make_project("p").parent

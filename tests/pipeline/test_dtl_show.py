@@ -90,6 +90,19 @@ def test_a_failing_layer_is_told_on_the_sheet(projects: Path) -> None:
     assert any("sliding_window" in text and "500" in text for text in texts)
 
 
+def test_rows_are_as_high_as_what_they_show(projects: Path) -> None:
+    document = [DATA, {**FLIP, "dst": "$b"}, branch({"tags": ["no"]}, ["$x", "$f"]), MULTIPLY, SAVE]
+    document.append({"action": "dummy", "src": ["$x"], "dst": "$f", "settings": {}})
+    engine = open_engine(parse_graph(document), projects)
+    figure = contact_sheet(engine, layer_samples(engine, 0))
+    figure.draw_without_rendering()
+    rows = [axes.get_window_extent().height for axes in figure.axes[::5]]
+    names = [axes.texts[0].get_text() for axes in figure.axes[::5]]
+    empty = names.index("6 dummy")
+    assert rows[empty] < 0.5 * min(height for i, height in enumerate(rows) if i != empty)
+    assert "(0 samples in, none out)" in figure.axes[5 * empty].texts[1].get_text()
+
+
 def test_objects_are_laid_over(projects: Path) -> None:
     engine = open_engine(parse_graph(DOCUMENT), projects)
     sample = engine.open(0)
