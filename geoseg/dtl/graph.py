@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,9 @@ def _parse_layer(entry: Any, index: int, source: str, twins: dict[bytes, int]) -
     dst = _parse_dst(entry["dst"], kind, fail)
     if not isinstance(entry["settings"], Mapping):
         raise fail(".settings", f"must be an object, got {_kind(entry['settings'])}.")
+    endless = _endless(entry["settings"], (index, "settings"))
+    if endless is not None:
+        raise ConfigError(f"{source}: {title}: {format_path(endless)}: a number must be finite.")
     try:
         settings = parse_settings(
             kind.settings, entry["settings"], source=f"{source}: {title}", at=(index, "settings")
@@ -184,6 +188,17 @@ def _parse_layer(entry: Any, index: int, source: str, twins: dict[bytes, int]) -
     identity = root_key(0, kind.name, *sorted(src), "->", *dst, written)
     twins[identity] = twins.get(identity, -1) + 1
     return LayerSpec(index, str(action), kind, src, dst, settings, identity + bytes([twins[identity] % 256]))
+
+
+def _endless(value: Any, path: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
+    """Where settings hold an infinite number, or one that is none."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else path
+    parts = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    )
+    found = (_endless(part, (*path, key)) for key, part in parts)
+    return next((one for one in found if one is not None), None)
 
 
 def _unknown(action: Any) -> str:

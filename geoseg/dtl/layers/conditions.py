@@ -60,19 +60,23 @@ class Condition(Settings):
     @model_validator(mode="after")
     def _one(self) -> Condition:
         further = set(_EXTRA.values())
-        given = sorted(self.model_fields_set - further)
+        given = sorted(self._given - further)
         if len(given) != 1:
             known = ", ".join(sorted(set(type(self).model_fields) - further))
             raise ValueError(f"exactly one of {known} must be given, got {', '.join(given) or 'none'}")
         need = {_EXTRA[given[0]]} if given[0] in _EXTRA else set()
-        if self.model_fields_set & further != need:
+        if self._given & further != need:
             raise ValueError(f"{given[0]} needs {', '.join(need) or 'no further key'}")
         return self
 
     @property
+    def _given(self) -> set[str]:
+        return {name for name in self.model_fields_set if getattr(self, name) is not None}
+
+    @property
     def kind(self) -> str:
         """The question asked."""
-        return next(iter(self.model_fields_set - set(_EXTRA.values())))
+        return next(iter(self._given - set(_EXTRA.values())))
 
 
 class IfSettings(LayerSettings):

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from geoseg.dtl.layers.drawing import VERTICES, as_bitmap, converted, need, stroke_bitmap
+from geoseg.dtl.layers.sizes import LARGEST_SIDE
 from geoseg.dtl.mapping import convert_classes
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
@@ -135,7 +136,7 @@ def find_contours(sample: Sample, settings: ContoursSettings, rng: np.random.Gen
 class LineToBitmapSettings(ToBitmapSettings):
     """Classes whose contours become bitmaps."""
 
-    width: int = Field(ge=1, description="Pixels of the pen.")
+    width: int = Field(ge=1, le=LARGEST_SIDE, description="Pixels of the pen.")
 
 
 @layer("line2bitmap", LineToBitmapSettings, "line_to_mask")

@@ -47,7 +47,7 @@ class RasterizeVectorSettings(LayerSettings):
         until they are drawn.
     """
 
-    file: str = Field(min_length=1)
+    file: str = Field(pattern=r"^[^\x00-\x1f]{1,1000}$")
     class_name: str | None = Field(default=None, alias="class", min_length=1)
     class_column: str | None = None
     classes: list[str] = Field(default_factory=list)

@@ -15,7 +15,7 @@ __all__ = ["LARGEST_SIDE", "Amount", "Range", "Sides", "SignedAmount", "to_pixel
 #: Pixels of the longest side of an image that a graph may ask for.
 LARGEST_SIDE = 1_000_000
 
-_AMOUNT = re.compile(r"(-?\d+(?:\.\d+)?)(px|%)")
+_AMOUNT = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)(px|%)", re.ASCII)
 
 
 def to_pixels(amount: str, size: int) -> int:
