@@ -17,7 +17,7 @@ from affine import Affine
 from geoseg.errors import InputError
 from geoseg.geo.blend import window_profile
 from geoseg.geo.blocks import plan_blocks
-from geoseg.io.scene import open_source
+from geoseg.io.scene import Scene, open_source
 from geoseg.io.validity import check_dtype, decide_validity, valid_from_values
 from geoseg.lazy.labels import split_masks as _split_masks
 from geoseg.lazy.place import geobox_of, placed
@@ -29,6 +29,7 @@ from geoseg.typing import Blend, Connectivity, PathLike, Progress, no_progress
 if TYPE_CHECKING:
     import geopandas as gpd
 
+    from geoseg.models.predictor import Predictor
     from geoseg.pipeline.run import RunSummary
 
 __all__ = ["open_scene", "polygonize", "predict", "segment", "split_masks"]
@@ -81,7 +82,10 @@ def open_scene(
         if bands is not None or resolution is not None or bbox is not None:
             raise InputError("bands, resolution and bbox are for files; select them on the DataArray itself.")
         return _conform(path, chunks)
-    scene = open_source(path, bands=bands, resolution=resolution, bbox=bbox)
+    return _lazy_scene(open_source(path, bands=bands, resolution=resolution, bbox=bbox), chunks)
+
+
+def _lazy_scene(scene: Scene, chunks: int | tuple[int, int] | None = None) -> xr.DataArray:
     if chunks is None:
         height, width = (
             max(1, round(_CHUNK / side)) * side if side <= _CHUNK else _CHUNK for side in scene.file_block
@@ -113,7 +117,9 @@ def predict(
     Parameters
     ----------
     scene
-        DataArray ("band", "y", "x") as :func:`open_scene` gives it, a file, or any array (H, W) or (C, H, W).
+        A file, read as by :func:`segment` and ``geoseg run``: at the ground sampling distance of the model's
+        card, and only the first bands where the model takes fewer. Or a DataArray of :func:`open_scene`, or
+        any array (H, W) or (C, H, W), as it is; a warning says where it is more than 10 % off that distance.
     model
         A bundle of :func:`geoseg.load_model` (gives probabilities), a torch module (gives what it gives,
         usually logits), or any callable from a float32 array (N, C, h, w) to (N, K, h, w).
@@ -129,7 +135,8 @@ def predict(
     Returns
     -------
     DataArray ("class", "y", "x") float32
-        Lazy; NaN where the scene has no data. Each window of the grid runs once, whatever the chunks.
+        Lazy, on the pixels that were read; NaN where there is no data. Each window runs once, whatever the
+        chunks.
 
     Raises
     ------
@@ -142,9 +149,8 @@ def predict(
         raise InputError(f"batch_size must be at least 1, got {batch_size}.")
     sides, shared = _pair(window, "window"), _pair(overlap, "overlap")
     window_profile(1, 0, blend)  # refuses a blend that there is not
-    array = open_scene(scene) if isinstance(scene, (str, os.PathLike)) else _from_any(scene)
-    array = _conform(array, None)
     predictor = as_predictor(model, device=device or "auto", activation="none")
+    array = _as_the_model_expects(scene, predictor)
     image, valid = _lazy_parts(array)
     check_bands(predictor, image.shape[0], str(image.dtype))
     plan = plan_blocks(image.shape[1:], window=sides, overlap=shared, chunk=1536, blend=blend)
@@ -166,6 +172,18 @@ def predict(
     )
     result = placed(out, ("class", "y", "x"), geobox_of(array), "prob")
     return result.assign_coords({"class": list(names)})
+
+
+def _as_the_model_expects(scene: Any, predictor: Predictor) -> xr.DataArray:
+    """A file at the card's ground sampling distance; an array as it is, with a warning where it is off."""
+    from geoseg.pipeline.opening import check_distance, open_for_model
+
+    gsd = None if predictor.card is None else predictor.card.options.gsd
+    if isinstance(scene, (str, os.PathLike)):
+        return _lazy_scene(open_for_model(scene, predictor.in_channels, gsd))
+    array = _conform(_from_any(scene), None)
+    check_distance(geobox_of(array), gsd)
+    return array
 
 
 def split_masks(mask: xr.DataArray | Any, connectivity: Connectivity = 8) -> xr.DataArray:
@@ -257,7 +275,7 @@ def segment(
     Parameters
     ----------
     scene
-        A file, or an array (H, W) or (C, H, W).
+        A file, or an array (H, W) or (C, H, W); see :func:`predict` for what is read of them.
     model
         As in :func:`predict`; None: the building network that ships. Of a torch module the outputs are
         taken as logits; of a callable as probabilities.

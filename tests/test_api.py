@@ -229,3 +229,91 @@ def test_arrays_that_are_no_scenes(file: Path) -> None:
     for chunks in (0, (-1, 5)):
         with pytest.raises(InputError, match="chunks must be at least 1 pixel"):
             geoseg.open_scene(file, chunks=chunks)
+
+
+class Made:
+    """A bundle's predictor without its network: made for a ground sampling distance and three bands."""
+
+    classes, background, activation, in_channels, runtime = ("bright",), None, "none", 3, "test"
+
+    def __init__(self, gsd: float | None) -> None:
+        from geoseg.models import GeosegOptions, ModelCard
+
+        self.card = ModelCard.create(
+            "made", classes=self.classes, bands=["r", "g", "b"], scaling=None, options=GeosegOptions(gsd=gsd)
+        )
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return batch[:, :1].astype(np.float32) / 255
+
+    def fill_values(self) -> np.ndarray:
+        return np.zeros(3, np.float32)
+
+    def fingerprint(self) -> str:
+        return "made"
+
+    def batch_size_default(self, window: tuple[int, int]) -> int:
+        return 2
+
+
+class TestDistance:
+    """Of a path the card's ground sampling distance is read, as by ``geoseg run``; arrays are as they are."""
+
+    @pytest.mark.parametrize("gsd", [None, 0.6, 0.2, 0.301])
+    def test_a_path_is_read_as_segment_reads_it(self, file: Path, tmp_path: Path, gsd: float | None) -> None:
+        prob = geoseg.predict(file, Made(gsd), window=64, overlap=16)
+        summary = geoseg.segment(
+            file, Made(gsd), out=tmp_path, window=64, overlap=16, chunk=64, save_prob=True, blend="smooth"
+        )
+        with rasterio.open(summary.files["prob"]) as written:
+            stored = written.read()
+            assert written.transform.almost_equals(prob.rio.transform())
+        assert prob.shape == stored.shape
+        assert (prob.shape[1:] == (150, 230)) == (gsd in (None, 0.301)), "within 1 % it is read as it is"
+        expected = np.where(np.isnan(prob), 255, np.rint(np.nan_to_num(prob) * 254)).astype(np.uint8)
+        np.testing.assert_allclose(stored.astype(int), expected.astype(int), atol=1)
+
+    def test_of_more_bands_the_first_are_read(self, tmp_path: Path) -> None:
+        pixels = np.concatenate([picture(), picture()[:1]])
+        profile = {
+            "count": 4,
+            "height": 150,
+            "width": 230,
+            "dtype": "uint8",
+            "crs": 32645,
+            "transform": PLACE,
+        }
+        with rasterio.open(
+            tmp_path / "four.tif", "w", driver="GTiff", photometric="minisblack", **profile
+        ) as out:
+            out.write(pixels)
+        assert geoseg.predict(tmp_path / "four.tif", Made(0.3), window=64, overlap=16).shape == (1, 150, 230)
+
+    def test_an_array_that_is_off_gets_one_warning(self, file: Path) -> None:
+        scene = geoseg.open_scene(file)
+        for call in (
+            lambda: geoseg.predict(scene, Made(0.6), window=64, overlap=16),
+            lambda: scene.geoseg.predict(Made(0.6), window=64, overlap=16),
+            lambda: geoseg.segment(scene, Made(0.6), window=64, overlap=16),
+        ):
+            with pytest.warns(
+                UserWarning, match=r"has 0\.3 m a pixel, the model is made for 0\.6 m"
+            ) as caught:
+                call()
+            (warning,) = (one for one in caught if one.category is UserWarning)
+            assert "open_scene(path, resolution=0.6)" in str(warning.message)
+            assert warning.filename == __file__
+
+    def test_no_warning_without_a_reason(self, file: Path) -> None:
+        scene = geoseg.open_scene(file)
+        geoseg.predict(scene, Made(0.32), window=64, overlap=16)
+        geoseg.predict(scene, Made(None), window=64, overlap=16)
+        geoseg.predict(scene, Bright(), window=64, overlap=16)
+        geoseg.predict(picture(), Made(0.6), window=64, overlap=16)  # it is nowhere
+        geoseg.predict(geoseg.open_scene(file, resolution=0.6), Made(0.6), window=64, overlap=16)
+        geoseg.segment(scene, Made(0.6), window=64, overlap=16, resolution="native")
+
+    @pytest.mark.parametrize("option", [{"bands": (1,)}, {"resolution": 0.6}, {"bbox": (0, 0, 1, 1)}])
+    def test_what_only_a_file_can_do(self, option: dict[str, object]) -> None:
+        with pytest.raises(InputError, match="are for files"):
+            geoseg.segment(picture(), Bright(), window=64, overlap=16, **option)

@@ -15,8 +15,8 @@ from affine import Affine
 from geoseg.errors import InputError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.windows import Window
-from geoseg.io.scene import open_source
 from geoseg.io.vectors import rasterize_mask, read_polygons
+from geoseg.pipeline.opening import check_distance, open_for_model
 from geoseg.pipeline.options import CardDefaults, Effective, RunOptions, resolve
 from geoseg.pipeline.predict import Source
 from geoseg.pipeline.salvage import OnError, read_pixels
@@ -162,14 +162,18 @@ def _open(
     scene: PathLike | Source, options: RunOptions, effective: Effective, channels: int | None
 ) -> Source:
     if not isinstance(scene, (str, os.PathLike)):
+        asked = options.resolution if isinstance(options.resolution, float) else None
+        if any(value is not None for value in (options.bands, options.bbox, asked)):
+            raise InputError("bands, resolution and bbox are for files; select them on the array itself.")
+        check_distance(scene.geobox, effective.gsd)
         return scene
-    stored = open_source(scene, bands=options.bands)
-    bands = options.bands
-    if bands is None and channels is not None and stored.count > channels:
-        bands = tuple(range(1, channels + 1))  # red, green, blue before near infrared
-    measurable = stored.geobox.crs is not None or isinstance(options.resolution, float)
-    return open_source(
-        scene, bands=bands, resolution=effective.gsd if measurable else None, bbox=options.bbox
+    return open_for_model(
+        scene,
+        channels,
+        effective.gsd,
+        bands=options.bands,
+        bbox=options.bbox,
+        must=isinstance(options.resolution, float),
     )
 
 

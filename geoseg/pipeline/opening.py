@@ -1,0 +1,78 @@
+"""A scene as a model wants to see it: its bands, its ground sampling distance."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Sequence
+
+from geoseg.geo.geobox import GeoBox
+from geoseg.io.scene import Scene, open_source
+from geoseg.typing import PathLike
+
+__all__ = ["check_distance", "open_for_model"]
+
+#: Part by which pixels may be larger or smaller than a model's before there is a warning.
+_OFF = 0.1
+
+
+def open_for_model(
+    path: PathLike,
+    channels: int | None,
+    gsd: float | None,
+    *,
+    bands: Sequence[int] | None = None,
+    bbox: Sequence[float] | None = None,
+    must: bool = False,
+) -> Scene:
+    """Open a file as a model wants to see it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    channels
+        Number of bands that the model takes: of a file with more the first ones are read, so that red,
+        green, blue come before near infrared. None: any number.
+    gsd
+        Ground meters per pixel that it expects; None: as stored. A file within 1 % of it is read as stored.
+    bands, bbox
+        As for :func:`geoseg.io.scene.open_source`.
+    must
+        Whether the user asked for this ``gsd``, and hears where there is no CRS to measure it in.
+    """
+    stored = open_source(path, bands=bands)
+    if bands is None and channels is not None and stored.count > channels:
+        bands = tuple(range(1, channels + 1))
+    measurable = stored.geobox.crs is not None or must
+    return open_source(path, bands=bands, resolution=gsd if measurable else None, bbox=bbox)
+
+
+def check_distance(geobox: GeoBox, gsd: float | None) -> None:
+    """Warn where an array's pixels are more than 10 % larger or smaller than what a model is made for.
+
+    Parameters
+    ----------
+    geobox
+        Of the array.
+    gsd
+        Ground meters per pixel that the model expects; None: any.
+    """
+    step = None if gsd is None else geobox.ground_resolution()
+    if gsd is None or step is None or all(abs(side / gsd - 1) <= _OFF for side in step):
+        return
+    size = math.sqrt(step[0] * step[1])
+    warnings.warn(
+        f"the array has {size:.3g} m a pixel, the model is made for {gsd:.3g} m: expect poor results. Open "
+        f"the file with geoseg.open_scene(path, resolution={gsd:.3g}), or pass its path.",
+        stacklevel=_outside(),
+    )
+
+
+def _outside() -> int:
+    """Of a warning: the ``stacklevel`` of the first caller that is not part of the package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("geoseg."):
+        level, frame = level + 1, frame.f_back
+    return level
