@@ -116,7 +116,14 @@ class TestKills:
     def start(self, scene: Path, bundle: Path, out: Path) -> subprocess.Popen[str]:
         words = ["run", scene, "--model", bundle, "--out", out, "--engine", "torch", *OPTIONS]
         command = [sys.executable, "-m", "geoseg", *map(str, words)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # tests that run in the background of a shell hand on that Ctrl-C is ignored
+        return subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
 
     @staticmethod
     def wait_for_chunks(out: Path, count: int, process: subprocess.Popen[str]) -> None:
