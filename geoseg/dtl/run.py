@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import os
 import shutil
@@ -26,6 +25,7 @@ from geoseg.dtl.mapping import tag_meta
 from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
 from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.io.json_text import json_text
 from geoseg.io.project import ProjectWriter
 from geoseg.io.staging import DiskFullError, stop_if_full
 from geoseg.typing import PathLike, Progress, no_progress
@@ -298,7 +298,10 @@ def _treat(
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    if isinstance(error, GeosegError | OSError):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _write(sample: Sample, folder: Path, number: int, job: _Job, treated: _Treated) -> None:
@@ -306,7 +309,7 @@ def _write(sample: Sample, folder: Path, number: int, job: _Job, treated: _Treat
     try:
         treated.saved[number] = write_sample(sample, folder, number, job.settings, meta, legacy=job.legacy)
         treated.tags |= _undeclared(sample, meta)
-    except (GeosegError, OSError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - pixels are made here, by layers of any author
         stop_if_full(error, job.staging.parent.parent)
         treated.own[_line(error)] += 1
 
@@ -359,5 +362,5 @@ def _write_failures(path: Path, failures: list[Failure]) -> None:
         return
     entries = [asdict(failure) for failure in failures]
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(entries, ensure_ascii=False, indent=2), encoding="utf-8")
+    temporary.write_text(json_text(entries, indent=2), encoding="utf-8")
     os.replace(temporary, path)

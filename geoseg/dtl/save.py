@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.formats.names import safe_name
 from geoseg.io.images import ImageFile, copy_image, result_suffix, write_image, write_windows
+from geoseg.io.json_text import json_text
 from geoseg.raster.draw import figure_mask, paint_mask
 from geoseg.typing import Array
 from geoseg.vector.figures import ProjectMeta
@@ -104,7 +104,7 @@ def write_sample(
         annotation = sample.annotation
         if sample.drawn_shape is None:
             annotation = crop_annotation(annotation, whole(sample.shape))
-        text = json.dumps(annotation.to_json(legacy=legacy), ensure_ascii=False)
+        text = json_text(annotation.to_json(legacy=legacy))
         files["ann"].write_text(text, encoding="utf-8")
     files |= _pictures(sample, pixels, folder, number, settings, meta)
     stem = Path(safe_name(f"{sample.origin.stem}{suffix}")).stem

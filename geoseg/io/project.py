@@ -10,7 +10,6 @@ github.com/supervisely/docs, data-organization (both formats).
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 
 from geoseg.config import read_document
 from geoseg.errors import ConfigError, InputError, MissingFileError
+from geoseg.io.json_text import json_text
 from geoseg.io.staging import StagedFolder
 from geoseg.typing import PathLike
 from geoseg.vector.figures import Annotation, ProjectMeta
@@ -343,7 +343,7 @@ class ProjectWriter:
             (shutil.move if move else shutil.copyfile)(image, img / name)
         if annotation is not None:
             file = ann / (f"{stem}.json" if self.legacy else f"{name}.json")
-            text = json.dumps(annotation.to_json(legacy=self.legacy), ensure_ascii=False)
+            text = json_text(annotation.to_json(legacy=self.legacy))
             file.write_text(text, encoding="utf-8")
 
     def reserve(self, dataset: str, name: str) -> tuple[Path, Path]:
@@ -368,7 +368,7 @@ class ProjectWriter:
 
     def commit(self) -> Path:
         """Write meta.json and give the folder its name."""
-        text = json.dumps(self.meta.to_json(legacy=self.legacy), ensure_ascii=False, indent=2)
+        text = json_text(self.meta.to_json(legacy=self.legacy), indent=2)
         (self.folder / "meta.json").write_text(text, encoding="utf-8")
         self._stage().commit()
         self._staged = None

@@ -112,10 +112,14 @@ def test_a_layer_of_another_package(make_project, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
     monkeypatch.setattr(registry, "_extended", False)
-    root = make_project("p", ["a.png", "b.png"]).parent
+    root = make_project("p", ["a.png", "b.png", "c.png"]).parent
     report = run_graph(graph(step("invert", {"but": "b.png"})), root, tmp_path)
     assert report.samples == 1
-    assert report.failures[0].reason == "layer 2 (invert): ZeroDivisionError: division by zero"
+    reasons = {failure.image: failure.reason for failure in report.failures}
+    assert reasons == {
+        "p/ds/b.png": "layer 2 (invert): ZeroDivisionError: division by zero",
+        "p/ds/c.png": "KeyError: 'while pixels are read'",
+    }
     source = np.asarray(Image.open(root / "p/ds/img/a.png"))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out/p__ds/img/a.png")), 255 - source)
 
@@ -130,7 +134,13 @@ class InvertSettings(LayerSettings):
 def invert(sample, settings, rng):
     if sample.origin.name == settings.but:
         1 / 0
-    yield 0, sample.treated(lambda pixels, window: 255 - pixels)
+
+    def treat(pixels, window):
+        if sample.origin.name == "c.png":
+            raise KeyError("while pixels are read")
+        return 255 - pixels
+
+    yield 0, sample.treated(treat)
 """
 
 
@@ -340,6 +350,18 @@ def test_broken_base64_fails_one_image_only(make_project, tmp_path):
     report = run_graph(graph(step("flip", {"axis": "vertical"})), root, tmp_path)
     assert report.samples == 1
     assert "$.objects[0]" in report.failures[0].reason
+
+
+def test_text_that_is_no_unicode_is_kept(make_project, tmp_path):
+    root = make_project("p", ["a.png", "b.png"]).parent
+    path = root / "p/ds/ann/a.png.json"
+    change(path, lambda d: d["objects"][0].update(description="half \ud83d"))
+    change(root / "p/ds/ann/b.png.json", lambda d: d["objects"][0].update(classTitle="half \ud83d"))
+    report = run_graph(graph(src="$in"), root, tmp_path)
+    assert report.samples == len(report.failures) == 1
+    saved = json.loads((tmp_path / "out/p__ds/ann/a.png.json").read_text())
+    assert saved["objects"][0]["description"] == "half \ud83d"
+    assert json.loads((tmp_path / "out.failures.json").read_text())[0]["image"] == "p/ds/b.png"
 
 
 def test_what_was_saved_before_a_failure_stays(make_project, tmp_path):

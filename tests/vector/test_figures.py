@@ -250,6 +250,12 @@ def test_self_crossing_polygon_is_repaired_by_the_even_odd_rule():
     assert crop_figure(bow, Window(row_off=0, col_off=0, height=4, width=9))
 
 
+def test_a_polygon_without_area_is_repaired_to_nothing():
+    flat = Polygon(np.zeros((5, 2)), (np.array([[0.0, 0], [1, 1], [1, 0]]),))
+    assert repair_polygon(flat) == []
+    assert repair_polygon(Polygon(np.array([[0.0, 0], [1, 1], [3, 3]]))) == []
+
+
 def test_transpose():
     for figure in FIGURES:
         assert same_figure(transpose_figure(transpose_figure(figure)), figure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import InputError
+from geoseg.io.json_text import json_text
 from geoseg.io.staging import StagedFolder
 from geoseg.typing import PathLike
 
@@ -90,7 +90,7 @@ def staged_folder(path: PathLike) -> Iterator[Path]:
 def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:
     """Write JSON as UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(value, indent=indent) + "\n", encoding="utf-8")
 
 
 def write_failures(result: Path, failures: Sequence[Failure]) -> None:

@@ -42,7 +42,7 @@ def format_color(color: Iterable[int]) -> str:
 
 def color_of(name: str) -> Color:
     """A lively color that always belongs to the same name."""
-    hue = (zlib.crc32(name.encode()) % 3600) / 3600
+    hue = (zlib.crc32(name.encode(errors="surrogatepass")) % 3600) / 3600
     red, green, blue = (round(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.75, 0.95))
     return red, green, blue
 

@@ -212,7 +212,7 @@ def _clip_vertices(figure: Polygon | Line, window: Window) -> list[Figure]:
     box = shapely.box(x0 - 0.5, y0 - 0.5, x1 + 0.5, y1 + 0.5)
     geometry = to_shapely(figure)
     if not geometry.is_valid:
-        geometry = shapely.make_valid(geometry)
+        geometry = _made_valid(geometry)
     pieces = from_shapely(shapely.intersection(geometry, box), figure.kind)
     moved = [_mapped(piece, lambda xy: np.clip(xy, (x0, y0), (x1, y1))) for piece in pieces]
     if figure.kind == "line" or x0 == x1 or y0 == y1:
@@ -225,7 +225,7 @@ def _with_area(polygon: Figure) -> list[Figure]:
     if ring_area(polygon.parts()[0]) <= 0:
         return []
     geometry = to_shapely(polygon)
-    return [polygon] if geometry.is_valid else from_shapely(shapely.make_valid(geometry), "polygon")
+    return [polygon] if geometry.is_valid else from_shapely(_made_valid(geometry), "polygon")
 
 
 def repair_polygon(figure: Polygon) -> list[Figure] | None:
@@ -240,7 +240,14 @@ def repair_polygon(figure: Polygon) -> list[Figure] | None:
     geometry = to_shapely(figure)
     if geometry.is_valid:
         return None
-    return from_shapely(shapely.make_valid(geometry), "polygon")
+    return from_shapely(_made_valid(geometry), "polygon")
+
+
+def _made_valid(geometry: shapely.Geometry) -> shapely.Geometry:
+    """Without self-crossings; empty where all vertices of a polygon lie on one line."""
+    if geometry.geom_type == "Polygon" and shapely.convex_hull(geometry.exterior).area == 0:
+        return shapely.Polygon()
+    return shapely.make_valid(geometry)
 
 
 def simplify_figure(figure: Figure, epsilon: float) -> Figure:
