@@ -103,12 +103,15 @@ class Area:
         Where pixels and labels come from; both can be pickled.
     redraw
         From a later epoch to the area as it is drawn anew for it; None where it is always the same.
+    weight
+        How often its windows are drawn, against those of other areas.
     """
 
     name: str
     pixels: Pixels
     truth: Truth
     redraw: Callable[[int], Area] | None = field(default=None, compare=False)
+    weight: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int]:

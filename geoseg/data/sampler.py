@@ -165,7 +165,7 @@ class WindowPlan:
 
     def _shares(self) -> NDArray[np.float64]:
         power = {"equal": 0.0, "sqrt": 0.5, "area": 1.0}[self.settings.balance]
-        weights = np.array([ground.pixels for ground in self.grounds]) ** power
+        weights = np.array([ground.pixels**power * ground.area.weight for ground in self.grounds])
         return weights / weights.sum()
 
     def epoch(self, epoch: int, batch: int, groups: int) -> list[list[ChipRef]]:

@@ -49,6 +49,8 @@ class SceneSettings(Settings):
         1-based bands to read; None for all.
     part
         ``train`` or ``val`` puts the whole scene on one side; ``auto`` leaves it to the split.
+    weight
+        How often its windows are drawn, times what ``sampler.balance`` gives.
     """
 
     path: str
@@ -56,6 +58,7 @@ class SceneSettings(Settings):
     aoi: str | None = None
     bands: tuple[int, ...] | None = None
     part: Literal["auto", "train", "val"] = "auto"
+    weight: float = Field(default=1.0, gt=0)
 
 
 class SplitSettings(Settings):

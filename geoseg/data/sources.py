@@ -157,7 +157,8 @@ def _open_scenes(wanted: Wanted) -> Opened:
     areas, steps = [], []
     for path, settings in expanded:
         scene = open_source(path, bands=settings.bands, resolution=wanted.resolution)
-        areas.append(Area(scene.name, scene, _scene_truth(scene, settings, table, wanted)))
+        truth = _scene_truth(scene, settings, table, wanted)
+        areas.append(Area(scene.name, scene, truth, weight=settings.weight))
         step = scene.geobox.ground_resolution()
         steps += list(step) if step else []
     parts = tuple(settings.part for _, settings in expanded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shapely
@@ -55,6 +57,12 @@ def test_a_seed_decides_the_plan_and_epochs_differ(areas):
     assert first == again
     assert first != other
     assert first != plan(areas, chips_per_epoch=64, seed=1).epoch(4, 8, 2)
+
+
+def test_a_scene_of_more_weight_is_drawn_more_often(areas):
+    areas[1] = replace(areas[1], weight=4.0)
+    drawn = [r.area for r in flat(plan(areas, chips_per_epoch=300, balance="equal").epoch(0, 10, 1))]
+    assert [drawn.count(n) for n in range(3)] == [50, 200, 50]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
