@@ -411,6 +411,28 @@ class TestBadInput:
             listed[rows, item["col_off"] : item["col_off"] + item["width"]] = True
         np.testing.assert_array_equal(invalid, listed)
 
+    @pytest.mark.parametrize("more", [(), ("--on-error", "skip")])
+    def test_truncated_png(self, bundle: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+        scene = save(tmp_path / "scene.png", picture(), driver="PNG")
+        scene.write_bytes(scene.read_bytes()[:-1000])
+        for words in (
+            ("run", scene, "--model", bundle, "--out", tmp_path / "o"),
+            ("predict", scene, "--model", bundle, "-o", tmp_path / "p.tif"),
+            ("vectorize", scene, "-o", tmp_path / "a.gpkg"),
+        ):
+            complains(run(*words, *more), "truncated PNG", "can't be read in part")
+        assert [item for item in tmp_path.iterdir() if not item.name.startswith("scene.")] == []
+
+    def test_truncated_jpeg(self, bundle: Path, tmp_path: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 255, (3, 300, 200), dtype=np.uint8)
+        scene = save(tmp_path / "scene.jpg", noise, driver="JPEG")
+        scene.write_bytes(scene.read_bytes()[: scene.stat().st_size // 2])
+        words = ("run", scene, "--model", bundle, "--out", tmp_path / "o", "--engine", "torch")
+        complains(run(*words), "cannot read rows 128..191, columns 0..199", "--on-error skip")
+        assert run(*words, "--on-error", "skip").exit_code == 1
+        failures = json.loads((tmp_path / "o" / "scene.failures.json").read_text())
+        assert [(item["row_off"], item["height"]) for item in failures] == [(128, 64), (192, 64), (256, 44)]
+
 
 #: Runs commands in one process, each with a limit for files: a write beyond it fails as on a full disk.
 LIMITED = """
