@@ -30,8 +30,8 @@ def check_complete(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(8) == _SIGNATURE and not _reaches_end(file, path.stat().st_size):
             raise SceneReadError(
-                f"image must be complete, got {path}, which is cut short: a truncated PNG, which can't be read "
-                "in part because its decoder gives what is missing as black. Copy it anew.",
+                f"image must be complete, got {path}, which is cut short: a truncated PNG, which can't be "
+                "read in part because its decoder gives what is missing as black. Copy it anew.",
                 str(path),
             )
 
