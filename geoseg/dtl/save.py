@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoseg.dtl.layers.saving import SaveSettings, colors_of
+from geoseg.dtl.layers.saving import Parts, SaveSettings
 from geoseg.dtl.pixels import Opened, whole
 from geoseg.dtl.randomness import derive, generator
 from geoseg.dtl.sample import Sample, crop_annotation
@@ -82,14 +82,14 @@ def write_sample(
     GeosegError
         Pixels can't be read, or files not written.
     """
-    image, pixels = _image_file(sample), None
+    image, pixels, parts = _image_file(sample), None, settings.parts()
     files: dict[str, Path] = {}
     suffix = sample.origin.name[len(sample.origin.stem) :]
     # a VRT only points to its pixels, by paths that may not hold elsewhere
     untouched = isinstance(sample.pixels, Opened) and suffix.lower() != ".vrt"
     if not untouched:
         suffix = _suffix(sample, image, settings.jpeg_quality)
-    if settings.images:
+    if parts.images:
         files["img"] = folder / f"{number}{suffix}"
         if untouched and image is not None:
             copy_image(image.path, files["img"])
@@ -99,14 +99,14 @@ def write_sample(
             _check_size(sample, suffix)
             pixels = sample.pixels.read()
             write_image(files["img"], pixels, sample.geobox, like=image, jpeg_quality=settings.jpeg_quality)
-    if settings.annotations:
+    if parts.annotations:
         files["ann"] = folder / f"{number}.json"
         annotation = sample.annotation
         if sample.drawn_shape is None:
             annotation = crop_annotation(annotation, whole(sample.shape))
         text = json_text(annotation.to_json(legacy=legacy))
         files["ann"].write_text(text, encoding="utf-8")
-    files |= _pictures(sample, pixels, folder, number, settings, meta)
+    files |= _pictures(sample, pixels, folder, number, parts, meta)
     stem = Path(safe_name(f"{sample.origin.stem}{suffix}")).stem
     return SavedSample(safe_name(sample.dataset), stem, suffix, sample.key, files)
 
@@ -134,17 +134,17 @@ def _suffix(sample: Sample, image: ImageFile | None, jpeg_quality: int | None) -
 
 
 def _pictures(
-    sample: Sample, pixels: Array | None, folder: Path, number: int, settings: SaveSettings, meta: ProjectMeta
+    sample: Sample, pixels: Array | None, folder: Path, number: int, parts: Parts, meta: ProjectMeta
 ) -> dict[str, Path]:
-    """Masks and pictures that the settings ask for."""
+    """Masks and pictures that are asked for."""
     wanted: dict[str, Array] = {}
-    if settings.masks_machine:
-        wanted["masks_machine"] = painted(sample, colors_of(settings, False))[0]
-    if settings.masks_human or settings.visualize:
+    if parts.machine is not None:
+        wanted["masks_machine"] = painted(sample, parts.machine)[0]
+    if parts.human is not None or parts.visualize:
         shown = preview_pixels(pixels if pixels is not None else sample.pixels.read())
-        if settings.masks_human:
-            wanted["masks_human"] = _beside(shown, sample, colors_of(settings, True))
-        if settings.visualize:
+        if parts.human is not None:
+            wanted["masks_human"] = _beside(shown, sample, parts.human)
+        if parts.visualize:
             wanted["visualize"] = _beside(shown, sample, {c.name: c.color for c in meta.classes})
     files = {}
     for part, picture in wanted.items():

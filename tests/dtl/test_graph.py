@@ -76,6 +76,10 @@ def graph(*middle, src="$in", name="out"):
         (graph(step("rasterize_vector", {"file": "{name", "class": "a"})), r"settings\.file: "),
         (graph(step("noise", {"mean": float("nan"), "std": 1})), r"\$\[1\]\.settings\.mean: .* finite"),
         (graph(step("dummy", {"a": [1, {"b": float("inf")}]})), r"\$\[1\]\.settings\.a\[1\]\.b: "),
+        (
+            [data_layer("p"), {**save_layer("$in"), "action": "save", "settings": {"masks_machine": True}}],
+            r"settings\.masks_machine: unknown key",
+        ),
         (graph(src="$nobody"), r"layer 2 \(supervisely\): \$\[1\]\.src\[0\]: must be written by a layer"),
         (graph(name="../evil"), r"\$\[1\]\.dst: project must be"),
         ([{**data_layer("p"), "src": ["../p/*"]}, save_layer("$in")], r"\$\[0\]\.src\[0\]: project must be"),

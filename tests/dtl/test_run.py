@@ -280,6 +280,14 @@ def test_legacy_layout(make_project, tmp_path):
     assert json.loads((tmp_path / "out/meta.json").read_text())["tags_images"] == ["t"]
 
 
+def test_settings_of_the_plain_save_layer_are_not_looked_at(make_project, tmp_path):
+    root = make_project("p", ["a.png"]).parent
+    save = {**save_layer("$in"), "settings": {"images": "no", "visualize": True, "masks_machine": 1}}
+    run_graph(parse_graph([data_layer("p"), save]), root, tmp_path)
+    assert sorted(p.name for p in (tmp_path / "out/p__ds").iterdir()) == ["ann", "img"]
+    assert (tmp_path / "out/p__ds/img/a.png").is_file()
+
+
 def test_masks(make_project, tmp_path):
     root = make_project("p", shapes=["rectangle", "polygon"]).parent
     settings = {

@@ -37,23 +37,33 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Condition(Settings):
     """Exactly one question, with its further part where it has one."""
 
-    probability: Share | None = Field(default=None, description="True with this probability.")
+    probability: Share | None = Field(default=None, description="A draw for each sample says so.")
     tags: list[str] | None = Field(default=None, description="The image carries any of these.")
     regex_names: list[Pattern] | None = Field(
         default=None, description="Any is found in the source image's name without extension."
     )
-    project_datasets: list[SourceName] | None = Field(default=None, description="Source; * on either side.")
-    min_objects_count: int | None = Field(default=None, ge=0)
-    include_classes: list[str] | None = Field(default=None, description="An object of any of these classes.")
-    min_height: int | None = Field(default=None, ge=0)
-    min_width: int | None = Field(default=None, ge=0)
-    min_area: int | None = Field(default=None, ge=0, description="Pixels of the image.")
-    sum_object_area: float | None = Field(default=None, ge=0, description="Pixels of objects of 'classes'.")
-    name_in_range: tuple[str, str] | None = Field(
-        default=None, description="First and last name, as strings."
+    project_datasets: list[SourceName] | None = Field(
+        default=None, description="The source is any of these; * stands for any project or data set."
     )
-    min_valid_share: Share | None = Field(default=None, description="Share of pixels with data.")
-    class_share: Share | None = Field(default=None, description="Share of pixels under objects of 'classes'.")
+    min_objects_count: int | None = Field(
+        default=None, ge=0, description="There are so many objects, of any class."
+    )
+    include_classes: list[str] | None = Field(default=None, description="An object is of any of these.")
+    min_height: int | None = Field(default=None, ge=0, description="The sample has so many rows.")
+    min_width: int | None = Field(default=None, ge=0, description="The sample has so many columns.")
+    min_area: int | None = Field(default=None, ge=0, description="The sample has so many pixels.")
+    sum_object_area: float | None = Field(
+        default=None, ge=0, description="Objects of the classes have so many pixels together."
+    )
+    name_in_range: tuple[str, str] | None = Field(
+        default=None,
+        description="The source's name, as text, is from the first to the second; of such images each "
+        "frame_step-th is taken, from the first on.",
+    )
+    min_valid_share: Share | None = Field(default=None, description="Such a share of the pixels has data.")
+    class_share: Share | None = Field(
+        default=None, description="Objects of the classes have such a share of the pixels."
+    )
     classes: list[str] | None = None
     frame_step: int | None = Field(default=None, ge=1)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -16,29 +17,44 @@ from geoseg.vector.figures.meta import Color
 
 Output = Iterator[tuple[int, Sample]]
 Channel = Annotated[int, Field(ge=0, le=255)]
+Colors = Mapping[str, Color]
 
 
-class SaveSettings(LayerSettings):
-    """What is written.
+@dataclass(frozen=True)
+class Parts:
+    """What is written of each sample.
 
     Attributes
     ----------
     images, annotations
         Whether the project has them.
     visualize
-        Also write pictures of image and annotation side by side.
-    jpeg_quality
-        Write changed JPEG images as JPEG again.
+        Also pictures of image and annotation side by side.
+    machine, human
+        Colors of the classes in masks for machines and for people, None where there are none.
     """
 
     images: bool = True
     annotations: bool = True
     visualize: bool = False
-    masks_machine: bool = False
-    masks_human: bool = False
-    gt_machine_color: dict[str, tuple[Channel, Channel, Channel]] | None = None
-    gt_human_color: dict[str, tuple[Channel, Channel, Channel]] | None = None
+    machine: Colors | None = None
+    human: Colors | None = None
+
+
+class SaveSettings(LayerSettings):
+    """How changed images are written.
+
+    Attributes
+    ----------
+    jpeg_quality
+        Write changed JPEG images as JPEG again.
+    """
+
     jpeg_quality: int | None = Field(default=None, ge=1, le=100)
+
+    def parts(self) -> Parts:
+        """What is written."""
+        return Parts()
 
 
 class ProjectSettings(SaveSettings):
@@ -61,13 +77,18 @@ def supervisely(sample: Sample, settings: ProjectSettings, rng: np.random.Genera
 class ArchiveSettings(SaveSettings):
     """Which parts are written."""
 
+    images: bool = True
+    annotations: bool = True
+    visualize: bool = False
+
     @model_validator(mode="after")
     def _some(self) -> ArchiveSettings:
         if not (self.images or self.annotations):
             raise ValueError("at least one of images and annotations must be true")
-        if self.masks_machine or self.masks_human or self.gt_machine_color or self.gt_human_color:
-            raise ValueError("masks are written by save_masks")
         return self
+
+    def parts(self) -> Parts:
+        return Parts(self.images, self.annotations, self.visualize)
 
 
 @layer("save", ArchiveSettings, "export_archive", role="save")
@@ -81,6 +102,19 @@ def save(sample: Sample, settings: ArchiveSettings, rng: np.random.Generator) ->
 
 class MasksSettings(SaveSettings):
     """Which masks are written, and their colors as [red, green, blue] by class."""
+
+    images: bool = True
+    annotations: bool = True
+    visualize: bool = False
+    masks_machine: bool = False
+    masks_human: bool = False
+    gt_machine_color: dict[str, tuple[Channel, Channel, Channel]] | None = None
+    gt_human_color: dict[str, tuple[Channel, Channel, Channel]] | None = None
+
+    def parts(self) -> Parts:
+        machine = self.gt_machine_color if self.masks_machine else None
+        human = self.gt_human_color if self.masks_human else None
+        return Parts(self.images, self.annotations, self.visualize, machine, human)
 
     @model_validator(mode="after")
     def _colors(self) -> MasksSettings:
@@ -109,8 +143,3 @@ def save_masks(sample: Sample, settings: MasksSettings, rng: np.random.Generator
     ``masks_human/NAME.png`` the image, a green bar, and the image with the colors laid over it by half.
     """
     yield 0, sample
-
-
-def colors_of(settings: SaveSettings, human: bool) -> dict[str, Color]:
-    """Colors of the masks."""
-    return dict((settings.gt_human_color if human else settings.gt_machine_color) or {})
