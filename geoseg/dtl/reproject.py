@@ -128,7 +128,7 @@ def _figure(figure: Figure, pixels: Reprojected, shape: Shape) -> Figure | None:
 
 
 def _bitmap(figure: Bitmap, pixels: Reprojected, shape: Shape) -> Bitmap | None:
-    (x, y), (h, w) = figure.origin, figure.mask.shape
+    (x, y), (h, w) = figure.origin, figure.shape
     edge = np.linspace(0, 1, 22)
     cols, rows = pixels.from_base(
         x + w * np.concatenate([edge, edge, 0 * edge, 0 * edge + 1]),

@@ -18,6 +18,7 @@ from geoseg.errors import ConfigError, GeosegError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.vector.figures import Bitmap, ClassMeta, LabeledObject, ProjectMeta
+from geoseg.vector.figures.stored import store_mask
 
 RANDOM_PART = {
     "width": {"min_percent": 40, "max_percent": 80},
@@ -191,6 +192,26 @@ def test_a_part_is_read_as_the_whole_is(name, settings, folder):
             window = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
             assert np.array_equal(out.pixels.read(window), whole[:, top:bottom, left:right])
             assert np.array_equal(out.pixels.valid(window), out.pixels.valid()[top:bottom, left:right])
+
+
+def with_arrays(sample):
+    """The sample with all its bitmaps as arrays."""
+    return sample.with_objects(
+        item.with_figure(Bitmap(item.figure.origin, item.figure.mask))
+        if isinstance(item.figure, Bitmap)
+        else item
+        for item in sample.objects
+    )
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES)
+def test_masks_may_be_compressed(name, settings, folder):
+    stored = Bitmap(FIGURES["bitmap"].origin, store_mask(FIGURES["bitmap"].mask))
+    outs = [
+        [fingerprint(with_arrays(out)) for _, out in apply(name, settings, make(folder, figures=figures))]
+        for figures in (FIGURES, {**FIGURES, "bitmap": stored})
+    ]
+    assert outs[0] == outs[1]
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES)

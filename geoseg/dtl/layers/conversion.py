@@ -241,17 +241,20 @@ def _cut_by_later(drawn: list[tuple[LabeledObject, Bitmap]]) -> Iterator[Labeled
         left, top, right, bottom = boxes[index]
         later = boxes[index + 1 :]
         near = (later[:, 0] <= right) & (later[:, 2] >= left) & (later[:, 1] <= bottom) & (later[:, 3] >= top)
-        mask = bitmap.mask.copy() if near.any() else bitmap.mask
+        if not near.any():
+            yield item.with_figure(bitmap)
+            continue
+        mask = bitmap.mask.copy()
         for other in np.flatnonzero(near) + index + 1:
             _erase(mask, bitmap.origin, drawn[other][1])
         rest = Bitmap(bitmap.origin, mask).tight()
         if rest is not None:
-            yield item.with_figure(rest)
+            yield item.with_figure(rest.compact())
 
 
 def _erase(mask: np.ndarray, origin: tuple[int, int], other: Bitmap) -> None:
     """Clear the pixels of another bitmap from a mask."""
     dx, dy = other.origin[0] - origin[0], other.origin[1] - origin[1]
     top, left = max(dy, 0), max(dx, 0)
-    bottom, right = min(dy + other.mask.shape[0], mask.shape[0]), min(dx + other.mask.shape[1], mask.shape[1])
-    mask[top:bottom, left:right] &= ~other.mask[top - dy : bottom - dy, left - dx : right - dx]
+    bottom, right = min(dy + other.shape[0], mask.shape[0]), min(dx + other.shape[1], mask.shape[1])
+    mask[top:bottom, left:right] &= ~other.part(slice(top - dy, bottom - dy), slice(left - dx, right - dx))

@@ -13,17 +13,22 @@ from geoseg.raster.draw import figure_mask, stroke_mask
 from geoseg.typing import Array, BoolArray
 from geoseg.vector.figures import Bitmap, Figure, LabeledObject, Line, Polygon, Rectangle
 from geoseg.vector.figures.trace import trace_rings
+from geoseg.vector.figures.transform import clip_figure
 
 __all__ = ["as_bitmap", "combined", "contours", "converted", "stroke_bitmap", "union_bitmap"]
 
 
 def as_bitmap(figure: Figure, shape: Shape) -> Bitmap | None:
     """The pixels a figure covers inside an image, tight; None where there are none."""
+    if isinstance(figure, Bitmap):
+        inside = clip_figure(figure, whole(shape))
+        return inside[0].tight() if inside and isinstance(inside[0], Bitmap) else None
     drawn = figure_mask(figure, whole(shape))
     if drawn is None:
         return None
     box, mask = drawn
-    return Bitmap((box.col_off, box.row_off), mask).tight()
+    tight = Bitmap((box.col_off, box.row_off), mask).tight()
+    return tight.compact() if tight is not None else None
 
 
 def stroke_bitmap(figure: Figure, width: float, shape: Shape) -> Bitmap | None:
@@ -55,7 +60,7 @@ def union_bitmap(bitmaps: Sequence[Bitmap]) -> Bitmap:
     mask = np.zeros((box.height, box.width), bool)
     for bitmap in bitmaps:
         _part(mask, bitmap, box)[...] |= bitmap.mask
-    return Bitmap((box.col_off, box.row_off), mask)
+    return Bitmap((box.col_off, box.row_off), mask).compact()
 
 
 def combined(
@@ -73,13 +78,13 @@ def combined(
 
 def _box(bitmaps: Sequence[Bitmap]) -> Window:
     left, top = (min(b.origin[axis] for b in bitmaps) for axis in (0, 1))
-    right, bottom = (max(b.origin[axis] + b.mask.shape[1 - axis] for b in bitmaps) for axis in (0, 1))
+    right, bottom = (max(b.origin[axis] + b.shape[1 - axis] for b in bitmaps) for axis in (0, 1))
     return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
 
 
 def _part(mask: BoolArray, bitmap: Bitmap, box: Window) -> BoolArray:
     row, col = bitmap.origin[1] - box.row_off, bitmap.origin[0] - box.col_off
-    return mask[row : row + bitmap.mask.shape[0], col : col + bitmap.mask.shape[1]]
+    return mask[row : row + bitmap.shape[0], col : col + bitmap.shape[1]]
 
 
 def converted(

@@ -142,7 +142,7 @@ def drop_noise(sample: Sample, settings: DropNoiseSettings, rng: np.random.Gener
     height, width = sample.shape
 
     def clean(bitmap: Bitmap) -> list[Bitmap]:
-        base = height * width if settings.src_type == "image" else bitmap.mask.size
+        base = height * width if settings.src_type == "image" else bitmap.pixels.size
         value = settings.min_area
         limit = float(value[:-2]) if value.endswith("px") else float(value[:-1]) * base / 100
         labels, _ = ndimage.label(bitmap.mask)

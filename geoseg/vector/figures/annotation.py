@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import InputError
-from geoseg.vector.figures.bitmaps import MOST_PIXELS, decode_mask, encode_mask, mask_limit
+from geoseg.vector.figures.bitmaps import MOST_PIXELS, decode_pixels, encode_mask, mask_limit
 from geoseg.vector.figures.meta import ProjectMeta
 from geoseg.vector.figures.types import (
     SHAPES,
@@ -230,7 +230,7 @@ def _size_from(document: Any) -> tuple[int, int]:
 def figure_to_json(figure: Figure, *, legacy: bool = False) -> dict[str, Any]:
     """``points`` or ``bitmap`` of an object's JSON."""
     if isinstance(figure, Bitmap):
-        bitmap = {"origin": [int(v) for v in figure.origin], "data": encode_mask(figure.mask)}
+        bitmap = {"origin": [int(v) for v in figure.origin], "data": encode_mask(figure.pixels)}
         return {"bitmap": bitmap, **({"points": {"exterior": [], "interior": []}} if legacy else {})}
     rings = [_numbers(part) for part in figure.parts()]
     points = {"points": {"exterior": rings[0], "interior": rings[1:]}}
@@ -278,4 +278,4 @@ def _bitmap_from(bitmap: Any, most_pixels: int) -> Bitmap:
         raise InputError("a bitmap must have origin and data. Correct the annotation.")
     position: Any = bitmap.get("origin")
     origin = as_coords([position], "origin of a bitmap", 1)[0]
-    return Bitmap((round(origin[0]), round(origin[1])), decode_mask(bitmap["data"], most_pixels))
+    return Bitmap((round(origin[0]), round(origin[1])), decode_pixels(bitmap["data"], most_pixels))

@@ -15,6 +15,7 @@ from affine import Affine
 from geoseg.geo.mirror import contiguous
 from geoseg.geo.windows import Window
 from geoseg.typing import BoolArray
+from geoseg.vector.figures.stored import LARGE, StoredMask
 from geoseg.vector.figures.types import (
     Bitmap,
     Coords,
@@ -46,7 +47,7 @@ __all__ = [
 def moved_figure(figure: Figure, dx: int, dy: int) -> Figure:
     """The figure shifted by whole pixels."""
     if isinstance(figure, Bitmap):
-        return Bitmap((figure.origin[0] + dx, figure.origin[1] + dy), figure.mask)
+        return Bitmap((figure.origin[0] + dx, figure.origin[1] + dy), figure.pixels)
     return _mapped(figure, lambda xy: xy + np.array([dx, dy]))
 
 
@@ -54,8 +55,11 @@ def mirror_figure(figure: Figure, size: int, axis: int) -> Figure:
     """The figure mirrored on an image of ``size`` pixels along ``axis`` (0: x, left-right; 1: y, up-down)."""
     if isinstance(figure, Bitmap):
         origin = list(figure.origin)
-        origin[axis] = size - origin[axis] - figure.mask.shape[1 - axis]
-        return Bitmap((origin[0], origin[1]), np.flip(figure.mask, axis=1 - axis))
+        origin[axis] = size - origin[axis] - figure.shape[1 - axis]
+        pixels = figure.pixels
+        if isinstance(pixels, StoredMask):
+            return Bitmap((origin[0], origin[1]), pixels.mirrored(axis))
+        return Bitmap((origin[0], origin[1]), np.flip(pixels, axis=1 - axis))
 
     def mirror(xy: Coords) -> Coords:
         out = xy.copy()
@@ -68,7 +72,9 @@ def mirror_figure(figure: Figure, size: int, axis: int) -> Figure:
 def transpose_figure(figure: Figure) -> Figure:
     """The figure with x and y exchanged."""
     if isinstance(figure, Bitmap):
-        return Bitmap((figure.origin[1], figure.origin[0]), figure.mask.T)
+        pixels = figure.pixels
+        laid = pixels.transposed() if isinstance(pixels, StoredMask) else pixels.T
+        return Bitmap((figure.origin[1], figure.origin[0]), laid)
     return _mapped(figure, lambda xy: xy[:, ::-1].copy())
 
 
@@ -79,8 +85,8 @@ def scale_figure(figure: Figure, shape: tuple[int, int], new_shape: tuple[int, i
     """
     sy, sx = new_shape[0] / shape[0], new_shape[1] / shape[1]
     if isinstance(figure, Bitmap):
-        cols, left = _nearest(figure.origin[0], figure.mask.shape[1], shape[1], new_shape[1])
-        rows, top = _nearest(figure.origin[1], figure.mask.shape[0], shape[0], new_shape[0])
+        cols, left = _nearest(figure.origin[0], figure.shape[1], shape[1], new_shape[1])
+        rows, top = _nearest(figure.origin[1], figure.shape[0], shape[0], new_shape[0])
         return (
             Bitmap((left, top), figure.mask[np.ix_(rows, cols)]).tight() if rows.size and cols.size else None
         )
@@ -130,7 +136,7 @@ def affine_figure(figure: Figure, forward: Affine, new_shape: tuple[int, int]) -
 
 
 def _affine_bitmap(figure: Bitmap, forward: Affine, new_shape: tuple[int, int]) -> Bitmap | None:
-    (x, y), (h, w) = figure.origin, figure.mask.shape
+    (x, y), (h, w) = figure.origin, figure.shape
     xs, ys = zip(*(forward * p for p in ((x, y), (x + w, y), (x + w, y + h), (x, y + h))), strict=True)
     left, right = max(0, int(np.floor(min(xs)))), min(new_shape[1], int(np.ceil(max(xs))))
     top, bottom = max(0, int(np.floor(min(ys)))), min(new_shape[0], int(np.ceil(max(ys))))
@@ -196,15 +202,23 @@ def _clip_bitmap(figure: Bitmap, window: Window) -> list[Figure]:
     part = Window(
         row_off=window.row_off - y, col_off=window.col_off - x, height=window.height, width=window.width
     )
-    part = part.clipped(*figure.mask.shape)
-    cut = Bitmap((x + part.col_off, y + part.row_off), _own(figure.mask[part.rows, part.cols])).tight()
+    part = part.clipped(*figure.shape)
+    pixels = figure.pixels
+    if isinstance(pixels, StoredMask) and part.height * part.width > LARGE:
+        place = x + part.col_off, y + part.row_off
+        kept = Bitmap(place, pixels.window(part.rows, part.cols)).tight()
+        return [] if kept is None else [kept]
+    cut = Bitmap(
+        (x + part.col_off, y + part.row_off), _own(figure.part(part.rows, part.cols), figure)
+    ).tight()
     return [] if cut is None else [cut]
 
 
-def _own(mask: BoolArray) -> BoolArray:
-    """The mask in memory of its own, so that it does not keep the one it was cut from."""
+def _own(mask: BoolArray, whole: Bitmap) -> BoolArray:
+    """A part of a bitmap in memory of its own, so that it does not keep the whole."""
     laid = contiguous(mask)
-    return laid.copy() if np.may_share_memory(laid, mask) else laid
+    shared = not isinstance(whole.pixels, StoredMask) and np.may_share_memory(laid, mask)
+    return laid.copy() if shared else laid
 
 
 def _clip_vertices(figure: Polygon | Line, window: Window) -> list[Figure]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import InputError
 from geoseg.typing import Array, BoolArray
+from geoseg.vector.figures.stored import LARGE, StoredMask, store_mask
 
 __all__ = [
     "SHAPES",
@@ -70,17 +71,39 @@ class Bitmap:
     ----------
     origin
         Column and row of the mask's top left pixel.
-    mask
-        (h, w) bool, True on the object.
+    pixels
+        (h, w) bool, True on the object: an array, or compressed where it is large.
     """
 
     kind: ClassVar[ShapeName] = "bitmap"
     origin: tuple[int, int]
-    mask: BoolArray
+    pixels: BoolArray | StoredMask
 
-    def parts(self) -> tuple[Array, ...]:
-        """The origin as (1, 2), then the mask."""
-        return np.array([self.origin]), self.mask
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        height, width = self.pixels.shape
+        return height, width
+
+    @property
+    def mask(self) -> BoolArray:
+        """The pixels as an array; of a compressed mask a new one, with a byte for each of them."""
+        return np.asarray(self.pixels)
+
+    def compact(self) -> Bitmap:
+        """The same bitmap, compressed if it is large."""
+        pixels = self.pixels
+        if isinstance(pixels, StoredMask) or pixels.size <= LARGE:
+            return self
+        return Bitmap(self.origin, store_mask(pixels))
+
+    def part(self, rows: slice, cols: slice) -> BoolArray:
+        """Some of the pixels as an array."""
+        return self.pixels[rows, cols]
+
+    def parts(self) -> tuple[Any, ...]:
+        """The origin as (1, 2), then the mask, which can be indexed by slices."""
+        return np.array([self.origin]), self.pixels
 
     def tight(self) -> Bitmap | None:
         """The mask cut to its object pixels; itself where it is tight already, None where it is empty.
@@ -92,15 +115,21 @@ class Bitmap:
         >>> Bitmap((5, 5), np.zeros((2, 2), bool)).tight() is None
         True
         """
-        rows = np.flatnonzero(self.mask.any(axis=1))
+        pixels = self.pixels
+        if isinstance(pixels, StoredMask):
+            rows, cols = (np.flatnonzero(hit) for hit in pixels.any_by_axis())
+        else:
+            rows = np.flatnonzero(pixels.any(axis=1))
+            cols = np.flatnonzero(pixels[rows[0] : rows[-1] + 1].any(axis=0)) if rows.size else rows
         if rows.size == 0:
             return None
-        cols = np.flatnonzero(self.mask[rows[0] : rows[-1] + 1].any(axis=0))
         top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1
-        if (bottom - top, right - left) == self.mask.shape:
+        if (bottom - top, right - left) == self.shape:
             return self
         origin = (self.origin[0] + left, self.origin[1] + top)
-        return Bitmap(origin, np.ascontiguousarray(self.mask[top:bottom, left:right]))
+        if isinstance(pixels, StoredMask):
+            return Bitmap(origin, pixels.window(slice(top, bottom), slice(left, right)))
+        return Bitmap(origin, np.ascontiguousarray(pixels[top:bottom, left:right]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +216,7 @@ def figure_bounds(figure: Figure) -> Bounds:
     (2.0, 3.0, 5.0, 3.0)
     """
     if isinstance(figure, Bitmap):
-        (x, y), (h, w) = figure.origin, figure.mask.shape
+        (x, y), (h, w) = figure.origin, figure.shape
         return float(x), float(y), float(x + w - 1), float(y + h - 1)
     if isinstance(figure, Rectangle):
         return figure.left, figure.top, figure.right, figure.bottom
@@ -217,7 +246,8 @@ def ring_area(coords: Coords) -> float:
 def figure_area(figure: Figure) -> float:
     """Area in pixels: a bitmap's object pixels, a polygon without its holes, a rectangle's pixels, else 0."""
     if isinstance(figure, Bitmap):
-        return float(np.count_nonzero(figure.mask))
+        pixels = figure.pixels
+        return float(pixels.count() if isinstance(pixels, StoredMask) else np.count_nonzero(pixels))
     if isinstance(figure, Polygon):
         return max(0.0, ring_area(figure.exterior) - math.fsum(ring_area(hole) for hole in figure.holes))
     if isinstance(figure, Rectangle):
