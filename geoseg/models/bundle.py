@@ -120,6 +120,8 @@ def open_bundle(path: PathLike) -> Bundle:
             )
         if path.name == CARD_NAME:
             return open_bundle(path.parent)
+        if not zipfile.is_zipfile(path) and path.suffix.lower() == ".zip":
+            raise ModelError(f"{path} is no zip archive, or a damaged one. Get the bundle again.")
         if not zipfile.is_zipfile(path):
             raise ModelError(f"{path} is no model: give a bundle folder, a .zip or an .onnx file")
     files = BundleFiles(path)

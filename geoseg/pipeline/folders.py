@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,9 @@ from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.typing import PathLike
 
 __all__ = ["check_outputs", "os_reason", "plain_stem", "results_folder", "write_failures"]
+
+#: What the operating system says of a disk without room, which is no mistake of the user's.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def os_reason(error: OSError) -> str:
@@ -85,9 +90,8 @@ def results_folder(folder: Path) -> Iterator[None]:
         raise InputError(
             f"{folder} can't be made or written to: {os_reason(error)}. Give another --out."
         ) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{folder} can't be written to: permission denied. Give another --out.")
     try:
+        _try_to_write(folder)
         yield
     except OSError as error:
         _remove_empty(made)
@@ -101,6 +105,17 @@ def results_folder(folder: Path) -> Iterator[None]:
     except GeosegError:
         _remove_empty(made)
         raise
+
+
+def _try_to_write(folder: Path) -> None:
+    """Make a file that nobody sees: permissions alone do not tell on each file system."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise InputError(f"{folder} can't be written to: {os_reason(error)}. Give another --out.") from None
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

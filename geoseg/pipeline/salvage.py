@@ -47,7 +47,7 @@ def naming_damage(source: Any, window: Window, read: Callable[[Window], T]) -> T
     except SceneReadError as error:
         found = (locate_damage(source, window) if isinstance(source, Scene) else None) or error
         raise SceneReadError(
-            f"{found} --on-error skip goes on without it.", found.path, found.window, found.reason
+            f"{found} --on-error skip goes on without what is broken.", found.path, found.window, found.reason
         ) from None
 
 

@@ -301,7 +301,7 @@ def test_links_bombs_and_broken_zips_are_refused(tmp_path: Path, bundle: Path) -
     with pytest.raises(ModelError, match="must hold at most"):
         load_model(_zip(tmp_path / "c.zip", {f"{k}": b"" for k in range(1001)}))
     (tmp_path / "d.zip").write_bytes(b"PK\x03\x04 and nothing")
-    with pytest.raises(ModelError, match="is no model"):
+    with pytest.raises(ModelError, match="is no zip archive, or a damaged one"):
         load_model(tmp_path / "d.zip")
 
 

@@ -16,7 +16,7 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from geoseg.errors import InputError, ModelError, StateMismatchError
+from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.errors import SceneReadError
@@ -27,6 +27,7 @@ from geoseg.pipeline.folders import check_outputs, plain_stem, results_folder
 from geoseg.pipeline.job import _Inside
 from geoseg.pipeline.options import RunOptions
 from geoseg.pipeline.run import predict_scene, run_scene
+from geoseg.pipeline.vectorize_raster import vectorize_raster
 
 PLACE = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
 
@@ -304,6 +305,25 @@ def test_an_area_of_interest_does_not_depend_on_the_window(tmp_path: Path) -> No
 class TestFolders:
     def test_names(self) -> None:
         assert plain_stem("/a") == "_a"
+
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
+    def test_a_folder_that_only_seems_writable(self, scene: Path) -> None:
+        for call in (
+            lambda: run_scene(scene, above(100), "/proc/self", options()),
+            lambda: predict_scene(scene, above(100), "/proc/self/p.tif", options()),
+            lambda: vectorize_raster(scene, "/proc/self/a.gpkg"),
+        ):
+            with pytest.raises(InputError, match="/proc/self can't be written to"):
+                call()
+
+    def test_a_full_disk_is_no_bad_input(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(**_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("tempfile.TemporaryFile", full)
+        with pytest.raises(RunError, match="No space left"), results_folder(tmp_path / "o"):
+            pass
+        assert not (tmp_path / "o").exists()
 
     def test_strange_inputs_are_no_files(self, tmp_path: Path) -> None:
         check_outputs([tmp_path / "a"], ["https://example.org/a.tif", "x" * 5000, "a\0b"])
