@@ -57,10 +57,30 @@ def load_settings(
     if not isinstance(document, dict):
         raise ConfigError(f"{config}: $ must be an object.")
     document = apply_overrides(document, changes or ())
+    _check_sources(data, scenes, labels, aoi, graph)
     if data is not None or scenes or any(graph):
         source = _graph(*graph) if any(graph) else _source(data, scenes, labels, aoi)
         document["data"] = {**_kept(document.get("data")), **source}
     return parse_train_settings(document, config.name)
+
+
+def _check_sources(
+    data: Path | None,
+    scenes: list[str] | None,
+    labels: str | None,
+    aoi: str | None,
+    graph: tuple[Path | None, Path | None],
+) -> None:
+    """Refuse options that would be passed over."""
+    from geoseg.errors import InputError
+
+    given = [("--data", data), ("--scenes", scenes), ("--dtl and --projects", any(graph))]
+    named = [name for name, value in given if value]
+    if len(named) > 1:
+        raise InputError(f"{' and '.join(named)} must not be given together. Name one source of chips.")
+    for name, value in (("--labels", labels), ("--aoi", aoi)):
+        if value and not scenes:
+            raise InputError(f"{name} must come with --scenes; a config's own are in data.scenes.")
 
 
 def _kept(data: Any) -> dict[str, Any]:
@@ -74,8 +94,6 @@ def _source(
 ) -> dict[str, Any]:
     from geoseg.errors import InputError
 
-    if data is not None and scenes:
-        raise InputError("--data and --scenes must not be given together.")
     if data is not None:
         return {"project": str(data.absolute())}
     if labels is None:

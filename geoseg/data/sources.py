@@ -154,16 +154,20 @@ def _open_scenes(wanted: Wanted) -> Opened:
     rasters = any(_is_raster(settings.labels) for _, settings in expanded)
     by_value = bool(data.class_column) or rasters
     table = class_table(_listed(wanted), wanted.background, wanted.neutral, data.other, by_value=by_value)
-    areas, steps = [], []
+    areas, scenes = [], []
     for path, settings in expanded:
         scene = open_source(path, bands=settings.bands, resolution=wanted.resolution)
         truth = _scene_truth(scene, settings, table, wanted)
         areas.append(Area(scene.name, scene, truth, weight=settings.weight))
-        step = scene.geobox.ground_resolution()
-        steps += list(step) if step else []
+        scenes.append(scene)
     parts = tuple(settings.part for _, settings in expanded)
-    gsd = (min(steps), max(steps)) if steps else None
-    return Opened(tuple(areas), parts, (frozenset(),) * len(areas), table, gsd)
+    return Opened(tuple(areas), parts, (frozenset(),) * len(areas), table, _resolutions(scenes))
+
+
+def _resolutions(scenes: Sequence[Scene]) -> tuple[float, float] | None:
+    """Smallest and largest meters per pixel."""
+    steps = [step for scene in scenes for step in scene.geobox.ground_resolution() or ()]
+    return (min(steps), max(steps)) if steps else None
 
 
 def _listed(wanted: Wanted) -> tuple[ClassSettings, ...]:
@@ -198,7 +202,8 @@ def _scene_truth(scene: Scene, settings: SceneSettings, table: ClassTable, wante
             raise InputError("data.scenes[].aoi must go with vector labels; mark unknown ground in the mask.")
         return _mask_truth(scene, labels, table)
     shapes, classes = _read_shapes(scene, labels, table, wanted.data.class_column)
-    aoi = _read_aoi(scene, _path(wanted.base, settings.aoi)) if settings.aoi else None
+    ground = _path(wanted.base, settings.aoi.replace("{stem}", scene.name)) if settings.aoi else None
+    aoi = _read_aoi(scene, ground) if ground else None
     order = np.argsort(_priorities(classes, table), kind="stable")
     return VectorTruth(scene.height, scene.width, shapes[order], classes[order], aoi)
 
@@ -325,16 +330,18 @@ def _open_pairs(wanted: Wanted) -> Opened:
     listed = wanted.classes or (ClassSettings(name=_ONE_CLASS),)
     table = class_table(listed, wanted.background, wanted.neutral, wanted.data.other, by_value=True)
     found = {path.stem: path for path in sorted(masks.iterdir()) if _is_raster(path.name)}
-    areas = []
+    areas, scenes = [], []
     for path in sorted(images.iterdir()):
         if _is_raster(path.name):
             if path.stem not in found:
                 raise MissingFileError(f"no mask named {path.stem} in {masks} for {path.name}")
             scene = open_source(path, resolution=wanted.resolution)
             areas.append(Area(scene.name, scene, _mask_truth(scene, str(found[path.stem]), table)))
+            scenes.append(scene)
     if not areas:
         raise InputError(f"data.images must hold images, got none in {images}.")
-    return Opened(tuple(areas), ("auto",) * len(areas), (frozenset(),) * len(areas), table)
+    tags = (frozenset[str](),) * len(areas)
+    return Opened(tuple(areas), ("auto",) * len(areas), tags, table, _resolutions(scenes))
 
 
 # ------------------------------------------------------------------ projects

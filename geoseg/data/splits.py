@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.data.chips import Area
+from geoseg.data.ground import carry, neighbors, place_of, rect_of, share_ground
 from geoseg.data.settings import SplitSettings
 from geoseg.errors import InputError
+from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Grid, Window, iter_chunks
 from geoseg.typing import BoolArray
 
 __all__ = ["Part", "block_split", "file_split", "grid_windows"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def known_share(area: Area, window: Window, points: int = 8) -> float:
 def file_split(
     areas: Sequence[Area], chip: tuple[int, int], settings: SplitSettings, parts: Sequence[str], seed: int
 ) -> list[Part]:
-    """Whole areas on one side.
+    """Whole areas on one side; labeled ground that is on both through two areas gets a warning.
 
     Parameters
     ----------
@@ -101,10 +106,24 @@ def file_split(
             f"a split by file must leave scenes on both sides, got {len(areas) - len(chosen)} to train on "
             f"and {len(chosen)} to validate on. Split by blocks instead."
         )
+    _warn_of_shared_ground(areas, chosen)
     return [
         Part(i not in chosen, _NOTHING, grid_windows(area, chip) if i in chosen else ())
         for i, area in enumerate(areas)
     ]
+
+
+def _warn_of_shared_ground(areas: Sequence[Area], chosen: set[int]) -> None:
+    near = neighbors([place_of(area) for area in areas])
+    for i in sorted(chosen):
+        for j in near[i]:
+            if j not in chosen and share_ground(areas[i], areas[j]):
+                logger.warning(
+                    "%s is validated on and %s is trained on, but they show the same labeled ground: "
+                    "scores will be too good. Split by blocks, or keep them apart by aoi.",
+                    areas[i].name,
+                    areas[j].name,
+                )
 
 
 def block_split(
@@ -112,32 +131,80 @@ def block_split(
 ) -> list[Part]:
     """Square blocks of every area, drawn by the seed; training keeps ``buffer_px`` away from them.
 
-    An area too small for a block beside ground to train on is trained on whole.
+    Ground that several areas show is on one side in all of them. An area too small for a block beside
+    ground to train on is trained on whole.
 
     Raises
     ------
     InputError
         No block could be set aside anywhere.
     """
-    found = []
+    places = [place_of(area) for area in areas]
+    near = neighbors(places)
+    found: list[Part] = []
+    held: list[NDArray[np.int64]] = []
     for index, (area, part) in enumerate(zip(areas, parts, strict=True)):
         rng = np.random.default_rng((seed, index))
         if part == "val":
+            blocks = np.array([rect_of(area.truth.region())])
             found.append(Part(False, _NOTHING, grid_windows(area, chip)))
         elif part == "train":
+            blocks = _NOTHING
             found.append(Part(True, _NOTHING, ()))
         else:
-            found.append(_split_area(area, chip, settings, rng))
+            there = _carried(held, places, [j for j in near[index] if j < index], index)
+            blocks = _draw_blocks(area, chip, settings, rng, there)
+            found.append(_split_part(area, chip, blocks, settings.buffer_px))
+            blocks = blocks if found[-1].val else _NOTHING
+        held.append(blocks)
     if not any(part.val for part in found):
         raise InputError(
             f"a split by blocks must find a block of {settings.block_chips} x {settings.block_chips} chips "
             f"besides ground to train on, got areas of {', '.join(str(a.shape) for a in areas)} pixels. "
             "Use a smaller input_size or block_chips, or split by file."
         )
-    return found
+    wide = [_widened(blocks, settings.buffer_px) for blocks in held]
+    return [
+        _away(areas[i], chip, part, _carried(wide, places, near[i], i)) if near[i] else part
+        for i, part in enumerate(found)
+    ]
 
 
-def _split_area(area: Area, chip: tuple[int, int], settings: SplitSettings, rng: np.random.Generator) -> Part:
+def _carried(
+    rects: Sequence[NDArray[np.int64]], places: Sequence[GeoBox | None], others: Sequence[int], index: int
+) -> NDArray[np.int64]:
+    """Rectangles of other areas in the pixels of one."""
+    here = places[index]
+    moved = [carry(rects[j], there, here) for j in others if (there := places[j]) is not None and here]
+    return np.concatenate([_NOTHING, *moved])
+
+
+def _away(area: Area, chip: tuple[int, int], part: Part, others: NDArray[np.int64]) -> Part:
+    """A part whose training keeps away from what other areas of the same ground validate on."""
+    if not (part.train and len(others)):
+        return part
+    rects = np.unique(np.concatenate([part.forbidden, others]), axis=0)
+    if _leaves_room(area, chip, rects):
+        return Part(True, rects, part.val)
+    logger.warning(
+        "%s is not trained on: nearly all of its ground is validated on, there or in another scene.",
+        area.name,
+    )
+    return Part(False, rects, part.val)
+
+
+def _widened(blocks: NDArray[np.int64], margin: int) -> NDArray[np.int64]:
+    return blocks + np.array([-margin, -margin, margin, margin])
+
+
+def _draw_blocks(
+    area: Area,
+    chip: tuple[int, int],
+    settings: SplitSettings,
+    rng: np.random.Generator,
+    there: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Blocks (n, 4) to validate on; first where other areas hold theirs (``there``)."""
     region = area.truth.region()
     side = (chip[0] * settings.block_chips, chip[1] * settings.block_chips)
     blocks = [
@@ -151,18 +218,27 @@ def _split_area(area: Area, chip: tuple[int, int], settings: SplitSettings, rng:
     ]
     usable = [b for b in blocks if b.height >= chip[0] and b.width >= chip[1] and known_share(area, b) >= 0.5]
     if len(blocks) < 2 or not usable:
-        return Part(True, _NOTHING, ())
+        return _NOTHING
     count = max(1, round(settings.val_fraction * len(blocks)))
-    chosen = [usable[i] for i in rng.permutation(len(usable))[:count]]
-    margin = settings.buffer_px
-    forbidden = [
-        (b.row_off - margin, b.col_off - margin, b.row_end + margin, b.col_end + margin) for b in chosen
-    ]
-    rects = np.array(forbidden, np.int64)
-    if not _leaves_room(area, chip, rects):
+    rects = np.array([rect_of(block) for block in usable], np.int64)
+    order = rng.permutation(len(usable))
+    order = order[np.argsort(-_common(rects, there)[order], kind="stable")]
+    return rects[order[:count]]
+
+
+def _split_part(area: Area, chip: tuple[int, int], blocks: NDArray[np.int64], margin: int) -> Part:
+    rects = _widened(blocks, margin)
+    if not len(blocks) or not _leaves_room(area, chip, rects):
         return Part(True, _NOTHING, ())
-    windows = tuple(window for block in chosen for window in grid_windows(area, chip, block))
-    return Part(True, rects, windows)
+    insides = [Window(row_off=a, col_off=b, height=c - a, width=d - b) for a, b, c, d in blocks.tolist()]
+    return Part(True, rects, tuple(window for block in insides for window in grid_windows(area, chip, block)))
+
+
+def _common(rects: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels that each rectangle has in common with all others together."""
+    low = np.maximum(rects[:, None, :2], others[None, :, :2])
+    high = np.minimum(rects[:, None, 2:], others[None, :, 2:])
+    return np.asarray(np.maximum(high - low, 0).prod(axis=2).sum(axis=1))
 
 
 def touches(corners: NDArray[np.int64], chip: tuple[int, int], rects: NDArray[np.int64]) -> BoolArray:

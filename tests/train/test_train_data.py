@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -352,6 +353,44 @@ def test_scenes_given_as_options(towns, write_config, tmp_path):
     result = CliRunner().invoke(app, [*arguments, "--scenes", scene["path"]])
     assert result.exit_code == 2
     assert "--scenes must come with --labels" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--labels", "x.geojson"], "--labels must come with --scenes"),
+        (["--data", "p", "--aoi", "x.gpkg"], "--aoi must come with --scenes"),
+        (["--data", "p", "--scenes", "x.tif"], "--data and --scenes must not be given together"),
+        (["--data", "p", "--dtl", "g.json"], "--data and --dtl and --projects must not be given together"),
+        (["--dtl", "g.json"], "--dtl must come with --projects"),
+        (["--scenes", "x.tif"], "--scenes must come with --labels"),
+    ],
+)
+def test_options_that_would_be_passed_over_are_refused(options, message, write_config):
+    result = CliRunner().invoke(app, ["train", str(write_config(base_config())), "--print-config", *options])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_every_scene_of_a_pattern_has_its_own_labels_and_aoi(towns):
+    folder = Path(towns[0]["path"]).parent
+    scenes = {"path": "*.tif", "labels": "{stem}.geojson", "aoi": "{stem}_aoi.gpkg"}
+    found = prepared(folder, data={"scenes": scenes, "split": {"block_chips": 1, "buffer_px": 4}})
+    assert [area.name for area in found.opened.areas] == ["north", "south"]
+    assert all(area.truth.region().height == 176 for area in found.opened.areas)
+
+
+def test_pairs_on_the_ground_have_a_resolution(tmp_path):
+    for folder in ("img", "ann"):
+        (tmp_path / folder).mkdir()
+    for i in range(3):
+        scene = write_scene(tmp_path / "img", f"p{i}", 96, i)
+        with rasterio.open(scene["path"]) as file:
+            profile = {**file.profile, "count": 1}
+        with rasterio.open(tmp_path / "ann" / f"p{i}.tif", "w", **profile) as file:
+            file.write(expected(96, i, edge=0), 1)
+    found = prepared(tmp_path, data={"images": "img", "masks": "ann"}, classes=["house"])
+    assert found.facts.gsd == pytest.approx((0.5, 0.5), rel=1e-3)
 
 
 def test_missing_extra_is_named(monkeypatch, write_config, tmp_path):
