@@ -191,9 +191,8 @@ def _try_first_window(
     """How many outputs a callable has, by predicting the first window (kept, so that it runs once)."""
     window = plan.block_window(0, 0).clipped(*plan.shape)
     image, valid, _ = read_pixels(source, window, on_error)  # failures are listed when the block is read
-    if inside is not None:
-        valid = inside(window) if valid is None else valid & inside(window)
-    block = Block(plan, (0, 0), image, valid, predictor.fill_values())
+    area = None if inside is None else inside(window)
+    block = Block(plan, (0, 0), image, valid, predictor.fill_values(), area)
     result = np.asarray(predictor(block.cut(0, 0)[None].copy()))[0]
     used = block.jobs()[:1] == [(0, 0)]
     return _class_names(len(result)), result if used else None

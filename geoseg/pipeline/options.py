@@ -65,7 +65,8 @@ class RunOptions(Settings):
     bbox
         (min x, min y, max x, max y) in the scene's CRS.
     aoi
-        Vector file; pixels outside count as invalid.
+        Vector file; outside nothing is predicted, but the network sees the pixels there, so that the result
+        inside is that of the whole scene.
     save_prob, save_mask
         Also write COGs.
     restart

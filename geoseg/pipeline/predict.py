@@ -230,11 +230,7 @@ class _Reader:
         image, valid, failures = read_pixels(self.source, window, self.on_error)
         if failures:
             self.store.note_failures(index, failures)
-        if inside is not None:
-            valid = inside if valid is None else valid & inside
-        if valid is not None and valid.all():
-            valid = None
-        block = Block(self.plan, index, copy_pages(image), valid, self.fill)
+        block = Block(self.plan, index, copy_pages(image), valid, self.fill, inside)
         if self.first is not None and index == (0, 0):
             block.add(0, 0, self.first)
             block.known.add((0, 0))

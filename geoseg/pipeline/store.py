@@ -24,7 +24,7 @@ from geoseg.typing import Array, BoolArray
 
 __all__ = ["ProbStore", "digest"]
 
-_FORMAT = 2
+_FORMAT = 3
 #: What a store's folder holds; whatever else lies in a folder of that name is somebody's.
 _OWN = ("state.json", "state.tmp", "prob", "failures", "spill")
 

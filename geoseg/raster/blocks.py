@@ -52,6 +52,9 @@ class Block:
         bool (h, w), True = data; None: everywhere.
     fill
         Value that invalid pixels take before the network sees them, one or one a channel.
+    inside
+        bool (h, w), True = looked at; None: everywhere. The network sees what lies outside, but windows
+        without a pixel inside do not run, and ``valid`` becomes what is valid and inside.
     known
         Windows that were added already and need not run.
     total
@@ -63,6 +66,7 @@ class Block:
     image: Array
     valid: BoolArray | None = None
     fill: float | Array = 0
+    inside: BoolArray | None = None
     known: set[tuple[int, int]] = field(default_factory=set, init=False)
     total: Array | None = field(default=None, init=False)
 
@@ -70,6 +74,10 @@ class Block:
         if self.valid is not None and not self.valid.all():
             fill = np.broadcast_to(np.asarray(self.fill, dtype=self.image.dtype), (len(self.image),))
             self.image = np.where(self.valid, self.image, fill[:, None, None])
+        if self.inside is not None:
+            self.valid = self.inside if self.valid is None else self.valid & self.inside
+        if self.valid is not None and self.valid.all():
+            self.valid = None
         where = self.plan.block_window(*self.index)
         short = where.height - self.image.shape[1], where.width - self.image.shape[2]
         if any(short):

@@ -287,6 +287,31 @@ def test_no_numbers_where_there_is_no_data_are_fine(tmp_path: Path) -> None:
         assert run_scene(path, Sized(network, 1), tmp_path / "o", options()).footprints == 2
 
 
+def test_inside_an_area_of_interest_the_result_is_that_of_the_whole_scene(
+    scene: Path, tmp_path: Path
+) -> None:
+    from scipy.ndimage import uniform_filter
+
+    def blurred(batch: np.ndarray) -> np.ndarray:
+        return uniform_filter(batch[:, :1] / np.float32(255), (1, 1, 25, 25))
+
+    with rasterio.open(scene) as src:
+        left, bottom, right, top = src.bounds
+        box = shapely.box((left + right) / 2, bottom, right, (bottom + top) / 2)
+        crs = src.crs
+    aoi = tmp_path / "area.gpkg"
+    gpd.GeoDataFrame(geometry=[box], crs=crs).to_file(aoi)
+    probs = []
+    for name, given in (("whole", {}), ("part", {"aoi": aoi})):
+        predict_scene(scene, blurred, tmp_path / f"{name}.tif", options(**given), dtype="float32")
+        with rasterio.open(tmp_path / f"{name}.tif") as src:
+            probs.append(src.read(1))
+    whole, part = probs
+    inside = ~np.isnan(part)
+    assert 0.2 < inside.mean() < 0.3
+    assert np.array_equal(part[inside], whole[inside])
+
+
 def test_an_area_of_interest_does_not_depend_on_the_window(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     box = GeoBox(Affine(0.1, 0, 350_000.05, 0, -0.1, 3_056_000.05), CRS.from_epsg(32645), 700, 700)
