@@ -48,8 +48,8 @@ def main() -> None:
     """Make the scene."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=5, help="chips from north to south")
-    parser.add_argument("--cols", type=int, default=8, help="chips from west to east")
+    parser.add_argument("--rows", type=int, default=8, help="chips from north to south")
+    parser.add_argument("--cols", type=int, default=10, help="chips from west to east")
     parser.add_argument("--chip", type=int, default=384, help="side of a chip in pixels")
     parser.add_argument("--gsd", type=float, default=0.3, help="meters per pixel")
     parser.add_argument("--seed", type=int, default=1)
