@@ -58,7 +58,7 @@ class SceneSettings(Settings):
     aoi: str | None = None
     bands: tuple[int, ...] | None = None
     part: Literal["auto", "train", "val"] = "auto"
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, ge=1e-6, le=1e6, allow_inf_nan=False)
 
 
 class SplitSettings(Settings):

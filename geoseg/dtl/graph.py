@@ -192,13 +192,16 @@ def _parse_layer(entry: Any, index: int, source: str, twins: dict[bytes, int]) -
 
 def _endless(value: Any, path: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
     """Where settings hold an infinite number, or one that is none."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else path
-    parts = (
-        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    )
-    found = (_endless(part, (*path, key)) for key, part in parts)
-    return next((one for one in found if one is not None), None)
+    left = [(value, path)]
+    while left:
+        part, at = left.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            return at
+        if isinstance(part, Mapping):
+            left += [(item, (*at, key)) for key, item in part.items()]
+        elif isinstance(part, list):
+            left += [(item, (*at, key)) for key, item in enumerate(part)]
+    return None
 
 
 def _unknown(action: Any) -> str:

@@ -173,6 +173,7 @@ def run_graph(
     if jpeg_quality is not None:
         settings = settings.model_copy(update={"jpeg_quality": jpeg_quality})
     target = Path(out) / graph.name
+    _check_target(target, engine)
     repaired, samples, failures = 0, 0, list[Failure]()
     with ProjectWriter(target, engine.plan.meta, legacy=legacy, overwrite=overwrite) as writer:
         job = _Job(engine, settings, writer.folder / ".staging", legacy)
@@ -302,6 +303,18 @@ def _line(error: BaseException) -> str:
     if isinstance(error, GeosegError | OSError):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _check_target(target: Path, engine: Engine) -> None:
+    """Refuse a result that would take the place of a project the graph reads, or lie in it."""
+    own = target.resolve()
+    for name in engine.metas:
+        source = (engine.root / name).resolve()
+        if own == source or source in own.parents or own in source.parents:
+            raise InputError(
+                f"out must not be a project that the graph reads, got {target}. "
+                "Name another folder in --out, or another project in the save layer."
+            )
 
 
 def _write(sample: Sample, folder: Path, number: int, job: _Job, treated: _Treated) -> None:

@@ -74,7 +74,8 @@ def locate_damage(scene: Scene, window: Window) -> SceneReadError | None:
     if not broken:
         return None
     unit, reason = broken[0]
-    what = "a block of the file" if scene.native_block[0] < scene.native_geobox.height else "its only block"
+    box, block = scene.native_geobox, scene.native_block
+    what = "its only block" if block[0] >= box.height and block[1] >= box.width else "a block of the file"
     extent = "" if count == 1 else f" {len(broken)} of the {count} blocks under {wanted} can't be read."
     message = f"cannot read {unit} of {scene.path}, {what}: {reason}. The file is damaged or cut short there."
     return SceneReadError(message + extent, scene.path, window, reason)

@@ -271,7 +271,7 @@ class ProjectWriter:
                 "Name another."
             )
         self.meta = meta if meta is not None else ProjectMeta()
-        self.legacy = legacy
+        self.legacy, self.overwrite = legacy, overwrite
         self._taken: dict[str, set[str]] = {}
         self._staged: StagedFolder | None = None
 
@@ -370,7 +370,8 @@ class ProjectWriter:
         """Write meta.json and give the folder its name."""
         text = json_text(self.meta.to_json(legacy=self.legacy), indent=2)
         (self.folder / "meta.json").write_text(text, encoding="utf-8")
-        self._stage().commit()
+        replace = self.overwrite and self.path.exists() and _replaceable(self.path)
+        self._stage().commit(replace=replace)
         self._staged = None
         return self.path
 
@@ -382,5 +383,15 @@ class ProjectWriter:
 
 
 def _replaceable(path: Path) -> bool:
-    names = [entry.name for entry in path.iterdir()] if path.is_dir() else ["a file"]
-    return not names or "meta.json" in names or "classes.json" in names
+    """An empty folder, or a project that holds nothing but data sets and JSON files."""
+    if not path.is_dir():
+        return False
+    entries = list(path.iterdir())
+    names = {entry.name for entry in entries}
+    known = all(_is_data_set(entry) if entry.is_dir() else entry.suffix == ".json" for entry in entries)
+    return not entries or (known and bool(names & {"meta.json", "classes.json"}))
+
+
+def _is_data_set(folder: Path) -> bool:
+    names = {entry.name for entry in folder.iterdir()}
+    return not names or bool(names & {"img", "ann", "masks_machine", "masks_human"})

@@ -92,8 +92,25 @@ class StagedFolder:
                 return cls(target, path, lock)
             # another run that started at the same moment took it for a dead one
 
-    def commit(self) -> Path:
-        """Give the folder its name; a folder of that name is replaced."""
+    def commit(self, *, replace: bool = False) -> Path:
+        """Give the folder its name.
+
+        Parameters
+        ----------
+        replace
+            Whether what has that name may be replaced; an empty folder always is.
+
+        Raises
+        ------
+        RunError
+            Something has that name by now, which must not be replaced.
+        """
+        there = os.path.lexists(self.target)
+        if there and not replace and not (self.target.is_dir() and not any(self.target.iterdir())):
+            raise RunError(
+                f"{self.target} has been made by someone else meanwhile, so the result is not put there. "
+                "Name another folder."
+            )
         old, lock = self.path.with_suffix(".old"), None
         if self.target.exists():
             _, lock = _try_lock(self.target)
@@ -103,7 +120,9 @@ class StagedFolder:
         finally:
             if old.exists() and not self.target.exists():
                 old.rename(self.target)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.exists():
+            old.rename(self.path)  # .old means: not replaced yet
+            shutil.rmtree(self.path, ignore_errors=True)
         _release(lock)
         self._let_go()
         return self.target
@@ -140,7 +159,7 @@ def _try_lock(folder: Path) -> tuple[bool, int | None]:
 
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
+    except OSError:  # gone, or another user's
         return False, None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -190,8 +190,11 @@ def _try_first_window(
 ) -> tuple[tuple[str, ...], Array | None]:
     """How many outputs a callable has, by predicting the first window (kept, so that it runs once)."""
     window = plan.block_window(0, 0).clipped(*plan.shape)
-    image, valid, _ = read_pixels(source, window, on_error)  # failures are listed when the block is read
     area = None if inside is None else inside(window)
+    if area is None or area.any():
+        image, valid, _ = read_pixels(source, window, on_error)  # failures are listed when the block is read
+    else:
+        image, valid = np.zeros((source.count, window.height, window.width), source.dtype), None
     block = Block(plan, (0, 0), image, valid, predictor.fill_values(), area)
     result = np.asarray(predictor(block.cut(0, 0)[None].copy()))[0]
     used = block.jobs()[:1] == [(0, 0)]

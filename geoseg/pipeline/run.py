@@ -21,7 +21,7 @@ from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.options import FORMATS, RunOptions
 from geoseg.pipeline.predict import PredictSummary, Source, predict_to_store
 from geoseg.pipeline.rasters import save_mask, save_prob
-from geoseg.pipeline.store import ProbStore, digest
+from geoseg.pipeline.store import FORMAT, ProbStore, digest
 from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
 from geoseg.raster.classes import classify
 from geoseg.typing import PathLike, Progress, no_progress
@@ -118,7 +118,11 @@ def run_scene(
         scene,
         model,
         options,
-        lambda source, _, fingerprint: ProbStore.known_classes(_store_folder(source, Path(out)), fingerprint),
+        lambda source, _, fingerprint: (
+            None
+            if options.restart
+            else ProbStore.known_classes(_store_folder(source, Path(out)), fingerprint)
+        ),
     )
     files, rasters = _outputs(job, Path(out), options)
     check_outputs([*files.values(), *rasters.values()], _inputs(job, model, options))
@@ -194,20 +198,20 @@ def predict_scene(
     def known(source: Source, predictor: Any, fingerprint: dict[str, Any]) -> int | None:
         if there is not None and there[0] == _mark(predictor, fingerprint, dtype):
             return there[1]
-        return ProbStore.known_classes(folder, fingerprint)
+        return None if options.restart else ProbStore.known_classes(folder, fingerprint)
 
     job = prepare(scene, model, options, known)
     check_outputs([target], _inputs(job, model, options))
     mark = _mark(job.predictor, job.fingerprint, dtype)
-    if there is not None and there[0] == mark:
+    if there is not None and mark is not None and there[0] == mark:
         done = PredictSummary(0, 0, 0.0, 0.0)
-        note = f"{target} holds this very prediction already; --restart predicts again"
+        note = f"{target} was made from this scene, model and options; --restart predicts again"
         return _summarize(job, done, {"prob": target}, None, [], start, [note])
     with results_folder(target.parent):
         with _kept(job, folder, options, dtype) as store:
             done = _predict(job, store, options, progress)
             failures = store.failures()
-            tags = None if failures else {_MARK: mark}  # what lacks regions is tried again
+            tags = None if failures or mark is None else {_MARK: mark}  # what lacks regions is tried again
             place = job.source.geobox
             save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
             listed = write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
@@ -215,9 +219,15 @@ def predict_scene(
     return _summarize(job, done, {"prob": target, **listed}, None, failures, start)
 
 
-def _mark(predictor: Any, fingerprint: dict[str, Any], dtype: str) -> str:
-    """What a raster of probabilities is known by: all that decides its pixels and the names of its bands."""
-    return digest([fingerprint, dtype, predictor.classes])
+def _mark(predictor: Any, fingerprint: dict[str, Any], dtype: str) -> str | None:
+    """What a raster of probabilities is known by: all that decides its pixels and the names of its bands.
+
+    None for a plain callable: what its code reaches by name may have changed without it.
+    """
+    function = getattr(predictor, "function", None)
+    if function is not None and not callable(getattr(function, "fingerprint", None)):
+        return None
+    return digest([FORMAT, fingerprint, dtype, predictor.classes])
 
 
 @contextmanager

@@ -22,9 +22,10 @@ from geoseg.pipeline.salvage import sorted_failures
 from geoseg.raster.stitch import INVALID, to_bytes
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["ProbStore", "digest"]
+__all__ = ["FORMAT", "ProbStore", "digest"]
 
-_FORMAT = 3
+#: Raised with every change of what a stored chunk holds for the same fingerprint.
+FORMAT = 3
 #: What a store's folder holds; whatever else lies in a folder of that name is somebody's.
 _OWN = ("state.json", "state.tmp", "prob", "failures", "spill")
 
@@ -232,7 +233,7 @@ def _open_array(
     batch_size: int,
     restart: bool,
 ) -> zarr.Array[Any]:
-    state = {"format": _FORMAT, **wanted, "batch_size": batch_size}
+    state = {"format": FORMAT, **wanted, "batch_size": batch_size}
     if kept is not None and not restart:
         differ = sorted(key for key in {*kept, *state} - {"batch_size"} if kept.get(key) != state.get(key))
         if not differ and (folder / "prob" / "zarr.json").exists():

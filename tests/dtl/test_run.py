@@ -346,6 +346,15 @@ def test_failures_are_listed_and_the_rest_goes_on(make_project, tmp_path):
     assert not (tmp_path / "out.failures.json").exists()
 
 
+def test_a_project_that_is_read_is_not_replaced(make_project, tmp_path):
+    root = make_project("out", ["1.png"], titles=["road"]).parent
+    before = contents(root / "out")
+    graph_of_itself = parse_graph([data_layer("out"), step("flip", {"axis": "vertical"}), save_layer("$out")])
+    with pytest.raises(InputError, match="must not be a project that the graph reads"):
+        run_graph(graph_of_itself, root, root, overwrite=True)
+    assert contents(root / "out") == before
+
+
 def change(path, how):
     document = json.loads(path.read_text())
     how(document)

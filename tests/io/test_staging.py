@@ -75,7 +75,10 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     staged = StagedFolder.beside(target)
     (staged.path / "new").touch()
     assert names(target) == ["old"]
-    assert staged.commit() == target
+    with pytest.raises(RunError, match="made by someone else meanwhile"):
+        staged.commit()
+    assert names(target) == ["old"]
+    assert staged.commit(replace=True) == target
     assert names(tmp_path) == ["result"]
     assert names(target) == ["new"]
 
@@ -90,8 +93,17 @@ def test_overwriting_takes_projects_only(tmp_path):
     with pytest.raises(InputError, match="only a project or an empty folder"):
         ProjectWriter(home / "letters.txt", overwrite=True)
     (home / "meta.json").write_text("{}")
+    with pytest.raises(InputError, match="only a project or an empty folder"):
+        ProjectWriter(home, overwrite=True)
+    (home / "letters.txt").rename(tmp_path / "letters.txt")
+    (home / "photos").mkdir()
+    (home / "photos" / "a.jpg").touch()
+    with pytest.raises(InputError, match="only a project or an empty folder"):
+        ProjectWriter(home, overwrite=True)
+    (home / "photos" / "a.jpg").unlink()
+    (home / "photos" / "img").mkdir()
     ProjectWriter(home, overwrite=True).discard()
-    assert names(home) == ["letters.txt", "meta.json"]
+    assert names(home) == ["meta.json", "photos"]
 
 
 def test_a_place_that_can_t_be_made_is_told(tmp_path):

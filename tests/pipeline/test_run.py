@@ -135,7 +135,7 @@ class TestPredictAgain:
         again = predict_scene(scene, network, out, options(), dtype=dtype)
         assert len(network.calls) == calls  # type: ignore[attr-defined]
         assert (again.windows_run, again.files) == (0, first.files)
-        assert "holds this very prediction already" in again.notes[-1]
+        assert "was made from this scene, model and options" in again.notes[-1]
         assert (out.read_bytes(), out.stat().st_mtime_ns) == (before, stamp)
         assert sorted(item.name for item in tmp_path.iterdir()) == ["prob.tif", "scene.tif"]
 
@@ -167,6 +167,43 @@ class TestPredictAgain:
         assert summary.windows_run >= summary.windows - 1  # the first one may be known
         same = change in ("restart", "cut", "other file", "kept run")
         assert (out.read_bytes() == before) == same
+
+    def test_a_plain_callable_and_another_format_predict_anew(
+        self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out = tmp_path / "prob.tif"
+        assert predict_scene(scene, above(100), out, options()).windows_run > 0
+        assert predict_scene(scene, above(100), out, options()).windows_run > 0
+        network = self.counting()
+        predict_scene(scene, network, out, options())
+        assert predict_scene(scene, network, out, options()).windows_run == 0
+        monkeypatch.setattr("geoseg.pipeline.run.FORMAT", -1)
+        assert predict_scene(scene, network, out, options()).windows_run > 0
+
+    def test_restart_counts_the_outputs_anew(self, scene: Path, tmp_path: Path) -> None:
+        def network(outputs: int) -> Callable[[np.ndarray], np.ndarray]:
+            def run(batch: np.ndarray) -> np.ndarray:
+                return np.repeat(batch[:, :1] / np.float32(255), outputs, 1)
+
+            run.fingerprint = lambda: "same"  # type: ignore[attr-defined]
+            return run
+
+        run_scene(scene, network(1), tmp_path / "out", options())
+        again = run_scene(scene, network(2), tmp_path / "out", options(restart=True, save_prob=True))
+        with rasterio.open(again.files["prob"]) as prob:
+            assert prob.count == 2
+
+    def test_a_break_outside_of_the_area_of_interest_does_not_matter(self, tmp_path: Path) -> None:
+        path = broken_at(tmp_path / "broken.tif", 0, 0)
+        with rasterio.open(path) as src:
+            left, bottom, right, top = src.bounds
+        box = shapely.box(right - (right - left) / 8, bottom, right, bottom + (top - bottom) / 8)
+        aoi = tmp_path / "area.gpkg"
+        gpd.GeoDataFrame(geometry=[box], crs=32645).to_file(aoi)
+        summary = run_scene(
+            path, above(100), tmp_path / "out", options(aoi=aoi, window=32, overlap=8, chunk=64)
+        )
+        assert summary.windows_run > 0
 
     def test_what_lacks_regions_is_tried_again(self, tmp_path: Path) -> None:
         network, out = self.counting(), tmp_path / "prob.tif"

@@ -130,7 +130,7 @@ def _rows_of(png: bytes) -> Iterator[NDArray[np.uint8]]:
     alpha = parts.get(b"tRNS")
     if depth != 1 or color not in (0, 3) or interlaced or (alpha is not None and color == 0):
         raise _OtherPngError
-    if alpha is not None and not re.fullmatch(b"\xff*\x00?\xff*", alpha):
+    if alpha is not None and (b"\x00" not in alpha[:2] or not re.fullmatch(b"\xff*\x00\xff*", alpha)):
         raise _OtherPngError
     flip = 255 if alpha is not None and alpha.find(b"\x00") == 1 else 0
     stream, tail = zlib.decompressobj(), parts.get(b"IDAT", b"")
