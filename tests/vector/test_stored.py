@@ -80,6 +80,15 @@ def written(kind, mask):
     return text_of(palette, transparency=1, bits=1)
 
 
+@pytest.mark.parametrize("step", [-1, 2])
+def test_steps_are_refused(step):
+    stored = store_mask(mask_of(0))
+    for place in ((slice(None, None, step), slice(None)), (slice(0, 5), slice(3, 9, step))):
+        with pytest.raises(ValueError, match="steps of a window must be 1"):
+            stored[place]
+    assert np.array_equal(stored[2:9:1, :], mask_of(0)[2:9])
+
+
 @pytest.mark.parametrize("kind", ["palette", "strips", "inverted", "one bit", "gray", "alpha"])
 def test_whoever_wrote_a_mask_it_is_read_the_same(monkeypatch, kind):
     monkeypatch.setattr(bitmaps, "LARGE", 0)

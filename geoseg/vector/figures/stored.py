@@ -23,7 +23,7 @@ STRIP = 256
 class StoredMask:
     """A mask in compressed strips of eight pixels a byte; a window of them, mirrored or transposed.
 
-    It is indexed like an array, by two slices, and then gives an array.
+    It is indexed like an array, by two slices without a step, and then gives an array.
 
     Attributes
     ----------
@@ -68,9 +68,16 @@ class StoredMask:
         return whole if dtype is None else whole.astype(dtype)
 
     def window(self, rows: slice, cols: slice) -> StoredMask:
-        """A part of the mask, as compressed as before."""
-        top, bottom, _ = rows.indices(self.shape[0])
-        left, right, _ = cols.indices(self.shape[1])
+        """A part of the mask, as compressed as before.
+
+        Raises
+        ------
+        ValueError
+            A slice has a step.
+        """
+        (top, bottom, down), (left, right, across) = map(slice.indices, (rows, cols), self.shape)
+        if (down, across) != (1, 1):
+            raise ValueError(f"steps of a window must be 1, got {down} and {across}. Unpack the mask first.")
         if self.flip_y:
             top, bottom = self.shape[0] - bottom, self.shape[0] - top
         if self.flip_x:
