@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import re
+import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from geoseg.errors import RunError
@@ -16,6 +20,8 @@ __all__ = ["DiskFullError", "StagedFolder", "stop_if_full"]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _PROBE = 256 * 1024
+#: Told by the kernel, anew at each start; containers on one computer share it.
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class DiskFullError(RunError):
@@ -26,14 +32,14 @@ def stop_if_full(failure: BaseException, folder: Path) -> None:
     """Tell a full disk from other reasons why a file could not be written.
 
     Libraries that write images do not say why they failed, and a quota does not show in the free space: so
-    another file is written to see.
+    another file is written to see. It also decides where a file of another disk found no room.
 
     Parameters
     ----------
     failure
         What was raised.
     folder
-        A folder on the disk.
+        A folder on the disk that is written to.
 
     Raises
     ------
@@ -41,7 +47,7 @@ def stop_if_full(failure: BaseException, folder: Path) -> None:
         The disk is full.
     """
     try:
-        if isinstance(failure, OSError) and failure.errno in _FULL:
+        if isinstance(failure, OSError) and failure.errno in _FULL and _may_be_of(failure.filename, folder):
             raise failure
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_PROBE))
@@ -54,17 +60,32 @@ def stop_if_full(failure: BaseException, folder: Path) -> None:
             ) from error
 
 
+def _may_be_of(name: object, folder: Path) -> bool:
+    """Whether an error about a file may be about the disk of ``folder``; many errors name no file."""
+    if not isinstance(name, str | bytes | os.PathLike):
+        return True
+    place = Path(os.fsdecode(name)).absolute()
+    there = next((path for path in (place, *place.parents) if path.exists()), None)
+    return there is None or _device(there) == _device(folder)
+
+
+def _device(path: Path) -> int:
+    return path.stat().st_dev
+
+
 @dataclass
 class StagedFolder:
     """A temporary folder beside the one it becomes, from :meth:`beside`.
 
     On POSIX systems it is locked for as long as its process lives, however that ends. So the next run of the
-    same target knows which folders belong to nobody any more, and removes them.
+    same target knows which folders belong to nobody any more, and removes them. Some file systems that
+    computers share keep locks to each computer: so the name tells whose folder it is, and those of other
+    computers are left alone.
 
     Attributes
     ----------
     target
-        What it becomes.
+        What it becomes; where that is a symbolic link, what it points to.
     path
         The folder.
     """
@@ -82,13 +103,18 @@ class StagedFolder:
         OSError
             No folder can be made there.
         """
+        if target.is_symlink():
+            target = Path(os.path.realpath(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         _clear_dead(target)
         while True:
-            path = Path(tempfile.mkdtemp(prefix=f".{target.name}.run-", suffix=".part", dir=target.parent))
+            path = target.with_name(f".{target.name}.run-{_own_mark()}-{secrets.token_hex(4)}.part")
+            try:
+                path.mkdir()  # with the rights that a folder the user makes has
+            except FileExistsError:
+                continue
             mine, lock = _try_lock(path)
             if mine:
-                path.chmod(0o755)
                 return cls(target, path, lock)
             # another run that started at the same moment took it for a dead one
 
@@ -137,11 +163,31 @@ class StagedFolder:
         self._lock = None
 
 
+@cache
+def _computer() -> tuple[str, str]:
+    """Marks of this computer by its name and by its last start, eight characters each.
+
+    Locks are seen by all that has one of them in common: what runs on one kernel, in whichever container, or
+    ran on this computer before it was started anew.
+    """
+    try:
+        boot = _BOOT.read_text().strip()
+    except OSError:  # not Linux
+        boot = platform.node()
+    name, start = (hashlib.sha256(text.encode()).hexdigest()[:8] for text in (platform.node(), boot))
+    return name, start
+
+
+def _own_mark() -> str:
+    return f"{'-'.join(_computer())}-{os.getpid()}"
+
+
 def _clear_dead(target: Path) -> None:
     """Remove folders that runs left which were killed; put back what one of them was about to replace."""
-    name = re.compile(rf"\.{re.escape(target.name)}\.run-[a-z0-9_]{{8}}\.(part|old)")
+    name = re.compile(rf"\.{re.escape(target.name)}\.run-(\w{{8}})-(\w{{8}})-\d+-\w{{8}}\.(part|old)")
     for folder in sorted(target.parent.iterdir()):
-        if name.fullmatch(folder.name) and folder.is_dir():
+        found = name.fullmatch(folder.name)
+        if found and (found[1] == _computer()[0] or found[2] == _computer()[1]) and folder.is_dir():
             mine, lock = _try_lock(folder)
             if mine and lock is not None:
                 if folder.suffix == ".old" and not target.exists():

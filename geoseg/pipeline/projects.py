@@ -184,7 +184,7 @@ def import_source(
                 writer.add(dataset, name, annotation, partial(take_over, image.path, link=link))
                 done, objects = done + 1, objects + len(annotation.objects)
             except (InputError, RunError, OSError) as error:
-                stop_if_full(error, writer.path.parent)
+                stop_if_full(error, writer.folder.parent)
                 failures.append(Failure(f"{image.dataset}/{image.name}", str(error)))
             progress("import", index + 1, len(source.images))
         if not done:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from geoseg.errors import InputError, RunError
-from geoseg.io.project import ProjectWriter
+from geoseg.io import staging
+from geoseg.io.project import ProjectWriter, open_project
 from geoseg.io.staging import DiskFullError, StagedFolder, stop_if_full
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="folders are locked on POSIX systems only")
@@ -56,7 +57,8 @@ def test_folders_of_killed_runs_are_removed_and_those_of_living_ones_kept(tmp_pa
 @posix
 def test_what_a_killed_run_was_about_to_replace_comes_back(tmp_path):
     target = tmp_path / "result"
-    old = tmp_path / ".result.run-abcd_123.old"
+    old = StagedFolder.beside(target).path.with_suffix(".old")
+    old.with_suffix(".part").rmdir()
     old.mkdir()
     (old / "mine").touch()
     StagedFolder.beside(target).discard()
@@ -66,6 +68,60 @@ def test_what_a_killed_run_was_about_to_replace_comes_back(tmp_path):
     StagedFolder.beside(target).discard()
     assert names(tmp_path) == ["result"]
     assert names(target) == ["mine"]
+
+
+def left_behind(tmp_path: Path, monkeypatch, name: str, boot: str) -> Path:
+    """A folder of a dead run on some computer."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(staging, "_computer", lambda: (name, boot))
+        staged = StagedFolder.beside(tmp_path / "result")
+        os.close(staged._lock)  # as its death does
+    return staged.path
+
+
+@posix
+def test_folders_of_other_computers_are_left_alone(tmp_path, monkeypatch):
+    """A lock that one computer holds may not be seen by another."""
+    name, boot = staging._computer()
+    far = left_behind(tmp_path, monkeypatch, "f" * 8, "1" * 8)
+    earlier = left_behind(tmp_path, monkeypatch, name, "0" * 8)
+    container = left_behind(tmp_path, monkeypatch, "c" * 8, boot)
+    assert names(tmp_path) == sorted(path.name for path in (far, earlier, container))
+    mine = StagedFolder.beside(tmp_path / "result")
+    assert names(tmp_path) == sorted([far.name, mine.path.name])
+    assert str(os.getpid()) in mine.path.name
+    mine.commit()
+    assert names(tmp_path) == sorted([far.name, "result"])
+
+
+@posix
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o022])
+def test_rights_are_those_of_a_folder_the_user_makes(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        staged = StagedFolder.beside(tmp_path / "result")
+    finally:
+        os.umask(before)
+    assert staged.commit().stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+@posix
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    disk, out = tmp_path / "disk", tmp_path / "out"
+    disk.mkdir()
+    out.mkdir()
+    link = out / "result"
+    link.symlink_to(disk / "town")  # which is not there yet
+    with ProjectWriter(link):
+        assert names(out) == ["result"]
+    assert link.is_symlink()
+    assert names(disk) == ["town"]
+    (disk / "town" / "meta.json").write_text("{}")
+    with ProjectWriter(link, overwrite=True) as writer:
+        (writer.folder / "ds" / "img").mkdir(parents=True)
+    assert link.is_symlink()
+    assert names(disk) == ["town"]
+    assert [dataset.name for dataset in open_project(link).datasets] == ["ds"]
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
@@ -117,6 +173,9 @@ def test_a_full_disk_is_told_from_other_reasons(tmp_path, monkeypatch):
     with pytest.raises(DiskFullError, match="is full"):
         stop_if_full(OSError(errno.ENOSPC, "full"), tmp_path)
 
+    with pytest.raises(DiskFullError, match="is full"):
+        stop_if_full(OSError(errno.ENOSPC, "full", str(tmp_path / "made" / "a.tif")), tmp_path)
+
     def full(handle):
         raise OSError(errno.ENOSPC, "full")
 
@@ -124,3 +183,13 @@ def test_a_full_disk_is_told_from_other_reasons(tmp_path, monkeypatch):
     with pytest.raises(DiskFullError, match="is full"):
         stop_if_full(RunError("libpng: Write Error"), tmp_path)
     assert names(tmp_path) == []
+
+
+def test_another_disk_that_is_full_is_another_reason(tmp_path, monkeypatch):
+    other = tmp_path / "cache"
+    other.mkdir()
+    monkeypatch.setattr(staging, "_device", lambda path: int(path.is_relative_to(other)))
+    failure = OSError(errno.ENOSPC, "full", str(other / "part" / "a.bin"))
+    stop_if_full(failure, tmp_path)
+    with pytest.raises(DiskFullError, match="is full"):
+        stop_if_full(failure, other)
