@@ -8,6 +8,7 @@ from typing import Final
 
 from geoseg.errors import InputError
 from geoseg.vector.figures import ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta, color_of
+from geoseg.vector.figures.meta import tag_kind
 
 __all__ = [
     "DEFAULT",
@@ -107,7 +108,7 @@ def map_tags(meta: ProjectMeta, mapping: Mapping[str, str]) -> ProjectMeta:
     Raises
     ------
     InputError
-        The mapping names a tag that is not there.
+        The mapping names a tag that is not there, or gives tags of different kinds one name.
     """
     names = [tag.name for tag in meta.tags]
     absent = [old for old, new in mapping.items() if old != OTHER and old not in names and new != DEFAULT]
@@ -117,9 +118,18 @@ def map_tags(meta: ProjectMeta, mapping: Mapping[str, str]) -> ProjectMeta:
     result = replace(meta, tags=())
     for tag in meta.tags:
         new = _new_name(tag.name, mapping)
-        if new is not None:
-            result = result.with_tag(tag if new == tag.name else replace(tag, name=new, extra={}))
+        if new is None:
+            continue
+        try:
+            result = result.with_tag(tag if new == tag.name else _renamed(tag, new))
+        except InputError as error:
+            raise InputError(f"tags_mapping must give one name to tags of one kind only: {error}") from None
     return result
+
+
+def _renamed(tag: TagMeta, name: str) -> TagMeta:
+    """The tag under another name, with what its kind needs; its number and key were the old one's."""
+    return replace(tag, name=name, extra={k: v for k, v in tag.extra.items() if k in ("values", "classes")})
 
 
 def rename_tags(tags: tuple[Tag, ...], mapping: Mapping[str, str]) -> tuple[Tag, ...]:
@@ -139,8 +149,7 @@ def _new_name(name: str, mapping: Mapping[str, str]) -> str | None:
 
 def tag_meta(tag: Tag) -> TagMeta:
     """What a project says of a tag, as far as one use of it tells."""
-    kind = "none" if tag.value is None else "any_string" if isinstance(tag.value, str) else "any_number"
-    return TagMeta(tag.name, kind, color=color_of(tag.name))
+    return TagMeta(tag.name, tag_kind(tag.value) or "any_string", color=color_of(tag.name))
 
 
 def convert_classes(meta: ProjectMeta, mapping: Mapping[str, str], shape: str) -> ProjectMeta:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import shutil
@@ -21,15 +20,14 @@ from pathlib import Path
 from geoseg.dtl.engine import Engine, open_engine
 from geoseg.dtl.graph import Graph
 from geoseg.dtl.layers.saving import SaveSettings
-from geoseg.dtl.mapping import tag_meta
 from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
+from geoseg.dtl.tags import gather, settled_tags, surprises, values_to_text
 from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.io.json_text import json_text
 from geoseg.io.project import ProjectWriter
 from geoseg.io.staging import DiskFullError, stop_if_full
 from geoseg.typing import PathLike, Progress, no_progress
-from geoseg.vector.figures import ProjectMeta, TagMeta
 
 __all__ = ["Failure", "Report", "run_graph"]
 
@@ -96,7 +94,7 @@ class _Treated:
     """What became of one image, or of a share of its samples.
 
     Failures are counted by reason: those of the graph, which every share meets, and those of its own samples.
-    ``tags`` are those it carries and its project does not declare.
+    ``tags`` are the kinds of values of those that the plan did not know, or not so.
     """
 
     image: str
@@ -104,7 +102,7 @@ class _Treated:
     shared: Counter[str] = field(default_factory=Counter)
     own: Counter[str] = field(default_factory=Counter)
     repaired: int = 0
-    tags: dict[str, TagMeta] = field(default_factory=dict)
+    tags: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def reasons(self) -> Counter[str]:
@@ -117,7 +115,7 @@ class _Treated:
         self.shared |= other.shared
         self.own += other.own
         self.repaired = max(self.repaired, other.repaired)
-        self.tags |= other.tags
+        gather(self.tags, other.tags)
         return self
 
 
@@ -175,12 +173,12 @@ def run_graph(
     target = Path(out) / graph.name
     _check_target(target, engine)
     repaired, samples, failures = 0, 0, list[Failure]()
+    tags: dict[str, set[str]] = {}
     with ProjectWriter(target, engine.plan.meta, legacy=legacy, overwrite=overwrite) as writer:
         job = _Job(engine, settings, writer.folder / ".staging", legacy)
         for done, treated in enumerate(_treat_all(job, workers), 1):
             repaired += treated.repaired
-            for name in sorted(treated.tags):
-                writer.meta = writer.meta.with_tag(treated.tags[name])
+            gather(tags, treated.tags)
             for number in sorted(treated.saved):
                 error = _adopt(treated.saved[number], writer)
                 samples += error is None
@@ -188,6 +186,9 @@ def run_graph(
             failures += [Failure(treated.image, reason, n) for reason, n in treated.reasons.items()]
             progress("images", done, len(engine), samples=samples)
         shutil.rmtree(job.staging, ignore_errors=True)
+        writer.meta, as_text = settled_tags(writer.meta, tags)
+        if as_text and not legacy:
+            values_to_text(writer.folder.glob("*/ann/*.json"), as_text)
         _write_failures(target.with_name(f"{graph.name}.failures.json"), failures)
     return Report(target, len(engine), samples, repaired, tuple(failures))
 
@@ -321,17 +322,10 @@ def _write(sample: Sample, folder: Path, number: int, job: _Job, treated: _Treat
     meta = job.engine.plan.meta
     try:
         treated.saved[number] = write_sample(sample, folder, number, job.settings, meta, legacy=job.legacy)
-        treated.tags |= _undeclared(sample, meta)
+        gather(treated.tags, surprises(sample, meta))
     except Exception as error:  # noqa: BLE001 - pixels are made here, by layers of any author
         stop_if_full(error, job.staging.parent.parent)
         treated.own[_line(error)] += 1
-
-
-def _undeclared(sample: Sample, meta: ProjectMeta) -> dict[str, TagMeta]:
-    """Tags that a sample or its objects carry and ``meta`` does not know."""
-    known = {tag.name for tag in meta.tags}
-    carried = itertools.chain(sample.annotation.tags, *(item.tags for item in sample.objects))
-    return {tag.name: tag_meta(tag) for tag in carried if tag.name not in known}
 
 
 def _adopt(saved: SavedSample, writer: ProjectWriter) -> str | None:

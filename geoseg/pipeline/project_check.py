@@ -27,6 +27,7 @@ from geoseg.vector.figures import (
     figure_bounds,
 )
 from geoseg.vector.figures.bitmaps import MOST_PIXELS, mask_limit
+from geoseg.vector.figures.meta import TAG_KINDS
 from geoseg.vector.figures.transform import to_shapely
 
 __all__ = ["Problem", "check_project"]
@@ -91,6 +92,14 @@ def _meta_problems(project: Project) -> Iterator[Problem]:
             yield Problem(
                 "meta.json", f"shape of class {one.name!r} must be one of {shapes}, got {one.shape!r}"
             )
+    for tag in project.meta.tags:
+        if tag.value_type not in TAG_KINDS:
+            kinds = ", ".join(TAG_KINDS)
+            yield Problem(
+                "meta.json", f"value_type of tag {tag.name!r} must be one of {kinds}, got {tag.value_type!r}"
+            )
+        if tag.value_type == "oneof_string" and not tag.values:
+            yield Problem("meta.json", f"tag {tag.name!r} is oneof_string and lists no values")
     if not len(project):
         yield Problem(".", "no images (DATASET/img/NAME)")
 
@@ -164,8 +173,11 @@ def _tag_problems(entries: Any, meta: ProjectMeta) -> Iterator[str]:
         except InputError as error:
             yield str(error)
             continue
-        if meta.find_tag(tag.name) is None:
+        known = meta.find_tag(tag.name)
+        if known is None:
             yield f"tag {tag.name!r} is not in meta.json"
+        elif not known.fits(tag.value):
+            yield f"value of tag {tag.name!r} must be {known.wanted}, got {tag.value!r:.80}"
 
 
 def _object_problems(entry: Any, meta: ProjectMeta, shape: tuple[int, int] | None) -> Iterator[str]:

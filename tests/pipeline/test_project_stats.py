@@ -140,6 +140,41 @@ class TestCheck:
         [message] = self.messages(tmp_path / "p")
         assert "invalid polygon: Self-intersection" in message
 
+    @pytest.mark.parametrize(
+        ("kind", "value", "wanted"),
+        [
+            ({"value_type": "none"}, 3, "no value, got 3"),
+            ({"value_type": "any_number"}, "3", "a number, got '3'"),
+            ({"value_type": "any_number"}, None, "a number, got None"),
+            ({"value_type": "any_string"}, 2.5, "text, got 2.5"),
+            ({"value_type": "oneof_string", "values": ["a", "b"]}, "c", "one of a, b, got 'c'"),
+            ({"value_type": "date"}, "soon", "a date like 2024-05-31, got 'soon'"),
+        ],
+    )
+    def test_values_of_tags(self, project: Path, kind: dict[str, object], value: object, wanted: str) -> None:
+        meta = json.loads((project / "meta.json").read_text())
+        meta["tags"].append({"name": "age", **kind})
+        (project / "meta.json").write_text(json.dumps(meta))
+        path = project / "one" / "ann" / "a.png.json"
+        document = json.loads(path.read_text())
+        fitting = {"none": None, "any_number": 1, "any_string": "", "date": "2024-05-31T10:00:00.000Z"}
+        document["tags"].append({"name": "age", "value": fitting.get(str(kind["value_type"]), "b")})
+        path.write_text(json.dumps(document))
+        assert check_project(project) == []
+        document["tags"][-1]["value"] = value
+        document["objects"][1]["tags"] = [{"name": "age", "value": value}]
+        path.write_text(json.dumps(document))
+        what = f"value of tag 'age' must be {wanted}"
+        where = "one/ann/a.png.json: "
+        assert self.messages(project) == [f"{where}$.tags: {what}", f"{where}$.objects[1]: {what}"]
+
+    def test_tags_without_a_kind(self, tmp_path: Path) -> None:
+        tags = [{"name": "a", "value_type": "color"}, {"name": "b", "value_type": "oneof_string"}]
+        (tmp_path / "meta.json").write_text(json.dumps({"classes": [], "tags": tags}))
+        first, second, _ = self.messages(tmp_path)
+        assert "value_type of tag 'a' must be one of none, any_number" in first
+        assert second == "meta.json: tag 'b' is oneof_string and lists no values"
+
     def test_names_and_lost_files(self, project: Path) -> None:
         folder = project / "one"
         (folder / "img" / "A.jpg").write_bytes((folder / "img" / "a.png").read_bytes())

@@ -13,6 +13,7 @@ from geoseg.config import Settings
 from geoseg.dtl.mapping import tag_meta
 from geoseg.dtl.registry import Count, LayerSettings, layer
 from geoseg.dtl.sample import Sample
+from geoseg.errors import InputError
 from geoseg.vector.figures import ProjectMeta, Tag
 
 Output = Iterator[tuple[int, Sample]]
@@ -88,7 +89,15 @@ class TagSettings(LayerSettings):
         tag = self.given
         if self.action == "delete":
             return meta.without_tag(tag.name)
-        return meta.with_tag(tag_meta(tag))
+        known = meta.find_tag(tag.name)
+        if known is None:
+            return meta.with_tag(tag_meta(tag))
+        if not known.fits(tag.value):
+            raise InputError(
+                f"value of tag {tag.name!r} must be {known.wanted}, since it is of kind {known.value_type} "
+                f"already, got {tag.value!r}. Give that, or another name."
+            )
+        return meta.with_tag(replace(known, applies_to="imagesOnly"))
 
 
 @layer("tag", TagSettings, "image_tag")

@@ -7,16 +7,35 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from datetime import datetime
+from typing import Any, Final, TypeAlias
 
 from geoseg.errors import InputError
 from geoseg.vector.figures.types import SHAPES
 
-__all__ = ["ClassMeta", "Color", "ProjectMeta", "TagMeta", "color_of", "format_color", "parse_color"]
+__all__ = [
+    "TAG_KINDS",
+    "ClassMeta",
+    "Color",
+    "ProjectMeta",
+    "TagMeta",
+    "color_of",
+    "format_color",
+    "parse_color",
+    "tag_kind",
+]
 
 Color: TypeAlias = tuple[int, int, int]
 Json: TypeAlias = Mapping[str, Any]
 
+#: Kinds of tags, and what their values are.
+TAG_KINDS: Final[Mapping[str, str]] = {
+    "none": "no value",
+    "any_number": "a number",
+    "any_string": "text",
+    "oneof_string": "one of the values it lists",
+    "date": "a date like 2024-05-31",
+}
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
@@ -45,6 +64,29 @@ def color_of(name: str) -> Color:
     hue = (zlib.crc32(name.encode(errors="surrogatepass")) % 3600) / 3600
     red, green, blue = (round(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.75, 0.95))
     return red, green, blue
+
+
+def tag_kind(value: Any) -> str | None:
+    """The widest kind of tag that a value fits; None if it fits none.
+
+    Examples
+    --------
+    >>> tag_kind(None), tag_kind(3), tag_kind("a"), tag_kind([1])
+    ('none', 'any_number', 'any_string', None)
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, int | float):
+        return "any_number"
+    return "any_string" if isinstance(value, str) else None
+
+
+def _is_date(value: Any) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -83,7 +125,7 @@ class TagMeta:
     name
         Unique in its project.
     value_type
-        ``none``, ``any_number``, ``any_string``, ``oneof_string`` or ``date``.
+        One of :data:`TAG_KINDS`.
     applies_to
         ``all``, ``imagesOnly`` or ``objectsOnly``.
     """
@@ -93,6 +135,62 @@ class TagMeta:
     applies_to: str = "all"
     color: Color = (255, 255, 255)
     extra: Json = field(default_factory=dict, compare=False)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Those that a ``oneof_string`` lists."""
+        listed = self.extra.get("values")
+        return tuple(v for v in listed if isinstance(v, str)) if isinstance(listed, list) else ()
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of the tag's kind; of kinds that are not known here any is.
+
+        Examples
+        --------
+        >>> speed = TagMeta("speed", "any_number")
+        >>> speed.fits(3.5), speed.fits("3.5"), speed.fits(None)
+        (True, False, False)
+        """
+        if self.value_type == "oneof_string":
+            return value in self.values
+        if self.value_type == "date":
+            return _is_date(value)
+        return self.value_type not in TAG_KINDS or tag_kind(value) == self.value_type
+
+    @property
+    def wanted(self) -> str:
+        """What its values are, in words."""
+        if self.value_type == "oneof_string":
+            return f"one of {', '.join(self.values) or 'the values it lists, which are none'}"
+        return TAG_KINDS.get(self.value_type, "any value")
+
+    def joined(self, other: TagMeta) -> TagMeta:
+        """One tag for what two projects, or layers, call by this name.
+
+        It lists the values of both, and applies to what either applies to; the rest is this one's.
+
+        Raises
+        ------
+        InputError
+            Their values are of different kinds.
+        """
+        if self.value_type != other.value_type:
+            raise InputError(
+                f"tag {self.name!r} must keep one kind of value, got {other.value_type} where "
+                f"{self.value_type} exists. Give one of the two another name."
+            )
+        applies = self.applies_to if self.applies_to == other.applies_to else "all"
+        extra = dict(self.extra)
+        if self.value_type == "oneof_string":
+            extra["values"] = list(dict.fromkeys((*self.values, *other.values)))
+        classes = [tag.extra.get("classes") or [] for tag in (self, other)]
+        if classes[0] and classes[0] != classes[1]:  # none named are all
+            extra["classes"] = list(dict.fromkeys((*classes[0], *classes[1]))) if classes[1] else []
+        return (
+            self
+            if (applies, extra) == (self.applies_to, self.extra)
+            else replace(self, applies_to=applies, extra=extra)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The tag as an entry of meta.json."""
@@ -149,15 +247,27 @@ class ProjectMeta:
         return replace(self, classes=tuple(c for c in self.classes if c.name != name))
 
     def with_tag(self, new: TagMeta) -> ProjectMeta:
-        """With one more tag; a tag of that name is left as it is."""
-        return self if self.find_tag(new.name) else replace(self, tags=(*self.tags, new))
+        """With one more tag; a tag of that name is joined with it.
+
+        Raises
+        ------
+        InputError
+            A tag of that name has values of another kind.
+        """
+        old = self.find_tag(new.name)
+        if old is None:
+            return replace(self, tags=(*self.tags, new))
+        joined = old.joined(new)
+        return (
+            self if joined is old else replace(self, tags=tuple(joined if t is old else t for t in self.tags))
+        )
 
     def without_tag(self, name: str) -> ProjectMeta:
         """Without the tag of that name."""
         return replace(self, tags=tuple(t for t in self.tags if t.name != name))
 
     def union(self, other: ProjectMeta) -> ProjectMeta:
-        """Both metas together: this one's colors win, shapes must agree."""
+        """Both metas together: this one's colors win, shapes and kinds of tags must agree."""
         merged = self
         for one in other.classes:
             merged = merged.with_class(one)
@@ -227,7 +337,10 @@ def _tags_from(document: Json) -> Iterable[TagMeta]:
         kind, applies = entry.get("value_type", "none"), entry.get("applicable_type", "all")
         yield TagMeta(entry["name"], str(kind), str(applies), color, extra)
     images, objects = _list(document, "tags_images"), _list(document, "tags_objects")
+    declared = {entry if isinstance(entry, str) else entry["name"] for entry in _list(document, "tags")}
     for name in dict.fromkeys([*images, *objects]):
+        if name in declared:  # with its kind, above
+            continue
         applies = (
             "all" if name in images and name in objects else "imagesOnly" if name in images else "objectsOnly"
         )
