@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from geoseg.dtl.pixels import Shape
@@ -17,6 +18,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.typing import Array
 from geoseg.vector.figures import Bitmap, Figure, Line, Point, Polygon, Rectangle, figure_bounds
+from geoseg.vector.figures.strips import resampled
 
 __all__ = ["Reprojected", "reprojected"]
 
@@ -142,9 +144,9 @@ def _bitmap(figure: Bitmap, pixels: Reprojected, shape: Shape) -> Bitmap | None:
     ).clipped(*shape)
     if not window.height or not window.width:
         return None
-    xs, ys = pixels.positions(window)
-    across, down = np.floor(xs + 0.5).astype(np.int64) - x, np.floor(ys + 0.5).astype(np.int64) - y
-    inside = (across >= 0) & (down >= 0) & (across < w) & (down < h)
-    mask = np.zeros(inside.shape, bool)
-    mask[inside] = figure.mask[down[inside], across[inside]]
-    return Bitmap((window.col_off, window.row_off), mask).tight()
+
+    def source_of(tile: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        xs, ys = pixels.positions(tile)
+        return np.floor(xs + 0.5).astype(np.int64), np.floor(ys + 0.5).astype(np.int64)
+
+    return resampled(figure, window, source_of)

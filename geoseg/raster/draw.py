@@ -13,7 +13,7 @@ labelling tools share: docs.opencv.org, "Drawing Functions".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,9 +23,20 @@ from numpy.typing import DTypeLike, NDArray
 from geoseg.geo.windows import Window
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["Drawable", "draw_figures", "figure_mask", "fill_rings", "paint_mask", "stroke_mask"]
+__all__ = [
+    "Drawable",
+    "draw_figures",
+    "figure_mask",
+    "figure_strips",
+    "fill_rings",
+    "paint_mask",
+    "stroke_mask",
+]
 
 Kind = Literal["polygon", "bitmap", "rectangle", "line", "point"]
+
+#: Most pixels of a figure that are drawn at once.
+_AT_ONCE = 2**24
 
 
 class Drawable(Protocol):
@@ -63,13 +74,13 @@ def figure_mask(figure: Drawable, window: Window) -> tuple[Window, BoolArray] | 
     >>> box.height, box.width, bool(mask.all())
     (3, 2, True)
     """
-    parts = figure.parts()
-    if figure.kind == "bitmap":
-        return _bitmap_mask(parts[0][0], parts[1], window)
-    rings = [round_half_up(part) for part in parts if len(part)]
+    rings = _rounded(figure)
     box = _box(rings, window)
     if box is None:
         return None
+    if figure.kind == "bitmap":
+        part = _bitmap_part(figure, box)
+        return (box, part) if part.any() else None
     if figure.kind in ("rectangle", "point"):
         return box, np.ones((box.height, box.width), bool)
     mask = np.zeros((box.height, box.width), bool)
@@ -79,6 +90,42 @@ def figure_mask(figure: Drawable, window: Window) -> tuple[Window, BoolArray] | 
     for ring in rings:
         _outline(mask, ring, closed, box.col_off, box.row_off)
     return (box, mask) if mask.any() else None
+
+
+def figure_strips(figure: Drawable, window: Window) -> Iterator[tuple[Window, BoolArray]]:
+    """The pixels of a figure inside a window, strip by strip where it is large.
+
+    Parameters
+    ----------
+    figure, window
+        As for :func:`figure_mask`.
+
+    Yields
+    ------
+    (Window, (h, w) bool array)
+        Boxes from top to bottom, with up to 16 million pixels or one row each, and their masks; none
+        where the figure covers no pixel.
+    """
+    if window.height * window.width <= _AT_ONCE:
+        drawn = figure_mask(figure, window)
+        if drawn is not None:
+            yield drawn
+        return
+    box = _box(_rounded(figure), window)
+    if box is None:
+        return
+    for part in _row_windows(box):
+        drawn = figure_mask(figure, part)
+        if drawn is not None:
+            yield drawn
+
+
+def _row_windows(box: Window) -> Iterator[Window]:
+    """A window in parts, from top to bottom, that are drawn at once."""
+    rows = max(1, _AT_ONCE // max(1, box.width))
+    for top in range(box.row_off, box.row_end, rows):
+        height = min(rows, box.row_end - top)
+        yield Window(row_off=top, col_off=box.col_off, height=height, width=box.width)
 
 
 def draw_figures(
@@ -108,9 +155,7 @@ def draw_figures(
     """
     canvas = np.full((window.height, window.width), fill, dtype)
     for figure, value in zip(figures, values, strict=True):
-        drawn = figure_mask(figure, window)
-        if drawn is not None:
-            box, mask = drawn
+        for box, mask in figure_strips(figure, window):
             top, left = box.row_off - window.row_off, box.col_off - window.col_off
             paint_mask(canvas[top : top + box.height, left : left + box.width], mask, value)
     return canvas
@@ -157,13 +202,20 @@ def _box(rings: Sequence[NDArray[np.int64]], window: Window) -> Window | None:
     return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
 
 
-def _bitmap_mask(origin: Array, mask: BoolArray, window: Window) -> tuple[Window, BoolArray] | None:
-    x, y = int(origin[0]), int(origin[1])
-    box = _box([np.array([[x, y], [x + mask.shape[1] - 1, y + mask.shape[0] - 1]])], window)
-    if box is None:
-        return None
-    part = mask[box.row_off - y : box.row_end - y, box.col_off - x : box.col_end - x]
-    return (box, part) if part.any() else None
+def _rounded(figure: Drawable) -> list[NDArray[np.int64]]:
+    """Rings or points of a figure on whole pixels; of a bitmap its first and its last pixel."""
+    parts = figure.parts()
+    if figure.kind != "bitmap":
+        return [round_half_up(part) for part in parts if len(part)]
+    (x, y), (height, width) = parts[0][0], parts[1].shape
+    return [np.array([[x, y], [x + width - 1, y + height - 1]], np.int64)]
+
+
+def _bitmap_part(figure: Drawable, box: Window) -> BoolArray:
+    origin, mask = figure.parts()
+    x, y = int(origin[0][0]), int(origin[0][1])
+    part: BoolArray = mask[box.row_off - y : box.row_end - y, box.col_off - x : box.col_end - x]
+    return part
 
 
 def fill_rings(mask: BoolArray, rings: Sequence[Array], origin: tuple[float, float]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.geo.mirror import contiguous
 from geoseg.typing import BoolArray
 
 __all__ = ["LARGE", "STRIP", "StoredMask", "pack_rows", "store_mask", "store_rows"]
@@ -17,6 +18,8 @@ __all__ = ["LARGE", "STRIP", "StoredMask", "pack_rows", "store_mask", "store_row
 LARGE = 2**22
 #: Rows that are compressed together.
 STRIP = 256
+#: Most pixels unpacked at once where rows are read across the strips.
+_SLAB = 2**26
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,6 +98,10 @@ class StoredMask:
         """With rows and columns exchanged."""
         return replace(self, transpose=not self.transpose, flip_x=self.flip_y, flip_y=self.flip_x)
 
+    def laid(self) -> StoredMask:
+        """The same pixels stored in the order of their rows, for reading row by row."""
+        return store_rows(pack_rows(self), *self.shape) if self.transpose else self
+
     def any_by_axis(self) -> tuple[BoolArray, BoolArray]:
         """Which rows, and which columns, have an object pixel."""
         rows, cols = np.zeros(self.box[2], bool), np.zeros(self.box[3], bool)
@@ -119,10 +126,18 @@ class StoredMask:
 
 
 def pack_rows(mask: BoolArray | StoredMask) -> Iterator[NDArray[np.uint8]]:
-    """A mask as packed rows, strip by strip: (up to :data:`STRIP`, bytes of a row)."""
-    whole = np.asarray(mask) if isinstance(mask, StoredMask) and mask.transpose else mask
-    for top in range(0, whole.shape[0], STRIP):
-        yield np.packbits(whole[top : top + STRIP, :], axis=1)
+    """A mask as packed rows, strip by strip: (up to :data:`STRIP`, bytes of a row).
+
+    A transposed mask is read some columns at a time, as many as fit into 64 million pixels.
+    """
+    height, width = mask.shape
+    step = STRIP
+    if isinstance(mask, StoredMask) and mask.transpose:
+        step *= max(1, _SLAB // (STRIP * max(1, width)))
+    for first in range(0, height, step):
+        slab = mask[first : first + step, :]
+        for top in range(0, len(slab), STRIP):
+            yield np.packbits(contiguous(slab[top : top + STRIP]), axis=1)
 
 
 def store_rows(strips: Iterable[NDArray[np.uint8]], height: int, width: int) -> StoredMask:

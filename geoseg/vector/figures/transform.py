@@ -11,11 +11,13 @@ from collections.abc import Callable
 import numpy as np
 import shapely
 from affine import Affine
+from numpy.typing import NDArray
 
 from geoseg.geo.mirror import contiguous
 from geoseg.geo.windows import Window
 from geoseg.typing import BoolArray
 from geoseg.vector.figures.stored import LARGE, StoredMask
+from geoseg.vector.figures.strips import picked, resampled
 from geoseg.vector.figures.types import (
     Bitmap,
     Coords,
@@ -87,9 +89,7 @@ def scale_figure(figure: Figure, shape: tuple[int, int], new_shape: tuple[int, i
     if isinstance(figure, Bitmap):
         cols, left = _nearest(figure.origin[0], figure.shape[1], shape[1], new_shape[1])
         rows, top = _nearest(figure.origin[1], figure.shape[0], shape[0], new_shape[0])
-        return (
-            Bitmap((left, top), figure.mask[np.ix_(rows, cols)]).tight() if rows.size and cols.size else None
-        )
+        return picked(figure, rows, cols, (left, top)).tight() if rows.size and cols.size else None
     if isinstance(figure, Rectangle):
         left, right = (
             np.round(figure.left * sx),
@@ -142,14 +142,16 @@ def _affine_bitmap(figure: Bitmap, forward: Affine, new_shape: tuple[int, int]) 
     top, bottom = max(0, int(np.floor(min(ys)))), min(new_shape[0], int(np.ceil(max(ys))))
     if left >= right or top >= bottom:
         return None
-    cols, rows = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
     a, b, c, d, e, f = (~forward)[:6]
-    source_x = np.floor(a * cols + b * rows + c).astype(np.int64) - x
-    source_y = np.floor(d * cols + e * rows + f).astype(np.int64) - y
-    inside = (source_x >= 0) & (source_x < w) & (source_y >= 0) & (source_y < h)
-    mask = np.zeros(inside.shape, bool)
-    mask[inside] = figure.mask[source_y[inside], source_x[inside]]
-    return Bitmap((left, top), mask).tight()
+
+    def source_of(tile: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        cols = np.arange(tile.col_off, tile.col_end) + 0.5
+        rows = np.arange(tile.row_off, tile.row_end)[:, None] + 0.5
+        source_x, source_y = a * cols + b * rows + c, d * cols + e * rows + f
+        return np.floor(source_x).astype(np.int64), np.floor(source_y).astype(np.int64)
+
+    window = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+    return resampled(figure, window, source_of)
 
 
 def crop_figure(figure: Figure, window: Window) -> list[Figure]:

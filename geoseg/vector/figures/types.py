@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import InputError
 from geoseg.typing import Array, BoolArray
-from geoseg.vector.figures.stored import LARGE, StoredMask, store_mask
+from geoseg.vector.figures.stored import LARGE, STRIP, StoredMask, store_mask
 
 __all__ = [
     "SHAPES",
@@ -91,11 +91,17 @@ class Bitmap:
         return np.asarray(self.pixels)
 
     def compact(self) -> Bitmap:
-        """The same bitmap, compressed if it is large."""
+        """The same bitmap, compressed if it is large, an array if it is not."""
         pixels = self.pixels
-        if isinstance(pixels, StoredMask) or pixels.size <= LARGE:
+        if isinstance(pixels, StoredMask) == (pixels.size > LARGE):
             return self
-        return Bitmap(self.origin, store_mask(pixels))
+        return Bitmap(self.origin, self.mask if isinstance(pixels, StoredMask) else store_mask(pixels))
+
+    def by_rows(self) -> Bitmap:
+        """The same bitmap; a compressed one laid down anew where its rows could only be read all at once."""
+        pixels = self.pixels
+        laid = pixels.laid() if isinstance(pixels, StoredMask) else pixels
+        return self if laid is pixels else Bitmap(self.origin, laid)
 
     def part(self, rows: slice, cols: slice) -> BoolArray:
         """Some of the pixels as an array."""
@@ -107,6 +113,8 @@ class Bitmap:
 
     def tight(self) -> Bitmap | None:
         """The mask cut to its object pixels; itself where it is tight already, None where it is empty.
+
+        What is left of a compressed mask is an array if it is small.
 
         Examples
         --------
@@ -128,7 +136,7 @@ class Bitmap:
             return self
         origin = (self.origin[0] + left, self.origin[1] + top)
         if isinstance(pixels, StoredMask):
-            return Bitmap(origin, pixels.window(slice(top, bottom), slice(left, right)))
+            return Bitmap(origin, pixels.window(slice(top, bottom), slice(left, right))).compact()
         return Bitmap(origin, np.ascontiguousarray(pixels[top:bottom, left:right]))
 
 
@@ -262,7 +270,18 @@ def filled_area(figure: Figure) -> float:
 
 def same_figure(first: Figure, second: Any) -> bool:
     """Whether two figures have the same shape and the same coordinates or pixels."""
+    if isinstance(first, Bitmap) and isinstance(second, Bitmap):
+        return first.origin == second.origin and _same_pixels(first.by_rows(), second.by_rows())
     if type(first) is not type(second):
         return False
     mine, other = first.parts(), second.parts()
     return len(mine) == len(other) and all(np.array_equal(a, b) for a, b in zip(mine, other, strict=True))
+
+
+def _same_pixels(first: Bitmap, second: Bitmap) -> bool:
+    if first.shape != second.shape:
+        return False
+    strips = (slice(top, top + STRIP) for top in range(0, first.shape[0], STRIP))
+    return all(
+        np.array_equal(first.part(rows, slice(None)), second.part(rows, slice(None))) for rows in strips
+    )
