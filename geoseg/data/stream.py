@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 __all__ = ["SampleStream", "Shards"]
@@ -16,9 +17,16 @@ class Shards(Protocol):
     def shard(self, index: int, count: int) -> Iterator[Any]:
         """Part ``index`` of ``count``; all parts together are the whole."""
 
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew, in processes that were started with it too."""
+
 
 class SampleStream(IterableDataset[Any]):
     """An iterable data set in which each worker process makes its own share.
+
+    Where torch.distributed is set up, each of its processes makes a share too; all of them must have the same
+    number of workers. Shares are whole images, so one process may have more samples than another: join them
+    at the end of an epoch, as by ``torch.distributed.algorithms.Join``.
 
     Parameters
     ----------
@@ -29,7 +37,23 @@ class SampleStream(IterableDataset[Any]):
 
     def __init__(self, samples: Shards) -> None:
         self.samples = samples
+        self._place = (0, 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew from the next iteration on, workers that are kept included."""
+        self.samples.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
-        return self.samples.shard(worker.id, worker.num_workers) if worker else self.samples.shard(0, 1)
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        rank, ranks = self._distributed()
+        return self.samples.shard(rank * workers + number, ranks * workers)
+
+    def _distributed(self) -> tuple[int, int]:
+        """Rank and number of ranks; a worker that was not forked knows only what it was sent."""
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        return self._place
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_place": self._distributed()}

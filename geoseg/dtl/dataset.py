@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from geoseg.dtl.counts import Counter
 from geoseg.dtl.engine import Engine, open_engine
+from geoseg.dtl.epochs import SharedEpoch
 from geoseg.dtl.graph import Graph, read_graph
 from geoseg.dtl.sample import Sample
 from geoseg.errors import GeosegError, RunError
 from geoseg.io.images import ImageFile, open_image
+from geoseg.io.notes import SharedNotes
 from geoseg.typing import PathLike
 from geoseg.vector.figures import ProjectMeta
 
 __all__ = ["GraphSamples", "MappedSamples", "open_graph"]
+
+logger = logging.getLogger(__name__)
 
 
 class GraphSamples:
@@ -29,46 +34,68 @@ class GraphSamples:
         Plan and images.
     transform
         Applied to each sample before it is handed out, to make arrays or tensors of it.
-
-    Attributes
-    ----------
-    failures
-        (image, reason) of what was left while iterating.
     """
 
     def __init__(self, engine: Engine, transform: Callable[[Sample], Any] | None = None) -> None:
-        self.engine = engine
         self.transform = transform
-        self.failures: list[tuple[str, str]] = []
+        self._engine = engine
+        self._epoch = SharedEpoch(engine.epoch)
+        self._failures = SharedNotes()
+
+    @property
+    def engine(self) -> Engine:
+        """Plan and images, at the epoch that was set."""
+        if self._engine.epoch != self._epoch.value:
+            self._engine = self._engine.at_epoch(self._epoch.value)
+        return self._engine
 
     @property
     def meta(self) -> ProjectMeta:
         """Classes and tags of the samples."""
         return self.engine.plan.meta
 
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """(image, reason) of what was left while iterating, here and in workers, each time it was."""
+        return self._failures.read()
+
     def set_epoch(self, epoch: int) -> None:
-        """Draw random layers anew; what ``if`` and ``split_spatial`` decided stays."""
-        self.engine = self.engine.at_epoch(epoch)
+        """Draw random layers anew; what ``if`` and ``split_spatial`` decided stays.
+
+        Workers that were started with these samples follow; what is being iterated stays as it is.
+        """
+        self._epoch.value = epoch
 
     def __iter__(self) -> Iterator[Any]:
         return self.shard(0, 1)
 
     def shard(self, index: int, count: int) -> Iterator[Any]:
-        """Every ``count``-th image's samples, from image ``index`` on: a worker's share."""
+        """Every ``count``-th image's samples, from image ``index`` on: a worker's share.
+
+        A sample whose pixels can't be read, or that ``transform`` refuses by a :class:`GeosegError`, is left
+        too.
+        """
         for sample in self.samples(index, count):
-            yield self._out(sample)
+            try:
+                out = self._out(sample)
+            except GeosegError as error:
+                self._note(sample.origin.order, error)
+                continue
+            yield out
 
     def samples(self, index: int = 0, count: int = 1) -> Iterator[Sample]:
-        """The samples themselves; what fails is noted in ``failures`` and left."""
-        for order in range(index, len(self.engine), count):
-            name = str(self.engine.items[order][1])
+        """The samples themselves; what fails is told by a warning, noted in ``failures`` and left."""
+        engine = self.engine
+        for order in range(index, len(engine), count):
             try:
-                yield from self.engine.samples(order, failed=lambda error: self._note(name, error))  # noqa: B023
+                yield from engine.samples(order, failed=lambda error: self._note(order, error))  # noqa: B023
             except GeosegError as error:
-                self._note(name, error)
+                self._note(order, error)
 
-    def _note(self, name: str, error: Exception) -> None:
-        self.failures.append((name, str(error)))
+    def _note(self, order: int, error: Exception) -> None:
+        name, reason = str(self._engine.items[order][1]), str(error)
+        if self._failures.add(name, reason):
+            logger.warning("%s left out: %s", name, reason)
 
     def _out(self, sample: Sample) -> Any:
         return sample if self.transform is None else self.transform(sample)

@@ -102,8 +102,6 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
         redraw = partial(redraws.area, area, order, tags, ranks[order, tags])
         ranks[order, tags] += 1
         found.append((replace(area, redraw=redraw), tags))
-    for image, reason in samples.failures:
-        logger.warning("%s left out: %s", image, reason)
     if not found:
         raise InputError(f"a DTL graph must give samples, got none from {data.dtl}.")
     opened = images_opened(found, table)
