@@ -39,14 +39,16 @@ def settings_without(config: Path, place: str, changes: list[str]) -> TrainSetti
     return parse_train_settings(document, config.name)
 
 
-def score_scene(bundle: Path, scene: dict[str, Any], base: Path, out: Path, flips: bool) -> dict[str, float]:
-    """Footprints of a labeled scene by the command's own way, against its labels."""
-    path, aoi = base / scene["path"], out / "aoi.geojson"
+def score_place(
+    bundle: Path, scenes: list[dict[str, Any]], base: Path, out: Path, flips: bool = False
+) -> dict[str, float]:
+    """Footprints of a place by the command's own way, against its labels.
+
+    The place may be listed as several scenes, one file with an aoi each: the score is of their whole ground.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    if "aoi" in scene:
-        aoi = base / scene["aoi"]
-    else:
-        write_extent(path, aoi)
+    path, labels = base / scenes[0]["path"], base / scenes[0]["labels"]
+    aoi = write_ground(scenes, base, out / "aoi.geojson")
     summary = geoseg.segment(
         path,
         bundle,
@@ -58,7 +60,7 @@ def score_scene(bundle: Path, scene: dict[str, Any], base: Path, out: Path, flip
         flips=flips,
         restart=True,
     )
-    found = evaluate_files(summary.files["geojson"], base / scene["labels"], aoi=aoi)
+    found = evaluate_files(summary.files["geojson"], labels, aoi=aoi)
     assert found.objects is not None
     return {
         "iou": round(found.pixels.iou, 4),
@@ -69,24 +71,41 @@ def score_scene(bundle: Path, scene: dict[str, Any], base: Path, out: Path, flip
     }
 
 
-def write_extent(scene: Path, target: Path) -> None:
-    """The ground that a scene covers, as a file for ``aoi``."""
+def write_ground(scenes: list[dict[str, Any]], base: Path, target: Path) -> Path:
+    """The labeled ground of a place's scenes, one after another, as a file for ``aoi``."""
     import geopandas as gpd
+    import pandas as pd
     import rasterio
     import shapely
 
-    with rasterio.open(scene) as src:
-        gpd.GeoDataFrame(geometry=[shapely.box(*src.bounds)], crs=src.crs).to_file(target)
+    parts = []
+    for scene in scenes:
+        if "aoi" in scene:
+            parts.append(gpd.read_file(base / scene["aoi"]).to_crs(4326)[["geometry"]])
+            continue
+        with rasterio.open(base / scene["path"]) as src:
+            extent = gpd.GeoDataFrame(geometry=[shapely.box(*src.bounds)], crs=src.crs)
+        parts.append(extent.to_crs(4326))
+    pd.concat(parts).to_file(target)
+    return target
 
 
-def score_place(settings: TrainSettings, run: Path, base: Path, flips: bool) -> dict[str, Any]:
-    """Scores of the last checkpoint on the scene left out."""
+def score_run(settings: TrainSettings, run: Path, base: Path, flips: bool) -> dict[str, Any]:
+    """Scores of the last checkpoint on the place left out."""
     folder = RunFolder(run)
     last = folder.list_checkpoints()[-1]
     bundle = export_checkpoint(folder, last["index"], run / "last")
     document = settings.model_dump(mode="json", exclude_none=True)
-    scene = next(entry for entry in document["data"]["scenes"] if entry["part"] == "val")
-    return {"batches": last["batches"], **score_scene(bundle, scene, base, run / "footprints", flips)}
+    scenes = [entry for entry in document["data"]["scenes"] if entry["part"] == "val"]
+    return {"batches": last["batches"], **score_place(bundle, scenes, base, run / "footprints", flips)}
+
+
+def add_row(table_file: Path, place: str, row: dict[str, Any]) -> None:
+    """Write a place's scores into the table; those of other places stay."""
+    table: dict[str, Any] = json.loads(table_file.read_text()) if table_file.exists() else {}
+    temporary = table_file.with_suffix(f".{place}.tmp")
+    temporary.write_text(json.dumps({**table, place: row}, indent=2) + "\n")
+    temporary.replace(table_file)
 
 
 def main() -> None:
@@ -107,15 +126,13 @@ def main() -> None:
     scenes = read_document(options.config)["data"]["scenes"]
     stems = dict.fromkeys(Path(scene["path"]).stem for scene in scenes)
     places = options.place or [stem for stem in stems if stem not in options.keep]
-    table_file = options.out / "places.json"
-    table: dict[str, Any] = json.loads(table_file.read_text()) if table_file.exists() else {}
     for place in places:
         settings = settings_without(options.config, place, options.changes)
         run = options.out / place
         train(settings, run, base=base, resume=True, devices=options.devices)
-        table[place] = row = score_place(settings, run, base, options.flips)
+        row = score_run(settings, run, base, options.flips)
+        add_row(options.out / "places.json", place, row)
         print(f"{place:24} IoU {row['iou']:.3f}  object F1 {row['object_f1']:.3f}  {row['batches']} batches")
-        table_file.write_text(json.dumps(table, indent=2) + "\n")
 
 
 if __name__ == "__main__":

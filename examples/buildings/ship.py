@@ -22,9 +22,8 @@ from typing import Any
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from leave_one_out import score_scene
+from leave_one_out import score_place
 
-from geoseg.config import read_document
 from geoseg.models import tune_malloc
 from geoseg.models.architectures import build_network
 from geoseg.models.bundle import load_module, open_bundle, write_bundle
@@ -50,6 +49,8 @@ def one_output(network: nn.Module, card: ModelCard) -> nn.Module:
     """The same network with the difference of building and background as its only output."""
     spec = card.options.architecture
     assert spec is not None
+    if card.classes != ("background", "building"):
+        raise SystemExit(f"classes must be background and building, got {', '.join(card.classes)}")
     single = build_network(spec, in_channels=3, classes=1).eval()
     state = dict(network.state_dict())
     for name in ("segmentation_head.0.weight", "segmentation_head.0.bias"):
@@ -81,7 +82,12 @@ def main() -> None:
     """Write the bundle, score it, and write the scores into its card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("train.toml"))
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(__file__).with_name("train.toml"),
+        help="the run's config; its folder is where the scenes' paths start",
+    )
     parser.add_argument("--places", type=Path, required=True, help="places.json of leave_one_out.py")
     parser.add_argument("--hardware", required=True, help="what it was trained on, for the card")
     parser.add_argument("--out", type=Path, required=True)
@@ -100,12 +106,12 @@ def main() -> None:
     write_bundle(
         options.out, network, card_of(bundle.card, network, training), dtype="float16", overwrite=True
     )
-    document = read_document(options.config)
-    scene = next(entry for entry in document["data"]["scenes"] if entry.get("part") == "val")
+    scenes = [entry for entry in folder.read_json("config.json")["data"]["scenes"] if entry["part"] == "val"]
+    scenes = [{key: value for key, value in entry.items() if value is not None} for entry in scenes]
     with tempfile.TemporaryDirectory() as scratch:
         for name, flips in (("validation_block", False), ("validation_block_with_8_turns", True)):
-            got = score_scene(
-                options.out, scene, options.config.absolute().parent, Path(scratch) / name, flips
+            got = score_place(
+                options.out, scenes, options.config.absolute().parent, Path(scratch) / name, flips
             )
             training[name] = got
             print(f"{name}: {got}")

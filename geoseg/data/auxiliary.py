@@ -1,4 +1,4 @@
-"""Auxiliary targets of a chip: outlines, contacts between objects, distance to the border."""
+"""Targets drawn from object numbers: outlines, contacts, distance to the border, gaps between objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from scipy import ndimage
 from geoseg.config import Settings
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["AuxiliarySettings", "auxiliary_targets", "boundary_target", "contact_target", "distance_target"]
+__all__ = [
+    "AuxiliarySettings",
+    "auxiliary_targets",
+    "boundary_target",
+    "contact_target",
+    "distance_target",
+    "gap_line",
+]
 
 Kind = Literal["boundary", "contact", "distance"]
 
@@ -109,3 +116,29 @@ def contact_target(ids: Array, reach: int) -> BoolArray:
     big = np.where(ids == 0, ids.max(initial=0) + 1, ids)
     lowest = ndimage.minimum_filter(big, size, mode="nearest")
     return (highest > 0) & (lowest < highest)
+
+
+def gap_line(ids: Array) -> BoolArray:
+    """Pixels to take away so that no two objects touch, at a side or a corner: a line one pixel wide.
+
+    They are those of the object with the lower number.
+
+    Parameters
+    ----------
+    ids
+        (h, w) object numbers, 0 background.
+
+    Examples
+    --------
+    >>> gap_line(np.array([[1, 1, 2, 2, 0, 3]])).astype(int)
+    array([[0, 1, 0, 0, 0, 0]])
+    """
+    line = np.zeros(ids.shape, bool)
+    height, width = ids.shape
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        here = np.s_[: height - down, max(0, -right) : width - max(0, right)]
+        there = np.s_[down:, max(0, right) : width + min(0, right)]
+        first, second = ids[here], ids[there]
+        line[here] |= (first > 0) & (first < second)
+        line[there] |= (second > 0) & (second < first)
+    return line

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from geoseg.data.auxiliary import AuxiliarySettings, auxiliary_targets
+from geoseg.data.auxiliary import AuxiliarySettings, auxiliary_targets, gap_line
 from geoseg.geo.windows import Window
 from geoseg.typing import Array, BoolArray
 
@@ -157,7 +157,11 @@ class Chip:
 
 
 def cut_chip(
-    area: Area, window: Window, auxiliary: AuxiliarySettings | None = None, fill: Sequence[float] = ()
+    area: Area,
+    window: Window,
+    auxiliary: AuxiliarySettings | None = None,
+    fill: Sequence[float] = (),
+    gap: bool = False,
 ) -> Chip:
     """Read a window and draw its target; what lies outside the area is reflected and teaches nothing.
 
@@ -165,11 +169,13 @@ def cut_chip(
     ----------
     fill
         Value of invalid pixels in each band; empty leaves what the file holds.
+    gap
+        Part touching objects by a line of background in the target (:func:`~geoseg.data.auxiliary.gap_line`).
     """
     height, width = area.shape
     inside = window.clipped(height, width)
     image, valid = area.pixels.read_with_valid(inside)
-    halo = auxiliary.halo if auxiliary else 0
+    halo = max(auxiliary.halo if auxiliary else 0, int(gap))
     grown = _grow(inside, halo).clipped(height, width)
     burned = area.truth.burn(grown)
     core = np.s_[
@@ -177,6 +183,8 @@ def cut_chip(
         inside.col_off - grown.col_off : inside.col_end - grown.col_off,
     ]
     target = np.where(valid, burned.target[core], IGNORE).astype(np.uint8)
+    if gap:
+        target[gap_line(burned.ids)[core] & (target != IGNORE)] = 0
     extra = np.zeros((0, *target.shape), np.float32)
     if auxiliary:
         extra = auxiliary_targets(burned.ids, burned.target != IGNORE, auxiliary)[(slice(None), *core)].copy()

@@ -80,6 +80,8 @@ class ChipDataset(Dataset[dict[str, Any]]):
         Extra targets, if any.
     fill
         Value of invalid pixels, one a band.
+    gap
+        Whether touching objects are parted in the target.
     corrupted
         Chips that may fail to be read (in each worker) before training stops; each is replaced by a chip of
         ``spare``.
@@ -91,13 +93,14 @@ class ChipDataset(Dataset[dict[str, Any]]):
     size: tuple[int, int]
     auxiliary: AuxiliarySettings | None = None
     fill: tuple[float, ...] = ()
+    gap: bool = False
     corrupted: int = 0
     spare: Sequence[ChipRef] = ()
     _failed: list[str] = field(default_factory=list, init=False, repr=False)
 
     def __getitem__(self, ref: ChipRef) -> dict[str, Any]:
         try:
-            chip = cut_chip(*self.areas[ref.area].in_epoch(ref), self.auxiliary, self.fill)
+            chip = cut_chip(*self.areas[ref.area].in_epoch(ref), self.auxiliary, self.fill, self.gap)
         except GeosegError as error:
             return self._replace(ref, error)
         return chip_tensors(fit_chip(chip, *self.size))

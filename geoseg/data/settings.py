@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from geoseg.config import Settings
 
@@ -103,6 +103,9 @@ class DataSettings(Settings):
     fit
         ``resize`` shrinks or stretches every image to ``input_size`` (the tutorials' way, aspect not
         kept); ``crop`` draws windows of that size. None: resize for a project, crop otherwise.
+    gap
+        Whether touching objects are parted in the targets by a line of background, one pixel wide, so that
+        the network learns to keep them apart.
     """
 
     scenes: tuple[SceneSettings, ...] = ()
@@ -114,6 +117,7 @@ class DataSettings(Settings):
     class_column: str | None = None
     other: Literal["error", "background", "ignore"] = "error"
     fit: Literal["resize", "crop"] | None = None
+    gap: bool = False
     split: SplitSettings = SplitSettings()
 
     @field_validator("scenes", mode="before")
@@ -166,6 +170,10 @@ class SamplerSettings(Settings):
 class AugmentSettings(Settings):
     """Strength of each augmentation; 0 or false leaves it out.
 
+    Auxiliary targets move, turn and are pasted with their pixels and are not worked out anew: rims, contacts
+    and distances grow with a zoom, and those of the ground and the objects beside a pasted object keep their
+    former values, as if it were not there.
+
     Attributes
     ----------
     flips
@@ -193,10 +201,11 @@ class AugmentSettings(Settings):
     share
         Share of chips that noise, blur and JPEG are each applied to.
     paste
-        Share of chips that take the objects of another chip of the batch, with a margin of ground.
+        Share of chips that take the objects of another chip of the batch, with a margin of ground; batches
+        must hold two chips at least.
     repaint
         Share of chips whose objects change color apart from their ground: brightness, contrast, saturation
-        and hue are drawn for each.
+        and hue are drawn for each, so one of them must be given.
     """
 
     flips: bool = False
@@ -213,3 +222,14 @@ class AugmentSettings(Settings):
     share: float = Field(default=0.3, ge=0, le=1)
     paste: float = Field(default=0.0, ge=0, le=1)
     repaint: float = Field(default=0.0, ge=0, le=1)
+
+    @field_validator("repaint")
+    @classmethod
+    def _some_color(cls, value: float, info: ValidationInfo) -> float:
+        colors = ("brightness", "contrast", "hue", "saturation")
+        if value and not any(info.data.get(name) for name in colors):
+            raise ValueError(
+                f"must be 0 where {', '.join(colors[:-1])} and {colors[-1]} are 0, since it draws them for the "
+                f"objects, got {value}. Give one of them a strength."
+            )
+        return value

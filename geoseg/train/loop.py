@@ -16,7 +16,7 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessException
 from torch.utils.data import DataLoader
 
-from geoseg.data.dataset import Batch, ChipDataset, train_loader, val_loader
+from geoseg.data.dataset import Batch, train_loader, val_loader
 from geoseg.data.sampler import BatchSampler
 from geoseg.errors import GeosegError, InputError, RunError, StateMismatchError
 from geoseg.train.checkpoints import RunFolder
@@ -24,6 +24,7 @@ from geoseg.train.config import TrainSettings
 from geoseg.train.devices import Devices, choose_devices
 from geoseg.train.initial import read_initial, start_from
 from geoseg.train.module import Segmenter
+from geoseg.train.precision import spare_grouped
 from geoseg.train.progress import Progress, next_stop, validation_points
 from geoseg.train.recorder import Recorder
 from geoseg.train.setup import Prepared, build, pixelwise_of, prepare
@@ -51,18 +52,6 @@ class _Segments(L.LightningDataModule):
         super().__init__()
         self.settings, self.prepared, self.progress, self.points = settings, prepared, progress, points
 
-    def dataset(self, corrupted: int) -> ChipDataset:
-        """Chips of the run."""
-        settings, prepared = self.settings, self.prepared
-        return ChipDataset(
-            prepared.opened.areas,
-            settings.chip,
-            settings.auxiliary,
-            prepared.facts.mean,
-            corrupted,
-            prepared.spare if corrupted else (),
-        )
-
     def setup(self, stage: str) -> None:
         """Be as quiet in a spawned process as in the one that spawned it."""
         if torch.multiprocessing.get_context().parent_process() is not None:
@@ -88,7 +77,7 @@ class _Segments(L.LightningDataModule):
             rank,
             world,
         )
-        return train_loader(self.dataset(settings.allow_corrupted_samples.train), sampler)
+        return train_loader(self.prepared.chips(settings, settings.allow_corrupted_samples.train), sampler)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Send raw pixels; they are normalized there."""
@@ -97,7 +86,7 @@ class _Segments(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """All validation chips."""
         settings = self.settings
-        data = self.dataset(settings.allow_corrupted_samples.val)
+        data = self.prepared.chips(settings, settings.allow_corrupted_samples.val)
         return val_loader(
             data, self.prepared.val, settings.batch_size.val, settings.data_workers.val, *self._place()
         )
@@ -240,6 +229,8 @@ def fit(
     recorder = Recorder(run, settings, sampler.per_epoch, examples, told, start.state)
     # What Lightning logs on the way (devices, tips, the end) is told by the recorder or of no use here.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    if devices.accelerator == "cpu" and settings.precision != "32":
+        spare_grouped(module.network)
     trainer = _trainer(settings, devices, recorder, left)
     with warnings.catch_warnings():
         _expect_warnings()
@@ -270,7 +261,7 @@ def _restore(module: Segmenter, state: dict[str, Any] | None) -> None:
 
 def _examples(data: _Segments, prepared: Prepared) -> list[dict[str, Any]]:
     """A few validation chips, spread over the list."""
-    chips = data.dataset(data.settings.allow_corrupted_samples.val)
+    chips = prepared.chips(data.settings, data.settings.allow_corrupted_samples.val)
     step = max(1, len(prepared.val) // 4)
     return [chips[ref] for ref in prepared.val[::step][:4]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from geoseg.data.augment import Augment
-from geoseg.data.dataset import Batch, ChipDataset, join_chips
+from geoseg.data.dataset import Batch, join_chips
 from geoseg.train.checkpoints import write_file
 from geoseg.train.config import TrainSettings
 from geoseg.train.module import Pixelwise
@@ -30,7 +30,7 @@ def preview_chips(
         As augmentation leaves them.
     """
     prepared = prepare(settings, base)
-    data = ChipDataset(prepared.opened.areas, settings.chip, settings.auxiliary, prepared.facts.mean)
+    data = prepared.chips(settings)
     refs = [ref for batch in prepared.plan.epoch(0, settings.batch_size.train, 1) for ref in batch][:count]
     pixelwise = pixelwise_of(prepared.facts)
     batch = join_chips([data[ref] for ref in refs])

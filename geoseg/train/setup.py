@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from geoseg.data.chips import ChipRef
+from geoseg.data.dataset import ChipDataset
 from geoseg.data.sampler import ImagePlan, WindowPlan
 from geoseg.data.settings import DataSettings
 from geoseg.data.sources import Opened, Wanted, open_areas, present_classes
@@ -85,6 +86,18 @@ class Prepared:
         if isinstance(self.plan, ImagePlan):
             return self.plan.refs
         return tuple(self.plan.epoch(0, 16, 1)[0])
+
+    def chips(self, settings: TrainSettings, corrupted: int = 0) -> ChipDataset:
+        """Chips of the run, of which a number may be unreadable."""
+        return ChipDataset(
+            self.opened.areas,
+            settings.chip,
+            settings.auxiliary,
+            self.facts.mean,
+            settings.data.gap,
+            corrupted,
+            self.spare if corrupted else (),
+        )
 
 
 def prepare(settings: TrainSettings, base: Path) -> Prepared:

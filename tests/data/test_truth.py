@@ -198,6 +198,24 @@ def test_auxiliary_targets_of_a_chip_do_not_depend_on_where_it_is_cut(make_area)
     assert set(np.unique(whole[0])) == {0.0, 1.0}
 
 
+def test_a_gap_parts_touching_objects_and_nothing_else(make_area):
+    touching = [
+        shapely.box(4, 4, 12, 12),
+        shapely.box(12, 4, 20, 12),  # at a side
+        shapely.box(20, 12, 26, 18),  # at a corner
+        shapely.box(30, 30, 36, 36),  # alone
+    ]
+    area = make_area("a", 40, 40, touching)
+    with_gap = cut_chip(area, window(0, 0, 40, 40), gap=True).target
+    without = cut_chip(area, window(0, 0, 40, 40)).target
+    assert ndimage.label(with_gap, np.ones((3, 3)))[1] == 4
+    assert ndimage.label(without, np.ones((3, 3)))[1] == 2
+    taken = (with_gap != without) & (without == 1)
+    assert taken.sum() == (with_gap != without).sum() == 9
+    cut = cut_chip(area, window(2, 0, 20, 12), gap=True).target  # an edge between the two at the right
+    assert np.array_equal(cut, with_gap[2:22, :12])
+
+
 def test_unknown_ground_has_no_auxiliary_target():
     chosen = AuxiliarySettings(kinds=("distance",))
     known = np.array([[True, False]])
