@@ -229,7 +229,7 @@ class AugmentSettings(Settings):
         colors = ("brightness", "contrast", "hue", "saturation")
         if value and not any(info.data.get(name) for name in colors):
             raise ValueError(
-                f"must be 0 where {', '.join(colors[:-1])} and {colors[-1]} are 0, since it draws them for the "
-                f"objects, got {value}. Give one of them a strength."
+                f"must be 0 where {', '.join(colors[:-1])} and {colors[-1]} are 0, since objects get new "
+                f"ones, got {value}. Give one of them a strength."
             )
         return value

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from geoseg.config import Settings, parse_settings, read_document
 from geoseg.data.auxiliary import AuxiliarySettings
@@ -253,6 +253,17 @@ class TrainSettings(Settings):
             return [{"name": item} if isinstance(item, str) else item for item in terms]
         return value
 
+    @field_validator("augment")
+    @classmethod
+    def _something_to_paste(cls, value: AugmentSettings, info: ValidationInfo) -> AugmentSettings:
+        batch = info.data.get("batch_size")
+        if value.paste and batch is not None and batch.train == 1:
+            raise ValueError(
+                "paste must be 0 where batch_size.train is 1, since objects come from another chip of the "
+                f"batch, got {value.paste}. Raise batch_size.train."
+            )
+        return value
+
     @model_validator(mode="after")
     def _auxiliary_trained(self) -> Self:
         if self.card.auxiliary and self.auxiliary is None:
@@ -268,29 +279,48 @@ class TrainSettings(Settings):
 def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """A config with ``key=value`` changes; keys are dotted paths, values JSON or plain text.
 
+    Entries of a list go by their number from 0.
+
     Raises
     ------
     ConfigError
-        No equals sign, or a path through something that is no object.
+        No equals sign, an empty key, a list without such an entry, or a path through what holds none.
 
     Examples
     --------
     >>> apply_overrides({"batch_size": {"train": 12}}, ["batch_size.train=2", "precision=bf16-mixed"])
     {'batch_size': {'train': 2}, 'precision': 'bf16-mixed'}
+    >>> apply_overrides({"loss": [{"name": "dice"}]}, ["loss.0.weight=2"])
+    {'loss': [{'name': 'dice', 'weight': 2}]}
     """
     changed: dict[str, Any] = json.loads(json.dumps(document))
     for override in overrides:
         path, sign, text = override.partition("=")
-        if not sign or not path:
-            raise ConfigError(f"--set must be key=value, got {override}.")
         *parents, last = path.split(".")
-        place = changed
+        if not (sign and last and all(parents)):
+            raise ConfigError(f"--set must be key=value, got {override}.")
+        place: Any = changed
+        name = "the config"
         for key in parents:
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
-                raise ConfigError(f"--set {override}: {key} holds no further keys.")
-        place[last] = _value(text)
+            at = _entry(place, name, key, override)
+            place = place.setdefault(at, {}) if isinstance(place, dict) else place[at]
+            name = key
+        place[_entry(place, name, last, override)] = _value(text)
     return changed
+
+
+def _entry(place: Any, name: str, key: str, override: str) -> Any:
+    """What ``place``, which is called ``name``, knows a key by: itself in an object, its number in a list."""
+    if isinstance(place, dict):
+        return key
+    if not isinstance(place, list):
+        raise ConfigError(f"--set {override}: {name} holds no further keys.")
+    if not place:
+        raise ConfigError(f"--set {override}: {name} has no entries.")
+    if not (key.isascii() and key.isdigit() and int(key) < len(place)):
+        there = f"0 to {len(place) - 1}" if len(place) > 1 else "0"
+        raise ConfigError(f"--set {override}: an entry of {name} must be {there}, got {key}.")
+    return int(key)
 
 
 def _value(text: str) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
 
 from geoseg.errors import ConfigError, MissingFileError
-from geoseg.train.config import TrainSettings, parse_train_settings, read_train_settings
+from geoseg.train.config import TrainSettings, apply_overrides, parse_train_settings, read_train_settings
 from geoseg.train.devices import choose_devices
 from geoseg.train.module import loss_terms
 from geoseg.train.progress import Progress, rate_factor, validation_points
@@ -89,6 +90,11 @@ def test_tutorial_configs_are_taken_as_they_are(name):
             r"\$\.loss\[0\]: gamma is no setting of dice; it has class_",
         ),
         ({"augment": {"scale": -1}}, r"\$\.augment\.scale: "),
+        ({"augment": {"repaint": 0.5}}, r"\$\.augment\.repaint: must be 0 where brightness, .* are 0"),
+        (
+            {"augment": {"paste": 0.5}, "batch_size": {"train": 1}},
+            r"\$\.augment: paste must be 0 where batch_",
+        ),
         ({"data": {"project": "a", "images": "b", "masks": "c"}}, r"\$\.data: data must have one source"),
         ({"data": {"images": "b"}}, r"\$\.data: images and masks"),
         ({"auxiliary": {"kinds": ["edges"]}}, r"\$\.auxiliary\.kinds\[0\]: "),
@@ -119,6 +125,35 @@ def test_toml_overrides_and_short_forms(tmp_path):
         read_train_settings(path, ["architecture.name=unet"])
     with pytest.raises(MissingFileError):
         read_train_settings(tmp_path / "none.json")
+
+
+def test_overrides_reach_entries_of_lists():
+    document = {"data": {"scenes": [{"path": "a.tif"}, {"path": "b.tif", "bands": [1, 2]}]}, "classes": ["x"]}
+    changes = ["data.scenes.1.weight=2", "data.scenes.1.bands.0=3", "classes.0=house", "ema.decay=0.9"]
+    changed = apply_overrides(document, changes)
+    assert changed["data"]["scenes"] == [{"path": "a.tif"}, {"path": "b.tif", "bands": [3, 2], "weight": 2}]
+    assert (changed["classes"], changed["ema"]) == (["house"], {"decay": 0.9})
+    assert document["classes"] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.scenes.2.weight=2", "an entry of scenes must be 0 to 1, got 2."),
+        ("data.scenes.-1.weight=2", "an entry of scenes must be 0 to 1, got -1."),
+        ("data.scenes.first.weight=2", "an entry of scenes must be 0 to 1, got first."),
+        ("classes.1=y", "an entry of classes must be 0, got 1."),
+        ("loss.0=dice", "loss has no entries."),
+        ("lr.x=1", "lr holds no further keys."),
+        ("data..split=1", "--set must be key=value"),
+        ("lr", "--set must be key=value"),
+        ("=1", "--set must be key=value"),
+    ],
+)
+def test_overrides_that_lead_nowhere_are_refused(change, message):
+    document = {"data": {"scenes": [{}, {}]}, "classes": ["x"], "loss": [], "lr": 0.1}
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        apply_overrides(document, [change])
 
 
 def test_print_config_shows_everything_and_is_a_config(write_config):
