@@ -37,7 +37,10 @@ def evaluate(
         str | None, typer.Option(help="Column of PRED that ranks it [confidence, score or conf].")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Rasters: values from here on are objects [all but 0].")
+        float | None,
+        typer.Option(
+            help="Rasters: values from here on are objects [probabilities: 0.5, others: all but 0]."
+        ),
     ] = None,
     boundary: Annotated[float, typer.Option(help="Width of the boundary IoU's strip, in meters.")] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +126,9 @@ def _check_crs(sides: Sequence[PolygonSource]) -> None:
         )
 
 
-def _read_aoi(path: PathLike | None, plane: CRS | None) -> Any:
-    if path is None:
+def _read_aoi(source: PolygonSource | None, plane: CRS | None) -> Any:
+    if source is None:
         return None
-    source = open_polygons(path)
     if (source.crs is None) != (plane is None):
         raise InputError(
             f"aoi must lie in the coordinates of the files, got {source.path.name} in {source.crs}."
@@ -170,12 +169,14 @@ def evaluate_files(
     iou
         Threshold of a match.
     class_column
-        Column of both files that holds the class; None: all objects are of one class.
+        Column of both files that holds the class; beside a raster, its values or the names that it gives to
+        them. None: all objects are of one class.
     score_column
         Column of ``pred`` with the score of each object; None: "confidence", "score" or "conf", where
         there is one.
     threshold
-        Rasters: values of at least this are objects; None: every value but 0 is a class.
+        Rasters: values of at least this are objects; None: 0.5 where the raster says that it holds
+        probabilities, else every value but 0 is a class.
     boundary_distance
         Width of the strip of the boundary IoU, in meters.
     progress
@@ -187,9 +188,12 @@ def evaluate_files(
         A file that is missing or can't be read, unlike coordinate systems, a missing column.
     """
     check_threshold(iou)
+    if not boundary_distance > 0:
+        raise InputError(f"boundary must be greater than 0, got {boundary_distance}.")
     vectors = {
         name: open_polygons(path) for name, path in (("pred", pred), ("truth", truth)) if is_vector_file(path)
     }
+    _check_options(len(vectors), score_column, threshold)
     if len(vectors) < 2:
         pixels, method = compare_pixels(
             pred, truth, aoi=aoi, class_column=class_column, threshold=threshold, progress=progress
@@ -209,6 +213,14 @@ def evaluate_files(
         )
 
 
+def _check_options(vectors: int, score_column: str | None, threshold: float | None) -> None:
+    """Refuse what would be passed over."""
+    if vectors == 2 and threshold is not None:
+        raise InputError("threshold must go with a raster, got two vector files.")
+    if vectors < 2 and score_column is not None:
+        raise InputError("score column must go with two vector files: pixels are not ranked.")
+
+
 def _compare_vectors(
     pred: PolygonSource,
     truth: PolygonSource,
@@ -222,9 +234,10 @@ def _compare_vectors(
     progress: Progress,
 ) -> Evaluation:
     _check_crs([pred, truth])
-    plane = _common_plane(truth, pred)
+    limits = None if aoi is None else open_polygons(aoi)
+    plane = _common_plane([truth, pred, *([limits] if limits and not truth.count + pred.count else [])])
     ranking = _score_column(pred, score_column)
-    area = _read_aoi(aoi, plane)
+    area = _read_aoi(limits, plane)
     spill = pred.count + truth.count > IN_MEMORY
     names: dict[str, int] = {}
     with ExitStack() as stack:
@@ -250,14 +263,21 @@ def _compare_vectors(
     unit = "px" if plane is None else "m"
     total = math.nan if area is None else float(area.area)
     pixels = coverage_scores(coverage, labels, total=total, unit=f"{unit}2")
-    by_class = dict(zip(labels, scores[1:], strict=False))
+    pixels = replace(pixels, classes=tuple(sorted(pixels.classes, key=lambda entry: _order(entry.name))))
+    by_class = dict(sorted(zip(labels, scores[1:], strict=False), key=lambda item: _order(item[0])))
     return Evaluation(
         str(pred.path), str(truth.path), scores[0], by_class, pixels, "exact areas", unit, ranking
     )
 
 
-def _common_plane(first: PolygonSource, second: PolygonSource) -> CRS | None:
-    for source in (first, second):
+def _order(name: str) -> tuple[bool, int, str]:
+    """Numbers first, by their value; then names."""
+    return (False, int(name), "") if name.isdecimal() else (True, 0, name)
+
+
+def _common_plane(sources: Sequence[PolygonSource]) -> CRS | None:
+    """The plane of the first file that has polygons somewhere on the ground."""
+    for source in sources:
         if source.bounds is not None and source.crs is not None:
             return local_plane(source.crs, source.bounds)
     return None

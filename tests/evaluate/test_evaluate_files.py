@@ -17,6 +17,7 @@ from affine import Affine
 
 from geoseg.errors import InputError, MissingFileError
 from geoseg.io.geometry_heap import GeometryHeap
+from geoseg.io.scene import Scene
 from geoseg.pipeline import evaluate as module
 from geoseg.pipeline import evaluate_vectors
 from geoseg.pipeline.evaluate import evaluate_files
@@ -301,6 +302,116 @@ def test_class_maps_with_colors_keep_their_classes(tmp_path: Path) -> None:
     assert got.total == a.size
 
 
+def _bands(path: Path, bands: np.ndarray, texts: list[str], scale: float = 1, **tags: str) -> Path:
+    """A raster of several bands with descriptions, a scale and tags."""
+    box = {"transform": Affine(0.5, 0, ORIGIN[0] - 5, 0, -0.5, ORIGIN[1] + 80), "crs": UTM}
+    count, height, width = bands.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=count, dtype=bands.dtype, **box
+    ) as file:
+        file.write(bands)
+        file.descriptions = texts
+        file.scales = [scale] * count
+        file.update_tags(**tags)
+    return path
+
+
+def test_stored_probabilities_are_what_they_mean(tmp_path: Path) -> None:
+    """Bytes of ``geoseg predict`` are probabilities, not 254 classes, and not all of them above 0.5."""
+    truth, pred = _town()
+    a, b = _burn(truth), _burn(pred)
+    vector = _write(truth, tmp_path / "t.gpkg")
+    stored = np.where(b > 0, 200, 60).astype(np.uint8)[None]  # 0.79 and 0.24
+    prob = _bands(tmp_path / "p.tif", stored, ["house"], 1 / 254)
+    for threshold in (None, 0.5, 0.7):
+        got = evaluate_files(prob, vector, threshold=threshold).pixels
+        assert [entry.name for entry in got.classes] == ["object"]
+        assert got.iou == pytest.approx(_iou(a > 0, b > 0), abs=2e-3), threshold
+    assert evaluate_files(prob, vector, threshold=0.2).pixels.precision == pytest.approx((a > 0).mean())
+    with pytest.raises(InputError, match="threshold must be above 0 and at most 1"):
+        evaluate_files(prob, vector, threshold=128)
+
+
+def test_probabilities_of_several_classes(tmp_path: Path) -> None:
+    truth, pred = _town()
+    a, b = (_burn(f, values=[{"house": 1, "tank": 2}[k] for k in f.kind]) for f in (truth, pred))
+    prob = np.stack([(b == k) * 0.6 + 0.1 for k in (0, 2, 1)]).astype(np.float32)
+    _bands(tmp_path / "p.tif", prob, ["background", "tank", "house"])
+    got = evaluate_files(tmp_path / "p.tif", _write(truth, tmp_path / "t.gpkg"), class_column="kind").pixels
+    found = {entry.name: entry.iou for entry in got.classes}
+    assert found == pytest.approx({"house": _iou(a == 1, b == 1), "tank": _iou(a == 2, b == 2)}, abs=5e-3)
+
+
+def test_values_go_by_their_names(tmp_path: Path) -> None:
+    truth, pred = _town()
+    a = _burn(truth, values=[{"house": 1, "tank": 2}[k] for k in truth.kind])
+    b = _burn(pred, values=[{"house": 2, "tank": 1}[k] for k in pred.kind])
+    t = _bands(tmp_path / "t.tif", a[None], [""], class_1="house", class_2="tank")
+    p = _bands(tmp_path / "p.tif", b[None], [""], class_1="tank", class_2="house")
+    got = evaluate_files(p, t).pixels
+    assert {entry.name: entry.iou for entry in got.classes} == {
+        "house": _iou(a == 1, b == 2), "tank": _iou(a == 2, b == 1),
+    }  # fmt: skip
+    vector = _write(pred, tmp_path / "p.gpkg")
+    again = evaluate_files(vector, t, class_column="kind").pixels
+    assert [entry.name for entry in again.classes] == ["house", "tank"]
+    assert again.iou == pytest.approx(got.iou, abs=2e-3)
+    bare = _raster(tmp_path / "bare.tif", a)
+    with pytest.raises(InputError, match=r"integer values \(it names no classes\), got 'tank'"):
+        evaluate_files(vector, bare, class_column="kind")
+
+
+def test_the_four_pairings_agree(tmp_path: Path) -> None:
+    """With classes and without; without a class column all objects are of one class, also a raster's."""
+    truth = _town()[0].assign(kind=[1 + k % 2 for k in range(60)])
+    pred = truth.assign(
+        kind=[1 + k % 2 if k % 9 else 3 for k in range(60)], geometry=truth.translate(1.2, 0.7)
+    )
+    sides = [
+        (
+            _write(frame, tmp_path / f"{name}.gpkg"),
+            _raster(tmp_path / f"{name}.tif", _burn(frame, 0.1, frame.kind), 0.1),
+        )
+        for name, frame in (("p", pred[5:]), ("t", truth))
+    ]
+    exact = evaluate_files(sides[0][0], sides[1][0]).pixels
+    by_class = evaluate_files(sides[0][0], sides[1][0], class_column="kind").pixels
+    assert [entry.name for entry in by_class.classes] == ["1", "2", "3"]
+    for p, t in ((sides[0][0], sides[1][1]), (sides[0][1], sides[1][0])):
+        assert evaluate_files(p, t).pixels.iou == pytest.approx(exact.iou, abs=2e-3)
+    for p, t in ((sides[0][0], sides[1][1]), (sides[0][1], sides[1][0]), (sides[0][1], sides[1][1])):
+        found = evaluate_files(p, t, class_column="kind").pixels
+        assert [entry.name for entry in found.classes] == ["1", "2", "3"]
+        assert found.iou == pytest.approx(by_class.iou, abs=2e-3)
+
+
+def test_a_much_finer_raster_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, pred = _town()
+    fine, coarse = _burn(pred, 0.25), _burn(truth, 2.0)
+    p, t = _raster(tmp_path / "p.tif", fine, 0.25), _raster(tmp_path / "t.tif", coarse, 2.0)
+    whole = evaluate_files(p, t).pixels
+    sizes: list[int] = []
+    read = Scene.read
+    monkeypatch.setattr(Scene, "read", lambda self, w: sizes.append(w.height * w.width) or read(self, w))
+    monkeypatch.setattr("geoseg.pipeline.evaluate_readers.MOST", 9_000)
+    pieces = evaluate_files(p, t).pixels
+    _close(whole, pieces)
+    assert max(sizes) <= 9_000
+
+
+def test_nothing_in_an_area_of_interest(tmp_path: Path) -> None:
+    """Two files without polygons are all right inside an area without any."""
+    none = _write(_town()[0].iloc[:0], tmp_path / "none.gpkg")
+    square = shapely.box(ORIGIN[0], ORIGIN[1], ORIGIN[0] + 50, ORIGIN[1] + 40)
+    area = _write(gpd.GeoDataFrame(geometry=[square], crs=UTM), tmp_path / "aoi.gpkg")
+    got = evaluate_files(none, none, aoi=area)
+    assert got.pixels.accuracy == 1
+    assert got.pixels.total == pytest.approx(2000, rel=2e-3)
+    raster = _raster(tmp_path / "t.tif", _burn(_town()[0]))
+    with pytest.raises(InputError, match="aoi must hold at least one polygon"):
+        evaluate_files(raster, raster, aoi=none)
+
+
 def test_area_of_interest_of_rasters(tmp_path: Path) -> None:
     truth, pred = _town()
     a, b = _burn(truth), _burn(pred)
@@ -333,6 +444,13 @@ def test_bad_input(tmp_path: Path) -> None:
         evaluate_files(good, good, aoi=_write(truth.iloc[:0], tmp_path / "none.gpkg"))
     with pytest.raises(InputError, match="iou must be"):
         evaluate_files(good, good, iou=1.5)
+    with pytest.raises(InputError, match="boundary must be greater than 0"):
+        evaluate_files(good, good, boundary_distance=0)
+    with pytest.raises(InputError, match="threshold must go with a raster"):
+        evaluate_files(good, good, threshold=0.5)
+    mask = _raster(tmp_path / "mask.tif", _burn(truth))
+    with pytest.raises(InputError, match="score column must go with two vector files"):
+        evaluate_files(good, mask, score_column="confidence")
     many = tmp_path / "rgb.tif"
     with rasterio.open(many, "w", driver="GTiff", height=4, width=4, count=3, dtype="uint8", crs=UTM,
                        transform=Affine(1, 0, ORIGIN[0], 0, -1, ORIGIN[1])) as file:  # fmt: skip

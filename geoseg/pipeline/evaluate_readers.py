@@ -1,0 +1,285 @@
+"""Class values of a raster or of polygons, on the pixels of a raster's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import shapely
+from pyproj import CRS, Transformer
+from rasterio.features import rasterize
+
+from geoseg.errors import InputError
+from geoseg.evaluate.polygons import clean_polygons
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.io.hints import RasterHints, read_hints
+from geoseg.io.polygon_batches import open_polygons
+from geoseg.io.scene import Scene, open_source
+from geoseg.pipeline.class_readers import ClassReader, decide_kind, open_classes
+from geoseg.typing import Array, BoolArray, PathLike
+
+__all__ = ["VALUES", "ClassCodes", "PolygonValues", "RasterValues"]
+
+#: Class values are below this.
+VALUES = 256
+#: Pixels of a raster in another grid that are read at once.
+MOST = 64_000_000
+
+
+@dataclass
+class ClassCodes:
+    """Names of the class values 1, 2, ... that both sides are brought to.
+
+    Attributes
+    ----------
+    names
+        In order of the values; empty where no file names its classes.
+
+    Examples
+    --------
+    >>> codes = ClassCodes()
+    >>> codes.table(("road", "house")).tolist()[:4], codes.table(("house", "tank")).tolist()[:4]
+    ([0, 1, 2, 3], [0, 2, 3, 3])
+    >>> codes.title(3), codes.title(7)
+    ('tank', '7')
+    """
+
+    names: list[str] = field(default_factory=list)
+
+    def code(self, name: str) -> int:
+        """Value of a name; new names are added."""
+        if name not in self.names:
+            self.names.append(name)
+        return self.names.index(name) + 1
+
+    def table(self, names: Sequence[str]) -> Array:
+        """(256,) uint8 from the values of a file that names its classes to those of both sides."""
+        table = np.arange(VALUES, dtype=np.uint8)
+        table[1 : len(names) + 1] = [self.code(name) for name in names]
+        return table
+
+    def title(self, value: int) -> str:
+        """What to call a value."""
+        return self.names[value - 1] if 0 < value <= len(self.names) else str(value)
+
+
+class PolygonValues:
+    """Polygons burned into windows of a grid.
+
+    Parameters
+    ----------
+    path
+        The file.
+    grid
+        Whose pixels.
+    class_column
+        Column with class values, or with names where a raster names its classes; None: all are 1.
+    codes
+        Names of the values.
+
+    Raises
+    ------
+    InputError
+        One of the two has no coordinate reference system; a column whose values mean nothing.
+    """
+
+    def __init__(self, path: PathLike, grid: GeoBox, class_column: str | None, codes: ClassCodes) -> None:
+        source = open_polygons(path)
+        if (source.crs is None) != (grid.crs is None) and source.count:
+            raise InputError(
+                f"crs of {path} must match the raster's: one of them has none, the other has one."
+            )
+        names = [class_column] if class_column else []
+        to_pixels = _pixel_transform(source.crs, grid)
+        shapes, values = [np.empty(0, object)], [np.empty(0, np.uint8)]
+        for batch in source.batches(names):
+            whole = clean_polygons(batch.geometry)
+            shapes.append(shapely.transform(whole.geometry, to_pixels, interleaved=False))
+            column = batch.columns.get(class_column or "")
+            values.append(_class_values(column, len(batch.geometry), codes)[whole.index])
+        self._shapes, self._values = np.concatenate(shapes), np.concatenate(values)
+        self._tree = shapely.STRtree(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __call__(self, window: Window) -> tuple[Array, BoolArray]:
+        """Class values (h, w) uint8 of a window, all of them valid."""
+        shape = (window.height, window.width)
+        box = shapely.box(window.col_off, window.row_off, window.col_end, window.row_end)
+        hit = np.sort(self._tree.query(box))
+        values = np.zeros(shape, np.uint8)
+        if len(hit):
+            local = shapely.transform(self._shapes[hit], lambda xy: xy - (window.col_off, window.row_off))
+            rasterize(zip(local, self._values[hit].tolist(), strict=True), out=values)
+        return values, np.ones(shape, np.bool_)
+
+
+def _class_values(column: Array | None, n: int, codes: ClassCodes) -> Array:
+    if column is None:
+        return np.ones(n, np.uint8)
+    try:
+        values = np.array([int(value) for value in column], np.int64)
+    except (TypeError, ValueError):
+        values = np.array([codes.code(name) for name in _titles(column, codes)], np.int64)
+    if len(values) and not (values.min() > 0 and values.max() < VALUES):
+        raise InputError(
+            f"class values must lie between 1 and {VALUES - 1}, got {values.min()} to {values.max()}."
+        )
+    return values.astype(np.uint8)
+
+
+def _titles(column: Array, codes: ClassCodes) -> list[str]:
+    """Names in a column, where there is something to compare them with."""
+    other = next((value for value in column if not isinstance(value, str)), None)
+    if codes.names and all(isinstance(value, str) for value in column):
+        return [str(value) for value in column]
+    wrong = repr(next(iter(column))) if other is None else repr(other)
+    known = f"or its names {', '.join(codes.names)}" if codes.names else "(it names no classes)"
+    raise InputError(f"class column must hold the raster's integer values {known}, got {wrong}.")
+
+
+def _pixel_transform(crs: CRS | None, grid: GeoBox) -> Callable[[Any, Any], tuple[Array, Array]]:
+    """From coordinates of a file to (column, row) of the grid."""
+    inverse = ~grid.transform
+    project = Transformer.from_crs(crs, grid.crs, always_xy=True).transform if crs and grid.crs else None
+
+    def to_pixels(x: Any, y: Any) -> tuple[Array, Array]:
+        if project is not None:
+            x, y = project(x, y)
+        col, row = inverse * (np.asarray(x), np.asarray(y))
+        return col, row
+
+    return to_pixels
+
+
+class RasterValues:
+    """Class values of a raster, sampled at the centers of another grid's pixels where it must be.
+
+    A raster that states a scale, or has several bands of floats, holds probabilities: its classes are
+    what ``geoseg vectorize`` makes of it.
+
+    Parameters
+    ----------
+    path
+        The raster.
+    grid
+        Whose pixels.
+    threshold
+        Probability, or value, from which on a pixel is an object; None: 0.5 of probabilities, else every
+        value is a class.
+    codes
+        Names of the values; those that the raster gives are added.
+
+    Raises
+    ------
+    InputError
+        Several bands that are no probabilities; a coordinate reference system that one of the two lacks.
+    """
+
+    def __init__(self, path: PathLike, grid: GeoBox, threshold: float | None, codes: ClassCodes) -> None:
+        self.scene = open_source(path, expand_palette=False)
+        self.grid, self.threshold = grid, threshold
+        hints = read_hints(path, self.scene.bands)
+        self._reader = _probabilities(self.scene, hints, threshold)
+        self.names = tuple(self._reader.class_names or ()) if self._reader else hints.class_names
+        self._table = codes.table(self.names) if self.names else None
+        if self._reader is None and self.scene.count != 1:
+            raise InputError(
+                f"{path} must be a raster of one band, got {self.scene.count}. "
+                "Extract the band of classes first."
+            )
+        box = self.scene.geobox
+        if (box.crs is None) != (grid.crs is None):
+            raise InputError(f"crs of {self.scene.path} must match the other raster's: one has none.")
+        same = box.shape == grid.shape and box.transform.almost_equals(grid.transform, 1e-9)
+        self._same = same and box.crs == grid.crs
+
+    def __call__(self, window: Window) -> tuple[Array, BoolArray]:
+        """Class values (h, w) uint8 of a window, and their validity."""
+        return self._read(window) if self._same else self._sampled(window)
+
+    def _sampled(self, window: Window) -> tuple[Array, BoolArray]:
+        col, row = self._source_pixels(window)
+        inside = (col >= 0) & (row >= 0) & (col < self.scene.width) & (row < self.scene.height)
+        values = np.zeros(inside.shape, np.uint8)
+        valid = np.zeros(inside.shape, np.bool_)
+        if not inside.any():
+            return values, valid
+        top, left = int(row[inside].min()), int(col[inside].min())
+        height, width = int(row[inside].max()) - top + 1, int(col[inside].max()) - left + 1
+        if height * width > MOST and inside.size > 1:  # a much finer raster
+            for part in _halves(window):
+                place = part.shifted(-window.row_off, -window.col_off)
+                values[place.rows, place.cols], valid[place.rows, place.cols] = self._sampled(part)
+            return values, valid
+        read, ok = self._read(Window(row_off=top, col_off=left, height=height, width=width))
+        values[inside] = read[row[inside] - top, col[inside] - left]
+        valid[inside] = ok[row[inside] - top, col[inside] - left]
+        return values, valid
+
+    def _source_pixels(self, window: Window) -> tuple[Array, Array]:
+        cols, rows = np.meshgrid(
+            np.arange(window.col_off, window.col_end) + 0.5, np.arange(window.row_off, window.row_end) + 0.5
+        )
+        x, y = self.grid.transform * (cols, rows)
+        col, row = _pixel_transform(self.grid.crs, self.scene.geobox)(x, y)
+        return np.floor(col).astype(np.int64), np.floor(row).astype(np.int64)
+
+    def _read(self, window: Window) -> tuple[Array, BoolArray]:
+        values, valid = self._values(window)
+        return values if self._table is None else self._table[values], valid
+
+    def _values(self, window: Window) -> tuple[Array, BoolArray]:
+        if self._reader is not None:
+            found = self._reader.read(window)
+            values = np.asarray(found.values, np.uint8)
+            return values, np.ones(values.shape, np.bool_) if found.invalid is None else ~found.invalid
+        pixels, valid = self.scene.read(window)[0], self._valid(window)
+        if self.threshold is not None:
+            return (pixels >= self.threshold).astype(np.uint8), valid
+        return _to_classes(pixels, valid, self.scene.path), valid
+
+    def _valid(self, window: Window) -> BoolArray:
+        """A nodata value of 0 is the background of a class map, not a hole in it."""
+        if self.scene.nodata == 0:
+            return np.ones((window.height, window.width), np.bool_)
+        return self.scene.read_valid(window)
+
+
+def _probabilities(scene: Scene, hints: RasterHints, threshold: float | None) -> ClassReader | None:
+    """A reader of probabilities as ``geoseg vectorize`` takes them; None for a class map or a mask."""
+    floats = np.dtype(scene.dtype).kind == "f"
+    if hints.scale == 1 and not (floats and scene.count > 1):
+        return None
+    if threshold is not None and not 0 < threshold <= 1:
+        raise InputError(f"threshold must be above 0 and at most 1 for {scene.path}, got {threshold}.")
+    return open_classes(scene, hints, decide_kind(scene.dtype, hints.scale, True), threshold, None)
+
+
+def _halves(window: Window) -> Iterator[Window]:
+    """A window of at least two pixels in two."""
+    top, left = window.row_off, window.col_off
+    if window.height >= window.width:
+        half = window.height // 2
+        yield Window(row_off=top, col_off=left, height=half, width=window.width)
+        yield Window(row_off=top + half, col_off=left, height=window.height - half, width=window.width)
+    else:
+        half = window.width // 2
+        yield Window(row_off=top, col_off=left, height=window.height, width=half)
+        yield Window(row_off=top, col_off=left + half, height=window.height, width=window.width - half)
+
+
+def _to_classes(values: Array, valid: Any, path: str) -> Array:
+    if values.dtype == np.uint8:
+        return values
+    kept = values[valid]
+    if len(kept) and not (np.all(kept == np.floor(kept)) and kept.min() >= 0 and kept.max() < VALUES):
+        raise InputError(
+            f"{path} must hold classes from 0 to {VALUES - 1}, got values from {kept.min()} to {kept.max()}. "
+            "Give --threshold for a raster of probabilities."
+        )
+    return np.where(valid, values, 0).astype(np.uint8)
