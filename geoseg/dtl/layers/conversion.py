@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from pydantic import Field
 
-from geoseg.dtl.layers.drawing import VERTICES, as_bitmap, converted, need, stroke_bitmap
+from geoseg.dtl.layers.drawing import VERTICES, as_bitmap, converted, need, stroke_bitmap, without
 from geoseg.dtl.layers.sizes import LARGEST_SIDE
 from geoseg.dtl.mapping import convert_classes
 from geoseg.dtl.registry import LayerSettings, layer
@@ -174,7 +174,7 @@ def bitmap2lines(sample: Sample, settings: ToLinesSettings, rng: np.random.Gener
     def lines(figure: Figure) -> Iterable[Figure]:
         need(figure, (Bitmap,), "of the mapping", "bitmap2lines")
         assert isinstance(figure, Bitmap)  # needed above
-        for path in longest_paths(figure.mask, settings.min_points_cnt):
+        for path in longest_paths(figure.pixels, settings.min_points_cnt):
             line = Line(path + np.array(figure.origin, np.float64))
             yield simplify_figure(line, settings.approx_epsilon) if settings.approx_epsilon else line
 
@@ -231,7 +231,7 @@ def rasterize(sample: Sample, settings: RasterizeSettings, rng: np.random.Genera
     for item in sample.objects:
         bitmap = as_bitmap(item.figure, sample.shape) if item.class_name in mapping else None
         if bitmap is not None:
-            drawn.append((item.renamed(mapping[item.class_name]), bitmap))
+            drawn.append((item.renamed(mapping[item.class_name]), bitmap.by_rows()))
     yield 0, sample.with_objects((*kept, *_cut_by_later(drawn)))
 
 
@@ -244,17 +244,6 @@ def _cut_by_later(drawn: list[tuple[LabeledObject, Bitmap]]) -> Iterator[Labeled
         if not near.any():
             yield item.with_figure(bitmap)
             continue
-        mask = bitmap.mask.copy()
-        for other in np.flatnonzero(near) + index + 1:
-            _erase(mask, bitmap.origin, drawn[other][1])
-        rest = Bitmap(bitmap.origin, mask).tight()
+        rest = without(bitmap, [drawn[other][1] for other in np.flatnonzero(near) + index + 1])
         if rest is not None:
-            yield item.with_figure(rest.compact())
-
-
-def _erase(mask: np.ndarray, origin: tuple[int, int], other: Bitmap) -> None:
-    """Clear the pixels of another bitmap from a mask."""
-    dx, dy = other.origin[0] - origin[0], other.origin[1] - origin[1]
-    top, left = max(dy, 0), max(dx, 0)
-    bottom, right = min(dy + other.shape[0], mask.shape[0]), min(dx + other.shape[1], mask.shape[1])
-    mask[top:bottom, left:right] &= ~other.part(slice(top - dy, bottom - dy), slice(left - dx, right - dx))
+            yield item.with_figure(rest)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.dtl.pixels import Shape, whole
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
-from geoseg.raster.draw import figure_mask, stroke_mask
+from geoseg.raster.draw import figure_mask, round_half_up, stroke_mask
 from geoseg.typing import Array, BoolArray
 from geoseg.vector.figures import Bitmap, Figure, LabeledObject, Line, Polygon, Rectangle
+from geoseg.vector.figures.strips import add_rows, made_of_rows
 from geoseg.vector.figures.trace import trace_rings
 from geoseg.vector.figures.transform import clip_figure
 
-__all__ = ["as_bitmap", "combined", "contours", "converted", "stroke_bitmap", "union_bitmap"]
+__all__ = ["as_bitmap", "combined", "contours", "converted", "stroke_bitmap", "union_bitmap", "without"]
 
 
 def as_bitmap(figure: Figure, shape: Shape) -> Bitmap | None:
@@ -23,27 +26,70 @@ def as_bitmap(figure: Figure, shape: Shape) -> Bitmap | None:
     if isinstance(figure, Bitmap):
         inside = clip_figure(figure, whole(shape))
         return inside[0].tight() if inside and isinstance(inside[0], Bitmap) else None
-    drawn = figure_mask(figure, whole(shape))
-    if drawn is None:
-        return None
-    box, mask = drawn
-    tight = Bitmap((box.col_off, box.row_off), mask).tight()
-    return tight.compact() if tight is not None else None
+    parts = [part for part in figure.parts() if len(part)]
+    reaches = _reaches(parts)
+
+    def draw(window: Window) -> tuple[Window, BoolArray] | None:
+        if not isinstance(figure, Polygon):
+            return figure_mask(figure, window)
+        rings = [parts[index] for index in np.flatnonzero(_within(reaches, window))]
+        return figure_mask(Polygon(rings[0], tuple(rings[1:])), window) if rings else None
+
+    return _drawn(draw, reaches, shape)
 
 
 def stroke_bitmap(figure: Figure, width: float, shape: Shape) -> Bitmap | None:
     """The pixels of a figure's contour drawn with a pen."""
-    drawn = stroke_mask(contours(figure), width, whole(shape))
-    if drawn is None:
+    lines = [line for line in contours(figure) if len(line)]
+    reaches = _reaches(lines, math.ceil(width / 2))
+
+    def draw(window: Window) -> tuple[Window, BoolArray] | None:
+        return stroke_mask(
+            [lines[index] for index in np.flatnonzero(_within(reaches, window))], width, window
+        )
+
+    return _drawn(draw, reaches, shape)
+
+
+def _reaches(lines: Sequence[Array], around: int = 0) -> NDArray[np.int64]:
+    """First column and row, and those after the last, that each line can touch, (N, 4)."""
+    boxes = [(*round_half_up(line.min(axis=0)), *round_half_up(line.max(axis=0))) for line in lines]
+    return np.array(boxes, np.int64).reshape(-1, 4) + np.array([-around, -around, around + 1, around + 1])
+
+
+def _within(reaches: NDArray[np.int64], window: Window) -> BoolArray:
+    """Which lines reach into the rows of a window."""
+    near: BoolArray = (reaches[:, 1] < window.row_end) & (reaches[:, 3] > window.row_off)
+    return near
+
+
+def _drawn(
+    draw: Callable[[Window], tuple[Window, BoolArray] | None], reaches: NDArray[np.int64], shape: Shape
+) -> Bitmap | None:
+    """What can be drawn into any window, drawn strip by strip."""
+    if not len(reaches):
         return None
-    box, mask = drawn
-    return Bitmap((box.col_off, box.row_off), mask).tight()
+    left, top = (int(v) for v in reaches[:, :2].min(axis=0))
+    right, bottom = (int(v) for v in reaches[:, 2:].max(axis=0))
+    box = Window(row_off=top, col_off=left, height=bottom - top, width=right - left).clipped(*shape)
+
+    def rows(first: int, last: int) -> BoolArray:
+        out = np.zeros((last - first, box.width), bool)
+        row = box.row_off + first
+        part = draw(Window(row_off=row, col_off=box.col_off, height=last - first, width=box.width))
+        if part is not None:
+            place, mask = part
+            place = place.shifted(-row, -box.col_off)
+            out[place.rows, place.cols] = mask
+        return out
+
+    return made_of_rows((box.col_off, box.row_off), (box.height, box.width), rows).tight()
 
 
 def contours(figure: Figure) -> list[Array]:
     """The lines around a figure; rings are closed by their first vertex."""
     if isinstance(figure, Bitmap):
-        rings = [ring + np.array(figure.origin) for _, _, ring in trace_rings(figure.mask)]
+        rings = list(trace_rings(figure))
     elif isinstance(figure, Rectangle):
         left, top, right, bottom = figure.left, figure.top, figure.right, figure.bottom
         rings = [np.array([[left, top], [right, top], [right, bottom], [left, bottom]])]
@@ -56,35 +102,54 @@ def contours(figure: Figure) -> list[Array]:
 
 def union_bitmap(bitmaps: Sequence[Bitmap]) -> Bitmap:
     """The pixels of any of the bitmaps, in the box around all."""
+    bitmaps = [bitmap.by_rows() for bitmap in bitmaps]
     box = _box(bitmaps)
-    mask = np.zeros((box.height, box.width), bool)
-    for bitmap in bitmaps:
-        _part(mask, bitmap, box)[...] |= bitmap.mask
-    return Bitmap((box.col_off, box.row_off), mask).compact()
+    first = np.array([bitmap.origin[1] - box.row_off for bitmap in bitmaps])
+    last = first + [bitmap.shape[0] for bitmap in bitmaps]
+
+    def rows(top: int, bottom: int) -> BoolArray:
+        out = np.zeros((bottom - top, box.width), bool)
+        for index in np.flatnonzero((first < bottom) & (last > top)):
+            add_rows(out, box, top, bitmaps[index])
+        return out
+
+    return made_of_rows((box.col_off, box.row_off), (box.height, box.width), rows)
 
 
 def combined(
     first: Bitmap, second: Bitmap, operation: Callable[[BoolArray, BoolArray], BoolArray]
 ) -> Bitmap | None:
     """Two bitmaps joined pixel by pixel, tight; None where nothing is left."""
-    box = _box([first, second])
-    masks = []
-    for bitmap in (first, second):
-        mask = np.zeros((box.height, box.width), bool)
-        _part(mask, bitmap, box)[...] = bitmap.mask
-        masks.append(mask)
-    return Bitmap((box.col_off, box.row_off), operation(*masks)).tight()
+    pair = first.by_rows(), second.by_rows()
+    box = _box(pair)
+
+    def rows(top: int, bottom: int) -> BoolArray:
+        masks = np.zeros((2, bottom - top, box.width), bool)
+        for mask, bitmap in zip(masks, pair, strict=True):
+            add_rows(mask, box, top, bitmap)
+        return operation(masks[0], masks[1])
+
+    return made_of_rows((box.col_off, box.row_off), (box.height, box.width), rows).tight()
+
+
+def without(bitmap: Bitmap, others: Sequence[Bitmap]) -> Bitmap | None:
+    """A bitmap without the pixels of others, tight; None where nothing is left."""
+    bitmap = bitmap.by_rows()
+    box = _box([bitmap])
+
+    def rows(top: int, bottom: int) -> BoolArray:
+        covered = np.zeros((bottom - top, box.width), bool)
+        for other in others:
+            add_rows(covered, box, top, other)
+        return bitmap.part(slice(top, bottom), slice(None)) & ~covered
+
+    return made_of_rows(bitmap.origin, bitmap.shape, rows).tight()
 
 
 def _box(bitmaps: Sequence[Bitmap]) -> Window:
     left, top = (min(b.origin[axis] for b in bitmaps) for axis in (0, 1))
     right, bottom = (max(b.origin[axis] + b.shape[1 - axis] for b in bitmaps) for axis in (0, 1))
     return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
-
-
-def _part(mask: BoolArray, bitmap: Bitmap, box: Window) -> BoolArray:
-    row, col = bitmap.origin[1] - box.row_off, bitmap.origin[0] - box.col_off
-    return mask[row : row + bitmap.shape[0], col : col + bitmap.shape[1]]
 
 
 def converted(

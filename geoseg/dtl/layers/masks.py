@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
-from scipy import ndimage
 from skimage import morphology
 
 from geoseg.dtl.layers.drawing import combined, need, union_bitmap
@@ -16,10 +15,12 @@ from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.typing import BoolArray
 from geoseg.vector.figures import Bitmap, LabeledObject
+from geoseg.vector.figures.parts import connected_parts, without_small_parts
+from geoseg.vector.figures.stored import LARGE
+from geoseg.vector.figures.thin import thinned
 from geoseg.vector.figures.types import ShapeName
 
 Output = Iterator[tuple[int, Sample]]
-_EIGHT = np.ones((3, 3), bool)
 
 
 class MaskClassesSettings(LayerSettings):
@@ -55,19 +56,6 @@ def split_masks(sample: Sample, settings: MaskClassesSettings, rng: np.random.Ge
     Tags and descriptions go to every part, as in later versions (the original of 2018 lost them).
     """
     yield 0, _each(sample, settings.classes, "split_masks", connected_parts)
-
-
-def connected_parts(bitmap: Bitmap) -> list[Bitmap]:
-    """The 8-connected parts of a mask, each tight."""
-    labels, count = ndimage.label(bitmap.mask, _EIGHT)
-    if count == 1:
-        tight = bitmap.tight()
-        return [] if tight is None else [tight]
-    parts = []
-    for number, place in enumerate(ndimage.find_objects(labels), 1):
-        origin = bitmap.origin[0] + place[1].start, bitmap.origin[1] + place[0].start
-        parts.append(Bitmap(origin, labels[place] == number))
-    return parts
 
 
 class MergeSettings(LayerSettings):
@@ -145,10 +133,7 @@ def drop_noise(sample: Sample, settings: DropNoiseSettings, rng: np.random.Gener
         base = height * width if settings.src_type == "image" else bitmap.pixels.size
         value = settings.min_area
         limit = float(value[:-2]) if value.endswith("px") else float(value[:-1]) * base / 100
-        labels, _ = ndimage.label(bitmap.mask)
-        large = np.bincount(labels.ravel()) >= limit
-        large[0] = False
-        left = Bitmap(bitmap.origin, large[labels]).tight()
+        left = without_small_parts(bitmap, limit)
         return [] if left is None else [left]
 
     yield 0, _each(sample, settings.classes, "drop_noise", clean)
@@ -169,12 +154,25 @@ _METHODS: dict[str, Callable[[BoolArray], BoolArray]] = {
 
 @layer("skeletonize", SkeletonizeSettings)
 def skeletonize(sample: Sample, settings: SkeletonizeSettings, rng: np.random.Generator) -> Output:
-    """Thin bitmaps to lines of one pixel."""
-    method = _METHODS[settings.method]
+    """Thin bitmaps to lines of one pixel.
 
-    def thin(bitmap: Bitmap) -> list[Bitmap]:
-        lines = method(np.pad(bitmap.mask, 1))[1:-1, 1:-1]
-        left = Bitmap(bitmap.origin, np.asarray(lines, bool)).tight()
-        return [] if left is None else [left]
+    A large bitmap is thinned strip by strip, or, by the other methods, one connected part after the other.
+    The result is the same, but for ties on the medial axis.
+    """
+    yield 0, _each(sample, settings.classes, "skeletonize", lambda bitmap: _skeleton(bitmap, settings.method))
 
-    yield 0, _each(sample, settings.classes, "skeletonize", thin)
+
+def _skeleton(bitmap: Bitmap, method: str) -> list[Bitmap]:
+    if bitmap.pixels.size <= LARGE:
+        lines = [_lines(bitmap, method)]
+    elif method == "thinning":
+        lines = [thinned(bitmap)]
+    else:
+        found = [line for part in connected_parts(bitmap) if (line := _lines(part, method)) is not None]
+        lines = [union_bitmap(found).tight()] if found else []
+    return [line for line in lines if line is not None]
+
+
+def _lines(bitmap: Bitmap, method: str) -> Bitmap | None:
+    lines = _METHODS[method](np.pad(bitmap.mask, 1))[1:-1, 1:-1]
+    return Bitmap(bitmap.origin, np.asarray(lines, bool)).tight()

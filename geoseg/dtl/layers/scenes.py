@@ -23,7 +23,9 @@ from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.io.project import safe_join
 from geoseg.raster.draw import fill_rings
-from geoseg.vector.figures import Bitmap, ClassMeta, Figure, LabeledObject, Polygon, ProjectMeta, color_of
+from geoseg.typing import BoolArray
+from geoseg.vector.figures import ClassMeta, Figure, LabeledObject, Polygon, ProjectMeta, color_of
+from geoseg.vector.figures.strips import made_of_rows
 from geoseg.vector.figures.transform import clip_figure
 
 Output = Iterator[tuple[int, Sample]]
@@ -115,9 +117,13 @@ def _figures(polygon: shapely.Polygon, shape: str, frame: Shape) -> list[Figure]
     height, width = min(frame[0], math.ceil(bottom)) - row, min(frame[1], math.ceil(right)) - col
     if height <= 0 or width <= 0:
         return []
-    mask = np.zeros((height, width), bool)
-    fill_rings(mask, rings, (col, row))
-    tight = Bitmap((col, row), mask).tight()
+
+    def rows(first: int, last: int) -> BoolArray:
+        mask = np.zeros((last - first, width), bool)
+        fill_rings(mask, rings, (col, row + first))
+        return mask
+
+    tight = made_of_rows((col, row), (height, width), rows).tight()
     return [] if tight is None else [tight]
 
 

@@ -11,12 +11,13 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from geoseg.typing import BoolArray
+from geoseg.vector.figures.stored import STRIP, StoredMask
 from geoseg.vector.figures.types import Coords
 
 __all__ = ["longest_paths"]
 
 
-def longest_paths(mask: BoolArray, min_points: int) -> Iterator[Coords]:
+def longest_paths(mask: BoolArray | StoredMask, min_points: int) -> Iterator[Coords]:
     """Paths over the pixels of a mask, the longest of each tree first.
 
     The 8-neighbors of all pixels make a graph, its minimum spanning tree is taken, and the longest path is
@@ -39,10 +40,10 @@ def longest_paths(mask: BoolArray, min_points: int) -> Iterator[Coords]:
     >>> [path.tolist() for path in longest_paths(np.ones((1, 3), bool), 2)]
     [[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]]
     """
-    rows, cols = np.nonzero(mask)
+    rows, cols = _object_pixels(mask)
     if not len(rows):
         return
-    neighbors = _tree(mask, rows, cols)
+    neighbors = _tree(mask.shape[1], rows, cols)
     alive = np.ones(len(rows), bool)
     waiting = deque(range(len(rows)))
     while waiting:
@@ -63,13 +64,25 @@ def longest_paths(mask: BoolArray, min_points: int) -> Iterator[Coords]:
         waiting.extendleft(node for node, _ in reversed(steps) if alive[node])
 
 
-def _tree(mask: BoolArray, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> list[list[int]]:
+def _object_pixels(mask: BoolArray | StoredMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the pixels of a mask, row by row."""
+    found = [np.empty((2, 0), np.int64)]
+    mask = mask.laid() if isinstance(mask, StoredMask) else mask
+    for top in range(0, mask.shape[0], STRIP):
+        rows, cols = np.nonzero(mask[top : top + STRIP, :])
+        found.append(np.stack([rows + top, cols]))
+    rows, cols = np.concatenate(found, axis=1)
+    return rows, cols
+
+
+def _tree(width: int, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> list[list[int]]:
     """Neighbors of each pixel in the minimum spanning forest."""
-    number = np.full((mask.shape[0] + 2, mask.shape[1] + 2), -1)
-    number[rows + 1, cols + 1] = np.arange(len(rows))
+    places = rows * (width + 2) + cols
     sources, targets, weights = [], [], []
     for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        other = number[rows + 1 + dy, cols + 1 + dx]
+        wanted = places + dy * (width + 2) + dx
+        found = np.minimum(np.searchsorted(places, wanted), len(places) - 1)
+        other = np.where(places[found] == wanted, found, -1)
         here = np.flatnonzero(other >= 0)
         sources.append(here)
         targets.append(other[here])

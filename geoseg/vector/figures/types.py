@@ -114,7 +114,7 @@ class Bitmap:
     def tight(self) -> Bitmap | None:
         """The mask cut to its object pixels; itself where it is tight already, None where it is empty.
 
-        What is left of a compressed mask is an array if it is small.
+        It is compressed if it is large, an array if it is not.
 
         Examples
         --------
@@ -133,11 +133,11 @@ class Bitmap:
             return None
         top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1
         if (bottom - top, right - left) == self.shape:
-            return self
+            return self.compact()
         origin = (self.origin[0] + left, self.origin[1] + top)
         if isinstance(pixels, StoredMask):
             return Bitmap(origin, pixels.window(slice(top, bottom), slice(left, right))).compact()
-        return Bitmap(origin, np.ascontiguousarray(pixels[top:bottom, left:right]))
+        return Bitmap(origin, np.ascontiguousarray(pixels[top:bottom, left:right])).compact()
 
 
 @dataclass(frozen=True, slots=True)
