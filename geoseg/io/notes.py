@@ -52,8 +52,10 @@ class SharedNotes:
         """Notes of this process, and then those of the others as they took them."""
         if not self._path.is_file():
             return list(self._own)
-        lines = self._path.read_text(encoding="utf-8").splitlines()
-        entries = [json.loads(line) for line in lines]
+        whole, _, _ = self._path.read_text(encoding="utf-8").rpartition(
+            "\n"
+        )  # another line may be on its way
+        entries = [json.loads(line) for line in whole.splitlines()]
         return [*self._own, *((entry[1], entry[2]) for entry in entries if entry[0] != os.getpid())]
 
 
