@@ -91,18 +91,55 @@ def parse_settings(
     try:
         return cls.model_validate(document)
     except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            where = format_path((*at, *item["loc"]))
-            message = item["msg"].removeprefix("Value error, ")
-            if item["type"] == "extra_forbidden":
-                message = (
-                    f"unknown key; known keys are {', '.join(sorted(_known_keys(cls)))}"
-                    if len(item["loc"]) == 1
-                    else "unknown key"
-                )
-            lines.append(f"{source}: {where}: {message}")
+        lines = [
+            f"{source}: {format_path((*at, *place))}: {said}"
+            for place, said in _mistakes(cls, document, error)
+        ]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _mistakes(
+    cls: type[BaseModel], document: Any, error: ValidationError
+) -> list[tuple[tuple[int | str, ...], str]]:
+    """Places and what is said of them.
+
+    Where one of several forms is allowed, each was tried: of a place all is said in one, and nothing of it
+    where a form fits so far that the mistake is further inside.
+    """
+    found: dict[tuple[int | str, ...], list[str]] = {}
+    for item in error.errors():
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = (
+                f"unknown key; known keys are {', '.join(sorted(_known_keys(cls)))}"
+                if len(item["loc"]) == 1
+                else "unknown key"
+            )
+        said = found.setdefault(_place(document, item["loc"], item["type"] == "missing"), [])
+        if message not in said:
+            said.append(message)
+    inner = [place for place in found if not any(place == other[: len(place)] != other for other in found)]
+    return [(place, ", or: ".join(found[place])) for place in inner]
+
+
+def _place(document: Any, location: tuple[int | str, ...], missing: bool) -> tuple[int | str, ...]:
+    """A location without the names of forms, which are no keys of the document."""
+    value, place = document, list[int | str]()
+    for step, part in enumerate(location):
+        if _holds(value, part):
+            place.append(part)
+            value = value[part]
+        elif isinstance(part, int):  # of a short form that has been written out
+            return (*place, *location[step:])
+        elif missing and step == len(location) - 1:
+            place.append(part)
+    return tuple(place)
+
+
+def _holds(value: Any, part: int | str) -> bool:
+    if isinstance(value, Mapping):
+        return part in value
+    return isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
 
 
 def _known_keys(cls: type[BaseModel]) -> set[str]:

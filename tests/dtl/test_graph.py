@@ -98,6 +98,36 @@ def test_bad_graphs(document, message):
 
 
 @pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"tags_mapping": None},
+            ".tags_mapping: Input should be 'default', or: Input should be a valid dict",
+        ),
+        ({"tags_mapping": {"a": 3}}, ".tags_mapping.a: Input should be a valid string"),
+        ({"classes_mapping": ["a"]}, ".classes_mapping: Input should be 'default', or: Input should be"),
+        ({"tag": "a"}, ".tag: unknown key"),
+    ],
+)
+def test_paths_are_those_of_the_file(settings, message):
+    """Also where one of several forms is allowed; null is no mapping, here as in the original."""
+    data = {**data_layer("p"), "settings": {"classes_mapping": "default", **settings}}
+    with pytest.raises(ConfigError, match=re.escape(f"$[0].settings{message}")) as caught:
+        parse_graph([data, save_layer("$in")])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_form_that_fits_so_far_is_meant():
+    given = step("tag", {"tag": {"name": "a", "value": [1]}, "action": "add"})
+    with pytest.raises(
+        ConfigError, match=r"\$\[1\]\.settings\.tag\.value: Input should be a valid string, or: "
+    ):
+        parse_graph([data_layer("p"), given, save_layer("$out")])
+    with pytest.raises(ConfigError, match=r"\$\[1\]\.settings\.tag\.name: Field required"):
+        parse_graph([data_layer("p"), step("tag", {"tag": {}, "action": "add"}), save_layer("$out")])
+
+
+@pytest.mark.parametrize(
     ("layer", "message"),
     [
         (step("rename", {"classes_mapping": {"nobody": "x"}}), "classes_mapping must name classes"),
