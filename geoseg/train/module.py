@@ -22,7 +22,7 @@ from geoseg.train.config import LossTerm, TrainSettings
 from geoseg.train.metrics import SegmentationScore, confusion, image_dice, scores_of
 from geoseg.train.progress import Progress, rate_factor
 
-__all__ = ["Pixelwise", "Segmenter", "loss_terms", "make_optimizer"]
+__all__ = ["Pixelwise", "Segmenter", "augmented_chips", "loss_terms", "make_optimizer", "step_seed"]
 
 #: Batches over which the average catches up at the start.
 _EMA_RAMP = 10
@@ -104,6 +104,25 @@ def _parameters(network: nn.Module, name: str) -> list[nn.Parameter]:
     return list(part.parameters()) if isinstance(part, nn.Module) else []
 
 
+def step_seed(seed: int, batches: int, rank: int = 0) -> int:
+    """What decides all that is random in the step after ``batches`` of a process."""
+    return (seed * 1_000_003 + batches * 4099 + rank * 7919) % 2**31
+
+
+def augmented_chips(
+    change: Augment, batch: Batch, dark: Tensor, bright: Tensor, seed: int
+) -> tuple[Tensor, Batch]:
+    """Raw pixels (N, C, h, w) float and the batch with its targets, as augmentation leaves them."""
+    span = bright - dark
+    unit, target, auxiliary = change(
+        (batch.image.float() - dark) / span, batch.target, batch.auxiliary, seed=seed
+    )
+    raw = unit.clamp(-0.5, 1.5) * span + dark
+    if batch.image.dtype == torch.uint8:
+        raw = raw.clamp(0, 255)
+    return raw, Batch(batch.image, target, auxiliary, batch.names)
+
+
 class Segmenter(L.LightningModule):
     """A network in training.
 
@@ -173,17 +192,11 @@ class Segmenter(L.LightningModule):
 
     def augmented(self, batch: Batch, seed: int) -> tuple[Tensor, Batch]:
         """Normalized pixels and the batch with its moved targets."""
-        span = self.bright - self.dark
-        unit = (batch.image.float() - self.dark) / span
-        unit, target, auxiliary = self.augment(unit, batch.target, batch.auxiliary, seed=seed)
-        raw = unit.clamp(-0.5, 1.5) * span + self.dark
-        if batch.image.dtype == torch.uint8:
-            raw = raw.clamp(0, 255)
-        return self.normalize(raw), Batch(batch.image, target, auxiliary, batch.names)
+        raw, moved = augmented_chips(self.augment, batch, self.dark, self.bright, seed)
+        return self.normalize(raw), moved
 
     def _step_seed(self) -> int:
-        rank = int(self.global_rank)
-        return (self.settings.seed * 1_000_003 + self.progress.batches * 4099 + rank * 7919) % 2**31
+        return step_seed(self.settings.seed, self.progress.batches, int(self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; the run stops where it is not finite."""

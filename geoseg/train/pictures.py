@@ -8,14 +8,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from geoseg.models.losses import IGNORE
-from geoseg.typing import Array
+from geoseg.typing import Array, BoolArray
 
-__all__ = ["chip_sheet", "overlay", "to_picture"]
+__all__ = ["captioned", "chip_sheet", "legend", "overlay", "to_picture"]
 
 _GAP = 4
+#: Height of a line of text, and width of a color in the legend.
+_LINE = 15
+_SWATCH = 28
 
 
 def class_color(index: int) -> tuple[int, int, int]:
@@ -33,21 +36,64 @@ def to_picture(image: Array, dark: Sequence[float], bright: Sequence[float]) -> 
 
 
 def overlay(picture: NDArray[np.uint8], target: Array, strength: float = 0.45) -> NDArray[np.uint8]:
-    """Classes in color over a picture; unknown ground is darkened and hatched."""
+    """Classes in color over a picture, full on their rims; unknown ground is dark with light hatching."""
     mixed = picture.astype(np.float32)
+    rim = _rims(target)
     for index in np.unique(target):
         if index not in (0, IGNORE):
-            where = target == index
-            mixed[where] = (1 - strength) * mixed[where] + strength * np.array(class_color(int(index)))
+            where, color = target == index, np.array(class_color(int(index)))
+            mixed[where] = (1 - strength) * mixed[where] + strength * color
+            mixed[where & rim] = color
     rows, cols = np.indices(target.shape)
     unknown = target == IGNORE
-    mixed[unknown] *= 0.5
-    mixed[unknown & ((rows + cols) % 8 == 0)] = 128
+    mixed[unknown] *= 0.35
+    mixed[unknown & ((rows + cols) % 8 == 0)] = 170
     return np.rint(mixed).astype(np.uint8)
 
 
-def chip_sheet(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> bytes:
-    """Pictures (h, w, 3) of equal size in rows and columns, as PNG."""
+def _rims(target: Array) -> BoolArray:
+    """Pixels with a neighbor of another class."""
+    rim = np.zeros(target.shape, bool)
+    rim[1:] |= target[1:] != target[:-1]
+    rim[:, 1:] |= target[:, 1:] != target[:, :-1]
+    rim[:-1] |= target[1:] != target[:-1]
+    rim[:, :-1] |= target[:, 1:] != target[:, :-1]
+    return rim
+
+
+def captioned(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """A picture with a line of text on a dark bar at its foot, small enough to fit if it can be read then."""
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image, "RGBA")
+    draw.rectangle((0, image.height - _LINE, image.width, image.height), (0, 0, 0, 150))
+    fonts = [ImageFont.load_default(size) for size in range(_LINE - 4, 6, -1)]
+    font = next((font for font in fonts if font.getlength(text) < image.width - 8), fonts[-1])
+    draw.text((3, image.height - _LINE + 1), text, (255, 255, 255), font)
+    return np.array(image)
+
+
+def legend(names: Sequence[str], width: int) -> NDArray[np.uint8]:
+    """A strip (h, width, 3) that names the colors of the classes from 1 on, and of unknown ground."""
+    font = ImageFont.load_default(_LINE - 2)
+    entries = [*enumerate(names[1:], 1), (IGNORE, "teaches nothing")]
+    spans = [_SWATCH + 16 + round(font.getlength(name)) for _, name in entries]
+    places, left, top = [], 0, 0
+    for span in spans:
+        if left and left + span > width:
+            left, top = 0, top + _LINE + 2
+        places.append((left, top))
+        left += span
+    image = Image.new("RGB", (width, top + _LINE + 4), "white")
+    draw = ImageDraw.Draw(image)
+    for (index, name), (x, y) in zip(entries, places, strict=True):
+        ground = np.full((_LINE - 2, _SWATCH, 3), 150, np.uint8)
+        image.paste(Image.fromarray(overlay(ground, np.full(ground.shape[:2], index))), (x + _GAP, y + 2))
+        draw.text((x + _GAP + _SWATCH + 4, y), name, "black", font)
+    return np.array(image)
+
+
+def chip_sheet(rows: Sequence[Sequence[NDArray[np.uint8]]], names: Sequence[str] = ()) -> bytes:
+    """Pictures (h, w, 3) of equal size in rows and columns, as PNG; below them a legend of classes."""
     height, width = rows[0][0].shape[:2]
     down, across = len(rows), max(len(row) for row in rows)
     sheet = np.full((down * (height + _GAP) + _GAP, across * (width + _GAP) + _GAP, 3), 255, np.uint8)
@@ -55,6 +101,8 @@ def chip_sheet(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> bytes:
         for j, picture in enumerate(row):
             top, left = _GAP + i * (height + _GAP), _GAP + j * (width + _GAP)
             sheet[top : top + height, left : left + width] = picture
+    if names:
+        sheet = np.concatenate([sheet, legend(names, sheet.shape[1])])
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "PNG")
     return buffer.getvalue()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from geoseg.data.augment import Augment
-from geoseg.data.dataset import Batch, join_chips
+from geoseg.data.dataset import Batch, ChipDataset, join_chips
 from geoseg.train.checkpoints import write_file
 from geoseg.train.config import TrainSettings
-from geoseg.train.module import Pixelwise
-from geoseg.train.pictures import chip_sheet, overlay, to_picture
+from geoseg.train.module import Pixelwise, augmented_chips, step_seed
+from geoseg.train.pictures import captioned, chip_sheet, overlay, to_picture
 from geoseg.train.setup import pixelwise_of, prepare
 
 __all__ = ["preview_chips"]
@@ -27,25 +29,31 @@ def preview_chips(
     count
         Chips.
     augment
-        As augmentation leaves them.
+        As augmentation leaves them in training by one process.
     """
     prepared = prepare(settings, base)
-    data = prepared.chips(settings)
-    refs = [ref for batch in prepared.plan.epoch(0, settings.batch_size.train, 1) for ref in batch][:count]
+    data = ChipDataset(prepared.opened.areas, settings.chip, settings.auxiliary, prepared.facts.mean)
     pixelwise = pixelwise_of(prepared.facts)
-    batch = join_chips([data[ref] for ref in refs])
-    if augment:
-        batch = _augmented(batch, settings, pixelwise)
-    cells = []
-    for image, target in zip(batch.image.numpy(), batch.target.numpy(), strict=True):
-        picture = to_picture(image, pixelwise.dark, pixelwise.bright)
-        cells += [picture, overlay(picture, target)]
+    cells: list[NDArray[np.uint8]] = []
+    plan = prepared.plan.epoch(0, settings.batch_size.train, settings.data_workers.train)
+    for step, refs in enumerate(plan):
+        wanted = count - len(cells) // 2
+        if wanted <= 0:
+            break
+        batch = join_chips([data[ref] for ref in (refs if augment else refs[:wanted])])
+        if augment:
+            batch = _augmented(batch, settings, pixelwise, step)
+        shown = list(zip(batch.image.numpy(), batch.target.numpy(), batch.names, strict=True))
+        for image, target, name in shown[:wanted]:
+            picture = to_picture(image, pixelwise.dark, pixelwise.bright)
+            cells += [captioned(picture, name), overlay(picture, target)]
     across = 2 * max(1, round((count / 2) ** 0.5))
-    write_file(out, chip_sheet([cells[i : i + across] for i in range(0, len(cells), across)]))
+    rows = [cells[i : i + across] for i in range(0, len(cells), across)]
+    write_file(out, chip_sheet(rows, prepared.facts.classes))
 
 
-def _augmented(batch: Batch, settings: TrainSettings, pixelwise: Pixelwise) -> Batch:
+def _augmented(batch: Batch, settings: TrainSettings, pixelwise: Pixelwise, step: int) -> Batch:
     dark, bright = (torch.tensor(v).view(1, -1, 1, 1) for v in (pixelwise.dark, pixelwise.bright))
-    unit = (batch.image.float() - dark) / (bright - dark)
-    unit, target, extra = Augment(settings.augment)(unit, batch.target, batch.auxiliary, seed=settings.seed)
-    return Batch(unit * (bright - dark) + dark, target, extra, batch.names)
+    seed = step_seed(settings.seed, step)
+    raw, moved = augmented_chips(Augment(settings.augment), batch, dark, bright, seed)
+    return Batch(raw, moved.target, moved.auxiliary, batch.names)

@@ -250,7 +250,7 @@ class Recorder(L.Callback):
         ):
             picture = to_picture(image, dark, bright)
             rows.append([picture, overlay(picture, target), overlay(picture, found)])
-        write_file(self.run.path / "examples" / f"{index:08d}.png", chip_sheet(rows))
+        write_file(self.run.path / "examples" / f"{index:08d}.png", chip_sheet(rows, module.classes))
 
 
 def _segmenter(module: L.LightningModule) -> Segmenter:

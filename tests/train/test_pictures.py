@@ -1,0 +1,90 @@
+"""Pictures of chips: what is drawn can be seen, is named, and is what training sees."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from geoseg.data.dataset import ChipDataset, join_chips
+from geoseg.models.losses import IGNORE
+from geoseg.train import preview
+from geoseg.train.module import Segmenter
+from geoseg.train.pictures import captioned, chip_sheet, class_color, legend, overlay
+from geoseg.train.setup import build, pixelwise_of, prepare
+
+NAMES = ("bg", *(f"class number {i}" for i in range(1, 13)))
+
+
+@pytest.mark.parametrize("gray", [0, 128, 255])
+def test_hatching_is_seen_on_any_ground(gray):
+    drawn = overlay(np.full((16, 16, 3), gray, np.uint8), np.full((16, 16), IGNORE, np.uint8)).astype(int)
+    rows, cols = np.indices((16, 16))
+    line = (rows + cols) % 8 == 0
+    assert (drawn[line].min() - drawn[~line].max()) > 60
+
+
+def test_thin_objects_have_the_full_color():
+    target = np.zeros((9, 9), np.uint8)
+    target[:, 4] = 1
+    target[4] = 2
+    drawn = overlay(np.full((9, 9, 3), 200, np.uint8), target)
+    assert drawn[0, 4].tolist() == list(class_color(1))
+    assert drawn[4, 0].tolist() == list(class_color(2))
+    assert drawn[0, 0].tolist() == [200] * 3
+    wide = overlay(np.full((9, 9, 3), 200, np.uint8), np.ones((9, 9), np.uint8))
+    assert np.allclose(wide[4, 4], 0.55 * 200 + 0.45 * np.array(class_color(1)), atol=1)
+
+
+@pytest.mark.parametrize("width", [150, 400, 2000])
+def test_the_legend_names_every_class(width):
+    strip = legend(NAMES, width)
+    assert strip.shape[1] == width
+    ground = np.full((9, 9, 3), 150, np.uint8)
+    for index in range(1, len(NAMES)):
+        color = overlay(ground, np.full((9, 9), index, np.uint8))[4, 4]
+        assert (strip == color).all(-1).sum() > 100, index
+    dark = (strip < 100).all(-1)
+    assert dark.sum() > 300  # letters
+    assert not dark[:, -2:].any()  # none is cut off
+    sheet = np.array(Image.open(io.BytesIO(chip_sheet([[np.zeros((8, width - 8, 3), np.uint8)]], NAMES))))
+    assert np.array_equal(sheet[16:], strip)
+
+
+def test_a_caption_fits_where_it_can():
+    text = "scene_of_a_town_13cm, rows 1855..2110, columns 10240..10495"
+    written = captioned(np.zeros((256, 256, 3), np.uint8), text)
+    bright = (written > 120).all(-1)
+    assert bright[-15:].sum() > 150
+    assert not bright[:-15].any()
+    assert not bright[:, -3:].any()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_previewed_chips_are_those_of_training(quick, tmp_path, monkeypatch, workers):
+    settings = quick(
+        augment={"flips": True, "scale": 0.4, "brightness": 0.3, "noise": 0.1, "share": 1.0, "paste": 1.0},
+        data_workers={"train": workers},
+    )
+    seen: list[np.ndarray] = []
+    draw = preview.to_picture
+    monkeypatch.setattr(
+        preview, "to_picture", lambda image, *more: (seen.append(image), draw(image, *more))[1]
+    )
+    preview.preview_chips(settings, tmp_path, 3, tmp_path / "chips.png", augment=True)
+    assert len(seen) == 3
+
+    ready = prepare(settings, tmp_path)
+    classes = ready.facts.classes
+    module = Segmenter(settings, build(settings, 3, len(classes)), classes, pixelwise_of(ready.facts), 4)
+    data = ChipDataset(ready.opened.areas, settings.chip, None, ready.facts.mean)
+    trained = []
+    for refs in ready.plan.epoch(0, 2, workers)[:2]:
+        image, _ = module.augmented(join_chips([data[ref] for ref in refs]), module._step_seed())
+        trained += list(image)
+        module.progress.batches += 1
+    for raw, normal in zip(seen, trained, strict=False):
+        assert torch.allclose(module.normalize(torch.tensor(raw)[None])[0], normal, atol=1e-5)
