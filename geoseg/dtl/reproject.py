@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from affine import Affine
@@ -57,9 +58,15 @@ class Reprojected(Remapped):
 
 
 def _carry(source: GeoBox, target: GeoBox, cols: Array, rows: Array) -> tuple[Array, Array]:
-    transformer = Transformer.from_crs(source.crs, target.crs, always_xy=True)
+    transformer = _transformer(source.crs, target.crs)
     x, y = transformer.transform(*_apply(source.transform, np.asarray(cols), np.asarray(rows)))
     return _apply(~target.transform, x, y)
+
+
+@lru_cache(16)
+def _transformer(source: CRS, target: CRS) -> Transformer:
+    """Kept, for making one takes as long as carrying some hundred thousand points."""
+    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def _apply(affine: Affine, x: Array, y: Array) -> tuple[Array, Array]:
@@ -93,8 +100,7 @@ def _target(box: GeoBox, crs: CRS, gsd: float | None) -> GeoBox:
     edge = np.linspace(0, 1, 22)
     cols = np.concatenate([edge, edge, 0 * edge, 0 * edge + 1]) * box.width
     rows = np.concatenate([0 * edge, 0 * edge + 1, edge, edge]) * box.height
-    transformer = Transformer.from_crs(box.crs, crs, always_xy=True)
-    x, y = transformer.transform(*_apply(box.transform, cols, rows))
+    x, y = _transformer(box.crs, crs).transform(*_apply(box.transform, cols, rows))
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError(
             f"crs must be able to show the image, got {crs.to_string()}, which does not reach it."

@@ -17,7 +17,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.io.formats.names import safe_name
 from geoseg.io.images import ImageFile, copy_image, result_suffix, write_image, write_windows
 from geoseg.io.json_text import json_text
-from geoseg.raster.draw import figure_mask, paint_mask
+from geoseg.raster.draw import figure_strips, paint_mask
 from geoseg.typing import Array
 from geoseg.vector.figures import ProjectMeta
 from geoseg.vector.figures.meta import Color
@@ -160,9 +160,9 @@ def painted(sample: Sample, colors: Mapping[str, Color]) -> tuple[Array, Array]:
     canvas, covered = np.zeros((3, height, width), np.uint8), np.zeros((height, width), bool)
     for item in sample.objects:
         color = colors.get(item.class_name)
-        drawn = figure_mask(item.figure, whole(sample.shape)) if color is not None else None
-        if drawn is not None and color is not None:
-            box, mask = drawn
+        if color is None:
+            continue
+        for box, mask in figure_strips(item.figure, whole(sample.shape)):
             covered[box.rows, box.cols] |= mask
             for channel, value in enumerate(color):
                 paint_mask(canvas[channel, box.rows, box.cols], mask, value)

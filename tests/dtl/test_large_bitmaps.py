@@ -11,7 +11,10 @@ from dtl_projects import apply, array_sample
 from pyproj import CRS
 from scipy import ndimage
 
+from geoseg.dtl.layers.drawing import row_windows
+from geoseg.dtl.save import painted
 from geoseg.geo.geobox import GeoBox
+from geoseg.io.formats.rings import figure_outline
 from geoseg.vector.figures import Bitmap, LabeledObject, Line, Polygon, Rectangle, same_figure
 from geoseg.vector.figures.stored import StoredMask, store_mask
 from geoseg.vector.figures.strips import made_of_rows
@@ -59,7 +62,9 @@ def large(monkeypatch):
         for name in ("stored", "types", "strips", "parts", "transform"):
             monkeypatch.setattr(f"geoseg.vector.figures.{name}.LARGE", limit)
         monkeypatch.setattr("geoseg.dtl.layers.masks.LARGE", limit)
+        monkeypatch.setattr("geoseg.io.formats.rings.LARGE", limit)
         monkeypatch.setattr("geoseg.raster.draw._AT_ONCE", 1000)
+        monkeypatch.setattr("geoseg.dtl.layers.drawing._AT_ONCE", 1000)
 
     return set_limit
 
@@ -159,3 +164,32 @@ def test_memory(large, name, settings, share):
         for item in out.objects
     )
     assert peak < share * SCENE * SCENE
+
+
+def test_strips_of_an_image(monkeypatch):
+    monkeypatch.setattr("geoseg.dtl.layers.drawing._AT_ONCE", 130)
+    strips = list(row_windows((3, 60)))
+    assert [(strip.row_off, strip.height, strip.width) for strip in strips] == [(0, 2, 60), (2, 1, 60)]
+    pixels = np.random.default_rng(0).integers(0, 3, (1, 40, 60)).astype(np.uint8)
+    share = float((pixels != 0).mean())
+    sample = array_sample(pixels, nodata=0)
+    assert len(apply("filter_valid", {"min_share": share}, sample)) == 1
+    assert len(apply("filter_valid", {"min_share": np.nextafter(share, 1)}, sample)) == 0
+
+
+def test_painted_in_strips(large):
+    colors = {"a": (9, 0, 200), "area": (1, 2, 3), "line": (7, 7, 7)}
+    expected = painted(sample_of(stored=False), colors)
+    large()
+    for mine, other in zip(painted(sample_of(stored=True), colors), expected, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_outlines_in_pixel_corners(large):
+    bitmaps = [figures()[place][1] for place in (0, 3, 5)]
+    expected = [figure_outline(figure).normalize() for figure in bitmaps]
+    large()
+    for figure, outline in zip(bitmaps, expected, strict=True):
+        mine = figure_outline(Bitmap(figure.origin, store_mask(figure.mask)))
+        assert mine.area == figure.mask.sum()
+        assert mine.normalize() == outline

@@ -18,7 +18,26 @@ from geoseg.vector.figures.strips import add_rows, made_of_rows
 from geoseg.vector.figures.trace import trace_rings
 from geoseg.vector.figures.transform import clip_figure
 
-__all__ = ["as_bitmap", "combined", "contours", "converted", "stroke_bitmap", "union_bitmap", "without"]
+__all__ = [
+    "as_bitmap",
+    "combined",
+    "contours",
+    "converted",
+    "row_windows",
+    "stroke_bitmap",
+    "union_bitmap",
+    "without",
+]
+
+_AT_ONCE = 2**24
+
+
+def row_windows(shape: Shape) -> Iterator[Window]:
+    """An image in strips of whole rows, from top to bottom, of up to 16 million pixels or one row each."""
+    height, width = shape
+    step = max(1, _AT_ONCE // width)
+    for top in range(0, height, step):
+        yield Window(row_off=top, col_off=0, height=min(step, height - top), width=width)
 
 
 def as_bitmap(figure: Figure, shape: Shape) -> Bitmap | None:

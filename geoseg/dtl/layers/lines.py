@@ -6,18 +6,20 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from geoseg.config import Settings
-from geoseg.dtl.layers.drawing import need
+from geoseg.dtl.layers.drawing import need, row_windows
 from geoseg.dtl.layers.sizes import Amount, to_pixels
-from geoseg.dtl.pixels import whole
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
+from geoseg.geo.windows import Window
 from geoseg.raster.draw import draw_figures
-from geoseg.typing import Array
+from geoseg.typing import Array, BoolArray
 from geoseg.vector.figures import (
     ClassMeta,
+    Figure,
     LabeledObject,
     Line,
     Point,
@@ -25,9 +27,10 @@ from geoseg.vector.figures import (
     ProjectMeta,
     Rectangle,
     color_of,
+    figure_bounds,
 )
 from geoseg.vector.figures.transform import from_shapely, to_shapely
-from geoseg.vector.figures.types import ShapeName
+from geoseg.vector.figures.types import Bounds, ShapeName
 
 Output = Iterator[tuple[int, Sample]]
 
@@ -175,23 +178,38 @@ def generate_hints(sample: Sample, settings: HintsSettings, rng: np.random.Gener
 
     Of each kind there are min_points_number and, more, the whole part of an exponential draw of scale 2.
     """
-    figures = [item.figure for item in sample.objects if item.class_name == settings.class_name]
-    mask = draw_figures(figures, [True] * len(figures), whole(sample.shape), dtype=bool, fill=False)
+    mine = [item.figure for item in sample.objects if item.class_name == settings.class_name]
+    figures = [(figure_bounds(figure), figure) for figure in mine]
+    width = sample.shape[1]
+    strips = [_covered(figures, strip).sum(axis=1) for strip in row_windows(sample.shape)]
+    inside = np.concatenate(strips)
     objects = list(sample.objects)
     wanted = [int(rng.exponential(2)) + settings.min_points_number for _ in range(2)]
-    kinds = ((mask, settings.positive_class), (~mask, settings.negative_class))
-    for count, (where, name) in zip(wanted, kinds, strict=True):
-        objects += [LabeledObject(name, Point(x, y)) for x, y in _draw_points(where, count, rng)]
+    kinds = ((True, inside, settings.positive_class), (False, width - inside, settings.negative_class))
+    for count, (value, counts, name) in zip(wanted, kinds, strict=True):
+        for row, rank in _draw_places(counts, count, rng):
+            drawn = _covered(figures, Window(row_off=row, col_off=0, height=1, width=width))
+            col = np.flatnonzero(drawn[0] == value)[rank]
+            objects.append(LabeledObject(name, Point(float(col), float(row))))
     yield 0, sample.with_objects(objects)
 
 
-def _draw_points(where: Array, count: int, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Different pixels of a mask drawn at random, all alike; no list of all its pixels is made."""
-    ends = np.cumsum(where.sum(axis=1))
-    total = int(ends[-1]) if len(ends) else 0
-    points = []
+def _covered(figures: list[tuple[Bounds, Figure]], window: Window) -> BoolArray:
+    """Where any of the figures is."""
+    near = [
+        figure
+        for (_, top, _, bottom), figure in figures
+        if top < window.row_end and bottom > window.row_off - 1
+    ]
+    return draw_figures(near, [True] * len(near), window, dtype=bool, fill=False)
+
+
+def _draw_places(
+    counts: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> Iterator[tuple[int, int]]:
+    """Different pixels drawn at random, all alike: row, and number among the ``counts`` of that row."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1])
     for rank in rng.choice(total, min(count, total), replace=False, shuffle=False) if total else ():
         row = int(np.searchsorted(ends, rank, side="right"))
-        before = int(ends[row - 1]) if row else 0
-        points.append((float(np.flatnonzero(where[row])[rank - before]), float(row)))
-    return points
+        yield row, int(rank - (ends[row - 1] if row else 0))

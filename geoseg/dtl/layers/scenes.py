@@ -14,6 +14,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from geoseg.dtl.labels import labels_in
+from geoseg.dtl.layers.drawing import row_windows
 from geoseg.dtl.pixels import Shape
 from geoseg.dtl.randomness import derive, generator
 from geoseg.dtl.registry import Count, LayerSettings, layer
@@ -194,7 +195,9 @@ class FilterValidSettings(LayerSettings):
 @layer("filter_valid", FilterValidSettings)
 def filter_valid(sample: Sample, settings: FilterValidSettings, rng: np.random.Generator) -> Output:
     """Drop samples in which too few pixels have data: nodata, transparent and outside pixels have none."""
-    if sample.pixels.valid().mean() >= settings.min_share:
+    height, width = sample.shape
+    count = sum(np.count_nonzero(sample.pixels.valid(strip)) for strip in row_windows(sample.shape))
+    if count / (height * width) >= settings.min_share:
         yield 0, sample
 
 

@@ -8,6 +8,8 @@ import shapely
 
 from geoseg.typing import Array
 from geoseg.vector.figures import Bitmap, Figure, Line, Point, Polygon, Rectangle
+from geoseg.vector.figures.parts import connected_parts
+from geoseg.vector.figures.stored import LARGE
 
 __all__ = ["bridged", "figure_outline", "figure_rings", "mask_rings"]
 
@@ -36,9 +38,12 @@ def figure_rings(figure: Figure) -> list[Array]:
 
 def mask_rings(bitmap: Bitmap) -> list[list[Array]]:
     """Outlines of a mask's four-connected parts in pixel corners: exterior, then holes, of each."""
-    origin = np.array(bitmap.origin, np.float64)
-    parts = rasterio.features.shapes(bitmap.mask.astype(np.uint8), mask=bitmap.mask, connectivity=4)
-    return [[np.array(ring[:-1]) + origin for ring in geometry["coordinates"]] for geometry, _ in parts]
+    rings = []
+    for part in connected_parts(bitmap) if bitmap.pixels.size > LARGE else [bitmap]:
+        mask, origin = part.mask, np.array(part.origin, np.float64)
+        for geometry, _ in rasterio.features.shapes(mask.view(np.uint8), mask=mask, connectivity=4):
+            rings.append([np.array(ring[:-1]) + origin for ring in geometry["coordinates"]])
+    return rings
 
 
 def bridged(exterior: Array, *holes: Array) -> Array:
