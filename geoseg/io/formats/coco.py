@@ -261,7 +261,7 @@ def _bitmap(segmentation: Json, shape: Shape2d) -> list[Figure]:
         else _numbers(counts, "counts of the RLE").astype(np.int64)
     )
     mask, (row, col) = decode_counts(runs, shape)
-    return [Bitmap((col, row), mask)] if mask.size else []
+    return [Bitmap((col, row), mask).compact()] if mask.size else []
 
 
 def _ring(ring: Any) -> np.ndarray[Any, Any]:

@@ -137,5 +137,5 @@ def value_bitmaps(values: Array) -> list[tuple[int, Bitmap]]:
         if distinct[position]:
             rows, cols = box
             mask = index[rows, cols] == position
-            found.append((int(distinct[position]), Bitmap((cols.start, rows.start), mask)))
+            found.append((int(distinct[position]), Bitmap((cols.start, rows.start), mask).compact()))
     return found

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
+from affine import Affine
 from rasterio.features import rasterize
 
 from geoseg.errors import InputError, MissingFileError
@@ -23,8 +24,9 @@ from geoseg.io.formats.names import list_images
 from geoseg.io.formats.source import Shape2d, Source, SourceImage, plain_class
 from geoseg.io.scene import open_source
 from geoseg.io.vectors import VECTOR_FORMATS
-from geoseg.typing import PathLike
+from geoseg.typing import BoolArray, PathLike
 from geoseg.vector.figures import Bitmap, Figure, LabeledObject, Line, Point, Polygon
+from geoseg.vector.figures.strips import made_of_rows
 from geoseg.vector.figures.types import open_ring
 
 if TYPE_CHECKING:
@@ -310,5 +312,12 @@ def _bitmap(polygons: list[Any]) -> Bitmap | None:
     if not all(size):
         return None
     shifted = [shapely.transform(polygon, lambda xy: xy - origin) for polygon in polygons]
-    mask = rasterize(shifted, out_shape=size, dtype="uint8").astype(bool)
-    return Bitmap(origin, mask).tight()
+
+    def rows(first: int, last: int) -> BoolArray:
+        part = Affine.translation(0, first)
+        drawn: BoolArray = rasterize(
+            shifted, out_shape=(last - first, size[1]), transform=part, dtype="uint8"
+        ).view(bool)
+        return drawn
+
+    return made_of_rows(origin, size, rows).tight()

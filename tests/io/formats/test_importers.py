@@ -24,7 +24,7 @@ from geoseg.io.formats.image_folder import read_image_folder
 from geoseg.io.formats.kitti import read_kitti
 from geoseg.io.formats.source import Source, image_shape, value_bitmaps
 from geoseg.io.formats.vector_labels import LabelOptions, pixel_figures, read_vector_labels
-from geoseg.vector.figures import LabeledObject, Line, Point, Polygon, Rectangle
+from geoseg.vector.figures import Bitmap, LabeledObject, Line, Point, Polygon, Rectangle, same_figure
 
 
 def picture(path: Path, array: np.ndarray | None = None) -> Path:
@@ -343,3 +343,17 @@ def test_folders_are_data_sets(tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(MissingFileError, match="images"):
         read_image_folder(empty)
+
+
+def test_large_outlines_are_drawn_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    angles = np.arange(60) * 2.4
+    spikes = np.stack([45 + 44 * np.cos(angles), 350 + 345 * np.sin(angles)], axis=1)
+    outline = shapely.make_valid(shapely.Polygon(spikes))
+    [small] = pixel_figures(outline, (700, 90), bitmaps=True)
+    for name in ("types", "strips"):
+        monkeypatch.setattr(f"geoseg.vector.figures.{name}.LARGE", 0)
+    [large] = pixel_figures(outline, (700, 90), bitmaps=True)
+    assert isinstance(small, Bitmap)
+    assert isinstance(large, Bitmap)
+    assert not isinstance(large.pixels, np.ndarray)
+    assert same_figure(small, large)
