@@ -235,7 +235,7 @@ def _read_shapes(
     touching = np.zeros(len(shapes), bool)
     touching[shapely.STRtree(shapes).query(shapely.box(0, 0, scene.width, scene.height), "intersects")] = True
     if not touching.any():
-        raise _apart("labels", path, frame, scene)
+        raise _apart("labels", path, _extent(frame), scene)
     values = frame[column][touching] if column else np.full(int(touching.sum()), "", object)
     return shapes[touching], table.indices(values, path)
 
@@ -246,19 +246,23 @@ def _read_aoi(scene: Scene, path: str) -> NDArray[np.object_]:
     whole = shapely.box(0, 0, scene.width, scene.height)
     found = [shape for shape in shapes if shapely.area(shapely.intersection(shape, whole)) > 0]
     if not found:
-        raise _apart("aoi", path, frame, scene)
+        raise _apart("aoi", path, _extent(frame), scene)
     return np.array(found, object)
 
 
-def _apart(what: str, path: str, frame: Any, scene: Scene) -> InputError:
-    """Why nothing of a vector file lies on a scene: both extents, and a CRS that is missing."""
+def _extent(frame: Any) -> Sequence[float]:
+    return tuple(frame.total_bounds) if len(frame) else ()
+
+
+def _apart(what: str, path: str, bounds: Sequence[float], scene: Scene) -> InputError:
+    """Why nothing of a file lies on a scene: both extents, and a CRS that is missing."""
     ground, crs = (tuple(round(v, 6) for v in scene.geobox.bounds()), scene.geobox.crs)
-    extent = tuple(round(float(v), 6) for v in frame.total_bounds) if len(frame) else "nothing"
+    extent = tuple(round(float(v), 6) for v in bounds) or "nothing"
     hint = (
         "" if crs else f" The scene states no CRS, so {what} must be in its pixels; or set it with gdal_edit."
     )
     return InputError(
-        f"{what} must touch their scene, got {path} over {extent} and {scene.path} over {ground} "
+        f"{what} must touch the scene, got {path} over {extent} and {scene.path} over {ground} "
         f"({crs.to_string() if crs else 'pixels'}).{hint}"
     )
 
@@ -284,16 +288,26 @@ def _area_to_mask(scene: Scene, mask: Scene) -> Affine:
     """From pixel corners of the scene to those of its mask: by georeferencing, else by stretching."""
     if mask.geobox.crs is None:
         return Affine.scale(mask.width / scene.width, mask.height / scene.height)
-    if scene.geobox.crs is None or not scene.geobox.crs.equals(mask.geobox.crs):
+    own, other = scene.geobox.crs, mask.geobox.crs
+    if own is None or not own.equals(other):
+        there = own.to_string() if own else "none"
+        hint = (
+            f"Warp it with gdalwarp -t_srs {there} -r near"
+            if own
+            else "Give the scene its own with gdal_edit"
+        )
         raise InputError(
-            f"a mask must have its scene's CRS, got {mask.geobox.crs.to_string()} for {mask.path}. "
-            "Warp it, or give vector labels."
+            f"a mask must have its scene's CRS ({there}), got {other.to_string()} for {mask.path}. "
+            f"{hint}, or give vector labels."
         )
     to_mask = ~mask.geobox.transform * scene.geobox.transform
     if abs(to_mask.b) + abs(to_mask.d) > 1e-6 * abs(to_mask.a):
         raise InputError(
             f"a mask must lie square to its scene, got {mask.path} turned. Warp it to the scene."
         )
+    ends = np.array([to_mask * (0, 0), to_mask * (scene.width, scene.height)])
+    if (ends.max(0) <= 0).any() or (ends.min(0) >= (mask.width, mask.height)).any():
+        raise _apart("a mask", mask.path, mask.geobox.bounds(), scene)
     return to_mask
 
 

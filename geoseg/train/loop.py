@@ -318,8 +318,8 @@ def _explained(error: Exception) -> GeosegError:
         return error
     if "DataLoader worker" in text:
         return RunError(
-            f"a data worker was ended from outside: {text.splitlines()[0]} Most often memory ran out; lower "
-            "data_workers or batch_size, then use --resume."
+            f"a data worker was ended from outside: {text.splitlines()[0].strip()} Most often memory ran "
+            "out: free some and use --resume, or begin a new run with lower data_workers or batch_size."
         )
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return RunError("GPU memory ran out. Lower batch_size.train or input_size, then begin again.")

@@ -121,6 +121,28 @@ def test_a_mask_on_another_grid_follows_its_georeferencing(tmp_path):
     assert np.array_equal(whole(found.opened.areas[0]).target, target)
 
 
+@pytest.mark.parametrize(
+    ("crs", "shift", "message"),
+    [
+        (
+            "EPSG:32644",
+            0,
+            r"scene's CRS \(EPSG:32645\), got EPSG:32644 .* gdalwarp -t_srs EPSG:32645 -r near",
+        ),
+        ("EPSG:32645", 5000, r"a mask must touch the scene, got .*over \(505000\.0, .* over \(500000\.0, "),
+    ],
+)
+def test_a_mask_that_misses_its_scene_is_told(tmp_path, crs, shift, message):
+    scene = write_scene(tmp_path, "a", 192, 1)
+    with rasterio.open(scene["path"]) as file:
+        moved = rasterio.Affine.translation(shift, 0) * file.transform
+        profile = {**file.profile, "count": 1, "crs": crs, "transform": moved}
+    with rasterio.open(tmp_path / "mask.tif", "w", **profile) as file:
+        file.write(np.ones((192, 192), np.uint8), 1)
+    with pytest.raises(InputError, match=message):
+        prepared(tmp_path, data={"scenes": {"path": scene["path"], "labels": "mask.tif"}})
+
+
 def test_measured_normalization_of_other_data_types(tmp_path):
     values = np.random.default_rng(0).normal(3000, 400, (2, 128, 128)).clip(0, 65535).astype(np.uint16)
     mask = (values[0] > 3000).astype(np.uint8)
@@ -241,7 +263,7 @@ def test_labels_that_miss_the_scene_are_told_with_both_extents(tmp_path):
     far.to_file(tmp_path / "far.geojson")
     with pytest.raises(
         InputError,
-        match=r"labels must touch their scene, got .*far.geojson over \(.* and .*a.tif over \(500000",
+        match=r"labels must touch the scene, got .*far.geojson over \(.* and .*a.tif over \(500000",
     ):
         prepared(tmp_path, data={"scenes": {**scene, "labels": "far.geojson"}})
 
@@ -252,7 +274,7 @@ def test_an_aoi_that_misses_the_scene_is_told_with_both_extents(tmp_path):
         gpd.GeoDataFrame(geometry=shapes, crs=4326).to_file(tmp_path / f"{name}.gpkg")
         with pytest.raises(
             InputError,
-            match=rf"aoi must touch their scene, got .*{name}.gpkg over .* and .*a.tif over \(500000",
+            match=rf"aoi must touch the scene, got .*{name}.gpkg over .* and .*a.tif over \(500000",
         ):
             prepared(tmp_path, data={"scenes": {**scene, "aoi": f"{name}.gpkg"}})
 

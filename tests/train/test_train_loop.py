@@ -381,7 +381,7 @@ def test_a_killed_worker_is_explained(quick, tmp_path, monkeypatch):
         return original(*args, **kwargs)
 
     monkeypatch.setattr(dataset, "cut_chip", deadly)
-    with pytest.raises(RunError, match=r"a data worker was ended from outside.*lower data_workers"):
+    with pytest.raises(RunError, match=r"a data worker was ended from outside.*use --resume, or begin a new"):
         train(quick(data_workers={"train": 1, "val": 0}), tmp_path / "run", devices="cpu")
 
 
