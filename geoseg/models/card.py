@@ -33,10 +33,20 @@ from geoseg.models.options import Activation, GeosegOptions
 from geoseg.models.scaling import BandScaling, band_lines
 from geoseg.typing import PathLike
 
-__all__ = ["MLM_SCHEMA", "Asset", "ClassObject", "ModelCard", "parse_card", "read_card", "write_card"]
+__all__ = [
+    "MLM_SCHEMA",
+    "NAME_PATTERN",
+    "Asset",
+    "ClassObject",
+    "ModelCard",
+    "parse_card",
+    "read_card",
+    "write_card",
+]
 
 _CHANNEL_NAMES = ("bands", "band", "channel", "channels")
-_NAME_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]$"
+#: Names that the MLM extension allows.
+NAME_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]$"
 
 
 class _Open(BaseModel):
@@ -136,7 +146,7 @@ class Hyperparameters(_Open):
 class Properties(_Open):
     """Item properties with the MLM fields that geoseg reads."""
 
-    name: str = Field(alias="mlm:name", pattern=_NAME_PATTERN)
+    name: str = Field(alias="mlm:name", pattern=NAME_PATTERN)
     architecture: str = Field(alias="mlm:architecture", min_length=1)
     tasks: list[str] = Field(alias="mlm:tasks", min_length=1)
     input: list[ModelInput] = Field(alias="mlm:input", min_length=1, max_length=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,6 +14,7 @@ from geoseg.config import Settings, parse_settings, read_document
 from geoseg.data.auxiliary import AuxiliarySettings
 from geoseg.data.settings import AugmentSettings, ClassSettings, DataSettings, SamplerSettings
 from geoseg.errors import ConfigError
+from geoseg.models.card import NAME_PATTERN
 from geoseg.models.losses import LOSSES
 from geoseg.models.options import ArchitectureSpec
 from geoseg.typing import PathLike
@@ -177,6 +179,16 @@ class CardSettings(Settings):
     data: str = ""
     bands: tuple[str, ...] = ()
     auxiliary: bool = False
+
+    @field_validator("name")
+    @classmethod
+    def _allowed(cls, name: str) -> str:
+        if not re.match(NAME_PATTERN, name):
+            raise ValueError(
+                "must be 3 or more of the letters a to z, digits, spaces, dots, dashes and underscores, the "
+                f"first a letter, the last a letter or digit, got {name}. Use description for more."
+            )
+        return name
 
 
 class TrainSettings(Settings):

@@ -24,7 +24,7 @@ from geoseg.train.progress import Progress, rate_factor
 
 __all__ = ["Pixelwise", "Segmenter", "augmented_chips", "loss_terms", "make_optimizer", "step_seed"]
 
-#: Batches over which the average catches up at the start.
+#: Steps over which the average catches up at the start.
 _EMA_RAMP = 10
 
 
@@ -269,12 +269,17 @@ class Segmenter(L.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.settings.lr * group["share"] * factor
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Count, and move the average."""
-        self.progress.batches += 1
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step, and move the average: once a step, however many batches it is made of."""
+        super().optimizer_step(*args, **kwargs)
         if self.average is not None and self.settings.ema is not None:
-            done = self.progress.batches
-            move_average(self.average, self.network, min(self.settings.ema.decay, done / (_EMA_RAMP + done)))
+            steps = (self.progress.batches + 1) / self.settings.accumulate
+            decay = min(self.settings.ema.decay, steps / (_EMA_RAMP + steps))
+            move_average(self.average, self.network, decay)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Count."""
+        self.progress.batches += 1
 
     def on_validation_epoch_start(self) -> None:
         """Validate in evaluation mode, or as in training where the config says so."""

@@ -80,8 +80,9 @@ class Recorder(L.Callback):
         if trainer.is_global_zero:
             done = module.progress.validations
             self._history = History(self.run.path / "metrics.csv", done)
+            # What an earlier try did after its last state is done anew; what it did before stays.
             self._board = SummaryWriter(
-                str(self.run.path / "tensorboard"), purge_step=module.progress.batches or None
+                str(self.run.path / "tensorboard"), purge_step=module.progress.batches + 1
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -128,6 +129,8 @@ class Recorder(L.Callback):
             self._board.add_scalar("train/batch_loss", loss, done)
 
     def _save_state(self, trainer: L.Trainer, module: Segmenter) -> None:
+        if self._board is not None:
+            self._board.flush()
         self.run.save_state(
             {
                 "network": module.network.state_dict(),
@@ -222,7 +225,6 @@ class Recorder(L.Callback):
                 self._board.add_scalar(
                     name.replace("_", "/", 1).replace(":", "/"), value, int(row["batches"])
                 )
-            self._board.flush()
         self._save_state(trainer, module)
 
     def _chart(self, history: History, final: bool) -> None:

@@ -114,6 +114,7 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         data, base, settings.classes, settings.resolution, special.background, special.neutral or ""
     )
     opened = open_graph_areas(wanted, settings.seed) if data.dtl else open_areas(wanted)
+    _check_bands(settings, opened.channels)
     plan, val = _plan(settings, data, opened)
     if not val:
         raise InputError("validation must have chips, got none with labeled ground. Change data.split.")
@@ -127,6 +128,14 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
     }
     facts = Facts(opened.table.names, opened.dtype, mean, stddev, opened.gsd, scenes)
     return Prepared(opened, plan, val, facts)
+
+
+def _check_bands(settings: TrainSettings, channels: int) -> None:
+    names = settings.card.bands
+    if names and len(names) != channels:
+        raise ConfigError(
+            f"$.card.bands: must name the {channels} bands of the scenes, got {', '.join(names)}."
+        )
 
 
 def _trained(plan: WindowPlan | ImagePlan) -> set[int]:

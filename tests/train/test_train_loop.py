@@ -261,6 +261,27 @@ def test_overfitting_a_single_chip(quick, tmp_path, towns):
     assert row["scores"]["iou"][1] > 0.98
 
 
+def test_every_batch_is_in_tensorboard_once_after_a_kill(quick, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = quick(save_every_minutes=0.0)
+    for number, last in enumerate((3, 6)):
+        with pytest.raises(Stop):
+            train(settings, tmp_path / "run", devices="cpu", resume=number > 0, progress=stop_after(last))
+    train(settings, tmp_path / "run", devices="cpu", resume=True)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/batch_loss")] == list(range(1, 9))
+    assert [event.step for event in events.Scalars("val/loss")] == [4, 8]
+
+
+def test_the_average_moves_once_a_step(quick, tmp_path, monkeypatch):
+    """Not once a batch: the gradients of several may make one step."""
+    seen = []
+    monkeypatch.setattr(module, "move_average", lambda average, network, decay: seen.append(decay))
+    train(quick(ema={"decay": 0.5}, accumulate=2, epochs=1), tmp_path / "run", devices="cpu")
+    assert seen == pytest.approx([1 / 11, 2 / 12])
+
+
 def test_early_stopping_and_fewer_checkpoints(quick, tmp_path):
     settings = quick(epochs=6, lr=1e-9, early_stopping={"patience": 2, "min_delta": 1.0}, keep_checkpoints=1)
     train(settings, tmp_path / "run", devices="cpu")
@@ -356,6 +377,14 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_chip(quick, tmp_path, mon
     assert len(run.list_checkpoints()) == 1
     assert all(torch.isfinite(v.float()).all() for v in weights(tmp_path / "run", 0).values())
     export_checkpoint(run, 0)
+
+
+def test_a_card_that_would_be_refused_is_refused_before_training(quick, tmp_path):
+    with pytest.raises(ConfigError, match=r"\$\.card\.name: must be 3 or more .* got Häuser & Höfe"):
+        quick(card={"name": "Häuser & Höfe"})
+    with pytest.raises(ConfigError, match=r"\$\.card\.bands: must name the 3 bands .* got red, nir"):
+        train(quick(card={"bands": ["red", "nir"]}), tmp_path / "run", devices="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
