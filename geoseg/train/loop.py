@@ -316,10 +316,12 @@ def _explained(error: Exception) -> GeosegError:
         return RunError(text[told[-1].end() :].strip(" \n'\""))
     if isinstance(error, GeosegError):
         return error
-    if "DataLoader worker" in text:
+    if "DataLoader worker" in text or "terminated with signal" in text:
+        what = "a data worker" if "DataLoader" in text else "a process of the run"
+        reason = text.strip(" '\"\n").splitlines()[0].strip().rstrip(".")
         return RunError(
-            f"a data worker was ended from outside: {text.splitlines()[0].strip()} Most often memory ran "
-            "out: free some and use --resume, or begin a new run with lower data_workers or batch_size."
+            f"{what} was ended from outside: {reason}. Most often memory ran out: free some and use "
+            "--resume, or begin a new run with lower data_workers or batch_size."
         )
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return RunError("GPU memory ran out. Lower batch_size.train or input_size, then begin again.")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.multiprocessing.spawn import ProcessException
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from geoseg.data import dataset
 from geoseg.errors import ConfigError, InputError, ModelError, RunError, StateMismatchError
@@ -457,6 +457,16 @@ def test_an_error_in_another_process_is_one_line():
         "geoseg.errors.RunError: loss must be finite, got nan. Lower lr.\n"
     )
     assert str(_explained(ProcessException(text, 1, 1))) == "loss must be finite, got nan. Lower lr."
+
+
+def test_another_process_that_was_killed_is_explained():
+    error = ProcessExitedException(
+        "process 1 terminated with signal SIGKILL", 1, 7, exit_code=-9, signal_name="SIGKILL"
+    )
+    with pytest.raises(
+        RunError, match=r"^a process of the run was ended from outside: process 1 .* --resume"
+    ):
+        raise _explained(error)
 
 
 def test_a_run_whose_folder_cannot_be_made_is_refused(quick, tmp_path):
