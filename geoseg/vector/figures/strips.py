@@ -35,8 +35,8 @@ def made_of_rows(
 
     Examples
     --------
-    >>> made_of_rows((0, 0), (2, 3), lambda top, bottom: np.ones((bottom - top, 3), bool)).mask.sum()
-    6
+    >>> made_of_rows((0, 0), (2, 3), lambda top, bottom: np.ones((bottom - top, 3), bool)).shape
+    (2, 3)
     """
     height, width = shape
     if height * width <= LARGE:
