@@ -115,6 +115,7 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
     )
     opened = open_graph_areas(wanted, settings.seed) if data.dtl else open_areas(wanted)
     _check_bands(settings, opened.channels)
+    _check_colors(settings, opened.channels)
     plan, val = _plan(settings, data, opened)
     if not val:
         raise InputError("validation must have chips, got none with labeled ground. Change data.split.")
@@ -136,6 +137,17 @@ def _check_bands(settings: TrainSettings, channels: int) -> None:
         raise ConfigError(
             f"$.card.bands: must name the {channels} bands of the scenes, got {', '.join(names)}."
         )
+
+
+def _check_colors(settings: TrainSettings, channels: int) -> None:
+    """Refuse augmentation that means red, green and blue where there are other bands."""
+    for name in ("hue", "saturation", "jpeg"):
+        strength = getattr(settings.augment, name)
+        if strength and channels != 3:
+            raise ConfigError(
+                f"$.augment.{name}: must be 0 unless there are three bands, got {strength} for {channels}. "
+                "Leave it out."
+            )
 
 
 def _trained(plan: WindowPlan | ImagePlan) -> set[int]:

@@ -143,6 +143,14 @@ def test_a_mask_that_misses_its_scene_is_told(tmp_path, crs, shift, message):
         prepared(tmp_path, data={"scenes": {"path": scene["path"], "labels": "mask.tif"}})
 
 
+def test_colors_of_other_than_three_bands_are_not_augmented(tmp_path, towns):
+    one_band = [{**scene, "bands": [1]} for scene in towns]
+    for name in ("hue", "saturation", "jpeg"):
+        with pytest.raises(ConfigError, match=rf"\$\.augment\.{name}: must be 0 unless .* got 0\.5 for 1"):
+            prepared(tmp_path, data={"scenes": one_band}, augment={name: 0.5})
+        prepared(tmp_path, data={"scenes": towns}, augment={name: 0.5})
+
+
 def test_measured_normalization_of_other_data_types(tmp_path):
     values = np.random.default_rng(0).normal(3000, 400, (2, 128, 128)).clip(0, 65535).astype(np.uint16)
     mask = (values[0] > 3000).astype(np.uint8)
