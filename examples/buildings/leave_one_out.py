@@ -46,6 +46,8 @@ def score_place(
 
     The place may be listed as several scenes, one file with an aoi each: the score is of their whole ground.
     """
+    if len(files := {scene["path"] for scene in scenes}) > 1:
+        raise SystemExit(f"a place must be one file, got {', '.join(sorted(files))}")
     out.mkdir(parents=True, exist_ok=True)
     path, labels = base / scenes[0]["path"], base / scenes[0]["labels"]
     aoi = write_ground(scenes, base, out / "aoi.geojson")

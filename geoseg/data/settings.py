@@ -104,8 +104,9 @@ class DataSettings(Settings):
         ``resize`` shrinks or stretches every image to ``input_size`` (the tutorials' way, aspect not
         kept); ``crop`` draws windows of that size. None: resize for a project, crop otherwise.
     gap
-        Whether touching objects are parted in the targets by a line of background, one pixel wide, so that
-        the network learns to keep them apart.
+        Whether touching objects, also of different classes, are parted in the targets of training by a line
+        of background, one pixel of the chip wide before it is augmented, so that the network learns to keep
+        them apart. Validation goes by the labels as they are.
     """
 
     scenes: tuple[SceneSettings, ...] = ()

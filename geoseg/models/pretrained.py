@@ -106,7 +106,7 @@ def _vgg16_state() -> dict[str, Tensor]:
 
 
 def _hub_answers() -> bool:
-    """Whether the hub can be reached; asked once, because its client tries for half a minute."""
+    """Whether the hub can be reached, asked without the half minute that its client tries for."""
     from huggingface_hub import constants, get_session
 
     try:

@@ -86,7 +86,7 @@ class _Segments(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """All validation chips."""
         settings = self.settings
-        data = self.prepared.chips(settings, settings.allow_corrupted_samples.val)
+        data = self.prepared.chips(settings, settings.allow_corrupted_samples.val, train=False)
         return val_loader(
             data, self.prepared.val, settings.batch_size.val, settings.data_workers.val, *self._place()
         )
@@ -261,7 +261,7 @@ def _restore(module: Segmenter, state: dict[str, Any] | None) -> None:
 
 def _examples(data: _Segments, prepared: Prepared) -> list[dict[str, Any]]:
     """A few validation chips, spread over the list."""
-    chips = prepared.chips(data.settings, data.settings.allow_corrupted_samples.val)
+    chips = prepared.chips(data.settings, data.settings.allow_corrupted_samples.val, train=False)
     step = max(1, len(prepared.val) // 4)
     return [chips[ref] for ref in prepared.val[::step][:4]]
 
@@ -319,10 +319,14 @@ def _explained(error: Exception) -> GeosegError:
     if "DataLoader worker" in text or "terminated with signal" in text:
         what = "a data worker" if "DataLoader" in text else "a process of the run"
         reason = text.strip(" '\"\n").splitlines()[0].strip().rstrip(".")
-        return RunError(
-            f"{what} was ended from outside: {reason}. Most often memory ran out: free some and use "
-            "--resume, or begin a new run with lower data_workers or batch_size."
+        killed = "Killed" in reason or "SIGKILL" in reason
+        advice = (
+            "Most often memory ran out: free some and use --resume, or begin a new run with lower "
+            "data_workers or batch_size."
+            if killed
+            else "Use --resume to go on."
         )
+        return RunError(f"{what} was ended from outside: {reason}. {advice}")
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return RunError("GPU memory ran out. Lower batch_size.train or input_size, then begin again.")
     return RunError(f"training failed: {text.strip().splitlines()[-1] if text.strip() else error!r}")

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.data.augment import Augment
-from geoseg.data.dataset import Batch, ChipDataset, join_chips
+from geoseg.data.dataset import Batch, join_chips
 from geoseg.train.checkpoints import write_file
 from geoseg.train.config import TrainSettings
 from geoseg.train.module import Pixelwise, augmented_chips, step_seed
@@ -32,7 +32,7 @@ def preview_chips(
         As augmentation leaves them in training by one process.
     """
     prepared = prepare(settings, base)
-    data = ChipDataset(prepared.opened.areas, settings.chip, settings.auxiliary, prepared.facts.mean)
+    data = prepared.chips(settings)
     pixelwise = pixelwise_of(prepared.facts)
     cells: list[NDArray[np.uint8]] = []
     plan = prepared.plan.epoch(0, settings.batch_size.train, settings.data_workers.train)

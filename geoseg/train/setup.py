@@ -87,14 +87,14 @@ class Prepared:
             return self.plan.refs
         return tuple(self.plan.epoch(0, 16, 1)[0])
 
-    def chips(self, settings: TrainSettings, corrupted: int = 0) -> ChipDataset:
-        """Chips of the run, of which a number may be unreadable."""
+    def chips(self, settings: TrainSettings, corrupted: int = 0, *, train: bool = True) -> ChipDataset:
+        """Chips to train on, or to validate on by the labels as they are; a number may be unreadable."""
         return ChipDataset(
             self.opened.areas,
             settings.chip,
             settings.auxiliary,
             self.facts.mean,
-            settings.data.gap,
+            settings.data.gap and train,
             corrupted,
             self.spare if corrupted else (),
         )

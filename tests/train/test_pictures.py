@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from train_samples import to_ground, write_scene
 
-from geoseg.data.dataset import ChipDataset, join_chips
+from geoseg.data.dataset import join_chips
 from geoseg.models.losses import IGNORE
 from geoseg.train import preview
 from geoseg.train.module import Segmenter
@@ -80,7 +82,7 @@ def test_previewed_chips_are_those_of_training(quick, tmp_path, monkeypatch, wor
     ready = prepare(settings, tmp_path)
     classes = ready.facts.classes
     module = Segmenter(settings, build(settings, 3, len(classes)), classes, pixelwise_of(ready.facts), 4)
-    data = ChipDataset(ready.opened.areas, settings.chip, None, ready.facts.mean)
+    data = ready.chips(settings)
     trained = []
     for refs in ready.plan.epoch(0, 2, workers)[:2]:
         image, _ = module.augmented(join_chips([data[ref] for ref in refs]), module._step_seed())
@@ -88,3 +90,23 @@ def test_previewed_chips_are_those_of_training(quick, tmp_path, monkeypatch, wor
         module.progress.batches += 1
     for raw, normal in zip(seen, trained, strict=False):
         assert torch.allclose(module.normalize(torch.tensor(raw)[None])[0], normal, atol=1e-5)
+
+
+def test_gaps_are_previewed_and_trained_but_not_validated(quick, tmp_path, monkeypatch):
+    scene = write_scene(tmp_path, "row", size=192)
+    row = [to_ground(left, 0, left + 8, 176) for left in range(0, 192, 8)]
+    gpd.GeoDataFrame(geometry=row, crs="EPSG:32645").to_crs(4326).to_file(scene["labels"])
+    data = {"scenes": [scene], "gap": True, "split": {"block_chips": 1, "buffer_px": 4}}
+    settings, targets = quick(data=data, sampler={"chips_per_epoch": 8}), []
+    cover = preview.overlay
+    monkeypatch.setattr(
+        preview, "overlay", lambda picture, target: (targets.append(target), cover(picture, target))[1]
+    )
+    preview.preview_chips(settings, tmp_path, 3, tmp_path / "chips.png")
+    ready = prepare(settings, tmp_path)
+    refs = [ref for batch in ready.plan.epoch(0, 2, 0) for ref in batch][:3]
+    trained, as_labeled = ready.chips(settings), ready.chips(settings, train=False)
+    for ref, target in zip(refs, targets, strict=True):
+        assert np.array_equal(target, trained[ref]["target"])
+        lines = (as_labeled[ref]["target"].numpy() == 1) & (target == 0)
+        assert lines.sum(1).max() >= 3
