@@ -56,7 +56,7 @@ class GraphSamples:
 
     @property
     def failures(self) -> list[tuple[str, str]]:
-        """(image, reason) of what was left while iterating, here and in workers, each time it was."""
+        """(image, reason) of what was left while iterating, here and in workers, each once."""
         return self._failures.read()
 
     def set_epoch(self, epoch: int) -> None:

@@ -35,8 +35,9 @@ class SharedEpoch:
     def value(self, value: int) -> None:
         self._cell.value = value
 
-    def __getstate__(self) -> Any:
-        return self._cell if get_spawning_popen() is not None else self.value
+    def __getstate__(self) -> tuple[Any]:
+        return (self._cell if get_spawning_popen() is not None else self.value,)
 
-    def __setstate__(self, state: Any) -> None:
-        self._cell = RawValue(ctypes.c_int64, state) if isinstance(state, int) else state
+    def __setstate__(self, state: tuple[Any]) -> None:
+        (held,) = state
+        self._cell = RawValue(ctypes.c_int64, held) if isinstance(held, int) else held

@@ -18,31 +18,34 @@ _MODE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 
 
 class SharedNotes:
-    """Pairs of texts, told of also by processes that were given a copy of this, forked or pickled.
+    """Pairs of texts, each once, told of also by processes that were given a copy of this, forked or pickled.
 
     Those processes write to a temporary file, line by line; it is made by the first of them, and removed with
     the notes that were there first.
     """
 
     def __init__(self) -> None:
-        self._own: list[tuple[str, str]] = []
+        self._own: dict[tuple[str, str], None] = {}
         self._path = Path(tempfile.gettempdir(), f"geoseg-{uuid.uuid4().hex}.notes")
         self._first = os.getpid()
         weakref.finalize(self, _remove, self._path, self._first)
 
     def add(self, subject: str, text: str) -> bool:
         """Take a note; returns whether it is new to this process."""
-        new = (subject, text) not in self._own
-        self._own.append((subject, text))
+        if (subject, text) in self._own:
+            return False
+        self._own[subject, text] = None
         if os.getpid() != self._first:
             self._write(json.dumps([os.getpid(), subject, text]) + "\n")
-        return new
+        return True
 
     def _write(self, line: str) -> None:
         try:
             handle = os.open(self._path, _MODE, 0o600)
             try:
-                os.write(handle, line.encode())  # whole: what is appended at once is not mixed
+                written = os.write(handle, line.encode())  # at once, so that it is not mixed with others
+                if written < len(line.encode()):
+                    raise OSError("only a part of a line was written")
             finally:
                 os.close(handle)
         except OSError as error:
@@ -52,11 +55,18 @@ class SharedNotes:
         """Notes of this process, and then those of the others as they took them."""
         if not self._path.is_file():
             return list(self._own)
-        whole, _, _ = self._path.read_text(encoding="utf-8").rpartition(
-            "\n"
-        )  # another line may be on its way
-        entries = [json.loads(line) for line in whole.splitlines()]
-        return [*self._own, *((entry[1], entry[2]) for entry in entries if entry[0] != os.getpid())]
+        lines = self._path.read_text(encoding="utf-8").split("\n")
+        entries = [entry for line in lines if (entry := _whole(line))]
+        return list(dict.fromkeys([*self._own, *((subject, text) for _, subject, text in entries)]))
+
+
+def _whole(line: str) -> tuple[int, str, str] | None:
+    """An entry; None of a line that is on its way, or was cut by a full disk."""
+    try:
+        number, subject, text = json.loads(line)
+    except ValueError:
+        return None
+    return number, subject, text
 
 
 def _remove(path: Path, first: int) -> None:

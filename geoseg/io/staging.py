@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -20,6 +21,7 @@ __all__ = ["DiskFullError", "StagedFolder", "stop_if_full"]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _PROBE = 256 * 1024
+_TRIES = 16
 #: Told by the kernel, anew at each start; containers on one computer share it.
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -107,7 +109,7 @@ class StagedFolder:
             target = Path(os.path.realpath(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         _clear_dead(target)
-        while True:
+        for _ in range(_TRIES):
             path = target.with_name(f".{target.name}.run-{_own_mark()}-{secrets.token_hex(4)}.part")
             try:
                 path.mkdir()  # with the rights that a folder the user makes has
@@ -116,7 +118,10 @@ class StagedFolder:
             mine, lock = _try_lock(path)
             if mine:
                 return cls(target, path, lock)
-            # another run that started at the same moment took it for a dead one
+            # another run that started at the same moment took it for a dead one, or it can't be locked
+            with contextlib.suppress(FileNotFoundError):
+                path.rmdir()
+        raise OSError(f"no folder beside {target} can be locked")
 
     def commit(self, *, replace: bool = False) -> Path:
         """Give the folder its name.

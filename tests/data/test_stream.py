@@ -99,7 +99,7 @@ def test_what_fails_in_a_worker_is_told(tmp_path, context, capfd):
     found = list(DataLoader(SampleStream(samples), **options))
     assert Counter(text.split()[0] for text in found) == {"0.png": 3, "2.png": 3, "3.png": 3}
     told = samples.failures
-    assert Counter(image for image, _ in told) == {"p/ds/1.png": 3, "p/ds/4.png": 1}
+    assert Counter(image for image, _ in told) == {"p/ds/1.png": 1, "p/ds/4.png": 1}
     assert "is not valid JSON" in dict(told)["p/ds/4.png"]
     if context == "spawn":  # a forked one writes where pytest listens
         error = capfd.readouterr().err
@@ -115,7 +115,7 @@ def test_what_fails_here_is_told(tmp_path, caplog):
     samples = opened(tmp_path)
     damage(tmp_path / "p/ds/img/1.png")
     assert len(list(samples)) == 12
-    assert [image for image, _ in samples.failures] == ["p/ds/1.png"] * 3
+    assert [image for image, _ in samples.failures] == ["p/ds/1.png"]
     assert caplog.text.count("p/ds/1.png left out: ") == 1
     assert not samples._failures._path.exists()
 

@@ -27,10 +27,12 @@ def test_notes_of_all_are_read_and_removed() -> None:
     assert not notes.add("a", "first")
     assert not notes._path.exists()
     in_another_process(notes, ("b", "two\nlines \u2028 here"), ("c", "\udcff"))
-    assert notes.read() == [("a", "first"), ("a", "first"), ("b", "two\nlines \u2028 here"), ("c", "\udcff")]
+    assert notes.read() == [("a", "first"), ("b", "two\nlines \u2028 here"), ("c", "\udcff")]
     with notes._path.open("a") as file:
-        file.write('[1, "half')  # on its way
-    assert len(notes.read()) == 4
+        file.write('[1, "half')  # on its way, or cut by a full disk
+    assert len(notes.read()) == 3
+    in_another_process(notes, ("d", "glued to the half line"), ("e", "whole"))
+    assert notes.read()[3:] == [("e", "whole")]
     path = notes._path
     del notes
     assert not path.exists()

@@ -193,3 +193,10 @@ def test_another_disk_that_is_full_is_another_reason(tmp_path, monkeypatch):
     stop_if_full(failure, tmp_path)
     with pytest.raises(DiskFullError, match="is full"):
         stop_if_full(failure, other)
+
+
+def test_a_place_where_nothing_can_be_locked_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(staging, "_try_lock", lambda folder: (False, None))
+    with pytest.raises(OSError, match="can be locked"):
+        StagedFolder.beside(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
