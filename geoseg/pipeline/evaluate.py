@@ -170,13 +170,13 @@ def evaluate_files(
         Threshold of a match.
     class_column
         Column of both files that holds the class; beside a raster, its values or the names that it gives to
-        them. None: all objects are of one class.
+        them. None: all objects are of one class. Not for two rasters.
     score_column
         Column of ``pred`` with the score of each object; None: "confidence", "score" or "conf", where
         there is one.
     threshold
-        Rasters: values of at least this are objects; None: 0.5 where the raster says that it holds
-        probabilities, else every value but 0 is a class.
+        Rasters: values of at least this are objects; beside a raster that says that it holds probabilities,
+        a class map stays as it is. None: 0.5 for such probabilities, else every value but 0 is a class.
     boundary_distance
         Width of the strip of the boundary IoU, in meters.
     progress
@@ -185,7 +185,8 @@ def evaluate_files(
     Raises
     ------
     InputError
-        A file that is missing or can't be read, unlike coordinate systems, a missing column.
+        A file that is missing or can't be read, unlike coordinate systems, a missing column, options that do
+        not go with the files.
     """
     check_threshold(iou)
     if not boundary_distance > 0:
@@ -193,7 +194,7 @@ def evaluate_files(
     vectors = {
         name: open_polygons(path) for name, path in (("pred", pred), ("truth", truth)) if is_vector_file(path)
     }
-    _check_options(len(vectors), score_column, threshold)
+    _check_options(len(vectors), class_column, score_column, threshold)
     if len(vectors) < 2:
         pixels, method = compare_pixels(
             pred, truth, aoi=aoi, class_column=class_column, threshold=threshold, progress=progress
@@ -213,8 +214,17 @@ def evaluate_files(
         )
 
 
-def _check_options(vectors: int, score_column: str | None, threshold: float | None) -> None:
-    """Refuse what would be passed over."""
+def _check_options(
+    vectors: int, class_column: str | None, score_column: str | None, threshold: float | None
+) -> None:
+    """Refuse what would be passed over, or means nothing."""
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"threshold must be a finite number, got {threshold}.")
+    if vectors == 0 and class_column is not None:
+        raise InputError(
+            f"class column must go with a vector file, got {class_column!r} and two rasters. "
+            "Leave it out: rasters are compared by their values."
+        )
     if vectors == 2 and threshold is not None:
         raise InputError("threshold must go with a raster, got two vector files.")
     if vectors < 2 and score_column is not None:

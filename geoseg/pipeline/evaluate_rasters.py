@@ -12,7 +12,13 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import iter_chunks
 from geoseg.io.polygon_batches import is_vector_file
 from geoseg.io.scene import open_source
-from geoseg.pipeline.evaluate_readers import VALUES, ClassCodes, PolygonValues, RasterValues
+from geoseg.pipeline.evaluate_readers import (
+    CODES,
+    ClassCodes,
+    PolygonValues,
+    RasterValues,
+    holds_probabilities,
+)
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
 __all__ = ["compare_pixels"]
@@ -35,7 +41,8 @@ def compare_pixels(
     A raster in another grid is sampled at the pixel's center; polygons cover the pixels whose centers lie
     in them. Without a class column polygons are of one class, and so is then all that is not 0 in the
     raster. Two rasters are compared class by class, by the names that both give to their values or by the
-    values; unless both hold one class at most.
+    values; unless both hold one class at most, and do not call it differently. A threshold is for the rasters
+    that say that they hold probabilities; without such a one, for all.
 
     Returns
     -------
@@ -46,18 +53,24 @@ def compare_pixels(
     ------
     InputError
         Rasters of several bands, values that are no classes, unlike coordinate systems, an area of
-        interest without polygons.
+        interest without polygons, a class column beside a raster that a threshold leaves without classes.
     """
     base = Path(pred) if is_vector_file(truth) else Path(truth)
     grid = open_source(base, expand_palette=False).geobox
     codes = ClassCodes()
     paths = {"truth": truth, "pred": pred}
     # Rasters first: the names that they give to their values are those of a class column.
+    given = {name: path for name, path in paths.items() if not is_vector_file(path)}
+    probable = {name for name, path in given.items() if holds_probabilities(path)} or set(given)
     rasters = {
-        name: RasterValues(path, grid, threshold, codes)
-        for name, path in paths.items()
-        if not is_vector_file(path)
+        name: RasterValues(path, grid, threshold if name in probable else None, codes)
+        for name, path in given.items()
     }
+    if class_column is not None and any(side.flat for side in rasters.values()):
+        raise InputError(
+            f"class column must not go with a threshold that makes one class of {base.name}, got "
+            f"{class_column!r}. Leave out one of the two."
+        )
     polygons = {
         name: PolygonValues(path, grid, class_column, codes)
         for name, path in paths.items()
@@ -65,18 +78,16 @@ def compare_pixels(
     }
     sides = rasters | polygons
     inside = None if aoi is None else _area(aoi, grid)
-    counts = np.zeros((VALUES, VALUES), np.int64)
+    counts = np.zeros((CODES, CODES), np.int64)
     windows = list(iter_chunks(grid.height, grid.width, CHUNK))
     for done, window in enumerate(windows, start=1):
         (t, t_valid), (p, p_valid) = (sides[name](window) for name in paths)
         valid = t_valid & p_valid
         if inside is not None:
             valid &= inside(window)[0] != 0
-        counts += confusion(t, p, VALUES, valid)
+        counts += confusion(t, p, CODES, valid)
         progress("compare", done, len(windows))
-    single = class_column is None and (
-        bool(polygons) or (_single(counts) and all(len(side.names) < 2 for side in rasters.values()))
-    )
+    single = class_column is None and (bool(polygons) or (_single(counts) and len(codes.names) < 2))
     return _scores(counts, codes, single), f"pixels of {base.name}"
 
 
@@ -90,7 +101,7 @@ def _area(aoi: PathLike, grid: GeoBox) -> PolygonValues | RasterValues:
 
 
 def _seen(counts: Array) -> tuple[Array, Array]:
-    """Class values that occur in the truth, and in the prediction."""
+    """Codes of classes that occur in the truth, and in the prediction."""
     truth, pred = (np.flatnonzero(counts.sum(axis=axis)[1:]) + 1 for axis in (1, 0))
     return truth, pred
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,49 +22,68 @@ from geoseg.io.scene import Scene, open_source
 from geoseg.pipeline.class_readers import ClassReader, decide_kind, open_classes
 from geoseg.typing import Array, BoolArray, PathLike
 
-__all__ = ["VALUES", "ClassCodes", "PolygonValues", "RasterValues"]
+__all__ = ["CODES", "VALUES", "ClassCodes", "PolygonValues", "RasterValues", "holds_probabilities"]
 
 #: Class values are below this.
 VALUES = 256
+#: Codes are below this: first those of names, then those of values without a name.
+CODES = 2 * VALUES
 #: Pixels of a raster in another grid that are read at once.
 MOST = 64_000_000
 
 
 @dataclass
 class ClassCodes:
-    """Names of the class values 1, 2, ... that both sides are brought to.
+    """Codes of the classes of both sides: 1, 2, ... for names, 256 + v for a value v without a name.
 
     Attributes
     ----------
     names
-        In order of the values; empty where no file names its classes.
+        In order of the codes; empty where no file names its classes.
+    listed
+        Names of the values 1, 2, ... in the first file that names them.
 
     Examples
     --------
     >>> codes = ClassCodes()
-    >>> codes.table(("road", "house")).tolist()[:4], codes.table(("house", "tank")).tolist()[:4]
-    ([0, 1, 2, 3], [0, 2, 3, 3])
-    >>> codes.title(3), codes.title(7)
-    ('tank', '7')
+    >>> codes.add(("road", "house"))
+    >>> codes.add(("house", "tank"))
+    >>> codes.table(("house", "tank")).tolist()[:4], codes.table(()).tolist()[:4]
+    ([0, 2, 3, 259], [0, 1, 2, 259])
+    >>> codes.title(3), codes.title(259)
+    ('tank', '3')
     """
 
     names: list[str] = field(default_factory=list)
+    listed: tuple[str, ...] = ()
+
+    def add(self, names: Sequence[str]) -> None:
+        """Take up the names that a file gives to its values 1, 2, ..."""
+        self.listed = self.listed or tuple(names)
+        for name in names:
+            self.code(name)
 
     def code(self, name: str) -> int:
-        """Value of a name; new names are added."""
+        """Code of a name; new names are added."""
         if name not in self.names:
+            if len(self.names) == VALUES - 1:
+                raise InputError(
+                    f"class names must be at most {VALUES - 1} in both files together, got another {name!r}. "
+                    "Name fewer."
+                )
             self.names.append(name)
         return self.names.index(name) + 1
 
     def table(self, names: Sequence[str]) -> Array:
-        """(256,) uint8 from the values of a file that names its classes to those of both sides."""
-        table = np.arange(VALUES, dtype=np.uint8)
-        table[1 : len(names) + 1] = [self.code(name) for name in names]
+        """(256,) uint16 from the values of a file to codes; without names those of the other file hold."""
+        table = np.arange(VALUES, CODES, dtype=np.uint16)
+        found = [0, *(self.code(name) for name in names or self.listed)]
+        table[: len(found)] = found[:VALUES]
         return table
 
-    def title(self, value: int) -> str:
-        """What to call a value."""
-        return self.names[value - 1] if 0 < value <= len(self.names) else str(value)
+    def title(self, code: int) -> str:
+        """What to call a code."""
+        return self.names[code - 1] if code < VALUES else str(code - VALUES)
 
 
 class PolygonValues:
@@ -94,7 +114,7 @@ class PolygonValues:
             )
         names = [class_column] if class_column else []
         to_pixels = _pixel_transform(source.crs, grid)
-        shapes, values = [np.empty(0, object)], [np.empty(0, np.uint8)]
+        shapes, values = [np.empty(0, object)], [np.empty(0, np.uint16)]
         for batch in source.batches(names):
             whole = clean_polygons(batch.geometry)
             shapes.append(shapely.transform(whole.geometry, to_pixels, interleaved=False))
@@ -107,11 +127,11 @@ class PolygonValues:
         return len(self._shapes)
 
     def __call__(self, window: Window) -> tuple[Array, BoolArray]:
-        """Class values (h, w) uint8 of a window, all of them valid."""
+        """Codes of classes (h, w) uint16 of a window, all of them valid."""
         shape = (window.height, window.width)
         box = shapely.box(window.col_off, window.row_off, window.col_end, window.row_end)
         hit = np.sort(self._tree.query(box))
-        values = np.zeros(shape, np.uint8)
+        values = np.zeros(shape, np.uint16)
         if len(hit):
             local = shapely.transform(self._shapes[hit], lambda xy: xy - (window.col_off, window.row_off))
             rasterize(zip(local, self._values[hit].tolist(), strict=True), out=values)
@@ -120,26 +140,38 @@ class PolygonValues:
 
 def _class_values(column: Array | None, n: int, codes: ClassCodes) -> Array:
     if column is None:
-        return np.ones(n, np.uint8)
-    try:
-        values = np.array([int(value) for value in column], np.int64)
-    except (TypeError, ValueError):
-        values = np.array([codes.code(name) for name in _titles(column, codes)], np.int64)
+        return np.ones(n, np.uint16)
+    wrong = [value for value in column if not _is_whole(value)]
+    if wrong:
+        return np.array([codes.code(name) for name in _titles(column, wrong, codes)], np.uint16)
+    values = np.array([int(value) for value in column], np.int64)
     if len(values) and not (values.min() > 0 and values.max() < VALUES):
         raise InputError(
             f"class values must lie between 1 and {VALUES - 1}, got {values.min()} to {values.max()}."
         )
-    return values.astype(np.uint8)
+    return codes.table(())[values]
 
 
-def _titles(column: Array, codes: ClassCodes) -> list[str]:
+def _is_whole(value: Any) -> bool:
+    try:
+        return bool(int(value) == value) or isinstance(value, str)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _titles(column: Array, wrong: list[Any], codes: ClassCodes) -> list[str]:
     """Names in a column, where there is something to compare them with."""
-    other = next((value for value in column if not isinstance(value, str)), None)
     if codes.names and all(isinstance(value, str) for value in column):
         return [str(value) for value in column]
-    wrong = repr(next(iter(column))) if other is None else repr(other)
+    worst = next((value for value in wrong if not isinstance(value, str)), wrong[0])
+    got = repr(worst) if isinstance(worst, str) else str(worst)
+    if worst is None or worst != worst:
+        got = "an empty value"
     known = f"or its names {', '.join(codes.names)}" if codes.names else "(it names no classes)"
-    raise InputError(f"class column must hold the raster's integer values {known}, got {wrong}.")
+    raise InputError(
+        f"class column must hold the raster's integer values {known}, got {got}. "
+        "Correct the column, or leave it out."
+    )
 
 
 def _pixel_transform(crs: CRS | None, grid: GeoBox) -> Callable[[Any, Any], tuple[Array, Array]]:
@@ -170,7 +202,7 @@ class RasterValues:
         Whose pixels.
     threshold
         Probability, or value, from which on a pixel is an object; None: 0.5 of probabilities, else every
-        value is a class.
+        value is a class. Names of several values then mean nothing.
     codes
         Names of the values; those that the raster gives are added.
 
@@ -185,8 +217,11 @@ class RasterValues:
         self.grid, self.threshold = grid, threshold
         hints = read_hints(path, self.scene.bands)
         self._reader = _probabilities(self.scene, hints, threshold)
-        self.names = tuple(self._reader.class_names or ()) if self._reader else hints.class_names
-        self._table = codes.table(self.names) if self.names else None
+        #: The threshold makes one class, without a name, of all values.
+        self.flat = self._reader is None and threshold is not None and len(hints.class_names) != 1
+        self._names = () if self.flat else _names(self._reader, hints)
+        self._codes = codes
+        codes.add(self._names)
         if self._reader is None and self.scene.count != 1:
             raise InputError(
                 f"{path} must be a raster of one band, got {self.scene.count}. "
@@ -198,14 +233,19 @@ class RasterValues:
         same = box.shape == grid.shape and box.transform.almost_equals(grid.transform, 1e-9)
         self._same = same and box.crs == grid.crs
 
+    @cached_property
+    def _table(self) -> Array:
+        """Codes of the values; asked for after all files have been opened, and their names are known."""
+        return self._codes.table(self._names)
+
     def __call__(self, window: Window) -> tuple[Array, BoolArray]:
-        """Class values (h, w) uint8 of a window, and their validity."""
+        """Codes of classes (h, w) uint16 of a window, and their validity."""
         return self._read(window) if self._same else self._sampled(window)
 
     def _sampled(self, window: Window) -> tuple[Array, BoolArray]:
         col, row = self._source_pixels(window)
         inside = (col >= 0) & (row >= 0) & (col < self.scene.width) & (row < self.scene.height)
-        values = np.zeros(inside.shape, np.uint8)
+        values = np.zeros(inside.shape, np.uint16)
         valid = np.zeros(inside.shape, np.bool_)
         if not inside.any():
             return values, valid
@@ -231,7 +271,7 @@ class RasterValues:
 
     def _read(self, window: Window) -> tuple[Array, BoolArray]:
         values, valid = self._values(window)
-        return values if self._table is None else self._table[values], valid
+        return self._table[values], valid
 
     def _values(self, window: Window) -> tuple[Array, BoolArray]:
         if self._reader is not None:
@@ -250,10 +290,27 @@ class RasterValues:
         return self.scene.read_valid(window)
 
 
+def holds_probabilities(path: PathLike) -> bool:
+    """Whether a raster says that it holds probabilities: it states a scale, or has bands of floats."""
+    scene = open_source(path, expand_palette=False)
+    return _is_probable(scene, read_hints(path, scene.bands))
+
+
+def _is_probable(scene: Scene, hints: RasterHints) -> bool:
+    return hints.scale != 1 or (np.dtype(scene.dtype).kind == "f" and scene.count > 1)
+
+
+def _names(reader: ClassReader | None, hints: RasterHints) -> tuple[str, ...]:
+    """Names that the header gives; not those that a reader makes up for bands without a description."""
+    if reader is None:
+        return hints.class_names
+    described = any(text for text in hints.descriptions if text.lower() != "background")
+    return tuple(reader.class_names or ()) if described else ()
+
+
 def _probabilities(scene: Scene, hints: RasterHints, threshold: float | None) -> ClassReader | None:
     """A reader of probabilities as ``geoseg vectorize`` takes them; None for a class map or a mask."""
-    floats = np.dtype(scene.dtype).kind == "f"
-    if hints.scale == 1 and not (floats and scene.count > 1):
+    if not _is_probable(scene, hints):
         return None
     if threshold is not None and not 0 < threshold <= 1:
         raise InputError(f"threshold must be above 0 and at most 1 for {scene.path}, got {threshold}.")
@@ -280,6 +337,6 @@ def _to_classes(values: Array, valid: Any, path: str) -> Array:
     if len(kept) and not (np.all(kept == np.floor(kept)) and kept.min() >= 0 and kept.max() < VALUES):
         raise InputError(
             f"{path} must hold classes from 0 to {VALUES - 1}, got values from {kept.min()} to {kept.max()}. "
-            "Give --threshold for a raster of probabilities."
+            "Give --threshold for a raster of probabilities; beside one with a scale, make a mask first."
         )
     return np.where(valid, values, 0).astype(np.uint8)

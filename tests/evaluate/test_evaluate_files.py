@@ -361,6 +361,81 @@ def test_values_go_by_their_names(tmp_path: Path) -> None:
         evaluate_files(vector, bare, class_column="kind")
 
 
+def _kinds(frame: gpd.GeoDataFrame) -> np.ndarray:
+    """1 for a house, 2 for a tank."""
+    return _burn(frame, values=[{"house": 1, "tank": 2}[k] for k in frame.kind])
+
+
+def test_a_threshold_leaves_class_maps_beside_probabilities(tmp_path: Path) -> None:
+    a = _kinds(_town()[0])
+    t = _raster(tmp_path / "t.tif", a)
+    prob = np.stack([(a == k) * 0.6 + 0.1 for k in (1, 2)]).astype(np.float32)
+    p = _bands(tmp_path / "p.tif", prob, ["", ""])
+    for pred, truth in ((p, t), (t, p)):
+        got = evaluate_files(pred, truth, threshold=0.6).pixels
+        assert [(entry.name, entry.iou) for entry in got.classes] == [("1", 1.0), ("2", 1.0)]
+
+
+def test_a_threshold_makes_one_class_of_a_class_map(tmp_path: Path) -> None:
+    truth = _town()[0]
+    t = _bands(tmp_path / "t.tif", _kinds(truth)[None], [""], class_1="house", class_2="tank")
+    got = evaluate_files(t, t, threshold=1).pixels
+    assert [(entry.name, entry.iou) for entry in got.classes] == [("object", 1.0)]
+    vector = _write(truth, tmp_path / "t.gpkg")
+    assert evaluate_files(t, vector, threshold=1).pixels.iou == pytest.approx(1, abs=2e-3)
+    with pytest.raises(InputError, match=r"class column must not go with a threshold that makes one class"):
+        evaluate_files(t, vector, threshold=1, class_column="kind")
+
+
+def test_one_class_rasters_that_name_it_differently(tmp_path: Path) -> None:
+    mask = (_kinds(_town()[0]) > 0).astype(np.uint8)[None]
+    house, tank = (_bands(tmp_path / f"{name}.tif", mask, [""], class_1=name) for name in ("house", "tank"))
+    got = evaluate_files(house, tank).pixels
+    assert sorted((entry.name, entry.iou) for entry in got.classes) == [("house", 0.0), ("tank", 0.0)]
+    bare = _raster(tmp_path / "bare.tif", mask[0] * 255)
+    for one in (house, bare):
+        assert [(entry.name, entry.iou) for entry in evaluate_files(one, house).pixels.classes] == [
+            ("object", 1.0)
+        ]
+
+
+def test_made_up_names_are_not_known_names(tmp_path: Path) -> None:
+    truth = _town()[0]
+    stored = np.where(_burn(truth) > 0, 200, 60).astype(np.uint8)[None]
+    prob = _bands(tmp_path / "p.tif", stored, [""], 1 / 254)
+    vector = _write(truth, tmp_path / "t.gpkg")
+    with pytest.raises(InputError, match=r"\(it names no classes\), got 'house'"):
+        evaluate_files(prob, vector, class_column="kind")
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.7, r"1\.7"), (None, "an empty value")])
+def test_class_columns_hold_whole_numbers(tmp_path: Path, value: float | None, text: str) -> None:
+    truth = _town()[0]
+    raster = _raster(tmp_path / "t.tif", _burn(truth))
+    vector = _write(truth.assign(kind=[1.0] * 59 + [value]), tmp_path / "p.gpkg")
+    with pytest.raises(InputError, match=rf"integer values \(it names no classes\), got {text}\. "):
+        evaluate_files(vector, raster, class_column="kind")
+    whole = _write(truth.assign(kind=1.0), tmp_path / "whole.gpkg")
+    assert evaluate_files(whole, raster, class_column="kind").pixels.iou == pytest.approx(1, abs=2e-3)
+
+
+def test_values_without_a_name_are_kept_apart(tmp_path: Path) -> None:
+    """A value 3 that has no name is not the third of all names."""
+    a = _kinds(_town()[0])
+    three = np.where(a == 2, 3, a)
+    t = _bands(tmp_path / "t.tif", three[None], [""], class_1="house", class_2="road")
+    p = _bands(tmp_path / "p.tif", a[None], [""], class_1="house", class_2="tank")
+    got = evaluate_files(p, t).pixels
+    assert {entry.name: entry.iou for entry in got.classes} == {"house": 1.0, "tank": 0.0, "3": 0.0}
+    for other in (t, _raster(tmp_path / "bare.tif", three)):  # by value, where there is no name
+        got = evaluate_files(other, t).pixels
+        assert {entry.name: entry.iou for entry in got.classes} == {"house": 1.0, "3": 1.0}
+        assert evaluate_files(t, other).pixels.iou == 1
+    names = {f"class_{k}": f"kind {k}" for k in range(1, 257)}
+    with pytest.raises(InputError, match="class names must be at most 255 in both files together"):
+        evaluate_files(_bands(tmp_path / "many.tif", a[None], [""], **names), t)
+
+
 def test_the_four_pairings_agree(tmp_path: Path) -> None:
     """With classes and without; without a class column all objects are of one class, also a raster's."""
     truth = _town()[0].assign(kind=[1 + k % 2 for k in range(60)])
@@ -380,7 +455,8 @@ def test_the_four_pairings_agree(tmp_path: Path) -> None:
     for p, t in ((sides[0][0], sides[1][1]), (sides[0][1], sides[1][0])):
         assert evaluate_files(p, t).pixels.iou == pytest.approx(exact.iou, abs=2e-3)
     for p, t in ((sides[0][0], sides[1][1]), (sides[0][1], sides[1][0]), (sides[0][1], sides[1][1])):
-        found = evaluate_files(p, t, class_column="kind").pixels
+        column = None if p.suffix == t.suffix == ".tif" else "kind"
+        found = evaluate_files(p, t, class_column=column).pixels
         assert [entry.name for entry in found.classes] == ["1", "2", "3"]
         assert found.iou == pytest.approx(by_class.iou, abs=2e-3)
 
@@ -451,6 +527,10 @@ def test_bad_input(tmp_path: Path) -> None:
     mask = _raster(tmp_path / "mask.tif", _burn(truth))
     with pytest.raises(InputError, match="score column must go with two vector files"):
         evaluate_files(good, mask, score_column="confidence")
+    with pytest.raises(InputError, match="class column must go with a vector file, got 'nonsense'"):
+        evaluate_files(mask, mask, class_column="nonsense")
+    with pytest.raises(InputError, match="threshold must be a finite number, got nan"):
+        evaluate_files(mask, mask, threshold=math.nan)
     many = tmp_path / "rgb.tif"
     with rasterio.open(many, "w", driver="GTiff", height=4, width=4, count=3, dtype="uint8", crs=UTM,
                        transform=Affine(1, 0, ORIGIN[0], 0, -1, ORIGIN[1])) as file:  # fmt: skip
