@@ -98,7 +98,8 @@ def figure_strips(figure: Drawable, window: Window) -> Iterator[tuple[Window, Bo
     Parameters
     ----------
     figure, window
-        As for :func:`figure_mask`.
+        As for :func:`figure_mask`. A figure that is read by rows slowly may have a method ``by_rows``,
+        which gives it laid down anew.
 
     Yields
     ------
@@ -114,6 +115,9 @@ def figure_strips(figure: Drawable, window: Window) -> Iterator[tuple[Window, Bo
     box = _box(_rounded(figure), window)
     if box is None:
         return
+    by_rows = getattr(figure, "by_rows", None)
+    if by_rows is not None and box.height * box.width > _AT_ONCE:
+        figure = by_rows()
     for part in _row_windows(box):
         drawn = figure_mask(figure, part)
         if drawn is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from geoseg.dtl.save import painted
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.formats.rings import figure_outline
 from geoseg.vector.figures import Bitmap, LabeledObject, Line, Polygon, Rectangle, same_figure
-from geoseg.vector.figures.stored import StoredMask, store_mask
+from geoseg.vector.figures.stored import STRIP, StoredMask, store_mask
 from geoseg.vector.figures.strips import made_of_rows
+from geoseg.vector.figures.transform import transpose_figure
 
 SHAPE = (700, 90)
 PLACE = GeoBox(Affine(0.5, 0, 400_000, 0, -0.5, 6_000_000), CRS.from_epsg(32636), *SHAPE)
@@ -183,6 +185,31 @@ def test_painted_in_strips(large):
     large()
     for mine, other in zip(painted(sample_of(stored=True), colors), expected, strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+HINTS = {"class": "a", "positive_class": "yes", "negative_class": "no", "min_points_number": 1}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda sample: painted(sample, {"a": (1, 2, 3)}),
+        lambda sample: sample.target({"a": 1}),
+        lambda sample: apply("generate_hints", HINTS, sample),
+    ],
+    ids=["painted", "target", "generate_hints"],
+)
+def test_a_bitmap_laid_by_columns_is_unpacked_few_times(large, monkeypatch, draw):
+    side, calls = 2000, []
+    large()
+    for module in ("raster.draw", "dtl.layers.drawing"):
+        monkeypatch.setattr(f"geoseg.{module}._AT_ONCE", side * STRIP)
+    objects = [LabeledObject("a", transpose_figure(grid(side)))]
+    sample = array_sample(np.zeros((1, side, side), np.uint8), objects)
+    unpack = zlib.decompress
+    monkeypatch.setattr(zlib, "decompress", lambda data: calls.append(len(data)) or unpack(data))
+    draw(sample)
+    assert len(calls) <= 4 * -(-side // STRIP)
 
 
 def test_outlines_in_pixel_corners(large):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -58,7 +60,7 @@ def test_parts(large, seed, limit):
     firsts = np.unique(labels, return_index=True)[1][int((labels == 0).any()) :]
     assert (np.diff(firsts) > 0).all()
     large(limit)
-    parts = connected_parts(stored)
+    parts = list(connected_parts(stored))
     assert len(parts) == count
     for number, (part, place) in enumerate(zip(parts, ndimage.find_objects(labels), strict=True), 1):
         assert part.origin == (7 + place[1].start, -3 + place[0].start)
@@ -93,6 +95,25 @@ def test_outlines_and_lines(large, seed):
         np.testing.assert_array_equal(mine, other)
     for mine, other in zip(longest_paths(stored.pixels, 3) if seed % 6 else [], lines, strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_parts_are_traced_one_by_one(large, stored):
+    """Diagonals, whose boxes are together many times as large as the mask."""
+    side = 1000
+    rows, cols = np.mgrid[:side, :side]
+    mask = (rows + cols) % 4 == 0
+    if stored:
+        large(side * side - 1)
+    trace_bitmap(Bitmap((0, 0), mask[:9, :9]))  # what is compiled does not count
+    bitmap = Bitmap((0, 0), store_mask(mask) if stored else mask)
+    boxes = sum(part.pixels.size for part in connected_parts(bitmap))
+    tracemalloc.start()
+    assert trace_bitmap(bitmap) == []
+    assert sum(1 for _ in trace_rings(bitmap)) == 500
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < boxes / 4
 
 
 @pytest.mark.parametrize("seed", range(12))

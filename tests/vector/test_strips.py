@@ -76,7 +76,9 @@ def test_scaled(large, seed, factor):
 
 @pytest.mark.parametrize("seed", range(21))
 @pytest.mark.parametrize("angle", [0, 17, 90, 233])
-def test_turned(large, seed, angle):
+@pytest.mark.parametrize("at_once", [1, 2**22])
+def test_turned(large, monkeypatch, seed, angle, at_once):
+    monkeypatch.setattr("geoseg.vector.figures.strips._AT_ONCE", at_once)
     stored, dense, rng = random_bitmap(seed)
     forward = Affine.translation(30, 50) * Affine.rotation(angle) * Affine.scale(*rng.uniform(0.5, 2, 2))
     expected = affine_figure(dense, forward, (700, 1300))
@@ -156,9 +158,12 @@ def test_memory_is_that_of_strips(large):
         return rows
 
     figure = made_of_rows((0, 0), (side, side), grid)
+    across = transpose_figure(figure)
     for change in (
         lambda: scale_figure(figure, (side, side), (side // 2, side // 2)),
         lambda: scale_figure(figure, (side, side), (side // 50, side // 50)),
+        lambda: affine_figure(figure, Affine.scale(1 / 20), (side // 20, side // 20)),
+        lambda: affine_figure(across, Affine.scale(1 / 20), (side // 20, side // 20)),
         lambda: sum(rows.size for rows in pack_rows(figure.pixels.mirrored(1))),
         lambda: same_figure(figure, figure),
     ):

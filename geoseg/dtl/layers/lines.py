@@ -18,6 +18,7 @@ from geoseg.geo.windows import Window
 from geoseg.raster.draw import draw_figures
 from geoseg.typing import Array, BoolArray
 from geoseg.vector.figures import (
+    Bitmap,
     ClassMeta,
     Figure,
     LabeledObject,
@@ -179,6 +180,7 @@ def generate_hints(sample: Sample, settings: HintsSettings, rng: np.random.Gener
     Of each kind there are min_points_number and, more, the whole part of an exponential draw of scale 2.
     """
     mine = [item.figure for item in sample.objects if item.class_name == settings.class_name]
+    mine = [figure.by_rows() if isinstance(figure, Bitmap) else figure for figure in mine]
     figures = [(figure_bounds(figure), figure) for figure in mine]
     width = sample.shape[1]
     strips = [_covered(figures, strip).sum(axis=1) for strip in row_windows(sample.shape)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -38,7 +38,9 @@ def _bitmap(item: LabeledObject, layer_name: str) -> Bitmap:
     return item.figure
 
 
-def _each(sample: Sample, classes: list[str], name: str, change: Callable[[Bitmap], list[Bitmap]]) -> Sample:
+def _each(
+    sample: Sample, classes: list[str], name: str, change: Callable[[Bitmap], Iterable[Bitmap]]
+) -> Sample:
     """The sample with each bitmap of the classes replaced in place."""
     objects: list[LabeledObject] = []
     for item in sample.objects:

@@ -21,8 +21,10 @@ from geoseg.vector.figures.types import Bitmap
 __all__ = ["connected_parts", "without_small_parts"]
 
 
-def connected_parts(bitmap: Bitmap) -> list[Bitmap]:
+def connected_parts(bitmap: Bitmap) -> Iterator[Bitmap]:
     """The 8-connected parts of a mask, each tight, in the order of their first pixels.
+
+    They are made one by one; until then those of a large mask are kept at a bit a pixel of their boxes.
 
     Examples
     --------
@@ -30,16 +32,17 @@ def connected_parts(bitmap: Bitmap) -> list[Bitmap]:
     [(5, 5), (7, 5)]
     """
     if bitmap.pixels.size > LARGE:
-        return _gathered(_find_parts(bitmap, 8), bitmap.origin)
+        yield from _gathered(_find_parts(bitmap, 8), bitmap.origin)
+        return
     labels, count = _labels(bitmap.mask, 8)
     if count == 1:
         tight = bitmap.tight()
-        return [] if tight is None else [tight]
-    parts = []
+        if tight is not None:
+            yield tight
+        return
     for number, place in enumerate(ndimage.find_objects(labels), 1):
         origin = bitmap.origin[0] + place[1].start, bitmap.origin[1] + place[0].start
-        parts.append(Bitmap(origin, labels[place] == number))
-    return parts
+        yield Bitmap(origin, labels[place] == number)
 
 
 def without_small_parts(bitmap: Bitmap, limit: float) -> Bitmap | None:
@@ -166,40 +169,34 @@ def _counts(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
     return total[1:]
 
 
-def _gathered(found: _Parts, origin: tuple[int, int]) -> list[Bitmap]:
-    """A bitmap of each part; those that are large are put together of compressed strips."""
+def _gathered(found: _Parts, origin: tuple[int, int]) -> Iterator[Bitmap]:
+    """A bitmap of each part, put together of packed strips; those of large ones are compressed."""
     sizes = found.boxes[:, 2:] - found.boxes[:, :2]
     large = sizes.prod(axis=1) > LARGE
-    arrays: dict[int, BoolArray] = {}
     strips: dict[int, list[bytes]] = {}
     for top, labels, numbers in found.strips():
         places = ndimage.find_objects(labels)
         order = np.argsort(numbers[1:], kind="stable") + 1
         for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else ():
             part = int(numbers[group[0]]) - 1
-            row, col = (int(v) for v in found.boxes[part, :2])
-            if large[part]:
-                mask, row = np.zeros((len(labels), sizes[part, 1]), bool), top
-            else:
-                if part not in arrays:
-                    arrays[part] = np.zeros(sizes[part], bool)
-                mask = arrays[part]
+            row, col, bottom, right = (int(v) for v in found.boxes[part])
+            first, last = 0, len(labels)
+            if not large[part]:
+                first, last = max(first, row - top), min(last, bottom - top)
+            mask = np.zeros((last - first, right - col), bool)
             for label in group:
                 rows, cols = places[label - 1]
                 piece = labels[rows, cols] == label
-                mask[rows.start + top - row : rows.stop + top - row, cols.start - col : cols.stop - col] |= (
-                    piece
-                )
-            if large[part]:
-                packed = zlib.compress(np.packbits(mask, axis=1).tobytes(), 1)
-                strips.setdefault(part, []).append(packed)
-    parts = []
+                mask[rows.start - first : rows.stop - first, cols.start - col : cols.stop - col] |= piece
+            packed = np.packbits(mask, axis=1).tobytes()
+            strips.setdefault(part, []).append(zlib.compress(packed, 1) if large[part] else packed)
     for part, (row, col, _, _) in enumerate(found.boxes.tolist()):
         height, width = (int(v) for v in sizes[part])
+        kept, row_bytes = strips.pop(part), -(-width // 8)
         pixels: BoolArray | StoredMask
         if large[part]:
-            pixels = StoredMask(tuple(strips[part]), -(-width // 8), (row % STRIP, 0, height, width))
+            pixels = StoredMask(tuple(kept), row_bytes, (row % STRIP, 0, height, width))
         else:
-            pixels = arrays[part]
-        parts.append(Bitmap((origin[0] + col, origin[1] + row), pixels))
-    return parts
+            rows = np.frombuffer(b"".join(kept), np.uint8).reshape(height, row_bytes)
+            pixels = np.unpackbits(rows, axis=1, count=width).view(bool)
+        yield Bitmap((origin[0] + col, origin[1] + row), pixels)

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from geoseg.geo.windows import Window
 from geoseg.typing import BoolArray
-from geoseg.vector.figures.stored import LARGE, STRIP, store_rows
+from geoseg.vector.figures.stored import LARGE, STRIP, StoredMask, store_rows
 from geoseg.vector.figures.types import Bitmap
 
 __all__ = ["add_rows", "made_of_rows", "picked", "resampled"]
 
 #: Columns of a strip that are resampled together.
 _TILE = 1024
+#: Most pixels of a bitmap from which a tile is taken at once.
+_AT_ONCE = 2**22
 
 
 def made_of_rows(
@@ -126,7 +128,22 @@ def _take(bitmap: Bitmap, cols: NDArray[np.int64], rows: NDArray[np.int64], out:
     if not inside.any():
         return
     cols, rows = cols[inside], rows[inside]
+    if (np.ptp(rows) + 1) * (np.ptp(cols) + 1) <= _AT_ONCE:
+        out[inside] = _at(bitmap, cols, rows)
+        return
+    # a coarser grid: what is far apart is taken from one strip after the other
+    by_cols = isinstance(bitmap.pixels, StoredMask) and bitmap.pixels.transpose
+    strips = (cols if by_cols else rows) // STRIP
+    order = np.argsort(strips, kind="stable")
+    taken = np.empty(len(rows), bool)
+    for piece in np.split(order, np.flatnonzero(np.diff(strips[order])) + 1):
+        taken[piece] = _at(bitmap, cols[piece], rows[piece])
+    out[inside] = taken
+
+
+def _at(bitmap: Bitmap, cols: NDArray[np.int64], rows: NDArray[np.int64]) -> BoolArray:
+    """Pixels of a bitmap, of which the box around them is unpacked."""
     top, left = int(rows.min()), int(cols.min())
     part = bitmap.part(slice(top, int(rows.max()) + 1), slice(left, int(cols.max()) + 1))
-    if part.any():
-        out[inside] = part[rows - top, cols - left]
+    at: BoolArray = part[rows - top, cols - left] if part.any() else np.zeros(len(rows), bool)
+    return at
