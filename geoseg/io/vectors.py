@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio.features
 import shapely
 from pyproj import CRS
 
 from geoseg.errors import InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
+from geoseg.raster.draw import fill_rings
 from geoseg.typing import BoolArray, PathLike
 
 if TYPE_CHECKING:
@@ -174,6 +174,9 @@ def _polygons_only(frame: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
 def rasterize_mask(polygons: Any, geobox: GeoBox) -> BoolArray:
     """Pixels whose centers lie in any of the polygons.
 
+    A center on an edge belongs to the polygon on its right or, at level edges, below it (in pixels), so
+    polygons that share an edge share no pixel.
+
     Parameters
     ----------
     polygons
@@ -199,7 +202,10 @@ def rasterize_mask(polygons: Any, geobox: GeoBox) -> BoolArray:
     near = [shape for shape in shapes if shape is not None and shapely.intersects(footprint, shape)]
     if not near or 0 in geobox.shape:
         return np.zeros(geobox.shape, bool)
-    burned = rasterio.features.rasterize(
-        near, out_shape=geobox.shape, transform=geobox.transform, dtype="uint8"
-    )
-    return np.asarray(burned, bool)
+    mask, to_pixels = np.zeros(geobox.shape, bool), ~geobox.transform
+    for part in shapely.get_parts(near):
+        rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(part)]
+        fill_rings(
+            mask, [np.column_stack(to_pixels * (ring[:, 0], ring[:, 1])) for ring in rings], (0.5, 0.5)
+        )
+    return mask

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 _FREE = ("keep_checkpoints", "save_every_minutes", "card", "weights")
 
 _STOPPED = "the last state is kept, use --resume to go on"
+#: Ends of a process that are not for want of memory.
+_CRASHES = ("SIGSEGV", "Segmentation", "SIGABRT", "Aborted", "SIGILL", "SIGFPE")
 #: An error of geoseg at the end of a traceback that another process sent.
 _OWN = re.compile(r"^['\"]?geoseg\.[\w.]+: ", re.MULTILINE)
 
@@ -319,12 +321,11 @@ def _explained(error: Exception) -> GeosegError:
     if "DataLoader worker" in text or "terminated with signal" in text:
         what = "a data worker" if "DataLoader" in text else "a process of the run"
         reason = text.strip(" '\"\n").splitlines()[0].strip().rstrip(".")
-        killed = "Killed" in reason or "SIGKILL" in reason
         advice = (
-            "Most often memory ran out: free some and use --resume, or begin a new run with lower "
+            "Use --resume to go on."
+            if any(word in reason for word in _CRASHES)
+            else "Most often memory ran out: free some and use --resume, or begin a new run with lower "
             "data_workers or batch_size."
-            if killed
-            else "Use --resume to go on."
         )
         return RunError(f"{what} was ended from outside: {reason}. {advice}")
     if isinstance(error, torch.cuda.OutOfMemoryError):

@@ -160,13 +160,21 @@ def test_broken_and_missing(tmp_path: Path) -> None:
         read_polygons(tmp_path / "c.geojson")
 
 
+def test_polygons_that_share_an_edge_through_centers_share_no_pixel() -> None:
+    box = GeoBox(Affine(2, 0, 0, 0, -2, 20), UTM, 10, 10)
+    quarters = [(0, 0, 9, 9), (9, 0, 20, 9), (0, 9, 9, 20), (9, 9, 20, 20)]
+    masks = [rasterize_mask([shapely.box(*bounds)], box) for bounds in quarters]
+    assert (np.sum(masks, axis=0) == 1).all()
+    assert [int(mask.sum()) for mask in masks] == [4 * 5, 6 * 5, 4 * 5, 6 * 5]
+
+
 @pytest.mark.parametrize(
     "transform", [Affine(2, 0, 100, 0, -2, 200), Affine.rotation(30) * Affine.scale(2, -2)]
 )
 def test_rasterize_mask_in_windows_equals_the_whole(transform: Affine) -> None:
     box = GeoBox(transform, UTM, 50, 60)
     x, y = transform * (25, 25)
-    shapes = [shapely.Point(x, y).buffer(30), shapely.box(x + 40, y - 10, x + 55, y + 30)]
+    shapes = [shapely.Point(x, y).buffer(30), shapely.box(x + 40, y - 10, x + 55.3, y + 30)]
     whole = rasterize_mask(shapes, box)
     truth = rasterio.features.geometry_mask(shapes, (50, 60), transform, invert=True)
     np.testing.assert_array_equal(whole, truth)
