@@ -32,7 +32,9 @@ def evaluate(
     truth: Annotated[Path, typer.Argument(help="Truth: a vector file or a raster.")],
     aoi: Annotated[Path | None, typer.Option(help="Vector file with the area to look at.")] = None,
     iou: Annotated[float, typer.Option(help="IoU from which two objects match.")] = 0.5,
-    class_column: Annotated[str | None, typer.Option(help="Column with the class, in every vector file.")] = None,
+    class_column: Annotated[
+        str | None, typer.Option(help="Column with the class, in every vector file.")
+    ] = None,
     score_column: Annotated[
         str | None, typer.Option(help="Column of PRED that ranks it [confidence, score or conf].")
     ] = None,
