@@ -178,7 +178,7 @@ def test_a_killed_worker_is_told_in_one_line(endless, tmp_path):
 def test_an_interrupted_run_says_so_in_one_line(endless, tmp_path):
     run, processes = endless
     os.killpg(run.pid, signal.SIGINT)  # as the terminal does
-    assert run.communicate(timeout=30)[1] == "stopped\n"
+    assert run.communicate(timeout=90)[1] == "stopped\n"
     assert run.returncode == 130
     assert not psutil.wait_procs(processes, timeout=20)[1]
     assert list((tmp_path / "out").iterdir()) == []
