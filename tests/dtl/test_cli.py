@@ -134,7 +134,14 @@ def endless(make_project, graph, tmp_path):
     path = graph(data_layer("p"), step("multiply", {"multiply": 10**9}), save_layer("$out"))
     words = ["dtl", "run", path, "--projects", root, "--out", tmp_path / "out", "--workers", 2, "-q"]
     command = [sys.executable, "-m", "geoseg", *map(str, words)]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # tests that run in the background of a shell hand on that Ctrl-C is ignored
+    run = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     processes = [psutil.Process(run.pid)]
     try:
         assert wait_for(lambda: list(tmp_path.glob("out/*/.staging/*/*.png"))), "no sample was written"
@@ -178,7 +185,7 @@ def test_a_killed_worker_is_told_in_one_line(endless, tmp_path):
 def test_an_interrupted_run_says_so_in_one_line(endless, tmp_path):
     run, processes = endless
     os.killpg(run.pid, signal.SIGINT)  # as the terminal does
-    assert run.communicate(timeout=90)[1] == "stopped\n"
+    assert run.communicate(timeout=30)[1] == "stopped\n"
     assert run.returncode == 130
     assert not psutil.wait_procs(processes, timeout=20)[1]
     assert list((tmp_path / "out").iterdir()) == []
