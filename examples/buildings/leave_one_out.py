@@ -2,21 +2,30 @@
 
 The honest score of a network on ground it has not seen::
 
-    python examples/buildings/leave_one_out.py examples/buildings/train.toml --out runs/places
+    python examples/buildings/leave_one_out.py examples/buildings/train.toml --out runs/places \\
+        --teacher examples/buildings/teacher.toml
     python examples/buildings/leave_one_out.py examples/buildings/train.toml --out runs/places \\
         --place bicol_A_7cm --set epochs=1 --set sampler.chips_per_epoch=16     # a quick try
 
 Each place has a run of its own below --out, which is resumed where it was stopped. The last checkpoint is
 scored, because choosing the best one would look at the place left out: `geoseg run` with windows of 512 and
 a threshold of 0.5, then `geoseg evaluate` inside the labeled area. The table goes to stdout and places.json.
+
+Pseudo-labels (scenes whose labels end in `_pseudo.tif`) must not know the place either: --teacher names the
+config of a network that is trained without it and makes them anew, for each place. The scene of the place
+left out has none at all.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pseudo_labels import write_pseudo_labels
 
 import geoseg
 from geoseg.config import read_document
@@ -27,16 +36,55 @@ from geoseg.train.config import TrainSettings, apply_overrides, parse_train_sett
 from geoseg.train.export import export_checkpoint
 from geoseg.train.loop import train
 
+#: How the file names of pseudo-labels end.
+PSEUDO = "_pseudo.tif"
 
-def settings_without(config: Path, place: str, changes: list[str]) -> TrainSettings:
-    """The config with the scenes of one place moved to validation and all others to training."""
+
+def settings_without(
+    config: Path, place: str, changes: list[str], pseudo: dict[str, Path] | None = None
+) -> TrainSettings:
+    """The config with the scenes of one place moved to validation and all others to training.
+
+    Scenes with pseudo-labels take those of ``pseudo``, by the stem of the scene, and are left out without.
+    """
     document: dict[str, Any] = apply_overrides(read_document(config), changes)
+    kept = []
     for scene in document["data"]["scenes"]:
-        scene["part"] = "val" if Path(scene["path"]).stem == place else "train"
-    document["data"]["split"] = {"by": "file"}
+        stem = Path(scene["path"]).stem
+        if scene["labels"].endswith(PSEUDO):
+            if stem == place or stem not in (pseudo or {}):
+                continue
+            scene["labels"] = str((pseudo or {})[stem].absolute())
+        scene["part"] = "val" if stem == place else "train"
+        kept.append(scene)
+    document["data"] = {**document["data"], "scenes": kept, "split": {"by": "file"}}
     card = document.get("card", {})
     document["card"] = {**card, "name": f"{card.get('name', 'Network')} without {place.replace('_', ' ')}"}
     return parse_train_settings(document, config.name)
+
+
+def pseudo_labels_without(
+    config: Path, teacher: Path, place: str, changes: list[str], run: Path, devices: str | None
+) -> dict[str, Path]:
+    """Pseudo-labels of the config's scenes, but for the place's own, by a teacher without the place."""
+    scenes = [entry for entry in read_document(config)["data"]["scenes"] if entry["labels"].endswith(PSEUDO)]
+    wanted = {Path(entry["path"]).stem: config.absolute().parent / entry["path"] for entry in scenes}
+    wanted.pop(place, None)
+    made = {stem: run.with_name(f"{run.name}-{stem}{PSEUDO}") for stem in wanted}
+    if all(path.exists() for path in made.values()):
+        return made
+    train(
+        settings_without(teacher, place, changes),
+        run,
+        base=teacher.absolute().parent,
+        resume=True,
+        devices=devices,
+    )
+    bundle = last_bundle(run)
+    for stem, path in made.items():
+        if not path.exists():
+            write_pseudo_labels(bundle, wanted[stem], path)
+    return made
 
 
 def score_place(
@@ -94,12 +142,17 @@ def write_ground(scenes: list[dict[str, Any]], base: Path, target: Path) -> Path
 
 def score_run(settings: TrainSettings, run: Path, base: Path, flips: bool) -> dict[str, Any]:
     """Scores of the last checkpoint on the place left out."""
-    folder = RunFolder(run)
-    last = folder.list_checkpoints()[-1]
-    bundle = export_checkpoint(folder, last["index"], run / "last")
+    last = RunFolder(run).list_checkpoints()[-1]
+    bundle = last_bundle(run)
     document = settings.model_dump(mode="json", exclude_none=True)
     scenes = [entry for entry in document["data"]["scenes"] if entry["part"] == "val"]
     return {"batches": last["batches"], **score_place(bundle, scenes, base, run / "footprints", flips)}
+
+
+def last_bundle(run: Path) -> Path:
+    """The bundle of a run's last checkpoint, below the run."""
+    folder = RunFolder(run)
+    return export_checkpoint(folder, folder.list_checkpoints()[-1]["index"], run / "last")
 
 
 def add_row(table_file: Path, place: str, row: dict[str, Any]) -> None:
@@ -120,6 +173,14 @@ def main() -> None:
         "--keep", action="append", default=["towns"], help="stem of a scene that is always trained on"
     )
     parser.add_argument("--set", action="append", default=[], dest="changes", help="change of the config")
+    parser.add_argument("--teacher", type=Path, help="config of the network that makes the pseudo-labels")
+    parser.add_argument(
+        "--set-teacher",
+        action="append",
+        default=[],
+        dest="teacher_changes",
+        help="change of the teacher's config",
+    )
     parser.add_argument("--devices", default=None)
     parser.add_argument("--flips", action="store_true", help="average over the 8 flips and turns")
     options = parser.parse_args()
@@ -129,8 +190,13 @@ def main() -> None:
     stems = dict.fromkeys(Path(scene["path"]).stem for scene in scenes)
     places = options.place or [stem for stem in stems if stem not in options.keep]
     for place in places:
-        settings = settings_without(options.config, place, options.changes)
-        run = options.out / place
+        run, pseudo = options.out / place, {}
+        if options.teacher:
+            teacher_run = options.out / f"{place}-teacher"
+            pseudo = pseudo_labels_without(
+                options.config, options.teacher, place, options.teacher_changes, teacher_run, options.devices
+            )
+        settings = settings_without(options.config, place, options.changes, pseudo)
         train(settings, run, base=base, resume=True, devices=options.devices)
         row = score_run(settings, run, base, options.flips)
         add_row(options.out / "places.json", place, row)

@@ -44,7 +44,8 @@ class SceneSettings(Settings):
     labels
         Vector file or mask raster; ``{stem}`` stands for the scene's name without suffix.
     aoi
-        Vector file of the fully labeled ground; pixels outside teach nothing. ``{stem}`` as in ``labels``.
+        Vector file of the fully labeled ground; pixels outside teach nothing, whether labels are vectors
+        or a mask. ``{stem}`` as in ``labels``.
     bands
         1-based bands to read; None for all.
     part

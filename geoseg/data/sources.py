@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from geoseg.data.chips import IGNORE, Area, Pixels
 from geoseg.data.classes import ClassTable, class_table, plain, project_table
 from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
-from geoseg.data.truth import REFUSED, FigureTruth, MaskTruth, VectorTruth
+from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
@@ -197,15 +197,17 @@ def _is_raster(path: str) -> bool:
 
 def _scene_truth(scene: Scene, settings: SceneSettings, table: ClassTable, wanted: Wanted) -> Any:
     labels = _path(wanted.base, settings.labels.replace("{stem}", scene.name))
+    truth: MaskTruth | VectorTruth
     if _is_raster(labels):
-        if settings.aoi:
-            raise InputError("data.scenes[].aoi must go with vector labels; mark unknown ground in the mask.")
-        return _mask_truth(scene, labels, table)
-    shapes, classes = _read_shapes(scene, labels, table, wanted.data.class_column)
-    ground = _path(wanted.base, settings.aoi.replace("{stem}", scene.name)) if settings.aoi else None
-    aoi = _read_aoi(scene, ground) if ground else None
-    order = np.argsort(_priorities(classes, table), kind="stable")
-    return VectorTruth(scene.height, scene.width, shapes[order], classes[order], aoi)
+        truth = _mask_truth(scene, labels, table)
+    else:
+        shapes, classes = _read_shapes(scene, labels, table, wanted.data.class_column)
+        order = np.argsort(_priorities(classes, table), kind="stable")
+        truth = VectorTruth(scene.height, scene.width, shapes[order], classes[order])
+    if not settings.aoi:
+        return truth
+    ground = _path(wanted.base, settings.aoi.replace("{stem}", scene.name))
+    return AoiTruth(truth, scene.height, scene.width, _read_aoi(scene, ground))
 
 
 def _priorities(classes: NDArray[np.uint8], table: ClassTable) -> NDArray[np.int64]:

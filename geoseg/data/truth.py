@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -13,13 +13,13 @@ from affine import Affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.data.chips import IGNORE, Burned
+from geoseg.data.chips import IGNORE, Burned, Truth
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.raster.draw import Drawable, draw_figures, fill_rings, paint_mask
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["REFUSED", "FigureTruth", "MaskTruth", "VectorTruth", "cell_anchors"]
+__all__ = ["REFUSED", "AoiTruth", "FigureTruth", "MaskTruth", "VectorTruth", "cell_anchors"]
 
 #: Large objects get an anchor in every square of this many pixels.
 _CELL = 64
@@ -42,15 +42,12 @@ class VectorTruth:
         Polygons or multipolygons; the later is drawn over the earlier.
     classes
         (n,) uint8 class index of each, 255 for neutral.
-    aoi
-        Polygons of labeled ground; None: the whole area.
     """
 
     height: int
     width: int
     shapes: NDArray[np.object_]
     classes: NDArray[np.uint8]
-    aoi: NDArray[np.object_] | None = None
 
     @cached_property
     def _tree(self) -> shapely.STRtree:
@@ -71,15 +68,7 @@ class VectorTruth:
         for hit in hits:
             burn_polygon(numbers, self.shapes[hit], int(hit) + 1, window)
         target = self._codes[numbers]
-        if self.aoi is not None:
-            target = np.where(self._labeled(window), target, IGNORE).astype(np.uint8)
         return Burned(target, np.where((target == 0) | (target == IGNORE), 0, numbers).astype(np.int32))
-
-    def _labeled(self, window: Window) -> BoolArray:
-        mask = np.zeros((window.height, window.width), np.uint8)
-        for shape in self.aoi if self.aoi is not None else ():
-            burn_polygon(mask, shape, 1, window)
-        return mask == 1
 
     def anchors(self) -> NDArray[np.int32]:
         """One point in each polygon, and one a 64-pixel square in large ones."""
@@ -97,30 +86,19 @@ class VectorTruth:
         inside = (
             (every[:, 0] >= 0) & (every[:, 1] >= 0) & (every[:, 0] < self.height) & (every[:, 1] < self.width)
         )
-        every = every[inside]
-        return every[self.known(every[:, 0], every[:, 1])]
+        return every[inside]
 
     def present(self) -> frozenset[int]:
-        """Classes of the polygons that have a point in the labeled ground."""
+        """Classes of the polygons that have a point in the area."""
         return frozenset(self.anchors()[:, 2].tolist())
 
     def region(self) -> Window:
-        """Bounds of the labeled ground inside the area."""
-        whole = Window(row_off=0, col_off=0, height=self.height, width=self.width)
-        if self.aoi is None:
-            return whole
-        left, top, right, bottom = shapely.total_bounds(self.aoi)
-        row, col = int(np.floor(top + 0.5)), int(np.floor(left + 0.5))
-        end = int(np.ceil(bottom - 0.5)), int(np.ceil(right - 0.5))
-        rect = Window(row_off=row, col_off=col, height=max(0, end[0] - row), width=max(0, end[1] - col))
-        return rect.clipped(self.height, self.width)
+        """The whole area."""
+        return Window(row_off=0, col_off=0, height=self.height, width=self.width)
 
     def known(self, rows: Array, cols: Array) -> BoolArray:
-        """Whether the centers of pixels lie in the labeled ground."""
-        if self.aoi is None:
-            return np.ones(len(rows), bool)
-        hits = [shapely.contains_xy(shape, cols + 0.5, rows + 0.5) for shape in self.aoi]
-        return np.logical_or.reduce(hits) if hits else np.zeros(len(rows), bool)
+        """Everywhere."""
+        return np.ones(len(rows), bool)
 
 
 def _rows_cols(points: NDArray[np.float64], classes: Array) -> NDArray[np.int32]:
@@ -234,9 +212,7 @@ class MaskTruth:
 
     @cached_property
     def _anchors(self) -> NDArray[np.int32]:
-        pieces = iter_chunks(self.height, self.width, _SCAN)
-        found = [cell_anchors(self._targets(piece), piece.row_off, piece.col_off) for piece in pieces]
-        return np.concatenate(found)
+        return _scan_anchors(self.height, self.width, self._targets)
 
     def present(self) -> frozenset[int]:
         """Classes of the mask."""
@@ -293,6 +269,63 @@ class FigureTruth:
         return np.ones(len(rows), bool)
 
 
+@dataclass(frozen=True)
+class AoiTruth:
+    """Labels that hold inside polygons only: pixels whose centers lie outside teach nothing.
+
+    Attributes
+    ----------
+    truth
+        The labels.
+    height, width
+        Pixels of the area.
+    aoi
+        Polygons of labeled ground in pixel coordinates of the area.
+    """
+
+    truth: Truth
+    height: int
+    width: int
+    aoi: NDArray[np.object_]
+
+    def burn(self, window: Window) -> Burned:
+        """Draw the labels of a window, neutral outside the polygons."""
+        burned = self.truth.burn(window)
+        labeled = np.zeros((window.height, window.width), bool)
+        for shape in self.aoi:
+            burn_polygon(labeled, shape, True, window)
+        target = np.where(labeled, burned.target, IGNORE).astype(np.uint8)
+        return Burned(target, np.where(labeled, burned.ids, 0).astype(np.int32))
+
+    def anchors(self) -> NDArray[np.int32]:
+        """Points on objects, those in the polygons."""
+        return self._anchors
+
+    @cached_property
+    def _anchors(self) -> NDArray[np.int32]:
+        if isinstance(self.truth, MaskTruth):  # its own are one a square, which may lie outside
+            return _scan_anchors(self.height, self.width, lambda piece: self.burn(piece).target)
+        every = self.truth.anchors()
+        return every[self.known(every[:, 0], every[:, 1])]
+
+    def present(self) -> frozenset[int]:
+        """Classes that have a point in the polygons."""
+        return frozenset(self.anchors()[:, 2].tolist())
+
+    def region(self) -> Window:
+        """Bounds of the polygons inside the area."""
+        left, top, right, bottom = shapely.total_bounds(self.aoi)
+        row, col = int(np.floor(top + 0.5)), int(np.floor(left + 0.5))
+        end = int(np.ceil(bottom - 0.5)), int(np.ceil(right - 0.5))
+        rect = Window(row_off=row, col_off=col, height=max(0, end[0] - row), width=max(0, end[1] - col))
+        return rect.clipped(self.height, self.width)
+
+    def known(self, rows: Array, cols: Array) -> BoolArray:
+        """Whether the centers of pixels lie in the polygons."""
+        hits = [shapely.contains_xy(shape, cols + 0.5, rows + 0.5) for shape in self.aoi]
+        return np.logical_or.reduce(hits) if hits else np.zeros(len(rows), bool)
+
+
 def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Numbers of the 8-connected pieces of equal class; 0 where background or unknown."""
     numbers = np.zeros(target.shape, np.int32)
@@ -303,6 +336,15 @@ def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:
             numbers = np.where(labels > 0, labels + last, numbers).astype(np.int32)
             last += count
     return numbers
+
+
+def _scan_anchors(
+    height: int, width: int, targets: Callable[[Window], NDArray[np.uint8]]
+) -> NDArray[np.int32]:
+    """Anchors of an area whose targets are read piece by piece."""
+    pieces = iter_chunks(height, width, _SCAN)
+    found = [cell_anchors(targets(piece), piece.row_off, piece.col_off) for piece in pieces]
+    return np.concatenate(found)
 
 
 def cell_anchors(

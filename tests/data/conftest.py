@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geoseg.data.chips import Area
-from geoseg.data.truth import VectorTruth
+from geoseg.data.truth import AoiTruth, VectorTruth
 from geoseg.geo.windows import Window
 
 
@@ -58,7 +58,9 @@ def make_area():
         values = np.random.default_rng(seed).integers(0, 255, (3, height, width), dtype=np.uint8)
         codes = np.ones(len(shapes), np.uint8) if classes is None else np.array(classes, np.uint8)
         polygons = np.array(list(shapes), object)
-        ground = None if aoi is None else np.array(list(aoi), object)
-        return Area(name, ArrayPixels(values), VectorTruth(height, width, polygons, codes, ground))
+        truth = VectorTruth(height, width, polygons, codes)
+        if aoi is not None:
+            truth = AoiTruth(truth, height, width, np.array(list(aoi), object))
+        return Area(name, ArrayPixels(values), truth)
 
     return make

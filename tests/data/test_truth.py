@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from geoseg.data.auxiliary import AuxiliarySettings, auxiliary_targets, distance_target
 from geoseg.data.chips import IGNORE, Area, cut_chip, fit_chip
-from geoseg.data.truth import REFUSED, FigureTruth, MaskTruth, VectorTruth, cell_anchors
+from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth, cell_anchors
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.vector.figures import Bitmap, Polygon, Rectangle
@@ -59,7 +59,7 @@ def test_a_window_of_the_burning_is_the_burning_of_the_window(row, col, height, 
     shapes = blobs(3)
     classes = (np.arange(len(shapes)) % 3 + 1).astype(np.uint8)
     aoi = np.array([shapely.box(20.3, 30.7, 150.2, 190.1)], object)
-    truth = VectorTruth(200, 200, shapes, classes, aoi)
+    truth = AoiTruth(VectorTruth(200, 200, shapes, classes), 200, 200, aoi)
     place = window(row, col, height, width).clipped(200, 200)
     whole, part = truth.burn(window(0, 0, 200, 200)), truth.burn(place)
     assert np.array_equal(part.target, whole.target[place.rows, place.cols])
@@ -69,7 +69,7 @@ def test_a_window_of_the_burning_is_the_burning_of_the_window(row, col, height, 
 def test_later_shapes_win_and_neutral_and_unlabeled_ground_is_unknown():
     shapes = np.array([shapely.box(0, 0, 6, 4), shapely.box(3, 0, 9, 4), shapely.box(5, 0, 6, 1)], object)
     aoi = np.array([shapely.box(0, 0, 8, 4)], object)
-    truth = VectorTruth(4, 10, shapes, np.array([2, 1, IGNORE], np.uint8), aoi)
+    truth = AoiTruth(VectorTruth(4, 10, shapes, np.array([2, 1, IGNORE], np.uint8)), 4, 10, aoi)
     target = truth.burn(window(0, 0, 4, 10)).target
     assert target[0].tolist() == [2, 2, 2, 1, 1, IGNORE, 1, 1, IGNORE, IGNORE]
     assert target[1].tolist() == [2, 2, 2, 1, 1, 1, 1, 1, IGNORE, IGNORE]
@@ -113,6 +113,24 @@ def test_mask_on_a_finer_shifted_grid_is_read_by_nearest(array_pixels):
     target = truth.burn(window(0, 0, 10, 12)).target
     assert np.array_equal(target, fine[10:50:4, 14:62:4])
     assert np.array_equal(truth.burn(window(3, 2, 4, 5)).target, target[3:7, 2:7])
+
+
+def test_an_area_of_interest_limits_a_mask_too(array_pixels):
+    values = np.zeros((20, 20), np.uint8)
+    values[2:18, 2:18] = 1
+    values[0:2, :] = 2
+    whole = mask_truth(array_pixels, values, 20, 20, Affine.identity())
+    truth = AoiTruth(whole, 20, 20, np.array([shapely.box(5, 4, 15, 12), shapely.box(5, 14, 9, 16)], object))
+    burned = truth.burn(window(0, 0, 20, 20))
+    inside = np.zeros((20, 20), bool)
+    inside[4:12, 5:15] = inside[14:16, 5:9] = True
+    assert np.array_equal(burned.target, np.where(inside, values, IGNORE))
+    assert (burned.ids[inside] == 1).all()
+    assert not burned.ids[~inside].any()
+    assert truth.region() == window(4, 5, 12, 10)
+    assert truth.present() == {1}  # class 2 lies outside
+    rows, cols = np.indices((20, 20)).reshape(2, -1)
+    assert np.array_equal(truth.known(rows, cols).reshape(20, 20), inside)
 
 
 def test_mask_smaller_than_its_scene_leaves_the_rest_unknown(array_pixels):

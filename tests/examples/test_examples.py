@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -46,6 +48,54 @@ def test_readme_picture_is_small(tmp_path: Path) -> None:
         assert picture.width > picture.height > 300
 
 
+def test_pseudo_labels_are_what_the_network_is_sure_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import geoseg
+    from geoseg.demo.run import prepare_scene
+    from geoseg.models.loading import shipped_model
+
+    scene, target = tmp_path / "town.tif", tmp_path / "out" / "town_pseudo.tif"
+    prepare_scene(scene, tmp_path / "town.geojson", size=256, seed=3, gsd=0.3)
+    arguments = [str(shipped_model()), str(scene), "--out", str(target)]
+    run_script("buildings/pseudo_labels.py", [*arguments, "--background=0.2", "--building=0.7"], monkeypatch)
+    assert "unsure" in capsys.readouterr().out
+    with rasterio.open(target) as src:
+        mask = src.read(1)
+        assert src.nodata == 255
+    again = geoseg.segment(scene, out=tmp_path / "again", flips=True, save_prob=True)
+    with rasterio.open(again.files["prob"]) as src:
+        known, share = src.read_masks(1) > 0, src.read(1) * src.scales[0]
+    assert {0, 1, 255} == set(np.unique(mask))
+    high, low = known & (share > 0.7), known & (share < 0.2)
+    assert np.array_equal(mask == 0, low | (high & (mask != 1)))
+    assert np.array_equal(mask == 255, ~high & ~low)
+    assert (mask == 1).sum() > 0.95 * high.sum()
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    with pytest.raises(SystemExit, match=r"must rise from 0 to 1, got 0\.8 and 0\.6"):
+        run_script("buildings/pseudo_labels.py", [*arguments, "--background=0.8"], monkeypatch)
+
+
+def test_houses_that_touch_are_parted_where_the_probability_dips(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy import ndimage
+
+    monkeypatch.syspath_prepend(str(EXAMPLES / "buildings"))
+    sure_classes = runpy.run_path(str(EXAMPLES / "buildings/pseudo_labels.py"))["sure_classes"]
+    share = np.full((40, 60), 0.05, np.float32)
+    share[10:30, 5:55] = 0.95
+    share[10:30, 29:32] = (0.8, 0.7, 0.8)  # two houses, a dip between them
+    share[2:5, 2:5] = 0.7  # too small and too faint for a core of its own
+    share[35:, :] = np.nan
+    mask = sure_classes(share, 0.3, 0.6)
+    count = ndimage.label(mask == 1, np.ones((3, 3)))[1]
+    assert count == 3
+    line = (share > 0.6) & (mask == 0)
+    assert line[10:30].any(axis=1).all()
+    assert set(np.nonzero(line)[1]) <= {29, 30, 31}
+    assert (mask[35:] == 255).all()
+    assert (mask[2:5, 2:5] == 1).all()
+
+
 def test_places_left_out_and_the_bundle_that_ships(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,10 +123,20 @@ def test_places_left_out_and_the_bundle_that_ships(
         "data": {"scenes": entries, "split": {"by": "file"}},
         "card": {"name": "Small", "license": "CC0-1.0"},
     }  # fmt: skip
-    path = tmp_path / "train.json"
+    path, teacher = tmp_path / "train.json", tmp_path / "teacher.json"
+    teacher.write_text(json.dumps(config))
+    entries.append({"path": "east.tif", "labels": "east_pseudo.tif", "part": "train"})
     path.write_text(json.dumps(config))
     places = tmp_path / "places"
-    run_script("buildings/leave_one_out.py", [str(path), "--out", str(places)], monkeypatch)
+    arguments = [str(path), "--out", str(places), "--teacher", str(teacher)]
+    run_script("buildings/leave_one_out.py", arguments, monkeypatch)
+    assert sorted(file.name for file in places.glob("*_pseudo.tif")) == ["west-teacher-east_pseudo.tif"]
+    with rasterio.open(places / "west-teacher-east_pseudo.tif") as src:
+        assert set(np.unique(src.read(1))) <= {0, 1, 255}
+    trained_on = json.loads((places / "west" / "config.json").read_text())["data"]["scenes"]
+    assert [Path(scene["labels"]).name for scene in trained_on if scene["part"] == "train"] == [
+        "east.geojson", "towns.geojson", "west-teacher-east_pseudo.tif",
+    ]  # fmt: skip
     table = json.loads((places / "places.json").read_text())
     assert list(table) == ["east", "west"]
     assert all(0 <= row["iou"] <= 1 and row["batches"] == 2 for row in table.values())
