@@ -4,8 +4,8 @@ The honest score of a network on ground it has not seen::
 
     python examples/buildings/leave_one_out.py examples/buildings/train.toml --out runs/places \\
         --teacher examples/buildings/teacher.toml
-    python examples/buildings/leave_one_out.py examples/buildings/train.toml --out runs/places \\
-        --place bicol_A_7cm --set epochs=1 --set sampler.chips_per_epoch=16     # a quick try
+    python examples/buildings/leave_one_out.py examples/buildings/teacher.toml --out runs/quick \\
+        --place bicol_A_7cm --set sampler.chips_per_epoch=16     # a quick try of the first network
 
 Each place has a run of its own below --out, which is resumed where it was stopped. The last checkpoint is
 scored, because choosing the best one would look at the place left out: `geoseg run` with windows of 512 and
@@ -13,7 +13,7 @@ a threshold of 0.5, then `geoseg evaluate` inside the labeled area. The table go
 
 Pseudo-labels (scenes whose labels end in `_pseudo.tif`) must not know the place either: --teacher names the
 config of a network that is trained without it and makes them anew, for each place. The scene of the place
-left out has none at all.
+left out has none at all, which its row in the table says.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pseudo_labels import write_pseudo_labels
+from pseudo_labels import PSEUDO, write_pseudo_labels
 
 import geoseg
 from geoseg.config import read_document
@@ -36,9 +36,6 @@ from geoseg.train.config import TrainSettings, apply_overrides, parse_train_sett
 from geoseg.train.export import export_checkpoint
 from geoseg.train.loop import train
 
-#: How the file names of pseudo-labels end.
-PSEUDO = "_pseudo.tif"
-
 
 def settings_without(
     config: Path, place: str, changes: list[str], pseudo: dict[str, Path] | None = None
@@ -48,13 +45,15 @@ def settings_without(
     Scenes with pseudo-labels take those of ``pseudo``, by the stem of the scene, and are left out without.
     """
     document: dict[str, Any] = apply_overrides(read_document(config), changes)
-    kept = []
+    if document.get("weights"):
+        raise SystemExit("weights must not be set: a network to start from may have seen the place left out")
+    pseudo, kept = pseudo or {}, []
     for scene in document["data"]["scenes"]:
         stem = Path(scene["path"]).stem
-        if scene["labels"].endswith(PSEUDO):
-            if stem == place or stem not in (pseudo or {}):
+        if is_pseudo(scene):
+            if stem == place or stem not in pseudo:
                 continue
-            scene["labels"] = str((pseudo or {})[stem].absolute())
+            scene["labels"] = str(pseudo[stem].absolute())
         scene["part"] = "val" if stem == place else "train"
         kept.append(scene)
     document["data"] = {**document["data"], "scenes": kept, "split": {"by": "file"}}
@@ -63,27 +62,21 @@ def settings_without(
     return parse_train_settings(document, config.name)
 
 
+def is_pseudo(scene: dict[str, Any]) -> bool:
+    """Whether a scene's labels are pseudo-labels."""
+    return str(scene["labels"]).endswith(PSEUDO)
+
+
 def pseudo_labels_without(
-    config: Path, teacher: Path, place: str, changes: list[str], run: Path, devices: str | None
+    teacher: TrainSettings, base: Path, scenes: dict[str, Path], run: Path, devices: str | None
 ) -> dict[str, Path]:
-    """Pseudo-labels of the config's scenes, but for the place's own, by a teacher without the place."""
-    scenes = [entry for entry in read_document(config)["data"]["scenes"] if entry["labels"].endswith(PSEUDO)]
-    wanted = {Path(entry["path"]).stem: config.absolute().parent / entry["path"] for entry in scenes}
-    wanted.pop(place, None)
-    made = {stem: run.with_name(f"{run.name}-{stem}{PSEUDO}") for stem in wanted}
-    if all(path.exists() for path in made.values()):
-        return made
-    train(
-        settings_without(teacher, place, changes),
-        run,
-        base=teacher.absolute().parent,
-        resume=True,
-        devices=devices,
-    )
-    bundle = last_bundle(run)
-    for stem, path in made.items():
-        if not path.exists():
-            write_pseudo_labels(bundle, wanted[stem], path)
+    """Pseudo-labels of scenes by a teacher, trained in ``run``; its settings leave the place out."""
+    train(teacher, run, base=base, resume=True, devices=devices)
+    bundle, made = last_bundle(run), {}
+    for stem, scene in scenes.items():
+        made[stem] = run.with_name(f"{run.name}-{stem}{PSEUDO}")
+        if not made[stem].exists():
+            write_pseudo_labels(bundle, scene, made[stem])
     return made
 
 
@@ -186,19 +179,23 @@ def main() -> None:
     options = parser.parse_args()
     tune_malloc()
     base = options.config.absolute().parent
-    scenes = read_document(options.config)["data"]["scenes"]
-    stems = dict.fromkeys(Path(scene["path"]).stem for scene in scenes)
+    scenes = apply_overrides(read_document(options.config), options.changes)["data"]["scenes"]
+    unlabeled = {Path(scene["path"]).stem: base / scene["path"] for scene in scenes if is_pseudo(scene)}
+    if unlabeled and not options.teacher:
+        parser.error(f"--teacher must be given, because {options.config.name} has pseudo-labels")
+    stems = dict.fromkeys(Path(scene["path"]).stem for scene in scenes if not is_pseudo(scene))
     places = options.place or [stem for stem in stems if stem not in options.keep]
     for place in places:
         run, pseudo = options.out / place, {}
-        if options.teacher:
+        others = {stem: path for stem, path in unlabeled.items() if stem != place}
+        if others:
+            teacher = settings_without(options.teacher, place, options.teacher_changes)
+            teacher_base = options.teacher.absolute().parent
             teacher_run = options.out / f"{place}-teacher"
-            pseudo = pseudo_labels_without(
-                options.config, options.teacher, place, options.teacher_changes, teacher_run, options.devices
-            )
+            pseudo = pseudo_labels_without(teacher, teacher_base, others, teacher_run, options.devices)
         settings = settings_without(options.config, place, options.changes, pseudo)
         train(settings, run, base=base, resume=True, devices=options.devices)
-        row = score_run(settings, run, base, options.flips)
+        row = {"pseudo_labels": bool(pseudo), **score_run(settings, run, base, options.flips)}
         add_row(options.out / "places.json", place, row)
         print(f"{place:24} IoU {row['iou']:.3f}  object F1 {row['object_f1']:.3f}  {row['batches']} batches")
 

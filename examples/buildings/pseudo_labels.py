@@ -25,6 +25,8 @@ from skimage.segmentation import watershed
 import geoseg
 from geoseg.models import tune_malloc
 
+#: How the file names of pseudo-labels end: leave_one_out.py tells them from real labels by it.
+PSEUDO = "_pseudo.tif"
 UNSURE = 255
 #: Ground of one house where the network is this sure of it.
 CORE = 0.9
@@ -95,13 +97,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("bundle", type=Path, help="a bundle, as `geoseg train` leaves it")
     parser.add_argument("scene", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help=f"the mask, a name that ends in {PSEUDO}")
     parser.add_argument("--background", type=float, default=0.3, help="surely background below this")
     parser.add_argument("--building", type=float, default=0.6, help="surely building above this")
     options = parser.parse_args()
     if not 0 <= options.background <= options.building <= 1:
         given = f"{options.background} and {options.building}"
         raise SystemExit(f"--background and --building must rise from 0 to 1, got {given}")
+    if not options.out.name.endswith(PSEUDO):
+        raise SystemExit(f"--out must end in {PSEUDO}, got {options.out.name}")
     tune_malloc()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     shares = write_pseudo_labels(

@@ -13,7 +13,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.data.chips import IGNORE, Burned, Truth
+from geoseg.data.chips import IGNORE, Burned
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.raster.draw import Drawable, draw_figures, fill_rings, paint_mask
@@ -173,10 +173,11 @@ class MaskTruth:
 
     def burn(self, window: Window) -> Burned:
         """Nearest mask pixel of each pixel; objects are the connected pieces of one class."""
-        target = self._targets(window)
+        target = self.targets(window)
         return Burned(target, number_objects(target))
 
-    def _targets(self, window: Window) -> NDArray[np.uint8]:
+    def targets(self, window: Window) -> NDArray[np.uint8]:
+        """Class indices of a window, 255 beyond the mask."""
         rows = np.floor(self.to_mask.f + self.to_mask.e * (np.arange(window.row_off, window.row_end) + 0.5))
         cols = np.floor(self.to_mask.c + self.to_mask.a * (np.arange(window.col_off, window.col_end) + 0.5))
         known = np.ix_((rows >= 0) & (rows < self.mask.height), (cols >= 0) & (cols < self.mask.width))
@@ -212,7 +213,7 @@ class MaskTruth:
 
     @cached_property
     def _anchors(self) -> NDArray[np.int32]:
-        return _scan_anchors(self.height, self.width, self._targets)
+        return _scan_anchors(self.region(), self.targets)
 
     def present(self) -> frozenset[int]:
         """Classes of the mask."""
@@ -276,26 +277,32 @@ class AoiTruth:
     Attributes
     ----------
     truth
-        The labels.
+        The labels: polygons or a mask.
     height, width
         Pixels of the area.
     aoi
         Polygons of labeled ground in pixel coordinates of the area.
     """
 
-    truth: Truth
+    truth: VectorTruth | MaskTruth
     height: int
     width: int
     aoi: NDArray[np.object_]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+
     def burn(self, window: Window) -> Burned:
         """Draw the labels of a window, neutral outside the polygons."""
-        burned = self.truth.burn(window)
+        burned, labeled = self.truth.burn(window), self._labeled(window)
+        target = np.where(labeled, burned.target, IGNORE).astype(np.uint8)
+        return Burned(target, np.where(labeled, burned.ids, 0).astype(np.int32))
+
+    def _labeled(self, window: Window) -> BoolArray:
         labeled = np.zeros((window.height, window.width), bool)
         for shape in self.aoi:
             burn_polygon(labeled, shape, True, window)
-        target = np.where(labeled, burned.target, IGNORE).astype(np.uint8)
-        return Burned(target, np.where(labeled, burned.ids, 0).astype(np.int32))
+        return labeled
 
     def anchors(self) -> NDArray[np.int32]:
         """Points on objects, those in the polygons."""
@@ -304,9 +311,13 @@ class AoiTruth:
     @cached_property
     def _anchors(self) -> NDArray[np.int32]:
         if isinstance(self.truth, MaskTruth):  # its own are one a square, which may lie outside
-            return _scan_anchors(self.height, self.width, lambda piece: self.burn(piece).target)
+            return _scan_anchors(self.region(), self._mask_targets)
         every = self.truth.anchors()
         return every[self.known(every[:, 0], every[:, 1])]
+
+    def _mask_targets(self, window: Window) -> NDArray[np.uint8]:
+        assert isinstance(self.truth, MaskTruth)
+        return np.where(self._labeled(window), self.truth.targets(window), IGNORE).astype(np.uint8)
 
     def present(self) -> frozenset[int]:
         """Classes that have a point in the polygons."""
@@ -338,12 +349,12 @@ def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:
     return numbers
 
 
-def _scan_anchors(
-    height: int, width: int, targets: Callable[[Window], NDArray[np.uint8]]
-) -> NDArray[np.int32]:
-    """Anchors of an area whose targets are read piece by piece."""
-    pieces = iter_chunks(height, width, _SCAN)
-    found = [cell_anchors(targets(piece), piece.row_off, piece.col_off) for piece in pieces]
+def _scan_anchors(region: Window, targets: Callable[[Window], NDArray[np.uint8]]) -> NDArray[np.int32]:
+    """Anchors of a region whose targets are read piece by piece."""
+    found = [np.zeros((0, 3), np.int32)]
+    for piece in iter_chunks(region.height, region.width, _SCAN):
+        moved = piece.shifted(region.row_off, region.col_off)
+        found.append(cell_anchors(targets(moved), moved.row_off, moved.col_off))
     return np.concatenate(found)
 
 

@@ -120,15 +120,21 @@ def test_an_area_of_interest_limits_a_mask_too(array_pixels):
     values[2:18, 2:18] = 1
     values[0:2, :] = 2
     whole = mask_truth(array_pixels, values, 20, 20, Affine.identity())
-    truth = AoiTruth(whole, 20, 20, np.array([shapely.box(5, 4, 15, 12), shapely.box(5, 14, 9, 16)], object))
+    ring = shapely.box(5, 4, 15, 12) - shapely.box(7, 6, 10, 8)
+    parts = shapely.MultiPolygon([shapely.box(5, 14, 9, 16), shapely.box(11, 14, 12, 16)])
+    truth = AoiTruth(whole, 20, 20, np.array([ring, parts], object))
+    truth = pickle.loads(pickle.dumps(truth))  # as data workers get it
     burned = truth.burn(window(0, 0, 20, 20))
     inside = np.zeros((20, 20), bool)
-    inside[4:12, 5:15] = inside[14:16, 5:9] = True
+    inside[4:12, 5:15] = inside[14:16, 5:9] = inside[14:16, 11] = True
+    inside[6:8, 7:10] = False
     assert np.array_equal(burned.target, np.where(inside, values, IGNORE))
     assert (burned.ids[inside] == 1).all()
     assert not burned.ids[~inside].any()
     assert truth.region() == window(4, 5, 12, 10)
     assert truth.present() == {1}  # class 2 lies outside
+    assert all(inside[row, col] for row, col, _ in truth.anchors())
+    assert "_anchors" not in truth.__getstate__()
     rows, cols = np.indices((20, 20)).reshape(2, -1)
     assert np.array_equal(truth.known(rows, cols).reshape(20, 20), inside)
 

@@ -57,6 +57,12 @@ def test_pseudo_labels_are_what_the_network_is_sure_of(
 
     scene, target = tmp_path / "town.tif", tmp_path / "out" / "town_pseudo.tif"
     prepare_scene(scene, tmp_path / "town.geojson", size=256, seed=3, gsd=0.3)
+    with rasterio.open(scene) as src:
+        pixels, profile = src.read(), src.profile
+    pixels[:, :40, :60] = 0
+    exact = {"nodata": 0, "compress": "deflate", "photometric": "rgb"}  # JPEG would blur the edge
+    with rasterio.open(scene, "w", **{**profile, **exact}) as dst:
+        dst.write(pixels)
     arguments = [str(shipped_model()), str(scene), "--out", str(target)]
     run_script("buildings/pseudo_labels.py", [*arguments, "--background=0.2", "--building=0.7"], monkeypatch)
     assert "unsure" in capsys.readouterr().out
@@ -71,9 +77,12 @@ def test_pseudo_labels_are_what_the_network_is_sure_of(
     assert np.array_equal(mask == 0, low | (high & (mask != 1)))
     assert np.array_equal(mask == 255, ~high & ~low)
     assert (mask == 1).sum() > 0.95 * high.sum()
+    assert (mask[:30, :50] == 255).all()
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     with pytest.raises(SystemExit, match=r"must rise from 0 to 1, got 0\.8 and 0\.6"):
         run_script("buildings/pseudo_labels.py", [*arguments, "--background=0.8"], monkeypatch)
+    with pytest.raises(SystemExit, match=r"must end in _pseudo\.tif"):
+        run_script("buildings/pseudo_labels.py", [*arguments[:3], str(tmp_path / "mask.tif")], monkeypatch)
 
 
 def test_houses_that_touch_are_parted_where_the_probability_dips(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +103,12 @@ def test_houses_that_touch_are_parted_where_the_probability_dips(monkeypatch: py
     assert set(np.nonzero(line)[1]) <= {29, 30, 31}
     assert (mask[35:] == 255).all()
     assert (mask[2:5, 2:5] == 1).all()
+
+
+def trained_on(run: Path) -> list[str]:
+    """File names of the labels that a run was trained on."""
+    scenes = json.loads((run / "config.json").read_text())["data"]["scenes"]
+    return [Path(scene["labels"]).name for scene in scenes if scene["part"] == "train"]
 
 
 def test_places_left_out_and_the_bundle_that_ships(
@@ -133,13 +148,20 @@ def test_places_left_out_and_the_bundle_that_ships(
     assert sorted(file.name for file in places.glob("*_pseudo.tif")) == ["west-teacher-east_pseudo.tif"]
     with rasterio.open(places / "west-teacher-east_pseudo.tif") as src:
         assert set(np.unique(src.read(1))) <= {0, 1, 255}
-    trained_on = json.loads((places / "west" / "config.json").read_text())["data"]["scenes"]
-    assert [Path(scene["labels"]).name for scene in trained_on if scene["part"] == "train"] == [
-        "east.geojson", "towns.geojson", "west-teacher-east_pseudo.tif",
-    ]  # fmt: skip
+    assert trained_on(places / "west-teacher") == ["east.geojson", "towns.geojson"]
+    assert trained_on(places / "west") == ["east.geojson", "towns.geojson", "west-teacher-east_pseudo.tif"]
+    assert trained_on(places / "east") == ["west.geojson", "towns.geojson"]
+    assert not (places / "east-teacher").exists()  # nothing is left for it to label
     table = json.loads((places / "places.json").read_text())
     assert list(table) == ["east", "west"]
     assert all(0 <= row["iou"] <= 1 and row["batches"] == 2 for row in table.values())
+    assert [row["pseudo_labels"] for row in table.values()] == [False, True]
+    with pytest.raises(SystemExit):
+        run_script("buildings/leave_one_out.py", arguments[:-2], monkeypatch)
+    assert "--teacher must be given" in capsys.readouterr().err
+    seen = [*arguments, "--set-teacher", "weights=elsewhere", "--place", "west"]
+    with pytest.raises(SystemExit, match="may have seen the place"):
+        run_script("buildings/leave_one_out.py", seen, monkeypatch)
     capsys.readouterr()
 
     bundle = tmp_path / "shipped"

@@ -121,6 +121,35 @@ def test_a_mask_on_another_grid_follows_its_georeferencing(tmp_path):
     assert np.array_equal(whole(found.opened.areas[0]).target, target)
 
 
+def test_an_aoi_limits_a_mask_and_keeps_two_scenes_of_one_file_apart(tmp_path, caplog):
+    scene = write_scene(tmp_path, "a", 192, 1)
+    with rasterio.open(scene["path"]) as file:
+        profile, bounds, crs = {**file.profile, "count": 1}, file.bounds, file.crs
+    with rasterio.open(tmp_path / "mask.tif", "w", **profile) as file:
+        file.write(expected(192, 1, edge=0), 1)
+    middle = (bounds.left + bounds.right) / 2
+    halves = {
+        "west": shapely.box(bounds.left, bounds.bottom, middle, bounds.top),
+        "east": shapely.box(middle, bounds.bottom, bounds.right, bounds.top),
+    }
+    for name, half in halves.items():
+        gpd.GeoSeries([half], crs=crs).to_crs(4326).to_file(tmp_path / f"{name}.geojson")
+    entries = [
+        {"path": scene["path"], "labels": "mask.tif", "aoi": "west.geojson", "part": "train"},
+        {**scene, "aoi": "east.geojson", "part": "val"},
+    ]
+    found = prepared(tmp_path, data={"scenes": entries, "split": {"by": "file"}}, classes=["house"])
+    west, east = (whole(area).target for area in found.opened.areas)
+    wanted = expected(192, 1, edge=0)
+    assert np.array_equal(west[:, :95], wanted[:, :95])
+    assert (west[:, 97:] == 255).all()
+    assert (east[:, :95] == 255).all()
+    assert np.array_equal(east[:, 97:], wanted[:, 97:])
+    assert "same labeled ground" not in caplog.text
+    with pytest.raises(ConfigError, match=r"class_column: must name .* listed without values"):
+        prepared(tmp_path, data={"scenes": entries}, classes=[{"name": "house", "values": [1]}])
+
+
 @pytest.mark.parametrize(
     ("crs", "shift", "message"),
     [
