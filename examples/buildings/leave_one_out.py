@@ -81,11 +81,17 @@ def pseudo_labels_without(
 
 
 def score_place(
-    bundle: Path, scenes: list[dict[str, Any]], base: Path, out: Path, flips: bool = False
+    bundle: Path,
+    scenes: list[dict[str, Any]],
+    base: Path,
+    out: Path,
+    flips: bool = False,
+    threshold: float | None = 0.5,
 ) -> dict[str, float]:
     """Footprints of a place by the command's own way, against its labels.
 
     The place may be listed as several scenes, one file with an aoi each: the score is of their whole ground.
+    Without a threshold it is the card's.
     """
     if len(files := {scene["path"] for scene in scenes}) > 1:
         raise SystemExit(f"a place must be one file, got {', '.join(sorted(files))}")
@@ -99,7 +105,7 @@ def score_place(
         aoi=aoi,
         window=512,
         overlap=128,
-        threshold=0.5,
+        threshold=threshold,
         flips=flips,
         restart=True,
     )
