@@ -54,7 +54,8 @@ PLACES = (
 STRIP = (
     "geoseg run, then geoseg evaluate, on the eastern sixth of the labeled block of Banepa. Neither this "
     "network nor its teacher was trained on it, but the threshold was tuned on it, it was looked at in "
-    "choosing the config, and town and image are those of most of the training data: optimistic for other places"
+    "choosing the config, and town and image are those of most of the training data: optimistic for other "
+    "places"
 )
 
 
