@@ -9,7 +9,8 @@ The honest score of a network on ground it has not seen::
 
 Each place has a run of its own below --out, which is resumed where it was stopped. The last checkpoint is
 scored, because choosing the best one would look at the place left out: `geoseg run` with windows of 512 and
-a threshold of 0.5, then `geoseg evaluate` inside the labeled area. The table goes to stdout and places.json.
+the same threshold everywhere, then `geoseg evaluate` inside the labeled area. The table goes to stdout and
+places.json.
 
 Pseudo-labels (scenes whose labels end in `_pseudo.tif`) must not know the place either: --teacher names the
 config of a network that is trained without it and makes them anew, for each place. The scene of the place
@@ -85,13 +86,13 @@ def score_place(
     scenes: list[dict[str, Any]],
     base: Path,
     out: Path,
+    *,
+    threshold: float,
     flips: bool = False,
-    threshold: float | None = 0.5,
 ) -> dict[str, float]:
     """Footprints of a place by the command's own way, against its labels.
 
     The place may be listed as several scenes, one file with an aoi each: the score is of their whole ground.
-    Without a threshold it is the card's.
     """
     if len(files := {scene["path"] for scene in scenes}) > 1:
         raise SystemExit(f"a place must be one file, got {', '.join(sorted(files))}")
@@ -139,13 +140,16 @@ def write_ground(scenes: list[dict[str, Any]], base: Path, target: Path) -> Path
     return target
 
 
-def score_run(settings: TrainSettings, run: Path, base: Path, flips: bool) -> dict[str, Any]:
+def score_run(
+    settings: TrainSettings, run: Path, base: Path, threshold: float, flips: bool
+) -> dict[str, Any]:
     """Scores of the last checkpoint on the place left out."""
     last = RunFolder(run).list_checkpoints()[-1]
     bundle = last_bundle(run)
     document = settings.model_dump(mode="json", exclude_none=True)
     scenes = [entry for entry in document["data"]["scenes"] if entry["part"] == "val"]
-    return {"batches": last["batches"], **score_place(bundle, scenes, base, run / "footprints", flips)}
+    scores = score_place(bundle, scenes, base, run / "footprints", threshold=threshold, flips=flips)
+    return {"batches": last["batches"], **scores}
 
 
 def last_bundle(run: Path) -> Path:
@@ -181,6 +185,7 @@ def main() -> None:
         help="change of the teacher's config",
     )
     parser.add_argument("--devices", default=None)
+    parser.add_argument("--threshold", type=float, default=0.5, help="probability that makes a building")
     parser.add_argument("--flips", action="store_true", help="average over the 8 flips and turns")
     options = parser.parse_args()
     tune_malloc()
@@ -201,7 +206,10 @@ def main() -> None:
             pseudo = pseudo_labels_without(teacher, teacher_base, others, teacher_run, options.devices)
         settings = settings_without(options.config, place, options.changes, pseudo)
         train(settings, run, base=base, resume=True, devices=options.devices)
-        row = {"pseudo_labels": bool(pseudo), **score_run(settings, run, base, options.flips)}
+        row = {
+            "pseudo_labels": bool(pseudo),
+            **score_run(settings, run, base, options.threshold, options.flips),
+        }
         add_row(options.out / "places.json", place, row)
         print(f"{place:24} IoU {row['iou']:.3f}  object F1 {row['object_f1']:.3f}  {row['batches']} batches")
 

@@ -105,6 +105,20 @@ def test_houses_that_touch_are_parted_where_the_probability_dips(monkeypatch: py
     assert (mask[2:5, 2:5] == 1).all()
 
 
+def test_the_threshold_that_ships_keeps_houses_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "buildings"))
+    choose = runpy.run_path(str(EXAMPLES / "buildings/ship.py"))["choose_threshold"]
+
+    def rows(*scores: tuple[float, float, float]) -> dict[float, dict[str, float]]:
+        return {value: {"iou": iou, "object_f1": f1} for value, iou, f1 in scores}
+
+    assert choose(rows((0.5, 0.770, 0.28), (0.7, 0.766, 0.32), (0.8, 0.757, 0.40))) == 0.7
+    assert choose(rows((0.5, 0.770, 0.30), (0.6, 0.769, 0.30))) == 0.5
+    assert choose(rows((0.5, 0.0, 0.0), (0.6, 0.0, 0.0))) == 0.5
+
+
 def trained_on(run: Path) -> list[str]:
     """File names of the labels that a run was trained on."""
     scenes = json.loads((run / "config.json").read_text())["data"]["scenes"]
@@ -167,13 +181,15 @@ def test_places_left_out_and_the_bundle_that_ships(
     bundle = tmp_path / "shipped"
     arguments = [str(places / "west"), "--config", str(path), "--places", str(places / "places.json")]
     run_script("buildings/ship.py", [*arguments, "--hardware", "a test", "--out", str(bundle)], monkeypatch)
-    assert "validation_block_with_8_turns" in capsys.readouterr().out
+    assert "with_8_turns" in capsys.readouterr().out
     shipped, trained = load_model(bundle), load_model(places / "west" / "last")
     assert shipped.card is not None
     training = shipped.card.options.training
     assert training is not None
     assert training["places_left_out"]["east"] == table["east"]
-    assert training["validation_block"]["iou"] == pytest.approx(table["west"]["iou"], abs=0.02)
+    block, threshold = training["validation_block"], str(shipped.card.options.threshold)
+    assert block["thresholds"]["0.5"]["iou"] == pytest.approx(table["west"]["iou"], abs=0.02)
+    assert block["iou"] == block["thresholds"][threshold]["iou"]
     pixels = geoseg.open_scene(tmp_path / "west.tif").values[None, :3, :64, :64]
     want = trained(pixels)[:, 1]
     assert shipped.classes == ("building",)
