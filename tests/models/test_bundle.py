@@ -356,6 +356,10 @@ def test_shipped_network_is_small_and_sound() -> None:
     assert told["weights"]["bytes"] <= 12_000_000
     assert told["classes"] == ["building"]
     assert 0.2 <= told["gsd"] <= 0.5
-    assert 0.6 < told["training"]["validation"]["iou"] < 1
+    assert 0.6 < told["training"]["validation_block"]["iou"] < 1
+    places = {name: row for name, row in told["training"]["places_left_out"].items() if name != "what"}
+    assert len(places) == 4
+    assert all(0.5 < row["iou"] < 1 for row in places.values())
+    assert told["training"]["config"] == "examples/buildings/train.toml"
     for word in ("OpenAerialMap", "OpenStreetMap"):
         assert word in (shipped_model() / "model.json").read_text(encoding="utf-8")
