@@ -46,8 +46,7 @@ def settings_without(
     Scenes with pseudo-labels take those of ``pseudo``, by the stem of the scene, and are left out without.
     """
     document: dict[str, Any] = apply_overrides(read_document(config), changes)
-    if document.get("weights"):
-        raise SystemExit("weights must not be set: a network to start from may have seen the place left out")
+    refuse_peeping(document)
     pseudo, kept = pseudo or {}, []
     for scene in document["data"]["scenes"]:
         stem = Path(scene["path"]).stem
@@ -63,6 +62,15 @@ def settings_without(
     return parse_train_settings(document, config.name)
 
 
+def refuse_peeping(document: dict[str, Any]) -> None:
+    """Refuse what would let training know the place left out."""
+    if document.get("weights"):
+        raise SystemExit("weights must not be set: a network to start from may have seen the place left out")
+    for name in ("early_stopping", "lr_decreasing"):
+        if document.get(name) is not None:
+            raise SystemExit(f"{name} must not be set: it goes by the loss on the place left out")
+
+
 def is_pseudo(scene: dict[str, Any]) -> bool:
     """Whether a scene's labels are pseudo-labels."""
     return str(scene["labels"]).endswith(PSEUDO)
@@ -75,7 +83,7 @@ def pseudo_labels_without(
     train(teacher, run, base=base, resume=True, devices=devices)
     bundle, made = last_bundle(run), {}
     for stem, scene in scenes.items():
-        made[stem] = run.with_name(f"{run.name}-{stem}{PSEUDO}")
+        made[stem] = run / f"{stem}{PSEUDO}"
         if not made[stem].exists():
             write_pseudo_labels(bundle, scene, made[stem])
     return made
@@ -190,12 +198,16 @@ def main() -> None:
     options = parser.parse_args()
     tune_malloc()
     base = options.config.absolute().parent
-    scenes = apply_overrides(read_document(options.config), options.changes)["data"]["scenes"]
+    document = apply_overrides(read_document(options.config), options.changes)
+    refuse_peeping(document)
+    scenes = document["data"]["scenes"]
     unlabeled = {Path(scene["path"]).stem: base / scene["path"] for scene in scenes if is_pseudo(scene)}
     if unlabeled and not options.teacher:
         parser.error(f"--teacher must be given, because {options.config.name} has pseudo-labels")
     stems = dict.fromkeys(Path(scene["path"]).stem for scene in scenes if not is_pseudo(scene))
     places = options.place or [stem for stem in stems if stem not in options.keep]
+    if unknown := sorted(set(places) - set(stems)):
+        parser.error(f"--place must be one of {', '.join(stems)}, got {unknown[0]}")
     for place in places:
         run, pseudo = options.out / place, {}
         others = {stem: path for stem, path in unlabeled.items() if stem != place}
@@ -206,10 +218,9 @@ def main() -> None:
             pseudo = pseudo_labels_without(teacher, teacher_base, others, teacher_run, options.devices)
         settings = settings_without(options.config, place, options.changes, pseudo)
         train(settings, run, base=base, resume=True, devices=options.devices)
-        row = {
-            "pseudo_labels": bool(pseudo),
-            **score_run(settings, run, base, options.threshold, options.flips),
-        }
+        scores = score_run(settings, run, base, options.threshold, options.flips)
+        facts = {"pseudo_labels": bool(pseudo), "threshold": options.threshold, "flips": options.flips}
+        row = {"changes": options.changes, **facts, **scores}
         add_row(options.out / "places.json", place, row)
         print(f"{place:24} IoU {row['iou']:.3f}  object F1 {row['object_f1']:.3f}  {row['batches']} batches")
 

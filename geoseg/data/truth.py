@@ -171,13 +171,16 @@ class MaskTruth:
     to_mask: Affine
     codes: NDArray[np.uint8]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+
     def burn(self, window: Window) -> Burned:
         """Nearest mask pixel of each pixel; objects are the connected pieces of one class."""
         target = self.targets(window)
         return Burned(target, number_objects(target))
 
-    def targets(self, window: Window) -> NDArray[np.uint8]:
-        """Class indices of a window, 255 beyond the mask."""
+    def targets(self, window: Window, where: BoolArray | None = None) -> NDArray[np.uint8]:
+        """Class indices of a window, 255 beyond the mask and outside ``where``."""
         rows = np.floor(self.to_mask.f + self.to_mask.e * (np.arange(window.row_off, window.row_end) + 0.5))
         cols = np.floor(self.to_mask.c + self.to_mask.a * (np.arange(window.col_off, window.col_end) + 0.5))
         known = np.ix_((rows >= 0) & (rows < self.mask.height), (cols >= 0) & (cols < self.mask.width))
@@ -193,12 +196,14 @@ class MaskTruth:
             width=int(inside_cols.max() - left + 1),
         )
         values = self.mask.read(source)[0][np.ix_(inside_rows - top, inside_cols - left)]
-        target[known] = self._indices(values)
+        asked = np.ones(values.shape, bool) if where is None else where[known]
+        target[known] = self._indices(values, asked)
         return target
 
-    def _indices(self, values: Array) -> NDArray[np.uint8]:
+    def _indices(self, values: Array, asked: BoolArray) -> NDArray[np.uint8]:
         usable = (values >= 0) & (values < len(self.codes))
         codes = np.where(usable, self.codes[np.where(usable, values, 0).astype(np.int64)], REFUSED)
+        codes = np.where(asked, codes, IGNORE)
         if (codes == REFUSED).any():
             found = ", ".join(str(value) for value in np.unique(values[codes == REFUSED])[:8])
             raise InputError(
@@ -294,7 +299,11 @@ class AoiTruth:
 
     def burn(self, window: Window) -> Burned:
         """Draw the labels of a window, neutral outside the polygons."""
-        burned, labeled = self.truth.burn(window), self._labeled(window)
+        labeled = self._labeled(window)
+        if isinstance(self.truth, MaskTruth):  # its values outside the polygons may be of no class
+            target = self.truth.targets(window, labeled)
+            return Burned(target, number_objects(target))
+        burned = self.truth.burn(window)
         target = np.where(labeled, burned.target, IGNORE).astype(np.uint8)
         return Burned(target, np.where(labeled, burned.ids, 0).astype(np.int32))
 
@@ -310,14 +319,11 @@ class AoiTruth:
 
     @cached_property
     def _anchors(self) -> NDArray[np.int32]:
-        if isinstance(self.truth, MaskTruth):  # its own are one a square, which may lie outside
-            return _scan_anchors(self.region(), self._mask_targets)
-        every = self.truth.anchors()
+        truth = self.truth
+        if isinstance(truth, MaskTruth):  # its own are one a square, which may lie outside
+            return _scan_anchors(self.region(), lambda piece: truth.targets(piece, self._labeled(piece)))
+        every = truth.anchors()
         return every[self.known(every[:, 0], every[:, 1])]
-
-    def _mask_targets(self, window: Window) -> NDArray[np.uint8]:
-        assert isinstance(self.truth, MaskTruth)
-        return np.where(self._labeled(window), self.truth.targets(window), IGNORE).astype(np.uint8)
 
     def present(self) -> frozenset[int]:
         """Classes that have a point in the polygons."""

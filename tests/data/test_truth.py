@@ -119,6 +119,7 @@ def test_an_area_of_interest_limits_a_mask_too(array_pixels):
     values = np.zeros((20, 20), np.uint8)
     values[2:18, 2:18] = 1
     values[0:2, :] = 2
+    values[19, 19] = 77  # of no class, outside
     whole = mask_truth(array_pixels, values, 20, 20, Affine.identity())
     ring = shapely.box(5, 4, 15, 12) - shapely.box(7, 6, 10, 8)
     parts = shapely.MultiPolygon([shapely.box(5, 14, 9, 16), shapely.box(11, 14, 12, 16)])
@@ -129,7 +130,9 @@ def test_an_area_of_interest_limits_a_mask_too(array_pixels):
     inside[4:12, 5:15] = inside[14:16, 5:9] = inside[14:16, 11] = True
     inside[6:8, 7:10] = False
     assert np.array_equal(burned.target, np.where(inside, values, IGNORE))
-    assert (burned.ids[inside] == 1).all()
+    with pytest.raises(InputError, match="got 77"):
+        whole.burn(window(0, 0, 20, 20))
+    assert len(set(burned.ids[inside])) == 3  # pieces of what is left
     assert not burned.ids[~inside].any()
     assert truth.region() == window(4, 5, 12, 10)
     assert truth.present() == {1}  # class 2 lies outside

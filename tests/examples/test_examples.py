@@ -159,11 +159,10 @@ def test_places_left_out_and_the_bundle_that_ships(
     places = tmp_path / "places"
     arguments = [str(path), "--out", str(places), "--teacher", str(teacher)]
     run_script("buildings/leave_one_out.py", arguments, monkeypatch)
-    assert sorted(file.name for file in places.glob("*_pseudo.tif")) == ["west-teacher-east_pseudo.tif"]
-    with rasterio.open(places / "west-teacher-east_pseudo.tif") as src:
+    with rasterio.open(places / "west-teacher" / "east_pseudo.tif") as src:
         assert set(np.unique(src.read(1))) <= {0, 1, 255}
     assert trained_on(places / "west-teacher") == ["east.geojson", "towns.geojson"]
-    assert trained_on(places / "west") == ["east.geojson", "towns.geojson", "west-teacher-east_pseudo.tif"]
+    assert trained_on(places / "west") == ["east.geojson", "towns.geojson", "east_pseudo.tif"]
     assert trained_on(places / "east") == ["west.geojson", "towns.geojson"]
     assert not (places / "east-teacher").exists()  # nothing is left for it to label
     table = json.loads((places / "places.json").read_text())
@@ -173,9 +172,23 @@ def test_places_left_out_and_the_bundle_that_ships(
     with pytest.raises(SystemExit):
         run_script("buildings/leave_one_out.py", arguments[:-2], monkeypatch)
     assert "--teacher must be given" in capsys.readouterr().err
-    seen = [*arguments, "--set-teacher", "weights=elsewhere", "--place", "west"]
-    with pytest.raises(SystemExit, match="may have seen the place"):
-        run_script("buildings/leave_one_out.py", seen, monkeypatch)
+    early = 'early_stopping={"patience": 1}'
+    fresh = [str(path), "--out", str(tmp_path / "fresh"), "--teacher", str(teacher), "--place", "west"]
+    for option, change, message in (
+        ("--set-teacher", "weights=elsewhere", "may have seen the place"),
+        ("--set", "weights=elsewhere", "may have seen the place"),
+        ("--set", early, "goes by the loss on the place left out"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run_script("buildings/leave_one_out.py", [*fresh, option, change], monkeypatch)
+    with pytest.raises(SystemExit):
+        run_script("buildings/leave_one_out.py", [*fresh, "--place", "north"], monkeypatch)
+    assert "--place must be one of east, west" in capsys.readouterr().err
+    assert not (tmp_path / "fresh").exists()
+    again = [*arguments, "--place", "east", "--threshold", "0.25"]
+    run_script("buildings/leave_one_out.py", again, monkeypatch)
+    table = json.loads((places / "places.json").read_text())
+    assert [row["threshold"] for row in table.values()] == [0.25, 0.5]
     capsys.readouterr()
 
     bundle = tmp_path / "shipped"
@@ -190,6 +203,11 @@ def test_places_left_out_and_the_bundle_that_ships(
     block, threshold = training["validation_block"], str(shipped.card.options.threshold)
     assert block["thresholds"]["0.5"]["iou"] == pytest.approx(table["west"]["iou"], abs=0.02)
     assert block["iou"] == block["thresholds"][threshold]["iou"]
+    scores = {float(value): row for value, row in block["thresholds"].items()}
+    choose = runpy.run_path(str(EXAMPLES / "buildings/ship.py"))["choose_threshold"]
+    assert float(threshold) == choose(scores)
+    gsd = shipped.card.options.gsd_range
+    assert gsd == pytest.approx(trained.card.options.gsd_range, abs=0.001)  # nothing was zoomed
     pixels = geoseg.open_scene(tmp_path / "west.tif").values[None, :3, :64, :64]
     want = trained(pixels)[:, 1]
     assert shipped.classes == ("building",)

@@ -359,6 +359,11 @@ def test_shipped_network_is_small_and_sound() -> None:
     assert 0.6 < told["training"]["validation_block"]["iou"] < 1
     places = {name: row for name, row in told["training"]["places_left_out"].items() if name != "what"}
     assert len(places) == 4
+    threshold = json.loads((shipped_model() / "model.json").read_text(encoding="utf-8"))
+    threshold = threshold["properties"]["mlm:hyperparameters"]["geoseg"]["threshold"]
+    assert {row["threshold"] for row in places.values()} == {threshold}
+    block = told["training"]["validation_block"]
+    assert block["iou"] == block["thresholds"][str(threshold)]["iou"]
     assert all(0.5 < row["iou"] < 1 for row in places.values())
     assert told["training"]["config"] == "examples/buildings/train.toml"
     for word in ("OpenAerialMap", "OpenStreetMap"):
