@@ -151,8 +151,7 @@ def _open_scenes(wanted: Wanted) -> Opened:
     expanded = [
         (path, settings) for settings in data.scenes for path in _matches(_path(wanted.base, settings.path))
     ]
-    rasters = any(_is_raster(settings.labels) for _, settings in expanded)
-    by_value = bool(data.class_column) or rasters
+    by_value = bool(data.class_column) or all(_is_raster(settings.labels) for _, settings in expanded)
     table = class_table(_listed(wanted), wanted.background, wanted.neutral, data.other, by_value=by_value)
     areas, scenes = [], []
     for path, settings in expanded:
@@ -233,11 +232,6 @@ def _read_shapes(
     if column is not None and column not in frame.columns:
         names = ", ".join(name for name in frame.columns if name != "geometry")
         raise InputError(f"data.class_column must be a column of {path}, got {column}. It has {names}.")
-    if column is None and table.every is None:
-        raise ConfigError(
-            "$.data.class_column: must name the column that tells the classes apart. Without it all polygons "
-            "are of the one class, which must be listed without values, also where there are masks too."
-        )
     shapes = _to_pixels(frame.geometry.to_numpy(), scene.geobox)
     touching = np.zeros(len(shapes), bool)
     touching[shapely.STRtree(shapes).query(shapely.box(0, 0, scene.width, scene.height), "intersects")] = True

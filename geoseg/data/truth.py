@@ -28,8 +28,35 @@ _SCAN = 2048
 REFUSED = 254
 
 
+class _Labels:
+    """What kinds of labels share: they hold for the whole area unless they say otherwise."""
+
+    height: int
+    width: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is worked out anew in a worker."""
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+
+    def anchors(self) -> NDArray[np.int32]:
+        """Points on objects: (n, 3) of row, column, class index."""
+        raise NotImplementedError
+
+    def present(self) -> frozenset[int]:
+        """Classes that have an anchor."""
+        return frozenset(self.anchors()[:, 2].tolist())
+
+    def region(self) -> Window:
+        """The rectangle that holds all labeled ground."""
+        return Window(row_off=0, col_off=0, height=self.height, width=self.width)
+
+    def known(self, rows: Array, cols: Array) -> BoolArray:
+        """Whether pixels are labeled ground."""
+        return np.ones(len(rows), bool)
+
+
 @dataclass(frozen=True)
-class VectorTruth:
+class VectorTruth(_Labels):
     """Polygons in pixel coordinates of an area (x = column, y = row of pixel corners).
 
     A pixel belongs to a polygon that holds its center.
@@ -56,9 +83,6 @@ class VectorTruth:
     @cached_property
     def _codes(self) -> NDArray[np.uint8]:
         return np.concatenate([np.zeros(1, np.uint8), self.classes])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
 
     def burn(self, window: Window) -> Burned:
         """Draw the polygons of a window."""
@@ -87,18 +111,6 @@ class VectorTruth:
             (every[:, 0] >= 0) & (every[:, 1] >= 0) & (every[:, 0] < self.height) & (every[:, 1] < self.width)
         )
         return every[inside]
-
-    def present(self) -> frozenset[int]:
-        """Classes of the polygons that have a point in the area."""
-        return frozenset(self.anchors()[:, 2].tolist())
-
-    def region(self) -> Window:
-        """The whole area."""
-        return Window(row_off=0, col_off=0, height=self.height, width=self.width)
-
-    def known(self, rows: Array, cols: Array) -> BoolArray:
-        """Everywhere."""
-        return np.ones(len(rows), bool)
 
 
 def _rows_cols(points: NDArray[np.float64], classes: Array) -> NDArray[np.int32]:
@@ -149,7 +161,7 @@ class ValueRaster(Protocol):
 
 
 @dataclass(frozen=True)
-class MaskTruth:
+class MaskTruth(_Labels):
     """A mask raster over the area's ground, on its own grid.
 
     Attributes
@@ -170,9 +182,6 @@ class MaskTruth:
     mask: ValueRaster
     to_mask: Affine
     codes: NDArray[np.uint8]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
 
     def burn(self, window: Window) -> Burned:
         """Nearest mask pixel of each pixel; objects are the connected pieces of one class."""
@@ -220,21 +229,9 @@ class MaskTruth:
     def _anchors(self) -> NDArray[np.int32]:
         return _scan_anchors(self.region(), self.targets)
 
-    def present(self) -> frozenset[int]:
-        """Classes of the mask."""
-        return frozenset(self.anchors()[:, 2].tolist())
-
-    def region(self) -> Window:
-        """The whole area."""
-        return Window(row_off=0, col_off=0, height=self.height, width=self.width)
-
-    def known(self, rows: Array, cols: Array) -> BoolArray:
-        """Everywhere."""
-        return np.ones(len(rows), bool)
-
 
 @dataclass(frozen=True)
-class FigureTruth:
+class FigureTruth(_Labels):
     """Annotated figures of an image, drawn in their order.
 
     Attributes
@@ -266,17 +263,9 @@ class FigureTruth:
         """Classes of the figures."""
         return frozenset(self.classes.tolist()) - {0, IGNORE}
 
-    def region(self) -> Window:
-        """The whole image."""
-        return Window(row_off=0, col_off=0, height=self.height, width=self.width)
-
-    def known(self, rows: Array, cols: Array) -> BoolArray:
-        """Everywhere."""
-        return np.ones(len(rows), bool)
-
 
 @dataclass(frozen=True)
-class AoiTruth:
+class AoiTruth(_Labels):
     """Labels that hold inside polygons only: pixels whose centers lie outside teach nothing.
 
     Attributes
@@ -293,9 +282,6 @@ class AoiTruth:
     height: int
     width: int
     aoi: NDArray[np.object_]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
 
     def burn(self, window: Window) -> Burned:
         """Draw the labels of a window, neutral outside the polygons."""
@@ -324,10 +310,6 @@ class AoiTruth:
             return _scan_anchors(self.region(), lambda piece: truth.targets(piece, self._labeled(piece)))
         every = truth.anchors()
         return every[self.known(every[:, 0], every[:, 1])]
-
-    def present(self) -> frozenset[int]:
-        """Classes that have a point in the polygons."""
-        return frozenset(self.anchors()[:, 2].tolist())
 
     def region(self) -> Window:
         """Bounds of the polygons inside the area."""

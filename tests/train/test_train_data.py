@@ -146,7 +146,7 @@ def test_an_aoi_limits_a_mask_and_keeps_two_scenes_of_one_file_apart(tmp_path, c
     assert (east[:, :95] == 255).all()
     assert np.array_equal(east[:, 97:], wanted[:, 97:])
     assert "same labeled ground" not in caplog.text
-    with pytest.raises(ConfigError, match=r"class_column: must name .* listed without values"):
+    with pytest.raises(ConfigError, match=r"class_column: must name .* one class, without values"):
         prepared(tmp_path, data={"scenes": entries}, classes=[{"name": "house", "values": [1]}])
 
 
