@@ -31,10 +31,10 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.dtl import Sample, open_engine, parse_graph
 from geoseg.geo.windows import Window
-from geoseg.io.images import open_image
-from geoseg.io.project import ProjectWriter, open_project, read_annotation
+from geoseg.projects.figures import Annotation, Bitmap, ClassMeta, LabeledObject, ProjectMeta
+from geoseg.projects.images import open_image
+from geoseg.projects.project import ProjectWriter, open_project, read_annotation
 from geoseg.raster.draw import draw_figures
-from geoseg.vector.figures import Annotation, Bitmap, ClassMeta, LabeledObject, ProjectMeta
 
 BLOCK = 256
 SHARE = 80

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-IMPORTS = "import numpy, pyogrio, shapely, geoseg.pipeline.evaluate\n"
+IMPORTS = "import numpy, pyogrio, shapely, geoseg.pipeline.evaluation.files\n"
 FLOOR = """
 import sys
 truth, pred = (shapely.force_2d(pyogrio.read_dataframe(path).geometry.to_numpy()) for path in sys.argv[1:3])
@@ -33,7 +33,7 @@ print("pairs", int((area > 0).sum()))
 """
 EVALUATE = """
 import sys
-found = geoseg.pipeline.evaluate.evaluate_files(sys.argv[2], sys.argv[1])
+found = geoseg.pipeline.evaluation.files.evaluate_files(sys.argv[2], sys.argv[1])
 print("matched", found.objects.matched, "F1", round(found.objects.f1, 3), "IoU", round(found.pixels.iou, 3))
 """
 

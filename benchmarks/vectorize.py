@@ -30,9 +30,10 @@ from scipy import ndimage
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.lazy.outlines import ChunkValues, iter_outlines
+from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.vectorize import vectorize_classes
 from geoseg.raster.labels import label_chunk
+from geoseg.vector.chunk import ChunkValues
 from geoseg.vector.geometry import object_geometries
 
 CHUNK = 2048

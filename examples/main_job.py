@@ -47,7 +47,7 @@ def in_one_call(scene_path: Path, model: Any, out: Path) -> Path:
 
 def score(prediction: Path, truth: Path) -> None:
     """Compare with the truth: ground covered, and objects."""
-    from geoseg.pipeline.evaluate import evaluate_files
+    from geoseg.pipeline.evaluation.files import evaluate_files
 
     result = evaluate_files(prediction, truth)
     assert result.objects is not None

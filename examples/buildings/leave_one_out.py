@@ -31,7 +31,7 @@ from pseudo_labels import PSEUDO, write_pseudo_labels
 import geoseg
 from geoseg.config import read_document
 from geoseg.models import tune_malloc
-from geoseg.pipeline.evaluate import evaluate_files
+from geoseg.pipeline.evaluation.files import evaluate_files
 from geoseg.train.checkpoints import RunFolder
 from geoseg.train.config import TrainSettings, apply_overrides, parse_train_settings
 from geoseg.train.export import export_checkpoint

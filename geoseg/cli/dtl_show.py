@@ -40,7 +40,7 @@ def show(
     """Draw a graph, one box a layer with its settings; with --sample what each layer does to an image."""
     from geoseg.dtl.graph import read_graph
     from geoseg.errors import InputError
-    from geoseg.pipeline.dtl_show import show_graph, show_sample
+    from geoseg.report.dtl_show import show_graph, show_sample
 
     if projects is not None and sample is None:
         raise InputError("--projects must come with --sample, got it alone. Name an image.")

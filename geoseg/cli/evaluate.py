@@ -11,7 +11,7 @@ import typer
 from geoseg.cli.common import handle_errors, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from geoseg.pipeline.evaluate import Evaluation
+    from geoseg.pipeline.evaluation.files import Evaluation
 
 __all__ = ["register"]
 
@@ -53,7 +53,7 @@ def evaluate(
     Distances are in meters whatever the coordinate reference system. Objects cut by the area of interest
     are treated alike on both sides: those with less than half of their area inside count only as partners.
     """
-    from geoseg.pipeline.evaluate import evaluate_files
+    from geoseg.pipeline.evaluation.files import evaluate_files
 
     with progress_bar(quiet or json) as progress:
         result = evaluate_files(

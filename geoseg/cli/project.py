@@ -13,7 +13,7 @@ from geoseg.cli.common import handle_errors, print_json, progress_bar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geoseg.pipeline.project_stats import ProjectStats
+    from geoseg.projects.stats import ProjectStats
 
 __all__ = ["register"]
 
@@ -66,7 +66,7 @@ def import_project(
 
     Images are taken over byte for byte. An image that fails is listed in OUT.failures.json, the others go on.
     """
-    from geoseg.pipeline.projects import ImportOptions, import_source, read_source
+    from geoseg.projects.exchange import ImportOptions, import_source, read_source
 
     mapping = dict(map(_class_values, classes)) if classes else None
     options = ImportOptions(mapping, images, labels, class_name, class_column, bitmaps)
@@ -131,7 +131,7 @@ def export_project(
 
     An image that fails is listed in OUT.failures.json, the others go on.
     """
-    from geoseg.pipeline.projects import export_project as export
+    from geoseg.projects.exchange import export_project as export
 
     with progress_bar(quiet) as progress:
         summary = export(project, format, out, link=link, progress=progress)
@@ -153,13 +153,13 @@ def stats(
 
     The area of a class is what it shows: later objects hide earlier ones, as in training.
     """
-    from geoseg.pipeline.project_stats import project_stats
+    from geoseg.projects.stats import project_stats
 
     with progress_bar(quiet or json) as progress:
         result = project_stats(project, progress=progress)
     if plot is not None:
-        from geoseg.io.project import open_project
-        from geoseg.pipeline.project_plots import plot_stats
+        from geoseg.projects.project import open_project
+        from geoseg.report.project_plots import plot_stats
 
         plot_stats(result, plot, open_project(project).meta)
     if json:
@@ -210,7 +210,7 @@ def validate(
     Truncated images, sizes that differ, broken or self-crossing figures, unknown classes and tags,
     annotations without image, names used twice.
     """
-    from geoseg.pipeline.project_check import check_project
+    from geoseg.projects.check import check_project
 
     with progress_bar(quiet or json) as progress:
         problems = check_project(project, pixels=not headers, progress=progress)

@@ -20,10 +20,10 @@ from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
 from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
 from geoseg.io.scene import Scene, open_source
+from geoseg.projects.figures import Annotation
+from geoseg.projects.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
 from geoseg.typing import Array
-from geoseg.vector.figures import Annotation
 
 __all__ = [
     "Opened",

@@ -11,7 +11,7 @@ from typing import Any
 from geoseg.demo.scene import PARAMETERS_TAG, make_scene, scene_parameters
 from geoseg.io.photo import read_tags
 from geoseg.models import load_model
-from geoseg.pipeline.evaluate import Evaluation, evaluate_files
+from geoseg.pipeline.evaluation.files import Evaluation, evaluate_files
 from geoseg.pipeline.options import RunOptions
 from geoseg.pipeline.run import RunSummary, run_scene
 from geoseg.report.picture import footprint_picture

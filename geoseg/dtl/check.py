@@ -11,7 +11,7 @@ from geoseg.dtl.graph import Graph
 from geoseg.dtl.plan import make_plan
 from geoseg.dtl.registry import Count
 from geoseg.errors import InputError
-from geoseg.io.images import open_image
+from geoseg.projects.images import open_image
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["CheckedGraph", "LayerCount", "check_graph"]

@@ -15,10 +15,10 @@ from geoseg.dtl.epochs import SharedEpoch
 from geoseg.dtl.graph import Graph, read_graph
 from geoseg.dtl.sample import Sample
 from geoseg.errors import GeosegError, RunError
-from geoseg.io.images import ImageFile, open_image
 from geoseg.io.notes import SharedNotes
+from geoseg.projects.figures import ProjectMeta
+from geoseg.projects.images import ImageFile, open_image
 from geoseg.typing import PathLike
-from geoseg.vector.figures import ProjectMeta
 
 __all__ = ["GraphSamples", "MappedSamples", "open_graph"]
 

@@ -13,10 +13,10 @@ from geoseg.dtl.plan import Plan, make_plan, project_names
 from geoseg.dtl.randomness import derive, generator, root_key
 from geoseg.dtl.sample import Listing, Origin, Sample
 from geoseg.errors import ConfigError, GeosegError, MissingFileError, RunError
-from geoseg.io.images import open_image
-from geoseg.io.project import Item, open_project, read_annotation
+from geoseg.projects.figures import ProjectMeta
+from geoseg.projects.images import open_image
+from geoseg.projects.project import Item, open_project, read_annotation
 from geoseg.typing import PathLike
-from geoseg.vector.figures import ProjectMeta
 
 __all__ = ["Engine", "LayerError", "open_engine"]
 

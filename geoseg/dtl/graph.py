@@ -14,7 +14,7 @@ from geoseg.dtl.catalog import LayerKind, registry
 from geoseg.dtl.randomness import root_key
 from geoseg.dtl.registry import LayerSettings
 from geoseg.errors import ConfigError, InputError
-from geoseg.io.project import check_name
+from geoseg.projects.project import check_name
 from geoseg.typing import PathLike
 
 __all__ = ["NOWHERE", "Graph", "LayerSpec", "graph_schema", "parse_graph", "read_graph"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from geoseg.errors import InputError
-from geoseg.vector.figures import ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta, color_of
-from geoseg.vector.figures.meta import tag_kind
+from geoseg.projects.figures import ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta, color_of
+from geoseg.projects.figures.meta import tag_kind
 
 __all__ = [
     "DEFAULT",

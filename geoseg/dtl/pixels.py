@@ -18,9 +18,9 @@ from affine import Affine
 
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
-from geoseg.geo.mirror import contiguous
 from geoseg.geo.windows import Window
-from geoseg.io.resample import axis_weights, resample, resample_valid
+from geoseg.raster.mirror import contiguous
+from geoseg.raster.resample import axis_weights, resample, resample_valid
 from geoseg.typing import Array, BoolArray
 
 __all__ = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from geoseg.dtl.graph import NOWHERE, Graph, LayerSpec
 from geoseg.errors import ConfigError, InputError
-from geoseg.vector.figures import ProjectMeta
+from geoseg.projects.figures import ProjectMeta
 
 __all__ = ["Plan", "make_plan"]
 

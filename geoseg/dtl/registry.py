@@ -19,8 +19,8 @@ from geoseg.config import Settings
 from geoseg.dtl.pixels import Shape
 from geoseg.dtl.sample import Sample
 from geoseg.errors import ConfigError
-from geoseg.vector.figures import ProjectMeta
-from geoseg.vector.figures.types import ShapeName
+from geoseg.projects.figures import ProjectMeta
+from geoseg.projects.figures.types import ShapeName
 
 __all__ = [
     "ENTRY_POINTS",

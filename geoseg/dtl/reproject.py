@@ -17,9 +17,9 @@ from geoseg.dtl.warp import Remapped
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.projects.figures import Bitmap, Figure, Line, Point, Polygon, Rectangle, figure_bounds
+from geoseg.projects.figures.strips import resampled
 from geoseg.typing import Array
-from geoseg.vector.figures import Bitmap, Figure, Line, Point, Polygon, Rectangle, figure_bounds
-from geoseg.vector.figures.strips import resampled
 
 __all__ = ["Reprojected", "reprojected"]
 

@@ -24,9 +24,9 @@ from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
 from geoseg.dtl.tags import gather, settled_tags, surprises, values_to_text
 from geoseg.errors import GeosegError, InputError, RunError
-from geoseg.io.json_text import json_text
-from geoseg.io.project import ProjectWriter
 from geoseg.io.staging import DiskFullError, stop_if_full
+from geoseg.projects.json_text import json_text
+from geoseg.projects.project import ProjectWriter
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["Failure", "Report", "run_graph"]

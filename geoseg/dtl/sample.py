@@ -15,10 +15,8 @@ from geoseg.dtl.warp import Warped
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.raster.draw import draw_figures
-from geoseg.typing import Array
-from geoseg.vector.figures import Annotation, Figure, LabeledObject, Tag
-from geoseg.vector.figures.transform import (
+from geoseg.projects.figures import Annotation, Figure, LabeledObject, Tag
+from geoseg.projects.figures.transform import (
     affine_figure,
     clip_figure,
     mirror_figure,
@@ -26,6 +24,8 @@ from geoseg.vector.figures.transform import (
     scale_figure,
     transpose_figure,
 )
+from geoseg.raster.draw import draw_figures
+from geoseg.typing import Array
 
 __all__ = ["Listing", "Origin", "Sample", "crop_annotation"]
 

@@ -14,13 +14,13 @@ from geoseg.dtl.randomness import derive, generator
 from geoseg.dtl.sample import Sample, crop_annotation
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.formats.names import safe_name
-from geoseg.io.images import ImageFile, copy_image, result_suffix, write_image, write_windows
-from geoseg.io.json_text import json_text
+from geoseg.projects.figures import ProjectMeta
+from geoseg.projects.figures.meta import Color
+from geoseg.projects.formats.names import safe_name
+from geoseg.projects.images import ImageFile, copy_image, result_suffix, write_image, write_windows
+from geoseg.projects.json_text import json_text
 from geoseg.raster.draw import figure_strips, paint_mask
 from geoseg.typing import Array
-from geoseg.vector.figures import ProjectMeta
-from geoseg.vector.figures.meta import Color
 
 __all__ = ["SavedSample", "further_name", "preview_pixels", "write_sample"]
 

@@ -24,8 +24,8 @@ from geoseg.io.fingerprint import fingerprint_files, scene_files
 from geoseg.io.gdal_env import forget_dataset, is_remote, open_dataset, raster_env, thread_dataset
 from geoseg.io.header import read_header
 from geoseg.io.region import bbox_window, resampled_shape
-from geoseg.io.resample import Axis, axis_weights, resample, resample_valid, source_span
 from geoseg.io.validity import ValidityRule, valid_from_values
+from geoseg.raster.resample import Axis, axis_weights, resample, resample_valid, source_span
 from geoseg.typing import Array, BoolArray, PathLike
 
 __all__ = ["Scene", "SceneReadError", "open_source"]

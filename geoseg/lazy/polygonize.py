@@ -16,11 +16,11 @@ from dask.highlevelgraph import HighLevelGraph
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.lazy.labels import as_plane
-from geoseg.lazy.outlines import ChunkValues, Halo, trace_chunk
 from geoseg.raster.labels import check_connectivity
 from geoseg.raster.segments import as_values
 from geoseg.typing import Array, Connectivity, IntArray
 from geoseg.vector.assemble import Assembler, ChunkTrace
+from geoseg.vector.chunk import ChunkValues, Halo, trace_chunk
 from geoseg.vector.geometry import combine_parts, object_geometries, region_polygons
 from geoseg.vector.rings import Outlines, concat_outlines
 

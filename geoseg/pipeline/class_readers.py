@@ -12,12 +12,12 @@ from geoseg.errors import InputError, SceneError
 from geoseg.geo.windows import Window
 from geoseg.io.hints import RasterHints
 from geoseg.io.scene import Scene
-from geoseg.lazy.outlines import ChunkValues
-from geoseg.raster.classes import classify
+from geoseg.raster.classes import classify, classify_float
 from geoseg.raster.stitch import SCALE
 from geoseg.typing import Array
+from geoseg.vector.chunk import ChunkValues
 
-__all__ = ["ClassReader", "Kind", "classify_float", "decide_kind", "open_classes"]
+__all__ = ["ClassReader", "Kind", "decide_kind", "open_classes"]
 
 #: values: a mask or a class map. stored: round(p * 254). scaled: integers that mean p. float: p itself.
 Kind: TypeAlias = Literal["values", "stored", "scaled", "float"]
@@ -194,40 +194,3 @@ class _Probabilities:
             )
         values, best = classify_float(prob, self.background, self.thresholds)
         return ChunkValues(values, best, ~valid)
-
-
-def classify_float(
-    prob: Array, background: int | None, thresholds: tuple[float, ...] | None
-) -> tuple[Array, Array]:
-    """Decide the class of every pixel, as ``raster.classes.classify`` does for stored bytes.
-
-    Parameters
-    ----------
-    prob : (K, h, w) float32
-        Probabilities.
-    background
-        Channel of the background, or None.
-    thresholds
-        One probability for all classes; None: 0.5, or more than the background.
-
-    Returns
-    -------
-    values : (h, w) uint8
-        0 = no object, k = the k-th class without the background.
-    best : (h, w) float32
-        Probability of that class, 0 where there is none.
-
-    Examples
-    --------
-    >>> values, best = classify_float(np.array([[[0.2, 0.5]]], np.float32), None, None)
-    >>> values.tolist(), best.tolist()
-    ([[0, 1]], [[0.0, 0.5]])
-    """
-    objects = prob if background is None else np.delete(prob, background, axis=0)
-    winner = objects.argmax(axis=0)
-    best = np.take_along_axis(objects, winner[None], axis=0)[0]
-    if background is not None and thresholds is None:
-        hit = best > prob[background]
-    else:
-        hit = best >= np.float32((thresholds or (0.5,))[0])
-    return np.where(hit, winner + 1, 0).astype(np.uint8), np.where(hit, best, np.float32(0))

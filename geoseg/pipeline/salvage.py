@@ -15,9 +15,9 @@ from geoseg.geo.windows import Window
 from geoseg.io.broken import locate_damage
 from geoseg.io.errors import SceneReadError
 from geoseg.io.scene import Scene
-from geoseg.lazy.outlines import ChunkValues
 from geoseg.pipeline.class_readers import ClassReader
 from geoseg.typing import Array, BoolArray
+from geoseg.vector.chunk import ChunkValues
 
 __all__ = ["OnError", "Salvage", "failure", "naming_damage", "read_pixels", "sorted_failures"]
 

@@ -17,10 +17,11 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
 from geoseg.io.writers import FootprintBatch, coordinate_decimals, open_writer
-from geoseg.lazy.outlines import ChunkValues, iter_outlines
+from geoseg.pipeline.outlines import iter_outlines
 from geoseg.raster.stats import prob_scale
 from geoseg.typing import Array, Progress, no_progress
 from geoseg.vector.area import GroundArea
+from geoseg.vector.chunk import ChunkValues
 from geoseg.vector.geometry import object_geometries, place_corners
 from geoseg.vector.rings import Outlines
 from geoseg.vector.simplify import simplified_geometries

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.raster.stitch import INVALID, SCALE
-from geoseg.typing import BoolArray
+from geoseg.typing import Array, BoolArray
 
-__all__ = ["ClassMap", "classify"]
+__all__ = ["ClassMap", "classify", "classify_float"]
 
 
 class ClassMap(NamedTuple):
@@ -75,3 +75,40 @@ def classify(
 def _byte_limits(thresholds: tuple[float, ...], classes: int) -> NDArray[np.int64]:
     limits = np.ceil(np.asarray(thresholds, np.float64) * SCALE - 1e-9).astype(np.int64)
     return np.broadcast_to(np.maximum(limits, 1), (classes,))
+
+
+def classify_float(
+    prob: Array, background: int | None, thresholds: tuple[float, ...] | None
+) -> tuple[Array, Array]:
+    """Decide the class of every pixel, as :func:`classify` does for stored bytes.
+
+    Parameters
+    ----------
+    prob : (K, h, w) float32
+        Probabilities.
+    background
+        Channel of the background, or None.
+    thresholds
+        One probability for all classes; None: 0.5, or more than the background.
+
+    Returns
+    -------
+    values : (h, w) uint8
+        0 = no object, k = the k-th class without the background.
+    best : (h, w) float32
+        Probability of that class, 0 where there is none.
+
+    Examples
+    --------
+    >>> values, best = classify_float(np.array([[[0.2, 0.5]]], np.float32), None, None)
+    >>> values.tolist(), best.tolist()
+    ([[0, 1]], [[0.0, 0.5]])
+    """
+    objects = prob if background is None else np.delete(prob, background, axis=0)
+    winner = objects.argmax(axis=0)
+    best = np.take_along_axis(objects, winner[None], axis=0)[0]
+    if background is not None and thresholds is None:
+        hit = best > prob[background]
+    else:
+        hit = best >= np.float32((thresholds or (0.5,))[0])
+    return np.where(hit, winner + 1, 0).astype(np.uint8), np.where(hit, best, np.float32(0))

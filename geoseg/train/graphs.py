@@ -14,7 +14,7 @@ from geoseg.data.sources import Opened, Wanted, annotated_area, check_alike, ima
 from geoseg.dtl import Engine, Sample, open_graph
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
-from geoseg.io.images import ImageFile
+from geoseg.projects.images import ImageFile
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["SamplePixels", "open_graph_areas"]

@@ -18,7 +18,7 @@ from geoseg.data.chips import IGNORE, Area, cut_chip, fit_chip
 from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth, cell_anchors
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
-from geoseg.vector.figures import Bitmap, Polygon, Rectangle
+from geoseg.projects.figures import Bitmap, Polygon, Rectangle
 
 
 def window(row, col, height, width):

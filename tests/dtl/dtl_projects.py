@@ -16,8 +16,7 @@ from geoseg.dtl.pixels import Opened
 from geoseg.dtl.sample import Listing, Origin, Sample
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.project import ProjectWriter
-from geoseg.vector.figures import (
+from geoseg.projects.figures import (
     Annotation,
     Bitmap,
     ClassMeta,
@@ -32,6 +31,7 @@ from geoseg.vector.figures import (
     TagMeta,
     color_of,
 )
+from geoseg.projects.project import ProjectWriter
 
 GRAPHS = Path(__file__).parent / "graphs"
 

@@ -17,8 +17,8 @@ from geoseg.dtl.graph import graph_schema, parse_graph
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.vector.figures import Bitmap, ClassMeta, LabeledObject, ProjectMeta
-from geoseg.vector.figures.stored import store_mask
+from geoseg.projects.figures import Bitmap, ClassMeta, LabeledObject, ProjectMeta
+from geoseg.projects.figures.stored import store_mask
 
 RANDOM_PART = {
     "width": {"min_percent": 40, "max_percent": 80},

@@ -11,7 +11,7 @@ from dtl_projects import data_layer, save_layer, step
 from geoseg.dtl import open_engine, parse_graph, read_graph, run_graph
 from geoseg.dtl.plan import make_plan
 from geoseg.errors import ConfigError, InputError, MissingFileError
-from geoseg.io.project import open_project
+from geoseg.projects.project import open_project
 
 FLIP = {"axis": "vertical"}
 

@@ -15,11 +15,11 @@ from scipy import ndimage
 from geoseg.dtl.layers.drawing import row_windows
 from geoseg.dtl.save import painted
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.formats.rings import figure_outline
-from geoseg.vector.figures import Bitmap, LabeledObject, Line, Polygon, Rectangle, same_figure
-from geoseg.vector.figures.stored import STRIP, StoredMask, store_mask
-from geoseg.vector.figures.strips import made_of_rows
-from geoseg.vector.figures.transform import transpose_figure
+from geoseg.projects.figures import Bitmap, LabeledObject, Line, Polygon, Rectangle, same_figure
+from geoseg.projects.figures.stored import STRIP, StoredMask, store_mask
+from geoseg.projects.figures.strips import made_of_rows
+from geoseg.projects.figures.transform import transpose_figure
+from geoseg.projects.formats.rings import figure_outline
 
 SHAPE = (700, 90)
 PLACE = GeoBox(Affine(0.5, 0, 400_000, 0, -0.5, 6_000_000), CRS.from_epsg(32636), *SHAPE)
@@ -62,9 +62,9 @@ def large(monkeypatch):
 
     def set_limit(limit=0):
         for name in ("stored", "types", "strips", "parts", "transform"):
-            monkeypatch.setattr(f"geoseg.vector.figures.{name}.LARGE", limit)
+            monkeypatch.setattr(f"geoseg.projects.figures.{name}.LARGE", limit)
         monkeypatch.setattr("geoseg.dtl.layers.masks.LARGE", limit)
-        monkeypatch.setattr("geoseg.io.formats.rings.LARGE", limit)
+        monkeypatch.setattr("geoseg.projects.formats.rings.LARGE", limit)
         monkeypatch.setattr("geoseg.raster.draw._AT_ONCE", 1000)
         monkeypatch.setattr("geoseg.dtl.layers.drawing._AT_ONCE", 1000)
 

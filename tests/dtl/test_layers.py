@@ -14,8 +14,7 @@ from geoseg.dtl.catalog import registry
 from geoseg.errors import ConfigError, GeosegError, InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Grid
-from geoseg.raster.draw import draw_figures
-from geoseg.vector.figures import (
+from geoseg.projects.figures import (
     Bitmap,
     ClassMeta,
     LabeledObject,
@@ -26,6 +25,7 @@ from geoseg.vector.figures import (
     Rectangle,
     Tag,
 )
+from geoseg.raster.draw import draw_figures
 
 BLACK = np.zeros((3, 40, 60), np.uint8)
 SQUARE = Polygon(np.array([[2.0, 2], [9, 2], [9, 9], [2, 9]]))

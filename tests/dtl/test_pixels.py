@@ -17,7 +17,7 @@ from geoseg.dtl.pixels import Opened, Padded, Resized, View
 from geoseg.dtl.warp import Warped
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.images import open_image, result_suffix, write_image
+from geoseg.projects.images import open_image, result_suffix, write_image
 
 steps = st.lists(st.sampled_from(["x", "y", "t", "crop"]), max_size=8)
 
@@ -186,7 +186,7 @@ def read_crops(path: Path, count: int) -> tuple[int, int]:
 def array_like(image):
     """A sample of an image file."""
     from geoseg.dtl.sample import Origin, Sample
-    from geoseg.vector.figures import Annotation
+    from geoseg.projects.figures import Annotation
 
     return Sample(Opened(image), Annotation(*image.shape), Origin("p", "d", "a.tif"), "d")
 
@@ -210,7 +210,7 @@ def test_a_jpeg_is_decoded_once(tmp_path, monkeypatch):
     for col in range(5):
         image.read(Window(row_off=3, col_off=col, height=9, width=9))
     assert len(reads) == 1
-    monkeypatch.setattr("geoseg.io.images._MOST_DECODED", 1000)
+    monkeypatch.setattr("geoseg.projects.images._MOST_DECODED", 1000)
     large = open_image(tmp_path / "a.jpg")
     window = Window(row_off=3, col_off=5, height=9, width=9)
     assert np.array_equal(large.read(window), image.read(window))

@@ -18,15 +18,15 @@ from geoseg.dtl import MappedSamples, open_graph, parse_graph, read_graph, run_g
 from geoseg.errors import InputError, RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.images import open_image, write_image
-from geoseg.io.project import ProjectWriter, open_project
-from geoseg.vector.figures import (
+from geoseg.projects.figures import (
     Annotation,
     Bitmap,
     ClassMeta,
     LabeledObject,
     ProjectMeta,
 )
+from geoseg.projects.images import open_image, write_image
+from geoseg.projects.project import ProjectWriter, open_project
 
 RANDOM = {"min_percent": 50, "max_percent": 90}
 CROP = {"random_part": {"width": RANDOM, "height": RANDOM}}

@@ -11,9 +11,9 @@ from dtl_projects import data_layer, save_layer, step
 from geoseg.dtl import parse_graph, run_graph
 from geoseg.dtl.check import check_graph
 from geoseg.errors import ConfigError
-from geoseg.io.project import open_project
-from geoseg.pipeline.project_check import check_project
-from geoseg.vector.figures import TagMeta
+from geoseg.projects.check import check_project
+from geoseg.projects.figures import TagMeta
+from geoseg.projects.project import open_project
 
 
 def declare(project, *tags):

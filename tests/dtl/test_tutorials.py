@@ -10,9 +10,9 @@ from dtl_projects import GRAPHS
 
 from geoseg.dtl import MappedSamples, open_graph, read_graph, run_graph
 from geoseg.dtl.check import check_graph
-from geoseg.io.images import open_image
-from geoseg.io.project import open_project, read_annotation
-from geoseg.vector.figures import Bitmap, Rectangle
+from geoseg.projects.figures import Bitmap, Rectangle
+from geoseg.projects.images import open_image
+from geoseg.projects.project import open_project, read_annotation
 
 
 def run(graph: str, root: Path):

@@ -18,9 +18,9 @@ from affine import Affine
 from geoseg.errors import InputError, MissingFileError
 from geoseg.io.geometry_heap import GeometryHeap
 from geoseg.io.scene import Scene
-from geoseg.pipeline import evaluate as module
-from geoseg.pipeline import evaluate_vectors
-from geoseg.pipeline.evaluate import evaluate_files
+from geoseg.pipeline.evaluation import files as module
+from geoseg.pipeline.evaluation import vectors as evaluate_vectors
+from geoseg.pipeline.evaluation.files import evaluate_files
 
 UTM = "EPSG:32645"
 ORIGIN = (366_000.0, 3_056_000.0)
@@ -230,7 +230,7 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
 def test_raster_against_raster_by_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth, pred = _town()
     a, b = _burn(truth), _burn(pred)
-    monkeypatch.setattr("geoseg.pipeline.evaluate_rasters.CHUNK", 37)
+    monkeypatch.setattr("geoseg.pipeline.evaluation.rasters.CHUNK", 37)
     got = evaluate_files(_raster(tmp_path / "p.tif", b * 255), _raster(tmp_path / "t.tif", a)).pixels
     assert got.iou == pytest.approx(_iou(a > 0, b > 0))
     assert got.total == a.size
@@ -240,7 +240,7 @@ def test_raster_against_raster_by_windows(tmp_path: Path, monkeypatch: pytest.Mo
 def test_vector_against_raster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth, pred = _town()
     a, b = _burn(truth), _burn(pred)
-    monkeypatch.setattr("geoseg.pipeline.evaluate_rasters.CHUNK", 50)
+    monkeypatch.setattr("geoseg.pipeline.evaluation.rasters.CHUNK", 50)
     raster, vector = _raster(tmp_path / "t.tif", a), _write(pred.to_crs(4326), tmp_path / "p.geojson")
     got = evaluate_files(vector, raster)
     assert got.pixels.iou == pytest.approx(_iou(a > 0, b > 0), abs=2e-3)
@@ -469,7 +469,7 @@ def test_a_much_finer_raster_is_read_in_pieces(tmp_path: Path, monkeypatch: pyte
     sizes: list[int] = []
     read = Scene.read
     monkeypatch.setattr(Scene, "read", lambda self, w: sizes.append(w.height * w.width) or read(self, w))
-    monkeypatch.setattr("geoseg.pipeline.evaluate_readers.MOST", 9_000)
+    monkeypatch.setattr("geoseg.pipeline.evaluation.readers.MOST", 9_000)
     pieces = evaluate_files(p, t).pixels
     _close(whole, pieces)
     assert max(sizes) <= 9_000

@@ -10,7 +10,8 @@ import pytest
 from geoseg.geo.windows import Window
 from geoseg.io import spill as module
 from geoseg.io.spill import OutlineSpill
-from geoseg.lazy.outlines import ChunkValues, iter_outlines
+from geoseg.pipeline.outlines import iter_outlines
+from geoseg.vector.chunk import ChunkValues
 from geoseg.vector.rings import Outlines, concat_outlines
 
 

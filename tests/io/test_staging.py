@@ -13,8 +13,8 @@ import pytest
 
 from geoseg.errors import InputError, RunError
 from geoseg.io import staging
-from geoseg.io.project import ProjectWriter, open_project
 from geoseg.io.staging import DiskFullError, StagedFolder, stop_if_full
+from geoseg.projects.project import ProjectWriter, open_project
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="folders are locked on POSIX systems only")
 

@@ -7,8 +7,8 @@ import pytest
 from rasterio.features import rasterize
 
 from geoseg.geo.windows import Window
+from geoseg.projects.figures import Bitmap, Line, Point, Polygon, Rectangle
 from geoseg.raster.draw import draw_figures, figure_mask, fill_rings, paint_mask, stroke_mask
-from geoseg.vector.figures import Bitmap, Line, Point, Polygon, Rectangle
 
 WHOLE = Window(row_off=0, col_off=0, height=7, width=8)
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from train_samples import base_config, town, write_project, write_scene
 
+from geoseg.projects.figures import Rectangle
 from geoseg.train.config import parse_train_settings
-from geoseg.vector.figures import Rectangle
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,9 +22,9 @@ from geoseg.data.chips import IGNORE, cut_chip
 from geoseg.data.dataset import ChipDataset
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.windows import Window
+from geoseg.projects.figures import Rectangle
 from geoseg.train.config import parse_train_settings
 from geoseg.train.setup import prepare
-from geoseg.vector.figures import Rectangle
 
 
 def prepared(tmp_path, **changes):

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.io.vectors import read_polygons
 from geoseg.models.bundle import load_module, open_bundle
+from geoseg.projects.figures import Bitmap, Polygon, Rectangle
 from geoseg.train.checkpoints import RunFolder
-from geoseg.vector.figures import Bitmap, Polygon, Rectangle
 
 #: What makes the runs tiny; everything else is the tutorial's.
 SMALL = [

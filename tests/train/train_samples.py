@@ -11,8 +11,8 @@ import shapely
 from PIL import Image
 from rasterio.transform import from_origin
 
-from geoseg.io.project import ProjectWriter
-from geoseg.vector.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta
+from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta
+from geoseg.projects.project import ProjectWriter
 
 #: A network that trains in milliseconds.
 TINY = {

@@ -8,7 +8,8 @@ import shapely
 from scipy import ndimage
 
 from geoseg.geo.windows import Window
-from geoseg.lazy.outlines import ChunkValues, iter_outlines
+from geoseg.pipeline.outlines import iter_outlines
+from geoseg.vector.chunk import ChunkValues
 from geoseg.vector.geometry import object_geometries
 from geoseg.vector.rings import Outlines, concat_outlines
 from geoseg.vector.simplify import simplified_geometries, simplify_rings

@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 
 from geoseg.geo.windows import Window
+from geoseg.projects.figures import Bitmap
+from geoseg.projects.figures.paths import longest_paths
+from geoseg.projects.figures.trace import trace_bitmap
 from geoseg.raster.draw import draw_figures
-from geoseg.vector.figures import Bitmap
-from geoseg.vector.figures.paths import longest_paths
-from geoseg.vector.figures.trace import trace_bitmap
 
 
 @pytest.mark.parametrize("seed", range(60))

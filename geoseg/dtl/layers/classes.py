@@ -14,7 +14,7 @@ from geoseg.dtl.mapping import expand, map_classes, map_objects, require_classes
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.errors import InputError
-from geoseg.vector.figures import (
+from geoseg.projects.figures import (
     ClassMeta,
     LabeledObject,
     ProjectMeta,

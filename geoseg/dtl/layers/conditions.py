@@ -14,7 +14,7 @@ from geoseg.config import Settings
 from geoseg.dtl.linear_regex import LinearPattern
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Origin, Sample
-from geoseg.vector.figures import filled_area
+from geoseg.projects.figures import filled_area
 
 _EXTRA = {"sum_object_area": "classes", "name_in_range": "frame_step", "class_share": "classes"}
 

@@ -12,8 +12,7 @@ from geoseg.dtl.layers.sizes import LARGEST_SIDE
 from geoseg.dtl.mapping import convert_classes
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
-from geoseg.raster.draw import round_half_up
-from geoseg.vector.figures import (
+from geoseg.projects.figures import (
     Bitmap,
     Figure,
     LabeledObject,
@@ -23,10 +22,11 @@ from geoseg.vector.figures import (
     Rectangle,
     figure_bounds,
 )
-from geoseg.vector.figures.paths import longest_paths
-from geoseg.vector.figures.trace import trace_bitmap
-from geoseg.vector.figures.transform import simplify_figure
-from geoseg.vector.figures.types import ShapeName
+from geoseg.projects.figures.paths import longest_paths
+from geoseg.projects.figures.trace import trace_bitmap
+from geoseg.projects.figures.transform import simplify_figure
+from geoseg.projects.figures.types import ShapeName
+from geoseg.raster.draw import round_half_up
 
 Output = Iterator[tuple[int, Sample]]
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from geoseg.dtl.pixels import Shape, whole
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
+from geoseg.projects.figures import Bitmap, Figure, LabeledObject, Line, Polygon, Rectangle
+from geoseg.projects.figures.strips import add_rows, made_of_rows
+from geoseg.projects.figures.trace import trace_rings
+from geoseg.projects.figures.transform import clip_figure
 from geoseg.raster.draw import figure_mask, round_half_up, stroke_mask
 from geoseg.typing import Array, BoolArray
-from geoseg.vector.figures import Bitmap, Figure, LabeledObject, Line, Polygon, Rectangle
-from geoseg.vector.figures.strips import add_rows, made_of_rows
-from geoseg.vector.figures.trace import trace_rings
-from geoseg.vector.figures.transform import clip_figure
 
 __all__ = [
     "as_bitmap",

@@ -19,7 +19,7 @@ from geoseg.dtl.registry import Count, LayerSettings, layer
 from geoseg.dtl.sample import Sample, crop_annotation
 from geoseg.errors import InputError
 from geoseg.geo.windows import Grid, Window
-from geoseg.vector.figures import ProjectMeta, figure_bounds
+from geoseg.projects.figures import ProjectMeta, figure_bounds
 
 logger = logging.getLogger(__name__)
 Output = Iterator[tuple[int, Sample]]

@@ -15,9 +15,7 @@ from geoseg.dtl.layers.sizes import Amount, to_pixels
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.geo.windows import Window
-from geoseg.raster.draw import draw_figures
-from geoseg.typing import Array, BoolArray
-from geoseg.vector.figures import (
+from geoseg.projects.figures import (
     Bitmap,
     ClassMeta,
     Figure,
@@ -30,8 +28,10 @@ from geoseg.vector.figures import (
     color_of,
     figure_bounds,
 )
-from geoseg.vector.figures.transform import from_shapely, to_shapely
-from geoseg.vector.figures.types import Bounds, ShapeName
+from geoseg.projects.figures.transform import from_shapely, to_shapely
+from geoseg.projects.figures.types import Bounds, ShapeName
+from geoseg.raster.draw import draw_figures
+from geoseg.typing import Array, BoolArray
 
 Output = Iterator[tuple[int, Sample]]
 

@@ -13,12 +13,12 @@ from geoseg.dtl.layers.drawing import combined, need, union_bitmap
 from geoseg.dtl.layers.sizes import Amount
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
+from geoseg.projects.figures import Bitmap, LabeledObject
+from geoseg.projects.figures.parts import connected_parts, without_small_parts
+from geoseg.projects.figures.stored import LARGE
+from geoseg.projects.figures.thin import thinned
+from geoseg.projects.figures.types import ShapeName
 from geoseg.typing import BoolArray
-from geoseg.vector.figures import Bitmap, LabeledObject
-from geoseg.vector.figures.parts import connected_parts, without_small_parts
-from geoseg.vector.figures.stored import LARGE
-from geoseg.vector.figures.thin import thinned
-from geoseg.vector.figures.types import ShapeName
 
 Output = Iterator[tuple[int, Sample]]
 

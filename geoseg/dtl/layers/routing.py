@@ -14,7 +14,7 @@ from geoseg.dtl.mapping import tag_meta
 from geoseg.dtl.registry import Count, LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.errors import InputError
-from geoseg.vector.figures import ProjectMeta, Tag
+from geoseg.projects.figures import ProjectMeta, Tag
 
 Output = Iterator[tuple[int, Sample]]
 

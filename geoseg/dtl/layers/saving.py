@@ -12,8 +12,8 @@ from pydantic import ConfigDict, Field, model_validator
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.errors import InputError
-from geoseg.vector.figures import ProjectMeta
-from geoseg.vector.figures.meta import Color
+from geoseg.projects.figures import ProjectMeta
+from geoseg.projects.figures.meta import Color
 
 Output = Iterator[tuple[int, Sample]]
 Channel = Annotated[int, Field(ge=0, le=255)]

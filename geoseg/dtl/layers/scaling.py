@@ -17,7 +17,7 @@ from geoseg.dtl.pixels import Shape
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.geo.windows import Window
-from geoseg.vector.figures.transform import scale_figure
+from geoseg.projects.figures.transform import scale_figure
 
 Output = Iterator[tuple[int, Sample]]
 

@@ -22,12 +22,12 @@ from geoseg.dtl.reproject import reprojected
 from geoseg.dtl.sample import Sample
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
-from geoseg.io.project import safe_join
+from geoseg.projects.figures import ClassMeta, Figure, LabeledObject, Polygon, ProjectMeta, color_of
+from geoseg.projects.figures.strips import made_of_rows
+from geoseg.projects.figures.transform import clip_figure
+from geoseg.projects.project import safe_join
 from geoseg.raster.draw import fill_rings
 from geoseg.typing import BoolArray
-from geoseg.vector.figures import ClassMeta, Figure, LabeledObject, Polygon, ProjectMeta, color_of
-from geoseg.vector.figures.strips import made_of_rows
-from geoseg.vector.figures.transform import clip_figure
 
 Output = Iterator[tuple[int, Sample]]
 _FIELDS = ("project", "dataset", "name")

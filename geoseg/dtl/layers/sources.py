@@ -14,8 +14,8 @@ from geoseg.dtl.mapping import DEFAULT, expand, map_classes, map_objects, map_ta
 from geoseg.dtl.pixels import whole
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
-from geoseg.vector.figures import Bitmap, LabeledObject, Polygon, ProjectMeta
-from geoseg.vector.figures.transform import clip_figure, repair_polygon, to_shapely
+from geoseg.projects.figures import Bitmap, LabeledObject, Polygon, ProjectMeta
+from geoseg.projects.figures.transform import clip_figure, repair_polygon, to_shapely
 
 
 class DataSettings(LayerSettings):

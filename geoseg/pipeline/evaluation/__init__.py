@@ -1,0 +1,1 @@
+"""Evaluation of files: predictions against truth, rasters and vectors alike."""

@@ -1,0 +1,293 @@
+"""Files against files: read, bring to one local metric plane, hand over to the kernels."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from pyproj import CRS, Transformer
+
+from geoseg.errors import InputError
+from geoseg.evaluate.objects import ObjectScores, check_threshold
+from geoseg.evaluate.pixels import PixelScores, coverage_scores
+from geoseg.evaluate.polygons import clean_polygons
+from geoseg.io.geometry_heap import GeometryHeap
+from geoseg.io.polygon_batches import PolygonSource, is_vector_file, open_polygons
+from geoseg.pipeline.evaluation.rasters import compare_pixels
+from geoseg.pipeline.evaluation.vectors import ToPlane, VectorSide, compare_sides, read_side
+from geoseg.typing import Array, PathLike, Progress, no_progress
+
+__all__ = ["Evaluation", "evaluate_files", "local_plane"]
+
+#: Columns taken for the score of a prediction, the first that is there.
+SCORE_COLUMNS = ("confidence", "score", "conf")
+#: Polygons of both files that are kept in memory; more are put aside in a temporary file.
+IN_MEMORY = 500_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All scores of one prediction against one truth.
+
+    Attributes
+    ----------
+    pred, truth
+        Paths, as given.
+    objects
+        Scores of all objects; None when a side is a raster.
+    objects_by_class
+        The same for each class, when a class column was named.
+    pixels
+        Scores of pixels or of ground covered.
+    pixel_method
+        How ``pixels`` was found: "exact areas", or the raster whose pixels were compared.
+    unit
+        Unit of distances: "m", or "px" without a coordinate reference system.
+    score_column
+        Column that ranked the predictions, or None.
+    """
+
+    pred: str
+    truth: str
+    objects: ObjectScores | None
+    objects_by_class: dict[str, ObjectScores]
+    pixels: PixelScores
+    pixel_method: str
+    unit: str
+    score_column: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries for JSON; NaN becomes None."""
+        return _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def local_plane(crs: CRS | None, bounds: Sequence[float] | None) -> CRS | None:
+    """An equal-area plane in meters centered on ``bounds`` (None without a CRS).
+
+    Parameters
+    ----------
+    crs
+        Of the bounds.
+    bounds
+        (min x, min y, max x, max y).
+
+    Examples
+    --------
+    >>> local_plane(CRS("EPSG:4326"), (85.0, 27.0, 86.0, 28.0)).axis_info[0].unit_name
+    'metre'
+    """
+    if crs is None or bounds is None:
+        return None
+    to_lonlat = Transformer.from_crs(crs, 4326, always_xy=True)
+    lon, lat = to_lonlat.transform((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
+    return CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m +no_defs")
+
+
+def _to_plane(source: CRS | None, plane: CRS | None) -> ToPlane:
+    if plane is None or source is None:
+        return lambda shapes: shapes
+    project = Transformer.from_crs(source, plane, always_xy=True).transform
+
+    def move(shapes: Array) -> Array:
+        moved = shapely.transform(shapes, lambda x, y: project(x, y), interleaved=False)
+        return np.asarray(moved, object).reshape(-1)
+
+    return move
+
+
+def _score_column(source: PolygonSource, wanted: str | None) -> str | None:
+    if wanted is not None:
+        return wanted
+    return next((name for name in SCORE_COLUMNS if name in source.columns), None)
+
+
+def _check_crs(sides: Sequence[PolygonSource]) -> None:
+    known = [side for side in sides if side.crs is not None]
+    plain = [side for side in sides if side.crs is None and side.count]
+    if known and plain:
+        raise InputError(
+            f"crs must be known for both files or for none, got one for {known[0].path.name} and plain pixel "
+            f"coordinates in {plain[0].path.name}. Give the latter a coordinate reference system."
+        )
+
+
+def _read_aoi(source: PolygonSource | None, plane: CRS | None) -> Any:
+    if source is None:
+        return None
+    if (source.crs is None) != (plane is None):
+        raise InputError(
+            f"aoi must lie in the coordinates of the files, got {source.path.name} in {source.crs}."
+        )
+    move = _to_plane(source.crs, plane)
+    parts = [clean_polygons(move(shapely.force_2d(batch.geometry))).geometry for batch in source.batches()]
+    if not sum(map(len, parts)):
+        raise InputError(f"aoi must hold at least one polygon, got {source.path.name} without any.")
+    return shapely.union_all(np.concatenate(parts))
+
+
+def evaluate_files(
+    pred: PathLike,
+    truth: PathLike,
+    *,
+    aoi: PathLike | None = None,
+    iou: float = 0.5,
+    class_column: str | None = None,
+    score_column: str | None = None,
+    threshold: float | None = None,
+    boundary_distance: float = 1.0,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Score a prediction against the truth, each a vector file or a raster.
+
+    Two vector files are compared as objects, and by the exact areas that they cover. As soon as a raster
+    is among them, pixels of that raster's grid (of the truth's, when both are rasters) are compared, window
+    by window. Distances and areas are in meters on an equal-area plane centered on the files, whatever
+    their coordinate reference systems.
+
+    Parameters
+    ----------
+    pred, truth
+        Files.
+    aoi
+        Vector file with the area to look at. Without it everything counts, so predictions outside the
+        labeled area count as false.
+    iou
+        Threshold of a match.
+    class_column
+        Column of both files that holds the class; beside a raster, its values or the names that it gives to
+        them. None: all objects are of one class. Not for two rasters.
+    score_column
+        Column of ``pred`` with the score of each object; None: "confidence", "score" or "conf", where
+        there is one.
+    threshold
+        Rasters: values of at least this are objects; beside a raster that says that it holds probabilities,
+        a class map stays as it is. None: 0.5 for such probabilities, else every value but 0 is a class.
+    boundary_distance
+        Width of the strip of the boundary IoU, in meters.
+    progress
+        Told how far it is.
+
+    Raises
+    ------
+    InputError
+        A file that is missing or can't be read, unlike coordinate systems, a missing column, options that do
+        not go with the files.
+    """
+    check_threshold(iou)
+    if not boundary_distance > 0:
+        raise InputError(f"boundary must be greater than 0, got {boundary_distance}.")
+    vectors = {
+        name: open_polygons(path) for name, path in (("pred", pred), ("truth", truth)) if is_vector_file(path)
+    }
+    _check_options(len(vectors), class_column, score_column, threshold)
+    if len(vectors) < 2:
+        pixels, method = compare_pixels(
+            pred, truth, aoi=aoi, class_column=class_column, threshold=threshold, progress=progress
+        )
+        return Evaluation(str(pred), str(truth), None, {}, pixels, method, "m", None)
+    with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
+        return _compare_vectors(
+            vectors["pred"],
+            vectors["truth"],
+            Path(folder),
+            aoi=aoi,
+            iou=iou,
+            class_column=class_column,
+            score_column=score_column,
+            distance=boundary_distance,
+            progress=progress,
+        )
+
+
+def _check_options(
+    vectors: int, class_column: str | None, score_column: str | None, threshold: float | None
+) -> None:
+    """Refuse what would be passed over, or means nothing."""
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"threshold must be a finite number, got {threshold}.")
+    if vectors == 0 and class_column is not None:
+        raise InputError(
+            f"class column must go with a vector file, got {class_column!r} and two rasters. "
+            "Leave it out: rasters are compared by their values."
+        )
+    if vectors == 2 and threshold is not None:
+        raise InputError("threshold must go with a raster, got two vector files.")
+    if vectors < 2 and score_column is not None:
+        raise InputError("score column must go with two vector files: pixels are not ranked.")
+
+
+def _compare_vectors(
+    pred: PolygonSource,
+    truth: PolygonSource,
+    folder: Path,
+    *,
+    aoi: PathLike | None,
+    iou: float,
+    class_column: str | None,
+    score_column: str | None,
+    distance: float,
+    progress: Progress,
+) -> Evaluation:
+    _check_crs([pred, truth])
+    limits = None if aoi is None else open_polygons(aoi)
+    plane = _common_plane([truth, pred, *([limits] if limits and not truth.count + pred.count else [])])
+    ranking = _score_column(pred, score_column)
+    area = _read_aoi(limits, plane)
+    spill = pred.count + truth.count > IN_MEMORY
+    names: dict[str, int] = {}
+    with ExitStack() as stack:
+        sides: list[VectorSide] = []
+        for source, column in ((truth, None), (pred, ranking)):
+            path = folder / f"{len(sides)}.wkb" if spill else None
+            sides.append(
+                read_side(
+                    source,
+                    stack.enter_context(GeometryHeap(path)),
+                    to_plane=_to_plane(source.crs, plane),
+                    aoi=area,
+                    class_column=class_column,
+                    score_column=column,
+                    names=names,
+                )
+            )
+            progress("read", len(sides), 2)
+        labels = list(names) or ["object"]
+        scores, coverage = compare_sides(
+            sides[0], sides[1], len(labels), iou=iou, boundary_distance=distance, progress=progress
+        )
+    unit = "px" if plane is None else "m"
+    total = math.nan if area is None else float(area.area)
+    pixels = coverage_scores(coverage, labels, total=total, unit=f"{unit}2")
+    pixels = replace(pixels, classes=tuple(sorted(pixels.classes, key=lambda entry: _order(entry.name))))
+    by_class = dict(sorted(zip(labels, scores[1:], strict=False), key=lambda item: _order(item[0])))
+    return Evaluation(
+        str(pred.path), str(truth.path), scores[0], by_class, pixels, "exact areas", unit, ranking
+    )
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    """Numbers first, by their value; then names."""
+    return (False, int(name), "") if name.isdecimal() else (True, 0, name)
+
+
+def _common_plane(sources: Sequence[PolygonSource]) -> CRS | None:
+    """The plane of the first file that has polygons somewhere on the ground."""
+    for source in sources:
+        if source.bounds is not None and source.crs is not None:
+            return local_plane(source.crs, source.bounds)
+    return None

@@ -1,0 +1,119 @@
+"""Pixels of two files compared window by window, where at least one of them is a raster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.errors import InputError
+from geoseg.evaluate.pixels import PixelScores, confusion, pixel_scores
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import iter_chunks
+from geoseg.io.polygon_batches import is_vector_file
+from geoseg.io.scene import open_source
+from geoseg.pipeline.evaluation.readers import (
+    CODES,
+    ClassCodes,
+    PolygonValues,
+    RasterValues,
+    holds_probabilities,
+)
+from geoseg.typing import Array, PathLike, Progress, no_progress
+
+__all__ = ["compare_pixels"]
+
+#: Side of the windows compared, in pixels.
+CHUNK = 2048
+
+
+def compare_pixels(
+    pred: PathLike,
+    truth: PathLike,
+    *,
+    aoi: PathLike | None = None,
+    class_column: str | None = None,
+    threshold: float | None = None,
+    progress: Progress = no_progress,
+) -> tuple[PixelScores, str]:
+    """Compare two files on the pixels of a raster: of ``truth`` if that is one, else of ``pred``.
+
+    A raster in another grid is sampled at the pixel's center; polygons cover the pixels whose centers lie
+    in them. Without a class column polygons are of one class, and so is then all that is not 0 in the
+    raster. Two rasters are compared class by class, by the names that both give to their values or by the
+    values; unless both hold one class at most, and do not call it differently. A threshold is for the rasters
+    that say that they hold probabilities; without such a one, for all.
+
+    Returns
+    -------
+    PixelScores, str
+        The scores, and whose pixels were compared.
+
+    Raises
+    ------
+    InputError
+        Rasters of several bands, values that are no classes, unlike coordinate systems, an area of
+        interest without polygons, a class column beside a raster that a threshold leaves without classes.
+    """
+    base = Path(pred) if is_vector_file(truth) else Path(truth)
+    grid = open_source(base, expand_palette=False).geobox
+    codes = ClassCodes()
+    paths = {"truth": truth, "pred": pred}
+    # Rasters first: the names that they give to their values are those of a class column.
+    given = {name: path for name, path in paths.items() if not is_vector_file(path)}
+    probable = {name for name, path in given.items() if holds_probabilities(path)} or set(given)
+    rasters = {
+        name: RasterValues(path, grid, threshold if name in probable else None, codes)
+        for name, path in given.items()
+    }
+    if class_column is not None and any(side.flat for side in rasters.values()):
+        raise InputError(
+            f"class column must not go with a threshold that makes one class of {base.name}, got "
+            f"{class_column!r}. Leave out one of the two."
+        )
+    polygons = {
+        name: PolygonValues(path, grid, class_column, codes)
+        for name, path in paths.items()
+        if name not in rasters
+    }
+    sides = rasters | polygons
+    inside = None if aoi is None else _area(aoi, grid)
+    counts = np.zeros((CODES, CODES), np.int64)
+    windows = list(iter_chunks(grid.height, grid.width, CHUNK))
+    for done, window in enumerate(windows, start=1):
+        (t, t_valid), (p, p_valid) = (sides[name](window) for name in paths)
+        valid = t_valid & p_valid
+        if inside is not None:
+            valid &= inside(window)[0] != 0
+        counts += confusion(t, p, CODES, valid)
+        progress("compare", done, len(windows))
+    single = class_column is None and (bool(polygons) or (_single(counts) and len(codes.names) < 2))
+    return _scores(counts, codes, single), f"pixels of {base.name}"
+
+
+def _area(aoi: PathLike, grid: GeoBox) -> PolygonValues | RasterValues:
+    if not is_vector_file(aoi):
+        return RasterValues(aoi, grid, None, ClassCodes())
+    area = PolygonValues(aoi, grid, None, ClassCodes())
+    if not len(area):
+        raise InputError(f"aoi must hold at least one polygon, got {Path(aoi).name} without any.")
+    return area
+
+
+def _seen(counts: Array) -> tuple[Array, Array]:
+    """Codes of classes that occur in the truth, and in the prediction."""
+    truth, pred = (np.flatnonzero(counts.sum(axis=axis)[1:]) + 1 for axis in (1, 0))
+    return truth, pred
+
+
+def _single(counts: Array) -> bool:
+    return all(len(values) <= 1 for values in _seen(counts))
+
+
+def _scores(counts: Array, codes: ClassCodes, single: bool) -> PixelScores:
+    if single:
+        split = np.add.reduceat(counts, [0, 1], axis=0)
+        return pixel_scores(np.add.reduceat(split, [0, 1], axis=1), ["object"])
+    values = np.union1d(*_seen(counts))
+    keep = np.append(0, values)
+    return pixel_scores(counts[np.ix_(keep, keep)], [codes.title(int(value)) for value in values])

@@ -1,0 +1,1 @@
+"""Annotated projects: figures, formats, reading, writing, checking, counting."""

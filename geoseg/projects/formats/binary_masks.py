@@ -1,0 +1,99 @@
+"""Importer of image + mask pairs: ``img`` or ``images`` beside ``ann``, ``masks`` or ``gt``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from geoseg.errors import InputError, MissingFileError
+from geoseg.projects.figures import Bitmap, LabeledObject
+from geoseg.projects.formats.names import list_images
+from geoseg.projects.formats.source import Shape2d, Source, SourceImage, plain_class, read_band
+from geoseg.typing import PathLike
+
+__all__ = ["ClassValues", "read_binary_masks"]
+
+#: Mask values of a class; ``"__all__"`` is every value above zero.
+ClassValues = Sequence[int] | Literal["__all__"]
+
+_IMAGES = ("img", "images", "image")
+_MASKS = ("ann", "masks", "mask", "gt", "labels")
+
+
+def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None = None) -> Source:
+    """Images with masks of the same stem; each class becomes at most one bitmap an image.
+
+    A mask that is missing or all zero gives an image without objects. Folders of images lie directly in
+    ``src`` (data set ``ds``), or in its subfolders, each of which is a data set.
+
+    Parameters
+    ----------
+    src
+        The folder.
+    classes
+        From class to the values of the mask's first channel; by default ``{"untitled": "__all__"}``.
+
+    Raises
+    ------
+    MissingFileError
+        No folder of images was found.
+    InputError
+        A mask's values are not given as integers above zero.
+    """
+    mapping = _checked(classes or {"untitled": "__all__"})
+    images: list[SourceImage] = []
+    notes: list[str] = []
+    for dataset, folder in _datasets(Path(src)):
+        masks = _masks_by_stem(folder)
+        paths = list_images(_subfolder(folder, _IMAGES) or folder)
+        for path in paths:
+            mask = masks.get(path.stem)
+            images.append(SourceImage(dataset, path.name, path, partial(_read, mask, mapping)))
+        notes += [
+            f"mask without image: {masks[stem]}" for stem in sorted(masks.keys() - {p.stem for p in paths})
+        ]
+    return Source([plain_class(title, "bitmap") for title in mapping], images, notes=notes)
+
+
+def _checked(classes: Mapping[str, ClassValues]) -> dict[str, ClassValues]:
+    for title, values in classes.items():
+        if values != "__all__" and not (values and all(isinstance(v, int) and v > 0 for v in values)):
+            raise InputError(f"class {title!r} must have mask values above 0 or '__all__', got {values!r}.")
+    return dict(classes)
+
+
+def _datasets(src: Path) -> list[tuple[str, Path]]:
+    if not src.is_dir():
+        raise MissingFileError(f"no such folder: {src}")
+    if _subfolder(src, _IMAGES):
+        return [("ds", src)]
+    found = [(p.name, p) for p in sorted(src.iterdir()) if p.is_dir() and _subfolder(p, _IMAGES)]
+    if not found:
+        raise MissingFileError(f"source must have a folder img or images, got {src} without. Rename yours.")
+    return found
+
+
+def _subfolder(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _masks_by_stem(folder: Path) -> dict[str, Path]:
+    masks = _subfolder(folder, _MASKS)
+    return {path.stem: path for path in list_images(masks)} if masks else {}
+
+
+def _read(mask: Path | None, mapping: Mapping[str, ClassValues], shape: Shape2d) -> list[LabeledObject]:
+    if mask is None:
+        return []
+    values = read_band(mask, shape)
+    found: list[LabeledObject] = []
+    for title, wanted in mapping.items():
+        hit = values > 0 if wanted == "__all__" else np.isin(values, [int(v) for v in wanted])
+        bitmap = Bitmap((0, 0), hit).tight()
+        if bitmap is not None:
+            found.append(LabeledObject(title, bitmap))
+    return found

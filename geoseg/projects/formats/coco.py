@@ -1,0 +1,281 @@
+"""Importer of COCO instance annotations: polygons, run-length masks, boxes.
+
+References
+----------
+COCO's data format, https://cocodataset.org/#format-data: coordinates count from pixel corners, so a polygon
+from 0 to 10 covers the pixels 0 to 9.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from geoseg.config import read_document
+from geoseg.errors import InputError, MissingFileError
+from geoseg.projects.figures import Bitmap, Figure, LabeledObject, Polygon, Rectangle, Tag
+from geoseg.projects.formats.rle import decode_counts, unpack_counts
+from geoseg.projects.formats.source import Shape2d, Source, SourceImage, plain_class
+from geoseg.projects.project import safe_join
+from geoseg.typing import PathLike
+
+__all__ = ["CROWD_TAG", "figures_of", "read_coco"]
+
+Json: TypeAlias = Mapping[str, Any]
+
+#: Object tag of annotations with ``iscrowd`` set.
+CROWD_TAG = "iscrowd"
+
+
+def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
+    """Images with the objects of one or several COCO files, each file a data set.
+
+    A polygon of several rings becomes several objects, as a project has one ring an object. A category
+    whose objects are all polygons, masks or boxes gets that shape; a mixed one gets ``any``.
+
+    Parameters
+    ----------
+    src
+        A COCO file, or a folder with some: in it, in ``annotations``, or in its subfolders.
+    images
+        Folder that ``file_name`` counts from; by default the usual places around each file.
+
+    Raises
+    ------
+    MissingFileError
+        No COCO file.
+    InputError
+        A file that is not COCO.
+    """
+    src = Path(src)
+    files = [(src, read_document(src))] if src.is_file() else _coco_files(src)
+    shapes: dict[str, set[str]] = {}
+    found: list[SourceImage] = []
+    failures: list[tuple[str, str]] = []
+    crowds = False
+    for file, document in files:
+        coco = _Coco(file, document)
+        for title, kinds in coco.shapes().items():
+            shapes.setdefault(title, set()).update(kinds)
+        found_here, failed = coco.images(_roots(file, images))
+        found += found_here
+        failures += failed
+        crowds |= coco.has_crowds()
+    classes = [plain_class(title, _shape_of(kinds)) for title, kinds in shapes.items()]
+    return Source(classes, found, failures, object_tags=(CROWD_TAG,) if crowds else ())
+
+
+def _shape_of(kinds: set[str]) -> str:
+    return "polygon" if not kinds else kinds.copy().pop() if len(kinds) == 1 else "any"
+
+
+def _coco_files(folder: Path) -> list[tuple[Path, Any]]:
+    if not folder.is_dir():
+        raise MissingFileError(f"no such file or folder: {folder}")
+    for pattern in ("*.json", "annotations/*.json", "*/*.json"):
+        read = [(path, _json_or_none(path)) for path in sorted(folder.glob(pattern))]
+        found = [
+            (path, d) for path, d in read if isinstance(d, dict) and {"images", "categories"} <= d.keys()
+        ]
+        if found:
+            return found
+    raise MissingFileError(
+        f"source must hold COCO files (JSON with images, annotations and categories), got {folder} without."
+    )
+
+
+def _json_or_none(path: Path) -> Any:
+    try:
+        return read_document(path)
+    except InputError:
+        return None  # some other file: it is not taken for COCO
+
+
+def _roots(file: Path, images: PathLike | None) -> list[Path]:
+    if images is not None:
+        return [Path(images)]
+    above, dataset = file.parent.parent, _dataset_of(file)
+    roots = [file.parent, file.parent / "images", file.parent / dataset]
+    if file.parent.name == "annotations":
+        roots += [above / "images" / dataset, above / dataset, above / "images", above]
+    return [root for root in roots if root.is_dir()]
+
+
+def _dataset_of(file: Path) -> str:
+    stem = file.stem.removesuffix(".coco")
+    for prefix in ("instances_", "annotations_"):
+        stem = stem.removeprefix(prefix)
+    if stem.strip("_") in {"annotations", "instances", "coco", "labels", "result", "data"}:
+        return file.parent.name if file.stem.startswith("_annotations") else "ds"
+    return stem
+
+
+class _Coco:
+    """One file, checked as far as its outline goes."""
+
+    def __init__(self, file: Path, document: Any) -> None:
+        self.file = file
+        if not isinstance(document, dict):
+            raise InputError(f"{file} must be a COCO file: an object with images and categories.")
+        self.entries = self._list(document, "images", ("id", "file_name"))
+        categories = self._list(document, "categories", ("id", "name"))
+        self.titles = {entry["id"]: str(entry["name"]) for entry in categories}
+        if len(self.titles) < len(categories):
+            raise InputError(f"{file}: $.categories: ids must be unique.")
+        self.annotations: dict[Any, list[tuple[int, Json]]] = defaultdict(list)
+        for index, entry in enumerate(self._list(document, "annotations", ("image_id", "category_id"))):
+            self.annotations[entry["image_id"]].append((index, entry))
+
+    def _list(self, document: Json, key: str, needed: Sequence[str]) -> list[Json]:
+        entries = document.get(key, [])
+        if not isinstance(entries, list):
+            raise InputError(f"{self.file}: $.{key}: must be a list, got {type(entries).__name__}.")
+        for index, entry in enumerate(entries):
+            if not isinstance(entry, dict) or not all(
+                isinstance(entry.get(name), int | str) for name in needed
+            ):
+                raise InputError(
+                    f"{self.file}: $.{key}[{index}]: must be an object with {' and '.join(needed)}."
+                )
+        return entries
+
+    def shapes(self) -> dict[str, set[str]]:
+        """Kinds of figures of each category, categories without objects included."""
+        kinds: dict[str, set[str]] = {title: set() for title in self.titles.values()}
+        for entries in self.annotations.values():
+            for _, entry in entries:
+                if entry["category_id"] in self.titles:
+                    kinds[self.titles[entry["category_id"]]].add(_kind_of(entry))
+        return kinds
+
+    def has_crowds(self) -> bool:
+        """Whether any annotation stands for a group."""
+        return any(entry.get("iscrowd") for entries in self.annotations.values() for _, entry in entries)
+
+    def images(self, roots: Sequence[Path]) -> tuple[list[SourceImage], list[tuple[str, str]]]:
+        """Images that were found, and those that were not with the reason."""
+        dataset = _dataset_of(self.file)
+        known = {entry["id"] for entry in self.entries}
+        found, failures = [], []
+        for entry in self.entries:
+            name = str(entry["file_name"])
+            try:
+                path = _find(name, roots)
+            except InputError as error:
+                failures.append((f"{dataset}/{name}", str(error)))
+                continue
+            tags = tuple(tag for tag in entry.get("tags") or () if isinstance(tag, str))
+            found.append(SourceImage(dataset, name, path, partial(self.read, entry), tags))
+        lost = sum(len(entries) for image, entries in self.annotations.items() if image not in known)
+        if lost:
+            failures.append((str(self.file), f"{lost} annotations name an image_id that no image has"))
+        return found, failures
+
+    def read(self, entry: Json, shape: Shape2d) -> list[LabeledObject]:
+        """Objects of one image."""
+        told = entry.get("height", shape[0]), entry.get("width", shape[1])
+        if told != shape:
+            raise InputError(
+                f"image must have the size of its annotation, got {shape[1]} x {shape[0]} pixels where "
+                f"{self.file.name} says {told[1]} x {told[0]}."
+            )
+        objects: list[LabeledObject] = []
+        for index, annotation in self.annotations.get(entry["id"], []):
+            try:
+                title = self.titles[annotation["category_id"]]
+                figures = figures_of(annotation, shape)
+            except KeyError:
+                known = ", ".join(map(str, self.titles))
+                reason = f"category_id must be one of {known}, got {annotation['category_id']}"
+                raise InputError(f"{self.file.name}: $.annotations[{index}]: {reason}.") from None
+            except InputError as error:
+                raise InputError(f"{self.file.name}: $.annotations[{index}]: {error}") from None
+            tags = (Tag(CROWD_TAG),) if annotation.get("iscrowd") else ()
+            objects += [LabeledObject(title, figure, tags) for figure in figures]
+        return objects
+
+
+def _find(name: str, roots: Sequence[Path]) -> Path:
+    for root in roots:
+        path = safe_join(root, name, "file_name")
+        if path.is_file():
+            return path
+    raise MissingFileError(f"no such image in {', '.join(map(str, roots))}")
+
+
+def _kind_of(annotation: Json) -> str:
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, Mapping):
+        return "bitmap"
+    return "polygon" if segmentation else "rectangle"
+
+
+def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
+    """Figures of one COCO annotation; none where it is empty.
+
+    Parameters
+    ----------
+    annotation
+        With ``segmentation`` (list of flat rings, or RLE with ``counts`` and ``size``), else ``bbox``.
+    shape
+        (H, W) of the image.
+
+    Raises
+    ------
+    InputError
+        Numbers that are none, rings of less than three vertices, RLE that does not fit the image.
+
+    Examples
+    --------
+    >>> figures_of({"bbox": [2, 3, 4, 5]}, (9, 9))
+    [Rectangle(left=2.0, top=3.0, right=5.0, bottom=7.0)]
+    >>> figures_of({"segmentation": {"counts": [81], "size": [9, 9]}}, (9, 9))
+    []
+    """
+    kind = _kind_of(annotation)
+    if kind == "bitmap":
+        return _bitmap(annotation["segmentation"], shape)
+    if kind == "polygon":
+        if not isinstance(annotation["segmentation"], list):
+            raise InputError("segmentation must be a list of rings or an RLE object.")
+        return [Polygon(_ring(ring)) for ring in annotation["segmentation"]]
+    x, y, width, height = _numbers(annotation.get("bbox"), "bbox", 4)
+    if width <= 0 or height <= 0:
+        return []
+    return [Rectangle(float(x), float(y), float(x + width - 1), float(y + height - 1))]
+
+
+def _bitmap(segmentation: Json, shape: Shape2d) -> list[Figure]:
+    counts: Any = segmentation.get("counts")
+    size = segmentation.get("size")
+    if size is not None and size != list(shape):
+        raise InputError(f"size of the RLE must be that of the image, {list(shape)}, got {size}.")
+    runs = (
+        unpack_counts(counts)
+        if isinstance(counts, str)
+        else _numbers(counts, "counts of the RLE").astype(np.int64)
+    )
+    mask, (row, col) = decode_counts(runs, shape)
+    return [Bitmap((col, row), mask).compact()] if mask.size else []
+
+
+def _ring(ring: Any) -> np.ndarray[Any, Any]:
+    numbers = _numbers(ring, "ring")
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise InputError(f"ring must be x, y pairs of at least 3 vertices, got {len(numbers)} numbers.")
+    return numbers.reshape(-1, 2) - 0.5
+
+
+def _numbers(values: Any, what: str, count: int | None = None) -> np.ndarray[Any, Any]:
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{what} must be a list of numbers.") from None
+    if numbers.ndim != 1 or (count is not None and len(numbers) != count) or not np.isfinite(numbers).all():
+        raise InputError(f"{what} must be a list of {count or 'finite'} numbers.")
+    return numbers
