@@ -23,9 +23,9 @@ from geoseg.demo.render import Look, Renderer, in_box
 from geoseg.demo.things import Building, Plan
 from geoseg.demo.town import Density
 from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.files.atomic import staged_file
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.atomic import staged_file
 from geoseg.io.photo import write_photo
 from geoseg.typing import Array, BoolArray, PathLike, Progress, no_progress
 

@@ -24,7 +24,7 @@ from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
 from geoseg.dtl.tags import gather, settled_tags, surprises, values_to_text
 from geoseg.errors import GeosegError, InputError, RunError
-from geoseg.io.staging import DiskFullError, stop_if_full
+from geoseg.files.staging import DiskFullError, stop_if_full
 from geoseg.projects.json_text import json_text
 from geoseg.projects.project import ProjectWriter
 from geoseg.typing import PathLike, Progress, no_progress

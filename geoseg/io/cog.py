@@ -17,9 +17,9 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import InputError, RunError
+from geoseg.files.atomic import staged_file
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window, iter_chunks
-from geoseg.io.atomic import staged_file
 from geoseg.io.gdal_env import quiet_georeferencing, raster_env
 from geoseg.typing import Array, PathLike, Progress, no_progress
 

@@ -11,9 +11,9 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import GeosegError, RunError
+from geoseg.files.atomic import staged_file
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.atomic import staged_file
 from geoseg.typing import Array, BoolArray, PathLike, Progress, no_progress
 
 __all__ = ["read_tags", "write_photo"]

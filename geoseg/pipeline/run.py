@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import InputError, RunError
+from geoseg.files.results import check_outputs, os_reason, plain_stem, results_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
-from geoseg.pipeline.folders import check_outputs, os_reason, plain_stem, results_folder, write_failures
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.options import FORMATS, RunOptions
 from geoseg.pipeline.predict import PredictSummary, Source, predict_to_store

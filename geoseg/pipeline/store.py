@@ -15,9 +15,9 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
+from geoseg.files.results import os_reason
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
-from geoseg.pipeline.folders import os_reason
 from geoseg.pipeline.salvage import sorted_failures
 from geoseg.raster.stitch import INVALID, to_bytes
 from geoseg.typing import Array, BoolArray

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geoseg.errors import InputError
+from geoseg.files.results import check_outputs, results_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.hints import read_hints
 from geoseg.io.scene import Scene, open_source
 from geoseg.io.writers import FORMATS, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
-from geoseg.pipeline.folders import check_outputs, results_folder, write_failures
 from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
 from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
 from geoseg.typing import PathLike, Progress, no_progress

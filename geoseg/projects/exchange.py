@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from geoseg.errors import InputError, RunError
-from geoseg.io.staging import stop_if_full
+from geoseg.files.staging import stop_if_full
 from geoseg.io.writers import FORMATS as VECTOR_FORMATS
 from geoseg.projects.figures import Annotation, ProjectMeta, Tag, TagMeta, color_of
 from geoseg.projects.formats.binary_masks import ClassValues, read_binary_masks

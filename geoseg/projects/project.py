@@ -20,7 +20,7 @@ from typing import Any
 
 from geoseg.config import read_document
 from geoseg.errors import ConfigError, InputError, MissingFileError
-from geoseg.io.staging import StagedFolder
+from geoseg.files.staging import StagedFolder
 from geoseg.projects.figures import Annotation, ProjectMeta
 from geoseg.projects.json_text import json_text
 from geoseg.typing import PathLike

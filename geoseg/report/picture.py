@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from pyproj import CRS, Transformer
 
 from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.files.atomic import staged_file
 from geoseg.geo.windows import Window
-from geoseg.io.atomic import staged_file
 from geoseg.io.polygon_batches import PolygonSource, open_polygons
 from geoseg.io.preview import preview_shape, read_preview
 from geoseg.io.scene import Scene, open_source

@@ -17,13 +17,13 @@ from affine import Affine
 from pyproj import CRS
 
 from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
+from geoseg.files.results import check_outputs, plain_stem, results_folder
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.errors import SceneReadError
 from geoseg.io.gdal_env import forget_dataset
 from geoseg.io.scene import open_source
 from geoseg.lazy.scene import ArrayScene
-from geoseg.pipeline.folders import check_outputs, plain_stem, results_folder
 from geoseg.pipeline.job import _Inside
 from geoseg.pipeline.options import RunOptions
 from geoseg.pipeline.run import predict_scene, run_scene

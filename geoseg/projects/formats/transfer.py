@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import InputError
-from geoseg.io.staging import StagedFolder
+from geoseg.files.staging import StagedFolder
 from geoseg.projects.json_text import json_text
 from geoseg.typing import PathLike
 

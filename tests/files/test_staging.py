@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from geoseg.errors import InputError, RunError
-from geoseg.io import staging
-from geoseg.io.staging import DiskFullError, StagedFolder, stop_if_full
+from geoseg.files import staging
+from geoseg.files.staging import DiskFullError, StagedFolder, stop_if_full
 from geoseg.projects.project import ProjectWriter, open_project
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="folders are locked on POSIX systems only")
@@ -22,7 +22,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="folders are locked o
 HOLD = """
 import sys, time
 from pathlib import Path
-from geoseg.io.staging import DiskFullError, StagedFolder, stop_if_full
+from geoseg.files.staging import DiskFullError, StagedFolder, stop_if_full
 staged = StagedFolder.beside(Path(sys.argv[1]))
 (staged.path / "half").write_text("done")
 print(staged.path.name, flush=True)
