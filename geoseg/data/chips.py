@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from geoseg.data.auxiliary import AuxiliarySettings, auxiliary_targets, gap_line
 from geoseg.geo.windows import Window
+from geoseg.raster.source import PixelSource
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["IGNORE", "Area", "Burned", "Chip", "ChipRef", "Pixels", "Truth", "cut_chip", "fit_chip"]
+__all__ = ["IGNORE", "Area", "Burned", "Chip", "ChipRef", "Truth", "cut_chip", "fit_chip"]
 
 #: Target value of pixels that teach nothing.
 IGNORE = 255
@@ -51,25 +52,6 @@ class Burned:
 
     target: NDArray[np.uint8]
     ids: NDArray[np.int32]
-
-
-class Pixels(Protocol):
-    """What a scene must offer: windows of pixels and where they are valid."""
-
-    @property
-    def height(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
-        """(C, h, w) pixels and (h, w) bool validity."""
 
 
 class Truth(Protocol):
@@ -108,7 +90,7 @@ class Area:
     """
 
     name: str
-    pixels: Pixels
+    pixels: PixelSource
     truth: Truth
     redraw: Callable[[int], Area] | None = field(default=None, compare=False)
     weight: float = 1.0
@@ -116,7 +98,7 @@ class Area:
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width)."""
-        return self.pixels.height, self.pixels.width
+        return self.pixels.geobox.shape
 
     def in_epoch(self, ref: ChipRef) -> tuple[Area, Window]:
         """The area as it is in the epoch of a chip, and the chip's window there.

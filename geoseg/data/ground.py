@@ -27,8 +27,8 @@ _LATTICE = 24
 
 def place_of(area: Area) -> GeoBox | None:
     """Where an area lies; None without georeferencing."""
-    box = getattr(area.pixels, "geobox", None)
-    return box if isinstance(box, GeoBox) and box.crs is not None else None
+    box = area.pixels.geobox
+    return None if box.crs is None else box
 
 
 def rect_of(window: Window) -> tuple[int, int, int, int]:

@@ -14,7 +14,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from geoseg.data.chips import IGNORE, Area, Pixels
+from geoseg.data.chips import IGNORE, Area
 from geoseg.data.classes import ClassTable, class_table, plain, project_table
 from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
 from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth
@@ -23,6 +23,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.io.scene import Scene, open_source
 from geoseg.projects.figures import Annotation
 from geoseg.projects.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
+from geoseg.raster.source import PixelSource
 from geoseg.typing import Array
 
 __all__ = [
@@ -387,12 +388,12 @@ def images_opened(found: Sequence[tuple[Area, frozenset[str]]], table: ClassTabl
 
 
 def annotated_area(
-    name: str, pixels: Pixels, annotation: Annotation, table: ClassTable
+    name: str, pixels: PixelSource, annotation: Annotation, table: ClassTable
 ) -> tuple[Area, frozenset[str]]:
     """An annotated image as an area, and its tags."""
     classes = table.indices([plain(o.class_name) for o in annotation.objects], name)
     figures = tuple(o.figure for o in annotation.objects)
-    truth = FigureTruth(pixels.height, pixels.width, figures, classes)
+    truth = FigureTruth(*pixels.geobox.shape, figures, classes)
     return Area(name, pixels, truth), frozenset(tag.name for tag in annotation.tags)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import shapely
@@ -17,6 +17,7 @@ from geoseg.data.chips import IGNORE, Burned
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.raster.draw import Drawable, draw_figures, fill_rings, paint_mask
+from geoseg.raster.source import PixelSource
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["REFUSED", "AoiTruth", "FigureTruth", "MaskTruth", "VectorTruth", "cell_anchors"]
@@ -148,18 +149,6 @@ def burn_polygon(canvas: Array, shape: Any, value: int, window: Window) -> None:
         paint_mask(canvas[box.rows, box.cols], mask, value)
 
 
-class ValueRaster(Protocol):
-    """A raster of label values; a :class:`geoseg.io.scene.Scene` is one."""
-
-    @property
-    def height(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-    def read(self, window: Window) -> Array: ...
-
-
 @dataclass(frozen=True)
 class MaskTruth(_Labels):
     """A mask raster over the area's ground, on its own grid.
@@ -179,7 +168,7 @@ class MaskTruth(_Labels):
 
     height: int
     width: int
-    mask: ValueRaster
+    mask: PixelSource
     to_mask: Affine
     codes: NDArray[np.uint8]
 
@@ -192,7 +181,8 @@ class MaskTruth(_Labels):
         """Class indices of a window, 255 beyond the mask and outside ``where``."""
         rows = np.floor(self.to_mask.f + self.to_mask.e * (np.arange(window.row_off, window.row_end) + 0.5))
         cols = np.floor(self.to_mask.c + self.to_mask.a * (np.arange(window.col_off, window.col_end) + 0.5))
-        known = np.ix_((rows >= 0) & (rows < self.mask.height), (cols >= 0) & (cols < self.mask.width))
+        height, width = self.mask.geobox.shape
+        known = np.ix_((rows >= 0) & (rows < height), (cols >= 0) & (cols < width))
         target = np.full((window.height, window.width), IGNORE, np.uint8)
         inside_rows, inside_cols = rows[known[0].ravel()].astype(int), cols[known[1].ravel()].astype(int)
         if not (inside_rows.size and inside_cols.size):

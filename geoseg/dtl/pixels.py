@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from affine import Affine
@@ -21,10 +21,10 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.raster.mirror import contiguous
 from geoseg.raster.resample import axis_weights, resample, resample_valid
+from geoseg.raster.source import PixelSource
 from geoseg.typing import Array, BoolArray
 
 __all__ = [
-    "ImageSource",
     "Opened",
     "Padded",
     "Pixels",
@@ -39,24 +39,6 @@ Shape: TypeAlias = tuple[int, int]
 Treatment: TypeAlias = Callable[[Array, Window], Array]
 
 
-class ImageSource(Protocol):
-    """What lies at the bottom: a file that is read by window."""
-
-    @property
-    def shape(self) -> Shape:
-        """(height, width)."""
-
-    @property
-    def geobox(self) -> GeoBox:
-        """Where the pixels lie."""
-
-    def read(self, window: Window) -> Array:
-        """Pixels (C, h, w) of a window."""
-
-    def valid(self, window: Window) -> BoolArray:
-        """True where there is data, (h, w)."""
-
-
 def whole(shape: Shape) -> Window:
     """The window of a whole image."""
     return Window(row_off=0, col_off=0, height=shape[0], width=shape[1])
@@ -68,7 +50,7 @@ class Pixels:
     shape: Shape
 
     @property
-    def source(self) -> ImageSource:
+    def source(self) -> PixelSource:
         """The file at the bottom."""
         raise NotImplementedError
 
@@ -109,7 +91,7 @@ class Pixels:
         window = Window(
             row_off=row, col_off=col, height=math.ceil(bottom) - row, width=math.ceil(right) - col
         )
-        return window.clipped(*self.source.shape)
+        return window.clipped(*self.source.geobox.shape)
 
     def cropped(self, window: Window) -> Pixels:
         """A part of the image."""
@@ -132,14 +114,14 @@ class Pixels:
 class Opened(Pixels):
     """The file itself, untouched."""
 
-    file: ImageSource
+    file: PixelSource
 
     @property
     def shape(self) -> Shape:  # type: ignore[override]
-        return self.file.shape
+        return self.file.geobox.shape
 
     @property
-    def source(self) -> ImageSource:
+    def source(self) -> PixelSource:
         return self.file
 
     @property
@@ -154,7 +136,7 @@ class Opened(Pixels):
         return self.file.read(window)
 
     def _valid(self, window: Window) -> BoolArray:
-        return self.file.valid(window)
+        return self.file.read_valid(window)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +151,7 @@ class Derived(Pixels):
         raise NotImplementedError
 
     @property
-    def source(self) -> ImageSource:
+    def source(self) -> PixelSource:
         return self.base.source
 
     @property

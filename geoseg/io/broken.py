@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from geoseg.geo.storage import storage_parts
 from geoseg.geo.windows import Window
-from geoseg.io.errors import SceneReadError
 from geoseg.io.gdal_env import file_stamp
-
-if TYPE_CHECKING:
-    from geoseg.io.scene import Scene
+from geoseg.raster.source import SceneReadError
 
 __all__ = ["IN_ORDER", "known_break", "locate_damage", "note_break"]
 
@@ -46,15 +43,25 @@ def known_break(path: str, row_end: int) -> str | None:
     return reason if row_end >= first else None
 
 
-def locate_damage(scene: Scene, window: Window) -> SceneReadError | None:
+def locate_damage(
+    path: str,
+    shape: tuple[int, int],
+    block: tuple[int, int],
+    window: Window,
+    read: Callable[[Window], object],
+) -> SceneReadError | None:
     """Read a window again, block by block of its file, to say which is the first that can't be read.
 
     Parameters
     ----------
-    scene
-        The scene.
+    path
+        Of the file, for the message.
+    shape, block
+        (height, width) of the file and of its storage blocks.
     window
-        Pixels of the scene, of which some can't be read.
+        Pixels of the file, of which some can't be read.
+    read
+        Reads a window of the file, or raises SceneReadError.
 
     Returns
     -------
@@ -62,20 +69,18 @@ def locate_damage(scene: Scene, window: Window) -> SceneReadError | None:
         Names the first broken block in pixels of the file, and how many there are under the window; None
         where each block can be read after all.
     """
-    wanted = scene.source_window(window)
     broken: list[tuple[Window, str]] = []
     count = 0
-    for part, unit in storage_parts(wanted, scene.native_block, scene.native_geobox.shape):
+    for part, unit in storage_parts(window, block, shape):
         count += 1
         try:
-            scene.check_file(part)
+            read(part)
         except SceneReadError as error:
             broken.append((unit, error.reason))
     if not broken:
         return None
     unit, reason = broken[0]
-    box, block = scene.native_geobox, scene.native_block
-    what = "its only block" if block[0] >= box.height and block[1] >= box.width else "a block of the file"
-    extent = "" if count == 1 else f" {len(broken)} of the {count} blocks under {wanted} can't be read."
-    message = f"cannot read {unit} of {scene.path}, {what}: {reason}. The file is damaged or cut short there."
-    return SceneReadError(message + extent, scene.path, window, reason)
+    what = "its only block" if block[0] >= shape[0] and block[1] >= shape[1] else "a block of the file"
+    extent = "" if count == 1 else f" {len(broken)} of the {count} blocks under {window} can't be read."
+    message = f"cannot read {unit} of {path}, {what}: {reason}. The file is damaged or cut short there."
+    return SceneReadError(message + extent, path, window, reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from geoseg.io.errors import SceneReadError
+from geoseg.raster.source import SceneReadError
 
 __all__ = ["check_complete"]
 

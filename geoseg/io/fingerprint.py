@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from geoseg.io.errors import SceneReadError
 from geoseg.io.gdal_env import is_remote, raster_env, thread_dataset
+from geoseg.raster.source import SceneReadError
 
 __all__ = ["fingerprint_files", "scene_files"]
 

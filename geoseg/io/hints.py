@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from geoseg.io.gdal_env import is_remote, open_dataset, raster_env
+from geoseg.raster.source import RasterHints
 from geoseg.typing import PathLike
 
-__all__ = ["RasterHints", "named_classes", "read_hints"]
-
-
-@dataclass(frozen=True)
-class RasterHints:
-    """Meaning of a raster's values.
-
-    Attributes
-    ----------
-    scale
-        Factor from stored to true values; 1 where the file states none.
-    descriptions
-        Text of each selected band; empty where there is none.
-    class_names
-        Names of the values 1, 2, ... from tags ``class_1``, ``class_2``, ...; empty without.
-    """
-
-    scale: float
-    descriptions: tuple[str, ...]
-    class_names: tuple[str, ...]
+__all__ = ["named_classes", "read_hints"]
 
 
 def read_hints(path: PathLike, bands: Sequence[int]) -> RasterHints:

@@ -9,10 +9,10 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from geoseg.errors import InputError
-from geoseg.io.errors import SceneReadError
 from geoseg.io.gdal_env import is_remote, raster_env, thread_dataset
 from geoseg.io.scene import Scene
 from geoseg.io.validity import valid_from_values
+from geoseg.raster.source import SceneReadError
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["preview_shape", "read_preview"]

@@ -17,15 +17,16 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.broken import IN_ORDER, known_break, note_break
+from geoseg.io.broken import IN_ORDER, known_break, locate_damage, note_break
 from geoseg.io.complete import check_complete
-from geoseg.io.errors import SceneReadError
 from geoseg.io.fingerprint import fingerprint_files, scene_files
 from geoseg.io.gdal_env import forget_dataset, is_remote, open_dataset, raster_env, thread_dataset
 from geoseg.io.header import read_header
+from geoseg.io.hints import read_hints
 from geoseg.io.region import bbox_window, resampled_shape
 from geoseg.io.validity import ValidityRule, valid_from_values
 from geoseg.raster.resample import Axis, axis_weights, resample, resample_valid, source_span
+from geoseg.raster.source import RasterHints, SceneReadError
 from geoseg.typing import Array, BoolArray, PathLike
 
 __all__ = ["Scene", "SceneReadError", "open_source"]
@@ -171,23 +172,25 @@ class Scene:
             values[:, inside.rows, inside.cols], valid[inside.rows, inside.cols] = self._resample(piece)
         return values, valid
 
-    def check_region(self, window: Window) -> None:
-        """Read a window and forget it: raises :class:`SceneReadError` where the file is broken."""
-        self.read(window)
-
-    def check_file(self, inner: Window) -> None:
-        """Read a window of the file's own pixels and forget it, as :meth:`check_region`."""
-        self._read_file(inner, inner, True, self.has_validity)
-
-    def source_window(self, window: Window) -> Window:
-        """The file's own pixels that a window of the scene draws on."""
+    def locate_damage(self, window: Window) -> SceneReadError | None:
+        """Which storage block of the file under a window is the first that can't be read; None: each can."""
         inner = _shifted(window, self.offset)
-        if not self.resampled:
-            return inner
-        tall, wide = self.native_geobox.shape
-        top, bottom = source_span(inner.row_off, inner.row_end, tall, self.grid_shape[0])
-        left, right = source_span(inner.col_off, inner.col_end, wide, self.grid_shape[1])
-        return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+        if self.resampled:
+            tall, wide = self.native_geobox.shape
+            top, bottom = source_span(inner.row_off, inner.row_end, tall, self.grid_shape[0])
+            left, right = source_span(inner.col_off, inner.col_end, wide, self.grid_shape[1])
+            inner = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+        return locate_damage(
+            self.path,
+            self.native_geobox.shape,
+            self.native_block,
+            inner,
+            lambda part: self._read_file(part, part, True, self.has_validity),
+        )
+
+    def hints(self) -> RasterHints:
+        """What the header states about the meaning of the values."""
+        return read_hints(self.path, self.bands)
 
     def files(self) -> list[Path]:
         """The local files it consists of: of a VRT its sources too, of a URL none."""

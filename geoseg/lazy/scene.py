@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import dask
 import dask.array as da
@@ -13,47 +14,19 @@ from dask.base import tokenize
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.raster.source import RasterHints, RasterSource, SceneReadError
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["ArrayScene", "Readable", "scene_arrays"]
+__all__ = ["ArrayScene", "scene_arrays"]
 
 
-class Readable(Protocol):
-    """What is needed of a scene to make lazy arrays of it."""
-
-    @property
-    def geobox(self) -> GeoBox:
-        """Where it lies."""
-
-    @property
-    def count(self) -> int:
-        """Number of bands."""
-
-    @property
-    def dtype(self) -> str:
-        """Of the pixels."""
-
-    @property
-    def has_validity(self) -> bool:
-        """Whether any pixel may be invalid."""
-
-    def read(self, window: Window) -> Array:
-        """Pixels (C, h, w)."""
-
-    def read_valid(self, window: Window) -> BoolArray:
-        """True = data, (h, w)."""
-
-    def fingerprint(self) -> str:
-        """Changes when the pixels do."""
-
-
-def scene_arrays(scene: Readable, chunks: tuple[int, int]) -> tuple[da.Array, da.Array | None]:
+def scene_arrays(scene: RasterSource, chunks: tuple[int, int]) -> tuple[da.Array, da.Array | None]:
     """Lazy pixels and validity of a scene.
 
     Parameters
     ----------
     scene
-        Anything that reads by window.
+        A file, an array or another source.
     chunks
         (height, width) of a chunk in pixels; all bands are in one chunk.
 
@@ -87,11 +60,11 @@ def _starts(sizes: tuple[int, ...]) -> list[int]:
     return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int).tolist()
 
 
-def _read(scene: Readable, window: Window) -> Array:
+def _read(scene: RasterSource, window: Window) -> Array:
     return scene.read(window)
 
 
-def _read_valid(scene: Readable, window: Window) -> BoolArray:
+def _read_valid(scene: RasterSource, window: Window) -> BoolArray:
     return scene.read_valid(window)
 
 
@@ -120,9 +93,19 @@ class ArrayScene:
     acquired: str | None = None
 
     @property
+    def path(self) -> str:
+        """Its name: it has no file."""
+        return self.name
+
+    @property
     def count(self) -> int:
         """Number of bands."""
         return int(self.image.shape[0])
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """All of them, from 1."""
+        return tuple(range(1, self.count + 1))
 
     @property
     def dtype(self) -> str:
@@ -133,6 +116,11 @@ class ArrayScene:
     def has_validity(self) -> bool:
         """Whether any pixel may be invalid."""
         return self.valid is not None
+
+    @property
+    def nodata(self) -> float | None:
+        """None: what has no data is told by ``valid``."""
+        return None
 
     @property
     def file_block(self) -> tuple[int, int]:
@@ -157,6 +145,18 @@ class ArrayScene:
     def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
         """Both :meth:`read` and :meth:`read_valid`."""
         return self.read(window), self.read_valid(window)
+
+    def hints(self) -> RasterHints:
+        """An array's values are what they are."""
+        return RasterHints(scale=1.0, descriptions=("",) * self.count, class_names=())
+
+    def files(self) -> list[Path]:
+        """None: what a dask array reads is not known."""
+        return []
+
+    def locate_damage(self, window: Window) -> SceneReadError | None:
+        """None: an array has no storage blocks to look at."""
+        return None
 
     def fingerprint(self) -> str:
         """Of the array's bytes, or of the dask graph's name."""

@@ -10,9 +10,8 @@ import numpy as np
 
 from geoseg.errors import InputError, SceneError
 from geoseg.geo.windows import Window
-from geoseg.io.hints import RasterHints
-from geoseg.io.scene import Scene
 from geoseg.raster.classes import classify, classify_float
+from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.raster.stitch import SCALE
 from geoseg.typing import Array
 from geoseg.vector.chunk import ChunkValues
@@ -69,7 +68,7 @@ def decide_kind(dtype: str, scale: float, has_threshold: bool) -> Kind:
 
 
 def open_classes(
-    scene: Scene, hints: RasterHints, kind: Kind, threshold: float | None, names: Sequence[str] | None
+    scene: RasterSource, hints: RasterHints, kind: Kind, threshold: float | None, names: Sequence[str] | None
 ) -> ClassReader:
     """A reader of a raster's classes.
 
@@ -103,7 +102,7 @@ def open_classes(
     return _Probabilities(scene, tuple(names or titles), background, limits, kind == "stored", factor)
 
 
-def _values(scene: Scene, hints: RasterHints, names: Sequence[str] | None) -> ClassReader:
+def _values(scene: RasterSource, hints: RasterHints, names: Sequence[str] | None) -> ClassReader:
     if scene.count > 1:
         raise InputError(f"bands must be a single one for a mask or a class map, got {scene.count}.")
     return _Values(scene, tuple(names or hints.class_names) or None)
@@ -140,7 +139,7 @@ def _factor(dtype: str, scale: float) -> float:
 class _Values:
     """A mask or a class map: the values are the classes; a single name is for all of them."""
 
-    scene: Scene
+    scene: RasterSource
     class_names: tuple[str, ...] | None
     prob_dtype = None
 
@@ -166,7 +165,7 @@ class _Values:
 class _Probabilities:
     """Probabilities, one band a class."""
 
-    scene: Scene
+    scene: RasterSource
     class_names: tuple[str, ...]
     background: int | None
     thresholds: tuple[float, ...] | None

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
@@ -18,11 +18,14 @@ from geoseg.geo.windows import Window
 from geoseg.io.vectors import rasterize_mask, read_polygons
 from geoseg.pipeline.opening import check_distance, open_for_model
 from geoseg.pipeline.options import CardDefaults, Effective, RunOptions, resolve
-from geoseg.pipeline.predict import Source
 from geoseg.pipeline.salvage import OnError, read_pixels
 from geoseg.pipeline.store import digest
 from geoseg.raster.blocks import Block
+from geoseg.raster.source import RasterSource
 from geoseg.typing import Array, BoolArray, PathLike
+
+if TYPE_CHECKING:
+    from geoseg.models.predictor import Predictor
 
 __all__ = ["Job", "prepare"]
 
@@ -33,11 +36,11 @@ _SQUARE = 512
 class Job:
     """A scene, a model and options that fit each other."""
 
-    source: Source
-    predictor: Any
+    source: RasterSource
+    predictor: Predictor
     plan: BlockPlan
     effective: Effective
-    inside: Any
+    inside: _Inside | None
     notes: tuple[str, ...]
     fingerprint: dict[str, Any]
     classes: tuple[str, ...]
@@ -52,10 +55,10 @@ class Job:
 
 
 def prepare(
-    scene: PathLike | Source,
+    scene: PathLike | RasterSource,
     model: Any,
     options: RunOptions,
-    known: Callable[[Source, Any, dict[str, Any]], int | None],
+    known: Callable[[RasterSource, Predictor, dict[str, Any]], int | None],
 ) -> Job:
     """Open the scene and the model, and check that they fit, before anything is written.
 
@@ -110,7 +113,7 @@ def prepare(
 
 
 def _fingerprint(
-    source: Source, predictor: Any, plan: BlockPlan, effective: Effective, inside: _Inside | None
+    source: RasterSource, predictor: Predictor, plan: BlockPlan, effective: Effective, inside: _Inside | None
 ) -> dict[str, Any]:
     """Everything that decides the stored pixels: a run goes on only where all of it is the same.
 
@@ -138,7 +141,7 @@ def _fingerprint(
     }
 
 
-def _card_defaults(predictor: Any) -> CardDefaults:
+def _card_defaults(predictor: Predictor) -> CardDefaults:
     """What the model's card suggests, in the words of the options."""
     card = predictor.card
     if card is None:
@@ -159,8 +162,8 @@ def _card_defaults(predictor: Any) -> CardDefaults:
 
 
 def _open(
-    scene: PathLike | Source, options: RunOptions, effective: Effective, channels: int | None
-) -> Source:
+    scene: PathLike | RasterSource, options: RunOptions, effective: Effective, channels: int | None
+) -> RasterSource:
     if not isinstance(scene, (str, os.PathLike)):
         asked = options.resolution if isinstance(options.resolution, float) else None
         if any(value is not None for value in (options.bands, options.bbox, asked)):
@@ -186,7 +189,7 @@ def _check_thresholds(effective: Effective, objects: int) -> None:
 
 
 def _try_first_window(
-    predictor: Any, source: Source, plan: BlockPlan, inside: Any, on_error: OnError
+    predictor: Predictor, source: RasterSource, plan: BlockPlan, inside: _Inside | None, on_error: OnError
 ) -> tuple[tuple[str, ...], Array | None]:
     """How many outputs a callable has, by predicting the first window (kept, so that it runs once)."""
     window = plan.block_window(0, 0).clipped(*plan.shape)
@@ -213,7 +216,7 @@ class _Inside:
     """
 
     geometry: Any
-    source: Source
+    source: RasterSource
     fingerprint: str
 
     def __call__(self, window: Window) -> BoolArray:
@@ -231,7 +234,7 @@ class _Inside:
         return rasterize_mask(self.geometry, self.source.geobox.window(square))
 
 
-def _area_of_interest(path: Path, source: Source) -> _Inside:
+def _area_of_interest(path: Path, source: RasterSource) -> _Inside:
     import shapely
 
     if source.geobox.crs is None:

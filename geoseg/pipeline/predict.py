@@ -14,72 +14,23 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from geoseg.geo.blocks import BlockPlan
-from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.pipeline.salvage import OnError, read_pixels
 from geoseg.pipeline.store import ProbStore
 from geoseg.raster.blocks import Block, Piece, predict_blocks, sum_pieces
 from geoseg.raster.pages import copy_pages
+from geoseg.raster.source import RasterSource
 from geoseg.raster.stitch import load_kernels
 from geoseg.typing import Array, BoolArray, PredictBatch, Progress, no_progress
 
-__all__ = ["OnError", "PredictSummary", "Source", "predict_to_store"]
+__all__ = ["OnError", "PredictSummary", "predict_to_store"]
 
 _AHEAD = 3
 _WRITES = 4
-
-
-class Source(Protocol):
-    """A scene that is read by window: a file or an array."""
-
-    @property
-    def name(self) -> str:
-        """What to call it, and the files made of it."""
-
-    @property
-    def geobox(self) -> GeoBox:
-        """Where it lies."""
-
-    @property
-    def count(self) -> int:
-        """Number of bands."""
-
-    @property
-    def dtype(self) -> str:
-        """Of the pixels."""
-
-    @property
-    def has_validity(self) -> bool:
-        """Whether any pixel may be invalid."""
-
-    @property
-    def acquired(self) -> str | None:
-        """ISO date it was taken, where known."""
-
-    @property
-    def file_block(self) -> tuple[int, int]:
-        """(height, width) of pixels that are stored together."""
-
-    @property
-    def offset(self) -> tuple[int, int]:
-        """(row, column) of its first pixel in the file, whose blocks begin there."""
-
-    def read(self, window: Window) -> Array:
-        """Pixels (C, h, w) in the scene's dtype."""
-
-    def read_valid(self, window: Window) -> BoolArray:
-        """True = data, (h, w)."""
-
-    def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
-        """Both at once."""
-
-    def fingerprint(self) -> str:
-        """Changes when the pixels do."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +54,7 @@ class PredictSummary:
 
 
 def predict_to_store(
-    source: Source,
+    source: RasterSource,
     predict: PredictBatch,
     plan: BlockPlan,
     store: ProbStore,
@@ -213,7 +164,7 @@ def _valid_in_chunk(block: Block, chunk: tuple[int, int]) -> BoolArray | None:
 class _Reader:
     """Reads the pixels and the validity of one block."""
 
-    source: Source
+    source: RasterSource
     plan: BlockPlan
     fill: float | Array
     inside: Callable[[Window], BoolArray] | None

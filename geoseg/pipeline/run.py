@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,12 +19,16 @@ from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.options import FORMATS, RunOptions
-from geoseg.pipeline.predict import PredictSummary, Source, predict_to_store
+from geoseg.pipeline.predict import PredictSummary, predict_to_store
 from geoseg.pipeline.rasters import save_mask, save_prob
 from geoseg.pipeline.store import FORMAT, ProbStore, digest
 from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
 from geoseg.raster.classes import classify
+from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
+
+if TYPE_CHECKING:
+    from geoseg.models.predictor import Predictor
 
 __all__ = ["RunSummary", "predict_scene", "run_scene"]
 
@@ -78,7 +82,7 @@ class RunSummary:
 
 
 def run_scene(
-    scene: PathLike | Source,
+    scene: PathLike | RasterSource,
     model: Any,
     out: PathLike,
     options: RunOptions | None = None,
@@ -93,7 +97,7 @@ def run_scene(
     Parameters
     ----------
     scene
-        A file, or an object like :class:`geoseg.pipeline.predict.Source`.
+        A file, or any :class:`geoseg.raster.source.RasterSource`.
     model
         A predictor of :func:`geoseg.models.load_model`, a torch module, or any callable from
         (N, C, h, w) float32 to (N, K, h, w). A callable is known again by its code, closure and state, or by
@@ -136,7 +140,7 @@ def run_scene(
     return _summarize(job, done, files | rasters | listed, count, failures, start)
 
 
-def _store_folder(source: Source, out: Path) -> Path:
+def _store_folder(source: RasterSource, out: Path) -> Path:
     return out / f"{plain_stem(source.name)}.geoseg"
 
 
@@ -152,13 +156,13 @@ def _outputs(job: Job, folder: Path, options: RunOptions) -> tuple[dict[str, Pat
 
 def _inputs(job: Job, model: Any, options: RunOptions) -> list[PathLike]:
     """Files that must not be written over."""
-    files: list[PathLike] = list(getattr(job.source, "files", tuple)())
+    files: list[PathLike] = list(job.source.files())
     files += [path for path in (model, options.aoi) if isinstance(path, (str, os.PathLike))]
     return files
 
 
 def predict_scene(
-    scene: PathLike | Source,
+    scene: PathLike | RasterSource,
     model: Any,
     out: PathLike,
     options: RunOptions | None = None,
@@ -195,7 +199,7 @@ def predict_scene(
     folder = target.with_name(f"{target.name}.geoseg")
     there = None if options.restart or folder.exists() else read_finished(target, _MARK)
 
-    def known(source: Source, predictor: Any, fingerprint: dict[str, Any]) -> int | None:
+    def known(source: RasterSource, predictor: Predictor, fingerprint: dict[str, Any]) -> int | None:
         if there is not None and there[0] == _mark(predictor, fingerprint, dtype):
             return there[1]
         return None if options.restart else ProbStore.known_classes(folder, fingerprint)
@@ -219,7 +223,7 @@ def predict_scene(
     return _summarize(job, done, {"prob": target, **listed}, None, failures, start)
 
 
-def _mark(predictor: Any, fingerprint: dict[str, Any], dtype: str) -> str | None:
+def _mark(predictor: Predictor, fingerprint: dict[str, Any], dtype: str) -> str | None:
     """What a raster of probabilities is known by: all that decides its pixels and the names of its bands.
 
     None for a plain callable: what its code reaches by name may have changed without it.

@@ -12,10 +12,8 @@ import numpy as np
 from geoseg.errors import SceneError
 from geoseg.geo.storage import storage_parts
 from geoseg.geo.windows import Window
-from geoseg.io.broken import locate_damage
-from geoseg.io.errors import SceneReadError
-from geoseg.io.scene import Scene
 from geoseg.pipeline.class_readers import ClassReader
+from geoseg.raster.source import RasterSource, SceneReadError
 from geoseg.typing import Array, BoolArray
 from geoseg.vector.chunk import ChunkValues
 
@@ -25,7 +23,7 @@ OnError = Literal["fail", "skip"]
 T = TypeVar("T")
 
 
-def naming_damage(source: Any, window: Window, read: Callable[[Window], T]) -> T:
+def naming_damage(source: RasterSource, window: Window, read: Callable[[Window], T]) -> T:
     """Read a window; where a file is broken, the error names its block and not all that was read at once.
 
     Parameters
@@ -45,21 +43,20 @@ def naming_damage(source: Any, window: Window, read: Callable[[Window], T]) -> T
     try:
         return read(window)
     except SceneReadError as error:
-        found = (locate_damage(source, window) if isinstance(source, Scene) else None) or error
-        raise SceneReadError(
-            f"{found} --on-error skip goes on without what is broken.", found.path, found.window, found.reason
-        ) from None
+        damage = source.locate_damage(window) or error
+        message = f"{damage} --on-error skip goes on without what is broken."
+        raise SceneReadError(message, damage.path, window, damage.reason) from None
 
 
 def read_pixels(
-    source: Any, window: Window, on_error: OnError
+    source: RasterSource, window: Window, on_error: OnError
 ) -> tuple[Array, BoolArray | None, list[dict[str, Any]]]:
     """Pixels and validity of a window, and what of it can't be read.
 
     Parameters
     ----------
     source
-        A scene, see :class:`geoseg.pipeline.predict.Source`.
+        The scene.
     window
         Inside the scene.
     on_error
@@ -91,7 +88,7 @@ def read_pixels(
 
 
 def _pixels_by_part(
-    source: Any, window: Window, read: Callable[[Window], tuple[Array, BoolArray | None]]
+    source: RasterSource, window: Window, read: Callable[[Window], tuple[Array, BoolArray | None]]
 ) -> tuple[Array, BoolArray, list[dict[str, Any]]]:
     """Read by the scene's file blocks, so that only what is really broken is lost."""
     image = np.zeros((source.count, window.height, window.width), source.dtype)

@@ -12,12 +12,12 @@ from typing import Any, Literal
 from geoseg.errors import InputError
 from geoseg.files.results import check_outputs, results_folder, write_failures
 from geoseg.geo.windows import Window
-from geoseg.io.hints import read_hints
-from geoseg.io.scene import Scene, open_source
+from geoseg.io.scene import open_source
 from geoseg.io.writers import FORMATS, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
 from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
 from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
+from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["RasterSummary", "chunk_shape", "output_files", "vectorize_raster"]
@@ -116,7 +116,7 @@ def vectorize_raster(
         raise InputError(f"on_error must be fail or skip, got {on_error}.")
     scene = open_source(path, bands=bands, expand_palette=False)
     files = output_files(out, formats, scene.name)
-    hints = read_hints(path, scene.bands)
+    hints = scene.hints()
     kind = decide_kind(scene.dtype, hints.scale, threshold is not None)
     if kind == "values" and bands is None and scene.count > 1:
         scene = open_source(path, bands=scene.bands[:1], expand_palette=False)
@@ -153,7 +153,7 @@ def vectorize_raster(
 
 
 def _vectorize(
-    scene: Scene, files: dict[str, Path], read: Callable[[Window], ChunkValues], **options: Any
+    scene: RasterSource, files: dict[str, Path], read: Callable[[Window], ChunkValues], **options: Any
 ) -> VectorizeSummary:
     first = next(iter(files.values()))
     spill = first.with_name(f".{first.name}.spill")

@@ -66,6 +66,16 @@ class ImageFile:
         return self.scene.count
 
     @property
+    def dtype(self) -> str:
+        """Of the pixels."""
+        return self.scene.dtype
+
+    @property
+    def has_validity(self) -> bool:
+        """Whether any pixel may be invalid."""
+        return self.scene.has_validity
+
+    @property
     def alpha(self) -> int | None:
         """Channel of the alpha band, 0-based."""
         alpha = self.scene.rule.alpha
@@ -99,9 +109,13 @@ class ImageFile:
             self._pixels.flags.writeable = False
         return self._pixels[:, window.rows, window.cols]
 
-    def valid(self, window: Window) -> BoolArray:
+    def read_valid(self, window: Window) -> BoolArray:
         """True where there is data, (h, w)."""
         return self.scene.read_valid(window)
+
+    def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
+        """Both :meth:`read` and :meth:`read_valid`."""
+        return self.read(window), self.read_valid(window)
 
     def forget(self) -> None:
         """Drop decoded pixels."""

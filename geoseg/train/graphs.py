@@ -13,6 +13,7 @@ from geoseg.data.classes import ClassTable
 from geoseg.data.sources import Opened, Wanted, annotated_area, check_alike, images_opened, titles_table
 from geoseg.dtl import Engine, Sample, open_graph
 from geoseg.errors import InputError
+from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.projects.images import ImageFile
 from geoseg.typing import Array, BoolArray
@@ -27,18 +28,34 @@ class SamplePixels:
     """Pixels of a sample, made anew at each read; nothing decoded is kept."""
 
     sample: Sample
-    count: int
-    dtype: str
 
     @property
-    def height(self) -> int:
-        """Rows."""
-        return self.sample.shape[0]
+    def geobox(self) -> GeoBox:
+        """Where the sample lies."""
+        return self.sample.geobox
 
     @property
-    def width(self) -> int:
-        """Columns."""
-        return self.sample.shape[1]
+    def count(self) -> int:
+        """Number of bands."""
+        return self.sample.pixels.source.count
+
+    @property
+    def dtype(self) -> str:
+        """Of the pixels."""
+        return self.sample.pixels.source.dtype
+
+    @property
+    def has_validity(self) -> bool:
+        """Whether any pixel may be invalid, such as those outside the image it was made of."""
+        return True
+
+    def read(self, window: Window) -> Array:
+        """(C, h, w) pixels."""
+        return self.read_with_valid(window)[0]
+
+    def read_valid(self, window: Window) -> BoolArray:
+        """(h, w) bool validity."""
+        return self.read_with_valid(window)[1]
 
     def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
         """(C, h, w) pixels and (h, w) bool validity."""
@@ -75,7 +92,7 @@ class _Redraws:
         if not alike:
             return first
         sample = alike[rank % len(alike)]
-        return annotated_area(first.name, _pixels(sample), sample.annotation, self.table)[0]
+        return annotated_area(first.name, SamplePixels(sample), sample.annotation, self.table)[0]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "made": {}}
@@ -97,7 +114,7 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
     ranks: Counter[tuple[int, frozenset[str]]] = Counter()
     for number, sample in enumerate(samples.samples()):
         name = f"{sample.dataset}/{sample.origin.stem} #{number}"
-        area, tags = annotated_area(name, _pixels(sample), sample.annotation, table)
+        area, tags = annotated_area(name, SamplePixels(sample), sample.annotation, table)
         order = sample.origin.order
         redraw = partial(redraws.area, area, order, tags, ranks[order, tags])
         ranks[order, tags] += 1
@@ -111,8 +128,3 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
 
 def _tags(sample: Sample) -> frozenset[str]:
     return frozenset(tag.name for tag in sample.annotation.tags)
-
-
-def _pixels(sample: Sample) -> SamplePixels:
-    source: Any = sample.pixels.source
-    return SamplePixels(sample, source.scene.count, source.scene.dtype)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from affine import Affine
 
 from geoseg.data.chips import Area
 from geoseg.data.truth import AoiTruth, VectorTruth
+from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 
 
@@ -20,12 +22,8 @@ class ArrayPixels:
     valid: np.ndarray | None = None
 
     @property
-    def height(self) -> int:
-        return self.values.shape[1]
-
-    @property
-    def width(self) -> int:
-        return self.values.shape[2]
+    def geobox(self) -> GeoBox:
+        return GeoBox(Affine.identity(), None, *self.values.shape[1:])
 
     @property
     def count(self) -> int:
@@ -36,13 +34,16 @@ class ArrayPixels:
         return self.values.dtype.name
 
     def read_with_valid(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        inside = window.clipped(self.height, self.width)
+        inside = window.clipped(*self.geobox.shape)
         assert inside == window, "reads stay inside the scene"
         valid = np.ones(self.values.shape[1:], bool) if self.valid is None else self.valid
         return self.values[:, window.rows, window.cols], valid[window.rows, window.cols]
 
     def read(self, window: Window) -> np.ndarray:
         return self.read_with_valid(window)[0]
+
+    def read_valid(self, window: Window) -> np.ndarray:
+        return self.read_with_valid(window)[1]
 
 
 @pytest.fixture(scope="session")

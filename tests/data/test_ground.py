@@ -28,14 +28,6 @@ class PlacedPixels:
     count: int = 3
     dtype: str = "uint8"
 
-    @property
-    def height(self) -> int:
-        return self.geobox.height
-
-    @property
-    def width(self) -> int:
-        return self.geobox.width
-
 
 @pytest.fixture
 def place(make_area):

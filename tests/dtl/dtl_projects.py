@@ -110,10 +110,6 @@ class ArraySource:
         self.windows: list[Window] = []
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return self.pixels.shape[1], self.pixels.shape[2]
-
-    @property
     def geobox(self) -> GeoBox:
         return self.box
 
@@ -121,7 +117,7 @@ class ArraySource:
         self.windows.append(window)
         return self.pixels[:, window.rows, window.cols].copy()
 
-    def valid(self, window: Window) -> np.ndarray:
+    def read_valid(self, window: Window) -> np.ndarray:
         inside = self.pixels[:, window.rows, window.cols]
         return np.ones(inside.shape[1:], bool) if self.nodata is None else (inside != self.nodata).any(axis=0)
 

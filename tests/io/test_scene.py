@@ -464,10 +464,10 @@ class TestBadFiles:
         path.write_bytes(whole[: len(whole) * 6 // 10])
         scene = open_source(path, resolution=resolution)
         top = Window(row_off=0, col_off=0, height=64, width=64)
-        scene.check_region(top)
+        scene.read(top)
         bottom = Window(row_off=scene.height - 30, col_off=5, height=20, width=20)
         with pytest.raises(SceneReadError) as caught:
-            scene.check_region(bottom)
+            scene.read(bottom)
         message = str(caught.value)
         assert str(bottom) in message
         assert "a.tif" in message
@@ -475,7 +475,7 @@ class TestBadFiles:
         assert (caught.value.window, caught.value.path) == (bottom, str(path))
         again = pickle.loads(pickle.dumps(caught.value))
         assert (str(again), again.window, again.path) == (message, bottom, str(path))
-        scene.check_region(top)
+        scene.read(top)
 
     def test_truncated_png_is_no_black_picture(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.png", noise(3, 200, 200), driver="PNG", crs=None, transform=None)

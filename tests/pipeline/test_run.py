@@ -20,7 +20,6 @@ from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
 from geoseg.files.results import check_outputs, plain_stem, results_folder
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.errors import SceneReadError
 from geoseg.io.gdal_env import forget_dataset
 from geoseg.io.scene import open_source
 from geoseg.lazy.scene import ArrayScene
@@ -28,6 +27,7 @@ from geoseg.pipeline.job import _Inside
 from geoseg.pipeline.options import RunOptions
 from geoseg.pipeline.run import predict_scene, run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
+from geoseg.raster.source import SceneReadError
 
 PLACE = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
 

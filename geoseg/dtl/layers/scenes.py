@@ -170,7 +170,7 @@ def split_spatial(sample: Sample, settings: SplitSpatialSettings, rng: np.random
 
 def _blocks(window: Window, settings: SplitSpatialSettings, sample: Sample, buffer: int) -> Iterator[bool]:
     """Whether each block under a grown window is for validation."""
-    height, width = sample.pixels.source.shape
+    height, width = sample.pixels.source.geobox.shape
     grown = Window(
         row_off=window.row_off - buffer,
         col_off=window.col_off - buffer,

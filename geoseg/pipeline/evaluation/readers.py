@@ -16,10 +16,10 @@ from geoseg.errors import InputError
 from geoseg.evaluate.polygons import clean_polygons
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.hints import RasterHints, read_hints
 from geoseg.io.polygon_batches import open_polygons
-from geoseg.io.scene import Scene, open_source
+from geoseg.io.scene import open_source
 from geoseg.pipeline.class_readers import ClassReader, decide_kind, open_classes
+from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.typing import Array, BoolArray, PathLike
 
 __all__ = ["CODES", "VALUES", "ClassCodes", "PolygonValues", "RasterValues", "holds_probabilities"]
@@ -215,7 +215,7 @@ class RasterValues:
     def __init__(self, path: PathLike, grid: GeoBox, threshold: float | None, codes: ClassCodes) -> None:
         self.scene = open_source(path, expand_palette=False)
         self.grid, self.threshold = grid, threshold
-        hints = read_hints(path, self.scene.bands)
+        hints = self.scene.hints()
         self._reader = _probabilities(self.scene, hints, threshold)
         #: The threshold makes one class, without a name, of all values.
         self.flat = self._reader is None and threshold is not None and len(hints.class_names) != 1
@@ -293,10 +293,10 @@ class RasterValues:
 def holds_probabilities(path: PathLike) -> bool:
     """Whether a raster says that it holds probabilities: it states a scale, or has bands of floats."""
     scene = open_source(path, expand_palette=False)
-    return _is_probable(scene, read_hints(path, scene.bands))
+    return _is_probable(scene, scene.hints())
 
 
-def _is_probable(scene: Scene, hints: RasterHints) -> bool:
+def _is_probable(scene: RasterSource, hints: RasterHints) -> bool:
     return hints.scale != 1 or (np.dtype(scene.dtype).kind == "f" and scene.count > 1)
 
 
@@ -308,7 +308,7 @@ def _names(reader: ClassReader | None, hints: RasterHints) -> tuple[str, ...]:
     return tuple(reader.class_names or ()) if described else ()
 
 
-def _probabilities(scene: Scene, hints: RasterHints, threshold: float | None) -> ClassReader | None:
+def _probabilities(scene: RasterSource, hints: RasterHints, threshold: float | None) -> ClassReader | None:
     """A reader of probabilities as ``geoseg vectorize`` takes them; None for a class map or a mask."""
     if not _is_probable(scene, hints):
         return None

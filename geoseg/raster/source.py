@@ -1,0 +1,138 @@
+"""A raster that is read by window: the one protocol behind files, arrays, mosaics and samples.
+
+Everything that reads pixels takes a :class:`RasterSource`, or the smaller :class:`PixelSource` where it
+does not care about names and files. A new kind of source is one class with these methods and one line in
+:data:`geoseg.io.sources.OPENERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from geoseg.errors import SceneError
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.typing import Array, BoolArray
+
+__all__ = ["PixelSource", "RasterHints", "RasterSource", "SceneReadError"]
+
+
+class SceneReadError(SceneError):
+    """A region of a scene that can't be read, as in a truncated file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    window
+        The region, in pixels of the scene as opened.
+    reason
+        What GDAL said.
+    """
+
+    def __init__(self, message: str, path: str = "", window: Window | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.window = window
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.path, self.window, self.reason)
+
+
+@dataclass(frozen=True)
+class RasterHints:
+    """What a source states about the meaning of its values.
+
+    Attributes
+    ----------
+    scale
+        Factor from stored to true values; 1 where none is stated.
+    descriptions
+        Text of each band that is read; empty where there is none.
+    class_names
+        Names of the values 1, 2, ...; empty without.
+    """
+
+    scale: float
+    descriptions: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+
+class PixelSource(Protocol):
+    """Pixels that are read by window.
+
+    Windows lie inside the raster. Reading is safe from several threads, and a source can be pickled.
+    """
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Affine, CRS and shape of what is read."""
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the pixels."""
+
+    @property
+    def has_validity(self) -> bool:
+        """Whether any pixel may be invalid."""
+
+    def read(self, window: Window) -> Array:
+        """Pixels (C, h, w); raises :class:`SceneReadError` where they can't be read."""
+
+    def read_valid(self, window: Window) -> BoolArray:
+        """Validity (h, w), True = data."""
+
+    def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
+        """Both :meth:`read` and :meth:`read_valid`, decoding once."""
+
+
+class RasterSource(PixelSource, Protocol):
+    """A scene: pixels with a name, files and an identity."""
+
+    @property
+    def name(self) -> str:
+        """What to call it, and the files made of it."""
+
+    @property
+    def path(self) -> str:
+        """What the user named it by; for messages."""
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """1-based bands that are read, in this order."""
+
+    @property
+    def nodata(self) -> float | None:
+        """Value that stands for no data in the first band that has one."""
+
+    @property
+    def acquired(self) -> str | None:
+        """ISO date it was taken, where known."""
+
+    @property
+    def file_block(self) -> tuple[int, int]:
+        """(height, width) of pixels that are stored together."""
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """(row, column) of its first pixel in what is stored, whose blocks begin there."""
+
+    def hints(self) -> RasterHints:
+        """What it states about the meaning of its values."""
+
+    def files(self) -> Sequence[Path]:
+        """The local files that pixels come from, at any depth: none of them may be written over."""
+
+    def fingerprint(self) -> str:
+        """Hash that changes when any pixel does."""
+
+    def locate_damage(self, window: Window) -> SceneReadError | None:
+        """What of a window that failed to be read is damaged, stored block by stored block; None: unknown."""
