@@ -1,8 +1,9 @@
-"""Programs saved by ``torch.export`` (.pt2), read without ever running a pickle.
+"""Programs saved by ``torch.export`` (.pt2), read without running anything that the file brings along.
 
-The format can carry pickles: weights of unusual tensor types, custom objects, and the sample inputs.
-``torch.export.load`` runs them. So the archive is looked through first, and refused where it holds any
-that is more than plain tensors.
+``torch.export.load`` unpickles some members, compiles the guards of a program as Python code, evaluates
+shape expressions and looks operators up by name in all of torch. So it never sees the file: the archive is
+parsed here, everything in it is checked against what a segmentation network needs, and a new archive that
+holds only that is written for torch.
 """
 
 from __future__ import annotations
@@ -10,20 +11,31 @@ from __future__ import annotations
 import ast
 import io
 import json
+import math
 import re
 import zipfile
-from collections.abc import Iterator
-from typing import Any
-
-import torch
-from torch.export import ExportedProgram
+from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import ModelError
+from geoseg.models.operators import allowed_operator
 
-__all__ = ["check_pt2", "load_pt2", "save_pt2"]
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
-_SYMBOL = re.compile(r"[a-z]{1,3}\d+|-?\d+(\.\d*)?|oo|int_oo|True|False")
-_CODE = {".pkl", ".so", ".py", ".o", ".cpp"}
+__all__ = ["load_pt2", "plain_archive", "save_pt2"]
+
+_SYMBOL = re.compile(r"[a-z]{1,3}\d{1,6}|-?\d+(\.\d*)?|oo|int_oo|True|False")
+#: Names of tensors, weights and arguments. torch writes them into Python code as they are.
+_NAME = re.compile(r"(?!.*(^|\.)__\w*__(\.|$))[A-Za-z0-9_.]{0,500}")
+#: Arguments that are text: modes of interpolation and padding, equations of einsum.
+_TEXT = re.compile(r"[\w ,.:>+-]{0,500}")
+_VERSION = re.compile(r"[\w.+<=-]{0,100}")
+_CODE = {".pkl", ".so", ".py", ".o", ".cpp", ".cubin"}
+#: Keys of the schema that lead to objects of other code.
+_OBJECTS = {"as_custom_obj", "custom_obj", "as_operator"}
+#: Containers that a network may return its tensors in.
+_CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
+_MAX_INTEGER, _MAX_EXPONENT, _MAX_POWERS = 2**63, 8, 4
 
 #: Constructors that a shape expression may call: arithmetic, comparison, and the symbols themselves.
 # fmt: off
@@ -34,6 +46,7 @@ _CALLS = frozenset({
     "Pow", "PowByNatural", "PythonMod", "Rational", "RoundToInt", "StrictGreaterThan", "StrictLessThan",
     "Symbol", "TruncToInt", "Unequality", "Where",
 })
+_POWERS = {"Pow", "PowByNatural", "FloatPow"}
 # fmt: on
 _PLAIN_NODES = (
     ast.Expression,
@@ -43,8 +56,14 @@ _PLAIN_NODES = (
     ast.Constant,
     ast.keyword,
     ast.BinOp,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Div,
+    ast.FloorDiv,
+    ast.Mod,
+    ast.Pow,
     ast.UnaryOp,
-    ast.operator,
     ast.unaryop,
     ast.Compare,
     ast.cmpop,
@@ -55,95 +74,249 @@ _PLAIN_NODES = (
 
 def save_pt2(program: ExportedProgram) -> bytes:
     """An exported program as bytes of a .pt2 file."""
+    import torch
+
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()
 
 
 def load_pt2(content: bytes, name: str) -> ExportedProgram:
-    """An exported program from the bytes of a .pt2 file.
+    """An exported program from the bytes of a .pt2 file, with its weights on the CPU.
 
     Raises
     ------
     ModelError
-        Not a .pt2 file, broken, or holding anything that would have to be unpickled.
+        Not a .pt2 file, broken, or holding anything but weights and the operators of a network.
     """
-    check_pt2(content, name)
+    import torch
+
+    plain = plain_archive(content, name)
     try:
-        return torch.export.load(io.BytesIO(content))
+        return torch.export.load(io.BytesIO(plain))
     except Exception as error:
         raise ModelError(f"{name} can't be loaded as an exported program: {error}") from error
 
 
-def check_pt2(content: bytes, name: str) -> None:
-    """Refuse a .pt2 archive that holds code or pickled objects.
+def plain_archive(content: bytes, name: str) -> bytes:
+    """A .pt2 archive written anew from what is harmless in another one.
+
+    It keeps the graph, whose operators are all on the list of :mod:`geoseg.models.operators`, and the weights
+    as raw numbers. Sample inputs, guards, stack traces, the call structure of modules and files that torch
+    does not need are left out. Tensors that lay on a GPU are placed on the CPU.
+
+    Parameters
+    ----------
+    content
+        Bytes of the .pt2 file.
+    name
+        What messages call it.
 
     Raises
     ------
     ModelError
-        It does, or it is no .pt2 archive.
+        It is no .pt2 archive, or holds code, pickled objects, or operators that are not on the list.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-            if not any(member.endswith("archive_format") for member in names):
-                raise ModelError(
-                    f"{name} is no .pt2 file of torch.export. Save it with torch.export.save again."
-                )
-            for member in names:
-                _check_member(name, member, archive)
-    except zipfile.BadZipFile as error:
+            members = _members(archive, name)
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as plain:
+                for member, data in _plain_members(archive, members, name).items():
+                    plain.writestr(f"archive/{member}", data)
+    except RecursionError:
+        raise ModelError(f"{name} is nested deeper than any network. Get the bundle again.") from None
+    except (zipfile.BadZipFile, RuntimeError, EOFError, AttributeError, TypeError, KeyError) as error:
+        # Parts of the document that are of another kind than the schema's end here as well.
         raise ModelError(f"{name} is broken: {error}. Get the bundle again.") from None
+    return buffer.getvalue()
 
 
-def _check_member(name: str, member: str, archive: zipfile.ZipFile) -> None:
-    folder, _, base = member.rpartition("/")
-    suffix = base[base.rfind(".") :] if "." in base else ""
-    if suffix in _CODE or base.startswith(("custom_obj", "opaque_obj")):
-        raise ModelError(f"{name} holds {member}, code or a pickled object, which geoseg never runs")
-    if suffix == ".pt":
-        _check_tensors(name, member, archive.read(member), sample="sample_inputs" in folder)
-    elif suffix == ".json":
-        _check_json(name, member, archive.read(member))
-
-
-def _check_tensors(name: str, member: str, content: bytes, sample: bool) -> None:
-    """Sample inputs are loaded by torch as they are: they must be tensors and containers alone."""
-    if not sample:
+def _members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
+    """Files of the archive by their names below its only folder."""
+    infos = archive.infolist()
+    marks = [info.filename for info in infos if info.filename.endswith("/archive_format")]
+    if len(marks) != 1:
         raise ModelError(
-            f"{name} keeps {member} as a pickle, an old format. Save it with a newer torch.export.save."
+            f"{name} is no .pt2 file of torch.export. "
+            "Save it with torch.export.save again (torch 2.8 or newer)."
         )
-    if not content:
-        return
-    try:
-        torch.load(io.BytesIO(content), weights_only=True)
-    except Exception as error:  # noqa: BLE001  (whatever is not plain is refused)
-        raise ModelError(f"{name} holds {member}, a pickle of more than tensors: {error}") from None
-
-
-def _check_json(name: str, member: str, content: bytes) -> None:
-    try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise ModelError(f"{name}: {member} is broken: {error}") from None
-    for key, value in _walk(document):
-        if key == "use_pickle" and value:
-            raise ModelError(f"{name} keeps weights as a pickle ({member}), which geoseg never loads")
-        if key == "expr_str" and not _plain_expression(str(value)):
+    root = marks[0].removesuffix("archive_format")
+    for info in infos:
+        base = info.filename.rpartition("/")[2]
+        suffix = base[base.rfind(".") :] if "." in base else ""
+        if (
+            suffix in _CODE
+            or base.startswith(("custom_obj", "opaque_obj"))
+            or "aotinductor/" in info.filename
+        ):
             raise ModelError(
-                f"{name}: {member} holds a shape expression that is no arithmetic: {str(value)[:60]}"
+                f"{name} holds {info.filename}, code or a pickled object, which geoseg never runs"
             )
+        if suffix == ".pt" and "sample_inputs/" not in info.filename:
+            raise ModelError(
+                f"{name} keeps {info.filename} as a pickle, an old format. "
+                "Save it with a newer torch.export.save."
+            )
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ModelError(f"{name}: {info.filename} must be stored as it is, got a compressed file")
+    return {
+        info.filename.removeprefix(root): info
+        for info in infos
+        if info.filename.startswith(root) and not info.is_dir()
+    }
 
 
-def _walk(node: Any) -> Iterator[tuple[str, Any]]:
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, dict):
-            yield from node.items()
-            stack.extend(node.values())
-        elif isinstance(node, list):
-            stack.extend(node)
+def _plain_members(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str
+) -> dict[str, bytes]:
+    """Content of the new archive by name."""
+
+    def read(member: str) -> bytes:
+        if member not in members:
+            raise ModelError(f"{name} is incomplete: {member} is missing. Get the bundle again.")
+        return archive.read(members[member])
+
+    def document(member: str) -> dict[str, Any]:
+        try:
+            parsed = json.loads(read(member))
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{name}: {member} is broken: {error}") from None
+        if not isinstance(parsed, dict):
+            raise ModelError(f"{name}: {member} must hold a JSON object, got {type(parsed).__name__}")
+        return parsed
+
+    models = [member for member in members if member.startswith("models/")]
+    if models != ["models/model.json"]:
+        raise ModelError(f"{name} must hold one program, models/model.json, got {models or 'none'}")
+    files: dict[str, bytes] = {
+        member: read(member)
+        for member in ("archive_format", "archive_version", "byteorder", ".data/version")
+        if member in members
+    }
+    files["models/model.json"] = _dump(_plain_program(document("models/model.json"), name))
+    for folder, config in (("weights", "model_weights_config"), ("constants", "model_constants_config")):
+        payloads = document(f"data/{folder}/{config}.json")
+        files[f"data/{folder}/{config}.json"] = _dump(_plain(payloads, name))
+        for payload in (payloads.get("config") or {}).values():
+            member = f"data/{folder}/{_payload_file(payload, folder, name)}"
+            if member not in files:
+                files[member] = read(member)
+            if not files[member] and math.prod(_sizes(payload)) != 0:
+                raise ModelError(f"{name}: {member} must hold a tensor of {_sizes(payload)}, got 0 bytes")
+    files["data/sample_inputs/model.pt"] = b""
+    return files
+
+
+def _dump(document: Any) -> bytes:
+    return json.dumps(document).encode()
+
+
+def _payload_file(payload: Any, folder: str, name: str) -> str:
+    """Name of the file of one weight or constant."""
+    if not isinstance(payload, dict) or payload.get("use_pickle") is not False:
+        raise ModelError(f"{name} keeps {folder} as a pickle, which geoseg never loads")
+    file = str(payload.get("path_name"))
+    if not file.startswith("weight_" if folder == "weights" else "tensor_"):
+        raise ModelError(f"{name}: {folder} must be tensors, got {file[:60]}")
+    return file
+
+
+def _sizes(payload: Any) -> list[int]:
+    meta = payload.get("tensor_meta") or {}
+    return [size.get("as_int", -1) for size in meta.get("sizes", [])]
+
+
+def _plain_program(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A program without its guards, which torch would compile as Python, and without notes on its origin."""
+    module = document.get("graph_module")
+    calls = module.get("module_call_graph") if isinstance(module, dict) else None
+    if not isinstance(module, dict) or not isinstance(calls, list):
+        raise ModelError(f"{name}: models/model.json must hold a graph_module with a module_call_graph")
+    if not _VERSION.fullmatch(str(document.get("torch_version", ""))):
+        raise ModelError(f"{name}: torch_version must be a version, got {document['torch_version']!r:.60}")
+    # The first entry is the call of the whole network; the others say which module called which.
+    kept = {**module, "module_call_graph": calls[:1], "metadata": {}, "treespec_namedtuple_fields": {}}
+    ranges = document.get("range_constraints", {})
+    for expression in ranges:
+        _check_expression(expression, name)
+    return {
+        "graph_module": _plain(kept, name),
+        "opset_version": _plain(document.get("opset_version", {}), name),
+        "range_constraints": {key: _plain(value, name) for key, value in ranges.items()},
+        "schema_version": _plain(document.get("schema_version"), name),
+        "verifiers": _plain(document.get("verifiers", []), name),
+        "torch_version": str(document.get("torch_version", "")),
+        "guards_code": [],
+    }
+
+
+def _plain(value: Any, name: str, key: str = "") -> Any:
+    """A copy of a part of the document in which every text is of a harmless form.
+
+    ``key`` is the key that the part stands under, which says what its text means.
+    """
+    if isinstance(value, dict):
+        if forbidden := next((key for key in value if key in _OBJECTS and value[key] is not None), None):
+            raise ModelError(f"{name} holds {forbidden}, an object of other code, which geoseg never runs")
+        if value.get("custom_obj_values"):
+            raise ModelError(f"{name} holds custom objects, which geoseg never runs")
+        if key in ("device", "as_device"):
+            return {"type": "cpu", "index": None}
+        # Notes of a node: stack traces and names of functions, which torch would look up.
+        notes = isinstance(value.get("target"), str)
+        return {
+            _plain_text(part, "", name): {}
+            if notes and part == "metadata"
+            else _plain(value[part], name, part)
+            for part in value
+        }
+    if isinstance(value, list):
+        return [_plain(item, name, key) for item in value]
+    return _plain_text(value, key, name) if isinstance(value, str) else value
+
+
+def _plain_text(text: str, key: str, name: str) -> str:
+    """The text itself, once it has the form that its key asks for."""
+    if key == "target":
+        if not allowed_operator(text):
+            raise ModelError(
+                f"{name} must be built of the operators of a segmentation network, got {text[:100]}. "
+                "Export the network without it (docs/model-bundle.md says what a .pt2 file may hold)."
+            )
+    elif key == "expr_str":
+        _check_expression(text, name)
+    elif key in ("in_spec", "out_spec"):
+        _check_containers(text, key, name)
+    elif not (_TEXT if key in ("as_string", "as_strings") else _NAME).fullmatch(text):
+        raise ModelError(f"{name}: names must be letters, digits, dots and underscores, got {text[:60]!r}")
+    return text
+
+
+def _check_containers(text: str, key: str, name: str) -> None:
+    """Refuse arguments and results in anything but plain containers; torch would construct it."""
+    try:
+        _, spec = json.loads(text)
+        stack = [spec]
+        while stack:
+            spec = stack.pop()
+            keys = json.loads(spec["context"]) if isinstance(spec["context"], str) else spec["context"]
+            plain = keys is None or (
+                isinstance(keys, list)
+                and all(isinstance(item, str) and _NAME.fullmatch(item) for item in keys)
+            )
+            if spec["type"] not in _CONTAINERS or not plain:
+                raise ModelError(
+                    f"{name}: {key} must be tensors in tuples, lists and dicts, got {spec['type']!r:.60}"
+                )
+            stack.extend(spec["children_spec"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelError(f"{name}: {key} is broken: {error}") from None
+
+
+def _check_expression(text: str, name: str) -> None:
+    if not _plain_expression(text):
+        raise ModelError(f"{name} holds a shape expression that is no arithmetic: {text[:60]}")
 
 
 def _plain_expression(text: str) -> bool:
@@ -156,11 +329,38 @@ def _plain_expression(text: str) -> bool:
     >>> _plain_expression("__import__('os').system('x')")
     False
     """
+    if len(text) >= 10_000:
+        return False
     try:
         nodes = list(ast.walk(ast.parse(text.strip(), mode="eval")))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return len(text) < 10_000 and all(_plain_node(node) for node in nodes)
+    # A tower of powers would keep sympy busy for ever.
+    powers = [exponent for node in nodes if (exponent := _exponent(node)) is not None]
+    return (
+        all(_plain_node(node) for node in nodes)
+        and len(powers) <= _MAX_POWERS
+        and all(_small(exponent) for exponent in powers)
+    )
+
+
+def _exponent(node: ast.AST) -> ast.AST | None:
+    """The exponent where a node is a power; the node itself where it lacks one."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        return node.right
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _POWERS:
+        return node.args[1] if len(node.args) == 2 else node
+    return None
+
+
+def _small(exponent: ast.AST) -> bool:
+    constants = [node.value for node in ast.walk(exponent) if isinstance(node, ast.Constant)]
+    names = {node.id for node in ast.walk(exponent) if isinstance(node, ast.Name)}
+    return (
+        names <= {"Integer", "Rational", "Float"}
+        and bool(constants)
+        and all(isinstance(value, int | float) and abs(value) <= _MAX_EXPONENT for value in constants)
+    )
 
 
 def _plain_node(node: ast.AST) -> bool:
@@ -169,5 +369,7 @@ def _plain_node(node: ast.AST) -> bool:
     if isinstance(node, ast.Name):
         return node.id in _CALLS or _SYMBOL.fullmatch(node.id) is not None
     if isinstance(node, ast.Constant):
-        return not isinstance(node.value, str) or _SYMBOL.fullmatch(node.value) is not None
+        if isinstance(node.value, str):
+            return _SYMBOL.fullmatch(node.value) is not None
+        return not isinstance(node.value, int) or abs(node.value) < _MAX_INTEGER
     return isinstance(node, _PLAIN_NODES)
