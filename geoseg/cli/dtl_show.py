@@ -31,7 +31,7 @@ def show(
         typer.Option(
             "-o",
             "--out",
-            help="Picture (.svg, .png, .pdf) or Mermaid text (.md, .mmd). Without it Mermaid text is printed.",
+            help="Picture (.svg, .png, .pdf) or Mermaid text (.md, .mmd). Without it the text is printed.",
         ),
     ] = None,
     sample: Annotated[

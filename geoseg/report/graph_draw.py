@@ -222,8 +222,11 @@ def _draw_arrow(
     height = end[1] - begin[1]
     controls = [(bow, begin[1] + height / 4), (bow, end[1] - height / 4)]
     path = Curve([begin, *controls, end], [Curve.MOVETO, *[Curve.CURVE4] * 3])
-    style = {"arrowstyle": "-|>", "mutation_scale": 7, "color": "#64748b", "lw": 0.9, "fill": False}
-    axes.add_patch(FancyArrowPatch(path=path, zorder=1, **style))
+    axes.add_patch(
+        FancyArrowPatch(
+            path=path, arrowstyle="-|>", mutation_scale=7, color="#64748b", lw=0.9, fill=False, zorder=1
+        )
+    )
     if label:
         x, y = begin[0] + 0.25 * (end[0] - begin[0]), begin[1] + 0.25 * (end[1] - begin[1])
         axes.text(
