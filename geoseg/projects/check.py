@@ -23,6 +23,7 @@ from geoseg.projects.figures import (
     Tag,
     figure_bounds,
 )
+from geoseg.projects.figures.annotation import size_from_json
 from geoseg.projects.figures.bitmaps import MOST_PIXELS, mask_limit
 from geoseg.projects.figures.meta import TAG_KINDS
 from geoseg.projects.figures.transform import to_shapely
@@ -154,13 +155,16 @@ def _annotation_problems(
     except InputError as error:
         yield "", str(error)
         return
-    size = document.get("size") if isinstance(document, dict) else None
-    if not isinstance(size, dict) or not isinstance(document.get("objects"), list):
+    try:
+        height, width = size_from_json(document)
+    except InputError as error:
+        yield "", str(error)
+        return
+    if not isinstance(document.get("objects"), list):
         yield "", "must be an object with size and objects"
         return
-    told = size.get("height"), size.get("width")
-    if shape is not None and told != shape:
-        yield "", f"size is {told[1]!r} x {told[0]!r}, the image has {shape[1]} x {shape[0]} pixels"
+    if shape is not None and (height, width) != shape:
+        yield "", f"size is {width} x {height}, the image has {shape[1]} x {shape[0]} pixels"
     yield from ((": $.tags", what) for what in _tag_problems(document.get("tags") or [], meta))
     for index, entry in enumerate(document["objects"]):
         yield from ((f": $.objects[{index}]", what) for what in _object_problems(entry, meta, shape))

@@ -129,8 +129,9 @@ def open_project(path: PathLike) -> Project:
         raise MissingFileError(
             f"project must have a meta.json, got {path} without one. Is this the project's folder?"
         )
+    document = read_document(file)
     try:
-        meta = ProjectMeta.from_json(read_document(file))
+        meta = ProjectMeta.from_json(document)
     except InputError as error:
         raise ConfigError(f"{file}: {error}") from None
     return Project(path, meta, tuple(sorted(_datasets(path, path.name, ""), key=lambda d: d.name)))
@@ -150,11 +151,12 @@ def _items(folder: Path, project: str, dataset: str) -> Iterator[Item]:
     ann = folder / "ann"
     known = {entry.name for entry in ann.iterdir()} if ann.is_dir() else set()
     for image in sorted((folder / "img").iterdir()):
-        if image.suffix.lower() not in IMAGE_SUFFIXES or image.name.startswith("."):
+        full, short = f"{image.name}.json", f"{image.stem}.json"
+        # Whatever has an annotation of its very name is an image: one that can't be read is a failure then.
+        if image.name.startswith(".") or (image.suffix.lower() not in IMAGE_SUFFIXES and full not in known):
             continue
-        names = (f"{image.name}.json", f"{image.stem}.json")
-        found = next((ann / name for name in names if name in known), None)
-        yield Item(project, dataset, image, found)
+        annotation = next((ann / name for name in (full, short) if name in known), None)
+        yield Item(project, dataset, image, annotation)
 
 
 def read_annotation(item: Item, meta: ProjectMeta | None, shape: tuple[int, int]) -> Annotation:
@@ -222,7 +224,11 @@ def safe_join(folder: PathLike, relative: str, what: str) -> Path:
         The path leads out of the folder.
     """
     root = Path(folder).resolve()
-    path = (root / relative).resolve()
+    try:
+        path = (root / relative).resolve()
+        path.exists()  # raises where no file could have such a name: a NUL, half a surrogate pair, too long
+    except (OSError, ValueError):
+        raise InputError(f"{what} must be the name of a file, got {relative[:80]!r}. Correct it.") from None
     if not path.is_relative_to(root):
         raise InputError(f"{what} must stay inside {root}, got {relative!r}.")
     return path

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from geoseg.errors import InputError, MissingFileError
+from geoseg.projects.exchange import export_project
 from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, Rectangle, Tag, TagMeta
 from geoseg.projects.project import ProjectWriter, check_name, open_project, read_annotation, safe_join
 
@@ -61,6 +62,16 @@ def test_oldest_form_and_nested_datasets(tmp_path):
     assert [d.name for d in open_project(path).datasets] == ["ds", "ds/inner"]
 
 
+def test_what_has_an_annotation_is_an_image_of_any_ending(tmp_path):
+    path = write(tmp_path / "p")
+    (path / "ds" / "img" / "c.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (path / "ds" / "ann" / "c.heic.json").write_text((path / "ds" / "ann" / "a.png.json").read_text())
+    (path / "ds" / "img" / "a.tfw").write_text("1")
+    assert [item.name for item in open_project(path)] == ["a.png", "b.png", "c.heic"]
+    summary = export_project(path, "coco", tmp_path / "out")
+    assert [failure.image for failure in summary.failures] == ["ds/c.heic"]
+
+
 def test_size_must_be_the_image_s(tmp_path):
     item = next(iter(open_project(write(tmp_path / "p"))))
     with pytest.raises(InputError, match="size must be that of the image, 7 x 4, got 6 x 4"):
@@ -73,6 +84,13 @@ def test_bad_annotations_name_their_file(tmp_path, text):
     item.annotation.write_text(text)
     with pytest.raises(InputError, match=r"a\.png\.json"):
         read_annotation(item, META, (4, 6))
+
+
+def test_meta_that_is_no_json_is_named_once(tmp_path):
+    (tmp_path / "meta.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="is not valid JSON") as error:
+        open_project(tmp_path)
+    assert str(error.value).count("meta.json") == 1
 
 
 def test_missing_projects(tmp_path):
@@ -144,3 +162,9 @@ def test_paths_stay_inside(tmp_path):
     for relative in ("../x", "/etc/passwd", "a/../../x"):
         with pytest.raises(InputError, match="stay inside"):
             safe_join(tmp_path, relative, "file")
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "a\ud800.png", "a" * 5000])
+def test_paths_that_no_file_can_have(tmp_path, name):
+    with pytest.raises(InputError, match="file_name must be the name of a file"):
+        safe_join(tmp_path, name, "file_name")

@@ -125,6 +125,7 @@ class TestCheck:
             ({"[[3, 3]]": '[["x", 3]]'}, "$.objects[5]: points of a point must be"),
             ({'{"height"': "[1, {"}, "not valid JSON"),
             ({'"objects": [': '"objekts": ['}, "must be an object with size and objects"),
+            ({'"height": 40': '"height": 40.0'}, "size must hold whole pixels, got 40.0 x 60"),
         ],
     )
     def test_broken_annotations(self, project: Path, change: dict[str, str], message: str) -> None:

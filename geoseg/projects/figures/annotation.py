@@ -27,7 +27,7 @@ from geoseg.projects.figures.types import (
     open_ring,
 )
 
-__all__ = ["Annotation", "LabeledObject", "Tag", "figure_from_json", "figure_to_json"]
+__all__ = ["Annotation", "LabeledObject", "Tag", "figure_from_json", "figure_to_json", "size_from_json"]
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -191,7 +191,7 @@ class Annotation:
         InputError
             With the position of the object that is wrong.
         """
-        height, width = _size_from(document)
+        height, width = size_from_json(document)
         objects, most = [], mask_limit(height, width)
         for index, entry in enumerate(_entries(document, "objects")):
             try:
@@ -211,7 +211,14 @@ def _entries(document: Json, key: str) -> list[Any]:
     return entries or []
 
 
-def _size_from(document: Any) -> tuple[int, int]:
+def size_from_json(document: Any) -> tuple[int, int]:
+    """(height, width) of an annotation file.
+
+    Raises
+    ------
+    InputError
+        No annotation, or a size that is not in whole pixels.
+    """
     if not isinstance(document, Mapping):
         raise InputError("an annotation must be a JSON object.")
     size = document.get("size")

@@ -8,7 +8,7 @@ from 0 to 10 covers the pixels 0 to 9.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -125,8 +125,14 @@ class _Coco:
         self.entries = self._list(document, "images", ("id", "file_name"))
         categories = self._list(document, "categories", ("id", "name"))
         self.titles = {entry["id"]: str(entry["name"]) for entry in categories}
-        if len(self.titles) < len(categories):
-            raise InputError(f"{file}: $.categories: ids must be unique.")
+        for key, entries in (("images", self.entries), ("categories", categories)):
+            # Files put together without new numbers: the objects of one image would lie on another, too.
+            twice = [number for number, times in Counter(e["id"] for e in entries).items() if times > 1]
+            if twice:
+                raise InputError(
+                    f"{file}: $.{key}: ids must be unique, got {twice[0]!r} more than once. "
+                    "Put files side by side in one folder instead of joining them."
+                )
         self.annotations: dict[Any, list[tuple[int, Json]]] = defaultdict(list)
         for index, entry in enumerate(self._list(document, "annotations", ("image_id", "category_id"))):
             self.annotations[entry["image_id"]].append((index, entry))
@@ -169,7 +175,8 @@ class _Coco:
             except InputError as error:
                 failures.append((f"{dataset}/{name}", str(error)))
                 continue
-            tags = tuple(tag for tag in entry.get("tags") or () if isinstance(tag, str))
+            written = entry.get("tags")  # geoseg's own; other programs keep other things under this name
+            tags = tuple(tag for tag in written if isinstance(tag, str)) if isinstance(written, list) else ()
             found.append(SourceImage(dataset, name, path, partial(self.read, entry), tags))
         lost = sum(len(entries) for image, entries in self.annotations.items() if image not in known)
         if lost:

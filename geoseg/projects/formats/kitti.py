@@ -25,6 +25,9 @@ from geoseg.typing import PathLike
 
 __all__ = ["read_kitti"]
 
+#: Values of ``instance`` for each class.
+_PER_CLASS = 256
+
 
 def read_kitti(src: PathLike) -> Source:
     """Street images with one bitmap an object (``instance``) or one a class (``semantic``).
@@ -71,7 +74,7 @@ def _folders(src: Path) -> list[Path]:
 
 def _target(folder: Path, stem: str) -> tuple[Path, int] | None:
     """The label image of a picture and what its values are divided by."""
-    for name, divisor in (("instance", 256), ("semantic", 1)):
+    for name, divisor in (("instance", _PER_CLASS), ("semantic", 1)):
         path = folder / name / f"{stem}.png"
         if path.is_file():
             return path, divisor
@@ -85,6 +88,12 @@ def _read(target: tuple[Path, int] | None, titles: Mapping[int, str], shape: Sha
     values = read_band(path, shape)
     if not np.issubdtype(values.dtype, np.integer):
         raise InputError(f"label image must hold integers, got {path} of {values.dtype}.")
+    if divisor == _PER_CLASS and values.dtype.itemsize == 1:
+        # Saved anew with 8 bits, every class would be 0, unlabeled.
+        raise InputError(
+            f"label image in instance must have 16 bits ({_PER_CLASS} * class id + number), got {path} of "
+            f"{values.dtype}. Put class ids into semantic, or save it with 16 bits."
+        )
     found: list[LabeledObject] = []
     for value, bitmap in value_bitmaps(values):
         if value // divisor not in titles:

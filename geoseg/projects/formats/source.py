@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.enums import ColorInterp
 from scipy import ndimage
 
 from geoseg.errors import InputError
@@ -91,7 +92,9 @@ def image_shape(path: Path) -> Shape2d:
 
 
 def read_band(path: Path, shape: Shape2d) -> Array:
-    """First band of a label image, (H, W); palette indices stay indices.
+    """The values of a label image, (H, W); palette indices stay indices.
+
+    A label image of several equal bands has the values of the first.
 
     Parameters
     ----------
@@ -103,7 +106,7 @@ def read_band(path: Path, shape: Shape2d) -> Array:
     Raises
     ------
     InputError
-        Its size is another, or it is damaged.
+        Its size is another, it is in colors, or it is damaged.
     """
     check_complete(path)
     with open_dataset(path) as dataset:
@@ -112,11 +115,20 @@ def read_band(path: Path, shape: Shape2d) -> Array:
                 f"label image must be as large as its image of {shape[1]} x {shape[0]} pixels, "
                 f"got {path} with {dataset.width} x {dataset.height}. Resize or remove it."
             )
+        colors = [
+            band for band, meaning in enumerate(dataset.colorinterp, 1) if meaning is not ColorInterp.alpha
+        ]
         try:
             with raster_env():
                 values: Array = dataset.read(1)
+                different = [band for band in colors[1:] if not np.array_equal(dataset.read(band), values)]
         except rasterio.errors.RasterioError as error:
             raise InputError(f"label image must be readable, got {path}: {error}. It is damaged.") from None
+    if different:
+        raise InputError(
+            f"label image must have one value a pixel, got {path} in colors. Save class numbers as one band, "
+            "or as a PNG with a palette."
+        )
     return values
 
 

@@ -81,6 +81,23 @@ class TestBinaryMasks:
         with pytest.raises(InputError, match="as large as its image of 6 x 4"):
             objects(read_binary_masks(tmp_path))
 
+    def test_masks_in_colors_are_refused_and_gray_ones_are_not(self, tmp_path: Path) -> None:
+        picture(tmp_path / "img" / "a.png")
+        values = np.zeros((4, 6, 4), np.uint8)
+        values[1, 2:5, :3], values[..., 3] = 255, np.arange(6)  # alpha is no color
+        mask = picture(tmp_path / "ann" / "a.png", values)
+        [item] = objects(read_binary_masks(tmp_path))
+        assert (item.figure.origin, item.figure.mask.shape) == ((2, 1), (1, 3))
+        values[1, 2:5] = (0, 255, 0, 255)  # green: nothing in the first band
+        Image.fromarray(values).save(mask)
+        with pytest.raises(InputError, match=r"one value a pixel, got .*a\.png in colors. Save .* palette"):
+            objects(read_binary_masks(tmp_path))
+        classes = Image.fromarray((values[..., 1] > 0).astype(np.uint8), "P")  # as the message advises
+        classes.putpalette([0, 0, 0, 0, 255, 0])
+        classes.save(mask)
+        [item] = objects(read_binary_masks(tmp_path, {"green": [1]}))
+        assert (item.figure.origin, item.figure.mask.shape) == ((2, 1), (1, 3))
+
     def test_damaged_mask_is_refused(self, tmp_path: Path) -> None:
         picture(tmp_path / "img" / "a.png")
         mask = picture(tmp_path / "ann" / "a.png", np.arange(24, dtype=np.uint8).reshape(4, 6))
@@ -109,6 +126,14 @@ class TestKitti:
         assert found == [("unlabeled", 1), ("road", 6), ("car", 2), ("car", 2)]
         assert objects(source, 0) == []
         assert source.notes == ["testing: 1 of 1 images have no labels"]
+
+    def test_instances_saved_with_8_bits_are_refused(self, tmp_path: Path) -> None:
+        picture(tmp_path / "image_2" / "a.png")
+        values = picture(tmp_path / "instance" / "a.png", np.full((4, 6), 26, np.uint8))
+        with pytest.raises(InputError, match=r"16 bits .256 \* class id .* Put class ids into semantic"):
+            objects(read_kitti(tmp_path))
+        values.parent.rename(tmp_path / "semantic")  # as the message advises
+        assert [item.class_name for item in objects(read_kitti(tmp_path))] == ["car"]
 
     def test_own_classes(self, tmp_path: Path) -> None:
         picture(tmp_path / "image_2" / "a.png")
@@ -197,6 +222,17 @@ class TestCoco:
         source = read_coco(tmp_path)
         assert source.images == []
         assert source.failures[0][0] == f"val/{name}"
+
+    @pytest.mark.parametrize("key", ["images", "categories"])
+    def test_files_joined_without_new_ids_are_refused(self, tmp_path: Path, key: str) -> None:
+        joined = {**COCO, key: [*COCO[key], COCO[key][0] | {"file_name": "b.png", "name": "b"}]}
+        with pytest.raises(InputError, match=rf"\$\.{key}: ids must be unique, got \d more than once"):
+            read_coco(coco(tmp_path, joined))
+
+    @pytest.mark.parametrize("tags", [5, {"a": 1}, [5, None]])
+    def test_tags_of_other_programs_are_let_be(self, tmp_path: Path, tags: object) -> None:
+        document = {**COCO, "images": [COCO["images"][0] | {"tags": tags}]}
+        assert read_coco(coco(tmp_path, document)).images[0].tags == ()
 
     def test_lost_annotations_are_listed(self, tmp_path: Path) -> None:
         coco(tmp_path, {**COCO, "images": [{"id": 1, "file_name": "a.png"}]})
