@@ -164,23 +164,26 @@ def case_geoseg(path: Path, out: Path, net: str, engine: str) -> dict[str, Any]:
     import rasterio
 
     import geoseg.pipeline.vectorize  # noqa: F401
+    from geoseg.config.run import RunSettings
     from geoseg.models import as_predictor, tune_malloc
-    from geoseg.pipeline.options import RunOptions
     from geoseg.pipeline.run import predict_scene, run_scene
 
     tune_malloc()
     network = make_network("scaled resnet18" if net == "resnet18" else net)
     # random weights say about 0.5 everywhere; at 0.9 they give no confetti that would swamp the writing
-    options = RunOptions(window=WINDOW, overlap=OVERLAP, threshold=0.9, resolution="native")
+    settings = RunSettings(
+        window=WINDOW, overlap=OVERLAP, threshold=0.9, resolution="native",
+        dtype="float32" if net == "identity" else "uint8",
+    )  # fmt: skip
     predictor = as_predictor(network, device="cpu", engine=engine, classes=("building",), in_channels=3,
                              activation="none" if net != "resnet18" else "sigmoid")  # fmt: skip
     if engine != "torch":
         predictor(np.zeros((1, 3, WINDOW, WINDOW), np.uint8))  # converts the network
     with Peak() as peak:
         if net == "identity":
-            summary = predict_scene(path, predictor, out / "prob.tif", options, dtype="float32")
+            summary = predict_scene(path, predictor, out / "prob.tif", settings)
         else:
-            summary = run_scene(path, predictor, out, options)
+            summary = run_scene(path, predictor, out, settings)
     result = {"network_s": summary.network_seconds, "windows": summary.windows_run}
     if net == "identity":
         with rasterio.open(out / "prob.tif") as got:

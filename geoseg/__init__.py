@@ -16,8 +16,10 @@ _LAZY: dict[str, str] = {
     "open_scene": "geoseg.xr",
     "polygonize": "geoseg.xr",
     "predict": "geoseg.xr",
-    "segment": "geoseg.xr",
+    "run": "geoseg.api",
+    "segment": "geoseg.api",
     "split_masks": "geoseg.xr",
+    "vectorize": "geoseg.api",
 }
 
 __all__ = ["__version__", *sorted(_LAZY)]

@@ -1,15 +1,19 @@
-"""The accessor ``DataArray.geoseg``; light, so that ``import geoseg`` can register it."""
+"""The accessor ``DataArray.geoseg``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import xarray as xr
 
-from geoseg.typing import Connectivity
+from geoseg.config.keywords import PredictKeywords, RunKeywords, SegmentKeywords
+from geoseg.config.signature import takes_settings
+from geoseg.typing import Connectivity, PathLike, Progress, no_progress
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from affine import Affine
 
     from geoseg.pipeline.run import RunSummary
 
@@ -18,31 +22,56 @@ __all__ = ["GeosegAccessor"]
 
 @xr.register_dataarray_accessor("geoseg")
 class GeosegAccessor:
-    """``array.geoseg``: the functions of :mod:`geoseg.xr` as methods of a DataArray."""
+    """``array.geoseg``: the functions of geoseg that take an array, as its methods."""
 
     def __init__(self, array: xr.DataArray) -> None:
         self._array = array
 
-    def predict(self, model: Any, **options: Any) -> xr.DataArray:
-        """See :func:`geoseg.xr.predict`."""
+    @takes_settings("array")
+    def predict(self, model: Any = None, **settings: Unpack[PredictKeywords]) -> xr.DataArray:
+        """See :func:`geoseg.predict`."""
         from geoseg.xr import predict
 
-        return predict(self._array, model, **options)
+        return predict(self._array, model, **settings)
 
     def split_masks(self, connectivity: Connectivity = 8) -> xr.DataArray:
-        """See :func:`geoseg.xr.split_masks`."""
+        """See :func:`geoseg.split_masks`."""
         from geoseg.xr import split_masks
 
         return split_masks(self._array, connectivity)
 
-    def polygonize(self, **options: Any) -> gpd.GeoDataFrame:
-        """See :func:`geoseg.xr.polygonize`."""
+    def polygonize(
+        self,
+        *,
+        transform: Affine | None = None,
+        crs: Any = None,
+        connectivity: Connectivity = 8,
+        values: Sequence[int] | None = None,
+    ) -> gpd.GeoDataFrame:
+        """See :func:`geoseg.polygonize`."""
         from geoseg.xr import polygonize
 
-        return polygonize(self._array, **options)
+        return polygonize(self._array, transform=transform, crs=crs, connectivity=connectivity, values=values)
 
-    def segment(self, model: Any = None, **options: Any) -> gpd.GeoDataFrame | RunSummary:
-        """See :func:`geoseg.xr.segment`."""
-        from geoseg.xr import segment
+    @takes_settings("segment")
+    def segment(
+        self, model: Any = None, *, progress: Progress = no_progress, **settings: Unpack[SegmentKeywords]
+    ) -> gpd.GeoDataFrame:
+        """See :func:`geoseg.segment`."""
+        from geoseg.api import segment
 
-        return segment(self._array, model, **options)
+        return segment(self._array, model, progress=progress, **settings)
+
+    @takes_settings("run")
+    def run(
+        self,
+        model: Any = None,
+        *,
+        out: PathLike,
+        progress: Progress = no_progress,
+        **settings: Unpack[RunKeywords],
+    ) -> RunSummary:
+        """See :func:`geoseg.run`."""
+        from geoseg.api import run
+
+        return run(self._array, model, out=out, progress=progress, **settings)

@@ -17,6 +17,10 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 Connectivity: TypeAlias = Literal[4, 8]
 Blend: TypeAlias = Literal["smooth", "uniform"]
+#: What to do about a region that can't be read: end the run, or go on without it and list it.
+OnError: TypeAlias = Literal["fail", "skip"]
+#: Turned and mirrored copies averaged at inference: 1, 4 or 8 runs of each window.
+TestTime: TypeAlias = Literal["none", "flips", "d4"]
 
 #: From a batch (N, C, h, w) to (N, K, h, w) float32.
 PredictBatch: TypeAlias = Callable[[Array], Array]

@@ -1,12 +1,11 @@
-"""The Python interface on xarray: open, predict, split, polygonize, segment."""
+"""The Python interface on xarray: open, predict, split, polygonize."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from numbers import Integral
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import dask.array as da
 import numpy as np
@@ -14,8 +13,10 @@ import rioxarray  # noqa: F401  (registers the .rio accessor)
 import xarray as xr
 from affine import Affine
 
+from geoseg.config.keywords import PredictKeywords
+from geoseg.config.run import parse_run_settings, resolve
+from geoseg.config.signature import takes_settings
 from geoseg.errors import InputError
-from geoseg.geo.blend import window_profile
 from geoseg.geo.blocks import plan_blocks
 from geoseg.io.scene import Scene, open_source
 from geoseg.io.validity import check_dtype, decide_validity, valid_from_values
@@ -24,15 +25,12 @@ from geoseg.lazy.place import geobox_of, placed
 from geoseg.lazy.polygonize import polygonize as _polygonize
 from geoseg.lazy.predict import OneAtATime, count_classes, stitch
 from geoseg.lazy.scene import ArrayScene, scene_arrays
-from geoseg.typing import Blend, Connectivity, PathLike, Progress, no_progress
+from geoseg.typing import Connectivity, PathLike
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from geoseg.models.predictor import Predictor
-    from geoseg.pipeline.run import RunSummary
-
-__all__ = ["open_scene", "polygonize", "predict", "segment", "split_masks"]
+__all__ = ["array_scene", "open_scene", "polygonize", "predict", "split_masks"]
 
 _CHUNK = 2048
 
@@ -102,35 +100,25 @@ def _lazy_scene(scene: Scene, chunks: int | tuple[int, int] | None = None) -> xr
     return out
 
 
+@takes_settings("array")
 def predict(
-    scene: xr.DataArray | PathLike | Any,
-    model: Any,
-    *,
-    window: int | tuple[int, int] = 512,
-    overlap: int | tuple[int, int] = 128,
-    blend: Blend = "smooth",
-    batch_size: int | None = None,
-    device: str | None = None,
+    scene: xr.DataArray | PathLike | Any, model: Any = None, **settings: Unpack[PredictKeywords]
 ) -> xr.DataArray:
     """Stitched predictions of a whole scene, lazily.
 
     Parameters
     ----------
     scene
-        A file, read as by :func:`segment` and ``geoseg run``: at the ground sampling distance of the model's
-        card, and only the first bands where the model takes fewer. Or a DataArray of :func:`open_scene`, or
-        any array (H, W) or (C, H, W), as it is; a warning says where it is more than 10 % off that distance.
+        A file, read as by :func:`geoseg.segment` and ``geoseg run``: at the ground sampling distance of the
+        model's card, and only the first bands where the model takes fewer. Or a DataArray of
+        :func:`open_scene`, or any array (H, W) or (C, H, W), as it is; a warning says where it is more than
+        10 % off that ground sampling distance.
     model
-        A bundle of :func:`geoseg.load_model` (gives probabilities), a torch module (gives what it gives,
-        usually logits), or any callable from a float32 array (N, C, h, w) to (N, K, h, w).
-    window, overlap
-        Pixels (one number, or (height, width) and (y, x)).
-    blend
-        ``smooth`` or ``uniform`` (plain averaging).
-    batch_size
-        Windows of a batch; None: by device.
-    device
-        ``cpu``, ``cuda``, ``cuda:1``; None: a GPU if there is one.
+        A bundle of :func:`geoseg.load_model` or its path (gives probabilities), a torch module (gives what it
+        gives, usually logits), or any callable from a float32 array (N, C, h, w) to (N, K, h, w). None: the
+        building network that ships.
+    **settings
+        Listed below. None: as the model's card says, else the default.
 
     Returns
     -------
@@ -144,16 +132,27 @@ def predict(
         An overlap that is not smaller than its window, or bands that do not fit the model.
     """
     from geoseg.models import as_predictor, check_bands
+    from geoseg.pipeline.opening import check_array, open_for_model
 
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-    sides, shared = _pair(window, "window"), _pair(overlap, "overlap")
-    window_profile(1, 0, blend)  # refuses a blend that there is not
-    predictor = as_predictor(model, device=device or "auto", activation="none")
-    array = _as_the_model_expects(scene, predictor)
+    given = parse_run_settings(settings, caller="array")
+    predictor = as_predictor(
+        model,
+        device=given.device,
+        engine=given.engine,
+        test_time=given.given().get("test_time"),
+        activation="none",
+    )
+    chosen = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())
+    if isinstance(scene, (str, os.PathLike)):
+        array = _lazy_scene(open_for_model(scene, predictor.in_channels, given, chosen))
+    else:
+        array = _conform(_from_any(scene), None)
+        check_array(geobox_of(array), given, chosen)
     image, valid = _lazy_parts(array)
     check_bands(predictor, image.shape[0], str(image.dtype))
-    plan = plan_blocks(image.shape[1:], window=sides, overlap=shared, chunk=1536, blend=blend)
+    plan = plan_blocks(
+        image.shape[1:], window=chosen.window, overlap=chosen.overlap, chunk=1536, blend=chosen.blend
+    )
     call = OneAtATime(predictor)
     fill = predictor.fill_values()
     names, first = predictor.classes, None
@@ -166,24 +165,12 @@ def predict(
         plan,
         call,
         classes=len(names),
-        batch_size=batch_size or predictor.batch_size_default(sides),
+        batch_size=chosen.batch_size or predictor.batch_size_default(chosen.window),
         fill=fill,
         first=first,
     )
     result = placed(out, ("class", "y", "x"), geobox_of(array), "prob")
     return result.assign_coords({"class": list(names)})
-
-
-def _as_the_model_expects(scene: Any, predictor: Predictor) -> xr.DataArray:
-    """A file at the card's ground sampling distance; an array as it is, with a warning where it is off."""
-    from geoseg.pipeline.opening import check_distance, open_for_model
-
-    gsd = None if predictor.card is None else predictor.card.options.gsd
-    if isinstance(scene, (str, os.PathLike)):
-        return _lazy_scene(open_for_model(scene, predictor.in_channels, gsd))
-    array = _conform(_from_any(scene), None)
-    check_distance(geobox_of(array), gsd)
-    return array
 
 
 def split_masks(mask: xr.DataArray | Any, connectivity: Connectivity = 8) -> xr.DataArray:
@@ -262,60 +249,6 @@ def polygonize(
     return gpd.GeoDataFrame(data, geometry=list(geometry), crs=crs if crs is not None else box.crs)
 
 
-def segment(
-    scene: PathLike | xr.DataArray | Any,
-    model: Any = None,
-    *,
-    out: PathLike | None = None,
-    progress: Progress = no_progress,
-    **options: Any,
-) -> gpd.GeoDataFrame | RunSummary:
-    """The whole main job: footprints of a scene.
-
-    Parameters
-    ----------
-    scene
-        A file, or an array (H, W) or (C, H, W); see :func:`predict` for what is read of them.
-    model
-        As in :func:`predict`; None: the building network that ships. Of a torch module the outputs are
-        taken as logits; of a callable as probabilities.
-    out
-        Folder for files; None: return the footprints.
-    progress
-        Told how far each stage is.
-    **options
-        Fields of :class:`geoseg.pipeline.options.RunOptions`, such as ``threshold``, ``window``, ``formats``.
-
-    Returns
-    -------
-    GeoDataFrame, or RunSummary with ``out``
-        Columns id, class, area_m2, confidence, touches_edge, scene (and acquired where known).
-    """
-    from geoseg.config import parse_settings
-    from geoseg.pipeline.options import RunOptions
-    from geoseg.pipeline.run import run_scene
-
-    chosen = {"formats": ("geojson",)} if out is not None else {}
-    settings = parse_settings(RunOptions, {**chosen, **options}, source="options")
-    source = scene if isinstance(scene, (str, Path)) else _array_scene(scene)
-    if out is not None:
-        return run_scene(source, model, out, settings, progress=progress)
-    return _segment_in_memory(source, model, settings, progress)
-
-
-def _segment_in_memory(source: Any, model: Any, settings: Any, progress: Progress) -> gpd.GeoDataFrame:
-    import tempfile
-
-    import geopandas as gpd
-
-    from geoseg.pipeline.run import run_scene
-
-    with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
-        settings = settings.model_copy(update={"formats": ("parquet",)})
-        summary = run_scene(source, model, folder, settings, progress=progress)
-        return gpd.read_parquet(summary.files["parquet"])
-
-
 def _conform(array: xr.DataArray, chunks: int | tuple[int, int] | None) -> xr.DataArray:
     """("band", "y", "x"), dask-backed."""
     if array.ndim == 2:
@@ -350,7 +283,8 @@ def _lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
     return image, da.map_blocks(valid_from_values, together, rule, drop_axis=0, dtype=bool)
 
 
-def _array_scene(scene: Any) -> ArrayScene:
+def array_scene(scene: Any) -> ArrayScene:
+    """An array as a scene that is read by window."""
     array = _conform(_from_any(scene), None)
     image, valid = _lazy_parts(array)
     name = array.attrs.get("scene") or array.name or "array"

@@ -115,7 +115,7 @@ def test_segment_gives_footprints_of_files_and_arrays(file: Path, tmp_path: Path
     assert from_file.touches_edge.tolist() == [False, True]
     from_array = geoseg.segment(picture(), Bright(), window=64, overlap=16, threshold=0.5)
     assert from_array.area.tolist() == [2800, 3900]
-    summary = geoseg.segment(file, Bright(), out=tmp_path / "out", window=64, overlap=16, formats=("fgb",))
+    summary = geoseg.run(file, Bright(), out=tmp_path / "out", window=64, overlap=16, formats=("fgb",))
     assert Path(summary.files["fgb"]).exists()
 
 
@@ -262,7 +262,7 @@ class TestDistance:
     @pytest.mark.parametrize("gsd", [None, 0.6, 0.2, 0.301])
     def test_a_path_is_read_as_segment_reads_it(self, file: Path, tmp_path: Path, gsd: float | None) -> None:
         prob = geoseg.predict(file, Made(gsd), window=64, overlap=16)
-        summary = geoseg.segment(
+        summary = geoseg.run(
             file, Made(gsd), out=tmp_path, window=64, overlap=16, chunk=64, save_prob=True, blend="smooth"
         )
         with rasterio.open(summary.files["prob"]) as written:

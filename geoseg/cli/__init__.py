@@ -35,7 +35,7 @@ def _build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
-        if module != "common":
+        if module not in ("common", "options"):
             importlib.import_module(f"{__name__}.{module}").register(root)
     return root
 

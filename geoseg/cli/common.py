@@ -7,12 +7,21 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+import typer
 
 from geoseg.errors import GeosegError
 from geoseg.typing import Progress, no_progress
 
-__all__ = ["handle_errors", "print_json", "progress_bar", "report_failures"]
+__all__ = ["Json", "Model", "Quiet", "handle_errors", "print_json", "progress_bar", "report_failures"]
+
+Model = Annotated[
+    str | None,
+    typer.Option(help="Bundle (folder or .zip) or .onnx file. Default: the building network that ships."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

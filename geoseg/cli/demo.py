@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, progress_bar
 from geoseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,15 +44,12 @@ def demo(
     truth: Annotated[
         Path | None, typer.Option(help="Footprints to score against (vector file), with --scene.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Bundle (folder or .zip) or .onnx file. Default: the building network that ships."),
-    ] = None,
+    model: Model = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     size: Annotated[int, typer.Option(help="Rows and columns of the generated town.", min=256)] = 5120,
     seed: Annotated[int, typer.Option(help="Another seed makes another town.", min=0)] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Find the buildings of a generated town (about 5000 x 5000 pixels) and score them.
 

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from geoseg.config.run import RunSettings
 from geoseg.demo.scene import PARAMETERS_TAG, make_scene, scene_parameters
 from geoseg.io.photo import read_tags
 from geoseg.models import load_model
 from geoseg.pipeline.evaluation.files import Evaluation, evaluate_files
-from geoseg.pipeline.options import RunOptions
 from geoseg.pipeline.run import RunSummary, run_scene
 from geoseg.report.picture import footprint_picture
 from geoseg.typing import PathLike, Progress, no_progress
@@ -121,8 +121,8 @@ def run_demo(
         scene = folder / f"{NAME}.tif"
         truth = folder / f"{NAME}.truth.geojson"
         made = prepare_scene(scene, truth, size=size, seed=seed, progress=progress)
-    options = RunOptions(formats=("geojson", "parquet"), device=device)
-    summary = run_scene(scene, model, folder, options, progress=progress)
+    settings = RunSettings(formats=("geojson", "parquet"), device=device)
+    summary = run_scene(scene, model, folder, settings, progress=progress)
     files = dict(summary.files)
     picture = folder / f"{summary.scene}.png"
     progress("picture", 0, 1)

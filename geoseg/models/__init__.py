@@ -6,10 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geoseg.models.bundle import open_bundle, write_bundle
+    from geoseg.models.bundle import open_bundle, shipped_model, write_bundle
     from geoseg.models.card import ModelCard, read_card, write_card
     from geoseg.models.devices import resolve_device, tune_malloc
-    from geoseg.models.loading import as_predictor, describe_model, export_onnx, load_model, shipped_model
+    from geoseg.models.loading import as_predictor, describe_model, export_onnx, load_model
     from geoseg.models.options import ArchitectureSpec, GeosegOptions
     from geoseg.models.predictor import Predictor, check_bands
 
@@ -27,7 +27,7 @@ _LAZY = {
     "open_bundle": "bundle",
     "read_card": "card",
     "resolve_device": "devices",
-    "shipped_model": "loading",
+    "shipped_model": "bundle",
     "tune_malloc": "devices",
     "write_bundle": "bundle",
     "write_card": "card",

@@ -15,22 +15,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
-from torch import Tensor, nn
 
 from geoseg.errors import InputError, MissingFileError, ModelError
-from geoseg.models.architectures import build_network
 from geoseg.models.archives import BundleFiles, multihash
 from geoseg.models.card import Asset, ModelCard, card_text, parse_card
 from geoseg.models.deepness import card_from_metadata, onnx_session
 from geoseg.typing import PathLike
 
-__all__ = ["CARD_NAME", "Bundle", "load_module", "open_bundle", "refuse_pickle", "write_bundle"]
+if TYPE_CHECKING:  # a card is read without torch, which takes seconds to load
+    from torch import Tensor, nn
+
+__all__ = [
+    "CARD_NAME",
+    "Bundle",
+    "load_module",
+    "open_bundle",
+    "refuse_pickle",
+    "shipped_model",
+    "write_bundle",
+]
 
 CARD_NAME = "model.json"
 
@@ -94,6 +100,11 @@ class Bundle:
 
 
 _AGAIN = "Get the bundle again."
+
+
+def shipped_model() -> Path:
+    """Folder of the building network that comes with the package."""
+    return Path(__file__).parent / "weights" / "building"
 
 
 def open_bundle(path: PathLike) -> Bundle:
@@ -210,6 +221,8 @@ def load_module(bundle: Bundle, *, auxiliary: bool = False) -> nn.Module:
     ModelError
         Weights are missing, corrupt, or of another network than the card names.
     """
+    from geoseg.models.architectures import build_network
+
     spec = bundle.card.options.architecture
     if spec is None:
         raise ModelError(f"{bundle.path}: card must name an architecture in its geoseg object, got none")
@@ -247,8 +260,10 @@ def read_state(content: bytes, label: str) -> dict[str, Tensor]:
     ModelError
         The file is broken.
     """
+    from safetensors.torch import load
+
     try:
-        return dict(load_safetensors(content))
+        return dict(load(content))
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{label} is corrupt: {error}. {_AGAIN}") from None
 
@@ -341,6 +356,9 @@ def write_bundle(
 def _state_bytes(network: nn.Module, card: ModelCard, dtype: str) -> bytes:
     if card.options.architecture is None:
         raise ModelError("the card must name an architecture when weights are kept as safetensors, got none")
+    import torch
+    from safetensors.torch import save
+
     target = torch.float16 if dtype == "float16" else torch.float32
     state: dict[str, Tensor] = {}
     for name, value in network.state_dict().items():
@@ -348,7 +366,7 @@ def _state_bytes(network: nn.Module, card: ModelCard, dtype: str) -> bytes:
         state[name] = (value.to(target) if value.is_floating_point() else value).contiguous().clone()
         if value.is_floating_point() and bool((torch.isfinite(value) & ~torch.isfinite(state[name])).any()):
             raise ModelError(f"{name} holds weights too large for float16. Write float32.")
-    return save_safetensors(state)
+    return save(state)
 
 
 def _write_zip(path: Path, files: Mapping[str, bytes]) -> None:

@@ -108,11 +108,9 @@ def metadata_from_card(card: ModelCard) -> dict[str, str]:
     """Deepness metadata (JSON strings) and the card itself, for ``metadata_props`` of an ONNX file."""
     options = card.options
     names = {0: "background", 1: card.classes[0]} if len(card.classes) == 1 else dict(enumerate(card.classes))
-    threshold = (
-        options.threshold
-        if isinstance(options.threshold, float)
-        else min(options.threshold.values(), default=0.5)
-    )
+    given = options.threshold
+    several = given.values() if isinstance(given, dict) else given if isinstance(given, tuple) else (given,)
+    threshold = min((share for share in several if share is not None), default=0.5)  # Deepness knows only one
     side, overlap = max(options.window), max(options.overlap)
     values: dict[str, Any] = {
         "model_type": "Segmentor",

@@ -14,7 +14,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from geoseg.errors import InputError, MissingDependencyError, ModelError
-from geoseg.models.bundle import Bundle, load_module, open_bundle
+from geoseg.models.bundle import Bundle, load_module, open_bundle, shipped_model
 from geoseg.models.card import ModelCard
 from geoseg.models.deepness import metadata_from_card, standardization
 from geoseg.models.devices import resolve_device
@@ -30,12 +30,12 @@ from geoseg.models.engines import (
 )
 from geoseg.models.exported import load_pt2
 from geoseg.models.normalize import Normalize, fill_values
-from geoseg.models.options import Activation, TestTime
+from geoseg.models.options import Activation
 from geoseg.models.predictor import CallablePredictor, NetworkPredictor, Predictor, activate
 from geoseg.models.scaling import Line
-from geoseg.typing import PathLike
+from geoseg.typing import PathLike, TestTime
 
-__all__ = ["BundlePredictor", "as_predictor", "describe_model", "export_onnx", "load_model", "shipped_model"]
+__all__ = ["BundlePredictor", "as_predictor", "describe_model", "export_onnx", "load_model"]
 
 
 class BundlePredictor(NetworkPredictor):
@@ -46,11 +46,6 @@ class BundlePredictor(NetworkPredictor):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reload, (*self.source, self.test_time)
-
-
-def shipped_model() -> Path:
-    """Folder of the building network that comes with the package."""
-    return Path(__file__).parent / "weights" / "building"
 
 
 def load_model(

@@ -1,31 +1,24 @@
 """What a model says about its own use: the ``geoseg`` object of a model card.
 
-The STAC MLM extension describes bands, scaling, shapes and classes. What it has no field for (how far
-apart the pixels should be, how windows overlap, where to threshold) stands in one object under
+The STAC MLM extension describes bands, scaling, shapes and classes. What it has no field for (the ground
+sampling distance, how windows overlap, where to threshold) stands in one object under
 ``mlm:hyperparameters``; docs/model-bundle.md lists its keys.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from geoseg.config import Settings
-from geoseg.typing import Blend
+from geoseg.config.run import CardSettings
 
-__all__ = ["Activation", "ArchitectureSpec", "GeosegOptions", "TestTime"]
+__all__ = ["Activation", "ArchitectureSpec", "GeosegOptions"]
 
 #: How logits become probabilities; ``none`` where the network already returns them.
 Activation: TypeAlias = Literal["sigmoid", "softmax", "none"]
-
-#: Turned and mirrored copies averaged at inference: 1, 4 or 8 runs of each window.
-TestTime: TypeAlias = Literal["none", "flips", "d4"]
-
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-Side: TypeAlias = Annotated[int, Field(gt=0)]
-Length: TypeAlias = Annotated[int, Field(ge=0)]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: No colon and no slash: ``tu-hf_hub:user/net`` would ask a host, ``tu-local-dir:/path`` read files.
@@ -75,8 +68,11 @@ class ArchitectureSpec(Settings):
         return kwargs
 
 
-class GeosegOptions(Settings):
+class GeosegOptions(CardSettings):
     """Everything a run needs to know of a model beyond the MLM fields.
+
+    The settings that a card may suggest are those of :class:`geoseg.config.run.CardSettings`; a run takes
+    what its user gives instead.
 
     Examples
     --------
@@ -87,29 +83,15 @@ class GeosegOptions(Settings):
     version: Literal[1] = 1
     """Version of this object."""
     gsd: float | None = Field(default=None, gt=0)
-    """Ground sampling distance the network expects, metres per pixel."""
+    """Ground sampling distance the network expects, meters per pixel."""
     gsd_range: tuple[float, float] | None = None
-    """Smallest and largest distance it was trained on, metres per pixel."""
+    """Smallest and largest ground sampling distance it was trained on, meters per pixel."""
     fill: float | Literal["mean"] = "mean"
-    """Raw value put in place of invalid pixels; ``mean``: the centre of the scaling of each band."""
-    window: tuple[Side, Side] = (512, 512)
-    """Window (height, width) in pixels."""
-    overlap: tuple[Length, Length] = (128, 128)
-    """Overlap (vertical, horizontal) in pixels."""
-    blend: Blend = "smooth"
-    """How overlapping windows are weighted."""
+    """Raw value put in place of invalid pixels; ``mean``: the center of the scaling of each band."""
     multiple: int = Field(default=1, ge=1, le=4096)
     """The network's input sides must be multiples of this; other windows are padded and cut back."""
     activation: Activation | None = None
     """From the network's output to probabilities; None: sigmoid for one output, else softmax."""
-    test_time: TestTime = "none"
-    """Turned and mirrored copies averaged at inference."""
-    threshold: Share | dict[str, Share] = 0.5
-    """Probability from which a pixel belongs to an object; one number or one for each class."""
-    min_area_m2: float = Field(default=0, ge=0)
-    """Smaller footprints are dropped, square metres."""
-    simplify_m: float = Field(default=0, ge=0)
-    """Tolerance of simplification, metres."""
     class_priority: tuple[str, ...] = ()
     """Classes from strongest to weakest, where several claim a pixel."""
     architecture: ArchitectureSpec | None = None
@@ -118,11 +100,6 @@ class GeosegOptions(Settings):
     """Outputs that safetensors weights hold after the classes, such as ``boundary``; used on request."""
     training: dict[str, Any] | None = None
     """Free record of how the network was trained and what it scores."""
-
-    @field_validator("window", "overlap", mode="before")
-    @classmethod
-    def _square(cls, value: Any) -> Any:
-        return (value, value) if isinstance(value, int) else value
 
     @field_validator("gsd_range")
     @classmethod
@@ -138,3 +115,11 @@ class GeosegOptions(Settings):
                 f"overlap must be smaller than window {list(self.window)}, got {list(self.overlap)}"
             )
         return self
+
+    def suggested(self) -> dict[str, Any]:
+        """Settings of a run that the card suggests, by their names there."""
+        chosen = {name: getattr(self, name) for name in CardSettings.model_fields}
+        chosen = {name: value for name, value in chosen.items() if name in self.model_fields_set}
+        # the network's own ground sampling distance is a fact; reading the scene at it is a setting
+        chosen["resolution"] = self.gsd
+        return {name: value for name, value in chosen.items() if value is not None}

@@ -21,8 +21,8 @@ from geoseg.models.card import ModelCard
 from geoseg.models.digests import callable_digest
 from geoseg.models.engines import Engine
 from geoseg.models.normalize import Normalize, to_tensor
-from geoseg.models.options import Activation, TestTime
-from geoseg.typing import Array, FloatArray
+from geoseg.models.options import Activation
+from geoseg.typing import Array, FloatArray, TestTime
 
 __all__ = [
     "CallablePredictor",

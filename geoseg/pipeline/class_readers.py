@@ -8,6 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from geoseg.config.run import Threshold, class_thresholds
 from geoseg.errors import InputError, SceneError
 from geoseg.geo.windows import Window
 from geoseg.raster.classes import classify, classify_float
@@ -68,7 +69,11 @@ def decide_kind(dtype: str, scale: float, has_threshold: bool) -> Kind:
 
 
 def open_classes(
-    scene: RasterSource, hints: RasterHints, kind: Kind, threshold: float | None, names: Sequence[str] | None
+    scene: RasterSource,
+    hints: RasterHints,
+    kind: Kind,
+    threshold: Threshold | None,
+    names: Sequence[str] | None,
 ) -> ClassReader:
     """A reader of a raster's classes.
 
@@ -81,7 +86,7 @@ def open_classes(
     kind
         See :func:`decide_kind`.
     threshold
-        Probability that makes a pixel an object, or None.
+        Probability from which a pixel belongs to an object, see :class:`geoseg.config.run.RunSettings`.
     names
         Names of the values 1, 2, ..., or of the bands without the background; None: as the header says.
 
@@ -97,7 +102,7 @@ def open_classes(
         raise InputError(
             f"class names must be {len(titles)}, one a band without the background, got {len(names)}."
         )
-    limits = None if threshold is None else (threshold,)
+    limits = class_thresholds(threshold, names or titles, None)
     factor = {"float": 1.0, "stored": 1 / SCALE}.get(kind) or _factor(scene.dtype, hints.scale)
     return _Probabilities(scene, tuple(names or titles), background, limits, kind == "stored", factor)
 

@@ -1,4 +1,4 @@
-"""What has to be settled before anything is written: a scene, a model and options that fit each other."""
+"""What has to be settled before anything is written: a scene, a model and settings that fit each other."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from affine import Affine
 
+from geoseg.config.run import RunSettings, class_thresholds, resolve
 from geoseg.errors import InputError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.windows import Window
 from geoseg.io.vectors import rasterize_mask, read_polygons
-from geoseg.pipeline.opening import check_distance, open_for_model
-from geoseg.pipeline.options import CardDefaults, Effective, RunOptions, resolve
-from geoseg.pipeline.salvage import OnError, read_pixels
+from geoseg.pipeline.opening import check_array, open_for_model
+from geoseg.pipeline.salvage import read_pixels
 from geoseg.pipeline.store import digest
 from geoseg.raster.blocks import Block
 from geoseg.raster.source import RasterSource
-from geoseg.typing import Array, BoolArray, PathLike
+from geoseg.typing import Array, BoolArray, OnError, PathLike
 
 if TYPE_CHECKING:
     from geoseg.models.predictor import Predictor
@@ -34,12 +34,21 @@ _SQUARE = 512
 
 @dataclass(frozen=True)
 class Job:
-    """A scene, a model and options that fit each other."""
+    """A scene, a model and settings that fit each other.
+
+    Attributes
+    ----------
+    settings
+        As the user gave them, else as the model's card suggests, else the defaults.
+    thresholds
+        One probability an object class, a single one for all, or None for the most probable class.
+    """
 
     source: RasterSource
     predictor: Predictor
     plan: BlockPlan
-    effective: Effective
+    settings: RunSettings
+    thresholds: tuple[float, ...] | None
     inside: _Inside | None
     notes: tuple[str, ...]
     fingerprint: dict[str, Any]
@@ -57,15 +66,17 @@ class Job:
 def prepare(
     scene: PathLike | RasterSource,
     model: Any,
-    options: RunOptions,
+    given: RunSettings,
     known: Callable[[RasterSource, Predictor, dict[str, Any]], int | None],
 ) -> Job:
     """Open the scene and the model, and check that they fit, before anything is written.
 
     Parameters
     ----------
-    scene, model, options
+    scene, model
         As in :func:`geoseg.pipeline.run.run_scene`.
+    given
+        Settings that the user chose.
     known
         From the scene, the predictor and the fingerprint to the number of outputs, where an earlier run
         left it behind: a callable, which does not state it, then need not be tried.
@@ -78,11 +89,15 @@ def prepare(
     from geoseg.models import as_predictor, check_bands
 
     predictor = as_predictor(
-        model, device=options.device, engine=options.engine, test_time="d4" if options.flips else None
+        model, device=given.device, engine=given.engine, test_time=given.given().get("test_time")
     )
-    effective = resolve(options, _card_defaults(predictor))
+    settings = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())
     notes: list[str] = []
-    source = _open(scene, options, effective, predictor.in_channels)
+    if isinstance(scene, (str, os.PathLike)):
+        source: RasterSource = open_for_model(scene, predictor.in_channels, given, settings)
+    else:
+        check_array(scene.geobox, given, settings)
+        source = scene
     notes += check_bands(predictor, source.count, source.dtype)
     if source.geobox.crs is None:
         pixels = source.geobox.transform == Affine.translation(*source.geobox.transform * (0, 0))
@@ -90,30 +105,29 @@ def prepare(
         notes.append(f"{source.name} has no CRS: footprints are {where}")
     plan = plan_blocks(
         source.geobox.shape,
-        window=effective.window,
-        overlap=effective.overlap,
-        chunk=options.chunk,
-        blend=effective.blend,
+        window=settings.window,
+        overlap=settings.overlap,
+        chunk=settings.chunk,
+        blend=settings.blend,
     )
-    inside = None if options.aoi is None else _area_of_interest(options.aoi, source)
-    fingerprint = _fingerprint(source, predictor, plan, effective, inside)  # before the model is called
+    inside = None if settings.aoi is None else _area_of_interest(settings.aoi, source)
+    fingerprint = _fingerprint(source, predictor, plan, settings, inside)  # before the model is called
     first = None
     classes = predictor.classes
     if not classes and (count := known(source, predictor, fingerprint)) is not None:
         classes = _class_names(count)
     elif not classes:
-        classes, first = _try_first_window(predictor, source, plan, inside, options.on_error)
-    batch_size = options.batch_size or predictor.batch_size_default(effective.window)
-    job = Job(
-        source, predictor, plan, effective, inside, tuple(notes), fingerprint, tuple(classes),
+        classes, first = _try_first_window(predictor, source, plan, inside, settings.on_error)
+    thresholds = class_thresholds(settings.threshold, classes, predictor.background)
+    batch_size = settings.batch_size or predictor.batch_size_default(settings.window)
+    return Job(
+        source, predictor, plan, settings, thresholds, inside, tuple(notes), fingerprint, tuple(classes),
         predictor.background, batch_size, first,
     )  # fmt: skip
-    _check_thresholds(effective, len(job.object_classes))
-    return job
 
 
 def _fingerprint(
-    source: RasterSource, predictor: Predictor, plan: BlockPlan, effective: Effective, inside: _Inside | None
+    source: RasterSource, predictor: Predictor, plan: BlockPlan, settings: RunSettings, inside: _Inside | None
 ) -> dict[str, Any]:
     """Everything that decides the stored pixels: a run goes on only where all of it is the same.
 
@@ -132,60 +146,11 @@ def _fingerprint(
         "scene": source.fingerprint(),
         "model": predictor.fingerprint(),
         "runtime": getattr(predictor, "runtime", None),
-        "window": effective.window,
-        "overlap": effective.overlap,
-        "blend": effective.blend,
+        **settings.fingerprint(),
         "chunk": plan.chunk_shape,
         "shape": plan.shape,
         "aoi": None if inside is None else inside.fingerprint,
     }
-
-
-def _card_defaults(predictor: Predictor) -> CardDefaults:
-    """What the model's card suggests, in the words of the options."""
-    card = predictor.card
-    if card is None:
-        return CardDefaults()
-    said = card.options
-    threshold = said.threshold
-    thresholds: tuple[float, ...] | None
-    if "threshold" not in said.model_fields_set:
-        thresholds = None  # the most probable class
-    elif isinstance(threshold, dict):
-        objects = [name for k, name in enumerate(card.classes) if k != card.background]
-        thresholds = tuple(float(threshold.get(name, 0.5)) for name in objects)
-    else:
-        thresholds = (float(threshold),)
-    return CardDefaults(
-        said.window, said.overlap, said.blend, thresholds, said.min_area_m2, said.simplify_m, said.gsd
-    )
-
-
-def _open(
-    scene: PathLike | RasterSource, options: RunOptions, effective: Effective, channels: int | None
-) -> RasterSource:
-    if not isinstance(scene, (str, os.PathLike)):
-        asked = options.resolution if isinstance(options.resolution, float) else None
-        if any(value is not None for value in (options.bands, options.bbox, asked)):
-            raise InputError("bands, resolution and bbox are for files; select them on the array itself.")
-        check_distance(scene.geobox, effective.gsd)
-        return scene
-    return open_for_model(
-        scene,
-        channels,
-        effective.gsd,
-        bands=options.bands,
-        bbox=options.bbox,
-        must=isinstance(options.resolution, float),
-    )
-
-
-def _check_thresholds(effective: Effective, objects: int) -> None:
-    thresholds = effective.thresholds
-    if thresholds is not None and len(thresholds) not in (1, objects):
-        raise InputError(
-            f"threshold must be one number or one for each of {objects} classes, got {len(thresholds)}."
-        )
 
 
 def _try_first_window(

@@ -5,27 +5,20 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Sequence
 
+from geoseg.config.run import RunSettings
+from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.scene import Scene, open_source
 from geoseg.typing import PathLike
 
-__all__ = ["check_distance", "open_for_model"]
+__all__ = ["check_array", "open_for_model"]
 
 #: Part by which pixels may be larger or smaller than a model's before there is a warning.
 _OFF = 0.1
 
 
-def open_for_model(
-    path: PathLike,
-    channels: int | None,
-    gsd: float | None,
-    *,
-    bands: Sequence[int] | None = None,
-    bbox: Sequence[float] | None = None,
-    must: bool = False,
-) -> Scene:
+def open_for_model(path: PathLike, channels: int | None, given: RunSettings, chosen: RunSettings) -> Scene:
     """Open a file as a model wants to see it.
 
     Parameters
@@ -35,30 +28,39 @@ def open_for_model(
     channels
         Number of bands that the model takes: of a file with more the first ones are read, so that red,
         green, blue come before near infrared. None: any number.
-    gsd
-        Ground meters per pixel that it expects; None: as stored. A file within 1 % of it is read as stored.
-    bands, bbox
-        As for :func:`geoseg.io.scene.open_source`.
-    must
-        Whether the user asked for this ``gsd``, and hears where there is no CRS to measure it in.
+    given
+        Settings of the user, who hears where the resolution can't be measured for want of a CRS; a model
+        that wants one reads such a scene as it is stored.
+    chosen
+        The same with what the model's card suggests. A file within 1 % of the resolution is read as stored.
     """
+    bands = given.bands
     stored = open_source(path, bands=bands)
     if bands is None and channels is not None and stored.count > channels:
         bands = tuple(range(1, channels + 1))
-    measurable = stored.geobox.crs is not None or must
-    return open_source(path, bands=bands, resolution=gsd if measurable else None, bbox=bbox)
+    measurable = stored.geobox.crs is not None or isinstance(given.resolution, float)
+    resolution = chosen.resolution if measurable else None
+    return open_source(path, bands=bands, resolution=resolution, bbox=given.bbox)
 
 
-def check_distance(geobox: GeoBox, gsd: float | None) -> None:
+def check_array(geobox: GeoBox, given: RunSettings, chosen: RunSettings) -> None:
     """Warn where an array's pixels are more than 10 % larger or smaller than what a model is made for.
 
     Parameters
     ----------
     geobox
         Of the array.
-    gsd
-        Ground meters per pixel that the model expects; None: any.
+    given, chosen
+        As for :func:`open_for_model`.
+
+    Raises
+    ------
+    InputError
+        A setting that only the opening of a file can follow.
     """
+    if isinstance(given.resolution, float) or given.bands is not None or given.bbox is not None:
+        raise InputError("bands, resolution and bbox are for files; select them on the array itself.")
+    gsd = chosen.resolution if isinstance(chosen.resolution, float) else None
     step = None if gsd is None else geobox.ground_resolution()
     if gsd is None or step is None or all(abs(side / gsd - 1) <= _OFF for side in step):
         return

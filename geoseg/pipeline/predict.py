@@ -19,15 +19,15 @@ import numpy as np
 
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
-from geoseg.pipeline.salvage import OnError, read_pixels
+from geoseg.pipeline.salvage import read_pixels
 from geoseg.pipeline.store import ProbStore
 from geoseg.raster.blocks import Block, Piece, predict_blocks, sum_pieces
 from geoseg.raster.pages import copy_pages
 from geoseg.raster.source import RasterSource
 from geoseg.raster.stitch import load_kernels
-from geoseg.typing import Array, BoolArray, PredictBatch, Progress, no_progress
+from geoseg.typing import Array, BoolArray, OnError, PredictBatch, Progress, no_progress
 
-__all__ = ["OnError", "PredictSummary", "predict_to_store"]
+__all__ = ["PredictSummary", "predict_to_store"]
 
 _AHEAD = 3
 _WRITES = 4

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError
 from geoseg.files.results import check_outputs, os_reason, plain_stem, results_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
+from geoseg.io.writers import output_path
 from geoseg.pipeline.job import Job, prepare
-from geoseg.pipeline.options import FORMATS, RunOptions
 from geoseg.pipeline.predict import PredictSummary, predict_to_store
 from geoseg.pipeline.rasters import save_mask, save_prob
 from geoseg.pipeline.store import FORMAT, ProbStore, digest
@@ -85,7 +86,7 @@ def run_scene(
     scene: PathLike | RasterSource,
     model: Any,
     out: PathLike,
-    options: RunOptions | None = None,
+    settings: RunSettings | None = None,
     *,
     progress: Progress = no_progress,
 ) -> RunSummary:
@@ -104,8 +105,8 @@ def run_scene(
         its own ``fingerprint()``.
     out
         Folder of the results; made if it is missing.
-    options
-        See :class:`RunOptions`.
+    settings
+        See :class:`geoseg.config.run.RunSettings`.
     progress
         Told how far each stage is.
 
@@ -117,23 +118,23 @@ def run_scene(
         The run could not finish; what was done is kept.
     """
     start = time.perf_counter()
-    options = options or RunOptions()
+    settings = settings or RunSettings()
     job = prepare(
         scene,
         model,
-        options,
+        settings,
         lambda source, _, fingerprint: (
             None
-            if options.restart
+            if settings.restart
             else ProbStore.known_classes(_store_folder(source, Path(out)), fingerprint)
         ),
     )
-    files, rasters = _outputs(job, Path(out), options)
-    check_outputs([*files.values(), *rasters.values()], _inputs(job, model, options))
+    files, rasters = _outputs(job, Path(out))
+    check_outputs([*files.values(), *rasters.values()], _inputs(job, model))
     store_folder = _store_folder(job.source, Path(out))
-    with results_folder(Path(out)), _kept(job, store_folder, options) as store:
-        done = _predict(job, store, options, progress)
-        count = _vectorize(job, store, files, options, progress)
+    with results_folder(Path(out)), _kept(job, store_folder) as store:
+        done = _predict(job, store, progress)
+        count = _vectorize(job, store, files, progress)
         _save_rasters(job, store, rasters, progress)
         failures = store.failures()
         listed = write_failures(store_folder.with_suffix(".failures.json"), failures)
@@ -144,20 +145,20 @@ def _store_folder(source: RasterSource, out: Path) -> Path:
     return out / f"{plain_stem(source.name)}.geoseg"
 
 
-def _outputs(job: Job, folder: Path, options: RunOptions) -> tuple[dict[str, Path], dict[str, Path]]:
+def _outputs(job: Job, folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Files of footprints by format, and rasters by kind."""
     stem = plain_stem(job.source.name)
-    rasters = {"prob": options.save_prob, "mask": options.save_mask}
+    rasters = {"prob": job.settings.save_prob, "mask": job.settings.save_mask}
     return (
-        {name: folder / f"{stem}{FORMATS[name]}" for name in options.formats},
+        {name: output_path(folder, stem, name) for name in job.settings.formats},
         {kind: folder / f"{stem}.{kind}.tif" for kind, wanted in rasters.items() if wanted},
     )
 
 
-def _inputs(job: Job, model: Any, options: RunOptions) -> list[PathLike]:
+def _inputs(job: Job, model: Any) -> list[PathLike]:
     """Files that must not be written over."""
     files: list[PathLike] = list(job.source.files())
-    files += [path for path in (model, options.aoi) if isinstance(path, (str, os.PathLike))]
+    files += [path for path in (model, job.settings.aoi) if isinstance(path, (str, os.PathLike))]
     return files
 
 
@@ -165,9 +166,8 @@ def predict_scene(
     scene: PathLike | RasterSource,
     model: Any,
     out: PathLike,
-    options: RunOptions | None = None,
+    settings: RunSettings | None = None,
     *,
-    dtype: str = "uint8",
     progress: Progress = no_progress,
 ) -> RunSummary:
     """Write the stitched probabilities of a scene as a COG, one band a class.
@@ -177,12 +177,10 @@ def predict_scene(
 
     Parameters
     ----------
-    scene, model, options, progress
+    scene, model, settings, progress
         As in :func:`run_scene`.
     out
         The GeoTIFF.
-    dtype
-        ``uint8`` (probability * 254, nodata 255) or ``float32`` (nodata NaN).
 
     Raises
     ------
@@ -192,28 +190,27 @@ def predict_scene(
         The run could not finish; what was done is kept.
     """
     start = time.perf_counter()
-    if dtype not in ("uint8", "float32"):
-        raise InputError(f"dtype must be uint8 or float32, got {dtype}.")
-    options = options or RunOptions()
+    settings = settings or RunSettings()
+    dtype = settings.dtype
     target = Path(out)
     folder = target.with_name(f"{target.name}.geoseg")
-    there = None if options.restart or folder.exists() else read_finished(target, _MARK)
+    there = None if settings.restart or folder.exists() else read_finished(target, _MARK)
 
     def known(source: RasterSource, predictor: Predictor, fingerprint: dict[str, Any]) -> int | None:
         if there is not None and there[0] == _mark(predictor, fingerprint, dtype):
             return there[1]
-        return None if options.restart else ProbStore.known_classes(folder, fingerprint)
+        return None if settings.restart else ProbStore.known_classes(folder, fingerprint)
 
-    job = prepare(scene, model, options, known)
-    check_outputs([target], _inputs(job, model, options))
+    job = prepare(scene, model, settings, known)
+    check_outputs([target], _inputs(job, model))
     mark = _mark(job.predictor, job.fingerprint, dtype)
     if there is not None and mark is not None and there[0] == mark:
         done = PredictSummary(0, 0, 0.0, 0.0)
         note = f"{target} was made from this scene, model and options; --restart predicts again"
         return _summarize(job, done, {"prob": target}, None, [], start, [note])
     with results_folder(target.parent):
-        with _kept(job, folder, options, dtype) as store:
-            done = _predict(job, store, options, progress)
+        with _kept(job, folder, dtype) as store:
+            done = _predict(job, store, progress)
             failures = store.failures()
             tags = None if failures or mark is None else {_MARK: mark}  # what lacks regions is tried again
             place = job.source.geobox
@@ -235,7 +232,7 @@ def _mark(predictor: Predictor, fingerprint: dict[str, Any], dtype: str) -> str 
 
 
 @contextmanager
-def _kept(job: Job, folder: Path, options: RunOptions, dtype: str = "uint8") -> Iterator[ProbStore]:
+def _kept(job: Job, folder: Path, dtype: str = "uint8") -> Iterator[ProbStore]:
     """The job's store; when bad input ends the run before the first chunk, nothing of it stays."""
     store = ProbStore.open(
         folder,
@@ -243,9 +240,9 @@ def _kept(job: Job, folder: Path, options: RunOptions, dtype: str = "uint8") -> 
         len(job.classes),
         job.fingerprint,
         dtype=dtype,
-        restart=options.restart,
+        restart=job.settings.restart,
         batch_size=job.batch_size,
-        keep_batch_size=options.batch_size is None,
+        keep_batch_size=job.settings.batch_size is None,
     )
     try:
         yield store
@@ -285,7 +282,7 @@ def _summarize(
     )
 
 
-def _predict(job: Job, store: ProbStore, options: RunOptions, progress: Progress) -> PredictSummary:
+def _predict(job: Job, store: ProbStore, progress: Progress) -> PredictSummary:
     try:
         return predict_to_store(
             job.source,
@@ -295,7 +292,7 @@ def _predict(job: Job, store: ProbStore, options: RunOptions, progress: Progress
             batch_size=store.batch_size,
             fill=job.predictor.fill_values(),
             inside=job.inside,
-            on_error=options.on_error,
+            on_error=job.settings.on_error,
             first=job.first,
             progress=progress,
         )
@@ -308,11 +305,9 @@ def _predict(job: Job, store: ProbStore, options: RunOptions, progress: Progress
         ) from None
 
 
-def _vectorize(
-    job: Job, store: ProbStore, files: dict[str, Path], options: RunOptions, progress: Progress
-) -> int:
+def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Progress) -> int:
     def read_chunk(window: Window) -> ChunkValues:
-        found = classify(store.read(window), background=job.background, thresholds=job.effective.thresholds)
+        found = classify(store.read(window), background=job.background, thresholds=job.thresholds)
         return ChunkValues(found.values, found.prob, found.invalid)
 
     spill = store.folder / "spill"
@@ -323,13 +318,13 @@ def _vectorize(
             read_chunk,
             *job.plan.shape,
             chunk=job.plan.chunk_shape,
-            connectivity=options.connectivity,
+            connectivity=job.settings.connectivity,
             class_names=job.object_classes,
             geobox=job.source.geobox,
             scene=job.source.name,
             acquired=job.source.acquired,
-            min_area_m2=job.effective.min_area_m2,
-            simplify_m=job.effective.simplify_m,
+            min_area_m2=job.settings.min_area_m2,
+            simplify_m=job.settings.simplify_m,
             out=files,
             progress=progress,
             spill_dir=spill,
@@ -354,6 +349,6 @@ def _save_rasters(job: Job, store: ProbStore, files: dict[str, Path], progress: 
             job.source.geobox,
             job.object_classes,
             background=job.background,
-            thresholds=job.effective.thresholds,
+            thresholds=job.thresholds,
             progress=progress,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,12 +14,11 @@ from geoseg.geo.storage import storage_parts
 from geoseg.geo.windows import Window
 from geoseg.pipeline.class_readers import ClassReader
 from geoseg.raster.source import RasterSource, SceneReadError
-from geoseg.typing import Array, BoolArray
+from geoseg.typing import Array, BoolArray, OnError
 from geoseg.vector.chunk import ChunkValues
 
-__all__ = ["OnError", "Salvage", "failure", "naming_damage", "read_pixels", "sorted_failures"]
+__all__ = ["Salvage", "failure", "naming_damage", "read_pixels", "sorted_failures"]
 
-OnError = Literal["fail", "skip"]
 T = TypeVar("T")
 
 

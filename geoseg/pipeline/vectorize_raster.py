@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.files.results import check_outputs, results_folder, write_failures
 from geoseg.geo.windows import Window
@@ -60,17 +61,9 @@ class RasterSummary:
 def vectorize_raster(
     path: PathLike,
     out: PathLike,
+    settings: RunSettings | None = None,
     *,
-    formats: Sequence[str] | None = None,
-    bands: Sequence[int] | None = None,
-    threshold: float | None = None,
-    class_names: Sequence[str] | None = None,
-    connectivity: int = 8,
-    min_area_m2: float = 0.0,
-    simplify_m: float = 0.0,
-    chunk: int = 2048,
     threads: int | None = None,
-    on_error: Literal["fail", "skip"] = "fail",
     progress: Progress = no_progress,
 ) -> RasterSummary:
     """Turn a raster of masks, classes or probabilities into footprint files, in bounded memory.
@@ -83,22 +76,12 @@ def vectorize_raster(
         ``background`` competes with the others and makes no footprints.
     out
         A file (format by suffix) or a folder (one file a format, called after the raster).
-    formats
-        Formats of ``geoseg.io.writers``; None: by the suffix of ``out``, else geojson.
-    bands
-        1-based bands; None: the first of a class map, all of probabilities.
-    threshold
-        Probability that makes a pixel an object; None: 0.5, or more than a background band. 8-bit integers
-        without a stated scale are then taken as p * 255.
-    class_names
-        Names of the values 1, 2, ..., or of the bands; a single name is for all that is not 0.
-    connectivity, min_area_m2, simplify_m, threads, progress
+    settings
+        See :class:`geoseg.config.run.RunSettings`. Without ``formats`` the suffix of ``out`` decides, else it
+        is geojson; without ``bands`` the first one of a class map is read, and all of probabilities. With a
+        ``threshold``, 8-bit integers without a stated scale are taken as p * 255.
+    threads, progress
         As for :func:`geoseg.pipeline.vectorize.vectorize_classes`.
-    chunk
-        Wanted side of a chunk, pixels.
-    on_error
-        ``fail``: a region that can't be read ends the work. ``skip``: it counts as without data, and is
-        listed in NAME.failures.json beside the files.
 
     Raises
     ------
@@ -108,30 +91,26 @@ def vectorize_raster(
         The disk is full.
     """
     start = time.perf_counter()
-    if threshold is not None and not 0 < threshold <= 1:
-        raise InputError(f"threshold must be above 0 and at most 1, got {threshold}.")
-    if chunk < 1:
-        raise InputError(f"chunk must be at least 1 pixel, got {chunk}.")
-    if on_error not in ("fail", "skip"):
-        raise InputError(f"on_error must be fail or skip, got {on_error}.")
-    scene = open_source(path, bands=bands, expand_palette=False)
-    files = output_files(out, formats, scene.name)
+    settings = settings or RunSettings()
+    scene = open_source(path, bands=settings.bands, expand_palette=False)
+    files = output_files(out, settings.given().get("formats"), scene.name)
     hints = scene.hints()
-    kind = decide_kind(scene.dtype, hints.scale, threshold is not None)
-    if kind == "values" and bands is None and scene.count > 1:
+    kind = decide_kind(scene.dtype, hints.scale, settings.threshold is not None)
+    if kind == "values" and settings.bands is None and scene.count > 1:
         scene = open_source(path, bands=scene.bands[:1], expand_palette=False)
     check_outputs(files.values(), scene.files())
-    reader = open_classes(scene, hints, kind, threshold, class_names)
+    reader = open_classes(scene, hints, kind, settings.threshold, settings.class_names)
     salvage = Salvage(reader, scene.file_block, scene.geobox.shape)
+    skips = settings.on_error == "skip"
     summary = _vectorize(
         scene,
         files,
-        salvage.read if on_error == "skip" else lambda window: naming_damage(scene, window, reader.read),
+        salvage.read if skips else lambda window: naming_damage(scene, window, reader.read),
         class_names=reader.class_names,
-        chunk=chunk_shape(scene.file_block, scene.geobox.shape, chunk),
-        connectivity=connectivity,
-        min_area_m2=min_area_m2,
-        simplify_m=simplify_m,
+        chunk=chunk_shape(scene.file_block, scene.geobox.shape, settings.chunk),
+        connectivity=settings.connectivity,
+        min_area_m2=settings.min_area_m2,
+        simplify_m=settings.simplify_m,
         threads=threads,
         progress=progress,
     )

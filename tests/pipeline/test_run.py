@@ -16,6 +16,7 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
+from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
 from geoseg.files.results import check_outputs, plain_stem, results_folder
 from geoseg.geo.geobox import GeoBox
@@ -24,7 +25,6 @@ from geoseg.io.gdal_env import forget_dataset
 from geoseg.io.scene import open_source
 from geoseg.lazy.scene import ArrayScene
 from geoseg.pipeline.job import _Inside
-from geoseg.pipeline.options import RunOptions
 from geoseg.pipeline.run import predict_scene, run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.raster.source import SceneReadError
@@ -53,8 +53,8 @@ def above(limit: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda batch: (batch[:, :1] > limit).astype(np.float32)
 
 
-def options(**given: Any) -> RunOptions:
-    return RunOptions(**{"window": (48, 48), "overlap": (16, 16), "chunk": 64, **given})
+def options(**given: Any) -> RunSettings:
+    return RunSettings(**{"window": (48, 48), "overlap": (16, 16), "chunk": 64, **given})
 
 
 @pytest.fixture
@@ -129,10 +129,10 @@ class TestPredictAgain:
     @pytest.mark.parametrize("dtype", ["uint8", "float32"])
     def test_the_same_call_calls_no_network(self, scene: Path, tmp_path: Path, dtype: str) -> None:
         network, out = self.counting(), tmp_path / "prob.tif"
-        first = predict_scene(scene, network, out, options(), dtype=dtype)
+        first = predict_scene(scene, network, out, options(dtype=dtype))
         before, stamp, calls = out.read_bytes(), out.stat().st_mtime_ns, len(network.calls)  # type: ignore[attr-defined]
         assert first.windows == calls > 1
-        again = predict_scene(scene, network, out, options(), dtype=dtype)
+        again = predict_scene(scene, network, out, options(dtype=dtype))
         assert len(network.calls) == calls  # type: ignore[attr-defined]
         assert (again.windows_run, again.files) == (0, first.files)
         assert "was made from this scene, model and options" in again.notes[-1]
@@ -146,11 +146,11 @@ class TestPredictAgain:
     def test_anything_else_predicts(self, scene: Path, tmp_path: Path, change: str) -> None:
         network, out = self.counting(), tmp_path / "prob.tif"
         predict_scene(scene, network, out, options())
-        before, chosen, dtype = out.read_bytes(), options(), "uint8"
+        before, chosen = out.read_bytes(), options()
         if change == "options":
             chosen = options(overlap=(8, 8))
         elif change == "dtype":
-            dtype = "float32"
+            chosen = options(dtype="float32")
         elif change == "scene":
             save(scene, picture() // 2)
         elif change == "model":
@@ -163,7 +163,7 @@ class TestPredictAgain:
             out.write_text("of somebody else")
         else:
             (tmp_path / "prob.tif.geoseg").mkdir()
-        summary = predict_scene(scene, network, out, chosen, dtype=dtype)
+        summary = predict_scene(scene, network, out, chosen)
         assert summary.windows_run >= summary.windows - 1  # the first one may be known
         same = change in ("restart", "cut", "other file", "kept run")
         assert (out.read_bytes() == before) == same
@@ -340,7 +340,7 @@ def test_inside_an_area_of_interest_the_result_is_that_of_the_whole_scene(
     gpd.GeoDataFrame(geometry=[box], crs=crs).to_file(aoi)
     probs = []
     for name, given in (("whole", {}), ("part", {"aoi": aoi})):
-        predict_scene(scene, blurred, tmp_path / f"{name}.tif", options(**given), dtype="float32")
+        predict_scene(scene, blurred, tmp_path / f"{name}.tif", options(dtype="float32", **given))
         with rasterio.open(tmp_path / f"{name}.tif") as src:
             probs.append(src.read(1))
     whole, part = probs

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.errors import InputError
 from geoseg.pipeline.class_readers import decide_kind
-from geoseg.pipeline.vectorize_raster import chunk_shape, output_files, vectorize_raster
+from geoseg import vectorize
+from geoseg.pipeline.vectorize_raster import chunk_shape, output_files
 
 TRANSFORM = Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000)
 
@@ -50,7 +51,7 @@ def mask() -> np.ndarray:
 
 
 def read(path: Path, out: Path, **options: Any) -> gpd.GeoDataFrame:
-    summary = vectorize_raster(path, out / "out.parquet", **options)
+    summary = vectorize(path, out / "out.parquet", **options)
     return gpd.read_parquet(summary.files["parquet"])
 
 
@@ -190,7 +191,7 @@ def test_values_that_are_no_probabilities(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 def test_no_crs(tmp_path: Path) -> None:
     path = write(tmp_path / "mask.png", mask(), driver="PNG", crs=None, transform=None)
-    summary = vectorize_raster(path, tmp_path / "out.geojson")
+    summary = vectorize(path, tmp_path / "out.geojson")
     assert "no CRS" in summary.notes[0]
     features = json.loads((tmp_path / "out.geojson").read_text())["features"]
     assert features[0]["properties"]["area_px"] == 150
@@ -200,8 +201,8 @@ def test_no_crs(tmp_path: Path) -> None:
 def test_same_bytes_for_any_chunk(tmp_path: Path, chunk: int) -> None:
     rng = np.random.default_rng(0)
     path = write(tmp_path / "n.tif", (rng.random((60, 70)) < 0.55).astype(np.uint8))
-    vectorize_raster(path, tmp_path / "a.geojson")
-    vectorize_raster(path, tmp_path / "b" / "a.geojson", chunk=chunk)
+    vectorize(path, tmp_path / "a.geojson")
+    vectorize(path, tmp_path / "b" / "a.geojson", chunk=chunk)
     assert (tmp_path / "a.geojson").read_bytes() == (tmp_path / "b" / "a.geojson").read_bytes()
 
 
@@ -238,7 +239,7 @@ def test_command(tmp_path: Path) -> None:
         (["missing.tif", "-o", "x.geojson"], "missing.tif"),
         (["mask.tif", "-o", "x.kml"], "output must end in"),
         (["mask.tif", "-o", "x", "--format", "kml"], "format must be one of"),
-        (["mask.tif", "-o", "x", "--connectivity", "6"], "connectivity must be 4"),
+        (["mask.tif", "-o", "x", "--connectivity", "6"], "--connectivity must be one of 4, 8"),
         (["mask.tif", "-o", "x", "--threshold", "1.5"], "threshold must be"),
         (["mask.tif", "-o", "x", "--bands", "a"], "--bands must be"),
         (["mask.tif", "-o", "x", "--bands", "2"], "bands must be"),
@@ -319,7 +320,7 @@ def test_nothing_is_written_over_the_raster(tmp_path: Path) -> None:
     path = write(tmp_path / "mask.gpkg", mask(), driver="GPKG")
     before = path.read_bytes()
     with pytest.raises(InputError, match="must not be an input"):
-        vectorize_raster(path, path)
+        vectorize(path, path)
     assert path.read_bytes() == before
 
 
@@ -335,7 +336,7 @@ def test_a_run_that_was_killed_leaves_nothing_for_the_next(tmp_path: Path) -> No
 def test_pixels_of_a_drone_stay_apart_in_geojson(tmp_path: Path, side: float) -> None:
     noise = (np.random.default_rng(0).random((60, 80)) > 0.5).astype(np.uint8)
     path = write(tmp_path / "mask.tif", noise, transform=Affine(side, 0, 350_000, 0, -side, 3_056_000))
-    vectorize_raster(path, tmp_path, formats=["geojson", "parquet"])
+    vectorize(path, tmp_path, formats=["geojson", "parquet"])
     degrees, exact = gpd.read_file(tmp_path / "mask.geojson"), gpd.read_parquet(tmp_path / "mask.parquet")
     assert degrees.is_valid.all()
     back = degrees.to_crs(exact.crs)
@@ -347,7 +348,7 @@ def test_pixels_of_a_drone_stay_apart_in_geojson(tmp_path: Path, side: float) ->
 def test_simplified_footprints_are_valid_in_every_format(tmp_path: Path, simplify_m: float) -> None:
     noise = ndimage.gaussian_filter(np.random.default_rng(0).random((300, 300)), 1.2) > 0.5
     path = write(tmp_path / "mask.tif", noise.astype(np.uint8))
-    vectorize_raster(path, tmp_path, formats=["geojson", "parquet"], simplify_m=simplify_m)
+    vectorize(path, tmp_path, formats=["geojson", "parquet"], simplify_m=simplify_m)
     degrees, exact = gpd.read_file(tmp_path / "mask.geojson"), gpd.read_parquet(tmp_path / "mask.parquet")
     assert exact.is_valid.all()
     assert degrees.is_valid.all(), degrees[~degrees.is_valid].is_valid_reason().tolist()

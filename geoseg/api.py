@@ -1,0 +1,141 @@
+"""Whole jobs in Python: what the commands do, with their settings as keyword arguments."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from geoseg.config.keywords import RunKeywords, SegmentKeywords, VectorizeKeywords
+from geoseg.config.run import parse_run_settings
+from geoseg.config.signature import takes_settings
+from geoseg.typing import PathLike, Progress, no_progress
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import xarray as xr
+
+    from geoseg.pipeline.run import RunSummary
+    from geoseg.pipeline.vectorize_raster import RasterSummary
+
+__all__ = ["run", "segment", "vectorize"]
+
+
+@takes_settings("segment")
+def segment(
+    scene: PathLike | xr.DataArray | Any,
+    model: Any = None,
+    *,
+    progress: Progress = no_progress,
+    **settings: Unpack[SegmentKeywords],
+) -> gpd.GeoDataFrame:
+    """Footprints of a scene, in memory.
+
+    Parameters
+    ----------
+    scene
+        A file, or an array (H, W) or (C, H, W); see :func:`geoseg.predict` for what is read of them.
+    model
+        As for :func:`geoseg.predict`; None: the building network that ships. Of a torch module the outputs
+        are taken as logits; of a callable as probabilities.
+    progress
+        Told how far each stage is.
+    **settings
+        Listed below. None: as the model's card says, else the default.
+
+    Returns
+    -------
+    GeoDataFrame
+        Columns id, class, area_m2, confidence, touches_edge, scene (and acquired where known).
+
+    See Also
+    --------
+    geoseg.run : the same to files, in bounded memory; a run that was stopped goes on.
+    """
+    import geopandas as gpd
+
+    from geoseg.pipeline.run import run_scene
+
+    given = parse_run_settings(settings, caller="segment").model_copy(update={"formats": ("parquet",)})
+    with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
+        summary = run_scene(_source(scene), model, folder, given, progress=progress)
+        return gpd.read_parquet(summary.files["parquet"])
+
+
+@takes_settings("run")
+def run(
+    scene: PathLike | xr.DataArray | Any,
+    model: Any = None,
+    *,
+    out: PathLike,
+    progress: Progress = no_progress,
+    **settings: Unpack[RunKeywords],
+) -> RunSummary:
+    """Footprints of a scene, to files: the command ``geoseg run``.
+
+    Memory is bounded whatever the size of the scene. Finished chunks are kept in OUT/NAME.geoseg: after a
+    kill the same call goes on, and ends in the same bytes.
+
+    Parameters
+    ----------
+    scene, model, progress
+        As for :func:`geoseg.segment`.
+    out
+        Folder of the results; made if it is missing.
+    **settings
+        Listed below. None: as the model's card says, else the default.
+
+    Returns
+    -------
+    RunSummary
+        The files by format, numbers of footprints and windows, times, notes, and regions that could not be
+        read.
+    """
+    from geoseg.pipeline.run import run_scene
+
+    return run_scene(
+        _source(scene), model, out, parse_run_settings(settings, caller="run"), progress=progress
+    )
+
+
+@takes_settings("vectorize")
+def vectorize(
+    raster: PathLike,
+    out: PathLike,
+    *,
+    progress: Progress = no_progress,
+    **settings: Unpack[VectorizeKeywords],
+) -> RasterSummary:
+    """Footprints of a mask, a class map or probabilities, to files: the command ``geoseg vectorize``.
+
+    Parameters
+    ----------
+    raster
+        Anything rasterio opens. Integers are a mask or a class map (0 = background) unless they state a
+        scale or a threshold is given; floats are probabilities, one band a class. A band described as
+        ``background`` competes with the others and makes no footprints.
+    out
+        A file, whose suffix tells the format, or a folder.
+    progress
+        Told how far each stage is.
+    **settings
+        Listed below.
+
+    Returns
+    -------
+    RasterSummary
+        The files by format, numbers of footprints, notes, and regions that could not be read.
+    """
+    from geoseg.pipeline.vectorize_raster import vectorize_raster
+
+    return vectorize_raster(raster, out, parse_run_settings(settings, caller="vectorize"), progress=progress)
+
+
+def _source(scene: Any) -> Any:
+    """A file as its path, an array as a scene."""
+    if isinstance(scene, (str, os.PathLike)):
+        return Path(scene) if isinstance(scene, os.PathLike) else scene
+    from geoseg.xr import array_scene
+
+    return array_scene(scene)

@@ -1,0 +1,88 @@
+"""Keyword arguments of a run, for editors and type checkers.
+
+Written by ``python -m geoseg.config.signature`` from the settings in geoseg/config/run.py; a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+from geoseg.typing import PathLike
+
+
+class RunKeywords(TypedDict, total=False):
+    """Settings that geoseg.run takes."""
+
+    bands: int | Sequence[int] | None
+    resolution: float | Literal["native"] | None
+    bbox: Sequence[float] | None
+    aoi: PathLike | None
+    window: int | tuple[int, int] | None
+    overlap: int | tuple[int, int] | None
+    blend: Literal["smooth", "uniform"] | None
+    test_time: Literal["none", "flips", "d4"] | None
+    batch_size: int | Literal["auto"] | None
+    device: str | None
+    engine: str | None
+    threshold: float | Sequence[float] | Mapping[str, float] | None
+    min_area_m2: float | None
+    simplify_m: float | None
+    connectivity: Literal[4, 8] | None
+    formats: str | Sequence[str] | None
+    save_prob: bool | None
+    save_mask: bool | None
+    chunk: int | None
+    restart: bool | None
+    on_error: Literal["fail", "skip"] | None
+
+
+class SegmentKeywords(TypedDict, total=False):
+    """Settings that geoseg.segment takes."""
+
+    bands: int | Sequence[int] | None
+    resolution: float | Literal["native"] | None
+    bbox: Sequence[float] | None
+    aoi: PathLike | None
+    window: int | tuple[int, int] | None
+    overlap: int | tuple[int, int] | None
+    blend: Literal["smooth", "uniform"] | None
+    test_time: Literal["none", "flips", "d4"] | None
+    batch_size: int | Literal["auto"] | None
+    device: str | None
+    engine: str | None
+    threshold: float | Sequence[float] | Mapping[str, float] | None
+    min_area_m2: float | None
+    simplify_m: float | None
+    connectivity: Literal[4, 8] | None
+    chunk: int | None
+    on_error: Literal["fail", "skip"] | None
+
+
+class VectorizeKeywords(TypedDict, total=False):
+    """Settings that geoseg.vectorize takes."""
+
+    bands: int | Sequence[int] | None
+    threshold: float | Sequence[float] | Mapping[str, float] | None
+    min_area_m2: float | None
+    simplify_m: float | None
+    class_names: str | Sequence[str] | None
+    connectivity: Literal[4, 8] | None
+    formats: str | Sequence[str] | None
+    chunk: int | None
+    on_error: Literal["fail", "skip"] | None
+
+
+class PredictKeywords(TypedDict, total=False):
+    """Settings that geoseg.predict takes."""
+
+    bands: int | Sequence[int] | None
+    resolution: float | Literal["native"] | None
+    bbox: Sequence[float] | None
+    window: int | tuple[int, int] | None
+    overlap: int | tuple[int, int] | None
+    blend: Literal["smooth", "uniform"] | None
+    test_time: Literal["none", "flips", "d4"] | None
+    batch_size: int | Literal["auto"] | None
+    device: str | None
+    engine: str | None

@@ -1,0 +1,122 @@
+"""The settings of a run as keyword arguments: the signature and the text that ``help()`` shows.
+
+Editors and mypy know the keywords from :mod:`geoseg.config.keywords`, which this module writes::
+
+    python -m geoseg.config.signature
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from geoseg.config.option import Caller, Option, plain_type, settings_of
+from geoseg.config.run import CardSettings, RunSettings
+
+__all__ = ["default_text", "keyword_module", "takes_settings", "value_text"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_CLASSES: dict[Caller, str] = {
+    "run": "RunKeywords",
+    "segment": "SegmentKeywords",
+    "vectorize": "VectorizeKeywords",
+    "array": "PredictKeywords",
+}
+
+_HEAD = '''"""Keyword arguments of a run, for editors and type checkers.
+
+Written by ``python -m geoseg.config.signature`` from the settings in geoseg/config/run.py; a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+from geoseg.typing import PathLike
+'''
+
+
+def _type_text(field: FieldInfo, option: Option) -> str:
+    """Type of the keyword argument, as Python source."""
+    if option.keyword:
+        return f"{option.keyword} | None"
+    (form,) = plain_type(field.annotation)
+    if get_origin(form) is Literal:
+        values = ", ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in get_args(form))
+        return f"Literal[{values}] | None"
+    return f"{form.__name__} | None"
+
+
+def keyword_module() -> str:
+    """Source of :mod:`geoseg.config.keywords`."""
+    parts = [_HEAD.rstrip()]
+    for caller, title in _CLASSES.items():
+        function = title.removesuffix("Keywords").lower()
+        lines = [f"class {title}(TypedDict, total=False):"]
+        lines += [f'    """Settings that geoseg.{function} takes."""', ""]
+        for name, (field, option) in settings_of(RunSettings, caller).items():
+            lines.append(f"    {name}: {_type_text(field, option)}")
+        parts.append("\n".join(lines))
+    return "\n\n\n".join(parts) + "\n"
+
+
+def value_text(value: Any) -> str:
+    """A value as it is typed at the command line; of a pair of equal numbers, one.
+
+    Examples
+    --------
+    >>> value_text((512, 512)), value_text(0.0), value_text(("geojson", "fgb"))
+    ('512', '0', 'geojson,fgb')
+    """
+    if isinstance(value, tuple):
+        return str(value[0]) if len(value) > 1 and len(set(value)) == 1 else ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def default_text(name: str, field: FieldInfo, option: Option, from_card: bool = True) -> str:
+    """What happens without a setting, in words."""
+    words = option.unset or value_text(field.default)
+    suggested = from_card and name in CardSettings.model_fields
+    return f"the model's, else {words}" if suggested else words
+
+
+def takes_settings(caller: Caller) -> Callable[[F], F]:
+    """Show the settings that a function takes as ``**settings`` in its signature and its docstring.
+
+    Parameters
+    ----------
+    caller
+        Which settings.
+    """
+
+    def decorate(function: F) -> F:
+        options = settings_of(RunSettings, caller)
+        plain = inspect.signature(function)
+        own = [one for one in plain.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        keywords = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_type_text(field, option)
+            )
+            for name, (field, option) in options.items()
+        ]
+        function.__signature__ = plain.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
+        lines = ["", "Other Parameters", "----------------"]
+        for name, (field, option) in options.items():
+            lines.append(f"{name} : {_type_text(field, option).removesuffix(' | None')}")
+            text = f"{option.help} None: {default_text(name, field, option, caller != 'vectorize')}."
+            lines += textwrap.wrap(text, 96, initial_indent="    ", subsequent_indent="    ")
+        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), *lines])
+        return function
+
+    return decorate
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("keywords.py").write_text(keyword_module(), encoding="utf-8")
