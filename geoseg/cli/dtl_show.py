@@ -26,7 +26,14 @@ def register(app: typer.Typer) -> None:
 @handle_errors
 def show(
     graph: GraphFile,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Picture: .svg, .png, .pdf, or .md for Mermaid.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="Picture (.svg, .png, .pdf) or Mermaid text (.md, .mmd). Without it the text is printed.",
+        ),
+    ] = None,
     sample: Annotated[
         str | None,
         typer.Option(
@@ -40,11 +47,17 @@ def show(
     """Draw a graph, one box a layer with its settings; with --sample what each layer does to an image."""
     from geoseg.dtl.graph import read_graph
     from geoseg.errors import InputError
-    from geoseg.report.dtl_show import show_graph, show_sample
+    from geoseg.report.dtl_show import graph_boxes, show_graph, show_sample
+    from geoseg.report.graph_draw import mermaid
 
     if projects is not None and sample is None:
         raise InputError("--projects must come with --sample, got it alone. Name an image.")
+    if sample is not None and out is None:
+        raise InputError("--sample must come with --out, got it alone. Name a file to draw to.")
     opened = read_graph(graph)
+    if out is None:
+        print(mermaid(*graph_boxes(opened)))
+        return
     show_graph(opened, out)
     print(out)
     if sample is not None:

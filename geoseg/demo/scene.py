@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, exp, pi
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from geoseg.demo.region import REGIONS
 from geoseg.demo.render import Look, Renderer, in_box
 from geoseg.demo.things import Building, Plan
 from geoseg.demo.town import Density
-from geoseg.errors import GeosegError, InputError, RunError
-from geoseg.files.atomic import staged_file
+from geoseg.errors import InputError
+from geoseg.files import write_text
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.photo import write_photo
@@ -77,15 +76,7 @@ def make_scene(
         Writing failed, for example on a full disk.
     """
     town = Town(size=size, seed=seed, gsd=gsd)
-    try:
-        with staged_file(Path(truth_path)) as staged:
-            staged.write_text(json.dumps(town.truth()), encoding="utf-8")
-    except GeosegError:
-        raise
-    except OSError as error:
-        raise RunError(
-            f"{truth_path} can't be written: {error}. Make room or choose another folder."
-        ) from error
+    write_text(truth_path, json.dumps(town.truth()))
 
     def read(window: Window) -> tuple[Array, BoolArray]:
         image, _, valid = town.render(window)

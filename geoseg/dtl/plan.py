@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 from geoseg.dtl.graph import NOWHERE, Graph, LayerSpec
-from geoseg.errors import ConfigError, InputError
+from geoseg.errors import InputError
 from geoseg.projects.figures import ProjectMeta
 
 __all__ = ["Plan", "make_plan"]
@@ -90,7 +91,14 @@ def make_plan(graph: Graph, metas: Mapping[str, ProjectMeta] | None = None) -> P
             if name != NOWHERE and spec.index not in writers.setdefault(name, []):
                 writers[name].append(spec.index)
     feeders = tuple(_feeders(graph, spec, writers) for spec in graph.layers)
-    order = _ordered(graph, feeders)
+    try:
+        order = tuple(TopologicalSorter(dict(enumerate(feeders))).static_order())
+    except CycleError as error:
+        loop = [graph.layers[index] for index in error.args[1][1:]]
+        titles = ", ".join(spec.title for spec in loop)
+        raise graph.error(
+            min(loop, key=lambda spec: spec.index), "", f"layers must not form a loop, got one of {titles}."
+        ) from None
     consumers = tuple(
         tuple(
             tuple(other.index for other in graph.layers if name in other.src and other.kind.role != "data")
@@ -115,30 +123,6 @@ def _feeders(graph: Graph, spec: LayerSpec, writers: Mapping[str, list[int]]) ->
             )
         found += writers[name]
     return tuple(dict.fromkeys(found))
-
-
-def _ordered(graph: Graph, feeders: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
-    """Layers so that each comes after all that feed it."""
-    waiting = {spec.index: set(feeders[spec.index]) for spec in graph.layers}
-    order: list[int] = []
-    ready = [index for index, before in waiting.items() if not before]
-    fed: dict[int, list[int]] = {}
-    for index, before in waiting.items():
-        for other in before:
-            fed.setdefault(other, []).append(index)
-    while ready:
-        index = ready.pop(0)
-        order.append(index)
-        for other in fed.get(index, ()):
-            waiting[other].discard(index)
-            if not waiting[other]:
-                ready.append(other)
-    left = [spec for spec in graph.layers if spec.index not in order]
-    if left:
-        raise graph.error(
-            left[0], "", f"layers must not form a loop, got one of {', '.join(s.title for s in left)}."
-        )
-    return tuple(order)
 
 
 def _carry(
@@ -176,17 +160,3 @@ def _check_shapes(spec: LayerSpec, meta: ProjectMeta) -> None:
                 f"class {title!r} must be of shape {' or '.join(shapes)} for {spec.action}, got "
                 f"{known.shape}. Convert it before, or leave it out."
             )
-
-
-def missing_projects(plan: Plan, known: Mapping[str, object]) -> None:
-    """Refuse a plan that reads a project that is not there.
-
-    Raises
-    ------
-    ConfigError
-        It names the layer.
-    """
-    for spec in plan.graph.of_role("data"):
-        name = spec.src[0].partition("/")[0]
-        if name not in known:
-            raise ConfigError(f"{plan.graph.source}: {spec.title}: $[{spec.index}].src: no project {name!r}.")

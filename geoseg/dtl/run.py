@@ -24,36 +24,17 @@ from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
 from geoseg.dtl.tags import gather, settled_tags, surprises, values_to_text
 from geoseg.errors import GeosegError, InputError, RunError
-from geoseg.files.staging import DiskFullError, stop_if_full
-from geoseg.projects.json_text import json_text
+from geoseg.files import DiskFullError, stop_if_full, write_failures
+from geoseg.projects.formats.transfer import Failure
 from geoseg.projects.project import ProjectWriter
 from geoseg.typing import PathLike, Progress, no_progress
 
-__all__ = ["Failure", "Report", "run_graph"]
+__all__ = ["Report", "run_graph"]
 
 logger = logging.getLogger(__name__)
 
 #: Neighboring samples that one process treats: they read the same blocks of a file.
 _RUN = 8
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Samples of an image that could not be made, or the image as a whole.
-
-    Attributes
-    ----------
-    image
-        PROJECT/DATASET/NAME.
-    reason
-        What went wrong.
-    samples
-        How many samples it went wrong with.
-    """
-
-    image: str
-    reason: str
-    samples: int = 1
 
 
 @dataclass(frozen=True)
@@ -189,7 +170,7 @@ def run_graph(
         writer.meta, as_text = settled_tags(writer.meta, tags)
         if as_text and not legacy:
             values_to_text(writer.folder.glob("*/ann/*.json"), as_text)
-        _write_failures(target.with_name(f"{graph.name}.failures.json"), failures)
+        write_failures(target.with_name(f"{graph.name}.failures.json"), [asdict(f) for f in failures])
     return Report(target, len(engine), samples, repaired, tuple(failures))
 
 
@@ -360,14 +341,3 @@ def _place(part: str, stem: str, saved: SavedSample, writer: ProjectWriter) -> C
             os.replace(beside, folder / (name + beside.name[len(file.name) :]))
 
     return move
-
-
-def _write_failures(path: Path, failures: list[Failure]) -> None:
-    """Write the list beside the result; an old one is removed where there is none now."""
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    entries = [asdict(failure) for failure in failures]
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json_text(entries, indent=2), encoding="utf-8")
-    os.replace(temporary, path)

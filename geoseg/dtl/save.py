@@ -13,12 +13,12 @@ from geoseg.dtl.pixels import Opened, whole
 from geoseg.dtl.randomness import derive, generator
 from geoseg.dtl.sample import Sample, crop_annotation
 from geoseg.errors import InputError
+from geoseg.files import json_text
 from geoseg.geo.geobox import GeoBox
 from geoseg.projects.figures import ProjectMeta
 from geoseg.projects.figures.meta import Color
 from geoseg.projects.formats.names import safe_name
 from geoseg.projects.images import ImageFile, copy_image, result_suffix, write_image, write_windows
-from geoseg.projects.json_text import json_text
 from geoseg.raster.draw import figure_strips, paint_mask
 from geoseg.typing import Array
 

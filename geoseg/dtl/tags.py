@@ -12,9 +12,9 @@ from typing import Any
 
 from geoseg.config import read_document
 from geoseg.dtl.sample import Sample
+from geoseg.files import json_text
 from geoseg.projects.figures import ProjectMeta, TagMeta, color_of
 from geoseg.projects.figures.meta import tag_kind
-from geoseg.projects.json_text import json_text
 
 __all__ = ["gather", "settled_tags", "surprises", "values_to_text"]
 

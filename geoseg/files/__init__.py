@@ -1,1 +1,35 @@
-"""Files and folders that appear whole or not at all, and the locks that keep runs apart."""
+"""Files and folders that appear whole or not at all, and the locks that keep runs apart.
+
+The only place that gives a result its name. Whoever writes one uses
+
+- :class:`Staged`, :func:`write_text` or :func:`write_bytes`: a temporary name beside the target, the content
+  forced to the disk, then the name;
+- :func:`hold`: the lock on a target, for jobs that work for long before they write it;
+- :func:`results_folder`, :func:`check_outputs`, :func:`write_failures`: where results go, and the list of
+  what is missing from them;
+- :func:`stop_if_full`, :func:`write_error`: why a file could not be written, in the same words everywhere.
+"""
+
+from geoseg.files.disk import DiskFullError, is_full, os_reason, stop_if_full, write_error
+from geoseg.files.locks import LockedError, hold, remove_folder
+from geoseg.files.results import check_outputs, plain_stem, results_folder, write_failures
+from geoseg.files.staging import Staged, json_text, write_bytes, write_text
+
+__all__ = [
+    "DiskFullError",
+    "LockedError",
+    "Staged",
+    "check_outputs",
+    "hold",
+    "is_full",
+    "json_text",
+    "os_reason",
+    "plain_stem",
+    "remove_folder",
+    "results_folder",
+    "stop_if_full",
+    "write_bytes",
+    "write_error",
+    "write_failures",
+    "write_text",
+]

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.files.disk import is_full, os_reason
+from geoseg.files.staging import json_text, write_text
 from geoseg.typing import PathLike
 
-__all__ = ["check_outputs", "os_reason", "plain_stem", "results_folder", "write_failures"]
-
-#: What the operating system says of a disk without room, which is no mistake of the user's.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def os_reason(error: OSError) -> str:
-    """The operating system's reason, in its words ("No space left on device")."""
-    return error.strerror or str(error)
+__all__ = ["check_outputs", "plain_stem", "results_folder", "write_failures"]
 
 
 def plain_stem(name: str) -> str:
@@ -113,7 +104,7 @@ def _try_to_write(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise
         raise InputError(f"{folder} can't be written to: {os_reason(error)}. Give another --out.") from None
 
@@ -125,8 +116,11 @@ def _remove_empty(folders: Iterable[Path]) -> None:
         folder.rmdir()
 
 
-def write_failures(path: Path, failures: list[dict[str, Any]]) -> dict[str, Path]:
-    """Write the list of regions that could not be read; without any, remove the list of an earlier run.
+def write_failures(path: Path, failures: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+    """Write the list of what could not be done; without any, remove the list of an earlier run.
+
+    It is written before the result gets its name: a run that is killed between the two leaves a list without
+    a result, which its next start replaces, and never a result without its list.
 
     Returns
     -------
@@ -136,7 +130,5 @@ def write_failures(path: Path, failures: list[dict[str, Any]]) -> dict[str, Path
     if not failures:
         path.unlink(missing_ok=True)
         return {}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(failures, indent=2))
-    os.replace(temporary, path)
+    write_text(path, json_text([dict(failure) for failure in failures], indent=2) + "\n")
     return {"failures": path}

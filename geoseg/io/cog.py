@@ -16,8 +16,8 @@ from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.errors import InputError, RunError
-from geoseg.files.atomic import staged_file
+from geoseg.errors import InputError
+from geoseg.files import Staged, write_error
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.io.gdal_env import quiet_georeferencing, raster_env
@@ -103,8 +103,8 @@ def write_cog(
         "BIGTIFF": "IF_SAFER",
         "OVERVIEW_RESAMPLING": overview_resampling(dtype, scale),
     }
-    with staged_file(path) as staged, raster_env():
-        plain = staged.with_name("plain.tif")
+    with Staged.file(path) as staged, raster_env():
+        plain = staged.path.with_name("plain.tif")
         try:
             with quiet_georeferencing():
                 target = rasterio.open(plain, "w", **profile)
@@ -113,15 +113,10 @@ def write_cog(
                 _write_windows(target, read, geobox, count, progress)
             _check_blocks(plain)
             with quiet_georeferencing():
-                rasterio.shutil.copy(plain, staged, driver="COG", **options)
-            _check_blocks(staged)
+                rasterio.shutil.copy(plain, staged.path, driver="COG", **options)
+            _check_blocks(staged.path)
         except (RasterioError, CPLE_BaseError, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error.__cause__ or error)
-            reason = " ".join(reason.split()).rstrip(".")
-            raise RunError(
-                f"cannot write {path}: {reason}. Check the free space and the permissions of {path.parent}; "
-                "no half-written file was left there."
-            ) from error
+            raise write_error(path, error) from error
 
 
 def read_finished(path: PathLike, tag: str) -> tuple[str, int] | None:

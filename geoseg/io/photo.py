@@ -10,8 +10,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.errors import GeosegError, RunError
-from geoseg.files.atomic import staged_file
+from geoseg.files import Staged, write_error
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.typing import Array, BoolArray, PathLike, Progress, no_progress
@@ -64,19 +63,17 @@ def write_photo(
     levels = [2**n for n in range(1, 9) if max(geobox.shape) >> n >= 128]
     try:
         with (
-            staged_file(Path(path)) as staged,
+            Staged.file(path) as staged,
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=64, JPEG_QUALITY_OVERVIEW=quality),
         ):
-            with rasterio.open(staged, "w", **options) as target:
+            with rasterio.open(staged.path, "w", **options) as target:
                 target.update_tags(**dict(tags or {}))
                 _write_tiles(target, read, geobox, progress)
             if levels:
-                with rasterio.open(staged, "r+") as target:
+                with rasterio.open(staged.path, "r+") as target:
                     target.build_overviews(levels, Resampling.average)
-    except GeosegError:
-        raise
-    except (RasterioError, OSError) as error:
-        raise RunError(f"{path} can't be written: {error}. Make room or choose another folder.") from error
+    except RasterioError as error:
+        raise write_error(Path(path), error) from error
 
 
 def _write_tiles(

@@ -7,9 +7,6 @@ Pickled checkpoints are refused: unpickling runs whatever code the file brings a
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from safetensors import SafetensorError
 
 from geoseg.errors import InputError, MissingFileError, ModelError
+from geoseg.files import Staged
 from geoseg.models.archives import BundleFiles, multihash
 from geoseg.models.card import Asset, ModelCard, card_text, parse_card
 from geoseg.models.deepness import card_from_metadata, onnx_session
@@ -345,11 +343,13 @@ def write_bundle(
         }
     )
     files = {CARD_NAME: card_text(card.with_asset(asset)).encode(), href: content}
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".zip":
         _write_zip(path, files)
     else:
-        _write_folder(path, files)
+        with Staged.folder(path) as staged:
+            for name, content in files.items():
+                (staged.path / name).write_bytes(content)
+            staged.commit(replace=True)
     return path
 
 
@@ -370,28 +370,6 @@ def _state_bytes(network: nn.Module, card: ModelCard, dtype: str) -> bytes:
 
 
 def _write_zip(path: Path, files: Mapping[str, bytes]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in files.items():
-                archive.writestr(zipfile.ZipInfo(name), content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        temporary.chmod(0o755)
+    with Staged.file(path) as staged, zipfile.ZipFile(staged.path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
-            (temporary / name).write_bytes(content)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")) / "old"
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old.parent)
-        else:
-            temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            archive.writestr(zipfile.ZipInfo(name), content)

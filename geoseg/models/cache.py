@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from geoseg.errors import GeosegError
+from geoseg.files import write_bytes
 
 __all__ = ["cache_folder", "cached_bytes"]
 
@@ -48,19 +50,7 @@ def cached_bytes(key: str, make: Callable[[], bytes], *, fresh: bool = False) ->
         _LOG.info("cache file %s can't be read: %s", path, error)
     content = make()
     try:
-        _keep(path, content)
-    except OSError as error:
+        write_bytes(path, content)
+    except (OSError, GeosegError) as error:  # also where another process is keeping it just now
         _LOG.info("cache file %s can't be kept: %s", path, error)
     return content
-
-
-def _keep(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -12,7 +12,6 @@ STAC specification 1.1, https://github.com/radiantearth/stac-spec; STAC Machine 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from geoseg.config import parse_settings, read_document
 from geoseg.errors import ConfigError, ModelError
+from geoseg.files import write_text
 from geoseg.models.compose import (
     MLM_SCHEMA,
     compose_item,
@@ -379,8 +379,5 @@ def card_text(card: ModelCard) -> str:
 
 
 def write_card(card: ModelCard, path: PathLike) -> None:
-    """Write a card as JSON, atomically."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(card_text(card), encoding="utf-8")
-    temporary.replace(path)
+    """Write a card as JSON, whole or not at all."""
+    write_text(path, card_text(card))

@@ -14,6 +14,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from geoseg.errors import InputError, MissingDependencyError, ModelError
+from geoseg.files import write_bytes
 from geoseg.models.bundle import Bundle, load_module, open_bundle, shipped_model
 from geoseg.models.card import ModelCard
 from geoseg.models.deepness import metadata_from_card, standardization
@@ -370,7 +371,5 @@ def export_onnx(path: PathLike, out: PathLike) -> Path:
         activation="none", architecture=None, multiple=1, window=[side, side], auxiliary=[]
     )
     onnx.helper.set_model_props(model, metadata_from_card(finished))
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_bytes(model.SerializeToString())
-    temporary.replace(out)
+    write_bytes(out, model.SerializeToString())
     return out

@@ -15,7 +15,7 @@ import numpy as np
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError
-from geoseg.files.results import check_outputs, os_reason, plain_stem, results_folder, write_failures
+from geoseg.files import check_outputs, os_reason, plain_stem, results_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.io.writers import output_path

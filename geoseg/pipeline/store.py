@@ -15,7 +15,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
-from geoseg.files.results import os_reason
+from geoseg.files import os_reason, write_text
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
 from geoseg.pipeline.salvage import sorted_failures
@@ -180,10 +180,7 @@ class ProbStore:
         """Keep the list of regions that could not be read for a block."""
         folder = self.folder / "failures"
         folder.mkdir(exist_ok=True)
-        target = folder / f"{block[0]}-{block[1]}.json"
-        temporary = target.with_suffix(".tmp")
-        temporary.write_text(json.dumps(failures))
-        os.replace(temporary, target)
+        write_text(folder / f"{block[0]}-{block[1]}.json", json.dumps(failures))
 
     def failures(self) -> list[dict[str, Any]]:
         """Regions that could not be read, each once, row-major."""
@@ -263,9 +260,7 @@ def _open_array(
 
 
 def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    temporary = folder / "state.tmp"
-    temporary.write_text(json.dumps(state, indent=2))
-    os.replace(temporary, folder / "state.json")
+    write_text(folder / "state.json", json.dumps(state, indent=2))
 
 
 def _differences(

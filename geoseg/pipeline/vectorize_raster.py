@@ -11,7 +11,7 @@ from typing import Any
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
-from geoseg.files.results import check_outputs, results_folder, write_failures
+from geoseg.files import check_outputs, results_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.scene import open_source
 from geoseg.io.writers import FORMATS, output_path

@@ -20,9 +20,8 @@ from typing import Any
 
 from geoseg.config import read_document
 from geoseg.errors import ConfigError, InputError, MissingFileError
-from geoseg.files.staging import StagedFolder
+from geoseg.files import Staged, json_text
 from geoseg.projects.figures import Annotation, ProjectMeta
-from geoseg.projects.json_text import json_text
 from geoseg.typing import PathLike
 
 __all__ = [
@@ -279,21 +278,16 @@ class ProjectWriter:
         self.meta = meta if meta is not None else ProjectMeta()
         self.legacy, self.overwrite = legacy, overwrite
         self._taken: dict[str, set[str]] = {}
-        self._staged: StagedFolder | None = None
+        self._staged: Staged | None = None
 
     @property
     def folder(self) -> Path:
         """The temporary folder the project is written in."""
         return self._stage().path
 
-    def _stage(self) -> StagedFolder:
+    def _stage(self) -> Staged:
         if self._staged is None:
-            try:
-                self._staged = StagedFolder.beside(self.path)
-            except OSError as error:
-                raise InputError(
-                    f"project must be a folder that can be made, got {self.path}: {error.strerror}."
-                ) from error
+            self._staged = Staged.folder(self.path)
         return self._staged
 
     def __enter__(self) -> ProjectWriter:

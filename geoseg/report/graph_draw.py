@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import InputError
-from geoseg.report.graph_layout import layered_layout
+from geoseg.files import Staged, write_text
 from geoseg.typing import PathLike
 
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ _FONT_PT = 7.5
 _CHAR_IN = 0.625 * _FONT_PT / 72
 _LINE_IN = 1.35 * _FONT_PT / 72
 _PAD_IN = 0.09
+_GAP_IN = (0.4, 0.6)
 _WRAP = 40
 _MAX_LINES = 14
 _MAX_SIDE_IN = 300.0
@@ -89,20 +88,18 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def mermaid(boxes: Sequence[Box], arrows: Sequence[Arrow], *, title: str = "") -> str:
-    """The graph as a Mermaid flowchart inside a Markdown document.
+def mermaid(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> str:
+    """The graph as a Mermaid flowchart, which GitHub, GitLab and many editors draw.
 
     Examples
     --------
     >>> print(mermaid([Box("a"), Box("b", ("x: 1",))], [Arrow(0, 1, "true")]))
-    ```mermaid
     flowchart TD
       n0["<b>a</b>"]
       n1["<b>b</b><br/>x: 1"]
       n0 -->|"true"| n1
-    ```
     """
-    lines = ([f"# {title}", ""] if title else []) + ["```mermaid", "flowchart TD"]
+    lines = ["flowchart TD"]
     for index, box in enumerate(boxes):
         text = "<br/>".join([f"<b>{_escape(box.title)}</b>", *map(_escape, box.lines)])
         lines.append(f'  n{index}["{text}"]')
@@ -113,7 +110,7 @@ def mermaid(boxes: Sequence[Box], arrows: Sequence[Arrow], *, title: str = "") -
         members = ",".join(f"n{i}" for i, box in enumerate(boxes) if box.kind == kind)
         lines.append(f"  classDef {kind} fill:{_FACES[kind]},stroke:{_EDGES[kind]}")
         lines.append(f"  class {members} {kind}")
-    return "\n".join([*lines, "```"])
+    return "\n".join(lines)
 
 
 def _escape(text: str) -> str:
@@ -123,45 +120,86 @@ def _escape(text: str) -> str:
 
 
 def draw_graph(boxes: Sequence[Box], arrows: Sequence[Arrow], *, title: str = "") -> Figure:
-    """The graph as a matplotlib figure, one inch of layout an inch of paper."""
+    """The graph as a matplotlib figure: boxes in rows, arrows downwards, one unit an inch of paper."""
     from matplotlib.figure import Figure
 
-    layout = layered_layout([_box_size(box) for box in boxes], [(a.source, a.target) for a in arrows])
-    margin, head = 0.2, 0.35 if title else 0.0
-    width, height = layout.width + 2 * margin, layout.height + 2 * margin + head
-    figure = Figure(figsize=(max(width, 1.0), max(height, 1.0)))
+    sizes = [
+        (
+            max(map(len, (box.title, *box.lines))) * _CHAR_IN + 2 * _PAD_IN,
+            (1 + len(box.lines)) * _LINE_IN + 2 * _PAD_IN,
+        )
+        for box in boxes
+    ]
+    rows = _rows(len(boxes), arrows)
+    centers, width, height = _centers(rows, sizes)
+    margin, head = 0.3, 0.35 if title else 0.0
+    figure = Figure(figsize=(max(width + 2 * margin, 1.0), max(height + 2 * margin + head, 1.0)))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-margin, width - margin), ylim=(height - margin - head, -margin - head))
+    axes.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin - head))
     axes.axis("off")
     if title:
         axes.text(0, -head / 2, title, va="center", fontsize=11, fontweight="bold", parse_math=False)
-    for arrow, route in zip(arrows, layout.routes, strict=True):
-        _draw_arrow(axes, arrow, route)
-    for box, center in zip(boxes, layout.centers, strict=True):
-        _draw_box(axes, box, center)
+    row_of = {index: number for number, row in enumerate(rows) for index in row}
+    for arrow in arrows:
+        between = [index for row in rows[row_of[arrow.source] + 1 : row_of[arrow.target]] for index in row]
+        (x0, y0), (x1, y1) = centers[arrow.source], centers[arrow.target]
+        y0, y1 = y0 + sizes[arrow.source][1] / 2, y1 - sizes[arrow.target][1] / 2
+        middle = (x0 + x1) / 2
+        # An arrow that skips rows goes around the boxes that stand in its way, on the side that is nearer.
+        spans = [(centers[i][0] - sizes[i][0] / 2, centers[i][0] + sizes[i][0] / 2) for i in between]
+        spans = [span for span in spans if span[0] <= max(x0, x1) and span[1] >= min(x0, x1)]
+        if spans:
+            left, right = min(span[0] for span in spans), max(span[1] for span in spans)
+            middle = left - _PAD_IN if middle - left < right - middle else right + _PAD_IN
+        _draw_arrow(axes, arrow.label, (x0, y0), (x1, y1), middle)
+    for box, center, size in zip(boxes, centers, sizes, strict=True):
+        _draw_box(axes, box, (center[0] - size[0] / 2, center[1] - size[1] / 2), size)
     return figure
 
 
-def _box_size(box: Box) -> tuple[float, float]:
-    longest = max(map(len, (box.title, *box.lines)))
-    lines = 1 + len(box.lines)
-    return longest * _CHAR_IN + 2 * _PAD_IN, lines * _LINE_IN + 2 * _PAD_IN
+def _rows(count: int, arrows: Sequence[Arrow]) -> list[list[int]]:
+    """Boxes by the longest path that ends at them, in a row by the middle of what leads to them."""
+    before: list[list[int]] = [[] for _ in range(count)]
+    for arrow in arrows:
+        before[arrow.target].append(arrow.source)
+    rank = [0] * count
+    for index in TopologicalSorter(dict(enumerate(before))).static_order():
+        rank[index] = max((rank[source] + 1 for source in before[index]), default=0)
+    rows = [[i for i in range(count) if rank[i] == number] for number in range(max(rank, default=-1) + 1)]
+    place: dict[int, float] = {}  # from -1 to 1 in the row
+    for row in rows:
+        row.sort(key=lambda i: sum(place[source] for source in before[i]) / max(len(before[i]), 1))
+        place |= {index: (2 * column + 1) / len(row) - 1 for column, index in enumerate(row)}
+    return rows
 
 
-def _draw_box(axes: Axes, box: Box, center: tuple[float, float]) -> None:
+def _centers(
+    rows: list[list[int]], sizes: Sequence[tuple[float, float]]
+) -> tuple[list[tuple[float, float]], float, float]:
+    """(x, y) of the middle of each box, and width and height of all, which begin at (0, 0); y downwards."""
+    widths = [sum(sizes[i][0] for i in row) + _GAP_IN[0] * (len(row) - 1) for row in rows]
+    width = max(widths, default=0.0)
+    centers = [(0.0, 0.0)] * len(sizes)
+    top = 0.0
+    for row, row_width in zip(rows, widths, strict=True):
+        left, height = (width - row_width) / 2, max(sizes[i][1] for i in row)
+        for i in row:
+            centers[i] = (left + sizes[i][0] / 2, top + height / 2)
+            left += sizes[i][0] + _GAP_IN[0]
+        top += height + _GAP_IN[1]
+    return centers, width, max(top - _GAP_IN[1], 0.0)
+
+
+def _draw_box(axes: Axes, box: Box, corner: tuple[float, float], size: tuple[float, float]) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    width, height = _box_size(box)
-    left, top = center[0] - width / 2, center[1] - height / 2
-    face, edge = _FACES[box.kind], _EDGES[box.kind]
     style = "round,pad=0,rounding_size=0.06"
-    axes.add_patch(
-        FancyBboxPatch((left, top), width, height, boxstyle=style, fc=face, ec=edge, lw=1.0, zorder=2)
-    )
+    face, edge = _FACES[box.kind], _EDGES[box.kind]
+    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=style, fc=face, ec=edge, lw=1.0, zorder=2))
     for index, line in enumerate((box.title, *box.lines)):
         axes.text(
-            left + _PAD_IN,
-            top + _PAD_IN + (index + 0.5) * _LINE_IN,
+            corner[0] + _PAD_IN,
+            corner[1] + _PAD_IN + (index + 0.5) * _LINE_IN,
             line,
             va="center",
             family="monospace",
@@ -172,26 +210,26 @@ def _draw_box(axes: Axes, box: Box, center: tuple[float, float]) -> None:
         )
 
 
-def _draw_arrow(axes: Axes, arrow: Arrow, route: list[tuple[float, float]]) -> None:
+def _draw_arrow(
+    axes: Axes, label: str, begin: tuple[float, float], end: tuple[float, float], middle: float
+) -> None:
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path as Curve
 
-    vertices, codes = [route[0]], [Curve.MOVETO]
-    for (x0, y0), (x1, y1) in pairwise(route):
-        middle = (y0 + y1) / 2
-        vertices += [(x0, middle), (x1, middle), (x1, y1)]
-        codes += [Curve.CURVE4] * 3
-    path = Curve(vertices, codes)
+    # A cubic is at an eighth of its ends and three quarters of its controls half way.
+    bow = (8 * middle - begin[0] - end[0]) / 6
+    height = end[1] - begin[1]
+    controls = [(bow, begin[1] + height / 4), (bow, end[1] - height / 4)]
+    path = Curve([begin, *controls, end], [Curve.MOVETO, *[Curve.CURVE4] * 3])
     axes.add_patch(
         FancyArrowPatch(
             path=path, arrowstyle="-|>", mutation_scale=7, color="#64748b", lw=0.9, fill=False, zorder=1
         )
     )
-    if arrow.label:
-        x, y = route[0]
-        side = 0.25 * (route[1][0] - x)
+    if label:
+        x, y = begin[0] + 0.25 * (end[0] - begin[0]), begin[1] + 0.25 * (end[1] - begin[1])
         axes.text(
-            x + side, y + 0.2, arrow.label, fontsize=6.5, color="#475569", ha="center", va="center",
+            x, y, label, fontsize=6.5, color="#475569", ha="center", va="center",
             parse_math=False, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8}, zorder=4,
         )  # fmt: skip
 
@@ -212,33 +250,12 @@ def write_figure(figure: Figure, path: PathLike, *, dpi: int = 150) -> None:
         raise InputError(f"picture must end in .svg, .png or .pdf, got {path.name!r}.")
     longest = max(figure.get_size_inches())
     stamp = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
-    with _temporary(path) as temporary, mpl.rc_context({"svg.hashsalt": "geoseg", "svg.fonttype": "none"}):
-        figure.savefig(temporary, format=kind, dpi=min(dpi, _MAX_SIDE_IN * 100 / longest), metadata=stamp)
-
-
-class _temporary:
-    """A temporary name beside ``path`` that becomes ``path`` when the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-        os.close(handle)
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.temporary.chmod(0o644)
-            self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
+    with Staged.file(path) as staged, mpl.rc_context({"svg.hashsalt": "geoseg", "svg.fonttype": "none"}):
+        figure.savefig(staged.path, format=kind, dpi=min(dpi, _MAX_SIDE_IN * 100 / longest), metadata=stamp)
 
 
 def write_graph(boxes: Sequence[Box], arrows: Sequence[Arrow], path: PathLike, *, title: str = "") -> None:
-    """Write the graph as ``.svg``, ``.png``, ``.pdf`` or ``.md`` (Mermaid).
+    """Write the graph as a picture (``.svg``, ``.png``, ``.pdf``) or as Mermaid text (``.md``, ``.mmd``).
 
     Raises
     ------
@@ -246,10 +263,13 @@ def write_graph(boxes: Sequence[Box], arrows: Sequence[Arrow], path: PathLike, *
         Another suffix.
     """
     path = Path(path)
-    if path.suffix.lower() in {".md", ".markdown"}:
-        with _temporary(path) as temporary:
-            temporary.write_text(mermaid(boxes, arrows, title=title) + "\n", encoding="utf-8")
-    elif path.suffix.lower() in {".svg", ".png", ".pdf"}:
+    kind = path.suffix.lower()
+    if kind in {".svg", ".png", ".pdf"}:
         write_figure(draw_graph(boxes, arrows, title=title), path)
+    elif kind in {".md", ".mmd"}:
+        text = mermaid(boxes, arrows)
+        if kind == ".md":
+            text = "\n".join([*([f"# {title}", ""] if title else []), "```mermaid", text, "```"])
+        write_text(path, text + "\n")
     else:
-        raise InputError(f"output must end in .svg, .png, .pdf or .md, got {path.name!r}.")
+        raise InputError(f"output must end in .svg, .png, .pdf, .md or .mmd, got {path.name!r}.")

@@ -11,8 +11,8 @@ import shapely
 from PIL import Image, ImageDraw
 from pyproj import CRS, Transformer
 
-from geoseg.errors import GeosegError, InputError, RunError
-from geoseg.files.atomic import staged_file
+from geoseg.errors import InputError
+from geoseg.files import Staged
 from geoseg.geo.windows import Window
 from geoseg.io.polygon_batches import PolygonSource, open_polygons
 from geoseg.io.preview import preview_shape, read_preview
@@ -112,13 +112,8 @@ def footprint_picture(
 def _save(picture: Image.Image, path: Path) -> None:
     if path.suffix.lower() not in Image.registered_extensions():
         raise InputError(f"out must end in .png, .jpg or another picture's suffix, got {path}.")
-    try:
-        with staged_file(path) as staged:
-            picture.save(staged, optimize=True)
-    except GeosegError:
-        raise
-    except OSError as error:
-        raise RunError(f"{path} can't be written: {error}. Make room or choose another folder.") from error
+    with Staged.file(path) as staged:
+        picture.save(staged.path, optimize=True)
 
 
 def _caption(scene: Scene, polygons: PolygonSource) -> str:

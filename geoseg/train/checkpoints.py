@@ -11,13 +11,11 @@ Layout of a run's folder::
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +24,26 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from geoseg.errors import InputError, MissingFileError, RunError
+from geoseg.files import write_bytes
 from geoseg.typing import PathLike
 
 __all__ = ["RunFolder", "write_file"]
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file so that it appears complete or not at all.
+    """Write a file whole or not at all.
 
     Raises
     ------
     RunError
-        The disk is full or can't be written; what was there before is kept.
+        The disk is full; what was there before is kept, and --resume goes on from it.
+    InputError
+        The folder can't be written to.
     """
-    data = content.encode() if isinstance(content, str) else content
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        full = " The disk is full: free some space and use --resume." if error.errno == errno.ENOSPC else ""
-        raise RunError(f"{path} could not be written: {error.strerror}.{full}") from error
+        write_bytes(path, content.encode() if isinstance(content, str) else content)
+    except RunError as error:
+        raise RunError(f"{error} Then go on with --resume.") from error
 
 
 class RunFolder:

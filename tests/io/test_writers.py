@@ -18,6 +18,7 @@ import shapely
 from pyproj import CRS
 
 from geoseg.errors import InputError, RunError
+from geoseg.files.locks import side_folder
 from geoseg.io.writers import FORMATS, FootprintBatch, FootprintWriter, open_writer, output_path
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import promoted
@@ -192,7 +193,7 @@ def test_abort_leaves_the_old_file_alone(format: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", EVERY)
 def test_leftovers_of_a_killed_run_do_not_matter(format: str, tmp_path: Path) -> None:
     path = output_path(tmp_path, "out", format)
-    stale = path.with_name(f".{path.name}.part")
+    stale = side_folder(path)
     stale.mkdir()
     (stale / path.name).write_bytes(b"half")
     save(format, path, make(5))
@@ -267,7 +268,7 @@ def test_full_disk(format: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", EVERY)
 def test_unwritable_folder(format: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(InputError, match="output must be a file that can be written"):
+    with pytest.raises(InputError, match="output must be a place that can be written to"):
         open_writer(format, tmp_path / "file" / "out", schema=SCHEMA, crs=UTM)
     with pytest.raises(InputError, match="it is a folder"):
         open_writer(format, tmp_path, schema=SCHEMA, crs=UTM)

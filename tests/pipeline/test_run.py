@@ -18,7 +18,7 @@ from pyproj import CRS
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
-from geoseg.files.results import check_outputs, plain_stem, results_folder
+from geoseg.files import check_outputs, plain_stem, results_folder
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.gdal_env import forget_dataset

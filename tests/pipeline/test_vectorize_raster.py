@@ -15,10 +15,10 @@ from affine import Affine
 from scipy import ndimage
 from typer.testing import CliRunner
 
+from geoseg import vectorize
 from geoseg.cli import app
 from geoseg.errors import InputError
 from geoseg.pipeline.class_readers import decide_kind
-from geoseg import vectorize
 from geoseg.pipeline.vectorize_raster import chunk_shape, output_files
 
 TRANSFORM = Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000)

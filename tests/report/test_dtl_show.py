@@ -132,7 +132,7 @@ def test_sample_files(projects: Path, tmp_path: Path) -> None:
 class TestCommand:
     run = staticmethod(lambda *args: CliRunner().invoke(app, ["dtl", "show", *map(str, args)]))
 
-    @pytest.mark.parametrize("suffix", ["svg", "png", "md"])
+    @pytest.mark.parametrize("suffix", ["svg", "png", "md", "mmd"])
     def test_formats(self, tmp_path: Path, suffix: str) -> None:
         graph = tmp_path / "graph.json"
         graph.write_text(json.dumps(DOCUMENT))
@@ -140,6 +140,15 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         data = (tmp_path / f"g.{suffix}").read_bytes()
         assert data[:8] == b"\x89PNG\r\n\x1a\n" if suffix == "png" else b"5 if" in data
+
+    def test_mermaid_text_is_printed_without_a_file(self, tmp_path: Path) -> None:
+        graph = tmp_path / "graph.json"
+        graph.write_text(json.dumps(DOCUMENT))
+        result = self.run(graph)
+        assert result.exit_code == 0, result.output
+        assert result.output.startswith("flowchart TD\n")
+        assert "  n1 --> n2\n" in result.output
+        assert '  n4 -->|"true"| n0\n' in result.output
 
     def test_sample(self, projects: Path, tmp_path: Path) -> None:
         graph = tmp_path / "graph.json"
@@ -157,6 +166,7 @@ class TestCommand:
         graph.write_text(json.dumps(DOCUMENT))
         assert self.run(graph, "-o", tmp_path / "g.gif").exit_code == 2
         assert self.run(graph, "-o", tmp_path / "g.svg", "--projects", projects).exit_code == 2
+        assert self.run(graph, "--sample", "a.png", "--projects", projects).exit_code == 2
         assert self.run(tmp_path / "no.json", "-o", tmp_path / "g.svg").exit_code == 2
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from geoseg.errors import InputError
-from geoseg.report.graph_draw import Arrow, Box, mermaid, setting_lines, write_graph
+from geoseg.report.graph_draw import Arrow, Box, draw_graph, mermaid, setting_lines, write_graph
 
 BOXES = [
     Box("1 data", ("roads/*",), "source"),
@@ -25,6 +28,30 @@ def test_svg_holds_every_line_as_text(tmp_path: Path) -> None:
     text = " ".join(element.text or "" for element in root.iter() if element.tag.endswith("}text"))
     for wanted in ["1 data", "roads/*", "[^a$_b$]", "3 save", "true", "t $x$"]:
         assert wanted in text
+
+
+def extents(boxes: list[Box], arrows: list[Arrow]) -> tuple[list[Bbox], list[Bbox]]:
+    patches = draw_graph(boxes, arrows).axes[0].patches
+    of = {FancyBboxPatch: [], FancyArrowPatch: []}
+    for patch in patches:
+        of[type(patch)].append(patch.get_path().get_extents())
+    return of[FancyBboxPatch], of[FancyArrowPatch]
+
+
+def test_boxes_stand_apart_and_arrows_run_down() -> None:
+    boxes = [Box("wide", ("x" * 40,)), Box("a", ("1",) * 5), Box("b"), Box("c"), Box("end")]
+    arrows = [Arrow(3, 0), Arrow(3, 1), Arrow(3, 2), Arrow(1, 4)]
+    places, curves = extents(boxes, arrows)
+    assert len(places) == 5
+    assert not any(a.overlaps(b) for a, b in combinations(places, 2))
+    assert [curve.y0 for curve in curves] == pytest.approx([places[arrow.source].y1 for arrow in arrows])
+    assert all(places[arrow.source].y1 < places[arrow.target].y0 for arrow in arrows)
+
+
+def test_an_arrow_that_skips_a_row_goes_around_the_box_between() -> None:
+    places, curves = extents([Box("a"), Box("b" * 30), Box("c")], [Arrow(0, 1), Arrow(1, 2), Arrow(0, 2)])
+    assert curves[2].x1 > places[1].x1
+    assert curves[0].x1 < places[1].x1
 
 
 def test_files_are_reproducible(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from geoseg.config import Settings
-from geoseg.dtl.linear_regex import LinearPattern
+from geoseg.dtl.name_patterns import NamePattern
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Origin, Sample
 from geoseg.projects.figures import filled_area
@@ -20,8 +20,8 @@ _EXTRA = {"sum_object_area": "classes", "name_in_range": "frame_step", "class_sh
 
 
 @lru_cache(256)
-def _compiled(pattern: str) -> LinearPattern:
-    return LinearPattern(pattern)
+def _compiled(pattern: str) -> NamePattern:
+    return NamePattern(pattern)
 
 
 def _checked(pattern: str) -> str:

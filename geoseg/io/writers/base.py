@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.errors import GeosegError, InputError
+from geoseg.files import Staged, write_error
 from geoseg.typing import Array
 
 __all__ = ["FootprintBatch", "FootprintWriter", "GeometryType", "promoted"]
@@ -114,9 +113,9 @@ class FootprintWriter(ABC):
         self.geometry_type = geometry_type
         self.count = 0
         self._pending: list[FootprintBatch] = []
-        self._folder = path.with_name(f".{path.name}.part")
-        self._open = False
-        self._stage()
+        self._output = Staged.file(path, sides=self.side_suffixes)
+        self._open = True
+        self._guarded(lambda: self._begin(self._output.path))
 
     @abstractmethod
     def _begin(self, staged: Path) -> None:
@@ -171,7 +170,7 @@ class FootprintWriter(ABC):
             return
         self._flush(last=True)
         self._guarded(self._finish)
-        self._guarded(self._publish)
+        self._guarded(self._output.commit)
         self._open = False
 
     def abort(self) -> None:
@@ -179,23 +178,7 @@ class FootprintWriter(ABC):
         if self._open:
             self._open = False
             self._drop()
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _stage(self) -> None:
-        """Make the temporary folder beside the final name and open the file in it."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.is_dir():
-                raise IsADirectoryError(None, "it is a folder")
-            shutil.rmtree(self._folder, ignore_errors=True)  # of a run that was killed
-            self._folder.mkdir()
-        except OSError as error:
-            raise InputError(
-                f"output must be a file that can be written, got {self.path}: {error.strerror}. "
-                "Choose another folder, or change its permissions."
-            ) from error
-        self._open = True
-        self._guarded(lambda: self._begin(self._folder / self.path.name))
+            self._output.discard()
 
     def _flush(self, last: bool) -> None:
         if not self._pending:
@@ -209,7 +192,7 @@ class FootprintWriter(ABC):
         self._pending = [batch.rows(stop, len(batch))] if stop < len(batch) else []
         self.count += stop
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def _guarded(self, step: Callable[[], object]) -> None:
         """Run a step; on failure abort, and say which file could not be written."""
         try:
             step()
@@ -218,29 +201,7 @@ class FootprintWriter(ABC):
             raise
         except Exception as error:
             self.abort()
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-            raise RunError(
-                f"cannot write {self.path}: {reason}. Check the free space and the permissions of "
-                f"{self.path.parent}; no half-written file was left there."
-            ) from error
+            raise write_error(self.path, error) from error
         except BaseException:
             self.abort()
             raise
-
-    def _publish(self) -> None:
-        """Move the finished files to their final names."""
-        staged = sorted(self._folder.iterdir(), key=lambda file: file.name == self.path.name)
-        for file in staged:
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        self._remove_stale({file.name for file in staged})
-        for file in staged:  # the main file last: it is there when the others are
-            file.replace(self.path.parent / file.name)
-        self._folder.rmdir()
-
-    def _remove_stale(self, names: set[str]) -> None:
-        """Remove side files that belong to an older output of the same name."""
-        for suffix in self.side_suffixes:
-            side = self.path.with_suffix(suffix)
-            if side.name not in names:
-                side.unlink(missing_ok=True)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import InputError
-from geoseg.files.staging import StagedFolder
-from geoseg.projects.json_text import json_text
+from geoseg.files import Staged, json_text
 from geoseg.typing import PathLike
 
-__all__ = ["Failure", "staged_folder", "take_over", "write_failures", "write_json"]
+__all__ = ["Failure", "staged_folder", "take_over", "write_json"]
 
 #: Files that belong to an image, by its name and by its stem: metadata, overviews, masks, world files.
 _BY_NAME = (".aux.xml", ".ovr", ".msk")
@@ -31,10 +30,21 @@ _WORLD_FILES = {
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be done, and why."""
+    """An image that could not be done, or samples of one.
+
+    Attributes
+    ----------
+    image
+        DATASET/NAME, after the project where there are several.
+    reason
+        What went wrong.
+    samples
+        How many samples of a graph it went wrong with.
+    """
 
     image: str
     reason: str
+    samples: int = 1
 
 
 def take_over(source: Path, target: Path, *, link: bool = False) -> None:
@@ -74,28 +84,11 @@ def staged_folder(path: PathLike) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"output must be a new folder, got {path}, which exists. Name another or remove it.")
-    try:
-        staged = StagedFolder.beside(path)
-    except OSError as error:
-        raise InputError(
-            f"output must be a folder that can be made, got {path}: {error.strerror}."
-        ) from error
-    try:
+    with Staged.folder(path) as staged:
         yield staged.path
-        staged.commit()
-    finally:
-        staged.discard()
 
 
 def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:
     """Write JSON as UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json_text(value, indent=indent) + "\n", encoding="utf-8")
-
-
-def write_failures(result: Path, failures: Sequence[Failure]) -> None:
-    """List what failed in ``RESULT.failures.json`` beside the result; no such file where nothing did."""
-    path = result.with_name(f"{result.name}.failures.json")
-    path.unlink(missing_ok=True)
-    if failures:
-        write_json(path, [{"image": failure.image, "reason": failure.reason} for failure in failures])
