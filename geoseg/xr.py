@@ -18,13 +18,14 @@ from geoseg.config.run import parse_run_settings, resolve
 from geoseg.config.signature import takes_settings
 from geoseg.errors import InputError
 from geoseg.geo.blocks import plan_blocks
-from geoseg.io.scene import Scene, open_source
+from geoseg.io.sources import open_raster
 from geoseg.io.validity import check_dtype, decide_validity, valid_from_values
 from geoseg.lazy.labels import split_masks as _split_masks
 from geoseg.lazy.place import geobox_of, placed
 from geoseg.lazy.polygonize import polygonize as _polygonize
 from geoseg.lazy.predict import OneAtATime, count_classes, stitch
 from geoseg.lazy.scene import ArrayScene, scene_arrays
+from geoseg.raster.source import RasterSource
 from geoseg.typing import Connectivity, PathLike
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def open_scene(
         if bands is not None or resolution is not None or bbox is not None:
             raise InputError("bands, resolution and bbox are for files; select them on the DataArray itself.")
         return _conform(path, chunks)
-    return _lazy_scene(open_source(path, bands=bands, resolution=resolution, bbox=bbox), chunks)
+    return _lazy_scene(open_raster(path, bands=bands, resolution=resolution, bbox=bbox), chunks)
 
 
-def _lazy_scene(scene: Scene, chunks: int | tuple[int, int] | None = None) -> xr.DataArray:
+def _lazy_scene(scene: RasterSource, chunks: int | tuple[int, int] | None = None) -> xr.DataArray:
     if chunks is None:
         height, width = (
             max(1, round(_CHUNK / side)) * side if side <= _CHUNK else _CHUNK for side in scene.file_block

@@ -20,10 +20,10 @@ from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
 from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.scene import Scene, open_source
+from geoseg.io.sources import open_raster
 from geoseg.projects.figures import Annotation
 from geoseg.projects.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
-from geoseg.raster.source import PixelSource
+from geoseg.raster.source import PixelSource, RasterSource
 from geoseg.typing import Array
 
 __all__ = [
@@ -156,7 +156,7 @@ def _open_scenes(wanted: Wanted) -> Opened:
     table = class_table(_listed(wanted), wanted.background, wanted.neutral, data.other, by_value=by_value)
     areas, scenes = [], []
     for path, settings in expanded:
-        scene = open_source(path, bands=settings.bands, resolution=wanted.resolution)
+        scene = open_raster(path, bands=settings.bands, resolution=wanted.resolution)
         truth = _scene_truth(scene, settings, table, wanted)
         areas.append(Area(scene.name, scene, truth, weight=settings.weight))
         scenes.append(scene)
@@ -164,7 +164,7 @@ def _open_scenes(wanted: Wanted) -> Opened:
     return Opened(tuple(areas), parts, (frozenset(),) * len(areas), table, _resolutions(scenes))
 
 
-def _resolutions(scenes: Sequence[Scene]) -> tuple[float, float] | None:
+def _resolutions(scenes: Sequence[RasterSource]) -> tuple[float, float] | None:
     """Smallest and largest meters per pixel."""
     steps = [step for scene in scenes for step in scene.geobox.ground_resolution() or ()]
     return (min(steps), max(steps)) if steps else None
@@ -195,7 +195,7 @@ def _is_raster(path: str) -> bool:
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _scene_truth(scene: Scene, settings: SceneSettings, table: ClassTable, wanted: Wanted) -> Any:
+def _scene_truth(scene: RasterSource, settings: SceneSettings, table: ClassTable, wanted: Wanted) -> Any:
     labels = _path(wanted.base, settings.labels.replace("{stem}", scene.name))
     truth: MaskTruth | VectorTruth
     if _is_raster(labels):
@@ -217,14 +217,14 @@ def _priorities(classes: NDArray[np.uint8], table: ClassTable) -> NDArray[np.int
     return np.array([rank.get(int(code), -1) for code in classes], np.int64)
 
 
-def _read_polygons(scene: Scene, path: str) -> Any:
+def _read_polygons(scene: RasterSource, path: str) -> Any:
     from geoseg.io.vectors import read_polygons
 
     return read_polygons(path, crs=scene.geobox.crs)
 
 
 def _read_shapes(
-    scene: Scene, path: str, table: ClassTable, column: str | None
+    scene: RasterSource, path: str, table: ClassTable, column: str | None
 ) -> tuple[NDArray[np.object_], NDArray[np.uint8]]:
     """Polygons that touch the scene, in its pixels, and their classes."""
     frame = _read_polygons(scene, path)
@@ -242,7 +242,7 @@ def _read_shapes(
     return shapes[touching], table.indices(values, path)
 
 
-def _read_aoi(scene: Scene, path: str) -> NDArray[np.object_]:
+def _read_aoi(scene: RasterSource, path: str) -> NDArray[np.object_]:
     frame = _read_polygons(scene, path)
     shapes = _to_pixels(frame.geometry.to_numpy(), scene.geobox)
     whole = shapely.box(0, 0, scene.width, scene.height)
@@ -256,7 +256,7 @@ def _extent(frame: Any) -> Sequence[float]:
     return tuple(frame.total_bounds) if len(frame) else ()
 
 
-def _apart(what: str, path: str, bounds: Sequence[float], scene: Scene) -> InputError:
+def _apart(what: str, path: str, bounds: Sequence[float], scene: RasterSource) -> InputError:
     """Why nothing of a file lies on a scene: both extents, and a CRS that is missing."""
     ground, crs = (tuple(round(v, 6) for v in scene.geobox.bounds()), scene.geobox.crs)
     extent = tuple(round(float(v), 6) for v in bounds) or "nothing"
@@ -280,13 +280,13 @@ def _to_pixels(shapes: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object
     return np.where(shapely.is_valid(moved), moved, shapely.make_valid(moved))
 
 
-def _mask_truth(scene: Scene, path: str, table: ClassTable) -> MaskTruth:
-    mask = open_source(path, bands=(1,), expand_palette=False)
+def _mask_truth(scene: RasterSource, path: str, table: ClassTable) -> MaskTruth:
+    mask = open_raster(path, bands=(1,), expand_palette=False)
     codes = mask_codes(table, mask.dtype, mask.nodata)
     return MaskTruth(scene.height, scene.width, mask, _area_to_mask(scene, mask), codes)
 
 
-def _area_to_mask(scene: Scene, mask: Scene) -> Affine:
+def _area_to_mask(scene: RasterSource, mask: RasterSource) -> Affine:
     """From pixel corners of the scene to those of its mask: by georeferencing, else by stretching."""
     if mask.geobox.crs is None:
         return Affine.scale(mask.width / scene.width, mask.height / scene.height)
@@ -351,7 +351,7 @@ def _open_pairs(wanted: Wanted) -> Opened:
         if _is_raster(path.name):
             if path.stem not in found:
                 raise MissingFileError(f"no mask named {path.stem} in {masks} for {path.name}")
-            scene = open_source(path, resolution=wanted.resolution)
+            scene = open_raster(path, resolution=wanted.resolution)
             areas.append(Area(scene.name, scene, _mask_truth(scene, str(found[path.stem]), table)))
             scenes.append(scene)
     if not areas:
@@ -398,6 +398,6 @@ def annotated_area(
 
 
 def _project_area(project: Project, item: Item, table: ClassTable) -> tuple[Area, frozenset[str]]:
-    scene = open_source(item.image)
+    scene = open_raster(item.image)
     annotation = read_annotation(item, project.meta, (scene.height, scene.width))
     return annotated_area(f"{item.dataset}/{item.stem}", scene, annotation, table)

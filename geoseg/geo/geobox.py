@@ -10,11 +10,41 @@ from pyproj import CRS, Geod, Transformer
 
 from geoseg.geo.windows import Window
 
-__all__ = ["GeoBox"]
+__all__ = ["GeoBox", "body_ellipsoid", "is_earth"]
 
-_GEOD = Geod(ellps="WGS84")
+_EARTH_M, _EARTH_SHARE = 6_378_137.0, 0.01
 #: Steps that differ by no more than this part are taken as the same.
 _SAME_STEP = 0.01
+
+
+def is_earth(crs: CRS) -> bool:
+    """Whether a CRS is one of the Earth, by the size of its ellipsoid (within 1 %, as PROJ decides it).
+
+    Examples
+    --------
+    >>> is_earth(CRS.from_epsg(32645)), is_earth(CRS.from_user_input("IAU_2015:49910"))
+    (True, False)
+    """
+    ellipsoid = crs.ellipsoid
+    if ellipsoid is None:
+        return True
+    return abs(float(ellipsoid.semi_major_metre) / _EARTH_M - 1) <= _EARTH_SHARE
+
+
+def body_ellipsoid(crs: CRS) -> str:
+    """The body of a CRS in PROJ's words: WGS 84 on the Earth, elsewhere the ellipsoid of the CRS itself.
+
+    No datum of the Moon or Mars is tied to WGS 84, so PROJ refuses to go from one to the other.
+
+    Examples
+    --------
+    >>> body_ellipsoid(CRS.from_epsg(32645)), body_ellipsoid(CRS.from_user_input("IAU_2015:30110"))
+    ('+datum=WGS84', '+a=1737400.0 +b=1737400.0')
+    """
+    ellipsoid = crs.ellipsoid
+    if ellipsoid is None or is_earth(crs):
+        return "+datum=WGS84"
+    return f"+a={ellipsoid.semi_major_metre!r} +b={ellipsoid.semi_minor_metre!r}"
 
 
 @dataclass(frozen=True)
@@ -29,12 +59,15 @@ class GeoBox:
         Coordinate reference system, or None for plain pixel coordinates.
     height, width
         Pixels.
+    gsd
+        Ground meters per pixel along columns and rows of a raster without a CRS, where the user knows them.
     """
 
     transform: Affine
     crs: CRS | None
     height: int
     width: int
+    gsd: tuple[float, float] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -44,7 +77,7 @@ class GeoBox:
     def window(self, window: Window) -> GeoBox:
         """The geobox of a window."""
         shift = Affine.translation(window.col_off, window.row_off)
-        return GeoBox(self.transform * shift, self.crs, window.height, window.width)
+        return GeoBox(self.transform * shift, self.crs, window.height, window.width, self.gsd)
 
     def corners(self) -> list[tuple[float, float]]:
         """The four outer corners in the CRS: (0,0), (width,0), (width,height), (0,height)."""
@@ -57,47 +90,48 @@ class GeoBox:
         return min(xs), min(ys), max(xs), max(ys)
 
     def center_lonlat(self) -> tuple[float, float] | None:
-        """Longitude and latitude (WGS 84, degrees) of the center; None without a CRS."""
+        """Longitude and latitude of the center (degrees, WGS 84 on the Earth); None without a CRS."""
         if self.crs is None:
             return None
         x, y = self.transform * (self.width / 2, self.height / 2)
-        lon, lat = Transformer.from_crs(self.crs, 4326, always_xy=True).transform(x, y)
+        lon, lat = _to_lonlat(self.crs).transform(x, y)
         return float(lon), float(lat)
 
     def ground_resolution(self) -> tuple[float, float] | None:
         """True size of the central pixel on the ground.
 
-        Measured on the WGS 84 ellipsoid along the pixel's own axes, so Web Mercator counts with its
-        scale at that latitude, degrees work, and rotated rasters too.
+        Measured on the ellipsoid (WGS 84; of another body its own) along the pixel's own axes, so Web
+        Mercator counts with its scale at that latitude, degrees work, and rotated rasters too.
 
         Returns
         -------
         (float, float) or None
-            Meters per column step and per row step; None without a CRS.
+            Meters per column step and per row step; without a CRS what ``gsd`` states, or None.
         """
         if self.crs is None:
-            return None
-        to_lonlat = Transformer.from_crs(self.crs, 4326, always_xy=True)
+            return self.gsd
+        to_lonlat, geod = _to_lonlat(self.crs), _geod(self.crs)
         reach = max(1.0, min(self.width, self.height) / 4)
         mid = (self.width / 2, self.height / 2)
 
         def meters(dx: float, dy: float) -> float:
             ends = [self.transform * (mid[0] + s * dx / 2, mid[1] + s * dy / 2) for s in (-1, 1)]
             (lon0, lat0), (lon1, lat1) = (to_lonlat.transform(*end) for end in ends)
-            return float(_GEOD.inv(lon0, lat0, lon1, lat1)[2]) / math.hypot(dx, dy)
+            return float(geod.inv(lon0, lat0, lon1, lat1)[2]) / math.hypot(dx, dy)
 
         return meters(reach, 0), meters(0, reach)
 
     def scaled(self, height: int, width: int) -> GeoBox:
         """The same ground on a raster of another shape."""
-        scale = Affine.scale(self.width / width, self.height / height)
-        return GeoBox(self.transform * scale, self.crs, height, width)
+        x, y = self.width / width, self.height / height
+        gsd = None if self.gsd is None else (self.gsd[0] * x, self.gsd[1] * y)
+        return GeoBox(self.transform * Affine.scale(x, y), self.crs, height, width, gsd)
 
     def at_resolution(self, meters: float) -> GeoBox:
         """The same ground at about ``meters`` per pixel (whole pixels, so the step differs slightly).
 
-        Without a CRS, or when both steps are the same within 1 %, the geobox itself: so small a difference
-        changes nothing for a network, and resampling costs time and sharpness.
+        Without a known step, or when both steps are the same within 1 %, the geobox itself: so small a
+        difference changes nothing for a network, and resampling costs time and sharpness.
         """
         step = self.ground_resolution()
         if step is None or all(abs(s / meters - 1) <= _SAME_STEP for s in step):
@@ -105,3 +139,13 @@ class GeoBox:
         width = max(1, round(self.width * step[0] / meters))
         height = max(1, round(self.height * step[1] / meters))
         return self.scaled(height, width)
+
+
+def _to_lonlat(crs: CRS) -> Transformer:
+    """To longitude and latitude on the body of a CRS."""
+    lonlat = 4326 if is_earth(crs) else f"+proj=longlat {body_ellipsoid(crs)} +no_defs +type=crs"
+    return Transformer.from_crs(crs, lonlat, always_xy=True)
+
+
+def _geod(crs: CRS) -> Geod:
+    return Geod(body_ellipsoid(crs).replace("+datum", "+ellps"))

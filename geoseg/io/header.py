@@ -14,7 +14,7 @@ from pyproj import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
 from geoseg.errors import SceneError
-from geoseg.geo.geobox import GeoBox
+from geoseg.geo.geobox import GeoBox, is_earth
 from geoseg.io.metadata import acquired_date, earth_crs, gcp_transform
 from geoseg.io.validity import ValidityRule, check_dtype, decide_validity
 
@@ -168,7 +168,7 @@ def _all_tags(dataset: Any) -> dict[str, str]:
 
 
 def check_place(geobox: GeoBox, path: str) -> None:
-    """Refuse a scene whose middle is nowhere on the Earth: its CRS is not that of its coordinates.
+    """Refuse a scene whose middle is nowhere on its body: its CRS is not that of its coordinates.
 
     Raises
     ------
@@ -182,8 +182,9 @@ def check_place(geobox: GeoBox, path: str) -> None:
         return
     x, y = geobox.transform * (geobox.width / 2, geobox.height / 2)
     name = geobox.crs.to_string() if geobox.crs else ""
+    place = "the Earth" if geobox.crs is None or is_earth(geobox.crs) else "its celestial body"
     raise SceneError(
-        f"scene must lie on the Earth, got {path} with its middle at ({x:.10g}, {y:.10g}) in {name}. "
+        f"scene must lie on {place}, got {path} with its middle at ({x:.10g}, {y:.10g}) in {name}. "
         "State the right CRS, for example with gdal_edit -a_srs."
     )
 

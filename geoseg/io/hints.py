@@ -17,7 +17,7 @@ def read_hints(path: PathLike, bands: Sequence[int]) -> RasterHints:
     Raises
     ------
     MissingFileError, SceneError
-        As for :func:`geoseg.io.scene.open_source`.
+        As for :func:`geoseg.io.sources.open_raster`.
     """
     dataset = open_dataset(path)
     with raster_env(is_remote(str(path))), dataset:

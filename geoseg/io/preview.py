@@ -8,11 +8,12 @@ import numpy as np
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from geoseg.errors import InputError
+from geoseg.geo.windows import Window
 from geoseg.io.gdal_env import is_remote, raster_env, thread_dataset
 from geoseg.io.scene import Scene
 from geoseg.io.validity import valid_from_values
-from geoseg.raster.source import SceneReadError
+from geoseg.raster.source import RasterSource, SceneReadError
+from geoseg.raster.view import SceneView
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["preview_shape", "read_preview"]
@@ -30,7 +31,7 @@ def preview_shape(height: int, width: int, longest: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def read_preview(scene: Scene, longest: int) -> tuple[Array, BoolArray]:
+def read_preview(scene: RasterSource, longest: int) -> tuple[Array, BoolArray]:
     """Read the whole scene shrunk to at most ``longest`` pixels a side.
 
     Pixels are averages, of the nearest overview where the file has overviews; without any, the file
@@ -39,7 +40,7 @@ def read_preview(scene: Scene, longest: int) -> tuple[Array, BoolArray]:
     Parameters
     ----------
     scene
-        At its own resolution and whole, from ``open_source(path)``.
+        Any source.
     longest
         Pixels of the longer side.
 
@@ -51,17 +52,13 @@ def read_preview(scene: Scene, longest: int) -> tuple[Array, BoolArray]:
 
     Raises
     ------
-    InputError
-        A scene opened with ``resolution`` or ``bbox``.
     SceneReadError
         The file is broken.
     """
-    if scene.geobox != scene.native_geobox:
-        raise InputError(
-            f"scene must be whole and at its own resolution for a preview, got {scene.geobox.shape} of "
-            f"{scene.native_geobox.shape} pixels. Open it without resolution and bbox."
-        )
     shape = preview_shape(scene.height, scene.width, longest)
+    if not isinstance(scene, Scene):
+        small = SceneView(scene, scene.geobox.scaled(*shape), shape)
+        return small.read_with_valid(Window(row_off=0, col_off=0, height=shape[0], width=shape[1]))
     try:
         with raster_env(is_remote(scene.path)):
             return _decode(scene, thread_dataset(scene.path), shape)

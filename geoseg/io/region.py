@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from affine import Affine
 
@@ -12,12 +13,36 @@ from geoseg.errors import SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 
-__all__ = ["bbox_window", "resampled_shape"]
+__all__ = ["bbox_window", "resampled_shape", "with_gsd"]
 
 logger = logging.getLogger(__name__)
 
 #: Refused beyond this: a resolution given in the wrong unit.
 _MOST_FINER = 100
+#: A side of fewer pixels shows nothing any more.
+_FEWEST_PX = 4
+
+
+def with_gsd(box: GeoBox, gsd: float | None, path: str) -> GeoBox:
+    """The geobox with the sampling distance that the user knows.
+
+    Raises
+    ------
+    SceneError
+        Not a positive number, or a scene with a CRS, which states its own.
+    """
+    if gsd is None:
+        return box
+    if not (math.isfinite(gsd) and gsd > 0):
+        raise SceneError(f"gsd must be meters per pixel above 0, got {gsd}.")
+    step = box.ground_resolution() if box.crs is not None else None
+    if step is not None:
+        raise SceneError(
+            f"gsd must be given for scenes without a CRS only, got {gsd:g} m for {path}, which states "
+            f"{max(step):.3g} m in {box.crs.to_string() if box.crs else ''}. Leave it out, or use resolution "
+            "to read at another distance."
+        )
+    return replace(box, gsd=(float(gsd), float(gsd)))
 
 
 def resampled_shape(box: GeoBox, resolution: float | str | None, path: str) -> tuple[int, int]:
@@ -38,12 +63,23 @@ def resampled_shape(box: GeoBox, resolution: float | str | None, path: str) -> t
         raise SceneError(f"resolution must be 'native' or meters per pixel above 0, got {resolution}.")
     step = box.ground_resolution()
     if step is None:
-        logger.warning("%s has no CRS to measure meters in: it is read at its own resolution.", path)
+        logger.warning(
+            "%s has no CRS to measure meters in: it is read at its own resolution. State its ground sampling "
+            "distance with gsd.",
+            path,
+        )
         return box.shape
     if max(step) / meters > _MOST_FINER:
         raise SceneError(
             f"resolution must be at most {_MOST_FINER} times finer than the scene's {max(step):.3g} m, "
             f"got {meters:g} m. It is meant in meters on the ground."
+        )
+    extent = min(box.width * step[0], box.height * step[1])
+    if meters > max(extent / _FEWEST_PX, *step):
+        raise SceneError(
+            f"resolution must leave at least {_FEWEST_PX} pixels a side, got {meters:g} m for {path}, which "
+            f"covers {box.width * step[0]:.3g} x {box.height * step[1]:.3g} m. It is meant in meters on the "
+            "ground."
         )
     return box.at_resolution(meters).shape
 

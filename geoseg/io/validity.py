@@ -14,7 +14,14 @@ import numpy as np
 from geoseg.errors import SceneError
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["ValidityRule", "check_dtype", "decide_validity", "usable_nodata", "valid_from_values"]
+__all__ = [
+    "ValidityRule",
+    "check_dtype",
+    "decide_validity",
+    "usable_nodata",
+    "valid_from_values",
+    "validity_sources",
+]
 
 #: Pixel types that are read.
 DTYPES = (
@@ -148,3 +155,26 @@ def valid_from_values(values: Array, rule: ValidityRule) -> BoolArray:
                 np.equal(values[band], np.asarray(value).astype(values.dtype), out=empty[band])
         valid &= ~(empty.all(axis=0) if rule.nodata_when == "all" else empty.any(axis=0))
     return valid
+
+
+def validity_sources(rule: ValidityRule, anything: bool) -> list[str]:
+    """Names of what can make a pixel invalid; empty where every pixel counts.
+
+    Examples
+    --------
+    >>> validity_sources(ValidityRule(alpha=4, nodata=(0.0, 0.0)), True)
+    ['alpha band 4', 'nodata 0']
+    >>> validity_sources(ValidityRule(), False)
+    []
+    """
+    sources = []
+    if rule.mask:
+        sources.append("mask")
+    if rule.alpha is not None:
+        sources.append(f"alpha band {rule.alpha}")
+    values = sorted({value for value in rule.nodata if value is not None})
+    if values:
+        sources.append("nodata " + ", ".join(f"{value:g}" for value in values))
+    if rule.finite:
+        sources.append("NaN")
+    return sources or (["palette"] if anything else [])

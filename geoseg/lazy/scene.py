@@ -14,7 +14,7 @@ from dask.base import tokenize
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.raster.source import RasterHints, RasterSource, SceneReadError
+from geoseg.raster.source import RasterHints, RasterSource, SceneReadError, Shaped
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["ArrayScene", "scene_arrays"]
@@ -69,7 +69,7 @@ def _read_valid(scene: RasterSource, window: Window) -> BoolArray:
 
 
 @dataclass(frozen=True)
-class ArrayScene:
+class ArrayScene(Shaped):
     """An array (numpy or dask) that is read by window like a file.
 
     Attributes
@@ -98,14 +98,9 @@ class ArrayScene:
         return self.name
 
     @property
-    def count(self) -> int:
-        """Number of bands."""
-        return int(self.image.shape[0])
-
-    @property
     def bands(self) -> tuple[int, ...]:
         """All of them, from 1."""
-        return tuple(range(1, self.count + 1))
+        return tuple(range(1, int(self.image.shape[0]) + 1))
 
     @property
     def dtype(self) -> str:
@@ -120,6 +115,11 @@ class ArrayScene:
     @property
     def nodata(self) -> float | None:
         """None: what has no data is told by ``valid``."""
+        return None
+
+    @property
+    def alpha(self) -> int | None:
+        """None, as for :attr:`nodata`."""
         return None
 
     @property
@@ -153,6 +153,10 @@ class ArrayScene:
     def files(self) -> list[Path]:
         """None: what a dask array reads is not known."""
         return []
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing is stored."""
+        return {}
 
     def locate_damage(self, window: Window) -> SceneReadError | None:
         """None: an array has no storage blocks to look at."""

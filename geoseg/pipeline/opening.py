@@ -9,7 +9,8 @@ import warnings
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.scene import Scene, open_source
+from geoseg.io.sources import open_raster
+from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike
 
 __all__ = ["check_array", "open_for_model"]
@@ -18,7 +19,9 @@ __all__ = ["check_array", "open_for_model"]
 _OFF = 0.1
 
 
-def open_for_model(path: PathLike, channels: int | None, given: RunSettings, chosen: RunSettings) -> Scene:
+def open_for_model(
+    path: PathLike, channels: int | None, given: RunSettings, chosen: RunSettings
+) -> RasterSource:
     """Open a file as a model wants to see it.
 
     Parameters
@@ -35,12 +38,12 @@ def open_for_model(path: PathLike, channels: int | None, given: RunSettings, cho
         The same with what the model's card suggests. A file within 1 % of the resolution is read as stored.
     """
     bands = given.bands
-    stored = open_source(path, bands=bands)
+    stored = open_raster(path, bands=bands)
     if bands is None and channels is not None and stored.count > channels:
         bands = tuple(range(1, channels + 1))
     measurable = stored.geobox.crs is not None or isinstance(given.resolution, float)
     resolution = chosen.resolution if measurable else None
-    return open_source(path, bands=bands, resolution=resolution, bbox=given.bbox)
+    return open_raster(path, bands=bands, resolution=resolution, bbox=given.bbox)
 
 
 def check_array(geobox: GeoBox, given: RunSettings, chosen: RunSettings) -> None:

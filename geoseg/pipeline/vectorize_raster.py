@@ -13,7 +13,7 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.files import check_outputs, results_folder, write_failures
 from geoseg.geo.windows import Window
-from geoseg.io.scene import open_source
+from geoseg.io.sources import open_raster
 from geoseg.io.writers import FORMATS, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
 from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
@@ -92,12 +92,12 @@ def vectorize_raster(
     """
     start = time.perf_counter()
     settings = settings or RunSettings()
-    scene = open_source(path, bands=settings.bands, expand_palette=False)
+    scene = open_raster(path, bands=settings.bands, expand_palette=False)
     files = output_files(out, settings.given().get("formats"), scene.name)
     hints = scene.hints()
     kind = decide_kind(scene.dtype, hints.scale, settings.threshold is not None)
     if kind == "values" and settings.bands is None and scene.count > 1:
-        scene = open_source(path, bands=scene.bands[:1], expand_palette=False)
+        scene = open_raster(path, bands=scene.bands[:1], expand_palette=False)
     check_outputs(files.values(), scene.files())
     reader = open_classes(scene, hints, kind, settings.threshold, settings.class_names)
     salvage = Salvage(reader, scene.file_block, scene.geobox.shape)

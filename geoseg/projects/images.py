@@ -20,7 +20,8 @@ from geoseg.errors import GeosegError, InputError, RunError, SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.io.gdal_env import open_dataset, raster_env
-from geoseg.io.scene import Scene, open_source
+from geoseg.io.sources import open_raster
+from geoseg.raster.source import RasterSource
 from geoseg.typing import Array, BoolArray, PathLike
 
 __all__ = ["ImageFile", "copy_image", "open_image", "result_suffix", "write_image", "write_windows"]
@@ -52,7 +53,7 @@ class ImageFile:
     """
 
     path: Path
-    scene: Scene
+    scene: RasterSource
     _pixels: Array | None = field(default=None, repr=False)
 
     @property
@@ -78,7 +79,7 @@ class ImageFile:
     @property
     def alpha(self) -> int | None:
         """Channel of the alpha band, 0-based."""
-        alpha = self.scene.rule.alpha
+        alpha = self.scene.alpha
         return self.scene.bands.index(alpha) if alpha in self.scene.bands else None
 
     @property
@@ -133,10 +134,10 @@ def open_image(path: PathLike) -> ImageFile:
     MissingFileError, SceneError
         No such file, not an image, or one that is cut short.
     """
-    scene = open_source(path)
+    scene = open_raster(path)
     _check_end(Path(path))
-    if scene.rule.alpha is not None and scene.palette is None:
-        scene = open_source(path, bands=sorted({*scene.bands, scene.rule.alpha}))
+    if scene.alpha is not None:
+        scene = open_raster(path, bands=sorted({*scene.bands, scene.alpha}))
     return ImageFile(Path(path), scene)
 
 
@@ -330,15 +331,13 @@ def _driver(
 
 def _describe(out: Any, like: ImageFile | None) -> None:
     """Meaning and names of the bands, as in the file the image was made of."""
-    if like is None or out.count != like.count or like.scene.palette is not None:
+    if like is None or out.count != like.count or like.scene.facts().get("palette"):
         return
-    bands = like.scene.bands
-    with open_dataset(like.path) as source:
-        interp, names = source.colorinterp, source.descriptions
-    kinds = [interp[band - 1] for band in bands]
+    stored = [like.scene.facts()["stored_bands"][band - 1] for band in like.scene.bands]
+    kinds = [ColorInterp[band["color"]] for band in stored]
     if ColorInterp.palette not in kinds:
         out.colorinterp = kinds
-    out.descriptions = tuple(names[band - 1] for band in bands)
+    out.descriptions = tuple(band["description"] for band in stored)
 
 
 def _check_blocks(path: Path) -> None:

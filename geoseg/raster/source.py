@@ -10,14 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from geoseg.errors import SceneError
+from pyproj import CRS
+
+from geoseg.errors import InputError, SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["PixelSource", "RasterHints", "RasterSource", "SceneReadError"]
+__all__ = [
+    "PixelSource",
+    "RasterHints",
+    "RasterSource",
+    "SceneReadError",
+    "Shaped",
+    "check_inside",
+    "damaged",
+]
 
 
 class SceneReadError(SceneError):
@@ -41,6 +51,25 @@ class SceneReadError(SceneError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.path, self.window, self.reason)
+
+
+def damaged(path: str, window: Window, reason: str, inner: Window | None = None) -> SceneReadError:
+    """The error of a window that can't be read; ``inner`` is the same ground in pixels of the file."""
+    where = f"{window} of {path}" + (f" (in the file: {inner})" if inner not in (None, window) else "")
+    message = f"cannot read {where}: {reason}. The file is damaged or cut short there."
+    return SceneReadError(message, path, window, reason)
+
+
+def check_inside(window: Window, shape: tuple[int, int]) -> None:
+    """Refuse a window that reaches out of a scene.
+
+    Raises
+    ------
+    InputError
+        It does.
+    """
+    if window.clipped(*shape) != window or window.height < 0 or window.width < 0:
+        raise InputError(f"window must lie inside the scene of {shape[0]} x {shape[1]} pixels, got {window}.")
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,18 @@ class RasterSource(PixelSource, Protocol):
     """A scene: pixels with a name, files and an identity."""
 
     @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    @property
+    def crs(self) -> CRS | None:
+        """Coordinate reference system, or None for pixel coordinates."""
+
+    @property
     def name(self) -> str:
         """What to call it, and the files made of it."""
 
@@ -112,6 +153,10 @@ class RasterSource(PixelSource, Protocol):
     @property
     def nodata(self) -> float | None:
         """Value that stands for no data in the first band that has one."""
+
+    @property
+    def alpha(self) -> int | None:
+        """1-based band that is 0 where there is no data; None without one."""
 
     @property
     def acquired(self) -> str | None:
@@ -131,8 +176,48 @@ class RasterSource(PixelSource, Protocol):
     def files(self) -> Sequence[Path]:
         """The local files that pixels come from, at any depth: none of them may be written over."""
 
+    def facts(self) -> dict[str, Any]:
+        """How it is stored, JSON-ready, for ``geoseg info``."""
+
     def fingerprint(self) -> str:
         """Hash that changes when any pixel does."""
 
     def locate_damage(self, window: Window) -> SceneReadError | None:
         """What of a window that failed to be read is damaged, stored block by stored block; None: unknown."""
+
+
+class Shaped:
+    """What follows from the geobox and the bands of a source, for those who write one."""
+
+    if TYPE_CHECKING:  # at run time a property would become the default value of a dataclass's field
+
+        @property
+        def geobox(self) -> GeoBox: ...
+
+        @property
+        def bands(self) -> tuple[int, ...]: ...
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+        return len(self.bands)
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.geobox.height
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.geobox.width
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(bands, height, width)."""
+        return self.count, self.height, self.width
+
+    @property
+    def crs(self) -> CRS | None:
+        """Coordinate reference system, or None for pixel coordinates."""
+        return self.geobox.crs

@@ -16,7 +16,8 @@ from geoseg.files import Staged
 from geoseg.geo.windows import Window
 from geoseg.io.polygon_batches import PolygonSource, open_polygons
 from geoseg.io.preview import preview_shape, read_preview
-from geoseg.io.scene import Scene, open_source
+from geoseg.io.sources import open_raster
+from geoseg.raster.source import RasterSource
 from geoseg.report.drawing import Ink, draw_scale_bar, draw_text, to_rgb
 from geoseg.typing import Array, PathLike
 
@@ -93,7 +94,7 @@ def footprint_picture(
     RunError
         Writing failed, for example on a full disk.
     """
-    source = open_source(scene)
+    source = open_raster(scene)
     polygons = open_polygons(footprints)
     place = _to_pixels(source, polygons)
     side = _detail_side(source, detail_px)
@@ -116,11 +117,11 @@ def _save(picture: Image.Image, path: Path) -> None:
         picture.save(staged.path, optimize=True)
 
 
-def _caption(scene: Scene, polygons: PolygonSource) -> str:
+def _caption(scene: RasterSource, polygons: PolygonSource) -> str:
     return f"{scene.name}: {scene.width:,} x {scene.height:,} pixels, {polygons.count:,} footprints"
 
 
-def _to_pixels(scene: Scene, polygons: PolygonSource) -> Callable[[Array], Array]:
+def _to_pixels(scene: RasterSource, polygons: PolygonSource) -> Callable[[Array], Array]:
     """How coordinates of the footprints (n, 2) become pixel coordinates of the scene."""
     if (scene.crs is None) != (polygons.crs is None) and polygons.count:
         raise InputError(
@@ -151,7 +152,7 @@ def _shapes(polygons: PolygonSource, place: Callable[[Array], Array]) -> Iterato
             yield np.asarray(shapely.transform(shapely.force_2d(known), place), dtype=object).reshape(-1)
 
 
-def _detail_side(scene: Scene, detail_px: int | None) -> int:
+def _detail_side(scene: RasterSource, detail_px: int | None) -> int:
     shortest = min(scene.height, scene.width)
     if detail_px is not None:
         return max(1, min(detail_px, shortest))
@@ -161,7 +162,7 @@ def _detail_side(scene: Scene, detail_px: int | None) -> int:
 
 
 def _whole_panel(
-    scene: Scene, polygons: PolygonSource, place: Callable[[Array], Array], height: int, side: int
+    scene: RasterSource, polygons: PolygonSource, place: Callable[[Array], Array], height: int, side: int
 ) -> tuple[Array, Array]:
     """The scene with all footprints, and how many of them lie in each cell of half a detail."""
     scale = min(height / scene.height, 1.6 * height / scene.width)
@@ -179,7 +180,7 @@ def _whole_panel(
     return ink.blend(picture, _WHOLE_COLOR, area=0.62, line=0.62), counts
 
 
-def _shown(scene: Scene, shape: tuple[int, int]) -> Array:
+def _shown(scene: RasterSource, shape: tuple[int, int]) -> Array:
     """The whole scene as a picture of ``shape``."""
     longest = min(2 * max(shape), max(scene.height, scene.width))
     values, valid = read_preview(scene, max(longest, *preview_shape(*shape, max(shape))))
@@ -187,7 +188,7 @@ def _shown(scene: Scene, shape: tuple[int, int]) -> Array:
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
 
 
-def _busiest(counts: Array, scene: Scene, side: int) -> tuple[float, float]:
+def _busiest(counts: Array, scene: RasterSource, side: int) -> tuple[float, float]:
     """Middle (column, row) of the square of 2 x 2 cells that holds most footprints."""
     padded = np.pad(counts, ((0, 1), (0, 1)))
     sums = padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]
@@ -198,14 +199,14 @@ def _busiest(counts: Array, scene: Scene, side: int) -> tuple[float, float]:
     return (float(col) + 1) * cell, (float(row) + 1) * cell
 
 
-def _detail_window(scene: Scene, center: tuple[float, float], side: int) -> Window:
+def _detail_window(scene: RasterSource, center: tuple[float, float], side: int) -> Window:
     row = int(np.clip(center[1] - side / 2, 0, scene.height - side))
     col = int(np.clip(center[0] - side / 2, 0, scene.width - side))
     return Window(row_off=row, col_off=col, height=side, width=side)
 
 
 def _detail_panel(
-    scene: Scene, polygons: PolygonSource, place: Callable[[Array], Array], window: Window, height: int
+    scene: RasterSource, polygons: PolygonSource, place: Callable[[Array], Array], window: Window, height: int
 ) -> Array:
     values, valid = scene.read_with_valid(window)
     kind = Image.Resampling.BICUBIC if height > window.height else Image.Resampling.LANCZOS
@@ -220,7 +221,7 @@ def _detail_panel(
     return ink.blend(picture, _DETAIL_COLOR, area=0.1, line=1.0)
 
 
-def _compose(scene: Scene, whole: Array, detail: Array, window: Window, caption: str) -> Image.Image:
+def _compose(scene: RasterSource, whole: Array, detail: Array, window: Window, caption: str) -> Image.Image:
     height = max(len(whole), len(detail))
     left, right = _MARGIN, _MARGIN + whole.shape[1] + _GAP
     size = (right + detail.shape[1] + _MARGIN, height + _MARGIN + _CAPTION)
@@ -248,7 +249,7 @@ def _compose(scene: Scene, whole: Array, detail: Array, window: Window, caption:
 
 def _scale_bars(
     pen: ImageDraw.ImageDraw,
-    scene: Scene,
+    scene: RasterSource,
     whole: Array,
     detail: Array,
     window: Window,

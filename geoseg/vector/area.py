@@ -9,7 +9,7 @@ import shapely
 from numba import njit
 from pyproj import Transformer
 
-from geoseg.geo.geobox import GeoBox
+from geoseg.geo.geobox import GeoBox, body_ellipsoid
 from geoseg.typing import Array, IntArray
 
 __all__ = ["GroundArea", "ring_areas"]
@@ -90,7 +90,7 @@ class GroundArea:
     Parameters
     ----------
     geobox
-        The scene's; its CRS may be any (degrees, Web Mercator, UTM, ...).
+        The scene's; its CRS may be any (degrees, Web Mercator, UTM, ..., also of another body).
 
     References
     ----------
@@ -99,12 +99,13 @@ class GroundArea:
 
     def __init__(self, geobox: GeoBox) -> None:
         center = geobox.center_lonlat()
-        if center is None:
+        if geobox.crs is None or center is None:
             raise ValueError("geobox must have a CRS, got one without.")
         a, b, _, d, e, _ = geobox.transform[:6]
         pixels = min(_LONGEST_EDGE, _LONGEST_EDGE_M / max(geobox.ground_resolution() or (1.0, 1.0)))
         self._longest = pixels * max(math.hypot(a, d), math.hypot(b, e))
-        equal_area = f"+proj=laea +lon_0={center[0]!r} +lat_0={center[1]!r} +datum=WGS84 +units=m +type=crs"
+        body = body_ellipsoid(geobox.crs)
+        equal_area = f"+proj=laea +lon_0={center[0]!r} +lat_0={center[1]!r} {body} +units=m +type=crs"
         self._to_ground = Transformer.from_crs(geobox.crs, equal_area, always_xy=True)
 
     def rings(self, xy: Array, ring_offsets: IntArray) -> Array:

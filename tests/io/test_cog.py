@@ -19,7 +19,7 @@ from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.cog import overview_resampling, write_cog
-from geoseg.io.scene import open_source
+from geoseg.io.sources import open_raster
 
 PLACE = Affine(0.5, 0, 340_000, 0, -0.5, 3_060_000)
 UTM = CRS.from_epsg(32645)
@@ -54,7 +54,7 @@ def test_scale_and_nan(tmp_path: Path) -> None:
         assert (stored.scales, stored.offsets) == ((1 / 254,), (0.5,))
     pixels = noise(1, 20, 20, "float32")
     pixels[0, 3] = np.nan
-    scene = open_source(write(tmp_path / "b.tif", pixels, nodata=float("nan")))
+    scene = open_raster(write(tmp_path / "b.tif", pixels, nodata=float("nan")))
     valid = scene.read_valid(Window(row_off=0, col_off=0, height=20, width=20))
     np.testing.assert_array_equal(valid, np.isfinite(pixels[0]))
 
@@ -90,7 +90,7 @@ def test_windows_are_asked_for_once_and_two_dimensions_do(tmp_path: Path) -> Non
 )
 def test_places(box: GeoBox, tmp_path: Path) -> None:
     pixels = noise(1, 30, 40)
-    scene = open_source(write(tmp_path / "a.tif", pixels, box))
+    scene = open_raster(write(tmp_path / "a.tif", pixels, box))
     assert scene.geobox.transform.almost_equals(box.transform)
     assert scene.geobox.crs == box.crs
     np.testing.assert_array_equal(scene.read(Window(row_off=0, col_off=0, height=30, width=40)), pixels)

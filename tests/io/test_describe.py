@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.cli.info import is_model
 from geoseg.io.cog import write_cog
-from geoseg.io.describe import describe, validity_sources
-from geoseg.io.scene import open_source
-from geoseg.io.validity import ValidityRule
+from geoseg.io.describe import describe
+from geoseg.io.sources import open_raster
+from geoseg.io.validity import ValidityRule, validity_sources
 
 RGBA = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
 
@@ -38,7 +38,7 @@ def test_georeferenced(tmp_path: Path) -> None:
 
 def test_cog(tmp_path: Path) -> None:
     pixels = noise(1, 1100, 1100)
-    box = open_source(save(tmp_path / "a.tif", pixels)).geobox
+    box = open_raster(save(tmp_path / "a.tif", pixels)).geobox
     path = tmp_path / "b.tif"
     write_cog(path, lambda w: pixels[:, w.rows, w.cols], box, dtype="uint8", scale=0.5, nodata=255)
     told = describe(tmp_path / "b.tif")

@@ -10,15 +10,15 @@ import rasterio
 from affine import Affine
 from pyproj import CRS
 
-from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.photo import read_tags, write_photo
 from geoseg.io.preview import preview_shape, read_preview
-from geoseg.io.scene import open_source
+from geoseg.io.sources import open_raster
 from geoseg.typing import Array, BoolArray
 
 HEIGHT, WIDTH = 700, 1100
+PART = Window(row_off=200, col_off=300, height=40, width=80)
 
 
 def ramp(window: Window) -> tuple[Array, BoolArray]:
@@ -56,7 +56,7 @@ def test_tags_of_what_is_no_raster(tmp_path: Path) -> None:
 
 
 def test_preview_shows_the_whole(photo: Path) -> None:
-    values, valid = read_preview(open_source(photo), 110)
+    values, valid = read_preview(open_raster(photo), 110)
     assert values.shape == (3, 70, 110)
     assert not valid[:12, :25].any()
     assert valid[14:].all()
@@ -66,13 +66,17 @@ def test_preview_shows_the_whole(photo: Path) -> None:
 
 
 def test_preview_never_enlarges(photo: Path) -> None:
-    assert read_preview(open_source(photo), 9999)[1].shape == (HEIGHT, WIDTH)
+    assert read_preview(open_raster(photo), 9999)[1].shape == (HEIGHT, WIDTH)
     assert preview_shape(1, 1, 50) == (1, 1)
 
 
-def test_preview_of_a_part_is_refused(photo: Path) -> None:
-    with pytest.raises(InputError, match="whole"):
-        read_preview(open_source(photo, resolution=0.6), 100)
+def test_preview_of_a_part_is_that_part_averaged(photo: Path) -> None:
+    scene = open_raster(photo, bbox=open_raster(photo).geobox.window(PART).bounds())
+    values, valid = read_preview(scene, 40)
+    pixels = scene.read(Window(row_off=0, col_off=0, height=PART.height, width=PART.width))
+    blocks = pixels.reshape(3, 20, 2, 40, 2).mean(axis=(2, 4))
+    assert np.abs(values - blocks).max() <= 0.51
+    assert valid.shape == (20, 40)
 
 
 def test_preview_with_palette_alpha_and_nodata(tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_preview_with_palette_alpha_and_nodata(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "palette.tif", "w", count=1, photometric="palette", **profile) as target:
         target.write(index)
         target.write_colormap(1, {0: (10, 20, 30, 255), 1: (200, 100, 50, 255)})
-    values, valid = read_preview(open_source(tmp_path / "palette.tif"), 30)
+    values, valid = read_preview(open_raster(tmp_path / "palette.tif"), 30)
     assert values[:, 5, 5].tolist() == [10, 20, 30]
     assert values[:, 5, 25].tolist() == [200, 100, 50]
     assert valid.all()
@@ -96,10 +100,10 @@ def test_preview_with_palette_alpha_and_nodata(tmp_path: Path) -> None:
         tmp_path / "alpha.tif", "w", count=4, photometric="rgb", alpha="yes", **profile
     ) as target:
         target.write(np.concatenate([index + 7] * 3 + [index * 255]))
-    values, valid = read_preview(open_source(tmp_path / "alpha.tif"), 30)
+    values, valid = read_preview(open_raster(tmp_path / "alpha.tif"), 30)
     assert values.shape == (3, 20, 30)
     assert not valid[:, :14].any()
     assert valid[:, 16:].all()
     with rasterio.open(tmp_path / "nodata.tif", "w", count=1, nodata=0, **profile) as target:
         target.write(index)
-    assert read_preview(open_source(tmp_path / "nodata.tif"), 30)[1].sum() == 20 * 15
+    assert read_preview(open_raster(tmp_path / "nodata.tif"), 30)[1].sum() == 20 * 15

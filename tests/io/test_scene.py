@@ -22,7 +22,8 @@ from rasters import NORTH_UP, noise, save
 from geoseg.errors import InputError, MissingFileError, SceneError
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.io.gdal_env import CACHE_BYTES, cache_for_rows, thread_dataset
-from geoseg.io.scene import Scene, SceneReadError, open_source
+from geoseg.io.sources import open_raster
+from geoseg.raster.source import RasterSource, SceneReadError
 
 RGB = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 
@@ -39,11 +40,11 @@ def vrt(*sources: str, relative: int = 1, kinds: tuple[str, ...] = ("Byte", "Int
 
 
 def read_all(path: Path) -> np.ndarray:
-    scene = open_source(path)
+    scene = open_raster(path)
     return scene.read(everything(scene))
 
 
-def everything(scene: Scene) -> Window:
+def everything(scene: RasterSource) -> Window:
     return Window(row_off=0, col_off=0, height=scene.height, width=scene.width)
 
 
@@ -52,7 +53,7 @@ def everything(scene: Scene) -> Window:
 )
 def test_pixel_types_come_as_they_are(dtype: str, tmp_path: Path) -> None:
     pixels = noise(2, 20, 30, dtype)
-    scene = open_source(save(tmp_path / "a.tif", pixels))
+    scene = open_raster(save(tmp_path / "a.tif", pixels))
     assert (scene.dtype, scene.count, scene.shape) == (dtype, 2, (2, 20, 30))
     np.testing.assert_array_equal(scene.read(everything(scene)), pixels)
     window = Window(row_off=3, col_off=5, height=7, width=11)
@@ -67,25 +68,25 @@ def test_pixel_types_come_as_they_are(dtype: str, tmp_path: Path) -> None:
 def test_complex_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", np.ones((1, 4, 4), "complex64"))
     with pytest.raises(SceneError, match=r"pixel type must be one of .* got complex64"):
-        open_source(path)
+        open_raster(path)
 
 
 def test_bands_in_the_order_asked_for(tmp_path: Path) -> None:
     pixels = noise(4, 8, 8, "uint16")
     path = save(tmp_path / "a.tif", pixels, colorinterp=[ColorInterp.undefined] * 4)
-    scene = open_source(path, bands=[4, 1])
+    scene = open_raster(path, bands=[4, 1])
     assert scene.bands == (4, 1)
     np.testing.assert_array_equal(scene.read(everything(scene)), pixels[[3, 0]])
-    assert open_source(path).bands == (1, 2, 3, 4)
+    assert open_raster(path).bands == (1, 2, 3, 4)
     with pytest.raises(SceneError, match=r"bands must be some of 1\.\.4, got 5"):
-        open_source(path, bands=[5])
+        open_raster(path, bands=[5])
 
 
 def test_alpha_is_validity_and_no_band(tmp_path: Path) -> None:
     pixels = noise(4, 16, 16)
     pixels[3] = np.where(np.arange(16) < 4, 0, 200)
     path = save(tmp_path / "a.tif", pixels, colorinterp=[*RGB, ColorInterp.alpha])
-    scene = open_source(path)
+    scene = open_raster(path)
     assert scene.bands == (1, 2, 3)
     assert scene.has_validity
     values, valid = scene.read_with_valid(everything(scene))
@@ -102,7 +103,7 @@ def test_mask_beats_nodata(internal: bool, tmp_path: Path) -> None:
     mask[:, 10:] = 0
     path = save(tmp_path / "a.tif", pixels, mask=mask, internal_mask=internal, nodata=None)
     assert (tmp_path / "a.tif.msk").exists() != internal
-    scene = open_source(path)
+    scene = open_raster(path)
     assert scene.rule.mask == (1,)
     np.testing.assert_array_equal(scene.read_valid(everything(scene)), mask > 0)
 
@@ -112,15 +113,15 @@ def test_nodata_means_all_selected_bands(tmp_path: Path) -> None:
     pixels[:, 0] = 0  # nothing
     pixels[0, 1] = 0  # a color without red
     path = save(tmp_path / "a.tif", pixels, nodata=0)
-    scene = open_source(path)
+    scene = open_raster(path)
     valid = scene.read_valid(everything(scene))
     assert valid.all(axis=1).tolist() == [False, True, True, True]
-    red = open_source(path, bands=[1])
+    red = open_raster(path, bands=[1])
     assert red.read_valid(everything(red)).all(axis=1).tolist() == [False, False, True, True]
 
 
 def test_black_is_a_color(tmp_path: Path) -> None:
-    scene = open_source(save(tmp_path / "a.tif", np.zeros((3, 4, 4), "uint8")))
+    scene = open_raster(save(tmp_path / "a.tif", np.zeros((3, 4, 4), "uint8")))
     assert not scene.has_validity
     assert scene.read_valid(everything(scene)).all()
 
@@ -130,7 +131,7 @@ def test_floats_with_nan_and_nodata(tmp_path: Path) -> None:
     pixels[0, 0] = np.nan
     pixels[1, 1] = -9999
     pixels[1, 2] = np.inf
-    scene = open_source(save(tmp_path / "a.tif", pixels, nodata=-9999))
+    scene = open_raster(save(tmp_path / "a.tif", pixels, nodata=-9999))
     assert scene.read_valid(everything(scene)).all(axis=1).tolist() == [False, False, False, True]
     assert scene.nodata == -9999
 
@@ -139,22 +140,22 @@ def test_palette_becomes_colors(tmp_path: Path) -> None:
     index = np.array([[[0, 1], [2, 1]]], "uint8")
     colors = {0: (10, 20, 30, 255), 1: (200, 100, 50, 255), 2: (1, 2, 3, 0)}
     path = save(tmp_path / "a.png", index, colormap=colors, driver="PNG", crs=None, transform=None)
-    scene = open_source(path)
+    scene = open_raster(path)
     assert (scene.count, scene.dtype) == (3, "uint8")
     values, valid = scene.read_with_valid(everything(scene))
     assert values[:, 0, 0].tolist() == [10, 20, 30]
     assert values[:, 1, 1].tolist() == [200, 100, 50]
     assert valid.tolist() == [[True, True], [False, True]]
-    blue = open_source(path, bands=[3])
+    blue = open_raster(path, bands=[3])
     assert blue.read(everything(blue)).tolist() == [[[30, 50], [3, 50]]]
-    classes = open_source(path, expand_palette=False)
+    classes = open_raster(path, expand_palette=False)
     np.testing.assert_array_equal(classes.read(everything(classes)), index)
 
 
 def test_palette_in_tiff_is_opaque(tmp_path: Path) -> None:
     index = np.arange(16, dtype="uint8").reshape(1, 4, 4)
     path = save(tmp_path / "a.tif", index, colormap={i: (i, 2 * i, 3 * i, 255) for i in range(256 // 3)})
-    scene = open_source(path)
+    scene = open_raster(path)
     assert not scene.has_validity
     np.testing.assert_array_equal(
         scene.read(everything(scene)), np.concatenate([index, 2 * index, 3 * index])
@@ -164,10 +165,10 @@ def test_palette_in_tiff_is_opaque(tmp_path: Path) -> None:
 def test_one_bit(tmp_path: Path) -> None:
     pixels = noise(1, 9, 17) & 1
     path = save(tmp_path / "a.tif", pixels, nbits=1)
-    scene = open_source(path)  # GDAL gives it a palette of black and white
+    scene = open_raster(path)  # GDAL gives it a palette of black and white
     assert scene.dtype == "uint8"
     np.testing.assert_array_equal(scene.read(everything(scene)), np.repeat(255 * pixels, 3, axis=0))
-    mask = open_source(path, expand_palette=False)
+    mask = open_raster(path, expand_palette=False)
     np.testing.assert_array_equal(mask.read(everything(mask)), pixels)
 
 
@@ -176,7 +177,7 @@ def test_bands_of_mixed_types_in_a_vrt(tmp_path: Path) -> None:
     save(tmp_path / "b.tif", noise(1, 4, 4, "int16", seed=1))
     path = tmp_path / "both.vrt"
     path.write_text(vrt("a.tif", "b.tif"))
-    scene = open_source(path)
+    scene = open_raster(path)
     assert scene.dtype == "int16"
     np.testing.assert_array_equal(scene.read(everything(scene))[0], noise(1, 4, 4, "uint8")[0])
     np.testing.assert_array_equal(scene.read(everything(scene))[1], noise(1, 4, 4, "int16", seed=1)[0])
@@ -185,12 +186,12 @@ def test_bands_of_mixed_types_in_a_vrt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("driver", "name"), [("PNG", "a.png"), ("JPEG", "a.jpg")])
 def test_pictures_are_scenes_in_pixel_coordinates(driver: str, name: str, tmp_path: Path) -> None:
     path = save(tmp_path / name, np.full((3, 30, 40), 90, "uint8"), driver=driver, crs=None, transform=None)
-    scene = open_source(path)
+    scene = open_raster(path)
     assert scene.crs is None
     assert scene.geobox.transform == Affine.identity()
     assert scene.geobox.bounds() == (0, 0, 40, 30)
     assert abs(scene.read(everything(scene)).astype(int) - 90).max() <= 2
-    part = open_source(path, bbox=(10.2, 5, 20, 7.5))
+    part = open_raster(path, bbox=(10.2, 5, 20, 7.5))
     assert part.offset == (5, 10)
     assert part.geobox.bounds() == (10, 5, 20, 8)
 
@@ -198,7 +199,7 @@ def test_pictures_are_scenes_in_pixel_coordinates(driver: str, name: str, tmp_pa
 def test_world_file(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", noise(3, 30, 40), driver="PNG", crs=None, transform=None)
     (tmp_path / "a.pgw").write_text("0.5\n0\n0\n-0.5\n1000.25\n1999.75\n")
-    scene = open_source(path)
+    scene = open_raster(path)
     assert scene.geobox.transform == Affine(0.5, 0, 1000, 0, -0.5, 2000)
     assert scene.crs is None
 
@@ -213,11 +214,11 @@ def test_world_file(tmp_path: Path) -> None:
 def test_south_up_and_rotated_keep_their_affine(transform: Affine, tmp_path: Path) -> None:
     pixels = noise(1, 40, 60)
     path = save(tmp_path / "a.tif", pixels, transform=transform)
-    scene = open_source(path)
+    scene = open_raster(path)
     assert scene.geobox.transform.almost_equals(transform)
     np.testing.assert_array_equal(scene.read(everything(scene)), pixels)
     x, y = transform * (30.5, 20.5)
-    part = open_source(path, bbox=(x - 0.1, y - 0.1, x + 0.1, y + 0.1))
+    part = open_raster(path, bbox=(x - 0.1, y - 0.1, x + 0.1, y + 0.1))
     assert part.read(everything(part)).tolist() == [[[pixels[0, 20, 30]]]]
     assert part.geobox.transform * (0.5, 0.5) == pytest.approx((x, y))
 
@@ -232,12 +233,12 @@ def with_points(path: Path, bend: float) -> Path:
 
 
 def test_control_points(tmp_path: Path) -> None:
-    scene = open_source(with_points(tmp_path / "a.tif", 0.1))
+    scene = open_raster(with_points(tmp_path / "a.tif", 0.1))
     assert scene.geobox.transform.almost_equals(NORTH_UP, precision=0.1)
     assert scene.crs is not None
     assert scene.crs.to_epsg() == 32645
     with pytest.raises(SceneError, match="gdalwarp"):
-        open_source(with_points(tmp_path / "b.tif", 20))
+        open_raster(with_points(tmp_path / "b.tif", 20))
 
 
 def test_rpc_only_comes_in_pixels_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -248,14 +249,14 @@ def test_rpc_only_comes_in_pixels_and_says_so(tmp_path: Path, caplog: pytest.Log
     path = tmp_path / "a.tif"
     save(path, noise(1, 8, 8), crs=None, transform=None, rpcs=rasterio.rpc.RPC.from_gdal(rpcs))
     with caplog.at_level(logging.WARNING):
-        scene = open_source(path)
+        scene = open_raster(path)
     assert scene.crs is None
     assert "gdalwarp -rpc" in caplog.text
 
 
 def test_acquired_from_tags(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", noise(1, 4, 4), tags={"TIFFTAG_DATETIME": "2021:03:04 05:06:07"})
-    assert open_source(path).acquired == "2021-03-04"
+    assert open_raster(path).acquired == "2021-03-04"
 
 
 class TestResolution:
@@ -266,7 +267,7 @@ class TestResolution:
     def test_pieces_equal_the_whole_bit_for_bit(self, meters: float, dtype: str, tmp_path: Path) -> None:
         pixels = noise(2, 61, 83, dtype)
         pixels[:, 10:20, 30:33] = 0
-        scene = open_source(save(tmp_path / "a.tif", pixels, nodata=0), resolution=meters)
+        scene = open_raster(save(tmp_path / "a.tif", pixels, nodata=0), resolution=meters)
         values, valid = scene.read_with_valid(everything(scene))
         assert scene.geobox.ground_resolution() == pytest.approx((meters, meters), rel=0.06)
         for chunk in ((7, 13), (1, 1000), (32, 9)):
@@ -276,10 +277,10 @@ class TestResolution:
 
     def test_bbox_does_not_move_the_pixels(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.tif", noise(1, 61, 83))
-        full = open_source(path, resolution=1.3)
+        full = open_raster(path, resolution=1.3)
         values = full.read(everything(full))
         x, y = full.geobox.transform * (5, 4)
-        part = open_source(path, resolution=1.3, bbox=(x, y - 9, x + 10, y))
+        part = open_raster(path, resolution=1.3, bbox=(x, y - 9, x + 10, y))
         assert part.offset == (4, 5)
         found = part.read(everything(part))
         np.testing.assert_array_equal(found, values[:, 4 : 4 + part.height, 5 : 5 + part.width])
@@ -288,32 +289,32 @@ class TestResolution:
 
     def test_same_ground(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.tif", noise(1, 61, 83))
-        native, other = open_source(path), open_source(path, resolution=1.3)
+        native, other = open_raster(path), open_raster(path, resolution=1.3)
         assert other.geobox.bounds() == pytest.approx(native.geobox.bounds())
-        assert open_source(path, resolution="native") == native
+        assert open_raster(path, resolution="native") == native
         for close in (0.5, 0.496, 0.504):  # resampling would blur it for nothing
-            assert open_source(path, resolution=close) == native
-            assert open_source(path, resolution=close).fingerprint() == native.fingerprint()
-        assert open_source(path, resolution=0.49).resampled
+            assert open_raster(path, resolution=close) == native
+            assert open_raster(path, resolution=close).fingerprint() == native.fingerprint()
+        assert open_raster(path, resolution=0.49).resampled
 
     def test_large_reductions_are_read_in_pieces(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = save(tmp_path / "a.tif", noise(2, 300, 400))
-        scene = open_source(path, resolution=9.7)
+        scene = open_raster(path, resolution=9.7)
         values = scene.read(everything(scene))
-        monkeypatch.setattr("geoseg.io.scene._PIECE_PX", 500)
+        monkeypatch.setattr("geoseg.raster.view._PIECE_PX", 500)
         np.testing.assert_array_equal(scene.read(everything(scene)), values)
 
     def test_web_mercator_counts_with_its_true_scale(self, tmp_path: Path) -> None:
         transform = Affine(0.15, 0, 9.5e6, 0, -0.15, 3.2e6)  # 27.6 degrees north: 0.133 m
         path = save(tmp_path / "a.tif", noise(1, 200, 200), crs=3857, transform=transform)
-        scene = open_source(path, resolution=0.266)
+        scene = open_raster(path, resolution=0.266)
         assert scene.geobox.shape == pytest.approx((100, 100), abs=1)
 
     def test_degrees(self, tmp_path: Path) -> None:
         transform = Affine(1e-5, 0, 85, 0, -1e-5, 60)
-        scene = open_source(
+        scene = open_raster(
             save(tmp_path / "a.tif", noise(1, 200, 200), crs=4326, transform=transform), resolution=2
         )
         assert scene.geobox.ground_resolution() == pytest.approx((2, 2), rel=0.01)
@@ -322,7 +323,7 @@ class TestResolution:
     def test_invalid_pixels_hold_nodata(self, tmp_path: Path) -> None:
         pixels = np.full((1, 8, 8), 100, "int16")
         pixels[0, :3] = -9999
-        scene = open_source(save(tmp_path / "a.tif", pixels, nodata=-9999), resolution=1.0)
+        scene = open_raster(save(tmp_path / "a.tif", pixels, nodata=-9999), resolution=1.0)
         values, valid = scene.read_with_valid(everything(scene))
         assert values[0, :, 0].tolist() == [-9999, -9999, 100, 100]
         assert valid[:, 0].tolist() == [False, False, True, True]
@@ -331,14 +332,14 @@ class TestResolution:
     def test_impossible(self, meters: float | str, tmp_path: Path) -> None:
         path = save(tmp_path / "a.tif", noise(1, 8, 8))
         with pytest.raises(SceneError, match="resolution must be"):
-            open_source(path, resolution=meters)
+            open_raster(path, resolution=meters)
 
     def test_without_crs_stays_native_and_says_so(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         path = save(tmp_path / "a.png", noise(3, 8, 8), driver="PNG", crs=None, transform=None)
         with caplog.at_level(logging.WARNING):
-            assert open_source(path, resolution=0.3).geobox.shape == (8, 8)
+            assert open_raster(path, resolution=0.3).geobox.shape == (8, 8)
         assert "no CRS" in caplog.text
 
 
@@ -355,7 +356,7 @@ def test_bbox_is_widened_to_pixels_and_clipped(
     bbox: tuple[float, ...], offset: tuple[int, int], shape: tuple[int, int], tmp_path: Path
 ) -> None:
     pixels = noise(1, 20, 30)
-    scene = open_source(save(tmp_path / "a.tif", pixels), bbox=bbox)
+    scene = open_raster(save(tmp_path / "a.tif", pixels), bbox=bbox)
     assert (scene.offset, scene.geobox.shape) == (offset, shape)
     rows, cols = (slice(o, o + n) for o, n in zip(offset, shape))
     np.testing.assert_array_equal(scene.read(everything(scene)), pixels[:, rows, cols])
@@ -365,14 +366,14 @@ def test_bbox_is_widened_to_pixels_and_clipped(
 def test_bbox_that_is_refused(bbox: tuple[float, ...], tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", noise(1, 20, 30))
     with pytest.raises(SceneError, match="bbox must") as caught:
-        open_source(path, bbox=bbox)
+        open_raster(path, bbox=bbox)
     if bbox == (0, 0, 1, 1):
         assert "340000.0, 3059990.0, 340015.0, 3060000.0" in str(caught.value)
 
 
 @pytest.mark.parametrize("window", [(-1, 0, 2, 2), (0, 0, 21, 1), (0, 29, 1, 2)])
 def test_windows_must_lie_inside(window: tuple[int, ...], tmp_path: Path) -> None:
-    scene = open_source(save(tmp_path / "a.tif", noise(1, 20, 30)))
+    scene = open_raster(save(tmp_path / "a.tif", noise(1, 20, 30)))
     row, col, height, width = window
     for read in (scene.read, scene.read_valid, scene.read_with_valid):
         with pytest.raises(InputError, match="window must lie inside the scene of 20 x 30 pixels"):
@@ -381,7 +382,7 @@ def test_windows_must_lie_inside(window: tuple[int, ...], tmp_path: Path) -> Non
 
 def test_empty_window(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", noise(2, 20, 30))
-    for scene in (open_source(path), open_source(path, resolution=2)):
+    for scene in (open_raster(path), open_raster(path, resolution=2)):
         window = Window(row_off=3, col_off=3, height=0, width=4)
         assert scene.read(window).shape == (2, 0, 4)
         assert scene.read_valid(window).shape == (0, 4)
@@ -392,13 +393,13 @@ class TestBadFiles:
 
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(MissingFileError, match=r"existing file, got .*none\.tif"):
-            open_source(tmp_path / "none.tif")
+            open_raster(tmp_path / "none.tif")
         with pytest.raises(MissingFileError):
-            open_source("")
+            open_raster("")
 
     def test_folder(self, tmp_path: Path) -> None:
         with pytest.raises(SceneError, match="got the folder"):
-            open_source(tmp_path)
+            open_raster(tmp_path)
 
     @pytest.mark.parametrize(
         "content", [b"", b"hello", b"II*\0garbage", b"<VRTDataset/>", b"<GDAL_WMS></GDAL_WMS>"]
@@ -408,7 +409,7 @@ class TestBadFiles:
         path = tmp_path / f"a{suffix}"
         path.write_bytes(content)
         with pytest.raises(SceneError, match="scene must be a raster file") as caught:
-            open_source(path)
+            open_raster(path)
         assert "\n" not in str(caught.value)
 
     def test_vrt_only_by_that_name(self, tmp_path: Path) -> None:
@@ -416,10 +417,10 @@ class TestBadFiles:
         text = vrt("a.tif")
         (tmp_path / "b.vrt").write_text(text)
         (tmp_path / "c.png").write_text(text)
-        scene = open_source(tmp_path / "b.vrt")
+        scene = open_raster(tmp_path / "b.vrt")
         np.testing.assert_array_equal(scene.read(everything(scene)), noise(1, 4, 4))
         with pytest.raises(SceneError, match="none of the raster formats"):
-            open_source(tmp_path / "c.png")
+            open_raster(tmp_path / "c.png")
 
     @pytest.mark.parametrize(
         ("source", "message"),
@@ -443,13 +444,13 @@ class TestBadFiles:
         (tmp_path / "web.tif").write_text("<GDAL_WMS></GDAL_WMS>")
         (tmp_path / "a.vrt").write_text(vrt(source))
         with pytest.raises(SceneError, match=message):
-            open_source(tmp_path / "a.vrt")
+            open_raster(tmp_path / "a.vrt")
 
     def test_vrt_with_code(self, tmp_path: Path) -> None:
         code = "<PixelFunctionLanguage>Python</PixelFunctionLanguage></VRTRasterBand>"
         (tmp_path / "a.vrt").write_text(vrt("a.tif").replace("</VRTRasterBand>", code))
         with pytest.raises(SceneError, match="Python"):
-            open_source(tmp_path / "a.vrt")
+            open_raster(tmp_path / "a.vrt")
 
     def test_vrt_with_a_missing_source_fails_when_read(self, tmp_path: Path) -> None:
         (tmp_path / "a.vrt").write_text(vrt("gone.tif"))
@@ -462,7 +463,7 @@ class TestBadFiles:
         path = save(tmp_path / "a.tif", pixels, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) * 6 // 10])
-        scene = open_source(path, resolution=resolution)
+        scene = open_raster(path, resolution=resolution)
         top = Window(row_off=0, col_off=0, height=64, width=64)
         scene.read(top)
         bottom = Window(row_off=scene.height - 30, col_off=5, height=20, width=20)
@@ -482,7 +483,7 @@ class TestBadFiles:
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(SceneError, match="cut short"):
-            open_source(path)
+            open_raster(path)
 
     def test_truncated_jpeg_is_no_gray_picture(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.jpg", noise(3, 200, 200), driver="JPEG", crs=None, transform=None)
@@ -493,7 +494,7 @@ class TestBadFiles:
 
 
 def test_scene_is_a_value(tmp_path: Path) -> None:
-    scene = open_source(save(tmp_path / "a.tif", noise(1, 20, 30)), resolution=0.7)
+    scene = open_raster(save(tmp_path / "a.tif", noise(1, 20, 30)), resolution=0.7)
     copy = pickle.loads(pickle.dumps(scene))
     assert copy == scene
     assert hash(copy) == hash(scene)
@@ -505,7 +506,7 @@ def test_scene_is_a_value(tmp_path: Path) -> None:
 def test_threads_have_their_own_handles(tmp_path: Path) -> None:
     pixels = noise(3, 300, 300)
     path = save(tmp_path / "a.tif", pixels, tiled=True, blockxsize=64, blockysize=64, compress="lzw")
-    scene = open_source(path)
+    scene = open_raster(path)
     windows = list(iter_chunks(300, 300, 50))
     with ThreadPoolExecutor(4) as pool:
         for window, values in zip(windows, pool.map(scene.read, windows)):
@@ -538,14 +539,14 @@ def test_no_handle_is_left_to_the_end_of_the_interpreter(tmp_path: Path) -> None
 
 
 def test_a_file_written_anew_is_opened_anew(tmp_path: Path) -> None:
-    scene = open_source(save(tmp_path / "a.tif", noise(1, 4, 4)))
+    scene = open_raster(save(tmp_path / "a.tif", noise(1, 4, 4)))
     before = scene.read(everything(scene))
     save(tmp_path / "a.tif", noise(1, 4, 4, seed=5), compress="lzw")
     assert (scene.read(everything(scene)) != before).any()
 
 
 def test_block_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = open_source(save(tmp_path / "a.tif", noise(1, 4, 4)))
+    scene = open_raster(save(tmp_path / "a.tif", noise(1, 4, 4)))
     scene.read(everything(scene))
     with rasterio.Env():
         assert rasterio.env.get_gdal_config("GDAL_CACHEMAX") == CACHE_BYTES
@@ -574,36 +575,36 @@ class TestFingerprint:
         path = save(tmp_path / "a.tif", noise(1, 40, 40))
         (tmp_path / "deep").mkdir()
         copy = shutil.copyfile(path, tmp_path / "deep" / "b.tif")
-        assert open_source(path).fingerprint() == open_source(copy).fingerprint()
+        assert open_raster(path).fingerprint() == open_raster(copy).fingerprint()
 
     def test_everything_else_counts(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.tif", noise(3, 40, 40))
         x, y = NORTH_UP * (10, 10)
         scenes = [
-            open_source(path),
-            open_source(path, bands=[1, 2]),
-            open_source(path, bands=[2, 1]),
-            open_source(path, resolution=0.9),
-            open_source(path, bbox=(x, y - 5, x + 5, y)),
-            open_source(path, bbox=(x, y - 6, x + 5, y)),
-            open_source(save(tmp_path / "b.tif", noise(3, 40, 40, seed=1))),
-            open_source(save(tmp_path / "c.tif", noise(3, 40, 40), nodata=0)),
-            open_source(save(tmp_path / "d.tif", noise(3, 40, 40), crs=32644)),
+            open_raster(path),
+            open_raster(path, bands=[1, 2]),
+            open_raster(path, bands=[2, 1]),
+            open_raster(path, resolution=0.9),
+            open_raster(path, bbox=(x, y - 5, x + 5, y)),
+            open_raster(path, bbox=(x, y - 6, x + 5, y)),
+            open_raster(save(tmp_path / "b.tif", noise(3, 40, 40, seed=1))),
+            open_raster(save(tmp_path / "c.tif", noise(3, 40, 40), nodata=0)),
+            open_raster(save(tmp_path / "d.tif", noise(3, 40, 40), crs=32644)),
         ]
         assert len({scene.fingerprint() for scene in scenes}) == len(scenes)
 
     def test_mask_beside_the_scene_counts(self, tmp_path: Path) -> None:
         mask = np.full((8, 8), 255, "uint8")
         path = save(tmp_path / "a.tif", noise(1, 8, 8), mask=mask, internal_mask=False)
-        before = open_source(path).fingerprint()
+        before = open_raster(path).fingerprint()
         mask[2:4] = 0
         save(path, noise(1, 8, 8), mask=mask, internal_mask=False)
-        assert open_source(path).fingerprint() != before
+        assert open_raster(path).fingerprint() != before
 
     def test_sources_of_a_vrt_count(self, tmp_path: Path) -> None:
         save(tmp_path / "a.tif", noise(1, 4, 4))
         (tmp_path / "b.vrt").write_text(vrt("a.tif"))
-        scene = open_source(tmp_path / "b.vrt")
+        scene = open_raster(tmp_path / "b.vrt")
         before = scene.fingerprint()
         save(tmp_path / "a.tif", noise(1, 4, 4, seed=3))
         assert scene.fingerprint() != before
@@ -612,7 +613,7 @@ class TestFingerprint:
         monkeypatch.setattr("geoseg.io.fingerprint._WHOLE_BYTES", 10_000)
         monkeypatch.setattr("geoseg.io.fingerprint._PIECE_BYTES", 100)
         path = save(tmp_path / "a.tif", noise(1, 200, 200))
-        scene = open_source(path)
+        scene = open_raster(path)
         before = scene.fingerprint()
         content = bytearray(path.read_bytes())
         seen = 0
@@ -628,12 +629,12 @@ class TestFingerprint:
 
 
 def test_real_scene(data_dir: Path) -> None:
-    scene = open_source(data_dir / "oam_banepa" / "scene_banepa_13cm.tif")
+    scene = open_raster(data_dir / "oam_banepa" / "scene_banepa_13cm.tif")
     assert scene.shape == (3, 8704, 11264)
     assert scene.file_block == (256, 256)
     assert scene.geobox.ground_resolution() == pytest.approx((0.1325, 0.1325), abs=0.001)
     assert not scene.has_validity  # its white holes carry no tag, and white is a color
-    coarse = open_source(data_dir / "oam_banepa" / "scene_banepa_13cm.tif", resolution=0.5)
+    coarse = open_raster(data_dir / "oam_banepa" / "scene_banepa_13cm.tif", resolution=0.5)
     window = Window(row_off=500, col_off=700, height=96, width=96)
     whole = coarse.read(window)
     parts = [coarse.read(Window(row_off=500 + i, col_off=700, height=32, width=96)) for i in (0, 32, 64)]
@@ -650,12 +651,12 @@ def test_real_scene(data_dir: Path) -> None:
 def test_a_place_that_is_nowhere_is_refused(tmp_path: Path, crs: int, transform: Affine) -> None:
     path = save(tmp_path / "scene.tif", noise(1, 20, 30), crs=crs, transform=transform)
     with pytest.raises(SceneError, match=r"must lie on the Earth.*gdal_edit"):
-        open_source(path)
+        open_raster(path)
     with pytest.raises(SceneError, match="must lie on the Earth"):
-        open_source(path, resolution=1.0)
+        open_raster(path, resolution=1.0)
 
 
 def test_whole_earth_and_longitudes_to_360_are_fine(tmp_path: Path) -> None:
     for left in (-180, 0):
         transform = Affine(10, 0, left, 0, -10, 90)
-        assert open_source(save(tmp_path / "a.tif", noise(1, 18, 36), crs=4326, transform=transform)).crs
+        assert open_raster(save(tmp_path / "a.tif", noise(1, 18, 36), crs=4326, transform=transform)).crs

@@ -22,7 +22,7 @@ from geoseg.files import check_outputs, plain_stem, results_folder
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.gdal_env import forget_dataset
-from geoseg.io.scene import open_source
+from geoseg.io.sources import open_raster
 from geoseg.lazy.scene import ArrayScene
 from geoseg.pipeline.job import _Inside
 from geoseg.pipeline.run import predict_scene, run_scene
@@ -473,7 +473,7 @@ class TestBrokenRegions:
         noise = np.random.default_rng(0).integers(0, 255, (3, 100, 100), dtype=np.uint8)
         path = save(tmp_path / "photo.jpg", noise, driver="JPEG")
         path.write_bytes(path.read_bytes()[:-3000])
-        source = open_source(path)
+        source = open_raster(path)
         for first in (0, 90, 95):
             with pytest.raises(SceneReadError):
                 source.read(Window(row_off=first, col_off=0, height=100 - first, width=100))

@@ -69,7 +69,7 @@ def coordinate_decimals(geobox: GeoBox) -> int:
     [7, 8, 9]
     """
     a, b, _, d, e, _ = geobox.transform[:6]
-    ground = geobox.ground_resolution()
+    ground = None if geobox.crs is None else geobox.ground_resolution()  # without one, units are pixels
     side = min(math.hypot(a, d), math.hypot(b, e)) if ground is None else min(ground) / _METERS_PER_DEGREE
     return min(15, max(7, 1 + math.ceil(-math.log10(side)))) if side > 0 else 15
 

@@ -11,7 +11,7 @@ from geoseg.evaluate.pixels import PixelScores, confusion, pixel_scores
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import iter_chunks
 from geoseg.io.polygon_batches import is_vector_file
-from geoseg.io.scene import open_source
+from geoseg.io.sources import open_raster
 from geoseg.pipeline.evaluation.readers import (
     CODES,
     ClassCodes,
@@ -56,7 +56,7 @@ def compare_pixels(
         interest without polygons, a class column beside a raster that a threshold leaves without classes.
     """
     base = Path(pred) if is_vector_file(truth) else Path(truth)
-    grid = open_source(base, expand_palette=False).geobox
+    grid = open_raster(base, expand_palette=False).geobox
     codes = ClassCodes()
     paths = {"truth": truth, "pred": pred}
     # Rasters first: the names that they give to their values are those of a class column.

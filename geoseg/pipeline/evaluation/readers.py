@@ -17,7 +17,7 @@ from geoseg.evaluate.polygons import clean_polygons
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.polygon_batches import open_polygons
-from geoseg.io.scene import open_source
+from geoseg.io.sources import open_raster
 from geoseg.pipeline.class_readers import ClassReader, decide_kind, open_classes
 from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.typing import Array, BoolArray, PathLike
@@ -213,7 +213,7 @@ class RasterValues:
     """
 
     def __init__(self, path: PathLike, grid: GeoBox, threshold: float | None, codes: ClassCodes) -> None:
-        self.scene = open_source(path, expand_palette=False)
+        self.scene = open_raster(path, expand_palette=False)
         self.grid, self.threshold = grid, threshold
         hints = self.scene.hints()
         self._reader = _probabilities(self.scene, hints, threshold)
@@ -292,7 +292,7 @@ class RasterValues:
 
 def holds_probabilities(path: PathLike) -> bool:
     """Whether a raster says that it holds probabilities: it states a scale, or has bands of floats."""
-    scene = open_source(path, expand_palette=False)
+    scene = open_raster(path, expand_palette=False)
     return _is_probable(scene, scene.hints())
 
 

@@ -20,7 +20,7 @@ from rasterio.features import rasterize
 
 from geoseg.errors import InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.scene import open_source
+from geoseg.io.sources import open_raster
 from geoseg.io.vectors import VECTOR_FORMATS
 from geoseg.projects.figures import Bitmap, Figure, LabeledObject, Line, Point, Polygon
 from geoseg.projects.figures.strips import made_of_rows
@@ -161,7 +161,7 @@ class _Labels:
 
     def read(self, scene: Path, shape: Shape2d) -> list[LabeledObject]:
         """Objects of one scene, in the order of the file."""
-        geobox = open_source(scene).geobox
+        geobox = open_raster(scene).geobox
         table = self._near(geobox)
         outlines = _to_pixels(table.geometry.to_numpy(), geobox)
         return [

@@ -1,0 +1,85 @@
+"""Opening a raster of any kind: the one registry that the command, training and graphs ask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from geoseg.geo.windows import Window
+from geoseg.io.region import bbox_window, resampled_shape, with_gsd
+from geoseg.io.scene import open_file
+from geoseg.raster.source import RasterSource
+from geoseg.raster.view import SceneView
+from geoseg.typing import PathLike
+
+__all__ = ["OPENERS", "Opener", "open_raster"]
+
+
+class Opener(Protocol):
+    """Opens references of one kind."""
+
+    def __call__(
+        self, reference: str, *, bands: Sequence[int] | None, expand_palette: bool
+    ) -> RasterSource | None:
+        """The source, whole and at its own resolution; None where the reference is not of this kind."""
+
+
+#: Asked in order; the first that gives a source has it. Files come last, because they take any reference.
+#: An opener looks at the reference alone and opens nothing unless it is of its kind; only one that the
+#: user's own words ask for may use the network.
+OPENERS: tuple[Opener, ...] = (open_file,)
+
+
+def open_raster(
+    reference: PathLike,
+    *,
+    bands: Sequence[int] | None = None,
+    resolution: float | str | None = None,
+    bbox: Sequence[float] | None = None,
+    gsd: float | None = None,
+    expand_palette: bool = True,
+) -> RasterSource:
+    """Open a raster as a scene; reads its header only.
+
+    Parameters
+    ----------
+    reference
+        A file of one of :data:`geoseg.io.gdal_env.RASTER_DRIVERS`, a ``.vrt`` with local sources, or a URL.
+    bands
+        1-based, in the order wanted; None for all but the alpha band.
+    resolution
+        Meters per pixel on the ground, or None or "native" for the file's own. The whole file is resampled
+        in whole pixels, so the step may differ by a fraction; ``bbox`` does not move the pixels. A file
+        whose own step is the same within 1 % is read as it is. So is a scene without a CRS and ``gsd``,
+        where meters mean nothing, with a logged warning.
+    bbox
+        (min x, min y, max x, max y) in the scene's CRS (pixels where it has none), widened to whole pixels
+        and cut at the scene's edge.
+    gsd
+        Ground sampling distance in meters per pixel of a scene without a CRS (photos, chips), where it is
+        known. Its pixels can then be resampled, and areas on it are in square meters.
+    expand_palette
+        Read a palette image as red, green, blue; False keeps its indices (class maps).
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    SceneError
+        Not a raster, a PNG that is cut short, or nothing that fits ``bands``, ``resolution``, ``bbox`` or
+        ``gsd``.
+    """
+    name = os.fspath(reference)
+    opened = (opener(name, bands=bands, expand_palette=expand_palette) for opener in OPENERS)
+    source = next(source for source in opened if source is not None)
+    native = with_gsd(source.geobox, gsd, name)
+    grid_shape = resampled_shape(native, resolution, name)
+    box = native if grid_shape == native.shape else native.scaled(*grid_shape)
+    window = Window(row_off=0, col_off=0, height=box.height, width=box.width)
+    if bbox is not None:
+        window = bbox_window(box, bbox, name)
+        box = box.window(window)
+    if box == source.geobox:
+        return source
+    return SceneView(source, box, grid_shape, (window.row_off, window.col_off))

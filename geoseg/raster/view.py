@@ -1,0 +1,201 @@
+"""A source at another resolution, a part of it, or one whose sampling distance the user knows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.raster.resample import axis_weights, resample, resample_valid, source_span
+from geoseg.raster.source import (
+    RasterHints,
+    RasterSource,
+    SceneReadError,
+    Shaped,
+    check_inside,
+    damaged,
+)
+from geoseg.typing import Array, BoolArray
+
+__all__ = ["SceneView"]
+
+#: Source pixels resampled in one go; larger reads are done in pieces (which cannot change the result).
+_PIECE_PX = 4 * 1024 * 1024
+#: Source columns of such a piece: whole rows of a wide scene would leave pieces of a few rows.
+_PIECE_COLUMNS = 4096
+
+
+@dataclass(frozen=True)
+class SceneView(Shaped):
+    """A source on a grid of its own, for any kind of source.
+
+    Attributes
+    ----------
+    base
+        The source, whole.
+    geobox
+        Of what is read.
+    grid_shape
+        (height, width) of the whole base at the resolution read; ``geobox`` is the part of it that starts
+        at ``offset``. The same as the base's shape where pixels are read as they are.
+    offset
+        (row, column) on that grid.
+    """
+
+    base: RasterSource
+    geobox: GeoBox
+    grid_shape: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.base.name
+
+    @property
+    def path(self) -> str:
+        """What the user named it by."""
+        return self.base.path
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """1-based bands that are read."""
+        return self.base.bands
+
+    @property
+    def dtype(self) -> str:
+        """Of the pixels."""
+        return self.base.dtype
+
+    @property
+    def nodata(self) -> float | None:
+        """Value that stands for no data."""
+        return self.base.nodata
+
+    @property
+    def alpha(self) -> int | None:
+        """1-based band that tells validity."""
+        return self.base.alpha
+
+    @property
+    def acquired(self) -> str | None:
+        """ISO date it was taken, where known."""
+        return self.base.acquired
+
+    @property
+    def has_validity(self) -> bool:
+        """Whether any pixel may be invalid."""
+        return self.base.has_validity
+
+    @property
+    def resampled(self) -> bool:
+        """Whether pixels are read at another resolution than the base's."""
+        return self.grid_shape != self.base.geobox.shape
+
+    @property
+    def file_block(self) -> tuple[int, int]:
+        """(height, width) of the base's storage blocks, in pixels of the view."""
+        height, width = (
+            max(1, round(side * m / n))
+            for side, m, n in zip(self.base.file_block, self.grid_shape, self.base.geobox.shape, strict=True)
+        )
+        return height, width
+
+    def hints(self) -> RasterHints:
+        """What the base states about the meaning of its values."""
+        return self.base.hints()
+
+    def files(self) -> Sequence[Path]:
+        """The local files that pixels come from."""
+        return self.base.files()
+
+    def facts(self) -> dict[str, Any]:
+        """How the base is stored."""
+        return self.base.facts()
+
+    def fingerprint(self) -> str:
+        """Of the base and the grid; a stated sampling distance changes no pixel and does not count."""
+        parts = [self.base.fingerprint(), self.grid_shape, self.offset, self.geobox.shape]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def read(self, window: Window) -> Array:
+        """Pixels (C, h, w) of a window."""
+        # of a resampled scene both, because what is invalid takes the nodata value
+        return self.read_with_valid(window)[0] if self.resampled else self._plain(self.base.read, window)
+
+    def read_valid(self, window: Window) -> BoolArray:
+        """Validity (h, w); of a resampled scene a pixel is valid when all pixels it draws on are."""
+        if not self.has_validity:
+            check_inside(window, self.geobox.shape)
+            return np.ones((window.height, window.width), bool)
+        if self.resampled:
+            return self.read_with_valid(window)[1]
+        return self._plain(self.base.read_valid, window)
+
+    def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
+        """Both :meth:`read` and :meth:`read_valid`, decoding once."""
+        if not self.resampled:
+            return self._plain(self.base.read_with_valid, window)
+        check_inside(window, self.geobox.shape)
+        values = np.empty((self.count, window.height, window.width), self.dtype)
+        valid = np.ones((window.height, window.width), bool)
+        for piece in self._pieces(window):
+            inside = piece.shifted(-window.row_off, -window.col_off)
+            values[:, inside.rows, inside.cols], valid[inside.rows, inside.cols] = self._resample(piece)
+        return values, valid
+
+    def locate_damage(self, window: Window) -> SceneReadError | None:
+        """What of the base under a window is damaged."""
+        return self.base.locate_damage(self._source_window(window))
+
+    def _source_window(self, window: Window) -> Window:
+        """The base's pixels that a window draws on."""
+        on_grid = window.shifted(*self.offset)
+        if not self.resampled:
+            return on_grid
+        tall, wide = self.base.geobox.shape
+        top, bottom = source_span(on_grid.row_off, on_grid.row_end, tall, self.grid_shape[0])
+        left, right = source_span(on_grid.col_off, on_grid.col_end, wide, self.grid_shape[1])
+        return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+
+    def _plain(self, read: Any, window: Window) -> Any:
+        """Read a window of the base as it is; an error names the window as it is called here."""
+        check_inside(window, self.geobox.shape)
+        inner = self._source_window(window)
+        try:
+            return read(inner)
+        except SceneReadError as error:
+            raise damaged(self.path, window, error.reason, inner) from None
+
+    def _pieces(self, window: Window) -> Iterator[Window]:
+        """Cut a window so that each piece draws on a bounded number of source pixels."""
+        ratio_y, ratio_x = (max(1.0, n / m) for n, m in zip(self.base.geobox.shape, self.grid_shape))
+        width = max(1, min(window.width, int(_PIECE_COLUMNS / ratio_x)))
+        height = max(1, min(window.height, int(_PIECE_PX / (width * ratio_x) / ratio_y)))
+        for row in range(window.row_off, window.row_end, height):
+            for col in range(window.col_off, window.col_end, width):
+                piece = Window(row_off=row, col_off=col, height=height, width=width)
+                yield piece.clipped(window.row_end, window.col_end)
+
+    def _resample(self, piece: Window) -> tuple[Array, BoolArray]:
+        on_grid, (tall, wide) = piece.shifted(*self.offset), self.base.geobox.shape
+        rows = axis_weights(on_grid.row_off, on_grid.row_end, tall, self.grid_shape[0])
+        cols = axis_weights(on_grid.col_off, on_grid.col_end, wide, self.grid_shape[1])
+        inner = self._source_window(piece)
+        try:
+            if not self.has_validity:
+                values = resample(self.base.read(inner), rows, cols)
+                return values, np.ones(values.shape[1:], bool)
+            pixels, pixels_valid = self.base.read_with_valid(inner)
+        except SceneReadError as error:
+            raise damaged(self.path, piece, error.reason, inner) from None
+        values, valid = resample(pixels, rows, cols), resample_valid(pixels_valid, rows, cols)
+        if self.nodata is not None:
+            values[:, ~valid] = self.nodata
+        return values, valid
