@@ -8,7 +8,7 @@ from pathlib import Path
 from geoseg.dtl.counts import Counter, warnings_of
 from geoseg.dtl.engine import Engine, open_engine
 from geoseg.dtl.graph import Graph
-from geoseg.dtl.plan import make_plan
+from geoseg.dtl.plan import plan_graph
 from geoseg.dtl.registry import Count
 from geoseg.errors import InputError
 from geoseg.projects.images import open_image
@@ -70,7 +70,7 @@ def check_graph(
         The first mistake.
     """
     if projects is None:
-        plan = make_plan(graph)
+        plan = plan_graph(graph)
         rows = tuple(LayerCount(s.index + 1, s.action, s.src, s.dst, None, None) for s in graph.layers)
         return CheckedGraph(graph.name, rows, tuple(warnings_of(plan)), None)
     engine = open_engine(graph, Path(projects))

@@ -8,7 +8,7 @@ from geoseg.dtl.graph import NOWHERE, LayerSpec
 from geoseg.dtl.layers.conditions import IfSettings
 from geoseg.dtl.layers.routing import DatasetSettings, TagSettings
 from geoseg.dtl.pixels import Shape
-from geoseg.dtl.plan import Plan
+from geoseg.dtl.plan import GraphPlan
 from geoseg.dtl.registry import Count
 from geoseg.dtl.sample import Origin
 
@@ -27,7 +27,7 @@ class Counter:
         The plan.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: GraphPlan) -> None:
         self.plan = plan
         self._known: dict[tuple[int, int, Shape | None, Answers], Count] = {}
         self._ifs = [spec for spec in plan.graph.layers if isinstance(spec.settings, IfSettings)]
@@ -117,7 +117,7 @@ def _product(first: int | None, second: int | None) -> int | None:
     return None if first is None or second is None else first * second
 
 
-def warnings_of(plan: Plan) -> list[str]:
+def warnings_of(plan: GraphPlan) -> list[str]:
     """What may not be meant: data layers without images, unread connections, leaks into validation."""
     graph = plan.graph
     notes = []
@@ -138,7 +138,7 @@ def warnings_of(plan: Plan) -> list[str]:
     return notes + _leaks(plan)
 
 
-def _leaks(plan: Plan) -> list[str]:
+def _leaks(plan: GraphPlan) -> list[str]:
     """Random choices that tag or name, behind layers that make several samples of one image."""
     counter = Counter(plan)
     notes = []
@@ -157,7 +157,7 @@ def _leaks(plan: Plan) -> list[str]:
     return notes
 
 
-def _marks(plan: Plan, spec: LayerSpec) -> bool:
+def _marks(plan: GraphPlan, spec: LayerSpec) -> bool:
     """Whether just one side of a choice passes layers that tag or name: then it is a split."""
     sides = [_behind(plan, branch) for branch in plan.consumers[spec.index]]
     save = plan.graph.save.index
@@ -169,7 +169,7 @@ def _marks(plan: Plan, spec: LayerSpec) -> bool:
     )
 
 
-def _behind(plan: Plan, start: tuple[int, ...]) -> set[int]:
+def _behind(plan: GraphPlan, start: tuple[int, ...]) -> set[int]:
     """Layers that samples from ``start`` may reach."""
     seen, waiting = set(start), list(start)
     while waiting:

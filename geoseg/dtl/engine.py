@@ -8,8 +8,8 @@ from pathlib import Path
 
 from geoseg.dtl.counts import Counter
 from geoseg.dtl.graph import Graph, LayerSpec
-from geoseg.dtl.pixels import Opened
-from geoseg.dtl.plan import Plan, make_plan, project_names
+from geoseg.dtl.pixels import FilePixels
+from geoseg.dtl.plan import GraphPlan, plan_graph, project_names
 from geoseg.dtl.randomness import derive, generator, root_key
 from geoseg.dtl.sample import Listing, Origin, Sample
 from geoseg.errors import ConfigError, GeosegError, MissingFileError, RunError
@@ -48,7 +48,7 @@ class Engine:
         Names of all images.
     """
 
-    plan: Plan
+    plan: GraphPlan
     items: tuple[tuple[int, Item], ...]
     metas: dict[str, ProjectMeta]
     root: Path
@@ -78,7 +78,7 @@ class Engine:
         annotation = read_annotation(item, self.metas[item.project], image.shape)
         origin = self.origin(order)
         dataset = f"{item.project}__{item.dataset}".replace("/", "__")
-        return Sample(Opened(image), annotation, origin, dataset, origin.key)
+        return Sample(FilePixels(image), annotation, origin, dataset, origin.key)
 
     def samples(
         self,
@@ -207,7 +207,7 @@ def open_engine(graph: Graph, projects: PathLike, *, seed: int = 0) -> Engine:
     if not root.is_dir():
         raise MissingFileError(f"projects must be a folder, got {root}, which is not there.")
     opened = {}
-    make_plan(graph)
+    plan_graph(graph)
     for name in project_names(graph):
         try:
             opened[name] = open_project(root / name)
@@ -215,7 +215,7 @@ def open_engine(graph: Graph, projects: PathLike, *, seed: int = 0) -> Engine:
             spec = next(s for s in graph.of_role("data") if s.src[0].partition("/")[0] == name)
             raise graph.error(spec, "src[0]", error) from None
     metas = {name: project.meta for name, project in opened.items()}
-    plan = make_plan(graph, metas)
+    plan = plan_graph(graph, metas)
     _check_datasets(plan, {name: {d.name for d in project.datasets} for name, project in opened.items()})
     items = []
     for project in opened.values():
@@ -227,7 +227,7 @@ def open_engine(graph: Graph, projects: PathLike, *, seed: int = 0) -> Engine:
     return Engine(plan, tuple(items), metas, root, seed, listing)
 
 
-def _check_datasets(plan: Plan, known: dict[str, set[str]]) -> None:
+def _check_datasets(plan: GraphPlan, known: dict[str, set[str]]) -> None:
     """Refuse data sets that are not there."""
     for spec in plan.graph.of_role("data"):
         for i, name in enumerate(spec.src):

@@ -25,9 +25,9 @@ from geoseg.raster.source import PixelSource
 from geoseg.typing import Array, BoolArray
 
 __all__ = [
-    "Opened",
+    "FilePixels",
+    "LazyPixels",
     "Padded",
-    "Pixels",
     "Resized",
     "Treated",
     "View",
@@ -44,7 +44,7 @@ def whole(shape: Shape) -> Window:
     return Window(row_off=0, col_off=0, height=shape[0], width=shape[1])
 
 
-class Pixels:
+class LazyPixels:
     """An image that can be transformed without being read."""
 
     shape: Shape
@@ -93,25 +93,25 @@ class Pixels:
         )
         return window.clipped(*self.source.geobox.shape)
 
-    def cropped(self, window: Window) -> Pixels:
+    def cropped(self, window: Window) -> LazyPixels:
         """A part of the image."""
         return View(self, window).simplified()
 
-    def mirrored(self, axis: int) -> Pixels:
+    def mirrored(self, axis: int) -> LazyPixels:
         """The image mirrored along x (0: left-right) or y (1: up-down)."""
         return View(self, whole(self.shape), flip_x=axis == 0, flip_y=axis == 1).simplified()
 
-    def transposed(self) -> Pixels:
+    def transposed(self) -> LazyPixels:
         """The image with x and y exchanged."""
         return View(self, whole(self.shape), transpose=True).simplified()
 
-    def resized(self, shape: Shape) -> Pixels:
+    def resized(self, shape: Shape) -> LazyPixels:
         """The same ground on ``shape`` pixels."""
         return self if shape == self.shape else Resized(self, shape)
 
 
 @dataclass(frozen=True, eq=False)
-class Opened(Pixels):
+class FilePixels(LazyPixels):
     """The file itself, untouched."""
 
     file: PixelSource
@@ -140,10 +140,10 @@ class Opened(Pixels):
 
 
 @dataclass(frozen=True, eq=False)
-class Derived(Pixels):
+class Derived(LazyPixels):
     """A node over another."""
 
-    base: Pixels
+    base: LazyPixels
 
     @property
     def step(self) -> Affine:
@@ -198,7 +198,7 @@ class View(Derived):
             step *= Affine(-1, 0, width, 0, 1, 0)
         return step
 
-    def simplified(self) -> Pixels:
+    def simplified(self) -> LazyPixels:
         """The same image with views of views made one; the base itself where nothing is left to do."""
         view, base = self, self.base
         if isinstance(base, View):

@@ -10,11 +10,11 @@ from geoseg.dtl.graph import NOWHERE, Graph, LayerSpec
 from geoseg.errors import InputError
 from geoseg.projects.figures import ProjectMeta
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["GraphPlan", "plan_graph"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class GraphPlan:
     """A graph that can run.
 
     Attributes
@@ -69,7 +69,7 @@ def matches(name: str, project: str, dataset: str) -> bool:
     return own == project and wanted in ("", "*", dataset)
 
 
-def make_plan(graph: Graph, metas: Mapping[str, ProjectMeta] | None = None) -> Plan:
+def plan_graph(graph: Graph, metas: Mapping[str, ProjectMeta] | None = None) -> GraphPlan:
     """Check a graph's connections and carry classes and tags through it.
 
     Parameters
@@ -106,8 +106,8 @@ def make_plan(graph: Graph, metas: Mapping[str, ProjectMeta] | None = None) -> P
         )
         for spec in graph.layers
     )
-    plan = Plan(graph, order, consumers)
-    return plan if metas is None else Plan(graph, order, consumers, _carry(graph, order, feeders, metas))
+    plan = GraphPlan(graph, order, consumers)
+    return plan if metas is None else GraphPlan(graph, order, consumers, _carry(graph, order, feeders, metas))
 
 
 def _feeders(graph: Graph, spec: LayerSpec, writers: Mapping[str, list[int]]) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from geoseg.dtl.tags import gather, settled_tags, surprises, values_to_text
 from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.files import DiskFullError, stop_if_full, write_failures
 from geoseg.projects.formats.transfer import Failure
+from geoseg.projects.images import companions
 from geoseg.projects.project import ProjectWriter
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -336,8 +337,8 @@ def _place(part: str, stem: str, saved: SavedSample, writer: ProjectWriter) -> C
         name = f"{stem}.png"
 
     def move(file: Path) -> None:
-        os.replace(file, folder / name)
-        for beside in file.parent.glob(f"{file.name}.*") if part == "img" else ():
-            os.replace(beside, folder / (name + beside.name[len(file.name) :]))
+        beside = companions(file, folder / name) if part == "img" else []
+        for old, new in ((file, folder / name), *beside):
+            os.replace(old, new)
 
     return move

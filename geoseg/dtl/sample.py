@@ -10,7 +10,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import DTypeLike
 
-from geoseg.dtl.pixels import Padded, Pixels, Shape, Treated, Treatment, check_window
+from geoseg.dtl.pixels import LazyPixels, Padded, Shape, Treated, Treatment, check_window
 from geoseg.dtl.warp import Warped
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
@@ -101,7 +101,7 @@ class Sample:
         Polygons that crossed themselves in the file.
     """
 
-    pixels: Pixels
+    pixels: LazyPixels
     annotation: Annotation
     origin: Origin
     dataset: str
@@ -151,7 +151,7 @@ class Sample:
         """With other tags."""
         return replace(self, annotation=replace(self.annotation, tags=tuple(tags)))
 
-    def _moved(self, pixels: Pixels, move: Callable[[Figure], Figure | None]) -> Sample:
+    def _moved(self, pixels: LazyPixels, move: Callable[[Figure], Figure | None]) -> Sample:
         """Other pixels, and each figure moved with them; a figure moved to None is dropped."""
         objects = []
         for item in self.objects:

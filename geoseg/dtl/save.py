@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.dtl.layers.saving import Parts, SaveSettings
-from geoseg.dtl.pixels import Opened, whole
+from geoseg.dtl.pixels import FilePixels, whole
 from geoseg.dtl.randomness import derive, generator
 from geoseg.dtl.sample import Sample, crop_annotation
 from geoseg.errors import InputError
@@ -19,10 +19,11 @@ from geoseg.projects.figures import ProjectMeta
 from geoseg.projects.figures.meta import Color
 from geoseg.projects.formats.names import safe_name
 from geoseg.projects.images import ImageFile, copy_image, result_suffix, write_image, write_windows
+from geoseg.projects.preview import beside, preview_pixels
 from geoseg.raster.draw import figure_strips, paint_mask
 from geoseg.typing import Array
 
-__all__ = ["SavedSample", "further_name", "preview_pixels", "write_sample"]
+__all__ = ["SavedSample", "further_name", "painted", "write_sample"]
 
 _ALPHANUMERICS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _GREEN_BAR = 8
@@ -86,7 +87,7 @@ def write_sample(
     files: dict[str, Path] = {}
     suffix = sample.origin.name[len(sample.origin.stem) :]
     # a VRT only points to its pixels, by paths that may not hold elsewhere
-    untouched = isinstance(sample.pixels, Opened) and suffix.lower() != ".vrt"
+    untouched = isinstance(sample.pixels, FilePixels) and suffix.lower() != ".vrt"
     if not untouched:
         suffix = _suffix(sample, image, settings.jpeg_quality)
     if parts.images:
@@ -143,9 +144,10 @@ def _pictures(
     if parts.human is not None or parts.visualize:
         shown = preview_pixels(pixels if pixels is not None else sample.pixels.read())
         if parts.human is not None:
-            wanted["masks_human"] = _beside(shown, sample, parts.human)
+            wanted["masks_human"] = beside(shown, *painted(sample, parts.human), _GREEN_BAR)
         if parts.visualize:
-            wanted["visualize"] = _beside(shown, sample, {c.name: c.color for c in meta.classes})
+            colors = {one.name: one.color for one in meta.classes}
+            wanted["visualize"] = beside(shown, *painted(sample, colors), _GREEN_BAR)
     files = {}
     for part, picture in wanted.items():
         files[part] = folder / f"{number}.{part}.png"
@@ -167,23 +169,3 @@ def painted(sample: Sample, colors: Mapping[str, Color]) -> tuple[Array, Array]:
             for channel, value in enumerate(color):
                 paint_mask(canvas[channel, box.rows, box.cols], mask, value)
     return canvas, covered
-
-
-def _beside(shown: Array, sample: Sample, colors: Mapping[str, Color]) -> Array:
-    """The image, a green bar, and the image with the objects laid over it by half."""
-    canvas, covered = painted(sample, colors)
-    over = shown.copy()
-    over[:, covered] = (shown[:, covered].astype(np.uint16) + canvas[:, covered]) // 2
-    bar = np.zeros((3, shown.shape[1], _GREEN_BAR), np.uint8)
-    bar[1] = 255
-    return np.concatenate([shown, bar, over], axis=2)
-
-
-def preview_pixels(pixels: Array) -> Array:
-    """Any image as (3, H, W) uint8 to look at; wide types are stretched from 2 to 98 percent."""
-    bands = pixels[:3] if len(pixels) >= 3 else np.repeat(pixels[:1], 3, axis=0)
-    if bands.dtype == np.uint8:
-        return bands
-    values = bands.astype(np.float32)
-    low, high = np.nanpercentile(values, (2, 98)) if values.size else (0.0, 1.0)
-    return np.clip((values - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)

@@ -27,16 +27,17 @@ from geoseg.projects.figures.annotation import size_from_json
 from geoseg.projects.figures.bitmaps import MOST_PIXELS, mask_limit
 from geoseg.projects.figures.meta import TAG_KINDS
 from geoseg.projects.figures.transform import to_shapely
-from geoseg.projects.images import open_image
+from geoseg.projects.images import BY_NAME, BY_STEM, open_image, world_suffixes
 from geoseg.projects.project import IMAGE_SUFFIXES, Dataset, Item, Project, check_name, open_project
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["Problem", "check_project"]
 
 _CHUNK = 4096
-#: Endings of files that lie beside images: metadata, overviews, masks, world files.
+#: Last endings of files that lie beside images and belong to them.
 _COMPANIONS = frozenset(
-    {".xml", ".ovr", ".msk", ".wld", ".prj", ".tfw", ".tifw", ".tiffw", ".jgw", ".pgw", ".j2w"}
+    {Path(end).suffix or end for end in BY_NAME}
+    | {*BY_STEM, *(end for suffix in IMAGE_SUFFIXES for end in world_suffixes(suffix))}
 )
 
 

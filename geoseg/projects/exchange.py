@@ -19,12 +19,12 @@ from geoseg.projects.formats.image_folder import read_image_folder
 from geoseg.projects.formats.kitti import read_kitti
 from geoseg.projects.formats.masks_export import MasksExporter
 from geoseg.projects.formats.names import UniqueNames, safe_name
-from geoseg.projects.formats.source import Source, SourceImage, image_shape
-from geoseg.projects.formats.transfer import Failure, staged_folder, take_over
+from geoseg.projects.formats.source import Source, SourceImage
+from geoseg.projects.formats.transfer import Failure, staged_folder
 from geoseg.projects.formats.vector_export import VectorExporter
 from geoseg.projects.formats.vector_labels import LabelOptions, read_vector_labels
 from geoseg.projects.formats.yolo_export import YoloExporter
-from geoseg.projects.images import open_image
+from geoseg.projects.images import copy_image, open_image
 from geoseg.projects.project import Item, ProjectWriter, open_project, read_annotation
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -181,7 +181,7 @@ def import_source(
             try:
                 annotation = _annotation_of(image)
                 name = names.setdefault(dataset, UniqueNames())(image.name)
-                writer.add(dataset, name, annotation, partial(take_over, image.path, link=link))
+                writer.add(dataset, name, annotation, partial(copy_image, image.path, link=link))
                 done, objects = done + 1, objects + len(annotation.objects)
             except (InputError, RunError, OSError) as error:
                 stop_if_full(error, writer.folder.parent)
@@ -219,7 +219,7 @@ def _meta_of(source: Source) -> ProjectMeta:
 
 
 def _annotation_of(image: SourceImage) -> Annotation:
-    shape = image_shape(image.path)
+    shape = open_image(image.path).shape
     objects = tuple(image.read(shape))
     return Annotation(*shape, objects, tuple(Tag(tag) for tag in image.tags))
 

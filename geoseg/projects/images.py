@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable
@@ -34,7 +35,10 @@ _JPEG = (".jpg", ".jpeg", ".jpe")
 _MOST_DECODED = 2**30
 _TAIL = 65536
 _PART = 2048  # a multiple of the blocks written, so that each is compressed once
-_SIDECARS = (".aux.xml", ".wld", ".ovr", ".msk")
+#: Endings of files that belong to an image, after its name (metadata, overviews, mask) and in place of its
+#: suffix (georeference; see :func:`world_suffixes`).
+BY_NAME = (".aux.xml", ".ovr", ".msk")
+BY_STEM = (".wld", ".prj")
 
 
 @dataclass
@@ -127,7 +131,7 @@ class ImageFile:
 
 
 def open_image(path: PathLike) -> ImageFile:
-    """Open an image; reads its header only, and whether a PNG, JPEG, BMP or WebP file is there to its end.
+    """Open an image; reads its header only, and whether a file of pixels in one piece is there to its end.
 
     Raises
     ------
@@ -144,7 +148,8 @@ def open_image(path: PathLike) -> ImageFile:
 def _check_end(path: Path) -> None:
     """Refuse files that end too early: decoders fill what is missing, and copying does not decode.
 
-    TIFFs are checked where they are copied, since elsewhere only some of their blocks are read.
+    PNGs are checked when they are opened, TIFFs where they are copied: elsewhere only some of their blocks
+    are read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -156,7 +161,7 @@ def _check_end(path: Path) -> None:
 
 
 def is_complete(head: bytes, tail: bytes, size: int) -> bool:
-    """Whether a JPEG, PNG, BMP or WebP file is there to its end; True of other formats.
+    """Whether a JPEG, BMP or WebP file is there to its end; True of other formats.
 
     Parameters
     ----------
@@ -174,8 +179,6 @@ def is_complete(head: bytes, tail: bytes, size: int) -> bool:
     """
     if head.startswith(b"\xff\xd8"):
         return b"\xff\xd9" in tail
-    if head.startswith(b"\x89PNG"):
-        return b"IEND\xaeB`\x82" in tail
     if head.startswith(b"BM"):
         return int.from_bytes(head[2:6], "little") <= size
     if head.startswith(b"RIFF") and head.endswith(b"WEBP"):
@@ -355,8 +358,10 @@ def _check_blocks(path: Path) -> None:
                     raise SceneError(f"image must be complete, got {path}, which is cut short. Copy it anew.")
 
 
-def copy_image(source: Path, target: Path) -> None:
+def copy_image(source: Path, target: Path, *, link: bool = False) -> None:
     """Copy an image byte for byte, and the files beside it that belong to it.
+
+    With ``link`` they get a second name (hard link) in place of a copy, where the file system can.
 
     Raises
     ------
@@ -365,13 +370,36 @@ def copy_image(source: Path, target: Path) -> None:
     """
     if source.suffix.lower() in _TIFF:
         _check_blocks(source)
-    shutil.copyfile(source, target)
-    for suffix in _SIDECARS:
-        beside = source.with_name(source.name + suffix)
-        if beside.is_file():
-            shutil.copyfile(beside, target.with_name(target.name + suffix))
-    worlds = {f"{source.suffix}w", f".{source.suffix[1:2]}{source.suffix[-1:]}w", ".wld"}
-    for world in worlds:
-        beside = source.with_suffix(world)
-        if source.suffix and beside.is_file():
-            shutil.copyfile(beside, target.with_suffix(world))
+    for old, new in ((source, target), *companions(source, target)):
+        if link:
+            try:
+                os.link(old.resolve(), new)
+                continue
+            except OSError:  # another file system, or one without links
+                pass
+        shutil.copyfile(old, new)
+
+
+def companions(image: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Files beside an image that hold its georeference, overviews or mask, and their names beside ``target``.
+
+    Examples
+    --------
+    >>> companions(Path("nowhere.tif"), Path("b.tif"))
+    []
+    """
+    by_name = [(image.with_name(image.name + end), target.with_name(target.name + end)) for end in BY_NAME]
+    ends = sorted({*BY_STEM, *world_suffixes(image.suffix), *world_suffixes(image.suffix.lower())})
+    by_stem = [(image.with_suffix(end), target.with_suffix(end)) for end in ends]
+    return [(old, new) for old, new in by_name + by_stem if old.is_file()]
+
+
+def world_suffixes(suffix: str) -> tuple[str, ...]:
+    """Endings that the world file of an image may have.
+
+    Examples
+    --------
+    >>> world_suffixes(".tif"), world_suffixes("")
+    (('.tfw', '.tifw'), ())
+    """
+    return (f".{suffix[1]}{suffix[-1]}w", f"{suffix}w") if len(suffix) > 2 else ()

@@ -12,12 +12,13 @@ import numpy as np
 
 from geoseg.dtl.engine import Engine, open_engine
 from geoseg.dtl.graph import NOWHERE, Graph
-from geoseg.dtl.plan import make_plan
+from geoseg.dtl.plan import plan_graph
 from geoseg.dtl.sample import Listing, Sample
-from geoseg.dtl.save import painted, preview_pixels
+from geoseg.dtl.save import painted
 from geoseg.errors import GeosegError, InputError, MissingFileError
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import ProjectMeta, color_of
+from geoseg.projects.preview import laid_over, preview_pixels
 from geoseg.projects.project import Item
 from geoseg.report.graph_draw import Arrow, Box, setting_lines, write_figure, write_graph
 from geoseg.typing import Array, PathLike
@@ -53,7 +54,7 @@ def graph_boxes(graph: Graph) -> tuple[list[Box], list[Arrow]]:
     ConfigError
         The connections do not fit (a loop, a name nobody writes).
     """
-    consumers = make_plan(graph).consumers
+    consumers = plan_graph(graph).consumers
     boxes = []
     for spec in graph.layers:
         kind = _KINDS.get(spec.kind.role, "choice" if spec.settings.branches > 1 else "other")
@@ -171,7 +172,7 @@ def open_sample(graph: Graph, image: str, projects: PathLike | None, *, seed: in
         item = Item(project, dataset.replace("*", "") or "sample", path, None)
         metas = {name.src[0].partition("/")[0]: ProjectMeta() for name in graph.of_role("data")}
         listing = Listing([item.stem])
-        return Engine(make_plan(graph), ((data.index, item),), metas, path.parent, seed, listing), 0
+        return Engine(plan_graph(graph), ((data.index, item),), metas, path.parent, seed, listing), 0
     engine = open_engine(graph, projects, seed=seed)
     orders = [order for order, (_, item) in enumerate(engine.items) if _is_meant(item, image)]
     if len(orders) != 1:
@@ -284,8 +285,6 @@ def small_picture(sample: Sample, colors: dict[str, tuple[int, int, int]]) -> Ar
         height, width = sample.shape
     scale = min(1.0, _THUMBNAIL / max(height, width))
     small = sample.resized((max(1, round(height * scale)), max(1, round(width * scale))))
-    shown = preview_pixels(small.pixels.read()).astype(np.uint16)
+    shown = preview_pixels(small.pixels.read())
     known = {item.class_name: color_of(item.class_name) for item in small.objects} | colors
-    canvas, covered = painted(small, known)
-    shown[:, covered] = (shown[:, covered] + canvas[:, covered]) // 2
-    return np.moveaxis(shown, 0, -1).astype(np.uint8)
+    return np.moveaxis(laid_over(shown, *painted(small, known)), 0, -1)

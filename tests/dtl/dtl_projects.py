@@ -12,7 +12,7 @@ from PIL import Image
 
 from geoseg.config import parse_settings
 from geoseg.dtl.catalog import registry
-from geoseg.dtl.pixels import Opened
+from geoseg.dtl.pixels import FilePixels
 from geoseg.dtl.sample import Listing, Origin, Sample
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
@@ -137,7 +137,7 @@ def array_sample(
     source = ArraySource(pixels, box or GeoBox(Affine.identity(), None, height, width), nodata)
     annotation = Annotation(height, width, tuple(objects), tuple(Tag(tag) for tag in tags))
     return Sample(
-        Opened(source),
+        FilePixels(source),
         annotation,
         Origin("p", "ds", name, b"image", 0, Listing(["a"]), root),
         "p__ds",

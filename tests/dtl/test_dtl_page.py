@@ -24,7 +24,7 @@ from geoseg.cli import app
 from geoseg.dtl import parse_graph
 from geoseg.dtl.catalog import registry
 from geoseg.dtl.layers.conditions import _EXTRA, Condition
-from geoseg.dtl.plan import make_plan
+from geoseg.dtl.plan import plan_graph
 from geoseg.geo.geobox import GeoBox
 from geoseg.projects.images import write_image
 
@@ -112,7 +112,7 @@ def test_tables_are_those_of_the_layers(name):
 
 @pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "json"])
 def test_graphs_are_valid(text):
-    make_plan(parse_graph(json.loads(text)))
+    plan_graph(parse_graph(json.loads(text)))
 
 
 def write_scene(folder: Path, name: str, left: float) -> list[Any]:

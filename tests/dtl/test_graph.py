@@ -9,7 +9,7 @@ import pytest
 from dtl_projects import data_layer, save_layer, step
 
 from geoseg.dtl import open_engine, parse_graph, read_graph, run_graph
-from geoseg.dtl.plan import make_plan
+from geoseg.dtl.plan import plan_graph
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.projects.project import open_project
 
@@ -92,7 +92,7 @@ def graph(*middle, src="$in", name="out"):
 )
 def test_bad_graphs(document, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        make_plan(parse_graph(document, source="g.json"))
+        plan_graph(parse_graph(document, source="g.json"))
     assert str(caught.value).startswith("g.json: ")
     assert "\n" not in str(caught.value)
 
@@ -209,7 +209,7 @@ def test_missing_projects_and_data_sets(make_project, tmp_path):
 
 def test_order_in_the_file_does_not_matter_for_the_plan():
     layers = graph(step("flip", FLIP), src="$out")
-    plan = make_plan(parse_graph(layers[::-1]))
+    plan = plan_graph(parse_graph(layers[::-1]))
     assert [plan.graph.layers[i].kind.name for i in plan.order] == ["data", "flip", "supervisely"]
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
 
-from geoseg.dtl.pixels import Opened, Padded, Resized, View
+from geoseg.dtl.pixels import FilePixels, Padded, Resized, View
 from geoseg.dtl.warp import Warped
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
@@ -45,7 +45,9 @@ def test_views_of_views_are_one_view(names, seed):
         else:
             axis = "xy".index(name)
             pixels, expected = pixels.mirrored(axis), np.flip(expected, 2 - axis)
-    assert isinstance(pixels, Opened) or (isinstance(pixels, View) and isinstance(pixels.base, Opened))
+    assert isinstance(pixels, FilePixels) or (
+        isinstance(pixels, View) and isinstance(pixels.base, FilePixels)
+    )
     assert np.array_equal(pixels.read(), expected)
     # each pixel's center goes where the affine says it came from
     height, width = expected.shape[1:]
@@ -188,7 +190,7 @@ def array_like(image):
     from geoseg.dtl.sample import Origin, Sample
     from geoseg.projects.figures import Annotation
 
-    return Sample(Opened(image), Annotation(*image.shape), Origin("p", "d", "a.tif"), "d")
+    return Sample(FilePixels(image), Annotation(*image.shape), Origin("p", "d", "a.tif"), "d")
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts bytes by /proc")

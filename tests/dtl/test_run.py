@@ -223,6 +223,21 @@ def test_unchanged_files_are_copied_and_unknown_fields_kept(make_project, tmp_pa
     assert saved == document["objects"][0]
 
 
+@pytest.mark.parametrize(("name", "world"), [("a.png", "a.pgw"), ("a.TIF", "a.tfw"), ("a.jpg", "a.jgw")])
+def test_an_unchanged_image_keeps_its_world_file(make_project, tmp_path, name, world):
+    project = make_project("p", [name])
+    image = project / "ds" / "img" / name
+    image.with_name(world).write_text("0.5\n0\n0\n-0.5\n331000\n3057000\n")
+    image.with_name(f"{name}.aux.xml").write_text("<PAMDataset/>")
+    report = run_graph(graph(step("multiply", {"multiply": 2})), project.parent, tmp_path / "result")
+    images = sorted((report.project / "p__ds" / "img").iterdir())
+    assert len(images) == 6
+    assert [open_image(path).geobox.transform.c for path in images if path.suffix == image.suffix] == [
+        330999.75,
+        330999.75,
+    ]
+
+
 def test_changed_jpegs_are_written_without_loss_unless_asked(tmp_path):
     root = tmp_path / "projects"
     with ProjectWriter(root / "p", ProjectMeta()) as writer:

@@ -83,6 +83,16 @@ class TestImport:
         import_source(self.source(tmp_path, "a.png"), tmp_path / "p", link=True)
         assert (tmp_path / "p" / "d" / "img" / "a.png").samefile(tmp_path / "x.png")
 
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".bmp"])
+    def test_images_cut_short_are_listed_not_copied(self, tmp_path: Path, suffix: str) -> None:
+        good = self.source(tmp_path, "b.png")
+        path = tmp_path / f"a{suffix}"
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(path)
+        path.write_bytes(path.read_bytes()[:-400])
+        images = [SourceImage("d", path.name, path, lambda _: []), *good.images]
+        summary = import_source(Source(good.classes, images), tmp_path / "p")
+        assert [(failure.image, summary.images) for failure in summary.failures] == [(f"d/a{suffix}", 1)]
+
     def test_failures_are_listed_and_the_rest_goes_on(self, tmp_path: Path) -> None:
         def broken(shape: tuple[int, int]) -> list[LabeledObject]:
             raise InputError("no such class")

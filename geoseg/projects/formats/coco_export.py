@@ -25,7 +25,8 @@ from geoseg.projects.figures import (
 from geoseg.projects.formats.coco import CROWD_TAG
 from geoseg.projects.formats.export import ExportItem, FlatNames, LeftOut
 from geoseg.projects.formats.rle import encode_counts, pack_counts
-from geoseg.projects.formats.transfer import take_over, write_json
+from geoseg.projects.formats.transfer import write_json
+from geoseg.projects.images import copy_image
 from geoseg.raster.draw import figure_mask
 
 __all__ = ["CocoExporter", "coco_segmentation"]
@@ -50,7 +51,7 @@ class CocoExporter:
         document = self.documents.setdefault(name, {"images": [], "annotations": []})
         target = self.folder / "images" / name / entry.item.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        take_over(entry.item.image, target, link=self.link)
+        copy_image(entry.item.image, target, link=self.link)
         image = {
             "id": len(document["images"]) + 1,
             "file_name": entry.item.name,

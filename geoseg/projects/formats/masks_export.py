@@ -26,10 +26,11 @@ from geoseg.projects.figures import Annotation, ProjectMeta
 from geoseg.projects.formats.export import ExportItem, LeftOut, objects_in
 from geoseg.projects.formats.transfer import write_json
 from geoseg.projects.images import ImageFile
+from geoseg.projects.preview import beside, preview_pixels
 from geoseg.raster.draw import draw_figures
 from geoseg.typing import Array
 
-__all__ = ["BACKGROUND", "NEUTRAL", "MasksExporter", "class_values", "overlay"]
+__all__ = ["BACKGROUND", "NEUTRAL", "MasksExporter", "class_values"]
 
 #: Titles with a meaning of their own, as in training.
 BACKGROUND, NEUTRAL = "bg", "neutral"
@@ -37,7 +38,7 @@ BACKGROUND, NEUTRAL = "bg", "neutral"
 _NEUTRAL_VALUE = 255
 _CHUNK = 2048
 _HUMAN_SIDE = 4096
-_COLUMN = 4
+_GREEN_BAR = 4
 
 
 class MasksExporter:
@@ -76,10 +77,11 @@ class MasksExporter:
                 target.write(drawn, 1, window=bounds)
 
     def _human(self, entry: ExportItem, path: Path) -> None:
-        image, step = _preview(entry.image)
-        index = self._index(entry, image.shape[:2], step)
+        shown, step = _preview(entry.image)
+        index = self._index(entry, shown.shape[1:], step)
         palette = np.array([(0, 0, 0), *self.colors.values()], np.uint8)
-        Image.fromarray(overlay(image, palette[index], index > 0)).save(path)
+        colors = np.moveaxis(palette[index], -1, 0)
+        Image.fromarray(np.moveaxis(beside(shown, colors, index > 0, _GREEN_BAR), 0, -1)).save(path)
 
     def _index(self, entry: ExportItem, shape: tuple[int, int], step: int) -> Array:
         """Position of each pixel's class among the colors, 1-based; every ``step``-th pixel."""
@@ -140,44 +142,11 @@ def _new_tiff(path: Path, image: ImageFile) -> Any:
 
 
 def _preview(image: ImageFile) -> tuple[Array, int]:
-    """The image as uint8 RGB (h, w, 3), every n-th pixel of large ones, and n."""
+    """The image to look at, (3, h, w) uint8, every n-th pixel of large ones, and n."""
     height, width = image.shape
     step = -(-max(height, width) // _HUMAN_SIDE)
     rows = []
     for window in iter_chunks(height, width, (_CHUNK // step * step, width)):
         rows.append(image.read(window)[:3, ::step, ::step])
-    pixels = np.concatenate(rows, axis=1)
     image.forget()
-    pixels = pixels if len(pixels) == 3 else np.repeat(pixels[:1], 3, axis=0)
-    return np.moveaxis(_eight_bit(pixels), 0, -1), step
-
-
-def _eight_bit(pixels: Array) -> Array:
-    """Pixels as uint8; other types are stretched between their 2nd and 98th percentile."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    finite = pixels[np.isfinite(pixels)]
-    low, high = np.percentile(finite, (2, 98)) if finite.size else (0.0, 1.0)
-    scaled = (np.nan_to_num(pixels.astype(np.float32)) - low) / max(float(high - low), 1e-12)
-    return (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-
-
-def overlay(image: Array, colors: Array, covered: Array) -> Array:
-    """The image, a green column, and the image with objects in half-transparent color.
-
-    Parameters
-    ----------
-    image, colors
-        (h, w, 3) uint8.
-    covered
-        (h, w) bool, True where there is an object.
-
-    Returns
-    -------
-    (h, 2 w + 4, 3) uint8
-    """
-    mixed = image.copy()
-    mixed[covered] = (image[covered].astype(np.uint16) + colors[covered]) // 2
-    column = np.zeros((len(image), _COLUMN, 3), np.uint8)
-    column[..., 1] = 255
-    return np.concatenate([image, column, mixed], axis=1)
+    return preview_pixels(np.concatenate(rows, axis=1)), step

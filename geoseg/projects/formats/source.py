@@ -17,7 +17,7 @@ from geoseg.io.gdal_env import open_dataset, raster_env
 from geoseg.projects.figures import Bitmap, ClassMeta, LabeledObject, color_of
 from geoseg.typing import Array
 
-__all__ = ["Shape2d", "Source", "SourceImage", "image_shape", "plain_class", "read_band", "value_bitmaps"]
+__all__ = ["Shape2d", "Source", "SourceImage", "plain_class", "read_band", "value_bitmaps"]
 
 Shape2d = tuple[int, int]
 
@@ -76,19 +76,6 @@ class Source:
 def plain_class(title: str, shape: str, color: tuple[int, int, int] | None = None) -> ClassMeta:
     """A class to declare; without a color it gets the one that always belongs to its name."""
     return ClassMeta(title, shape, color or color_of(title))
-
-
-def image_shape(path: Path) -> Shape2d:
-    """(height, width) of an image, from its header.
-
-    Raises
-    ------
-    SceneError
-        It is not an image that can be read, or a PNG that is cut off.
-    """
-    check_complete(path)
-    with open_dataset(path) as dataset:
-        return int(dataset.height), int(dataset.width)
 
 
 def read_band(path: Path, shape: Shape2d) -> Array:

@@ -1,9 +1,7 @@
-"""Taking image files over whole, and folders and lists that go with it."""
+"""Folders and lists that imports and exports write."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,19 +11,7 @@ from geoseg.errors import InputError
 from geoseg.files import Staged, json_text
 from geoseg.typing import PathLike
 
-__all__ = ["Failure", "staged_folder", "take_over", "write_json"]
-
-#: Files that belong to an image, by its name and by its stem: metadata, overviews, masks, world files.
-_BY_NAME = (".aux.xml", ".ovr", ".msk")
-_BY_STEM = (".wld", ".prj")
-_WORLD_FILES = {
-    ".tif": (".tfw", ".tifw"),
-    ".tiff": (".tfw", ".tiffw"),
-    ".jpg": (".jgw", ".jpgw"),
-    ".jpeg": (".jgw", ".jpegw"),
-    ".png": (".pgw", ".pngw"),
-    ".jp2": (".j2w",),
-}
+__all__ = ["Failure", "staged_folder", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -45,31 +31,6 @@ class Failure:
     image: str
     reason: str
     samples: int = 1
-
-
-def take_over(source: Path, target: Path, *, link: bool = False) -> None:
-    """Copy an image byte for byte, or give it a second name (hard link) where the file system can.
-
-    Files beside it that hold its georeference, overviews or mask are taken along under the new name.
-    """
-    for old, new in ((source, target), *_companions(source, target)):
-        if not (link and _linked(old, new)):
-            shutil.copyfile(old, new)
-
-
-def _linked(old: Path, new: Path) -> bool:
-    try:
-        os.link(old.resolve(), new)
-    except OSError:  # another file system, or one without links
-        return False
-    return True
-
-
-def _companions(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    pairs = [(source.with_name(source.name + end), target.with_name(target.name + end)) for end in _BY_NAME]
-    for end in (*_WORLD_FILES.get(source.suffix.lower(), ()), *_BY_STEM):
-        pairs.append((source.with_suffix(end), target.with_suffix(end)))
-    return [pair for pair in pairs if pair[0].is_file()]
 
 
 @contextmanager

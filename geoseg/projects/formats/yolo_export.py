@@ -17,7 +17,7 @@ from geoseg.projects.figures import Annotation, Line, Point, ProjectMeta
 from geoseg.projects.formats.export import ExportItem, LeftOut
 from geoseg.projects.formats.names import UniqueNames
 from geoseg.projects.formats.rings import figure_rings
-from geoseg.projects.formats.transfer import take_over
+from geoseg.projects.images import copy_image
 
 __all__ = ["YoloExporter", "splits_of"]
 
@@ -43,7 +43,7 @@ class YoloExporter:
             image, label = self.folder / "images" / split / name, self.folder / "labels" / split / name
             for path in (image, label):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            take_over(entry.item.image, image, link=self.link)
+            copy_image(entry.item.image, image, link=self.link)
             label.with_suffix(".txt").write_text("".join(lines), encoding="ascii")
 
     def _lines(self, annotation: Annotation) -> list[str]:

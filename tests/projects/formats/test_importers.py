@@ -23,8 +23,9 @@ from geoseg.projects.formats.binary_masks import read_binary_masks
 from geoseg.projects.formats.coco import figures_of, read_coco
 from geoseg.projects.formats.image_folder import read_image_folder
 from geoseg.projects.formats.kitti import read_kitti
-from geoseg.projects.formats.source import Source, image_shape, value_bitmaps
+from geoseg.projects.formats.source import Source, value_bitmaps
 from geoseg.projects.formats.vector_labels import LabelOptions, pixel_figures, read_vector_labels
+from geoseg.projects.images import open_image
 
 
 def picture(path: Path, array: np.ndarray | None = None) -> Path:
@@ -35,7 +36,7 @@ def picture(path: Path, array: np.ndarray | None = None) -> Path:
 
 def objects(source: Source, index: int = 0) -> list[LabeledObject]:
     image = source.images[index]
-    return image.read(image_shape(image.path))
+    return image.read(open_image(image.path).shape)
 
 
 @given(arrays(np.uint16, (5, 7), elements=st.sampled_from([0, 1, 256, 6659])))
