@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from geoseg.cli.common import handle_errors, print_json
+from geoseg.errors import InputError
 
 __all__ = ["register"]
 
@@ -45,17 +46,25 @@ def is_model(path: str) -> bool:
 @handle_errors
 def info(
     path: Annotated[str, typer.Argument(metavar="SCENE|MODEL", help="A raster, or a model bundle.")],
+    gsd: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M", help="Ground meters per pixel of a scene without a CRS, where they are known."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a scene or a model is: size, bands, CRS, ground resolution; or classes, inputs, options."""
     if is_model(path):
         from geoseg.models import describe_model
 
+        if gsd is not None:
+            raise InputError(f"gsd must be given for a scene, got {path}, which is a model. Leave it out.")
         content = describe_model(path)
     else:
         from geoseg.io.describe import describe
 
-        content = describe(path)
+        content = describe(path, gsd)
     if json:
         print_json(content)
     else:

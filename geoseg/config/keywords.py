@@ -16,6 +16,7 @@ class RunKeywords(TypedDict, total=False):
 
     bands: int | Sequence[int] | None
     resolution: float | Literal["native"] | None
+    gsd: float | None
     bbox: Sequence[float] | None
     aoi: PathLike | None
     window: int | tuple[int, int] | None
@@ -42,6 +43,7 @@ class SegmentKeywords(TypedDict, total=False):
 
     bands: int | Sequence[int] | None
     resolution: float | Literal["native"] | None
+    gsd: float | None
     bbox: Sequence[float] | None
     aoi: PathLike | None
     window: int | tuple[int, int] | None
@@ -63,6 +65,7 @@ class VectorizeKeywords(TypedDict, total=False):
     """Settings that geoseg.vectorize takes."""
 
     bands: int | Sequence[int] | None
+    gsd: float | None
     threshold: float | Sequence[float] | Mapping[str, float] | None
     min_area_m2: float | None
     simplify_m: float | None
@@ -78,6 +81,7 @@ class PredictKeywords(TypedDict, total=False):
 
     bands: int | Sequence[int] | None
     resolution: float | Literal["native"] | None
+    gsd: float | None
     bbox: Sequence[float] | None
     window: int | tuple[int, int] | None
     overlap: int | tuple[int, int] | None

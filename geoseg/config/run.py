@@ -253,6 +253,18 @@ class RunSettings(CardSettings):
             unset="the model's",
         ),
     ] = None
+    gsd: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        Option(
+            help="Ground sampling distance of a scene without a CRS (a photo, a chip), in meters per pixel: "
+            "it is then read at the network's, and areas are in square meters.",
+            takes=(*_NETWORK, "vectorize"),
+            panel="Scene",
+            rule="one number of meters above 0",
+            metavar="M",
+            unset="not known",
+        ),
+    ] = None
     bbox: Annotated[
         tuple[float, float, float, float] | None,
         Option(

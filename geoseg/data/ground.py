@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from geoseg.data.chips import Area
-from geoseg.geo.geobox import GeoBox
+from geoseg.geo.geobox import GeoBox, is_earth
 from geoseg.geo.windows import Window
 from geoseg.typing import BoolArray
 
@@ -26,9 +26,9 @@ _LATTICE = 24
 
 
 def place_of(area: Area) -> GeoBox | None:
-    """Where an area lies; None without georeferencing."""
+    """Where an area lies on the Earth; None without georeferencing, or elsewhere."""
     box = area.pixels.geobox
-    return None if box.crs is None else box
+    return None if box.crs is None or not is_earth(box.crs) else box
 
 
 def rect_of(window: Window) -> tuple[int, int, int, int]:

@@ -50,6 +50,8 @@ class SceneSettings(Settings):
         1-based bands to read; None for all.
     part
         ``train`` or ``val`` puts the whole scene on one side; ``auto`` leaves it to the split.
+    gsd
+        Ground meters per pixel of a scene without a CRS (a photo, a chip); None: not known.
     weight
         How often its windows are drawn, times what ``sampler.balance`` gives.
     """
@@ -58,6 +60,7 @@ class SceneSettings(Settings):
     labels: str
     aoi: str | None = None
     bands: tuple[int, ...] | None = None
+    gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     part: Literal["auto", "train", "val"] = "auto"
     weight: float = Field(default=1.0, ge=1e-6, le=1e6, allow_inf_nan=False)
 
@@ -96,6 +99,8 @@ class DataSettings(Settings):
         DTL graph whose samples are taken as they come, without writing them; ``projects`` is the folder of
         the projects it reads. What it draws at random is drawn anew in each epoch, but for its choices of
         ``if`` and ``split_spatial``; what validation looks at stays.
+    gsd
+        Ground meters per pixel of ``images`` without a CRS, where they are known and the same for all.
     class_column
         Column of the vector labels that holds the class; None where there is one class for all. The first
         of the classes is drawn first, so the later wins where labels overlap.
@@ -116,6 +121,7 @@ class DataSettings(Settings):
     projects: str | None = None
     images: str | None = None
     masks: str | None = None
+    gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     class_column: str | None = None
     other: Literal["error", "background", "ignore"] = "error"
     fit: Literal["resize", "crop"] | None = None
@@ -131,6 +137,8 @@ class DataSettings(Settings):
     def _one_source(self) -> Self:
         if (self.images is None) != (self.masks is None):
             raise ValueError("images and masks must be given together.")
+        if self.gsd is not None and self.images is None:
+            raise ValueError("gsd goes with images and masks. State that of a scene in data.scenes[].gsd.")
         if (self.dtl is None) != (self.projects is None):
             raise ValueError("dtl must come with projects, the folder of the projects that it reads.")
         given = [name for name in ("scenes", "project", "images", "dtl") if getattr(self, name)]

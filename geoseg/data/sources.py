@@ -156,7 +156,7 @@ def _open_scenes(wanted: Wanted) -> Opened:
     table = class_table(_listed(wanted), wanted.background, wanted.neutral, data.other, by_value=by_value)
     areas, scenes = [], []
     for path, settings in expanded:
-        scene = open_raster(path, bands=settings.bands, resolution=wanted.resolution)
+        scene = open_raster(path, bands=settings.bands, resolution=wanted.resolution, gsd=settings.gsd)
         truth = _scene_truth(scene, settings, table, wanted)
         areas.append(Area(scene.name, scene, truth, weight=settings.weight))
         scenes.append(scene)
@@ -351,7 +351,7 @@ def _open_pairs(wanted: Wanted) -> Opened:
         if _is_raster(path.name):
             if path.stem not in found:
                 raise MissingFileError(f"no mask named {path.stem} in {masks} for {path.name}")
-            scene = open_raster(path, resolution=wanted.resolution)
+            scene = open_raster(path, resolution=wanted.resolution, gsd=wanted.data.gsd)
             areas.append(Area(scene.name, scene, _mask_truth(scene, str(found[path.stem]), table)))
             scenes.append(scene)
     if not areas:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,16 @@ def placed(data: Any, dims: tuple[str, ...], box: GeoBox, name: str) -> xr.DataA
     out = xr.DataArray(data, dims=dims, coords=coords, name=name)
     if box.crs is not None:
         out = out.rio.write_crs(box.crs)
+    if box.gsd is not None:  # per unit of x and y, which follow the array when it is thinned out
+        unit_x, unit_y = _pixel_sides(transform)
+        out.attrs["gsd"] = (box.gsd[0] / unit_x, box.gsd[1] / unit_y)
     return out.rio.write_transform(transform)
 
 
 def geobox_of(array: xr.DataArray) -> GeoBox:
     """Where an array lies: its CRS and transform where it has any, else plain pixels.
+
+    Without a CRS, ``attrs["gsd"]`` may state meters per unit of x and y, as one number or two.
 
     The coordinates decide, for they follow the array when it is cut, thinned out, flipped or coarsened.
 
@@ -63,7 +69,22 @@ def geobox_of(array: xr.DataArray) -> GeoBox:
     height, width = array.shape[-2:]
     placed = crs is not None or "spatial_ref" in array.coords or {"x", "y"} <= set(array.coords)
     transform = _transform(array) if placed else Affine.identity()
-    return GeoBox(transform, None if crs is None else CRS.from_user_input(crs), height, width)
+    if crs is not None:
+        return GeoBox(transform, CRS.from_user_input(crs), height, width)
+    stated = array.attrs.get("gsd")
+    if stated is None:
+        return GeoBox(transform, None, height, width)
+    per_unit = np.broadcast_to(np.asarray(stated, np.float64), 2)
+    if not (np.isfinite(per_unit).all() and (per_unit > 0).all()):
+        raise InputError(f'attrs["gsd"] must be meters per unit of x and y above 0, got {stated}.')
+    gsd_x, gsd_y = (
+        float(meters * side) for meters, side in zip(per_unit, _pixel_sides(transform), strict=True)
+    )
+    return GeoBox(transform, None, height, width, (gsd_x, gsd_y))
+
+
+def _pixel_sides(transform: Affine) -> tuple[float, float]:
+    return math.hypot(transform.a, transform.d), math.hypot(transform.b, transform.e)
 
 
 def _transform(array: xr.DataArray) -> Affine:

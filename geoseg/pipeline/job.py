@@ -101,7 +101,8 @@ def prepare(
     notes += check_bands(predictor, source.count, source.dtype)
     if source.geobox.crs is None:
         pixels = source.geobox.transform == Affine.translation(*source.geobox.transform * (0, 0))
-        where = "in pixel coordinates, y down" if pixels else "in its own coordinates, areas in pixels"
+        where = "in pixel coordinates, y down" if pixels else "in its own coordinates"
+        where += "" if pixels or source.geobox.gsd else ", areas in pixels"
         notes.append(f"{source.name} has no CRS: footprints are {where}")
     plan = plan_blocks(
         source.geobox.shape,

@@ -32,18 +32,18 @@ def open_for_model(
         Number of bands that the model takes: of a file with more the first ones are read, so that red,
         green, blue come before near infrared. None: any number.
     given
-        Settings of the user, who hears where the resolution can't be measured for want of a CRS; a model
-        that wants one reads such a scene as it is stored.
+        Settings of the user, who hears where the resolution can't be measured for want of a CRS or ``gsd``;
+        a model that wants one reads such a scene as it is stored.
     chosen
         The same with what the model's card suggests. A file within 1 % of the resolution is read as stored.
     """
-    bands = given.bands
-    stored = open_raster(path, bands=bands)
+    bands, gsd = given.bands, given.gsd
+    stored = open_raster(path, bands=bands, gsd=gsd)
     if bands is None and channels is not None and stored.count > channels:
         bands = tuple(range(1, channels + 1))
-    measurable = stored.geobox.crs is not None or isinstance(given.resolution, float)
+    measurable = stored.geobox.ground_resolution() is not None or isinstance(given.resolution, float)
     resolution = chosen.resolution if measurable else None
-    return open_raster(path, bands=bands, resolution=resolution, bbox=given.bbox)
+    return open_raster(path, bands=bands, resolution=resolution, bbox=given.bbox, gsd=gsd)
 
 
 def check_array(geobox: GeoBox, given: RunSettings, chosen: RunSettings) -> None:
@@ -61,8 +61,12 @@ def check_array(geobox: GeoBox, given: RunSettings, chosen: RunSettings) -> None
     InputError
         A setting that only the opening of a file can follow.
     """
-    if isinstance(given.resolution, float) or given.bands is not None or given.bbox is not None:
-        raise InputError("bands, resolution and bbox are for files; select them on the array itself.")
+    files_only = (given.bands, given.bbox, given.gsd)
+    if isinstance(given.resolution, float) or any(value is not None for value in files_only):
+        raise InputError(
+            "bands, resolution, bbox and gsd are for files; select them on the array itself, and give it a "
+            'CRS, or meters per pixel as attrs["gsd"] of a DataArray.'
+        )
     gsd = chosen.resolution if isinstance(chosen.resolution, float) else None
     step = None if gsd is None else geobox.ground_resolution()
     if gsd is None or step is None or all(abs(side / gsd - 1) <= _OFF for side in step):

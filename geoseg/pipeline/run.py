@@ -18,11 +18,10 @@ from geoseg.errors import InputError, RunError
 from geoseg.files import check_outputs, os_reason, plain_stem, results_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
-from geoseg.io.writers import output_path
+from geoseg.io.writers import check_formats, output_path
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.predict import PredictSummary, predict_to_store
 from geoseg.pipeline.rasters import save_mask, save_prob
-from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.store import FORMAT, ProbStore, digest
 from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
 from geoseg.raster.classes import classify
@@ -130,6 +129,7 @@ def run_scene(
             else ProbStore.known_classes(_store_folder(source, Path(out)), fingerprint)
         ),
     )
+    check_formats(job.settings.formats, job.source.geobox.crs)
     files, rasters = _outputs(job, Path(out))
     check_outputs([*files.values(), *rasters.values()], _inputs(job, model))
     store_folder = _store_folder(job.source, Path(out))
@@ -324,7 +324,8 @@ def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Pro
             geobox=job.source.geobox,
             scene=job.source.name,
             acquired=job.source.acquired,
-            steps=Steps(**dict(job.settings)),
+            min_area_m2=job.settings.min_area_m2,
+            simplify_m=job.settings.simplify_m,
             out=files,
             progress=progress,
             spill_dir=spill,

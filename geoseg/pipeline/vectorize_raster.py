@@ -14,10 +14,9 @@ from geoseg.errors import InputError
 from geoseg.files import check_outputs, results_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.sources import open_raster
-from geoseg.io.writers import FORMATS, output_path
+from geoseg.io.writers import FORMATS, check_formats, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
 from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
-from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
 from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
@@ -93,12 +92,13 @@ def vectorize_raster(
     """
     start = time.perf_counter()
     settings = settings or RunSettings()
-    scene = open_raster(path, bands=settings.bands, expand_palette=False)
+    scene = open_raster(path, bands=settings.bands, gsd=settings.gsd, expand_palette=False)
     files = output_files(out, settings.given().get("formats"), scene.name)
     hints = scene.hints()
     kind = decide_kind(scene.dtype, hints.scale, settings.threshold is not None)
     if kind == "values" and settings.bands is None and scene.count > 1:
-        scene = open_raster(path, bands=scene.bands[:1], expand_palette=False)
+        scene = open_raster(path, bands=scene.bands[:1], gsd=settings.gsd, expand_palette=False)
+    check_formats(files, scene.crs)
     check_outputs(files.values(), scene.files())
     reader = open_classes(scene, hints, kind, settings.threshold, settings.class_names)
     salvage = Salvage(reader, scene.file_block, scene.geobox.shape)
@@ -110,12 +110,15 @@ def vectorize_raster(
         class_names=reader.class_names,
         chunk=chunk_shape(scene.file_block, scene.geobox.shape, settings.chunk),
         connectivity=settings.connectivity,
-        steps=Steps(**dict(settings)),
+        min_area_m2=settings.min_area_m2,
+        simplify_m=settings.simplify_m,
         threads=threads,
         progress=progress,
     )
     failures = sorted_failures(salvage.failures)
     first = next(iter(files.values()))
+    unit = "pixels" if scene.geobox.gsd is None else "square meters"
+    note = f"the raster has no CRS: footprints are in its own coordinates, areas in {unit}"
     listed = write_failures(first.with_name(f"{first.stem}.failures.json"), failures)
     return RasterSummary(
         summary.footprints,
@@ -124,9 +127,7 @@ def vectorize_raster(
         {name: str(file) for name, file in (files | listed).items()},
         kind,
         round(time.perf_counter() - start, 3),
-        []
-        if scene.crs
-        else ["the raster has no CRS: footprints are in its own coordinates, areas in pixels"],
+        [] if scene.crs else [note],
         failures,
     )
 

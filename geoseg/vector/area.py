@@ -90,7 +90,8 @@ class GroundArea:
     Parameters
     ----------
     geobox
-        The scene's; its CRS may be any (degrees, Web Mercator, UTM, ..., also of another body).
+        The scene's; its CRS may be any (degrees, Web Mercator, UTM, ..., also of another body). Without one,
+        areas in its plane are multiplied by what ``gsd`` states.
 
     References
     ----------
@@ -99,9 +100,14 @@ class GroundArea:
 
     def __init__(self, geobox: GeoBox) -> None:
         center = geobox.center_lonlat()
-        if geobox.crs is None or center is None:
-            raise ValueError("geobox must have a CRS, got one without.")
         a, b, _, d, e, _ = geobox.transform[:6]
+        self._to_ground: Transformer | None = None
+        self._pixel_share = 1.0
+        if geobox.crs is None or center is None:
+            if geobox.gsd is None:
+                raise ValueError("geobox must have a CRS or a sampling distance, got one without.")
+            self._pixel_share = geobox.gsd[0] * geobox.gsd[1] / abs(a * e - b * d)
+            return
         pixels = min(_LONGEST_EDGE, _LONGEST_EDGE_M / max(geobox.ground_resolution() or (1.0, 1.0)))
         self._longest = pixels * max(math.hypot(a, d), math.hypot(b, e))
         body = body_ellipsoid(geobox.crs)
@@ -123,6 +129,8 @@ class GroundArea:
         (r,) float64
             Square meters; shells and holes have opposite signs. NaN where the projection is not defined.
         """
+        if self._to_ground is None:
+            return ring_areas(xy, ring_offsets) * self._pixel_share
         dense, offsets = _densify(np.ascontiguousarray(xy, np.float64), ring_offsets, self._longest)
         x, y = self._to_ground.transform(dense[:, 0], dense[:, 1])
         areas = ring_areas(np.stack([x, y], axis=1), offsets)

@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.data.chips import IGNORE, cut_chip
 from geoseg.data.dataset import ChipDataset
+from geoseg.data.settings import DataSettings
+from geoseg.data.sources import Wanted, open_areas
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import Rectangle
@@ -476,3 +478,28 @@ def test_help_is_light():
 
 def test_tiny_network_is_the_one_described():
     assert parse_train_settings(base_config()).architecture.encoder == TINY["encoder"]
+
+
+@pytest.mark.parametrize("kind", ["scenes", "images"])
+def test_photos_of_a_known_sampling_distance_are_read_at_the_wanted_one(kind, tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            pixels = np.zeros((48, 64), np.uint8)
+            pixels[8:16, 8:24] = 1
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    settings = {
+        "images": {"images": "images", "masks": "masks", "gsd": 0.25},
+        "scenes": {"scenes": ({"path": "images/*.png", "labels": "masks/{stem}.png", "gsd": 0.25},)},
+    }[kind]
+    opened = open_areas(Wanted(DataSettings(**settings), tmp_path, resolution=0.5))
+    assert opened.gsd == (0.5, 0.5)
+    assert [area.shape for area in opened.areas] == [(24, 32)] * 2
+    chip = whole(opened.areas[0])
+    assert chip.target[4:8, 4:12].all()
+    assert chip.target.sum() == 32
+
+
+def test_a_sampling_distance_for_no_images_is_refused():
+    with pytest.raises(ValueError, match=r"gsd goes with images and masks.*data\.scenes\[\]\.gsd"):
+        DataSettings(project="somewhere", gsd=0.3)

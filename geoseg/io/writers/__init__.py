@@ -19,12 +19,13 @@ shp         .shp        scene's CRS, names cut to 10 characters, at most 2 GB
 from __future__ import annotations
 
 from geoseg.io.writers.base import FootprintBatch, FootprintWriter
-from geoseg.io.writers.registry import FORMATS, coordinate_decimals, open_writer, output_path
+from geoseg.io.writers.registry import FORMATS, check_formats, coordinate_decimals, open_writer, output_path
 
 __all__ = [
     "FORMATS",
     "FootprintBatch",
     "FootprintWriter",
+    "check_formats",
     "coordinate_decimals",
     "open_writer",
     "output_path",

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 from pyproj import CRS
 
 from geoseg.errors import InputError
-from geoseg.geo.geobox import GeoBox
+from geoseg.geo.geobox import GeoBox, is_earth
 from geoseg.io.writers.base import FootprintWriter, GeometryType
 from geoseg.io.writers.geojson import GeoJSONSeqWriter, GeoJSONWriter
 from geoseg.io.writers.ogr import FlatGeobufWriter, GeoPackageWriter, ShapefileWriter
 from geoseg.io.writers.parquet import ParquetWriter
 from geoseg.typing import PathLike
 
-__all__ = ["FORMATS", "coordinate_decimals", "open_writer", "output_path"]
+__all__ = ["FORMATS", "check_formats", "coordinate_decimals", "open_writer", "output_path"]
 
 _METERS_PER_DEGREE = 111_320.0
 
@@ -53,6 +54,25 @@ def output_path(folder: PathLike, stem: str, format: str) -> Path:
     'scene.parquet'
     """
     return Path(folder) / (stem + FORMATS[_known(format)])
+
+
+def check_formats(formats: Iterable[str], crs: CRS | None) -> None:
+    """Refuse formats that can't hold a CRS, before any work is done.
+
+    Raises
+    ------
+    InputError
+        GeoJSON, whose positions are longitude and latitude on the Earth (RFC 7946), on another body.
+    """
+    if crs is None or is_earth(crs):
+        return
+    able = [name for name in FORMATS if not name.startswith("geojson")]
+    for name in formats:
+        if name not in able:
+            raise InputError(
+                f"format must be one of {', '.join(able)} for a scene in {crs.name}, got {name}, which holds "
+                "positions on the Earth only."
+            )
 
 
 def coordinate_decimals(geobox: GeoBox) -> int:
@@ -118,6 +138,7 @@ def open_writer(
         The file can't be begun.
     """
     writer = _WRITERS[_known(format)][1]
+    check_formats([format], crs)
     if issubclass(writer, GeoJSONWriter):
         return writer(Path(path), schema, crs, geometry_type, decimals, repair)
     return writer(Path(path), schema, crs, geometry_type)
