@@ -115,13 +115,15 @@ def _absolute(text: str) -> str:
 
 
 def _need_extra() -> None:
-    """Lightning and torchmetrics come with the extra ``train``."""
+    """What trains comes with the extra ``train``."""
     import importlib.util
 
     from geoseg.errors import MissingDependencyError
 
     missing = [
-        name for name in ("lightning", "torchmetrics", "tensorboard") if not importlib.util.find_spec(name)
+        name
+        for name in ("lightning-fabric", "tensorboard")
+        if not importlib.util.find_spec(name.replace("-", "_"))
     ]
     if missing:
         raise MissingDependencyError(

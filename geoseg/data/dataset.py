@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from geoseg.data.chips import Area, ChipRef, chip_tensors, cut_chip, fit_chip
 from geoseg.data.sampler import BatchSampler
 from geoseg.errors import GeosegError, RunError
 
-__all__ = ["Batch", "ChipDataset", "join_chips", "train_loader", "val_loader"]
+__all__ = ["Batch", "BatchLoader", "ChipDataset", "join_chips", "train_loader", "val_loader"]
 
 
 @dataclass
@@ -121,28 +121,71 @@ def _ignore_interrupt(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def train_loader(dataset: ChipDataset, sampler: BatchSampler) -> DataLoader[Any]:
+class _Sent(Dataset[Any]):
+    """Chips, and errors as values: what a worker raises would arrive as the text of a traceback."""
+
+    def __init__(self, chips: ChipDataset) -> None:
+        self.chips = chips
+
+    def __getitem__(self, ref: ChipRef) -> dict[str, Any] | GeosegError:
+        try:
+            return self.chips[ref]
+        except GeosegError as error:
+            return error
+
+
+def _join_sent(chips: Sequence[dict[str, Any] | GeosegError]) -> Batch | GeosegError:
+    joined = list[dict[str, Any]]()
+    for chip in chips:
+        if isinstance(chip, GeosegError):
+            return chip
+        joined.append(chip)
+    return join_chips(joined)
+
+
+class BatchLoader(DataLoader[Any]):
+    """Batches of chips, read by worker processes where there are any.
+
+    Parameters
+    ----------
+    chips
+        Where chips come from.
+    batches
+        The chips of each batch.
+    workers
+        Worker processes; 0 reads in this one.
+
+    Raises
+    ------
+    GeosegError
+        Whatever a chip raised, in whichever process.
+    """
+
+    def __init__(self, chips: ChipDataset, batches: Iterable[list[ChipRef]], workers: int) -> None:
+        super().__init__(
+            _Sent(chips),
+            batch_sampler=batches,
+            num_workers=workers,
+            worker_init_fn=_ignore_interrupt,
+            collate_fn=_join_sent,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, GeosegError):
+                raise batch
+            yield batch
+
+
+def train_loader(dataset: ChipDataset, sampler: BatchSampler) -> BatchLoader:
     """Loader of training batches; its workers are as many as the sampler's groups."""
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=sampler.groups,
-        worker_init_fn=_ignore_interrupt,
-        collate_fn=join_chips,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return BatchLoader(dataset, sampler, sampler.groups)
 
 
 def val_loader(
     dataset: ChipDataset, refs: Sequence[ChipRef], batch: int, workers: int, rank: int = 0, world: int = 1
-) -> DataLoader[Any]:
+) -> BatchLoader:
     """Loader of validation chips in order; each process takes every ``world``-th batch."""
     batches = [list(refs[i : i + batch]) for i in range(0, len(refs), batch)]
-    return DataLoader(
-        dataset,
-        batch_sampler=batches[rank::world],
-        num_workers=workers,
-        worker_init_fn=_ignore_interrupt,
-        collate_fn=join_chips,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return BatchLoader(dataset, batches[rank::world], workers)

@@ -1,1 +1,1 @@
-"""Fitting a network: settings, Lightning module, checkpoints, charts."""
+"""Fitting a network: settings, the loop, checkpoints, charts."""

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Devices:
-    """What Lightning's Trainer is told.
+    """Where a run's processes work.
 
     Attributes
     ----------

@@ -1,35 +1,30 @@
-"""Training a network from a config: Lightning's Trainer around what the other modules prepare."""
+"""Training a network from a config: what is checked before, and the processes that do it."""
 
 from __future__ import annotations
 
 import json
 import logging
-import re
-import warnings
-from dataclasses import dataclass
+import multiprocessing
+from functools import partial
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
-from torch.multiprocessing.spawn import ProcessException
-from torch.utils.data import DataLoader
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
-from geoseg.data.dataset import Batch, train_loader, val_loader
-from geoseg.data.sampler import BatchSampler
 from geoseg.errors import GeosegError, InputError, RunError, StateMismatchError
 from geoseg.train.checkpoints import RunFolder
 from geoseg.train.config import TrainSettings
 from geoseg.train.devices import Devices, choose_devices
+from geoseg.train.fit import Fitting, be_quiet
 from geoseg.train.initial import read_initial, start_from
-from geoseg.train.module import Segmenter
 from geoseg.train.precision import spare_grouped
-from geoseg.train.progress import Progress, next_stop, validation_points
-from geoseg.train.recorder import Recorder
-from geoseg.train.setup import Prepared, build, pixelwise_of, prepare
-from geoseg.typing import PathLike, no_progress
-from geoseg.typing import Progress as Report
+from geoseg.train.setup import Prepared, build, prepare
+from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["train"]
 
@@ -39,67 +34,8 @@ logger = logging.getLogger(__name__)
 _FREE = ("keep_checkpoints", "save_every_minutes", "card", "weights")
 
 _STOPPED = "the last state is kept, use --resume to go on"
-#: Ends of a process that are not for want of memory.
-_CRASHES = ("SIGSEGV", "Segmentation", "SIGABRT", "Aborted", "SIGILL", "SIGFPE")
-#: An error of geoseg at the end of a traceback that another process sent.
-_OWN = re.compile(r"^['\"]?geoseg\.[\w.]+: ", re.MULTILINE)
-
-
-class _Segments(L.LightningDataModule):
-    """Training batches up to the next validation, as one of Lightning's epochs, and the validation chips."""
-
-    def __init__(
-        self, settings: TrainSettings, prepared: Prepared, progress: Progress, points: list[int]
-    ) -> None:
-        super().__init__()
-        self.settings, self.prepared, self.progress, self.points = settings, prepared, progress, points
-
-    def setup(self, stage: str) -> None:
-        """Be as quiet in a spawned process as in the one that spawned it."""
-        if torch.multiprocessing.get_context().parent_process() is not None:
-            logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-            _expect_warnings()
-
-    def _place(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (int(trainer.global_rank), int(trainer.world_size)) if trainer is not None else (0, 1)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Batches from here to the next validation."""
-        # Lightning asks once more after the last of them; the answer is not used.
-        settings, done = self.settings, self.progress.batches
-        stop = next_stop(self.points, done) or done
-        rank, world = self._place()
-        sampler = BatchSampler(
-            self.prepared.plan,
-            settings.batch_size.train,
-            settings.data_workers.train,
-            done,
-            stop,
-            rank,
-            world,
-        )
-        return train_loader(self.prepared.chips(settings, settings.allow_corrupted_samples.train), sampler)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Send raw pixels; they are normalized there."""
-        return batch.to(device, non_blocking=device.type == "cuda")
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """All validation chips."""
-        settings = self.settings
-        data = self.prepared.chips(settings, settings.allow_corrupted_samples.val, train=False)
-        return val_loader(
-            data, self.prepared.val, settings.batch_size.val, settings.data_workers.val, *self._place()
-        )
-
-
-@dataclass(frozen=True)
-class _Start:
-    """Where a run starts: afresh, or from its last state."""
-
-    progress: Progress
-    state: dict[str, Any] | None
+#: Signals that end a process for a fault of its own; others most often come from a system short of memory.
+_FAULTS = ("SIGSEGV", "SIGABRT", "SIGILL", "SIGFPE", "SIGBUS")
 
 
 def train(
@@ -109,7 +45,7 @@ def train(
     base: PathLike = ".",
     resume: bool = False,
     devices: str | None = None,
-    progress: Report = no_progress,
+    progress: Progress = no_progress,
 ) -> Path:
     """Train a network.
 
@@ -150,23 +86,25 @@ def train(
     base = Path(base)
     run = RunFolder(out)
     chosen = choose_devices(settings.gpu_devices, devices)
-    _claim(run, settings, resume)
+    _check_folder(run, settings, resume)
     prepared = prepare(settings, base)
     network = build(settings, prepared.opened.channels, len(prepared.facts.classes))
-    start = _starting_point(run, prepared, chosen) if resume else _Start(Progress(), None)
-    if start.state is None:
+    if resume and run.state_path.is_file():
+        _check_state(run, prepared, chosen)
+    else:
         initial = read_initial(base / settings.weights) if settings.weights else None
         start_from(network, initial, prepared.facts.classes, settings.weights_init_type, settings.pretrained)
     run.write_json("config.json", settings.model_dump(mode="json"))
     run.write_json("facts.json", prepared.facts.document())
-    fit(settings, run, prepared, network, start, chosen, progress)
+    _launch(settings, run, prepared, network, chosen, progress)
     return export_checkpoint(run, run.best_index())
 
 
-def _claim(run: RunFolder, settings: TrainSettings, resume: bool) -> None:
+def _check_folder(run: RunFolder, settings: TrainSettings, resume: bool) -> None:
     """Refuse a folder that holds another run, or one that would be overwritten."""
     run.check_writable()
     if not (run.path / "config.json").is_file():
+        run.state_path.unlink(missing_ok=True)  # of no run that is known
         return
     if not resume:
         raise InputError(
@@ -181,11 +119,9 @@ def _claim(run: RunFolder, settings: TrainSettings, resume: bool) -> None:
         )
 
 
-def _starting_point(run: RunFolder, prepared: Prepared, devices: Devices) -> _Start:
-    """The last state, if it belongs to the same data and as many processes."""
-    if not run.state_path.is_file():
-        return _Start(Progress(), None)
-    state, facts = run.load_state(), json.loads(json.dumps(prepared.facts.document()))
+def _check_state(run: RunFolder, prepared: Prepared, devices: Devices) -> None:
+    """Refuse a state of other data or of another number of processes."""
+    facts = json.loads(json.dumps(prepared.facts.document()))
     before = run.read_json("facts.json")
     changed = [key for key in facts if facts[key] != before.get(key)]
     if changed:
@@ -193,141 +129,89 @@ def _starting_point(run: RunFolder, prepared: Prepared, devices: Devices) -> _St
             f"a run to resume must find its own data, got another {', '.join(changed)} than in "
             f"{run.path / 'facts.json'}. Restore the data, or begin a new run."
         )
-    world = state.get("world", 1)
+    world = run.load_state().get("world", 1)
     if world != devices.world:
         raise StateMismatchError(
             f"a run to resume must have as many processes as it began with, got {devices.world} and not "
             f"{world}. Choose them with --devices, such as cpu:{world}."
         )
-    progress = Progress(**state["progress"])
-    run.drop_after(progress.validations)
-    logger.info("going on after %d batches", progress.batches)
-    return _Start(progress, state)
 
 
-def fit(
+def _launch(
     settings: TrainSettings,
     run: RunFolder,
     prepared: Prepared,
     network: nn.Module,
-    start: _Start,
     devices: Devices,
-    report: Report,
-) -> Segmenter:
-    """Run the Trainer from where the run stands to its end."""
-    sampler = BatchSampler(prepared.plan, settings.batch_size.train, 0, 0, 0, 0, devices.world)
-    points = validation_points(sampler.per_epoch, settings.epochs, settings.val_every)
-    module = Segmenter(
-        settings, network, prepared.facts.classes, pixelwise_of(prepared.facts), points[-1], start.progress
-    )
-    _restore(module, start.state)
-    data = _Segments(settings, prepared, module.progress, points)
-    left = sum(point > module.progress.batches for point in points)
-    if not left or _stopped_early(settings, module.progress):
-        return module
-    examples = _examples(data, prepared) if len(prepared.val) else []
-    # A progress bar cannot travel to other processes.
-    told = report if devices.world == 1 else no_progress
-    recorder = Recorder(run, settings, sampler.per_epoch, examples, told, start.state)
-    # What Lightning logs on the way (devices, tips, the end) is told by the recorder or of no use here.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    if devices.accelerator == "cpu" and settings.precision != "32":
-        spare_grouped(module.network)
-    trainer = _trainer(settings, devices, recorder, left)
-    with warnings.catch_warnings():
-        _expect_warnings()
-        try:
-            trainer.fit(module, datamodule=data)
-        except SystemExit as stopped:  # what Lightning makes of KeyboardInterrupt
-            raise KeyboardInterrupt(_STOPPED) from stopped
-        except (RuntimeError, ProcessException) as error:
-            if recorder.stop.asked:  # workers may be ended by the same signal
-                raise KeyboardInterrupt(_STOPPED) from error
-            raise _explained(error) from error
-    return module
-
-
-def _stopped_early(settings: TrainSettings, progress: Progress) -> bool:
-    stop = settings.early_stopping
-    return stop is not None and progress.validations > 0 and progress.since_best >= stop.patience
-
-
-def _restore(module: Segmenter, state: dict[str, Any] | None) -> None:
-    if state is None:
-        return
-    module.network.load_state_dict(state["network"])
-    if module.average is not None:
-        module.average.load_state_dict(state["average"])
-    module.recent = [dict(row) for row in state["recent"]]
-
-
-def _examples(data: _Segments, prepared: Prepared) -> list[dict[str, Any]]:
-    """A few validation chips, spread over the list."""
-    chips = prepared.chips(data.settings, data.settings.allow_corrupted_samples.val, train=False)
-    step = max(1, len(prepared.val) // 4)
-    return [chips[ref] for ref in prepared.val[::step][:4]]
-
-
-def _trainer(settings: TrainSettings, devices: Devices, recorder: Recorder, segments: int) -> L.Trainer:
+    progress: Progress,
+) -> None:
+    """Fit on the devices, each in a process of its own where there are several; make errors clear."""
     precision: Any = settings.precision
     if precision == "16-mixed" and devices.accelerator == "cpu":
         logger.warning("precision 16-mixed needs a GPU: bf16-mixed is used on the CPU")
         precision = "bf16-mixed"
-    gpu = devices.accelerator == "gpu"
-    return L.Trainer(
+    if devices.accelerator == "cpu" and precision != "32":
+        spare_grouped(network)
+    several = devices.world > 1
+    be_quiet()
+    fabric = Fabric(
         accelerator=devices.accelerator,
-        devices=list(devices.numbers) if gpu else devices.world,
+        devices=list(devices.numbers) if devices.accelerator == "gpu" else devices.world,
         # Shallow encoders leave parameters unused, which plain DDP refuses.
-        strategy="ddp_spawn_find_unused_parameters_true" if devices.world > 1 else "auto",
+        strategy=DDPStrategy(start_method="spawn", find_unused_parameters=True) if several else "auto",
         precision=precision,
-        max_epochs=segments,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        gradient_clip_val=settings.gradient_clip,
-        accumulate_grad_batches=settings.accumulate,
-        use_distributed_sampler=False,
-        callbacks=[recorder],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=str(recorder.run.path),
     )
+    # The first error of any process; torch itself would bring it here as the text of a traceback.
+    errors = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    others = multiprocessing.active_children()
+    try:
+        # A progress bar can't travel to other processes.
+        job = (settings, run, prepared, network, no_progress if several else progress)
+        fabric.launch(partial(_guarded, errors=errors), *job)
+    except KeyboardInterrupt as stopped:
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+        raise KeyboardInterrupt(_STOPPED) from stopped
+    except ProcessException as error:
+        if not errors.empty():
+            raise errors.get() from error
+        if not isinstance(error, ProcessExitedException):
+            raise
+        fault = error.signal_name in _FAULTS
+        raise _ended("a process of the run", str(error), fault=fault) from error
 
 
-def _expect_warnings() -> None:
-    """Leave out advice on what the config has decided."""
-    # The number of workers is the user's choice, 0 included.
-    warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=r".*will create \d+ worker processes.*")
-    # Lightning's own use of torch (isinstance of LeafSpec) on every batch.
-    warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
-    # A GPU that the config leaves unused on purpose (--devices cpu).
-    warnings.filterwarnings("ignore", message=r".*GPU available but not used.*")
-    # Most networks use all of their parameters; those that do not need this.
-    warnings.filterwarnings("ignore", message=r".*find_unused_parameters=True was specified.*")
-    # Networks arrive in evaluation mode and are switched when training starts.
-    warnings.filterwarnings("ignore", message=r".*in eval mode at the start of training.*")
+def _guarded(fabric: Fabric, *job: Any, errors: SimpleQueue[GeosegError]) -> None:
+    """Fit in this process; what goes wrong is a :class:`GeosegError`, also told to the first process."""
+    try:
+        try:
+            Fitting(fabric, *job).run()
+        except RuntimeError as error:
+            if isinstance(error, GeosegError):
+                raise
+            raise _failure(error) from error
+    except GeosegError as error:
+        if fabric.world_size > 1:
+            errors.put(error)
+        raise
 
 
-def _explained(error: Exception) -> GeosegError:
+def _failure(error: RuntimeError) -> RunError:
     """A clear message for what can break a run from outside."""
-    text = str(error)
-    told = list(_OWN.finditer(text))
-    if told:  # from another process, behind its traceback
-        return RunError(text[told[-1].end() :].strip(" \n'\""))
-    if isinstance(error, GeosegError):
-        return error
-    if "DataLoader worker" in text or "terminated with signal" in text:
-        what = "a data worker" if "DataLoader" in text else "a process of the run"
-        reason = text.strip(" '\"\n").splitlines()[0].strip().rstrip(".")
-        advice = (
-            "Use --resume to go on."
-            if any(word in reason for word in _CRASHES)
-            else "Most often memory ran out: free some and use --resume, or begin a new run with lower "
-            "data_workers or batch_size."
-        )
-        return RunError(f"{what} was ended from outside: {reason}. {advice}")
+    text = str(error).strip()
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return RunError("GPU memory ran out. Lower batch_size.train or input_size, then begin again.")
-    return RunError(f"training failed: {text.strip().splitlines()[-1] if text.strip() else error!r}")
+    if text.startswith("DataLoader worker"):  # torch has no type of its own for it
+        return _ended("a data worker", text, fault=any(word in text for word in ("Segmentation", "Aborted")))
+    return RunError(f"training failed: {text.splitlines()[-1] if text else repr(error)}")
+
+
+def _ended(what: str, reason: str, *, fault: bool) -> RunError:
+    advice = (
+        "Use --resume to go on."
+        if fault
+        else "Most often memory ran out: free some and use --resume, or begin a new run with lower "
+        "data_workers or batch_size."
+    )
+    return RunError(f"{what} was ended from outside: {reason.splitlines()[0].strip().rstrip('.')}. {advice}")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from geoseg.models.losses import IGNORE
 
-__all__ = ["SegmentationScore", "best_thresholds", "confusion", "image_dice", "scores_of"]
+__all__ = ["Scores", "SegmentationScore", "best_thresholds", "confusion", "image_dice", "scores_of"]
 
+#: Scores by name: numbers, and lists over the classes.
+Scores = dict[str, Any]
 #: Steps that probabilities are counted in, as the pipeline stores them.
 _STEPS = 254
 
@@ -38,25 +39,26 @@ def image_dice(prediction: Tensor, target: Tensor) -> Tensor:
     return 2 * (found & truth).sum((1, 2)) / (total + 1e-5)
 
 
-class SegmentationScore(Metric):
-    """Loss, accuracy, Dice, IoU of each class, and what is needed to choose thresholds."""
+class SegmentationScore:
+    """Loss, accuracy, Dice, IoU of each class, and what is needed to choose thresholds.
 
-    full_state_update = False
-    matrix: Tensor
-    histogram: Tensor
-    loss: Tensor
-    dice: Tensor
-    images: Tensor
+    Everything is kept as sums, so that batches and processes add up.
 
-    def __init__(self, classes: int) -> None:
-        super().__init__()
+    Parameters
+    ----------
+    classes
+        Number of classes K.
+    device
+        Where the sums are kept.
+    """
+
+    def __init__(self, classes: int, device: torch.device | str = "cpu") -> None:
         self.classes = classes
-        zeros = torch.zeros
-        self.add_state("matrix", zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("histogram", zeros(classes - 1, 2, _STEPS + 1, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("loss", zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("dice", zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("images", zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.matrix = torch.zeros(classes, classes, dtype=torch.long, device=device)
+        self.histogram = torch.zeros(classes - 1, 2, _STEPS + 1, dtype=torch.long, device=device)
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.dice = torch.zeros((), dtype=torch.float64, device=device)
+        self.images = torch.zeros((), dtype=torch.long, device=device)
 
     def update(self, logits: Tensor, target: Tensor, loss: Tensor) -> None:
         """Add a batch: (N, K, h, w) logits of the classes, (N, h, w) target, mean loss of the batch."""
@@ -66,19 +68,20 @@ class SegmentationScore(Metric):
         self.dice += image_dice(guess, target).double().sum()
         self.loss += loss.double() * len(target)
         self.images += len(target)
-        self._count(prob, target)
-
-    def _count(self, prob: Tensor, target: Tensor) -> None:
-        """Probability of the strongest object class, by that class and by whether it is right."""
+        # Probability of the strongest object class, by that class and by whether it is right.
         valid = target != IGNORE
         best, winner = (prob[:, 1:] * _STEPS).round().max(1)
-        stored = best[valid].long()
         right = (winner[valid] + 1 == target[valid]).long()
-        size = self.histogram.numel()
-        cells = (winner[valid] * 2 + right) * (_STEPS + 1) + stored
-        self.histogram += torch.bincount(cells, minlength=size).view_as(self.histogram)
+        cells = (winner[valid] * 2 + right) * (_STEPS + 1) + best[valid].long()
+        counts = torch.bincount(cells, minlength=self.histogram.numel())
+        self.histogram += counts.view_as(self.histogram)
 
-    def compute(self) -> dict[str, Any]:
+    def reduce(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Replace each sum by what ``total`` makes of it, such as the sum over all processes."""
+        for name in ("matrix", "histogram", "loss", "dice", "images"):
+            setattr(self, name, total(getattr(self, name)))
+
+    def compute(self) -> Scores:
         """Scores by name; ``iou`` is a list over the classes."""
         images = max(1, int(self.images))
         scores = scores_of(self.matrix)

@@ -12,7 +12,7 @@ from geoseg.data.augment import Augment
 from geoseg.data.dataset import Batch, join_chips
 from geoseg.train.checkpoints import write_file
 from geoseg.train.config import TrainSettings
-from geoseg.train.module import Pixelwise, augmented_chips, step_seed
+from geoseg.train.learner import Pixelwise, augmented_chips, step_seed
 from geoseg.train.pictures import captioned, chip_sheet, overlay, to_picture
 from geoseg.train.setup import pixelwise_of, prepare
 

@@ -24,7 +24,7 @@ from geoseg.models.pretrained import load_imagenet
 from geoseg.models.scaling import ZScore, band_lines
 from geoseg.train.config import TrainSettings
 from geoseg.train.graphs import open_graph_areas
-from geoseg.train.module import Pixelwise
+from geoseg.train.learner import Pixelwise
 
 __all__ = ["Facts", "Prepared", "build", "check_size", "pixelwise_of", "prepare"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["StopRequest"]
 
@@ -13,26 +13,33 @@ __all__ = ["StopRequest"]
 class StopRequest:
     """Ctrl-C and SIGTERM as a wish, which training grants where nothing is half done.
 
-    Between :meth:`watch` and :meth:`leave` the first of these signals sets :attr:`asked`; the second acts as
-    it did before.
+    Used with ``with``: inside, the first of these signals sets :attr:`asked`; the second acts as it
+    did before.
     An exception out of a signal handler could be lost (in a destructor) or leave a step half done.
+
+    Parameters
+    ----------
+    watch
+        Whether signals are taken over at all. One of several processes that stopped by itself would leave the
+        others waiting for its gradients.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watch: bool = True) -> None:
         self.asked = False
+        # Python hands signals to the main thread only.
+        self._watch = watch and threading.current_thread() is threading.main_thread()
         self._before: dict[int, Any] = {}
 
-    def watch(self) -> None:
-        """Take the signals over, where this is the main thread."""
-        if threading.current_thread() is threading.main_thread():
+    def __enter__(self) -> Self:
+        if self._watch:
             numbers = (signal.SIGINT, signal.SIGTERM)
             self._before = {number: signal.signal(number, self._ask) for number in numbers}
+        return self
 
-    def leave(self) -> None:
-        """Give them back."""
+    def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self.leave()
+        self.__exit__()

@@ -96,12 +96,12 @@ def test_turns_make_the_result_symmetric(turns: str, bundle: Path) -> None:
     predictor = load_model(bundle, engine="torch", device="cpu", test_time=turns)  # type: ignore[arg-type]
     plain = load_model(bundle, engine="torch", device="cpu")
     mirrored = predictor(np.ascontiguousarray(x[..., ::-1]))[..., ::-1]
-    np.testing.assert_allclose(mirrored, predictor(x), atol=2e-6)
+    np.testing.assert_allclose(mirrored, predictor(x), atol=2e-5)
     assert np.abs(plain(np.ascontiguousarray(x[..., ::-1]))[..., ::-1] - plain(x)).max() > 1e-3
     assert predictor.fingerprint() != plain.fingerprint()
     if turns == "d4":
         turned = np.rot90(predictor(np.ascontiguousarray(np.rot90(x, 1, (2, 3)))), -1, (2, 3))
-        np.testing.assert_allclose(turned, predictor(x), atol=2e-6)
+        np.testing.assert_allclose(turned, predictor(x), atol=2e-5)
 
 
 def test_turns_of_a_callable() -> None:

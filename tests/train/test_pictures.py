@@ -14,7 +14,7 @@ from train_samples import to_ground, write_scene
 from geoseg.data.dataset import join_chips
 from geoseg.models.losses import IGNORE
 from geoseg.train import preview
-from geoseg.train.module import Segmenter
+from geoseg.train.learner import Learner
 from geoseg.train.pictures import captioned, chip_sheet, class_color, legend, overlay
 from geoseg.train.setup import build, pixelwise_of, prepare
 
@@ -81,15 +81,18 @@ def test_previewed_chips_are_those_of_training(quick, tmp_path, monkeypatch, wor
 
     ready = prepare(settings, tmp_path)
     classes = ready.facts.classes
-    module = Segmenter(settings, build(settings, 3, len(classes)), classes, pixelwise_of(ready.facts), 4)
+    learner = Learner(settings, build(settings, 3, len(classes)), classes, pixelwise_of(ready.facts))
     data = ready.chips(settings)
-    trained = []
-    for refs in ready.plan.epoch(0, 2, workers)[:2]:
-        image, _ = module.augmented(join_chips([data[ref] for ref in refs]), module._step_seed())
-        trained += list(image)
-        module.progress.batches += 1
+    trained: list[torch.Tensor] = []
+
+    def forward(pixels):
+        trained.extend(pixels)
+        return learner.network(pixels)
+
+    for number, refs in enumerate(ready.plan.epoch(0, 2, workers)[:2]):
+        learner.training_loss(forward, join_chips([data[ref] for ref in refs]), number)
     for raw, normal in zip(seen, trained, strict=False):
-        assert torch.allclose(module.normalize(torch.tensor(raw)[None])[0], normal, atol=1e-5)
+        assert torch.allclose(learner.normalize(torch.tensor(raw)[None])[0], normal, atol=1e-5)
 
 
 def test_gaps_are_previewed_and_trained_but_not_validated(quick, tmp_path, monkeypatch):

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.train.config import TrainSettings, apply_overrides, parse_train_settings, read_train_settings
 from geoseg.train.devices import choose_devices
-from geoseg.train.module import loss_terms
-from geoseg.train.progress import Progress, rate_factor, validation_points
+from geoseg.train.learner import loss_terms
 from geoseg.train.setup import check_size
+from geoseg.train.standing import Standing, rate_factor, validation_points
 
 #: The configs of the tutorials, as they print them.
 TUTORIALS = {
@@ -203,18 +203,18 @@ def test_checkpoint_of_epoch_13_5_is_number_26():
 
 
 def test_rate_is_divided_when_patience_ends():
-    progress = Progress()
-    cuts = [progress.record(loss, 2, 5.0) for loss in (1.0, 0.9, 0.95, 0.96, 0.97, 0.98, 0.5, 0.6, 0.7)]
+    standing = Standing()
+    cuts = [standing.record(loss, 2, 5.0) for loss in (1.0, 0.9, 0.95, 0.96, 0.97, 0.98, 0.5, 0.6, 0.7)]
     assert cuts == [False, False, False, True, False, True, False, False, True]
-    assert progress.rate == pytest.approx(1 / 125)
-    assert (progress.best, progress.best_index) == (0.5, 6)
+    assert standing.rate == pytest.approx(1 / 125)
+    assert (standing.best, standing.best_index) == (0.5, 6)
 
 
 def test_early_stop_counts_from_the_last_real_gain():
-    progress = Progress()
+    standing = Standing()
     for loss in (1.0, 0.99, 0.98, 0.5, 0.49, 0.51):
-        progress.record(loss, 1000, 5.0, min_delta=0.1)
-    assert progress.since_best == 2
+        standing.record(loss, 1000, 5.0, min_delta=0.1)
+    assert standing.since_best == 2
 
 
 def test_one_cycle_rises_and_falls():

@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+from train_samples import town
 
 from geoseg.data import dataset
-from geoseg.errors import ConfigError, InputError, ModelError, RunError, StateMismatchError
+from geoseg.errors import ConfigError, GeosegError, InputError, ModelError, RunError, StateMismatchError
 from geoseg.models.losses import IGNORE
-from geoseg.train import checkpoints, module
+from geoseg.train import checkpoints, learner, loop
 from geoseg.train.checkpoints import RunFolder
 from geoseg.train.export import export_checkpoint
-from geoseg.train.loop import _explained, train
+from geoseg.train.loop import train
 
 FULL = {
     "ema": {"decay": 0.9},
@@ -212,16 +213,19 @@ def test_auxiliary_outputs_are_kept_where_the_config_says_so(quick, tmp_path):
     for path in (full, tmp_path / "run" / "bundle"):
         assert open_bundle(path).card.options.auxiliary == kinds
 
-    image = np.random.default_rng(0).integers(0, 255, (2, 3, 40, 32)).astype(np.uint8)
+    image = np.stack([town(40, seed)[0][:, :, :32] for seed in (5, 6)])
     predictor, whole = load_model(full, engine="torch"), load_model(full, engine="torch", auxiliary=True)
     assert predictor.classes == ("bg", "house")
     assert whole.classes == ("bg", "house", *kinds)
     prob, every = predictor(image), whole(image)
-    assert np.allclose(every[:, :2], prob, atol=1e-6)
     network = load_module(open_bundle(full), auxiliary=True)
     assert same(dict(network.state_dict()), weights(tmp_path / "run", 0))
-    logits = network(whole.normalize(torch.from_numpy(image)))
-    assert np.allclose(every[:, 2:], logits[:, 2:].sigmoid().detach(), atol=1e-4)
+    logits = network(whole.normalize(torch.from_numpy(image))).detach()
+    # Each processor adds up in its own order, which shows in the last bits of the largest numbers: the engine
+    # and the bare network may differ by a few parts in 10^6 of those, and a sigmoid by a quarter as much.
+    close = 1e-5 * float(logits.abs().max())
+    assert np.allclose(every[:, :2], prob, atol=close)
+    assert np.allclose(every[:, 2:], logits[:, 2:].sigmoid(), atol=close)
     assert np.array_equal(pickle.loads(pickle.dumps(whole))(image), every)
     assert whole.fingerprint() != predictor.fingerprint()
 
@@ -277,7 +281,7 @@ def test_every_batch_is_in_tensorboard_once_after_a_kill(quick, tmp_path):
 def test_the_average_moves_once_a_step(quick, tmp_path, monkeypatch):
     """Not once a batch: the gradients of several may make one step."""
     seen = []
-    monkeypatch.setattr(module, "move_average", lambda average, network, decay: seen.append(decay))
+    monkeypatch.setattr(learner, "move_average", lambda average, network, decay: seen.append(decay))
     train(quick(ema={"decay": 0.5}, accumulate=2, epochs=1), tmp_path / "run", devices="cpu")
     assert seen == pytest.approx([1 / 11, 2 / 12])
 
@@ -352,7 +356,7 @@ def test_a_permuted_class_map_is_refused(quick, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_chip(quick, tmp_path, monkeypatch):
-    original = module.call_loss
+    original = learner.call_loss
     armed = []
 
     def poisoned(name, logits, target, **settings):
@@ -363,7 +367,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_chip(quick, tmp_path, mon
         if stage == "training" and done == 5:
             armed.append(True)
 
-    monkeypatch.setattr(module, "call_loss", poisoned)
+    monkeypatch.setattr(learner, "call_loss", poisoned)
     with pytest.raises(
         RunError, match=r"loss must be finite, got nan after 5 batches, at (north|south), rows \d+"
     ):
@@ -450,23 +454,47 @@ def test_an_error_in_a_worker_is_one_line(broken, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_an_error_in_another_process_is_one_line():
-    text = (
-        "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n"
-        '  File "loop.py", line 1, in run\n    raise RunError(\n'
-        "geoseg.errors.RunError: loss must be finite, got nan. Lower lr.\n"
-    )
-    assert str(_explained(ProcessException(text, 1, 1))) == "loss must be finite, got nan. Lower lr."
+class FewProcesses:
+    """Stands for Fabric with two processes, of which this one is the second."""
+
+    world_size, global_rank, is_global_zero = 2, 1, False
+
+    def __init__(self, **options):
+        assert options["devices"] == 2
+
+    def launch(self, function, *arguments):
+        try:
+            function(self, *arguments)
+        except GeosegError as error:
+            raise ProcessRaisedException(f"Traceback ...\nRunError: {error}\n", 1, 7) from error
+        raise ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 7, -9, "SIGKILL")
 
 
-def test_another_process_that_was_killed_is_explained():
-    error = ProcessExitedException(
-        "process 1 terminated with signal SIGKILL", 1, 7, exit_code=-9, signal_name="SIGKILL"
-    )
-    with pytest.raises(
-        RunError, match=r"^a process of the run was ended from outside: process 1 .* --resume"
-    ):
-        raise _explained(error)
+@pytest.mark.parametrize(
+    ("happens", "message"),
+    [
+        (RunError("loss must be finite, got nan."), r"^loss must be finite, got nan\.$"),
+        (InputError("no such chip"), "^no such chip$"),
+        (RuntimeError("shapes differ"), "^training failed: shapes differ$"),
+        (
+            None,
+            r"^a process of the run was ended from outside: process 1 terminated with signal SIGKILL\. Most",
+        ),
+    ],
+)
+def test_what_ends_another_process_is_told_in_one_line(quick, tmp_path, monkeypatch, happens, message):
+    class Fitting:
+        def __init__(self, *arguments): ...
+
+        def run(self):
+            if happens is not None:
+                raise happens
+
+    monkeypatch.setattr(loop, "Fabric", FewProcesses)
+    monkeypatch.setattr(loop, "Fitting", Fitting)
+    kind = type(happens) if isinstance(happens, GeosegError) else RunError
+    with pytest.raises(kind, match=message):
+        train(quick(), tmp_path / "run", devices="cpu:2")
 
 
 def test_a_run_whose_folder_cannot_be_made_is_refused(quick, tmp_path):
@@ -489,7 +517,7 @@ DDP = """
 import sys
 from pathlib import Path
 from geoseg.train.config import read_train_settings
-from geoseg.train.loop import _explained, train
+from geoseg.train.loop import train
 
 if __name__ == "__main__":
     train(read_train_settings(sys.argv[1]), sys.argv[2], devices=sys.argv[3])

@@ -1,17 +1,16 @@
-"""How far a run is, and what its validations have decided so far."""
+"""Where a run stands: how far it is, and what its validations have decided so far."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-__all__ = ["Progress", "next_stop", "rate_factor", "validation_points"]
+__all__ = ["Standing", "rate_factor", "validation_points"]
 
 
 @dataclass
-class Progress:
-    """State of a run that must survive a restart; plain numbers.
+class Standing:
+    """What of a run must survive a restart, beside weights; plain numbers.
 
     Attributes
     ----------
@@ -58,10 +57,6 @@ class Progress:
         self.cut_index = self.validations
         return True
 
-    def state(self) -> dict[str, Any]:
-        """As a dict."""
-        return asdict(self)
-
 
 def validation_points(per_epoch: int, epochs: int, val_every: float) -> list[int]:
     """Batches after which to validate.
@@ -85,11 +80,6 @@ def validation_points(per_epoch: int, epochs: int, val_every: float) -> list[int
     if not points or points[-1] != per_epoch * epochs:
         points.append(per_epoch * epochs)
     return points
-
-
-def next_stop(points: list[int], done: int) -> int | None:
-    """The first validation after ``done`` batches; None at the end."""
-    return next((point for point in points if point > done), None)
 
 
 def rate_factor(step: int, total: int, name: str, warmup: float | None, floor: float) -> float:

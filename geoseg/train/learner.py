@@ -1,0 +1,251 @@
+"""A network in training: the loss of a batch, the scores of a validation, the average of its weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from geoseg.data.augment import Augment
+from geoseg.data.dataset import Batch
+from geoseg.errors import ConfigError, RunError
+from geoseg.models.losses import auxiliary_loss, call_loss
+from geoseg.models.normalize import Normalize
+from geoseg.models.scaling import Line
+from geoseg.train.config import LossTerm, TrainSettings
+from geoseg.train.metrics import confusion, image_dice, scores_of
+
+__all__ = [
+    "Learner", "Pixelwise", "augmented_chips", "loss_terms", "make_optimizer", "move_average", "step_seed",
+]  # fmt: skip
+
+#: Steps over which the average catches up at the start.
+_EMA_RAMP = 10
+
+
+@dataclass(frozen=True)
+class Pixelwise:
+    """How raw pixels become the network's numbers, and the brightness scale augmentation works in.
+
+    Attributes
+    ----------
+    lines
+        One a band, as the card's scaling gives them.
+    fill
+        Raw value of invalid pixels, one a band.
+    dark, bright
+        Raw values that count as 0 and 1, one a band.
+    """
+
+    lines: tuple[Line, ...]
+    fill: tuple[float, ...]
+    dark: tuple[float, ...]
+    bright: tuple[float, ...]
+
+
+def loss_terms(settings: TrainSettings, classes: int) -> tuple[LossTerm, ...]:
+    """The loss of a config; the tutorials' where none is named.
+
+    That is cross-entropy and Dice by ``loss_weights`` for two classes, plain cross-entropy for more.
+
+    Raises
+    ------
+    ConfigError
+        The two-class loss for more classes.
+    """
+    if any(term.name == "bce_dice" for term in settings.loss) and classes != 2:
+        raise ConfigError(f"$.loss: bce_dice must have 2 classes, got {classes}. Use cross_entropy and dice.")
+    if settings.loss:
+        return settings.loss
+    if classes == 2:
+        weights = settings.loss_weights
+        return (LossTerm(name="bce_dice", bce=weights.bce, dice=weights.dice),)
+    return (LossTerm(name="cross_entropy"),)
+
+
+def _class_weights(term: LossTerm, classes: Sequence[str]) -> Tensor | None:
+    given = term.class_weights
+    if given is None:
+        return None
+    unknown = sorted(set(given) - set(classes))
+    if unknown:
+        raise ConfigError(
+            f"$.loss: class_weights must name classes, got {unknown[0]}. There are {', '.join(classes)}."
+        )
+    return torch.tensor([given.get(name, 1.0) for name in classes])
+
+
+def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """The optimizer; the encoder has its own rate where the config says so."""
+    chosen = settings.optimizer
+    encoder = [p for name in ("encoder", "features") for p in _parameters(network, name)]
+    own = {id(p) for p in encoder}
+    rest = [p for p in network.parameters() if id(p) not in own]
+    groups = [
+        {"params": params, "lr": settings.lr * share, "share": share}
+        for params, share in ((encoder, chosen.encoder_lr), (rest, 1.0))
+        if params
+    ]
+    if chosen.name == "sgd":
+        return torch.optim.SGD(
+            groups, lr=settings.lr, momentum=settings.momentum, weight_decay=chosen.weight_decay, foreach=True
+        )
+    kind = torch.optim.AdamW if chosen.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=settings.lr, weight_decay=chosen.weight_decay, foreach=True)
+
+
+def _parameters(network: nn.Module, name: str) -> list[nn.Parameter]:
+    part = getattr(network, name, None)
+    return list(part.parameters()) if isinstance(part, nn.Module) else []
+
+
+def step_seed(seed: int, batches: int, rank: int = 0) -> int:
+    """What decides all that is random in the step after ``batches`` of a process."""
+    return (seed * 1_000_003 + batches * 4099 + rank * 7919) % 2**31
+
+
+def augmented_chips(
+    change: Augment, batch: Batch, dark: Tensor, bright: Tensor, seed: int
+) -> tuple[Tensor, Batch]:
+    """Raw pixels (N, C, h, w) float and the batch with its targets, as augmentation leaves them."""
+    span = bright - dark
+    unit, target, auxiliary = change(
+        (batch.image.float() - dark) / span, batch.target, batch.auxiliary, seed=seed
+    )
+    raw = unit.clamp(-0.5, 1.5) * span + dark
+    if batch.image.dtype == torch.uint8:
+        raw = raw.clamp(0, 255)
+    return raw, Batch(batch.image, target, auxiliary, batch.names)
+
+
+class Learner(nn.Module):
+    """A network in training, and the average of its weights where the config asks for one.
+
+    Parameters
+    ----------
+    settings
+        The config.
+    network
+        From (N, C, h, w) normalized pixels to (N, K + A, h, w) logits.
+    classes
+        Names of the K classes.
+    pixelwise
+        From raw pixels to the network's numbers.
+    """
+
+    dark: Tensor
+    bright: Tensor
+
+    def __init__(
+        self, settings: TrainSettings, network: nn.Module, classes: tuple[str, ...], pixelwise: Pixelwise
+    ) -> None:
+        super().__init__()
+        self.settings, self.classes = settings, classes
+        self.network = network.to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).requires_grad_(False) if settings.ema else None
+        self.normalize = Normalize(pixelwise.lines, torch.tensor(pixelwise.fill).numpy())
+        for name, values in (("dark", pixelwise.dark), ("bright", pixelwise.bright)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+        strengths = settings.augment.model_dump(exclude={"share"})
+        self.augment = Augment(settings.augment) if any(strengths.values()) else None
+        self.terms = [(term, _class_weights(term, classes)) for term in loss_terms(settings, len(classes))]
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and exported: the average where there is one."""
+        return self.average if self.average is not None else self.network
+
+    def set_modes(self, *, training: bool) -> None:
+        """Switch layers such as batch norm to training, or to how the config wants them validated."""
+        self.network.train()
+        if self.average is not None:
+            self.average.eval()
+        if not training:
+            self.evaluated.train(not self.settings.validate_with_model_eval)
+
+    def losses(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Loss of a batch from logits (N, K + A, h, w)."""
+        main, auxiliary = logits[:, : len(self.classes)], self.settings.auxiliary
+        total = logits.new_zeros((), dtype=torch.float32)
+        for term, weights in self.terms:
+            arguments = {**term.arguments, **({"class_weights": weights} if weights is not None else {})}
+            total = total + term.weight * call_loss(term.name, main, batch.target, **arguments)
+        if auxiliary is not None:
+            extra = auxiliary_loss(logits[:, len(self.classes) :], batch.auxiliary, auxiliary.kinds)
+            total = total + auxiliary.weight * extra
+        return total
+
+    def training_loss(
+        self, forward: Callable[[Tensor], Tensor], batch: Batch, batches: int, rank: int = 0
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a training batch, and the scores of its chips.
+
+        Parameters
+        ----------
+        forward
+            The network as it is set up to run: on a device, among other processes.
+        batches, rank
+            Batches done before, and the number of this process: they decide all that is random, so that a run
+            that was stopped and one that was not take the same steps.
+
+        Raises
+        ------
+        RunError
+            The loss is not finite; the message names the chips.
+        """
+        seed = step_seed(self.settings.seed, batches, rank)
+        torch.manual_seed(seed)
+        if self.augment is not None:
+            raw, batch = augmented_chips(self.augment, batch, self.dark, self.bright, seed)
+        else:
+            raw = batch.image
+        logits = forward(self.normalize(raw))
+        loss = self.losses(logits, batch)
+        if not torch.isfinite(loss.detach()):
+            where = "; ".join(self._not_finite(logits.detach(), batch) or batch.names)
+            raise RunError(
+                f"loss must be finite, got {float(loss.detach())} after {batches} batches, at {where}. "
+                "The last good checkpoint is kept; lower lr, clip gradients, or look at the chip."
+            )
+        guess = logits.detach()[:, : len(self.classes)].argmax(1)
+        scores = scores_of(confusion(guess, batch.target, len(self.classes)))
+        if len(self.classes) == 2:
+            scores["dice"] = float(image_dice(guess, batch.target).mean())
+        row = {key: float(scores[key]) for key in ("accuracy", "dice", "mean_iou")}
+        return loss, {"loss": float(loss.detach()), "chips": float(len(batch)), **row}
+
+    def _not_finite(self, logits: Tensor, batch: Batch) -> list[str]:
+        """Names of the chips whose own loss is not finite."""
+        names = []
+        for index, name in enumerate(batch.names):
+            part = slice(index, index + 1)
+            chip = Batch(batch.image[part], batch.target[part], batch.auxiliary[part], [name])
+            if not math.isfinite(float(self.losses(logits[part], chip))):
+                names.append(name)
+        return names
+
+    def move_average(self, steps: float) -> None:
+        """Move the average towards the network after so many steps; at the start it catches up faster."""
+        if self.average is not None and self.settings.ema is not None:
+            decay = min(self.settings.ema.decay, steps / (_EMA_RAMP + steps))
+            move_average(self.average, self.network, decay)
+
+
+def move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move averaged weights and statistics towards the network's; counters are copied.
+
+    ``torch.optim.swa_utils`` does the sums. Its ``AveragedModel`` is not used: it would begin as a copy of
+    the weights after the first step instead of before it, and would average the counters of batch norm, which
+    are whole numbers.
+    """
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    floating = [(mine, other) for mine, other in pairs if mine.dtype.is_floating_point]
+    get_ema_multi_avg_fn(decay)([mine for mine, _ in floating], [other for _, other in floating], None)
+    for mine, other in pairs:
+        if not mine.dtype.is_floating_point:
+            mine.copy_(other)
