@@ -38,14 +38,14 @@ class Fitting:
     ----------
     fabric
         Launched: devices, processes and precision are its part.
+    network
+        Trained in place.
     settings
         The config.
     run
         The run's folder; a state in it is gone on from.
     prepared
         What to learn from.
-    network
-        Trained in place.
     report
         Told of batches done.
     """
@@ -53,10 +53,10 @@ class Fitting:
     def __init__(
         self,
         fabric: Fabric,
+        network: nn.Module,
         settings: TrainSettings,
         run: RunFolder,
         prepared: Prepared,
-        network: nn.Module,
         report: Progress,
     ) -> None:
         self.fabric, self.settings, self.folder = fabric, settings, run

@@ -166,8 +166,10 @@ def _launch(
     others = multiprocessing.active_children()
     try:
         # A progress bar can't travel to other processes.
-        job = (settings, run, prepared, network, no_progress if several else progress)
-        fabric.launch(partial(_guarded, errors=errors), *job)
+        job = (settings, run, prepared, no_progress if several else progress)
+        # Fabric looks through arguments for networks, whose memory processes must not share; the rest of them
+        # holds frozen dataclasses, which it refuses to look through.
+        fabric.launch(partial(_guarded, errors=errors, job=job), network)
     except KeyboardInterrupt as stopped:
         for process in multiprocessing.active_children():
             if process not in others:
@@ -182,11 +184,11 @@ def _launch(
         raise _ended("a process of the run", str(error), fault=fault) from error
 
 
-def _guarded(fabric: Fabric, *job: Any, errors: SimpleQueue[GeosegError]) -> None:
+def _guarded(fabric: Fabric, network: nn.Module, errors: SimpleQueue[GeosegError], job: Any) -> None:
     """Fit in this process; what goes wrong is a :class:`GeosegError`, also told to the first process."""
     try:
         try:
-            Fitting(fabric, *job).run()
+            Fitting(fabric, network, *job).run()
         except RuntimeError as error:
             if isinstance(error, GeosegError):
                 raise
