@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from geoseg.models.architectures import build_network
 from geoseg.models.digests import module_digest
-from geoseg.models.engines import ENGINES, Engine, make_engine, missing_packages
+from geoseg.models.engines import Engine, make_engine
 from geoseg.models.options import ArchitectureSpec
+from geoseg.models.runtimes import ENGINES, missing_packages
 
 NETWORKS = {
     "unet(resnet18)": ArchitectureSpec(name="unet", encoder="resnet18"),

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from geoseg.models.bundle import open_bundle, shipped_model, write_bundle
     from geoseg.models.card import ModelCard, read_card, write_card
     from geoseg.models.devices import resolve_device, tune_malloc
-    from geoseg.models.loading import as_predictor, describe_model, export_onnx, load_model
+    from geoseg.models.export import export_onnx
+    from geoseg.models.loading import as_predictor, describe_model, load_model
     from geoseg.models.options import ArchitectureSpec, GeosegOptions
     from geoseg.models.predictor import Predictor, check_bands
 
@@ -22,7 +23,7 @@ _LAZY = {
     "as_predictor": "loading",
     "check_bands": "predictor",
     "describe_model": "loading",
-    "export_onnx": "loading",
+    "export_onnx": "export",
     "load_model": "loading",
     "open_bundle": "bundle",
     "read_card": "card",

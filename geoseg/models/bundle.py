@@ -20,7 +20,8 @@ from geoseg.errors import InputError, MissingFileError, ModelError
 from geoseg.files import Staged
 from geoseg.models.archives import BundleFiles, multihash
 from geoseg.models.card import Asset, ModelCard, card_text, parse_card
-from geoseg.models.deepness import card_from_metadata, onnx_session
+from geoseg.models.deepness import card_from_metadata
+from geoseg.models.onnx_files import read_onnx
 from geoseg.typing import PathLike
 
 if TYPE_CHECKING:  # a card is read without torch, which takes seconds to load
@@ -121,8 +122,7 @@ def open_bundle(path: PathLike) -> Bundle:
     if path.is_file():
         refuse_pickle(path)
         if path.suffix.lower() == ".onnx":
-            content = path.read_bytes()
-            return Bundle(path, card_from_metadata(onnx_session(content, str(path)), str(path)), "onnx", None)
+            return Bundle(path, card_from_metadata(read_onnx(path.read_bytes(), str(path))), "onnx", None)
         if path.suffix.lower() in _KINDS:
             raise ModelError(
                 f"{path} lacks a card. Give the folder or .zip that holds it beside its {CARD_NAME}."
@@ -189,7 +189,7 @@ def _card_document(files: BundleFiles) -> object:
     name = _card_name(files)
     try:
         document: object = json.loads(files.read(name).decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # depth without end is one, too
         raise ModelError(f"{files.path}: {name} is not valid JSON: {error}") from None
     return document
 

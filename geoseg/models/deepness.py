@@ -10,7 +10,6 @@ Deepness documentation, "Model creation: add metadata"; pixels are divided by 25
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from collections.abc import Mapping
@@ -19,12 +18,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from geoseg.errors import MissingDependencyError, ModelError
+from geoseg.errors import ModelError
 from geoseg.models.card import ModelCard, card_text, parse_card
+from geoseg.models.onnx_files import OnnxFile
 from geoseg.models.options import GeosegOptions
 from geoseg.models.scaling import BandScaling, ZScore, band_lines
 
-__all__ = ["CARD_KEY", "card_from_metadata", "metadata_from_card", "onnx_session", "standardization"]
+__all__ = ["CARD_KEY", "card_from_metadata", "metadata_from_card", "standardization"]
 
 #: Metadata key under which geoseg keeps the whole card.
 CARD_KEY = "geoseg_card"
@@ -32,31 +32,7 @@ CARD_KEY = "geoseg_card"
 _CLASS_TYPES = {"Segmentor"}
 
 
-def onnx_session(content: bytes, name: str, *, threads: int = 0, spin: bool = True) -> Any:
-    """An ONNX Runtime session on the CPU.
-
-    Raises
-    ------
-    MissingDependencyError
-        onnxruntime is not installed.
-    ModelError
-        The file is broken.
-    """
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise MissingDependencyError(f"{name} needs onnxruntime. Install it with: pip install 'geoseg[onnx]'")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001  (the runtime's errors share no public base)
-        raise ModelError(f"{name} is no sound ONNX network: {error}") from None
-
-
-def card_from_metadata(session: Any, name: str) -> ModelCard:
+def card_from_metadata(file: OnnxFile) -> ModelCard:
     """A card from an ONNX file's own card or its Deepness metadata.
 
     Raises
@@ -64,14 +40,13 @@ def card_from_metadata(session: Any, name: str) -> ModelCard:
     ModelError
         The metadata is missing, of another model type, or contradicts the network.
     """
-    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    metadata, name = file.metadata, file.label
     if CARD_KEY in metadata:
         return parse_card(_json(metadata, CARD_KEY, name), source=name)
     kind = str(_json(metadata, "model_type", name))
     if kind not in _CLASS_TYPES:
         raise ModelError(f"{name}: model_type must be one of {', '.join(sorted(_CLASS_TYPES))}, got {kind}")
-    _, channels, height, width = _input_shape(session, name)
-    outputs = _channels(session.get_outputs()[0].shape, 1)
+    channels, (height, width), outputs = file.channels or 3, file.shape, file.outputs or 1
     classes = _class_names(_json(metadata, "class_names", name, {}), outputs)
     size = int(_number(metadata, "tiles_size", name, height or 512))
     window = (height or size, width or size)
@@ -87,7 +62,7 @@ def card_from_metadata(session: Any, name: str) -> ModelCard:
             threshold=_number(metadata, "seg_thresh", name, 0.5),
             min_area_m2=math.pi / 4 * (small * resolution) ** 2,
         )
-        scaling = _scaling(metadata, name, channels)
+        scaling = _scaling(metadata, name, channels, whole=not file.dtype.startswith("float"))
     except ValidationError as error:
         raise ModelError(f"{name}: metadata is impossible: {error.errors()[0]['msg']}") from None
     bands = ["red", "green", "blue"] if channels == 3 else [f"band_{index + 1}" for index in range(channels)]
@@ -177,7 +152,12 @@ def _number(metadata: Mapping[str, str], key: str, name: str, default: float) ->
         raise ModelError(f"{name}: metadata {key} must be a number, got {value!r}") from None
 
 
-def _scaling(metadata: Mapping[str, str], name: str, channels: int) -> list[BandScaling | None]:
+def _scaling(
+    metadata: Mapping[str, str], name: str, channels: int, *, whole: bool
+) -> list[BandScaling | None] | None:
+    """Scaling of each band; None where the network takes whole numbers, the pixels as they are."""
+    if whole and not {"standardization_mean", "standardization_std"} & set(metadata):
+        return None
     mean = _vector(metadata, "standardization_mean", name, channels, 0.0)
     std = _vector(metadata, "standardization_std", name, channels, 1.0)
     return [ZScore(mean=m * 255, stddev=s * 255) for m, s in zip(mean, std)]
@@ -199,19 +179,6 @@ def _class_names(names: Any, outputs: int) -> list[str]:
     if outputs == 1:
         return [known.get(1, known.get(0, "object"))]
     return [known.get(index, f"class_{index}") for index in range(outputs)]
-
-
-def _input_shape(session: Any, name: str) -> tuple[int | None, int, int | None, int | None]:
-    inputs = session.get_inputs()
-    shape = inputs[0].shape
-    if len(inputs) != 1 or len(shape) != 4 or len(session.get_outputs()[0].shape or ()) != 4:
-        raise ModelError(f"{name} must map one (N, C, h, w) input to (N, K, h, w), got input shape {shape}")
-    batch, channels, height, width = (size if isinstance(size, int) else None for size in shape)
-    return batch, channels or 3, height, width
-
-
-def _channels(shape: list[Any], default: int) -> int:
-    return shape[1] if isinstance(shape[1], int) else default
 
 
 def _plain_name(name: str) -> str:

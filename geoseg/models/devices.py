@@ -6,14 +6,18 @@ import ctypes
 import platform
 import sys
 import warnings
-from typing import Literal
-
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from geoseg.errors import InputError
 
-__all__ = ["amp_dtype", "available_devices", "resolve_device", "tune_malloc"]
+if TYPE_CHECKING:
+    import torch
 
+__all__ = ["amp_dtype", "available_devices", "device_name", "resolve_device", "tune_malloc"]
+
+#: One of these is there wherever Linux has a GPU that torch could use: NVIDIA's, AMD's, that of Windows.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 _M_ARENA_MAX = -8
@@ -21,6 +25,8 @@ _M_ARENA_MAX = -8
 
 def available_devices() -> tuple[str, ...]:
     """Names of the devices of this machine, ``cpu`` first."""
+    import torch
+
     names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     return (*names, "mps") if torch.backends.mps.is_available() else tuple(names)
 
@@ -45,6 +51,8 @@ def resolve_device(name: str = "auto", *, missing: Literal["error", "cpu"] = "er
     >>> resolve_device("cpu")
     device(type='cpu')
     """
+    import torch
+
     have = available_devices()
     if name == "auto":
         return torch.device(have[1] if len(have) > 1 and have[1].startswith("cuda") else "cpu")
@@ -59,10 +67,31 @@ def resolve_device(name: str = "auto", *, missing: Literal["error", "cpu"] = "er
     return torch.device("cpu")
 
 
+def device_name(name: str = "auto") -> str:
+    """Name of a device as :func:`resolve_device` has it; torch is imported only where it has to be asked.
+
+    Raises
+    ------
+    InputError
+        As :func:`resolve_device`.
+
+    Examples
+    --------
+    >>> device_name("cpu")
+    'cpu'
+    """
+    without = sys.platform == "darwin" or (
+        sys.platform == "linux" and not any(Path(file).exists() for file in _GPU_FILES)
+    )
+    return "cpu" if name == "cpu" or (name == "auto" and without) else str(resolve_device(name))
+
+
 def amp_dtype(device: torch.device) -> torch.dtype | None:
     """Type for mixed precision: bfloat16 or float16 on CUDA, None elsewhere."""
     if device.type != "cuda":
         return None
+    import torch
+
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 

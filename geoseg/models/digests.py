@@ -14,22 +14,23 @@ import hashlib
 import itertools
 import logging
 import os
+import sys
 import threading
 import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
-from torch import nn
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 __all__ = ["callable_digest", "configuration_digest", "module_digest"]
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic, PurePath, torch.device, torch.dtype)
-#: Attributes of every module: its weights, which :func:`module_digest` covers, and torch's own books.
-_OF_ANY_MODULE = frozenset(vars(nn.Module()))
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic, PurePath)
 #: Objects that no result depends on.
 _IRRELEVANT = (logging.Logger, logging.Handler, type(threading.Lock()), type(threading.RLock()))
 _Seen: TypeAlias = dict[int, tuple[int, Any]]
@@ -78,13 +79,16 @@ def _sha256(parts: Iterator[bytes]) -> str:
 
 
 def _tensor_bytes(value: torch.Tensor) -> Any:
+    import torch
+
     return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
 def _of(item: Any, seen: _Seen) -> Iterator[bytes]:
     """Bytes that stand for anything a callable may hold."""
     yield type(item).__qualname__.encode()
-    if isinstance(item, _PLAIN):
+    torch: Any = sys.modules.get("torch")  # what nobody has imported made none of the objects
+    if isinstance(item, _PLAIN) or (torch is not None and isinstance(item, torch.device | torch.dtype)):
         yield repr(item).encode()
         return
     if id(item) in seen:
@@ -94,10 +98,10 @@ def _of(item: Any, seen: _Seen) -> Iterator[bytes]:
     if isinstance(item, np.ndarray) and not item.dtype.hasobject:
         yield f"{item.dtype} {item.shape}".encode()
         yield np.ascontiguousarray(item).tobytes()
-    elif isinstance(item, torch.Tensor):
+    elif torch is not None and isinstance(item, torch.Tensor):
         yield f"{item.dtype} {tuple(item.shape)}".encode()
         yield _tensor_bytes(item).tobytes()
-    elif isinstance(item, nn.Module):
+    elif torch is not None and isinstance(item, torch.nn.Module):
         yield module_digest(item).encode()
         yield from _of_modules(item, seen)
     elif isinstance(item, Mapping):
@@ -183,12 +187,16 @@ def _of_object(item: Any, seen: _Seen) -> Iterator[bytes]:
 
 
 def _of_modules(network: nn.Module, seen: _Seen) -> Iterator[bytes]:
+    from torch import nn
+
+    # Of every module: its weights, which the digest of the module covers, and torch's own books.
+    common = frozenset(vars(nn.Module()))
     for name, module in network.named_modules():
         kind = type(module)
         yield f"{name} {kind.__module__}.{kind.__qualname__}".encode()
         if not kind.__module__.startswith("torch.") and isinstance(kind.forward, types.FunctionType):
             yield from _of_function(kind.forward, seen)
-        for key in sorted(set(vars(module)) - _OF_ANY_MODULE):
+        for key in sorted(set(vars(module)) - common):
             yield key.encode()
             yield from _of(vars(module)[key], seen)
 

@@ -8,41 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import io
 import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from geoseg.errors import InputError, MissingDependencyError, ModelError
+from geoseg.errors import ModelError
 from geoseg.models.cache import cached_bytes
-from geoseg.models.deepness import onnx_session
 from geoseg.models.devices import amp_dtype
 from geoseg.models.fold import fold_batch_norms
+from geoseg.models.onnx_files import OnnxFile, onnx_session
+from geoseg.models.runtimes import import_onnxruntime, import_openvino, require
 
 __all__ = [
-    "ENGINES",
     "Engine",
-    "EngineName",
     "OnnxFileEngine",
     "OnnxRuntimeEngine",
     "OpenVinoEngine",
     "TorchEngine",
-    "choose_engine",
     "export_onnx_bytes",
     "make_engine",
 ]
 
-EngineName: TypeAlias = Literal["auto", "torch", "onnxruntime", "openvino", "compile"]
-ENGINES: tuple[str, ...] = get_args(EngineName)
-
 _LOG = logging.getLogger(__name__)
-_PACKAGES = {"onnxruntime": ("onnxruntime", "onnxscript"), "openvino": ("openvino",)}
 _KEPT_SHAPES = 4
 _CORNER = 128
 
@@ -182,18 +175,25 @@ class OnnxRuntimeEngine(_ByShape):
 
 
 class OnnxFileEngine:
-    """ONNX Runtime on a network that came as .onnx."""
+    """ONNX Runtime on a network that came as .onnx.
+
+    Parameters
+    ----------
+    file
+        The network, checked.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, content: bytes, label: str) -> None:
-        session = onnx_session(content, label, threads=torch.get_num_threads())
-        batch, _, height, width = (n if isinstance(n, int) else None for n in session.get_inputs()[0].shape)
-        self.batch, self.shape, self._run = batch, (height, width), _session_runner(session)
+    def __init__(self, file: OnnxFile) -> None:
+        self.batch, self.shape = file.batch, file.shape
+        self._run = file.open(threads=torch.get_num_threads())
+        #: What the sides of the input must be multiples of.
+        self.multiple = file.divisor(self._run)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run the session."""
-        return self._run(x)
+        return torch.from_numpy(self._run(x.contiguous().numpy()))
 
 
 class OpenVinoEngine(_ByShape):
@@ -203,8 +203,7 @@ class OpenVinoEngine(_ByShape):
 
     def convert(self, size: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
         """Convert and compile for this shape."""
-        import openvino
-
+        openvino = import_openvino()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -229,6 +228,7 @@ def export_onnx_bytes(network: nn.Module, size: tuple[int, ...]) -> bytes:
         The network does not export.
     """
     require("onnxruntime")
+    import_onnxruntime()  # before the exporter does
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings(), torch.inference_mode():
@@ -245,46 +245,6 @@ def export_onnx_bytes(network: nn.Module, size: tuple[int, ...]) -> bytes:
     except Exception as error:
         raise ModelError(f"the network can't be exported to ONNX: {_first_line(error)}") from error
     return buffer.getvalue()
-
-
-def choose_engine(name: str, device: torch.device) -> str:
-    """The engine to use: ``auto`` is ONNX Runtime on a CPU where it is installed, else PyTorch.
-
-    Raises
-    ------
-    InputError
-        Not an engine, or one that does not run on this device.
-    MissingDependencyError
-        Its package is not installed.
-    """
-    if name not in ENGINES:
-        raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {name}")
-    if name == "auto":
-        return "onnxruntime" if device.type == "cpu" and not missing_packages("onnxruntime") else "torch"
-    if name in _PACKAGES and device.type != "cpu":
-        raise InputError(f"engine {name} runs on the CPU, got device {device}. Use torch or compile there.")
-    require(name)
-    return name
-
-
-def missing_packages(engine: str) -> list[str]:
-    """Packages that an engine needs and that are not installed."""
-    return [package for package in _PACKAGES.get(engine, ()) if importlib.util.find_spec(package) is None]
-
-
-def require(engine: str) -> None:
-    """Refuse an engine whose packages are missing.
-
-    Raises
-    ------
-    MissingDependencyError
-        The message names what to install.
-    """
-    if absent := missing_packages(engine):
-        extra = "onnx" if engine == "onnxruntime" else engine
-        raise MissingDependencyError(
-            f"engine {engine} needs {' and '.join(absent)}. Install with: pip install 'geoseg[{extra}]'"
-        )
 
 
 def make_engine(

@@ -22,7 +22,7 @@ from geoseg.models.operators import allowed_operator
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["load_pt2", "plain_archive", "save_pt2"]
+__all__ = ["input_shape", "load_pt2", "plain_archive", "save_pt2"]
 
 _SYMBOL = re.compile(r"[a-z]{1,3}\d{1,6}|-?\d+(\.\d*)?|oo|int_oo|True|False")
 #: Names of tensors, weights and arguments. torch writes them into Python code as they are.
@@ -130,6 +130,34 @@ def plain_archive(content: bytes, name: str) -> bytes:
         # Parts of the document that are of another kind than the schema's end here as well.
         raise ModelError(f"{name} is broken: {error}. Get the bundle again.") from None
     return buffer.getvalue()
+
+
+def input_shape(plain: bytes, name: str) -> tuple[int | None, ...]:
+    """What a program fixes of its one input (N, C, h, w), None where any size will do; torch is not needed.
+
+    Parameters
+    ----------
+    plain
+        From :func:`plain_archive`.
+    name
+        What messages call the file.
+
+    Raises
+    ------
+    ModelError
+        The program takes several inputs, or another kind of input.
+    """
+    with zipfile.ZipFile(io.BytesIO(plain)) as archive:
+        module = json.loads(archive.read("archive/models/model.json"))["graph_module"]
+    try:
+        inputs = [spec["user_input"] for spec in module["signature"]["input_specs"] if "user_input" in spec]
+        values = module["graph"]["tensor_values"]
+        sizes = [values[given["arg"]["as_tensor"]["name"]]["sizes"] for given in inputs]
+        if len(sizes) != 1 or len(sizes[0]) != 4:
+            raise ModelError(f"{name} must take one input (N, C, h, w), got {len(sizes)} inputs")
+        return tuple(size.get("as_int") for size in sizes[0])
+    except (AttributeError, TypeError, KeyError) as error:
+        raise ModelError(f"{name} is broken: {error}. Get the bundle again.") from None
 
 
 def _members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:

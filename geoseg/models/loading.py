@@ -1,52 +1,233 @@
-"""The way in: a model by path, module or callable becomes a predictor."""
+"""The way in: a model by path, module or callable becomes a predictor. Nothing here needs torch at once."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import nn
-from torch.export import ExportedProgram
-
-from geoseg.errors import InputError, MissingDependencyError, ModelError
-from geoseg.files import write_bytes
+from geoseg.errors import InputError, ModelError
 from geoseg.models.bundle import Bundle, load_module, open_bundle, shipped_model
-from geoseg.models.card import ModelCard
-from geoseg.models.deepness import metadata_from_card, standardization
-from geoseg.models.devices import resolve_device
-from geoseg.models.digests import configuration_digest, module_digest
-from geoseg.models.engines import (
-    Engine,
-    OnnxFileEngine,
-    TorchEngine,
-    choose_engine,
-    export_onnx_bytes,
-    first_tensor,
-    make_engine,
-)
-from geoseg.models.exported import load_pt2
-from geoseg.models.normalize import Normalize, fill_values
+from geoseg.models.devices import device_name, resolve_device
+from geoseg.models.exported import input_shape, load_pt2, plain_archive
+from geoseg.models.onnx_files import read_onnx
 from geoseg.models.options import Activation
-from geoseg.models.predictor import CallablePredictor, NetworkPredictor, Predictor, activate
-from geoseg.models.scaling import Line
-from geoseg.typing import PathLike, TestTime
+from geoseg.models.predictor import CallablePredictor, Predictor, cpu_batch_size
+from geoseg.models.runtimes import choose_engine
+from geoseg.models.scaling import Line, band_lines, fill_values
+from geoseg.typing import Array, FloatArray, PathLike, TestTime
 
-__all__ = ["BundlePredictor", "as_predictor", "describe_model", "export_onnx", "load_model"]
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from geoseg.models.engines import Engine
+    from geoseg.models.networks import NetworkPredictor
+
+__all__ = ["BundlePredictor", "as_predictor", "describe_model", "load_model"]
 
 
-class BundlePredictor(NetworkPredictor):
-    """A predictor that came from a bundle. It pickles as its path, like a scene."""
+class BundlePredictor:
+    """A bundle as a predictor: all but its calls is known from the card and the weights' checksum.
 
-    #: Path, device, engine and auxiliary it was loaded with.
-    source: tuple[str, str, str, bool]
+    The network, and torch with it, is loaded at the first call or by :meth:`load`. It pickles as its path,
+    like a scene.
+
+    Parameters
+    ----------
+    bundle
+        Its weights are read and checked at once.
+    device, engine, test_time, auxiliary
+        As in :func:`load_model`.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, device: str, engine: str, test_time: TestTime | None, auxiliary: bool
+    ) -> None:
+        card = bundle.card
+        self.bundle, self.card, self.auxiliary = bundle, card, auxiliary
+        self.classes = (*card.classes, *(card.options.auxiliary if auxiliary else ()))
+        self.background, self.in_channels = card.background, card.in_channels
+        self.activation: Activation = "none" if auxiliary else card.activation
+        self.test_time: TestTime = card.options.test_time if test_time is None else test_time
+        self._wanted_engine = engine
+        self.device = "cpu" if bundle.kind == "onnx" and device == "auto" else device_name(device)
+        content = bundle.weights()
+        self._digest = hashlib.sha256(content).hexdigest()
+        self._engine, self._batch = self._settle(content)
+        # Shared with the copies that with_test_time makes.
+        self._loaded: list[NetworkPredictor] = []
+        self._lock = threading.Lock()
+
+    def _settle(self, content: bytes) -> tuple[str, int | None]:
+        """Name of the engine, and the windows that one of its calls takes."""
+        kind, label, asked = self.bundle.kind, self.bundle.label, self._wanted_engine
+        if kind == "onnx":
+            if asked not in ("auto", "onnxruntime"):
+                raise InputError(f"engine must be auto or onnxruntime for an .onnx model, got {asked}")
+            if self.device != "cpu":
+                raise InputError(f"device must be cpu for an .onnx model, got {self.device}")
+            file = read_onnx(content, label, self.in_channels)
+            lines = band_lines(self.card.scaling, self.in_channels)
+            if not file.dtype.startswith("float") and any(line != Line() for line in _uncentered(lines)):
+                raise ModelError(
+                    f"{label} takes {file.dtype} pixels as they are: its card must not state a value_scaling"
+                )
+            return "onnxruntime", file.batch
+        if kind == "pt2":
+            if asked not in ("auto", "torch", "compile"):
+                raise InputError(f"engine must be one of auto, torch, compile for a .pt2 model, got {asked}")
+            batch, channels, *_ = input_shape(plain_archive(content, label), label)
+            if channels not in (None, self.in_channels):
+                raise ModelError(f"{label} takes {channels} bands, its card says {self.in_channels}")
+            return "compile" if asked == "compile" else "torch", batch
+        if self.auxiliary and not self.card.options.auxiliary:
+            raise ModelError(f"{self.bundle.path} must keep auxiliary outputs, got none in its card")
+        chosen = choose_engine(asked, self.device)
+        return chosen, 1 if chosen in ("onnxruntime", "openvino") else None
+
+    def load(self) -> NetworkPredictor:
+        """The network behind an engine, loaded once.
+
+        Raises
+        ------
+        ModelError
+            The weights are corrupt, changed meanwhile, or not those of the network that the card names.
+        """
+        with self._lock:
+            if not self._loaded:
+                self._loaded.append(_load(self))
+            return self._loaded[0]
+
+    def __call__(self, batch: Array, /) -> FloatArray:
+        """From (N, C, h, w) in the scene's own type to (N, K, h, w) float32 probabilities."""
+        return self.load().with_test_time(self.test_time)(batch)
+
+    @property
+    def engine(self) -> Engine:
+        """What carries the network out; loads it."""
+        return self.load().engine
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should be told of the output so far, each once."""
+        return self._loaded[0].notes if self._loaded else []
+
+    @property
+    def runtime(self) -> str:
+        """What carries the network out, such as ``onnxruntime on cpu``; the last bits depend on it."""
+        return f"{self._engine} on {self.device.partition(':')[0]}"
+
+    def fill_values(self) -> FloatArray:
+        """Raw value of each channel that stands for "no data", (C,) float32."""
+        return fill_values(band_lines(self.card.scaling, self.in_channels), self.card.options.fill)
+
+    def fingerprint(self) -> str:
+        """Digest of weights, architecture, scaling, activation and turns; not of :attr:`runtime`."""
+        options = self.card.options
+        lines = [
+            [line.gain, line.offset, line.low, line.high]
+            for line in band_lines(self.card.scaling, self.in_channels)
+        ]
+        architecture = None if options.architecture is None else options.architecture.model_dump(mode="json")
+        parts = [
+            self._digest, architecture, lines, self.fill_values().tolist(), self.activation, options.multiple,
+            self.test_time, self.auxiliary,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def batch_size_default(self, window: tuple[int, int]) -> int:
+        """A good number of windows a batch."""
+        if self._batch is not None:
+            return 1
+        if self.device == "cpu":
+            return cpu_batch_size(window)
+        return self.load().batch_size_default(window)
+
+    def with_test_time(self, test_time: TestTime) -> BundlePredictor:
+        """The same predictor with other test-time turns; the network is shared."""
+        other = copy.copy(self)
+        other.test_time = test_time
+        return other
+
+    def __copy__(self) -> BundlePredictor:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reload, (*self.source, self.test_time)
+        path = str(self.bundle.path.resolve())
+        return _reload, (path, self.device, self._wanted_engine, self.auxiliary, self.test_time)
+
+
+def _reload(path: str, device: str, engine: str, auxiliary: bool, test_time: TestTime) -> BundlePredictor:
+    return load_model(path, device=device, engine=engine, test_time=test_time, auxiliary=auxiliary, lazy=True)
+
+
+def _uncentered(lines: Sequence[Line]) -> list[Line]:
+    """Lines without the value in their middle, which only the filling of holes needs."""
+    return [Line(line.gain, line.offset, line.low, line.high) for line in lines]
+
+
+def _load(predictor: BundlePredictor) -> NetworkPredictor:
+    """Build the network of a bundle and put it behind its engine."""
+    import torch
+
+    from geoseg.models.engines import OnnxFileEngine, TorchEngine, make_engine
+    from geoseg.models.export import WithActivation
+    from geoseg.models.networks import NetworkPredictor
+    from geoseg.models.normalize import Normalize
+
+    bundle, card = predictor.bundle, predictor.card
+    device, digest = torch.device(predictor.device), predictor._digest
+    content = bundle.weights()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ModelError(f"{bundle.label} changed since it was opened. Load the model again.")
+    multiple, label = card.options.multiple, bundle.label
+    engine: Engine
+    if bundle.kind == "onnx":
+        engine = OnnxFileEngine(read_onnx(content, label, card.in_channels))
+        multiple = max(multiple, engine.multiple)
+    elif bundle.kind == "pt2":
+        batch, _, *sides = input_shape(plain_archive(content, label), label)
+        program = load_pt2(content, label)
+        if device.type != "cpu":
+            from torch.export.passes import move_to_device_pass
+
+            program = move_to_device_pass(program, device)
+        engine = TorchEngine(
+            program.module(),
+            device,
+            compiled=predictor._engine == "compile",
+            batch=batch,
+            shape=(sides[0], sides[1]),
+        )
+    else:
+        network = load_module(bundle, auxiliary=predictor.auxiliary)
+        if predictor.auxiliary:
+            network = WithActivation(network, card.activation, len(card.classes))
+        key = digest + json.dumps([predictor.classes, predictor.activation])
+        engine = make_engine(
+            predictor._engine, network, device, key, strict=predictor._wanted_engine != "auto"
+        )
+    return NetworkPredictor(
+        engine,
+        Normalize.from_card(card),
+        device,
+        classes=predictor.classes,
+        activation=predictor.activation,
+        in_channels=card.in_channels,
+        card=card,
+        background=card.background,
+        multiple=multiple,
+        test_time=predictor.test_time,
+        digest=digest,
+    )
 
 
 def load_model(
@@ -56,6 +237,7 @@ def load_model(
     engine: str = "auto",
     test_time: TestTime | None = None,
     auxiliary: bool = False,
+    lazy: bool = False,
 ) -> BundlePredictor:
     """Load a model bundle.
 
@@ -73,6 +255,8 @@ def load_model(
     auxiliary
         Return the auxiliary outputs of the card (boundary, contact, distance) after the classes, each by its
         own sigmoid; the predictor's ``classes`` name them all.
+    lazy
+        Check the card and the weights' checksum only; the network, and torch, is loaded at the first call.
 
     Returns
     -------
@@ -91,86 +275,12 @@ def load_model(
     bundle = open_bundle(shipped_model() if path is None else path)
     if auxiliary and not (bundle.kind == "safetensors" and bundle.card.options.auxiliary):
         raise ModelError(f"{bundle.path} must keep auxiliary outputs in safetensors weights, got none")
-    if bundle.kind == "onnx":
-        target = resolve_device("cpu" if device == "auto" else device)
-        carrier, digest = _onnx_engine(bundle, target, engine)
-    elif bundle.kind == "pt2":
-        target = resolve_device(device)
-        carrier, digest = _pt2_engine(bundle, target, engine)
-    else:
-        target = resolve_device(device)
-        chosen = choose_engine(engine, target)
-        network = load_module(bundle, auxiliary=auxiliary)
-        if auxiliary:
-            network = _WithActivation(network, bundle.card.activation, len(bundle.card.classes))
-        digest = module_digest(network)
-        carrier = make_engine(chosen, network, target, digest, strict=engine != "auto")
-    predictor = _from_card(bundle.card, carrier, target, digest, auxiliary)
-    predictor.source = (str(bundle.path.resolve()), str(target), engine, auxiliary)
-    return predictor if test_time is None else predictor.with_test_time(test_time)
-
-
-def _reload(path: str, device: str, engine: str, auxiliary: bool, test_time: TestTime) -> BundlePredictor:
-    return load_model(path, device=device, engine=engine, test_time=test_time, auxiliary=auxiliary)
-
-
-def _from_card(
-    card: ModelCard, engine: Engine, device: torch.device, digest: str, auxiliary: bool
-) -> BundlePredictor:
-    architecture = card.options.architecture
-    extra = json.dumps(architecture.model_dump(mode="json"), sort_keys=True) if architecture else ""
-    return BundlePredictor(
-        engine,
-        Normalize.from_card(card),
-        device,
-        classes=(*card.classes, *(card.options.auxiliary if auxiliary else ())),
-        activation="none" if auxiliary else card.activation,
-        in_channels=card.in_channels,
-        card=card,
-        background=card.background,
-        multiple=card.options.multiple,
-        test_time=card.options.test_time,
-        digest=digest + extra,
+    predictor = BundlePredictor(
+        bundle, device=device, engine=engine, test_time=test_time, auxiliary=auxiliary
     )
-
-
-def _onnx_engine(bundle: Bundle, device: torch.device, engine: str) -> tuple[Engine, str]:
-    if engine not in ("auto", "onnxruntime"):
-        raise InputError(f"engine must be auto or onnxruntime for an .onnx model, got {engine}")
-    if device.type != "cpu":
-        raise InputError(f"device must be cpu for an .onnx model, got {device}")
-    content = bundle.weights()
-    return OnnxFileEngine(content, bundle.label), hashlib.sha256(content).hexdigest()
-
-
-def _pt2_engine(bundle: Bundle, device: torch.device, engine: str) -> tuple[Engine, str]:
-    if engine not in ("auto", "torch", "compile"):
-        raise InputError(f"engine must be one of auto, torch, compile for a .pt2 model, got {engine}")
-    content = bundle.weights()
-    program = load_pt2(content, bundle.label)
-    batch, shape = _program_shape(program, bundle)
-    if device.type != "cpu":
-        from torch.export.passes import move_to_device_pass
-
-        program = move_to_device_pass(program, device)
-    carrier = TorchEngine(program.module(), device, compiled=engine == "compile", batch=batch, shape=shape)
-    return carrier, hashlib.sha256(content).hexdigest()
-
-
-def _program_shape(
-    program: ExportedProgram, bundle: Bundle
-) -> tuple[int | None, tuple[int | None, int | None]]:
-    """What an exported program fixes of its input: (windows a call, (height, width))."""
-    names = set(program.graph_signature.user_inputs)
-    values = [
-        node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names
-    ]
-    if len(values) != 1 or values[0].ndim != 4:
-        raise ModelError(f"{bundle.label} must take one input (N, C, h, w), got {len(values)} inputs")
-    batch, channels, height, width = (size if isinstance(size, int) else None for size in values[0].shape)
-    if channels not in (None, bundle.card.in_channels):
-        raise ModelError(f"{bundle.label} takes {channels} bands, its card says {bundle.card.in_channels}")
-    return batch, (height, width)
+    if not lazy:
+        predictor.load()
+    return predictor
 
 
 def as_predictor(
@@ -182,6 +292,7 @@ def as_predictor(
     activation: Activation | Literal["auto"] = "auto",
     classes: Sequence[str] = (),
     in_channels: int | None = None,
+    lazy: bool = False,
 ) -> Predictor:
     """Make a predictor of whatever a caller has.
 
@@ -190,7 +301,7 @@ def as_predictor(
     model
         A predictor (returned as it is), a path to a bundle, a ``torch.nn.Module``, or any callable from
         float32 (N, C, h, w) to (N, K, h, w).
-    device, engine, test_time
+    device, engine, test_time, lazy
         As in :func:`load_model`; a callable ignores device and engine, and a module of ``engine="auto"``
         runs eagerly. A module is copied: the caller's keeps its mode and its device.
     activation
@@ -208,8 +319,9 @@ def as_predictor(
         ``model`` is none of these.
     """
     if model is None or isinstance(model, str | Path):
-        return load_model(model, device=device, engine=engine, test_time=test_time)
-    if isinstance(model, nn.Module):
+        return load_model(model, device=device, engine=engine, test_time=test_time, lazy=lazy)
+    torch: Any = sys.modules.get("torch")  # where it is not imported yet, the model is no module of it
+    if torch is not None and isinstance(model, torch.nn.Module):
         predictor: Predictor = _from_module(model, device, engine, activation, tuple(classes), in_channels)
     elif isinstance(model, Predictor):
         predictor = model
@@ -220,8 +332,9 @@ def as_predictor(
             f"model must be a bundle's path, a torch.nn.Module or a callable, got {type(model).__name__}. "
             "See geoseg.load_model."
         )
-    if test_time is not None and isinstance(predictor, NetworkPredictor | CallablePredictor):
-        return predictor.with_test_time(test_time)
+    if test_time is not None and hasattr(predictor, "with_test_time"):
+        turned: Predictor = predictor.with_test_time(test_time)
+        return turned
     return predictor
 
 
@@ -233,8 +346,13 @@ def _from_module(
     classes: tuple[str, ...],
     in_channels: int | None,
 ) -> NetworkPredictor:
+    from geoseg.models.digests import configuration_digest, module_digest
+    from geoseg.models.engines import make_engine
+    from geoseg.models.networks import NetworkPredictor
+    from geoseg.models.normalize import Normalize
+
     target = resolve_device(device)
-    chosen = "torch" if engine == "auto" else choose_engine(engine, target)
+    chosen = "torch" if engine == "auto" else choose_engine(engine, str(target))
     network = copy.deepcopy(network).eval()
     digest = module_digest(network)
     carrier = make_engine(chosen, network, target, digest)
@@ -258,6 +376,8 @@ def _from_module(
 
 def first_channels(network: nn.Module) -> int | None:
     """Input channels of a network's first convolution, or None where it has none."""
+    from torch import nn
+
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             return module.in_channels
@@ -272,19 +392,25 @@ def count_outputs(network: nn.Module, device: torch.device, channels: int | None
     ModelError
         It runs on neither.
     """
+    import torch
+
+    from geoseg.models.engines import first_tensor
+
     for side in (64, 512):
+        sample = torch.zeros(1, channels or 3, side, side, device=device)
         try:
             with torch.inference_mode():
-                return first_tensor(network(torch.zeros(1, channels or 3, side, side, device=device))).shape[
-                    1
-                ]
+                return first_tensor(network(sample)).shape[1]
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             reason = error
     raise ModelError(f"the network's outputs can't be counted: {reason}. Name its classes.")
 
 
 def describe_model(path: PathLike | None = None) -> dict[str, Any]:
-    """What ``geoseg info`` prints of a model: the card's content in plain words. Weights are verified.
+    """What ``geoseg info`` prints of a model: the card's content in plain words.
+
+    Weights are verified; a graph that a bundle brings along (.pt2, .onnx) is looked through, and an .onnx
+    file is tried on small images.
 
     Raises
     ------
@@ -304,6 +430,7 @@ def describe_model(path: PathLike | None = None) -> dict[str, Any]:
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
         },
+        "input": _describe_input(bundle, content),
         "architecture": card.properties.architecture,
         "parameters": extra.get("mlm:total_parameters"),
         "bands": list(card.bands) or card.in_channels,
@@ -319,57 +446,15 @@ def describe_model(path: PathLike | None = None) -> dict[str, Any]:
     }
 
 
-class _WithActivation(nn.Module):
-    """Probabilities of a network's first ``classes`` outputs (None: of all), then sigmoids of the others."""
-
-    def __init__(self, network: nn.Module, activation: Activation, classes: int | None = None) -> None:
-        super().__init__()
-        self.network, self.activation, self.classes = network, activation, classes
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits = first_tensor(self.network(x))
-        prob = activate(logits[:, : self.classes], self.activation)
-        if self.classes is None:
-            return prob
-        return torch.cat([prob, logits[:, self.classes :].float().sigmoid()], 1)
-
-
-def export_onnx(path: PathLike, out: PathLike) -> Path:
-    """Write a bundle's network as one .onnx file with Deepness metadata, for QGIS and other tools.
-
-    The file takes standardized pixels (divided by 255, minus mean, over deviation) and returns
-    probabilities; the metadata say how, and carry the card.
-
-    Parameters
-    ----------
-    path
-        A bundle with safetensors weights.
-    out
-        The file to write.
-
-    Raises
-    ------
-    ModelError
-        The network does not export, or its scaling clips, which the metadata can't say.
-    MissingDependencyError
-        onnx is not installed.
-    """
-    try:
-        import onnx
-    except ImportError:
-        raise MissingDependencyError(
-            "export needs onnx. Install it with: pip install 'geoseg[onnx]'"
-        ) from None
-    bundle, out = open_bundle(path), Path(out)
-    card = bundle.card
-    if standardization(card) is None:
-        raise ModelError(f"{path}: value_scaling must not clip to be exported for Deepness")
-    network = _WithActivation(load_module(bundle), card.activation)
-    side = -(-max(card.options.window) // card.options.multiple) * card.options.multiple
-    model = onnx.load_from_string(export_onnx_bytes(network, (1, card.in_channels, side, side)))
-    finished = card.replace_options(
-        activation="none", architecture=None, multiple=1, window=[side, side], auxiliary=[]
-    )
-    onnx.helper.set_model_props(model, metadata_from_card(finished))
-    write_bytes(out, model.SerializeToString())
-    return out
+def _describe_input(bundle: Bundle, content: bytes) -> str:
+    """Type and sides of the arrays that the network takes."""
+    multiple, dtype = bundle.card.options.multiple, "float32"
+    sides: tuple[int | None, ...] = (None, None)
+    if bundle.kind == "pt2":
+        sides = input_shape(plain_archive(content, bundle.label), bundle.label)[2:]
+    elif bundle.kind == "onnx":
+        file = read_onnx(content, bundle.label, bundle.card.in_channels)
+        multiple, dtype, sides = max(multiple, file.divisor(file.open())), file.dtype, file.shape
+    if None not in sides:
+        return f"{dtype}, {sides[0]} x {sides[1]} px"
+    return f"{dtype}, sides are multiples of {multiple} px (others are padded)"

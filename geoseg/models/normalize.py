@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from geoseg.models.card import ModelCard
-from geoseg.models.scaling import Line, band_lines
+from geoseg.models.scaling import Line, band_lines, fill_values
 from geoseg.typing import Array, FloatArray
 
-__all__ = ["Normalize", "fill_values", "to_tensor"]
+__all__ = ["Normalize", "to_tensor"]
 
 #: What torch computes with directly; other types are widened on the host first.
 _DIRECT = {"uint8", "int8", "uint16", "int16", "int32", "float16", "float32"}
-
-
-def fill_values(lines: Sequence[Line], fill: float | Literal["mean"] = "mean") -> FloatArray:
-    """Raw value that stands for "no data" in each channel, float32 (C,).
-
-    Examples
-    --------
-    >>> fill_values([Line(center=7.0), Line(center=8.0)])
-    array([7., 8.], dtype=float32)
-    >>> fill_values([Line(center=7.0)], 0)
-    array([0.], dtype=float32)
-    """
-    return np.array([line.center if fill == "mean" else fill for line in lines], np.float32)
 
 
 def to_tensor(batch: Array, device: torch.device) -> Tensor:

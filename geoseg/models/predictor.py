@@ -1,40 +1,28 @@
 """Predictors: from a batch of the scene's pixels to probabilities.
 
-One protocol for a network from a bundle, a bare ``torch.nn.Module`` and any callable, so that the
-pipeline needs to know of neither torch nor runtimes.
+One protocol for a bundle, a bare ``torch.nn.Module`` and any callable, so that the pipeline needs to know of
+neither torch nor runtimes. Nothing here imports torch before a network runs.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from geoseg.errors import ModelError
 from geoseg.models.card import ModelCard
 from geoseg.models.digests import callable_digest
-from geoseg.models.engines import Engine
-from geoseg.models.normalize import Normalize, to_tensor
 from geoseg.models.options import Activation
 from geoseg.typing import Array, FloatArray, TestTime
 
-__all__ = [
-    "CallablePredictor",
-    "NetworkPredictor",
-    "Predictor",
-    "check_bands",
-]
+__all__ = ["CallablePredictor", "Predictor", "check_bands", "check_batch", "cpu_batch_size", "range_note"]
 
-#: Rough bytes of activations a pixel, for the first guess of a batch that fits a GPU.
-_BYTES_PER_PIXEL = 1500
-_LARGEST_BATCH = 32
+LARGEST_BATCH = 32
 _CPU_PIXELS = 2 * 512 * 512
+#: How far a probability may be off 0..1 by rounding in half precision.
+_ROUNDING = 2e-3
 
 
 @runtime_checkable
@@ -74,166 +62,6 @@ class Predictor(Protocol):
         """A good number of windows a batch."""
 
 
-class NetworkPredictor:
-    """A torch network, exported program or ONNX network behind an engine.
-
-    Parameters
-    ----------
-    engine
-        Carries the network out.
-    normalize
-        From raw pixels to the network's input.
-    device
-        Where both run.
-    classes
-        Names of the outputs; empty when not known.
-    activation
-        Applied to the engine's output.
-    in_channels
-        Number of bands, or None for any.
-    card
-        The model's card, if it has one.
-    multiple
-        The network's sides must be multiples of this: other windows are padded at the right and at the
-        bottom by repeating the edge, and cut back.
-    test_time
-        Turned and mirrored copies averaged.
-    digest
-        Digest of the weights.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        normalize: Normalize,
-        device: torch.device,
-        *,
-        classes: tuple[str, ...],
-        activation: Activation,
-        in_channels: int | None,
-        card: ModelCard | None = None,
-        background: int | None = None,
-        multiple: int = 1,
-        test_time: TestTime = "none",
-        digest: str,
-    ) -> None:
-        self.engine, self.device, self.normalize = engine, device, normalize.to(device)
-        self.classes, self.background, self.activation = classes, background, activation
-        self.in_channels, self.card, self.multiple, self.test_time = in_channels, card, multiple, test_time
-        self._digest = digest
-        self._largest = _LARGEST_BATCH
-
-    def __call__(self, batch: Array, /) -> FloatArray:
-        """Probabilities of a batch.
-
-        Parameters
-        ----------
-        batch
-            (N, C, h, w) in the scene's own type.
-
-        Returns
-        -------
-        float32 (N, K, h, w)
-
-        Raises
-        ------
-        ModelError
-            The number of bands is not the network's, or the network's output does not fit its input.
-        """
-        check_batch(batch.shape, self.in_channels)
-        if len(batch) == 0:
-            return np.zeros((0, max(len(self.classes), 1), *batch.shape[2:]), np.float32)
-        with torch.inference_mode():
-            x = self.normalize(to_tensor(batch, self.device))
-            prob = mean_of_turns(x, self._probabilities, self.test_time)
-        return prob.to("cpu", torch.float32).contiguous().numpy()
-
-    def fill_values(self) -> FloatArray:
-        """Raw value of each channel that stands for "no data", (C,) float32."""
-        values: FloatArray = self.normalize.fill.flatten().cpu().numpy()
-        return values
-
-    def with_test_time(self, test_time: TestTime) -> Self:
-        """The same predictor with other test-time turns; the network is shared."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, test_time=test_time)
-        return other
-
-    @property
-    def runtime(self) -> str:
-        """What carries the network out, such as ``onnxruntime on cpu``; the last bits depend on it."""
-        return f"{self.engine.name} on {self.device.type}"
-
-    def fingerprint(self) -> str:
-        """Digest of weights, normalization, activation and test-time turns; not of :attr:`runtime`."""
-        lines = [
-            getattr(self.normalize, name).flatten().tolist()
-            for name in ("gain", "offset", "low", "high", "fill")
-        ]
-        parts = [
-            self._digest,
-            lines,
-            self.activation,
-            self.multiple,
-            self.test_time,
-        ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    def batch_size_default(self, window: tuple[int, int]) -> int:
-        """As many pixels as two windows of 512 x 512 on the CPU; on CUDA what half the free memory holds.
-
-        Two are some 5 % faster than one on the CPU; more win little and need more memory.
-        """
-        if self.engine.batch is not None:
-            return 1
-        if self.device.type != "cuda":
-            return max(1, min(_CPU_PIXELS // (window[0] * window[1]), self._largest))
-        free, _ = torch.cuda.mem_get_info(self.device)
-        fits = int(free * 0.5 / (window[0] * window[1] * _BYTES_PER_PIXEL))
-        return max(1, min(fits, self._largest))
-
-    def _probabilities(self, x: Tensor) -> Tensor:
-        return activate(self._logits(x), self.activation)
-
-    def _logits(self, x: Tensor) -> Tensor:
-        """Run the engine on padded input, in as many calls as it needs."""
-        height, width = x.shape[-2:]
-        rows = padded_side(height, self.multiple, self.engine.shape[0], "height")
-        cols = padded_side(width, self.multiple, self.engine.shape[1], "width")
-        if (rows, cols) != (height, width):
-            x = F.pad(x, (0, cols - width, 0, rows - height), mode="replicate")
-        out = self._in_parts(x)
-        if out.ndim != 4 or out.shape[0] != x.shape[0] or out.shape[-2:] != x.shape[-2:]:
-            raise ModelError(
-                f"the network must return (N, K, h, w) for {tuple(x.shape)}, got {tuple(out.shape)}"
-            )
-        if self.classes and out.shape[1] != len(self.classes):
-            raise ModelError(
-                f"the network must have one output a class ({len(self.classes)}), got {out.shape[1]}"
-            )
-        return out[..., :height, :width]
-
-    def _in_parts(self, x: Tensor) -> Tensor:
-        """The engine on parts of the batch: its own size, or halves again and again when memory runs out."""
-        size = self.engine.batch or min(len(x), self._largest)
-        while True:
-            try:
-                parts = [self._call(part, size) for part in x.split(size)]
-                return parts[0] if len(parts) == 1 else torch.cat(parts)
-            except torch.cuda.OutOfMemoryError:
-                if size == 1 or self.engine.batch is not None:
-                    raise
-                size = self._largest = size // 2
-                torch.cuda.empty_cache()
-
-    def _call(self, part: Tensor, size: int) -> Tensor:
-        """A part, filled up with zeros where the engine takes a fixed number only."""
-        short = size - len(part)
-        if self.engine.batch is None or short == 0:
-            return self.engine(part)
-        return self.engine(F.pad(part, (0, 0, 0, 0, 0, 0, 0, short)))[: len(part)]
-
-
 class CallablePredictor:
     """Any callable from float32 (N, C, h, w) to (N, K, h, w).
 
@@ -258,6 +86,7 @@ class CallablePredictor:
     ) -> None:
         self.function, self.classes, self.in_channels = function, tuple(classes), in_channels
         self.test_time = test_time
+        self.notes: list[str] = []
 
     def __call__(self, batch: Array, /) -> FloatArray:
         """Call the function and check what it returns."""
@@ -265,6 +94,10 @@ class CallablePredictor:
         batch = batch.astype(np.float32, copy=False)
         if self.test_time == "none":
             return self._run(batch)
+        import torch
+
+        from geoseg.models.networks import mean_of_turns
+
         whole = torch.from_numpy(np.ascontiguousarray(batch))
         mean = mean_of_turns(
             whole, lambda x: torch.from_numpy(self._run(x.contiguous().numpy())), self.test_time
@@ -275,7 +108,10 @@ class CallablePredictor:
         result = np.asarray(self.function(batch))
         if result.ndim != 4 or result.shape[0] != batch.shape[0] or result.shape[2:] != batch.shape[2:]:
             raise ModelError(f"the model must return (N, K, h, w) for {batch.shape}, got {result.shape}")
-        return np.ascontiguousarray(result, np.float32)
+        prob: FloatArray = np.ascontiguousarray(result, np.float32)
+        if prob.size and (note := range_note(float(prob.min()), float(prob.max()), "none")):
+            take_note(self.notes, note)
+        return prob
 
     def with_test_time(self, test_time: TestTime) -> CallablePredictor:
         """The same function with other test-time turns."""
@@ -294,32 +130,6 @@ class CallablePredictor:
     def batch_size_default(self, window: tuple[int, int]) -> int:
         """One."""
         return 1
-
-
-def mean_of_turns(x: Tensor, run: Callable[[Tensor], Tensor], test_time: TestTime) -> Tensor:
-    """Mean of what ``run`` gives for turned and mirrored copies of ``x``, turned back."""
-    turns = list(_turns(test_time))
-    if len(turns) == 1:
-        return run(x)
-    parts = (_turn_back(run(_turn(x, *turn)), *turn) for turn in turns)
-    return sum(parts, start=torch.zeros((), device=x.device)) / len(turns)
-
-
-def _turn(x: Tensor, flip: bool, quarter: int) -> Tensor:
-    return torch.rot90(x.flip(-1) if flip else x, quarter, (-2, -1))
-
-
-def _turn_back(x: Tensor, flip: bool, quarter: int) -> Tensor:
-    x = torch.rot90(x, -quarter, (-2, -1))
-    return x.flip(-1) if flip else x
-
-
-def activate(logits: Tensor, activation: Activation) -> Tensor:
-    """Probabilities from logits, float32."""
-    logits = logits.float()
-    if activation == "sigmoid":
-        return torch.sigmoid(logits)
-    return torch.softmax(logits, 1) if activation == "softmax" else logits
 
 
 def padded_side(size: int, multiple: int, fixed: int | None, name: str) -> int:
@@ -385,11 +195,43 @@ def check_bands(predictor: Predictor, count: int, dtype: str) -> list[str]:
     return [f"the model's value scaling is made for {card.dtype} pixels, the scene holds {dtype}"]
 
 
-def _turns(test_time: TestTime) -> Iterator[tuple[bool, int]]:
-    """(mirrored, quarter turns) of each copy."""
-    if test_time == "none":
-        yield False, 0
-        return
-    for flip in (False, True):
-        for quarter in range(4) if test_time == "d4" else (0, 2):
-            yield flip, quarter
+def cpu_batch_size(window: tuple[int, int], largest: int = LARGEST_BATCH) -> int:
+    """Windows of a batch on the CPU: as many pixels as two of 512 x 512.
+
+    Two are some 5 % faster than one; more win little and need more memory.
+
+    Examples
+    --------
+    >>> cpu_batch_size((512, 512)), cpu_batch_size((2048, 2048)), cpu_batch_size((64, 64))
+    (2, 1, 32)
+    """
+    return max(1, min(_CPU_PIXELS // (window[0] * window[1]), largest))
+
+
+def range_note(low: float, high: float, activation: Activation) -> str | None:
+    """What a user should be told of a network whose output lies between ``low`` and ``high``.
+
+    Examples
+    --------
+    >>> range_note(0.0, 1.0, "none") is None
+    True
+    >>> range_note(-8.0, 11.5, "none")[:48]
+    'the model returns values from -8 to 11.5, not pr'
+    """
+    if low != low or high != high:
+        return "the model returns values that are no numbers (NaN): those pixels count as no data"
+    if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+        return None
+    advice = (
+        "activation sigmoid or softmax in its card (docs/model-bundle.md)" if low < 0 else "a division by 100"
+    )
+    return (
+        f"the model returns values from {low:.3g} to {high:.3g}, not probabilities: they are cut to 0..1. "
+        f"Give it {advice if high <= 100 or low < 0 else 'an output from 0 to 1'}."
+    )
+
+
+def take_note(notes: list[str], note: str) -> None:
+    """Keep the first note of each kind: the numbers differ from batch to batch."""
+    if not any(kept.split(" from ")[0] == note.split(" from ")[0] for kept in notes):
+        notes.append(note)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from geoseg.typing import FloatArray
 
-__all__ = ["BandScaling", "Line", "Scaling", "ZScore", "band_lines", "centers"]
+__all__ = ["BandScaling", "Line", "Scaling", "ZScore", "band_lines", "fill_values"]
 
 _INF = float("inf")
 
@@ -162,12 +162,14 @@ def band_lines(scaling: Scaling | None, channels: int) -> tuple[Line, ...]:
     return tuple(step.line() if step is not None else Line() for step in steps)
 
 
-def centers(scaling: Scaling | None, channels: int) -> FloatArray:
-    """Raw value in the middle of each channel's scaling, float32 (C,): the mean for z-score.
+def fill_values(lines: Sequence[Line], fill: float | Literal["mean"] = "mean") -> FloatArray:
+    """Raw value that stands for "no data" in each channel, float32 (C,).
 
     Examples
     --------
-    >>> centers([MinMax(minimum=0, maximum=255)], 3)
-    array([127.5, 127.5, 127.5], dtype=float32)
+    >>> fill_values([Line(center=7.0), Line(center=8.0)])
+    array([7., 8.], dtype=float32)
+    >>> fill_values([Line(center=7.0)], 0)
+    array([0.], dtype=float32)
     """
-    return np.array([line.center for line in band_lines(scaling, channels)], np.float32)
+    return np.array([line.center if fill == "mean" else fill for line in lines], np.float32)

@@ -89,7 +89,11 @@ def prepare(
     from geoseg.models import as_predictor, check_bands
 
     predictor = as_predictor(
-        model, device=given.device, engine=given.engine, test_time=given.given().get("test_time")
+        model,
+        device=given.device,
+        engine=given.engine,
+        test_time=given.given().get("test_time"),
+        lazy=True,  # a run that has nothing left to predict needs no network, and no torch
     )
     settings = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())
     notes: list[str] = []

@@ -279,7 +279,7 @@ def _summarize(
         mpx=round(job.plan.shape[0] * job.plan.shape[1] / 1e6, 3),
         gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
         failures=failures,
-        notes=[*job.notes, *notes],
+        notes=[*job.notes, *getattr(job.predictor, "notes", ()), *notes],
     )
 
 

@@ -53,7 +53,7 @@ def test_pseudo_labels_are_what_the_network_is_sure_of(
 ) -> None:
     import geoseg
     from geoseg.demo.run import prepare_scene
-    from geoseg.models.loading import shipped_model
+    from geoseg.models import shipped_model
 
     scene, target = tmp_path / "town.tif", tmp_path / "out" / "town_pseudo.tif"
     prepare_scene(scene, tmp_path / "town.geojson", size=256, seed=3, gsd=0.3)

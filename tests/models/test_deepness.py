@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from geoseg.errors import ModelError
-from geoseg.models.loading import export_onnx, load_model
+from geoseg.models.export import export_onnx
+from geoseg.models.loading import load_model
 from geoseg.typing import Array
 
 onnx = pytest.importorskip("onnx")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.models.normalize import Normalize, fill_values, to_tensor
+from geoseg.models.normalize import Normalize, to_tensor
 from geoseg.models.scaling import (
     BandScaling,
     Clip,
@@ -19,6 +19,7 @@ from geoseg.models.scaling import (
     Scale,
     ZScore,
     band_lines,
+    fill_values,
 )
 from geoseg.typing import Array
 

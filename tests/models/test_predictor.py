@@ -15,20 +15,22 @@ import torch
 from torch import nn
 
 from geoseg.errors import InputError, MissingDependencyError, ModelError
-from geoseg.models import engines
+from geoseg.models import engines, runtimes
 from geoseg.models.bundle import write_bundle
 from geoseg.models.card import ModelCard
 from geoseg.models.devices import available_devices, resolve_device
-from geoseg.models.engines import OnnxRuntimeEngine, TorchEngine, choose_engine, make_engine
+from geoseg.models.engines import OnnxRuntimeEngine, TorchEngine, make_engine
 from geoseg.models.loading import as_predictor, load_model
-from geoseg.models.predictor import CallablePredictor, NetworkPredictor, Predictor, check_bands
+from geoseg.models.networks import NetworkPredictor
+from geoseg.models.predictor import CallablePredictor, Predictor, check_bands
+from geoseg.models.runtimes import choose_engine
 from geoseg.typing import Array
 
 CPU = torch.device("cpu")
 
 
 def _need(engine: str) -> None:
-    for package in engines._PACKAGES.get(engine, ()):
+    for package in runtimes._PACKAGES.get(engine, ()):
         pytest.importorskip(package)
 
 
@@ -151,6 +153,40 @@ def test_bundle_predictor_pickles_as_its_path(bundle: Path, pixels: Array) -> No
     again = pickle.loads(content)
     np.testing.assert_array_equal(again(pixels), predictor(pixels))
     assert again.fingerprint() == predictor.fingerprint()
+
+
+def test_a_lazy_predictor_tells_all_but_pixels_without_torch(
+    bundle: Path, pixels: Array, expected: Array
+) -> None:
+    code = """
+import pickle, sys
+from geoseg.models import as_predictor, check_bands
+predictor = pickle.loads(pickle.dumps(as_predictor(sys.argv[1], device="cpu", lazy=True)))
+assert check_bands(predictor, 3, "uint8") == []
+print(predictor.fingerprint(), predictor.runtime, predictor.batch_size_default((64, 64)))
+print(predictor.classes, predictor.fill_values().tolist(), predictor.card.options.gsd, "torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(bundle)], capture_output=True, text=True, check=True
+    )
+    predictor = load_model(bundle, device="cpu")
+    assert done.stdout.splitlines() == [
+        f"{predictor.fingerprint()} {predictor.runtime} {predictor.batch_size_default((64, 64))}",
+        "('building',) [120.0, 110.0, 100.0] 0.3 False",
+    ]
+    lazy = load_model(bundle, device="cpu", engine="torch", lazy=True)
+    np.testing.assert_allclose(lazy.with_test_time("none")(pixels), expected, atol=2e-5)
+    assert lazy.engine is lazy.load().engine
+
+
+def test_weights_that_change_before_they_are_used(
+    tmp_path: Path, network: nn.Module, make_card: Callable[..., ModelCard]
+) -> None:
+    path = write_bundle(tmp_path / "m", network, make_card())
+    lazy = load_model(path, device="cpu", lazy=True)
+    write_bundle(path, network, make_card(), dtype="float16", overwrite=True)
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        lazy(np.zeros((1, 3, 64, 64), np.uint8))
 
 
 class Doubling(nn.Module):
@@ -276,13 +312,13 @@ def test_engines_and_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(
         InputError, match="engine must be one of auto, torch, onnxruntime, openvino, compile, got tpu"
     ):
-        choose_engine("tpu", CPU)
+        choose_engine("tpu", "cpu")
     with pytest.raises(InputError, match="runs on the CPU, got device cuda"):
-        choose_engine("onnxruntime", torch.device("cuda"))
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
-    assert choose_engine("auto", CPU) == "torch"
+        choose_engine("onnxruntime", "cuda:0")
+    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
+    assert choose_engine("auto", "cpu") == "torch"
     with pytest.raises(MissingDependencyError, match=r"pip install 'geoseg\[openvino\]'"):
-        choose_engine("openvino", CPU)
+        choose_engine("openvino", "cpu")
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,75 @@
+"""A bundle's network in another format, for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from geoseg.errors import MissingDependencyError, ModelError
+from geoseg.files import write_bytes
+from geoseg.models.bundle import load_module, open_bundle
+from geoseg.models.deepness import metadata_from_card, standardization
+from geoseg.models.engines import export_onnx_bytes, first_tensor
+from geoseg.models.networks import activate
+from geoseg.models.options import Activation
+from geoseg.typing import PathLike
+
+__all__ = ["WithActivation", "export_onnx"]
+
+
+class WithActivation(nn.Module):
+    """Probabilities of a network's first ``classes`` outputs (None: of all), then sigmoids of the others."""
+
+    def __init__(self, network: nn.Module, activation: Activation, classes: int | None = None) -> None:
+        super().__init__()
+        self.network, self.activation, self.classes = network, activation, classes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = first_tensor(self.network(x))
+        prob = activate(logits[:, : self.classes], self.activation)
+        if self.classes is None:
+            return prob
+        return torch.cat([prob, logits[:, self.classes :].float().sigmoid()], 1)
+
+
+def export_onnx(path: PathLike, out: PathLike) -> Path:
+    """Write a bundle's network as one .onnx file with Deepness metadata, for QGIS and other tools.
+
+    The file takes standardized pixels (divided by 255, minus mean, over deviation) and returns
+    probabilities; the metadata say how, and carry the card.
+
+    Parameters
+    ----------
+    path
+        A bundle with safetensors weights.
+    out
+        The file to write.
+
+    Raises
+    ------
+    ModelError
+        The network does not export, or its scaling clips, which the metadata can't say.
+    MissingDependencyError
+        onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise MissingDependencyError(
+            "export needs onnx. Install it with: pip install 'geoseg[onnx]'"
+        ) from None
+    bundle, out = open_bundle(path), Path(out)
+    card = bundle.card
+    if standardization(card) is None:
+        raise ModelError(f"{path}: value_scaling must not clip to be exported for Deepness")
+    network = WithActivation(load_module(bundle), card.activation)
+    side = -(-max(card.options.window) // card.options.multiple) * card.options.multiple
+    model = onnx.load_from_string(export_onnx_bytes(network, (1, card.in_channels, side, side)))
+    finished = card.replace_options(
+        activation="none", architecture=None, multiple=1, window=[side, side], auxiliary=[]
+    )
+    onnx.helper.set_model_props(model, metadata_from_card(finished))
+    write_bytes(out, model.SerializeToString())
+    return out
