@@ -1,4 +1,4 @@
-"""How many samples reach each layer, as far as a graph tells before it runs; and what may not be meant."""
+"""What is known before a graph runs: how many samples reach each layer, and what looks like a mistake."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class Counter:
             Its image, None if unknown; conditions on names are answered by it.
         """
         answers = tuple(self._answer(spec, origin) for spec in self._ifs)
-        waiting = [(layer, shape)]  # an own stack, since graphs may be deeper than Python's
+        # A list of what is still to be counted, not recursion: a graph of some thousand layers would reach
+        # Python's limit.
+        waiting = [(layer, shape)]
         while waiting:
             index, size = waiting[-1]
             fed = self._fed(index, size)
@@ -94,7 +96,8 @@ class Counter:
         branches = []
         for fed in self._fed(layer, shape):
             parts = [self._known[target, other, size, answers] for other, size in fed]
-            branches.append((sum(p[0] for p in parts), _sum([p[1] for p in parts])))
+            mosts = [most for _, most in parts if most is not None]
+            branches.append((sum(p[0] for p in parts), sum(mosts) if len(mosts) == len(parts) else None))
         if isinstance(spec.settings, IfSettings):
             answer = answers[self._ifs.index(spec)]
             if answer is not None:
@@ -103,22 +106,14 @@ class Counter:
             return 0, 0
         least = min(b[0] for b in branches)
         most = None if any(b[1] is None for b in branches) else max(b[1] or 0 for b in branches)
-        own = spec.settings.plan_count(shape)
-        return own[0] * least, _product(own[1], most)
-
-
-def _sum(values: list[int | None]) -> int | None:
-    return None if any(v is None for v in values) else sum(v or 0 for v in values)
-
-
-def _product(first: int | None, second: int | None) -> int | None:
-    if 0 in (first, second):
-        return 0
-    return None if first is None or second is None else first * second
+        own_least, own_most = spec.settings.plan_count(shape)
+        if 0 in (own_most, most):  # nothing, even where the other has no bound
+            return own_least * least, 0
+        return own_least * least, None if own_most is None or most is None else own_most * most
 
 
 def warnings_of(plan: GraphPlan) -> list[str]:
-    """What may not be meant: data layers without images, unread connections, leaks into validation."""
+    """What looks like a mistake: data layers without images, unread connections, leaks into validation."""
     graph = plan.graph
     notes = []
     data = graph.of_role("data")

@@ -146,28 +146,24 @@ class MappedSamples(GraphSamples):
             raise IndexError(f"sample {index} of {len(self)}")
         order = bisect.bisect_right(self._ends, index)
         skip = index - (self._ends[order - 1] if order else 0)
-        found = next(self.engine.samples(order, skip=skip, entered=self._entered(order)), None)
-        if found is None:
+        sample = next(self.engine.samples(order, skip=skip, entered=self._entered(order)), None)
+        if sample is None:
             raise RunError(f"{self.engine.items[order][1]} gave fewer samples than its graph promised.")
-        return found
+        return sample
 
     def _entered(self, order: int) -> Sample:
         """The image behind its data layer, from the few kept open."""
         if order not in self._open:
             self._open[order] = self.engine.enter(order)
             while len(self._open) > self.keep_open:
-                _forget(self._open.popitem(last=False)[1])
+                source = self._open.popitem(last=False)[1].pixels.source
+                if isinstance(source, ImageFile):
+                    source.forget()
         self._open.move_to_end(order)
         return self._open[order]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
-
-
-def _forget(sample: Sample) -> None:
-    source = sample.pixels.source
-    if isinstance(source, ImageFile):
-        source.forget()
 
 
 def open_graph(

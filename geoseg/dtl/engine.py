@@ -12,7 +12,7 @@ from geoseg.dtl.pixels import FilePixels
 from geoseg.dtl.plan import GraphPlan, plan_graph, project_names
 from geoseg.dtl.randomness import derive, generator, root_key
 from geoseg.dtl.sample import Listing, Origin, Sample
-from geoseg.errors import ConfigError, GeosegError, MissingFileError, RunError
+from geoseg.errors import GeosegError, MissingFileError, RunError
 from geoseg.projects.figures import ProjectMeta
 from geoseg.projects.images import open_image
 from geoseg.projects.project import Item, open_project, read_annotation
@@ -233,11 +233,7 @@ def _check_datasets(plan: GraphPlan, known: dict[str, set[str]]) -> None:
         for i, name in enumerate(spec.src):
             project, _, dataset = name.partition("/")
             if dataset not in ("", "*") and dataset not in known[project]:
-                there = ", ".join(sorted(known[project])) or "none"
-                raise ConfigError(
-                    str(
-                        plan.graph.error(
-                            spec, f"src[{i}]", f"data set must be one of {there}, got {dataset!r}."
-                        )
-                    )
+                names = ", ".join(sorted(known[project])) or "none"
+                raise plan.graph.error(
+                    spec, f"src[{i}]", f"data set must be one of {names}, got {dataset!r}. Correct the name."
                 )

@@ -162,7 +162,9 @@ def _parse_layer(entry: Any, index: int, source: str, twins: dict[bytes, int]) -
     title = f"layer {index + 1} ({action})"
     kind = registry.find(action) if isinstance(action, str) else None
     if kind is None:
-        raise fail(".action", _unknown(action))
+        close = difflib.get_close_matches(str(action), registry.actions(), 1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known actions are {', '.join(registry.actions())}."
+        raise fail(".action", f"action must be the name of a layer, got {action!r}. {hint}")
     for key in entry:
         if key not in _KEYS:
             raise fail(f".{key}", f"unknown key; known keys are {', '.join(_KEYS)}")
@@ -184,7 +186,8 @@ def _parse_layer(entry: Any, index: int, source: str, twins: dict[bytes, int]) -
         )
     except ConfigError as error:
         raise ConfigError(str(error).partition("\n")[0]) from None
-    written = settings.model_dump_json(exclude_defaults=True)  # settings of later versions change no draw
+    # Defaults are left out: a setting that a later version adds must not change what is drawn at random.
+    written = settings.model_dump_json(exclude_defaults=True)
     identity = root_key(0, kind.name, *sorted(src), "->", *dst, written)
     twins[identity] = twins.get(identity, -1) + 1
     return LayerSpec(index, str(action), kind, src, dst, settings, identity + bytes([twins[identity] % 256]))
@@ -202,12 +205,6 @@ def _endless(value: Any, path: tuple[str | int, ...]) -> tuple[str | int, ...] |
         elif isinstance(part, list):
             left += [(item, (*at, key)) for key, item in enumerate(part)]
     return None
-
-
-def _unknown(action: Any) -> str:
-    close = difflib.get_close_matches(str(action), registry.actions(), 1)
-    hint = f" Did you mean {close[0]}?" if close else f" Known actions are {', '.join(registry.actions())}."
-    return f"action must be the name of a layer, got {action!r}.{hint}"
 
 
 def _parse_src(value: Any, kind: LayerKind, fail: Any) -> tuple[str, ...]:

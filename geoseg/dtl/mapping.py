@@ -40,7 +40,10 @@ def require_classes(meta: ProjectMeta, names: Mapping[str, object] | list[str] |
     missing = [name for name in names if meta.find_class(name) is None]
     if missing:
         known = ", ".join(meta.class_names) or "none"
-        raise InputError(f"class must be one of those that arrive here ({known}), got {', '.join(missing)}.")
+        raise InputError(
+            f"class must be one of those that arrive here ({known}), got {', '.join(missing)}. "
+            "Correct the name, or see what the layers before make of this class."
+        )
 
 
 def expand(mapping: Mapping[str, str], names: tuple[str, ...], *, complete: bool) -> dict[str, str]:
@@ -64,7 +67,8 @@ def expand(mapping: Mapping[str, str], names: tuple[str, ...], *, complete: bool
     if absent:
         known = ", ".join(names) or "none"
         raise InputError(
-            f"classes_mapping must name classes that arrive here ({known}), got {', '.join(absent)}."
+            f"classes_mapping must name classes that arrive here ({known}), got {', '.join(absent)}. "
+            "Correct or remove them."
         )
     rest = mapping.get(OTHER)
     missing = [name for name in names if name not in mapping]
@@ -114,22 +118,22 @@ def map_tags(meta: ProjectMeta, mapping: Mapping[str, str]) -> ProjectMeta:
     absent = [old for old, new in mapping.items() if old != OTHER and old not in names and new != DEFAULT]
     if absent:
         known = ", ".join(names) or "none"
-        raise InputError(f"tags_mapping must name tags of the project ({known}), got {', '.join(absent)}.")
+        raise InputError(
+            f"tags_mapping must name tags of the project ({known}), got {', '.join(absent)}. "
+            "Correct or remove them."
+        )
     result = replace(meta, tags=())
     for tag in meta.tags:
         new = _new_name(tag.name, mapping)
         if new is None:
             continue
         try:
-            result = result.with_tag(tag if new == tag.name else _renamed(tag, new))
+            # Under another name a tag keeps what its kind needs; its number and key were the old name's.
+            extra = {k: v for k, v in tag.extra.items() if k in ("values", "classes")}
+            result = result.with_tag(tag if new == tag.name else replace(tag, name=new, extra=extra))
         except InputError as error:
             raise InputError(f"tags_mapping must give one name to tags of one kind only: {error}") from None
     return result
-
-
-def _renamed(tag: TagMeta, name: str) -> TagMeta:
-    """The tag under another name, with what its kind needs; its number and key were the old one's."""
-    return replace(tag, name=name, extra={k: v for k, v in tag.extra.items() if k in ("values", "classes")})
 
 
 def rename_tags(tags: tuple[Tag, ...], mapping: Mapping[str, str]) -> tuple[Tag, ...]:

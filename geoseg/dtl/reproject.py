@@ -83,7 +83,9 @@ def reprojected(sample: Sample, crs: CRS, gsd: float | None) -> Sample:
         The sample has no CRS, or the grid would be absurdly large.
     """
     if sample.geobox.crs is None:
-        raise InputError(f"reproject needs a georeferenced image, got {sample.origin.name} without a CRS.")
+        raise InputError(
+            f"image must have a CRS for reproject, got {sample.origin.name} without. Leave out such images."
+        )
     box = _target(sample.geobox, crs, gsd)
     pixels = Reprojected(sample.pixels, box.shape, box)
     objects = []
@@ -103,14 +105,16 @@ def _target(box: GeoBox, crs: CRS, gsd: float | None) -> GeoBox:
     x, y = _transformer(box.crs, crs).transform(*_apply(box.transform, cols, rows))
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError(
-            f"crs must be able to show the image, got {crs.to_string()}, which does not reach it."
+            f"crs must be able to show the image, got {crs.to_string()}, which does not reach it. "
+            "Choose one for its region."
         )
     extent_x, extent_y = np.ptp(x), np.ptp(y)
     step = gsd or math.sqrt(extent_x * extent_y / (box.width * box.height))
     width, height = math.ceil(extent_x / step - 1e-6), math.ceil(extent_y / step - 1e-6)
     if width * height > 10_000 * max(1, box.width * box.height):
         raise InputError(
-            f"gsd must be in units of {crs.to_string()}, got {step:g}: {width} x {height} pixels."
+            f"gsd must be in units of {crs.to_string()}, got {step:g} ({width} x {height} pixels). "
+            "Choose a larger one."
         )
     return GeoBox(Affine(step, 0, x.min(), 0, -step, y.max()), crs, max(1, height), max(1, width))
 

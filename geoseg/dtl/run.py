@@ -30,7 +30,7 @@ from geoseg.projects.images import companions
 from geoseg.projects.project import ProjectWriter
 from geoseg.typing import PathLike, Progress, no_progress
 
-__all__ = ["Report", "run_graph"]
+__all__ = ["GraphSummary", "run_graph"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _RUN = 8
 
 
 @dataclass(frozen=True)
-class Report:
+class GraphSummary:
     """What a run did.
 
     Attributes
@@ -62,7 +62,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Setup:
     """What a process needs to treat images."""
 
     engine: Engine
@@ -112,7 +112,7 @@ def run_graph(
     overwrite: bool = False,
     jpeg_quality: int | None = None,
     progress: Progress = no_progress,
-) -> Report:
+) -> GraphSummary:
     """Run a graph and save the result as the project OUT/NAME.
 
     Samples that fail, and images that can't be used, are listed and left; the rest goes on. The result is
@@ -157,8 +157,8 @@ def run_graph(
     repaired, samples, failures = 0, 0, list[Failure]()
     tags: dict[str, set[str]] = {}
     with ProjectWriter(target, engine.plan.meta, legacy=legacy, overwrite=overwrite) as writer:
-        job = _Job(engine, settings, writer.folder / ".staging", legacy)
-        for done, treated in enumerate(_treat_all(job, workers), 1):
+        setup = _Setup(engine, settings, writer.folder / ".staging", legacy)
+        for done, treated in enumerate(_treat_all(setup, workers), 1):
             repaired += treated.repaired
             gather(tags, treated.tags)
             for number in sorted(treated.saved):
@@ -167,29 +167,29 @@ def run_graph(
                 treated.own.update([] if error is None else [error])
             failures += [Failure(treated.image, reason, n) for reason, n in treated.reasons.items()]
             progress("images", done, len(engine), samples=samples)
-        shutil.rmtree(job.staging, ignore_errors=True)
+        shutil.rmtree(setup.staging, ignore_errors=True)
         writer.meta, as_text = settled_tags(writer.meta, tags)
         if as_text and not legacy:
             values_to_text(writer.folder.glob("*/ann/*.json"), as_text)
         write_failures(target.with_name(f"{graph.name}.failures.json"), [asdict(f) for f in failures])
-    return Report(target, len(engine), samples, repaired, tuple(failures))
+    return GraphSummary(target, len(engine), samples, repaired, tuple(failures))
 
 
-def _treat_all(job: _Job, workers: int) -> Iterator[_Treated]:
+def _treat_all(setup: _Setup, workers: int) -> Iterator[_Treated]:
     """Results image by image, in their order, with a bounded number in flight.
 
     Where there are fewer images than would keep the processes busy, each image's samples are shared out:
     every process runs the graph, which costs little, and reads and writes the pixels of its own samples.
     """
-    count = len(job.engine)
+    count = len(setup.engine)
     if workers <= 1 or not count:
         for order in range(count):
-            yield _treat(job, order, 0, 1)
+            yield _treat(setup, order, 0, 1)
         return
     shares = workers if count < 4 * workers else 1
     context = get_context("spawn")
     stop = context.Event()
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job, stop)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(setup, stop)) as pool:
         waiting: deque[list[Future[_Treated]]] = deque()
         try:
             for order in range(count):
@@ -232,13 +232,13 @@ def _joined(futures: list[Future[_Treated]]) -> _Treated:
     return first
 
 
-_here: list[tuple[_Job, Callable[[], bool]]] = []
+_here: list[tuple[_Setup, Callable[[], bool]]] = []
 
 
-def _start(job: _Job, stop: Event) -> None:
+def _start(setup: _Setup, stop: Event) -> None:
     """Prepare a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _here[:] = [(job, stop.is_set)]
+    _here[:] = [(setup, stop.is_set)]
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -251,27 +251,27 @@ def _end_with_parent() -> None:
 
 
 def _treat_here(order: int, share: int, shares: int) -> _Treated:
-    job, stopped = _here[0]
-    return _treat(job, order, share, shares, stopped)
+    setup, stopped = _here[0]
+    return _treat(setup, order, share, shares, stopped)
 
 
 def _treat(
-    job: _Job, order: int, share: int, shares: int, stopped: Callable[[], bool] = lambda: False
+    setup: _Setup, order: int, share: int, shares: int, stopped: Callable[[], bool] = lambda: False
 ) -> _Treated:
     """Run one image and write its samples, or a share of them, to the staging folder."""
-    item = job.engine.items[order][1]
+    item = setup.engine.items[order][1]
     treated = _Treated(str(item))
-    folder = job.staging / str(order)
+    folder = setup.staging / str(order)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for number, sample in enumerate(
-            job.engine.samples(order, failed=lambda error: treated.shared.update([_line(error)]))
+            setup.engine.samples(order, failed=lambda error: treated.shared.update([_line(error)]))
         ):
             if stopped():
                 break
             treated.repaired = sample.repaired
             if number // _RUN % shares == share:
-                _write(sample, folder, number, job, treated)
+                _write(sample, folder, number, setup, treated)
     except DiskFullError:
         raise
     except (GeosegError, OSError, MemoryError) as error:
@@ -300,13 +300,15 @@ def _check_target(target: Path, engine: Engine) -> None:
             )
 
 
-def _write(sample: Sample, folder: Path, number: int, job: _Job, treated: _Treated) -> None:
-    meta = job.engine.plan.meta
+def _write(sample: Sample, folder: Path, number: int, setup: _Setup, treated: _Treated) -> None:
+    meta = setup.engine.plan.meta
     try:
-        treated.saved[number] = write_sample(sample, folder, number, job.settings, meta, legacy=job.legacy)
+        treated.saved[number] = write_sample(
+            sample, folder, number, setup.settings, meta, legacy=setup.legacy
+        )
         gather(treated.tags, surprises(sample, meta))
     except Exception as error:  # noqa: BLE001 - pixels are made here, by layers of any author
-        stop_if_full(error, job.staging.parent.parent)
+        stop_if_full(error, setup.staging.parent.parent)
         treated.own[_line(error)] += 1
 
 

@@ -83,13 +83,17 @@ def write_sample(
     GeosegError
         Pixels can't be read, or files not written.
     """
-    image, pixels, parts = _image_file(sample), None, settings.parts()
+    source, pixels, parts = sample.pixels.source, None, settings.parts()
+    image = source if isinstance(source, ImageFile) else None
     files: dict[str, Path] = {}
     suffix = sample.origin.name[len(sample.origin.stem) :]
-    # a VRT only points to its pixels, by paths that may not hold elsewhere
+    # A VRT only points to its pixels, by paths that may not hold in another folder.
     untouched = isinstance(sample.pixels, FilePixels) and suffix.lower() != ".vrt"
     if not untouched:
-        suffix = _suffix(sample, image, settings.jpeg_quality)
+        before = image.path.suffix if image is not None else ".png"
+        dtype, count = (image.scene.dtype, image.count) if image is not None else ("uint8", 3)
+        georeferenced = sample.geobox.crs is not None
+        suffix = result_suffix(before, dtype, count, georeferenced, settings.jpeg_quality)
     if parts.images:
         files["img"] = folder / f"{number}{suffix}"
         if untouched and image is not None:
@@ -97,7 +101,12 @@ def write_sample(
         elif suffix.lower() in (".tif", ".tiff") and sample.shape[0] * sample.shape[1] > _LARGE:
             write_windows(files["img"], sample.pixels.read, sample.geobox, like=image)
         else:
-            _check_size(sample, suffix)
+            height, width = sample.shape
+            if height * width > _MOST_AT_ONCE:
+                raise InputError(
+                    f"image must be a GeoTIFF to be written with {width} x {height} pixels, got {suffix}. "
+                    "Crop it, or start from a GeoTIFF."
+                )
             pixels = sample.pixels.read()
             write_image(files["img"], pixels, sample.geobox, like=image, jpeg_quality=settings.jpeg_quality)
     if parts.annotations:
@@ -110,28 +119,6 @@ def write_sample(
     files |= _pictures(sample, pixels, folder, number, parts, meta)
     stem = Path(safe_name(f"{sample.origin.stem}{suffix}")).stem
     return SavedSample(safe_name(sample.dataset), stem, suffix, sample.key, files)
-
-
-def _check_size(sample: Sample, suffix: str) -> None:
-    height, width = sample.shape
-    if height * width > _MOST_AT_ONCE:
-        raise InputError(
-            f"an image of {width} x {height} pixels must be a GeoTIFF to be written, got {suffix}. "
-            "Crop it, or start from a GeoTIFF."
-        )
-
-
-def _image_file(sample: Sample) -> ImageFile | None:
-    source = sample.pixels.source
-    return source if isinstance(source, ImageFile) else None
-
-
-def _suffix(sample: Sample, image: ImageFile | None, jpeg_quality: int | None) -> str:
-    box = sample.geobox
-    place = box.crs is not None
-    source = image.path.suffix if image is not None else ".png"
-    dtype, count = (image.scene.dtype, image.count) if image is not None else ("uint8", 3)
-    return result_suffix(source, dtype, count, place, jpeg_quality)
 
 
 def _pictures(

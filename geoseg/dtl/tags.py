@@ -1,4 +1,4 @@
-"""Kinds of tags that show only while a graph runs: the result's list of tags is made to fit their values."""
+"""Kinds of tags that only a run shows: the list of tags of the result is made to fit the values saved."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _OTHER = "other"
 
 
 def surprises(sample: Sample, meta: ProjectMeta) -> dict[str, set[str]]:
-    """Kinds of the values that ``meta`` does not tell of: of tags it does not know, or knows as another kind.
+    """Kinds of values that the tags in ``meta`` do not allow, by the name of the tag.
 
-    Those of the image and of its objects.
+    Tags of the image and of its objects are looked at. A tag that ``meta`` does not have allows nothing.
     """
     known = {tag.name: tag for tag in meta.tags}
     kinds: dict[str, set[str]] = {}
@@ -40,16 +40,16 @@ def surprises(sample: Sample, meta: ProjectMeta) -> dict[str, set[str]]:
 
 
 def gather(kinds: dict[str, set[str]], more: Mapping[str, set[str]]) -> None:
-    """Add the surprises of further samples."""
+    """Add the kinds of further samples to ``kinds``, in place."""
     for name in sorted(more):
         kinds.setdefault(name, set()).update(more[name])
 
 
 def settled_tags(meta: ProjectMeta, kinds: Mapping[str, set[str]]) -> tuple[ProjectMeta, frozenset[str]]:
-    """The list of tags in which all values have their place.
+    """Classes and tags of the result, with kinds of tags that allow every value saved.
 
     A tag that nobody declared gets the kind of its values. One with values of several kinds becomes text,
-    as no kind has both numbers and text.
+    since no kind allows both numbers and text.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ def settled_tags(meta: ProjectMeta, kinds: Mapping[str, set[str]]) -> tuple[Proj
         Tags whose values have to be written as text, see :func:`values_to_text`.
     """
     as_text = set()
-    for name, found in kinds.items():
+    for name, saved in kinds.items():
         known = meta.find_tag(name)
-        every = found | ({known.value_type} if known is not None else set())
+        every = saved | ({known.value_type} if known is not None else set())
         kind = next(iter(every)) if len(every) == 1 and _OTHER not in every else "any_string"
         if not every <= _TEXT and kind == "any_string":
             as_text.add(name)

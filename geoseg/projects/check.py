@@ -122,8 +122,8 @@ def _dataset_problems(project: Project, dataset: Dataset) -> Iterator[Problem]:
         return
     root = dataset.items[0].image.parents[1]
     used = {item.annotation.name for item in dataset.items if item.annotation}
-    found = {path.name for path in (root / "ann").iterdir()} if (root / "ann").is_dir() else set()
-    for name in sorted(found - used):
+    annotations = {path.name for path in (root / "ann").iterdir()} if (root / "ann").is_dir() else set()
+    for name in sorted(annotations - used):
         if name.endswith(".json"):
             yield Problem(f"{folder}/ann/{name}", "annotation without image")
     for path in sorted((root / "img").iterdir()):

@@ -11,11 +11,11 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.geo.windows import iter_chunks
-from geoseg.projects.figures import Annotation, ProjectMeta, figure_area
+from geoseg.projects.figures import Annotation, figure_area
 from geoseg.projects.formats.export import objects_in
 from geoseg.projects.formats.transfer import Failure
 from geoseg.projects.images import open_image
-from geoseg.projects.project import Item, open_project, read_annotation
+from geoseg.projects.project import open_project, read_annotation
 from geoseg.raster.draw import draw_figures
 from geoseg.typing import IntArray, PathLike, Progress, no_progress
 
@@ -173,7 +173,7 @@ def project_stats(path: PathLike, *, progress: Progress = no_progress) -> Projec
     for index, item in enumerate(project):
         progress("stats", index, len(project))
         try:
-            annotation = _annotation(item, project.meta)
+            annotation = read_annotation(item, project.meta, open_image(item.image).shape)
         except (InputError, OSError) as error:
             stats.failures.append(Failure(f"{item.dataset}/{item.name}", str(error)))
             continue
@@ -193,10 +193,6 @@ def project_stats(path: PathLike, *, progress: Progress = no_progress) -> Projec
     }
     stats.tags = dict(sorted(tags.items()))
     return stats
-
-
-def _annotation(item: Item, meta: ProjectMeta) -> Annotation:
-    return read_annotation(item, meta, open_image(item.image).shape)
 
 
 def _image_stats(annotation: Annotation, titles: tuple[str, ...]) -> DatasetStats:

@@ -121,11 +121,11 @@ def layer_samples(engine: Engine, order: int = 0, *, limit: int = 4) -> dict[int
     dict
         From the index of a layer to what left it; layers that nothing reached have no samples.
     """
-    found = {spec.index: LayerSamples() for spec in engine.plan.graph.layers}
+    rows = {spec.index: LayerSamples() for spec in engine.plan.graph.layers}
     waiting = [(engine.items[order][0], engine.open(order))]
     while waiting:
         index, sample = waiting.pop(0)
-        spec, row = engine.plan.graph.layers[index], found[index]
+        spec, row = engine.plan.graph.layers[index], rows[index]
         row.seen += 1
         if row.seen > limit:
             continue
@@ -140,7 +140,7 @@ def layer_samples(engine: Engine, order: int = 0, *, limit: int = 4) -> dict[int
         row.samples += outputs[: limit - len(row.samples)]
         for branch, out in outputs:
             waiting += [(consumer, out) for consumer in engine.plan.consumers[index][branch]]
-    return found
+    return rows
 
 
 def open_sample(graph: Graph, image: str, projects: PathLike | None, *, seed: int = 0) -> tuple[Engine, int]:

@@ -519,7 +519,7 @@ def test_resample_to_a_ground_resolution():
     out = only("resample", {"gsd_m": 1.0}, sample)
     assert out.shape == (20, 30)
     assert out.geobox.bounds() == pytest.approx(BOX.bounds())
-    with pytest.raises(InputError, match="georeferenced"):
+    with pytest.raises(InputError, match="must have a CRS for resample"):
         apply("resample", {"gsd_m": 1.0}, sample_of())
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pyproj import CRS
 
 from geoseg.dtl import MappedSamples, open_graph, parse_graph, read_graph, run_graph
 from geoseg.errors import InputError, RunError
+from geoseg.files import LockedError, hold
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import (
@@ -46,12 +48,12 @@ def contents(folder):
 
 
 def test_same_seed_same_result_for_any_number_of_workers(make_project, tmp_path):
-    root = make_project("roads_annotated", [f"{n}.png" for n in range(5)], titles=["road"]).parent
+    root = make_project("roads_annotated", ["0.png", "1.png", "2.png"], titles=["road"]).parent
     one = read_graph(GRAPHS / "roads_0_dtl.json")
     runs = {}
     for name, seed, workers in (("a", 3, 1), ("b", 3, 2), ("c", 4, 1)):
         report = run_graph(one, root, tmp_path / name, seed=seed, workers=workers)
-        assert report.samples == 110
+        assert report.samples == 66
         runs[name] = contents(tmp_path / name)
     assert runs["a"] == runs["b"]
     assert runs["a"] != runs["c"]
@@ -59,10 +61,10 @@ def test_same_seed_same_result_for_any_number_of_workers(make_project, tmp_path)
 
 def test_one_scene_is_shared_by_the_workers(tmp_path):
     root = tmp_path / "projects"
-    array = np.random.default_rng(0).integers(0, 255, (3, 300, 300), np.uint8)
-    box = GeoBox(Affine(1, 0, 500_000, 0, -1, 5_000_000), CRS.from_epsg(32633), 300, 300)
+    array = np.random.default_rng(0).integers(0, 255, (3, 200, 200), np.uint8)
+    box = GeoBox(Affine(1, 0, 500_000, 0, -1, 5_000_000), CRS.from_epsg(32633), 200, 200)
     with ProjectWriter(root / "p", ProjectMeta()) as writer:
-        writer.add("ds", "s.tif", Annotation(300, 300), lambda path: write_image(path, array, box))
+        writer.add("ds", "s.tif", Annotation(200, 200), lambda path: write_image(path, array, box))
     layers = [
         data_layer("p"),
         step(
@@ -82,7 +84,7 @@ def test_one_scene_is_shared_by_the_workers(tmp_path):
     reports = [run_graph(parse_graph(layers), root, tmp_path / str(n), seed=1, workers=n) for n in (1, 2)]
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     assert reports[0].failures == reports[1].failures != ()
-    assert reports[0].samples == reports[1].samples > 36
+    assert reports[0].samples == reports[1].samples > 16
 
 
 def test_a_sample_that_fails_does_not_stop_the_others(make_project, tmp_path):
@@ -505,9 +507,9 @@ def test_a_bitmap_of_a_scene_is_not_copied_for_each_crop():
     assert peak < 2_000_000
 
 
-def test_a_hundred_thousand_objects(tmp_path):
+def test_twenty_thousand_objects(tmp_path):
     rng = np.random.default_rng(0)
-    corners = rng.integers(0, 3990, (100_000, 2))
+    corners = rng.integers(0, 3990, (20_000, 2))
     ring = np.array([[0, 0], [4, 0], [4, 4], [0, 4]])
     objects = [
         {"classTitle": "h", "points": {"exterior": (ring + corner).tolist(), "interior": []}}
@@ -527,6 +529,16 @@ def test_a_hundred_thousand_objects(tmp_path):
     inside = (corners[:, 0] + 4 >= window.col_off) & (corners[:, 0] < window.col_end)
     inside &= (corners[:, 1] + 4 >= window.row_off) & (corners[:, 1] < window.row_end)
     assert 0.97 * inside.sum() <= len(first.objects) <= inside.sum()
+
+
+def test_two_runs_of_one_result_do_not_meet(make_project, tmp_path):
+    root = make_project("p").parent
+    with ThreadPoolExecutor(1) as other, hold(tmp_path / "out"):
+        run = other.submit(run_graph, graph(step("multiply", {"multiply": 2})), root, tmp_path)
+        with pytest.raises(LockedError, match=r"another run is working on .*out"):
+            run.result()
+    assert not (tmp_path / "out").exists()
+    assert run_graph(graph(step("multiply", {"multiply": 2})), root, tmp_path).samples == 2
 
 
 # straight into training

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import geopandas
@@ -15,6 +16,7 @@ from PIL import Image
 from projects_made import META, OBJECTS, TRANSFORM, make_project, write_tif
 
 from geoseg.errors import InputError
+from geoseg.files import LockedError, hold
 from geoseg.geo.windows import Window
 from geoseg.projects.exchange import (
     EXPORTS,
@@ -127,6 +129,18 @@ class TestImport:
         with pytest.raises(InputError, match="exists"):
             import_source(Source([], []), project)
         assert len(open_project(project)) == 3
+
+    def test_two_imports_or_exports_of_one_name_do_not_meet(self, project: Path, tmp_path: Path) -> None:
+        source = self.source(tmp_path, "a.png")
+        with ThreadPoolExecutor(1) as other, hold(tmp_path / "p"):
+            for job in (
+                other.submit(import_source, source, tmp_path / "p"),
+                other.submit(export_project, project, "coco", tmp_path / "p"),
+            ):
+                with pytest.raises(LockedError, match="another run is working on"):
+                    job.result()
+        assert not (tmp_path / "p").exists()
+        assert import_source(source, tmp_path / "p").images == 1
 
     def test_options_of_other_formats_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="labels must be given with format vector only"):

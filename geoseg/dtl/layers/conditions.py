@@ -109,15 +109,16 @@ class IfSettings(LayerSettings):
         if condition.regex_names is not None:
             return any(_compiled(p).found_in(origin.stem) for p in condition.regex_names)
         if condition.project_datasets is not None:
-            return any(_matches(name, origin) for name in condition.project_datasets)
+            names = (name.partition("/")[::2] for name in condition.project_datasets)
+            return any(
+                project in ("*", origin.project) and dataset in ("*", origin.dataset)
+                for project, dataset in names
+            )
         if condition.name_in_range is not None and condition.frame_step is not None:
-            return _in_range(origin, condition.name_in_range, condition.frame_step)
+            first, last = condition.name_in_range
+            rank = origin.listing.rank(origin.order, (first, last))
+            return first <= origin.stem <= last and rank % condition.frame_step == 0
         return None
-
-
-def _matches(name: str, origin: Origin) -> bool:
-    project, _, dataset = name.partition("/")
-    return project in ("*", origin.project) and dataset in ("*", origin.dataset)
 
 
 @layer("if", IfSettings)
@@ -162,10 +163,6 @@ def answer(sample: Sample, settings: IfSettings, rng: np.random.Generator) -> bo
             return bool(sample.pixels.valid().mean() >= value)
         case _:
             raise AssertionError(condition.kind)
-
-
-def _in_range(origin: Origin, bounds: tuple[str, str], step: int) -> bool:
-    return bounds[0] <= origin.stem <= bounds[1] and origin.listing.rank(origin.order, bounds) % step == 0
 
 
 def _total_area(sample: Sample, classes: list[str]) -> float:

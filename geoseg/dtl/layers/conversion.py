@@ -96,12 +96,12 @@ class BoxesSettings(ToPolygonSettings):
 def bbox2poly(sample: Sample, settings: BoxesSettings, rng: np.random.Generator) -> Output:
     """Turn rectangles into polygons of four vertices; another shape is an error."""
 
-    def corners(figure: Figure) -> Iterable[Figure]:
-        need(figure, (Rectangle,), "of the mapping", "bbox2poly")
+    def corners(figure: Rectangle) -> Iterable[Figure]:
         left, top, right, bottom = figure_bounds(figure)
         return (Polygon(np.array([[left, top], [right, top], [right, bottom], [left, bottom]])),)
 
-    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, corners))
+    only = (Rectangle, "bbox2poly")
+    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, corners, only))
 
 
 class ContoursSettings(ToPolygonSettings):
@@ -122,15 +122,14 @@ def find_contours(sample: Sample, settings: ContoursSettings, rng: np.random.Gen
     vertices are dropped.
     """
 
-    def trace(figure: Figure) -> Iterable[Figure]:
-        need(figure, (Bitmap,), "of the mapping", "find_contours")
-        assert isinstance(figure, Bitmap)  # needed above
+    def trace(figure: Bitmap) -> Iterable[Figure]:
         polygons: list[Figure] = list(trace_bitmap(figure))
         if settings.approx_epsilon:
             polygons = [simplify_figure(polygon, settings.approx_epsilon) for polygon in polygons]
         return polygons
 
-    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, trace))
+    only = (Bitmap, "find_contours")
+    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, trace, only))
 
 
 class LineToBitmapSettings(ToBitmapSettings):
@@ -171,14 +170,13 @@ def bitmap2lines(sample: Sample, settings: ToLinesSettings, rng: np.random.Gener
     the object (the original wrote polygon in the latter).
     """
 
-    def lines(figure: Figure) -> Iterable[Figure]:
-        need(figure, (Bitmap,), "of the mapping", "bitmap2lines")
-        assert isinstance(figure, Bitmap)  # needed above
+    def lines(figure: Bitmap) -> Iterable[Figure]:
         for path in longest_paths(figure.pixels, settings.min_points_cnt):
             line = Line(path + np.array(figure.origin, np.float64))
             yield simplify_figure(line, settings.approx_epsilon) if settings.approx_epsilon else line
 
-    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, lines))
+    only = (Bitmap, "bitmap2lines")
+    yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, lines, only))
 
 
 class ApproxSettings(LayerSettings):

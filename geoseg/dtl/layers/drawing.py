@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _AT_ONCE = 2**24
+F = TypeVar("F", bound=Figure)
 
 
 def row_windows(shape: Shape) -> Iterator[Window]:
@@ -174,15 +176,30 @@ def _box(bitmaps: Sequence[Bitmap]) -> Window:
 def converted(
     objects: Iterable[LabeledObject],
     mapping: dict[str, str],
-    convert: Callable[[Figure], Iterable[Figure]],
+    convert: Callable[[F], Iterable[Figure]],
+    only: tuple[type[F], str] | None = None,
 ) -> Iterator[LabeledObject]:
-    """Objects of the mapped classes turned into others in place, the rest as they are."""
+    """Objects of the mapped classes turned into others in place, the rest as they are.
+
+    Parameters
+    ----------
+    objects
+        In z-order.
+    mapping
+        From the title of a class to that of the objects made.
+    convert
+        From a figure to those made of it.
+    only
+        The one shape that is converted, and the name of the layer, for the error about any other.
+    """
     for item in objects:
         new = mapping.get(item.class_name)
         if new is None:
             yield item
         else:
-            for figure in convert(item.figure):
+            if only is not None:
+                need(item.figure, only[:1], item.class_name, only[1])
+            for figure in convert(item.figure):  # type: ignore[arg-type]  # needed above
                 yield item.with_figure(figure).renamed(new)
 
 
@@ -196,7 +213,10 @@ def need(figure: Figure, kinds: tuple[type, ...], name: str, layer: str) -> None
     """
     if not isinstance(figure, kinds):
         wanted = " or ".join(kind.__name__.lower() for kind in kinds)
-        raise InputError(f"objects of class {name!r} must be {wanted} for {layer}, got a {figure.kind}.")
+        raise InputError(
+            f"objects of class {name!r} must be {wanted} for {layer}, got a {figure.kind}. "
+            "Convert them before, or leave them out."
+        )
 
 
 VERTICES = (Polygon, Line)

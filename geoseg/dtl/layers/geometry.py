@@ -143,7 +143,8 @@ def side_window(shape: Shape, sides: Sides) -> Window:
     )
     if window.height and window.width and window.clipped(height, width) != window:
         raise InputError(
-            f"sides of a crop must stay inside the image of {width} x {height} pixels, got {window}."
+            f"sides of a crop must stay inside the image of {width} x {height} pixels, got {window}. "
+            "Amounts below 0 reach out of it."
         )
     return window
 

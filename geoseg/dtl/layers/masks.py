@@ -170,8 +170,9 @@ def _skeleton(bitmap: Bitmap, method: str) -> list[Bitmap]:
     elif method == "thinning":
         lines = [thinned(bitmap)]
     else:
-        found = [line for part in connected_parts(bitmap) if (line := _lines(part, method)) is not None]
-        lines = [union_bitmap(found).tight()] if found else []
+        # Neither method works in strips, so a large bitmap is taken apart: parts do not change one another.
+        thin = [line for part in connected_parts(bitmap) if (line := _lines(part, method)) is not None]
+        lines = [union_bitmap(thin).tight()] if thin else []
     return [line for line in lines if line is not None]
 
 

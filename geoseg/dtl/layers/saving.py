@@ -131,7 +131,11 @@ class MasksSettings(SaveSettings):
         given = {*(self.gt_machine_color or ()), *(self.gt_human_color or ())}
         missing = sorted(given - set(meta.class_names))
         if missing:
-            raise InputError(f"colors must be of classes that arrive here, got {', '.join(missing)}.")
+            known = ", ".join(meta.class_names) or "none"
+            raise InputError(
+                f"colors must be given for classes that arrive here ({known}), got {', '.join(missing)}. "
+                "Correct or remove them."
+            )
         return meta
 
 

@@ -215,10 +215,14 @@ def resample(sample: Sample, settings: ResampleSettings, rng: np.random.Generato
     """Resize a georeferenced sample to a ground resolution."""
     box = sample.geobox
     if box.ground_resolution() is None:
-        raise InputError(f"resample needs a georeferenced image, got {sample.origin.name} without a CRS.")
+        raise InputError(
+            f"image must have a CRS for resample, got {sample.origin.name} without. Use resize for it."
+        )
     target = box.at_resolution(settings.gsd_m)
     if target.height * target.width > 100 * 100 * box.height * box.width:
-        raise InputError(f"gsd_m must be at most 100 times finer than the image, got {settings.gsd_m:g} m.")
+        raise InputError(
+            f"gsd_m must be at most 100 times finer than the image, got {settings.gsd_m:g}. It is in meters."
+        )
     yield 0, sample.resized(target.shape)
 
 

@@ -1,4 +1,4 @@
-"""Large bitmaps made strip by strip: never more than a strip of them takes a byte a pixel."""
+"""Large bitmaps made strip by strip: only one strip at a time is unpacked, to a byte for each pixel."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None =
     images: list[SourceImage] = []
     notes: list[str] = []
     for dataset, folder in _datasets(Path(src)):
-        masks = _masks_by_stem(folder)
+        targets = _subfolder(folder, _MASKS)
+        masks = {path.stem: path for path in list_images(targets)} if targets else {}
         paths = list_images(_subfolder(folder, _IMAGES) or folder)
         for path in paths:
             mask = masks.get(path.stem)
@@ -71,29 +72,24 @@ def _datasets(src: Path) -> list[tuple[str, Path]]:
         raise MissingFileError(f"no such folder: {src}")
     if _subfolder(src, _IMAGES):
         return [("ds", src)]
-    found = [(p.name, p) for p in sorted(src.iterdir()) if p.is_dir() and _subfolder(p, _IMAGES)]
-    if not found:
+    datasets = [(p.name, p) for p in sorted(src.iterdir()) if p.is_dir() and _subfolder(p, _IMAGES)]
+    if not datasets:
         raise MissingFileError(f"source must have a folder img or images, got {src} without. Rename yours.")
-    return found
+    return datasets
 
 
 def _subfolder(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
-def _masks_by_stem(folder: Path) -> dict[str, Path]:
-    masks = _subfolder(folder, _MASKS)
-    return {path.stem: path for path in list_images(masks)} if masks else {}
-
-
 def _read(mask: Path | None, mapping: Mapping[str, ClassValues], shape: Shape2d) -> list[LabeledObject]:
     if mask is None:
         return []
     values = read_band(mask, shape)
-    found: list[LabeledObject] = []
+    objects: list[LabeledObject] = []
     for title, wanted in mapping.items():
         hit = values > 0 if wanted == "__all__" else np.isin(values, [int(v) for v in wanted])
         bitmap = Bitmap((0, 0), hit).tight()
         if bitmap is not None:
-            found.append(LabeledObject(title, bitmap))
-    return found
+            objects.append(LabeledObject(title, bitmap))
+    return objects

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from geoseg.errors import MissingFileError
-from geoseg.projects.figures import LabeledObject
 from geoseg.projects.formats.names import list_images
-from geoseg.projects.formats.source import Shape2d, Source, SourceImage
+from geoseg.projects.formats.source import Source, SourceImage
 from geoseg.typing import PathLike
 
 __all__ = ["read_image_folder"]
@@ -25,13 +24,9 @@ def read_image_folder(src: PathLike) -> Source:
     """
     src = Path(src)
     images = [
-        SourceImage("_".join(path.parent.relative_to(src).parts) or "ds", path.name, path, _nothing)
+        SourceImage("_".join(path.parent.relative_to(src).parts) or "ds", path.name, path, lambda shape: [])
         for path in list_images(src, recursive=True)
     ]
     if not images:
         raise MissingFileError(f"source must hold images, got {src} without any.")
     return Source([], images)
-
-
-def _nothing(shape: Shape2d) -> list[LabeledObject]:
-    return []

@@ -47,7 +47,12 @@ def read_kitti(src: PathLike) -> Source:
     src = Path(src)
     labels = _labels(src)
     titles = {label.id: label.name for label in labels}
-    folders = [src] if (src / "image_2").is_dir() else _folders(src)
+    if not src.is_dir():
+        raise MissingFileError(f"no such folder: {src}")
+    folders = [folder for folder in (src, *sorted(src.iterdir())) if (folder / "image_2").is_dir()]
+    folders = folders[:1] if folders[:1] == [src] else folders
+    if not folders:
+        raise MissingFileError(f"source must have a folder image_2 (or training/image_2), got {src} without.")
     images: list[SourceImage] = []
     notes: list[str] = []
     for folder in folders:
@@ -61,15 +66,6 @@ def read_kitti(src: PathLike) -> Source:
         if missing:
             notes.append(f"{folder.resolve().name}: {missing} of {len(paths)} images have no labels")
     return Source([plain_class(label.name, "bitmap", label.color) for label in labels], images, notes=notes)
-
-
-def _folders(src: Path) -> list[Path]:
-    if not src.is_dir():
-        raise MissingFileError(f"no such folder: {src}")
-    found = [p for p in sorted(src.iterdir()) if (p / "image_2").is_dir()]
-    if not found:
-        raise MissingFileError(f"source must have a folder image_2 (or training/image_2), got {src} without.")
-    return found
 
 
 def _target(folder: Path, stem: str) -> tuple[Path, int] | None:
@@ -94,15 +90,15 @@ def _read(target: tuple[Path, int] | None, titles: Mapping[int, str], shape: Sha
             f"label image in instance must have 16 bits ({_PER_CLASS} * class id + number), got {path} of "
             f"{values.dtype}. Put class ids into semantic, or save it with 16 bits."
         )
-    found: list[LabeledObject] = []
+    objects: list[LabeledObject] = []
     for value, bitmap in value_bitmaps(values):
         if value // divisor not in titles:
             raise InputError(
                 f"class id must be one of {min(titles)} to {max(titles)}, got {value // divisor} in {path}. "
                 "Describe it in colors.json."
             )
-        found.append(LabeledObject(titles[value // divisor], bitmap))
-    return found
+        objects.append(LabeledObject(titles[value // divisor], bitmap))
+    return objects
 
 
 def _labels(src: Path) -> Sequence[Label]:

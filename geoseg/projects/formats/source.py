@@ -131,10 +131,10 @@ def value_bitmaps(values: Array) -> list[tuple[int, Bitmap]]:
     """
     distinct, index = np.unique(values, return_inverse=True)
     index = index.reshape(values.shape).astype(np.int32)
-    found = []
+    bitmaps = []
     for position, box in enumerate(ndimage.find_objects(index + 1)):
         if distinct[position]:
             rows, cols = box
             mask = index[rows, cols] == position
-            found.append((int(distinct[position]), Bitmap((cols.start, rows.start), mask).compact()))
-    return found
+            bitmaps.append((int(distinct[position]), Bitmap((cols.start, rows.start), mask).compact()))
+    return bitmaps
