@@ -12,21 +12,24 @@ import numpy as np
 import rioxarray  # noqa: F401  (registers the .rio accessor)
 import xarray as xr
 from affine import Affine
+from pyproj import CRS
 
 from geoseg.config.keywords import PredictKeywords
 from geoseg.config.run import parse_run_settings, resolve
 from geoseg.config.signature import takes_settings
 from geoseg.errors import InputError
 from geoseg.geo.blocks import plan_blocks
+from geoseg.geo.geobox import GeoBox
 from geoseg.io.sources import open_raster
 from geoseg.io.validity import check_dtype, decide_validity, valid_from_values
 from geoseg.lazy.labels import split_masks as _split_masks
 from geoseg.lazy.place import geobox_of, placed
-from geoseg.lazy.polygonize import polygonize as _polygonize
+from geoseg.lazy.polygonize import outlines_of
 from geoseg.lazy.predict import OneAtATime, count_classes, stitch
 from geoseg.lazy.scene import ArrayScene, scene_arrays
 from geoseg.raster.source import RasterSource
 from geoseg.typing import Connectivity, PathLike
+from geoseg.vector.geometry import object_geometries
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -215,6 +218,8 @@ def polygonize(
     crs: Any = None,
     connectivity: Connectivity = 8,
     values: Sequence[int] | None = None,
+    min_area_m2: float = 0.0,
+    simplify_m: float = 0.0,
 ) -> gpd.GeoDataFrame:
     """Outlines of objects as valid polygons with holes, exact across chunks.
 
@@ -230,6 +235,11 @@ def polygonize(
         As in :func:`split_masks`.
     values
         Only these values (classes of a class map, ids of labels); None: all but 0.
+    min_area_m2
+        Smaller objects are left out (pixels without a CRS).
+    simplify_m
+        Tolerance of the simplification in meters on the ground (pixels without a CRS); 0 keeps every corner.
+        Objects that touch go on sharing their walls: ``shapely.coverage_is_valid`` holds.
 
     Returns
     -------
@@ -245,16 +255,29 @@ def polygonize(
     import geopandas as gpd
     import shapely
 
+    from geoseg.pipeline.steps import Batch, Ground, Steps
+
     array = _two_dimensional(mask_or_labels)
     box = geobox_of(array)
-    transform = box.transform if transform is None else transform
-    found = _polygonize(_as_dask(array.data), connectivity=connectivity, values=values)
-    geometry = found.geometry
-    if transform != Affine.identity():
-        a, b, c, d, e, f = transform[:6]
+    box = GeoBox(
+        box.transform if transform is None else transform,
+        box.crs if crs is None else CRS.from_user_input(crs),
+        *box.shape,
+    )
+    steps = Steps(min_area_m2=min_area_m2, simplify_m=simplify_m)
+    outlines = outlines_of(
+        _as_dask(array.data), connectivity=connectivity, values=values, groups=steps.moves_walls
+    )
+    labels = np.dtype(array.dtype).itemsize > 1
+    if steps.names:
+        outlines = steps(Batch.traced(outlines, Ground(box))).outlines
+    geometry = object_geometries(outlines)
+    if box.transform != Affine.identity():
+        a, b, c, d, e, f = box.transform[:6]
         geometry = shapely.transform(geometry, lambda xy: xy @ np.array([[a, d], [b, e]]) + np.array([c, f]))
-    data = {"id": found.ids, "value": found.values}
-    return gpd.GeoDataFrame(data, geometry=list(geometry), crs=crs if crs is not None else box.crs)
+    value = outlines.value.astype(np.int64)
+    data = {"id": value if labels else np.arange(1, len(outlines) + 1), "value": value}
+    return gpd.GeoDataFrame(data, geometry=list(geometry), crs=box.crs)
 
 
 def _conform(array: xr.DataArray, chunks: int | tuple[int, int] | None) -> xr.DataArray:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from geoseg.typing import Array, IntArray
+from geoseg.errors import RunError
+from geoseg.typing import Array, BoolArray, IntArray
+from geoseg.vector.forest import Groups
 from geoseg.vector.rings import Outlines, ragged_offsets
 
 __all__ = ["OutlineSpill"]
 
-_OBJECT = np.dtype(
-    [
-        ("key", "<i8"),
-        ("pixels", "<i8"),
-        ("prob_sum", "<i8"),
-        ("first_ring", "<i8"),
-        ("first_corner", "<i8"),
-        ("corners", "<i8"),
-        ("rings", "<i4"),
-        ("value", "<i4"),
-        ("touches_edge", "?"),
-    ]
-)
-#: Objects and corners of a batch that is read back; a single object may have more corners.
+_FACTS = ("key", "pixels", "prob_sum", "group", "value", "touches_edge")
+_OBJECT = [
+    ("key", "<i8"),
+    ("pixels", "<i8"),
+    ("prob_sum", "<i8"),
+    ("group", "<i8"),
+    ("first_ring", "<i8"),
+    ("first_corner", "<i8"),
+    ("corners", "<i8"),
+    ("rings", "<i4"),
+    ("value", "<i4"),
+    ("touches_edge", "?"),
+]
+#: Objects and corners of a batch that is read back; a single object or group may have more.
 _BATCH_OBJECTS = 1 << 14
 _BATCH_CORNERS = 1 << 18
 
@@ -40,11 +44,19 @@ class OutlineSpill:
     ----------
     folder
         Existing folder for the files.
+    columns
+        More columns, a value an object: name -> NumPy type of a fixed size.
+    whole
+        Corners are whole numbers, as those of pixels are.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, columns: Mapping[str, str] | None = None, *, whole: bool = True) -> None:
+        self._columns = dict(columns or {})
+        record = np.dtype([*_OBJECT, *((f"+{name}", dtype) for name, dtype in self._columns.items())])
+        self._types = (record, np.dtype("<i8"), np.dtype("<i4" if whole else "<f8"))
         self._paths = [folder / name for name in ("objects.bin", "rings.bin", "corners.bin")]
         self._files: list[BinaryIO] = [path.open("wb") for path in self._paths]
+        self._sums = [(0, 0)] * len(self._paths)  # bytes and checksum of each file
         self._rings = self._corners = 0
         self.count = 0
 
@@ -57,8 +69,8 @@ class OutlineSpill:
         for path in self._paths:
             path.unlink(missing_ok=True)
 
-    def add(self, outlines: Outlines) -> None:
-        """Write a batch of outlines.
+    def add(self, outlines: Outlines, columns: Mapping[str, Array] | None = None) -> None:
+        """Write a batch of outlines, with the columns that were declared.
 
         Raises
         ------
@@ -67,57 +79,123 @@ class OutlineSpill:
         """
         ring_at = outlines.part_offsets[outlines.object_offsets]
         corner_at = outlines.ring_offsets[ring_at]
-        records = np.zeros(len(outlines), _OBJECT)
-        for name in ("key", "pixels", "prob_sum", "value", "touches_edge"):
+        records = np.zeros(len(outlines), self._types[0])
+        for name in _FACTS:
             records[name] = getattr(outlines, name)
+        for name in self._columns:
+            records[f"+{name}"] = (columns or {})[name]
         records["first_ring"] = ring_at[:-1] + self._rings
         records["first_corner"] = corner_at[:-1] + self._corners
         records["rings"] = np.diff(ring_at)
         records["corners"] = np.diff(corner_at)
         lengths = -np.diff(outlines.ring_offsets)
         lengths[outlines.part_offsets[:-1]] *= -1
-        for file, data in zip(self._files, (records, lengths.astype("<i8"), outlines.xy.astype("<i4"))):
-            file.write(np.ascontiguousarray(data).data.cast("B") if data.size else b"")
+        for k, data in enumerate((records, lengths, outlines.xy)):
+            content = np.ascontiguousarray(data, self._types[k]).data.cast("B") if data.size else b""
+            self._files[k].write(content)
+            size, checksum = self._sums[k]
+            self._sums[k] = size + len(content), zlib.crc32(content, checksum)
         self.count += len(outlines)
         self._rings += len(lengths)
         self._corners += len(outlines.xy)
 
-    def in_order(self) -> Iterator[Outlines]:
-        """All outlines in raster order of their first pixels, in batches of bounded size."""
-        for file in self._files:
-            file.flush()
-        if self.count == 0:
-            return
-        objects = np.memmap(self._paths[0], _OBJECT, "r")
+    def in_order(self) -> Iterator[tuple[Outlines, dict[str, Array]]]:
+        """All outlines in raster order of their first pixels, in batches of bounded size.
+
+        Yields
+        ------
+        outlines, columns
+
+        Raises
+        ------
+        RunError
+            The files are not what was written.
+        """
+        objects = self._objects()
         order = np.argsort(objects["key"], kind="stable")
         corners = np.cumsum(objects["corners"][order])
         del objects
-        start = 0
-        while start < order.size:
-            before = corners[start - 1] if start else 0
-            stop = int(np.searchsorted(corners, before + _BATCH_CORNERS, side="right"))
-            stop = min(max(stop, start + 1), start + _BATCH_OBJECTS)
+        for start, stop in _batches(corners, np.arange(1, order.size + 1)):
             yield self._read(order[start:stop])
-            start = stop
 
-    def _read(self, index: IntArray) -> Outlines:
+    def in_groups(self, groups: Groups) -> Iterator[Outlines]:
+        """All outlines in batches of whole groups of touching objects, in raster order within a group.
+
+        A batch is of bounded size, but for a group that is larger by itself.
+        """
+        objects = self._objects()
+        key, group, corners = objects["key"], groups.final(objects["group"]), objects["corners"]
+        grouped = np.flatnonzero(group >= 0)
+        first_key = key.copy()
+        lowest = np.full(len(groups), np.iinfo(np.int64).max)
+        np.minimum.at(lowest, group[grouped], key[grouped])
+        first_key[grouped] = lowest[group[grouped]]
+        order = np.lexsort((key, first_key))
+        ends = np.append(np.flatnonzero(np.diff(first_key[order])) + 1, order.size)
+        del objects
+        for start, stop in _batches(np.cumsum(corners[order]), ends):
+            outlines, _ = self._read(order[start:stop])
+            yield replace(outlines, group=groups.final(outlines.group))
+
+    def _objects(self) -> Array:
+        """The records, after a look at all files: a footprint must not come from bytes nobody wrote."""
+        for file, path, (size, checksum) in zip(self._files, self._paths, self._sums, strict=True):
+            file.flush()
+            found = 0
+            with path.open("rb") as content:
+                while block := content.read(1 << 22):
+                    found = zlib.crc32(block, found)
+                    size -= len(block)
+            if size or found != checksum:
+                raise RunError(
+                    f"temporary files must stay as they were written, got changed ones in {path.parent}. "
+                    "Check the disk and give the same command again."
+                )
+        return np.memmap(self._paths[0], self._types[0], "r") if self.count else np.empty(0, self._types[0])
+
+    def _read(self, index: IntArray) -> tuple[Outlines, dict[str, Array]]:
         # The files are mapped anew for each batch, so that pages read before do not stay in memory.
-        objects = np.memmap(self._paths[0], _OBJECT, "r")[index]
-        lengths = np.memmap(self._paths[1], "<i8", "r")[_spread(objects["first_ring"], objects["rings"])]
-        corners = np.memmap(self._paths[2], "<i4", "r").reshape(-1, 2)
-        is_shell = lengths > 0
+        record, length, corner = self._types
+        objects = np.memmap(self._paths[0], record, "r")[index]
+        lengths = np.memmap(self._paths[1], length, "r")[_spread(objects["first_ring"], objects["rings"])]
+        corners = np.memmap(self._paths[2], corner, "r").reshape(-1, 2)
+        is_shell: BoolArray = lengths > 0
         parts_before = np.concatenate([[0], np.cumsum(is_shell)])
-        return Outlines(
-            key=objects["key"],
-            value=objects["value"],
-            pixels=objects["pixels"],
-            prob_sum=objects["prob_sum"],
-            touches_edge=objects["touches_edge"],
+        outlines = Outlines(
+            **{name: objects[name] for name in _FACTS},
             object_offsets=parts_before[ragged_offsets(objects["rings"])],
             part_offsets=np.append(np.flatnonzero(is_shell), len(lengths)),
             ring_offsets=ragged_offsets(np.abs(lengths)),
             xy=corners[_spread(objects["first_corner"], objects["corners"])],
         )
+        return outlines, {name: objects[f"+{name}"] for name in self._columns}
+
+
+def _batches(corners: IntArray, ends: IntArray) -> Iterator[tuple[int, int]]:
+    """Cuts of an ordered list of objects into batches.
+
+    Parameters
+    ----------
+    corners : (n,) int64
+        Corners of the objects up to each, itself included.
+    ends : (groups,) int64
+        Where a batch may end, ascending; the last one is n.
+
+    Examples
+    --------
+    >>> list(_batches(np.array([5, 10, 15]), np.array([1, 3])))
+    [(0, 3)]
+    """
+    start = 0
+    while start < corners.size:
+        before = corners[start - 1] if start else 0
+        most = int(np.searchsorted(corners, before + _BATCH_CORNERS, side="right"))
+        fits = int(np.searchsorted(ends, min(most, start + _BATCH_OBJECTS), side="right"))
+        stop = int(ends[fits - 1]) if fits else 0
+        if stop <= start:  # not even one fits: it comes alone
+            stop = int(ends[np.searchsorted(ends, start, side="right")])
+        yield start, stop
+        start = stop
 
 
 def _spread(first: Array, length: Array) -> IntArray:

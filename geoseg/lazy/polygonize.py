@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -21,41 +21,23 @@ from geoseg.raster.segments import as_values
 from geoseg.typing import Array, Connectivity, IntArray
 from geoseg.vector.assemble import Assembler, ChunkTrace
 from geoseg.vector.chunk import ChunkValues, Halo, trace_chunk
-from geoseg.vector.geometry import combine_parts, object_geometries, region_polygons
-from geoseg.vector.rings import Outlines, concat_outlines
+from geoseg.vector.forest import Groups
+from geoseg.vector.rings import Outlines, concat_outlines, merge_values, take_objects
 
-__all__ = ["Polygons", "lazy_outlines", "polygonize"]
+__all__ = ["lazy_outlines", "outlines_of"]
 
 _CHUNK = 2048
 
 
-@dataclass(frozen=True)
-class Polygons:
-    """Polygons of objects, in raster order of their first pixels.
-
-    Attributes
-    ----------
-    geometry : (n,) object
-        shapely Polygon or MultiPolygon, always valid; x = column and y = row of pixel corners.
-    values : (n,) int64
-        Value of the pixels of each.
-    ids : (n,) int64
-        1 .. n for a mask; the value itself for labels.
-    """
-
-    geometry: Array
-    values: IntArray
-    ids: IntArray
-
-
-def polygonize(
+def outlines_of(
     mask_or_labels: da.Array | Array,
     *,
     connectivity: int = 8,
     values: Sequence[int] | None = None,
     by_value: bool | None = None,
-) -> Polygons:
-    """Outlines of objects as valid polygons with holes.
+    groups: bool = False,
+) -> Outlines:
+    """Outlines of the objects of a raster in memory, in raster order of their first pixels.
 
     Every chunk is read once; which chunks there are makes no difference to the result.
 
@@ -65,12 +47,14 @@ def polygonize(
         0 is background. NumPy or dask, in any chunks.
     connectivity : 4 or 8
         What makes pixels of one value one object: a side (4), or a side or a corner (8). Parts that meet at
-        corners only become the parts of a MultiPolygon.
+        corners only become the parts of one object.
     values
         Only pixels of these values; None: all but 0.
     by_value
-        True: one (Multi)Polygon for each value (labels). False: one for each object (a mask or a class
-        map). None: False for booleans and integers of 8 bits, else True.
+        True: one object for each value (labels). False: one for each connected set (a mask or a class map).
+        None: False for booleans and integers of 8 bits, else True.
+    groups
+        Whether to number the groups of objects that touch; labels are one group.
 
     Raises
     ------
@@ -79,12 +63,12 @@ def polygonize(
 
     Examples
     --------
-    >>> found = polygonize(np.array([[1, 1, 0], [1, 0, 2]], np.uint8))
-    >>> found.values.tolist(), [g.area for g in found.geometry]
-    ([1, 2], [3.0, 1.0])
-    >>> polygonize(np.array([[7, 0, 7]], np.int32)).geometry[0].geom_type
-    'MultiPolygon'
-    >>> len(polygonize(np.zeros((0, 4), bool)).geometry)
+    >>> outlines = outlines_of(np.array([[1, 1, 0], [1, 0, 2]], np.uint8))
+    >>> outlines.value.tolist(), outlines.pixels.tolist()
+    ([1, 2], [3, 1])
+    >>> len(outlines_of(np.array([[7, 0, 7]], np.int32)))
+    1
+    >>> len(outlines_of(np.zeros((0, 4), bool)))
     0
     """
     connectivity = check_connectivity(connectivity)
@@ -94,13 +78,19 @@ def polygonize(
         mask_or_labels = da.from_array(np.asarray(mask_or_labels), chunks=_CHUNK)
     plane = as_plane(mask_or_labels)
     if plane.size == 0:
-        return Polygons(np.empty(0, object), np.empty(0, np.int64), np.empty(0, np.int64))
-    outlines = lazy_outlines(plane, 4 if by_value else connectivity, values).compute()
-    return _whole_values(outlines) if by_value else _objects(outlines)
+        plane = da.zeros((1, 1), dtype=np.uint8)
+    outlines = lazy_outlines(
+        plane, 4 if by_value else connectivity, values, groups and not by_value
+    ).compute()
+    outlines = take_objects(outlines, np.argsort(outlines.key, kind="stable"))
+    return merge_values(outlines) if by_value else outlines
 
 
 def lazy_outlines(
-    plane: da.Array, connectivity: Connectivity, values: Sequence[int] | None = None
+    plane: da.Array,
+    connectivity: Connectivity,
+    values: Sequence[int] | None = None,
+    groups: bool = False,
 ) -> Delayed:
     """All outlines of a plane (see ``as_plane``) as one delayed ``Outlines``.
 
@@ -108,7 +98,7 @@ def lazy_outlines(
     chunk can be forgotten as soon as it is traced.
     """
     wanted = None if values is None else _checked_values(values)
-    name = "outlines-" + tokenize(plane.name, connectivity, wanted)
+    name = "outlines-" + tokenize(plane.name, connectivity, wanted, groups)
     places = [(i, j) for i in range(plane.numblocks[0]) for j in range(plane.numblocks[1])]
     row_offs, col_offs = ([0, *accumulate(sizes[:-1])] for sizes in plane.chunks)
     graph: dict[Any, Any] = {}
@@ -127,9 +117,10 @@ def lazy_outlines(
             window,
             plane.shape,
             connectivity,
+            groups,
         )
     traces = [(f"trace-{name}", i, j) for i, j in places]
-    graph[name] = (_assemble, traces, plane.shape, plane.numblocks[1], connectivity)
+    graph[name] = (_assemble, traces, plane.shape, plane.numblocks[1], connectivity, groups)
     layers = HighLevelGraph.from_collections(name, graph, dependencies=[plane])  # type: ignore[list-item]
     return Delayed(name, layers)
 
@@ -162,6 +153,7 @@ def _trace(
     window: Window,
     shape: tuple[int, int],
     connectivity: Connectivity,
+    groups: bool,
 ) -> ChunkTrace:
     top = np.zeros(window.width + 1, values.dtype)
     if corner is not None:
@@ -169,32 +161,20 @@ def _trace(
     if above is not None:
         top[1:] = above[0]
     left = np.zeros(window.height, values.dtype) if before is None else before[1]
-    return trace_chunk(ChunkValues(values), Halo(top, left), window, tuple(shape), connectivity)  # type: ignore[arg-type]
+    halo, height, width = Halo(top, left), *shape
+    return trace_chunk(ChunkValues(values), halo, window, (height, width), connectivity, groups=groups)
 
 
 def _assemble(
-    traces: list[ChunkTrace], shape: tuple[int, int], columns: int, connectivity: Connectivity
+    traces: list[ChunkTrace],
+    shape: tuple[int, int],
+    columns: int,
+    connectivity: Connectivity,
+    wanted: bool,
 ) -> Outlines:
-    assembler = Assembler(tuple(shape), columns, connectivity)  # type: ignore[arg-type]
+    groups = Groups()
+    height, width = shape
+    assembler = Assembler((height, width), columns, connectivity, groups if wanted else None)
     batches = [assembler.add(trace) for trace in traces]
-    return concat_outlines([*(batch for batch in batches if batch is not None), assembler.finish()])
-
-
-def _objects(outlines: Outlines) -> Polygons:
-    order = np.argsort(outlines.key, kind="stable")
-    geometry = object_geometries(outlines)[order]
-    return Polygons(geometry, outlines.value[order].astype(np.int64), np.arange(1, len(order) + 1))
-
-
-def _whole_values(outlines: Outlines) -> Polygons:
-    """Regions put together by value."""
-    polygons = region_polygons(outlines.xy, outlines.ring_offsets, outlines.part_offsets)
-    order = np.argsort(outlines.key, kind="stable")
-    values, first, owner = np.unique(outlines.value[order], return_index=True, return_inverse=True)
-    rank = np.empty(values.size, np.int64)
-    rank[np.argsort(first)] = np.arange(values.size)
-    owner = rank[owner]
-    by_owner = np.argsort(owner, kind="stable")
-    geometry = combine_parts(polygons[order][by_owner], owner[by_owner], values.size)
-    values = values[np.argsort(first)].astype(np.int64)
-    return Polygons(geometry, values, values)
+    outlines = concat_outlines([*(batch for batch in batches if batch is not None), assembler.finish()])
+    return replace(outlines, group=groups.final(outlines.group))

@@ -14,6 +14,7 @@ from geoseg.raster.labels import check_connectivity
 from geoseg.typing import Array, Progress, no_progress
 from geoseg.vector.assemble import Assembler, ChunkTrace
 from geoseg.vector.chunk import ChunkValues, Halo, prepared, trace_chunk
+from geoseg.vector.forest import Groups
 from geoseg.vector.rings import Outlines
 
 __all__ = ["iter_outlines"]
@@ -48,6 +49,7 @@ def iter_outlines(
     chunk: int | tuple[int, int],
     connectivity: int = 8,
     *,
+    groups: Groups | None = None,
     threads: int | None = None,
     progress: Progress = no_progress,
 ) -> Iterator[Outlines]:
@@ -66,6 +68,8 @@ def iter_outlines(
         Chunk height and width, pixels, or one number for both.
     connectivity
         4: pixels share a side; 8: a side or a corner.
+    groups
+        Takes the groups of objects that touch, whose numbers stand in ``Outlines.group``; None: not wanted.
     threads
         Worker threads; by default the number of CPUs.
     progress
@@ -86,9 +90,9 @@ def iter_outlines(
     if height == 0 or width == 0:
         return
     step = (chunk, chunk) if isinstance(chunk, int) else chunk
-    assembler = Assembler(shape, -(-width // step[1]), connectivity)
+    assembler = Assembler(shape, -(-width // step[1]), connectivity, groups)
     total = -(-height // step[0]) * -(-width // step[1])
-    traces = _traces(read, shape, step, connectivity, threads or os.cpu_count() or 1)
+    traces = _traces(read, shape, step, connectivity, groups is not None, threads or os.cpu_count() or 1)
     for done, trace in enumerate(traces, start=1):
         outlines = assembler.add(trace)
         progress("vectorize", done, total)
@@ -102,6 +106,7 @@ def _traces(
     shape: tuple[int, int],
     step: tuple[int, int],
     connectivity: int,
+    groups: bool,
     threads: int,
 ) -> Iterator[ChunkTrace]:
     """Traces in row-major order; at most ``threads + 1`` chunks are read ahead, as many wait traced."""
@@ -123,7 +128,9 @@ def _traces(
                 halo = values_before.halo(window, chunk.values)
                 missing = chunk.invalid if chunk.invalid is not None else np.zeros((1, 1), np.bool_)
                 no_data = invalid_before.halo(window, np.broadcast_to(missing, chunk.values.shape))
-                tracing.append(pool.submit(trace_chunk, chunk, halo, window, shape, connectivity, no_data))
+                tracing.append(
+                    pool.submit(trace_chunk, chunk, halo, window, shape, connectivity, no_data, groups)
+                )
                 if len(tracing) > threads:
                     yield tracing.popleft().result()
             while tracing:

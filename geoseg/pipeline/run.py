@@ -22,6 +22,7 @@ from geoseg.io.writers import check_formats, output_path
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.predict import PredictSummary, predict_to_store
 from geoseg.pipeline.rasters import save_mask, save_prob
+from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.store import FORMAT, ProbStore, digest
 from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
 from geoseg.raster.classes import classify
@@ -324,8 +325,7 @@ def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Pro
             geobox=job.source.geobox,
             scene=job.source.name,
             acquired=job.source.acquired,
-            min_area_m2=job.settings.min_area_m2,
-            simplify_m=job.settings.simplify_m,
+            steps=Steps(**dict(job.settings)),
             out=files,
             progress=progress,
             spill_dir=spill,

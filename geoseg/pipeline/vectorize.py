@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,13 +19,11 @@ from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
 from geoseg.io.writers import FootprintBatch, coordinate_decimals, open_writer
 from geoseg.pipeline.outlines import iter_outlines
+from geoseg.pipeline.steps import Batch, Ground, Steps
 from geoseg.raster.stats import prob_scale
 from geoseg.typing import Array, Progress, no_progress
-from geoseg.vector.area import GroundArea
 from geoseg.vector.chunk import ChunkValues
-from geoseg.vector.geometry import object_geometries, place_corners
-from geoseg.vector.rings import Outlines
-from geoseg.vector.simplify import simplified_geometries
+from geoseg.vector.forest import Groups
 
 __all__ = ["ChunkValues", "VectorizeSummary", "vectorize_classes"]
 
@@ -61,8 +60,7 @@ def vectorize_classes(
     geobox: GeoBox,
     scene: str,
     acquired: str | None = None,
-    min_area_m2: float = 0.0,
-    simplify_m: float = 0.0,
+    steps: Steps | None = None,
     out: Mapping[str, Path],
     progress: Progress = no_progress,
     spill_dir: Path,
@@ -71,8 +69,8 @@ def vectorize_classes(
     """Turn a raster of class values into footprint files.
 
     Chunks are read and traced in threads while finished objects go to flat files in ``spill_dir``; then
-    they are numbered in raster order of their first pixels and written to all files in one pass. Neither
-    chunks nor threads change a byte of the result.
+    they take the steps, are numbered in raster order of their first pixels, and are written to all files in
+    one pass. Neither chunks nor threads change a byte of the result.
 
     Parameters
     ----------
@@ -92,10 +90,8 @@ def vectorize_classes(
         Text of the column ``scene``.
     acquired
         Text of the column ``acquired``; None: no such column.
-    min_area_m2
-        Smaller objects are left out; in pixels where the geobox has no CRS and no sampling distance.
-    simplify_m
-        Tolerance of the simplification in meters on the ground (pixels without a CRS); 0: none.
+    steps
+        What is done to the outlines; None: nothing.
     out
         Format (see ``geoseg.io.writers``) -> file.
     progress
@@ -118,53 +114,65 @@ def vectorize_classes(
     OSError
         ``spill_dir`` is full.
     """
-    pixels = _Pixels(read_chunk)
-    with OutlineSpill(spill_dir) as spill:
-        found = iter_outlines(
-            pixels, (height, width), chunk, connectivity, threads=threads, progress=progress
-        )
-        for outlines in found:
-            spill.add(outlines)
-        table = _Table(geobox, class_names, pixels.prob_scale, scene, acquired, min_area_m2, simplify_m)
-        return _write(spill, table, out, geobox, progress)
+    steps = steps or Steps()
+    groups = Groups() if steps.moves_walls else None
+    probability = 0  # what stands for 1
 
+    def read(window: Window) -> ChunkValues:
+        nonlocal probability
+        chunk_values = read_chunk(window)
+        if chunk_values.prob is not None:
+            probability = prob_scale(chunk_values.prob.dtype)
+        return chunk_values
 
-class _Pixels:
-    """The reader, remembering what kind of probabilities it gave."""
-
-    def __init__(self, read: Callable[[Window], ChunkValues]) -> None:
-        self._read = read
-        self.prob_scale: int | None = None
-
-    def __call__(self, window: Window) -> ChunkValues:
-        found = self._read(window)
-        if found.prob is not None:
-            self.prob_scale = prob_scale(found.prob.dtype)
-        return found
-
-
-def _write(
-    spill: OutlineSpill, table: _Table, out: Mapping[str, Path], geobox: GeoBox, progress: Progress
-) -> VectorizeSummary:
-    style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": table.simplified}
     with ExitStack() as files:
+        spill = files.enter_context(OutlineSpill(spill_dir))
+        shape = (height, width)
+        for outlines in iter_outlines(
+            read, shape, chunk, connectivity, groups=groups, threads=threads, progress=progress
+        ):
+            spill.add(outlines)
+        table = _Table(geobox, class_names, probability, scene, acquired, steps)
+        style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": steps.moves_walls}
         writers = [
             files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs, **style))
             for name, path in out.items()
         ]
-        for batch, done in _one_ahead(_batches(spill, table)):
+        ground = Ground(geobox)
+        batches: Iterator[tuple[Batch, int]] = (
+            (steps(Batch.traced(outlines, ground)), len(outlines)) for outlines, _ in spill.in_order()
+        )
+        if groups is not None and len(groups):
+            batches = _whole_groups(spill, groups, steps, ground, spill_dir)
+        done = 0
+        for batch, looked_at in _one_ahead((table.rows(batch), looked_at) for batch, looked_at in batches):
             for writer in writers:
                 writer.write(batch)
+            done += looked_at
             progress("write", done, spill.count)
-    return VectorizeSummary(table.written, table.too_small, table.classes)
+    return VectorizeSummary(table.written, spill.count - table.written, table.classes)
 
 
-def _batches(spill: OutlineSpill, table: _Table) -> Iterator[tuple[FootprintBatch, int]]:
-    """Footprints in order, and how many objects were looked at so far."""
-    done = 0
-    for outlines in spill.in_order():
-        done += len(outlines)
-        yield table.batch(outlines), done
+def _whole_groups(
+    spill: OutlineSpill, groups: Groups, steps: Steps, ground: Ground, folder: Path
+) -> Iterator[tuple[Batch, int]]:
+    """Take the steps group by group, then give the objects in raster order.
+
+    The groups lie among each other, so what came of them is put aside once more until all are done.
+    """
+    folder = folder / "stepped"
+    folder.mkdir()
+    try:
+        with OutlineSpill(folder, {"area": "f8", **steps.columns}, whole=False) as stepped:
+            for outlines in spill.in_groups(groups):
+                batch = steps(Batch.traced(outlines, ground))
+                stepped.add(batch.outlines, {"area": batch.area, **batch.columns})
+            left_out = spill.count - stepped.count
+            for outlines, facts in stepped.in_order():
+                yield Batch(outlines, ground, facts.pop("area"), columns=facts), left_out + len(outlines)
+                left_out = 0
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _one_ahead(items: Iterator[T]) -> Iterator[T]:
@@ -177,81 +185,53 @@ def _one_ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 class _Table:
-    """Footprint rows from outlines, numbered as they come."""
+    """Footprint rows from batches, numbered as they come."""
 
     def __init__(
         self,
         geobox: GeoBox,
         class_names: Sequence[str] | None,
-        prob_one: int | None,
+        probability: int,
         scene: str,
         acquired: str | None,
-        min_area: float,
-        tolerance: float,
+        steps: Steps,
     ) -> None:
-        self._transform = tuple(geobox.transform[:6])
-        self._scale = geobox.ground_resolution() or (1.0, 1.0)
-        self._ground = None if geobox.ground_resolution() is None else GroundArea(geobox)
         self._names = None if class_names is None else np.array(["", *class_names], object)
-        self._prob_one = prob_one
+        self._probability = probability
         self._fixed = {"scene": scene} | ({} if acquired is None else {"acquired": acquired})
-        self._min_area, self._tolerance = min_area, tolerance
-        self.written = self.too_small = 0
+        self._area = "area_px" if geobox.ground_resolution() is None else "area_m2"
+        self._added = steps.columns
+        self.written = 0
         self.classes: dict[str, int] = {}
-
-    @property
-    def simplified(self) -> bool:
-        """Whether outlines are simplified."""
-        return self._tolerance > 0
 
     @property
     def schema(self) -> pa.Schema:
         """Columns of the footprints."""
-        return pa.schema(list(self._fields()))
+        fields = [("id", pa.int64()), ("class", pa.string()), (self._area, pa.float64())]
+        if self._probability:
+            fields.append(("confidence", pa.float64()))
+        fields.append(("touches_edge", pa.bool_()))
+        fields += [(name, pa.from_numpy_dtype(np.dtype(kind))) for name, kind in self._added.items()]
+        return pa.schema(fields + [(name, pa.string()) for name in self._fixed])
 
-    def _fields(self) -> Iterator[tuple[str, pa.DataType]]:
-        yield "id", pa.int64()
-        yield "class", pa.string()
-        yield "area_m2" if self._ground else "area_px", pa.float64()
-        if self._prob_one is not None:
-            yield "confidence", pa.float64()
-        yield "touches_edge", pa.bool_()
-        for name in self._fixed:
-            yield name, pa.string()
-
-    def batch(self, outlines: Outlines) -> FootprintBatch:
-        """The objects that are large enough, as footprints."""
-        area = self._areas(outlines)
-        large = ~(area < self._min_area)
-        if self._tolerance > 0:
-            geometry = simplified_geometries(outlines, self._tolerance, self._scale, self._transform)
-            area = self._areas_of(geometry, area)
-        else:
-            geometry = object_geometries(outlines, self._transform)
-        count = int(np.count_nonzero(large))
-        classes = self._class_column(outlines.value[large])
+    def rows(self, batch: Batch) -> FootprintBatch:
+        """The objects as footprints."""
+        outlines, count = batch.outlines, len(batch.outlines)
+        classes = self._class_column(outlines.value)
         columns: dict[str, Array] = {
             "id": np.arange(self.written + 1, self.written + count + 1, dtype=np.int64),
             "class": classes,
-            "area_m2" if self._ground else "area_px": area[large],
+            self._area: batch.area,
         }
-        if self._prob_one is not None:
-            mean = outlines.prob_sum / (outlines.pixels * float(self._prob_one))
-            columns["confidence"] = mean[large]
-        columns["touches_edge"] = outlines.touches_edge[large]
+        if self._probability:
+            columns["confidence"] = outlines.prob_sum / (outlines.pixels * float(self._probability))
+        columns["touches_edge"] = outlines.touches_edge
+        columns |= {name: batch.columns[name] for name in self._added}
         columns |= {name: np.full(count, text, object) for name, text in self._fixed.items()}
-        self._count(classes, len(outlines) - count)
-        return FootprintBatch(geometry[large], columns)
-
-    def _areas(self, outlines: Outlines) -> Array:
-        """Area of each object from its pixels' corners."""
-        if self._ground is None or len(outlines) == 0:
-            return outlines.pixels.astype(np.float64)
-        rings = self._ground.rings(place_corners(outlines.xy, self._transform), outlines.ring_offsets)
-        return np.abs(np.add.reduceat(rings, outlines.part_offsets[outlines.object_offsets[:-1]]))
-
-    def _areas_of(self, geometry: Array, pixels: Array) -> Array:
-        return pixels if self._ground is None else self._ground.geometries(geometry)
+        for name, number in zip(*np.unique(classes.astype(str), return_counts=True), strict=True):
+            self.classes[str(name)] = self.classes.get(str(name), 0) + int(number)
+        self.written += count
+        return FootprintBatch(batch.drawn(), columns)
 
     def _class_column(self, value: Array) -> Array:
         if self._names is None:
@@ -262,10 +242,3 @@ class _Table:
                 f"{value.max() if value.min() > 0 else value.min()}. Name all classes, or none."
             )
         return np.asarray(self._names[value])
-
-    def _count(self, classes: Array, too_small: int) -> None:
-        names, counts = np.unique(classes.astype(str), return_counts=True)
-        for name, count in zip(names.tolist(), counts.tolist(), strict=True):
-            self.classes[name] = self.classes.get(name, 0) + count
-        self.written += len(classes)
-        self.too_small += too_small

@@ -15,7 +15,7 @@ from numba import njit
 from geoseg.errors import InputError
 from geoseg.typing import Array, Connectivity
 
-__all__ = ["Segments", "as_values", "diagonal_pairs", "find_segments", "link_segments"]
+__all__ = ["Segments", "as_values", "diagonal_pairs", "find_segments", "link_segments", "touching_pairs"]
 
 
 class Segments(NamedTuple):
@@ -278,3 +278,58 @@ def _diagonal_pairs(row_ptr, start, value, width, component):  # type: ignore[no
             if stop_j <= stop_i:
                 j += 1
     return pairs[:n].copy()
+
+
+def touching_pairs(segments: Segments, component: Array) -> Array:
+    """Pairs of different components that share a side or a corner, from the second row on.
+
+    Returns
+    -------
+    (m, 2) int32
+        The smaller component first; each pair once.
+    """
+    packed = np.unique(_touching_pairs(*segments, component))
+    return np.stack([packed >> 32, packed & 0xFFFFFFFF], axis=1).astype(np.int32)
+
+
+@njit(nogil=True, cache=True)
+def _touching_pairs(row_ptr, start, value, width, component):  # type: ignore[no-untyped-def]
+    """Pairs as first << 32 | second; the same pair twice in a row is left out."""
+    pairs = np.empty(64, np.int64)
+    n = 0
+    for r in range(1, row_ptr.size - 1):
+        i, j = row_ptr[r - 1], row_ptr[r]
+        up_end, down_end = row_ptr[r], row_ptr[r + 1]
+        need = n + 4 * (down_end - i)
+        if need > pairs.size:
+            larger = np.empty(max(need, 2 * pairs.size), np.int64)
+            for k in range(n):
+                larger[k] = pairs[k]
+            pairs = larger
+        for k in range(j, down_end - 1):
+            n = _add_pair(pairs, n, component[k], component[k + 1])
+        while True:
+            n = _add_pair(pairs, n, component[i], component[j])
+            stop_i = start[i + 1] if i + 1 < up_end else width
+            stop_j = start[j + 1] if j + 1 < down_end else width
+            if stop_i == stop_j:
+                if stop_i == width:
+                    break
+                n = _add_pair(pairs, n, component[i], component[j + 1])
+                n = _add_pair(pairs, n, component[i + 1], component[j])
+            if stop_i <= stop_j:
+                i += 1
+            if stop_j <= stop_i:
+                j += 1
+    return pairs[:n].copy()
+
+
+@njit(nogil=True, cache=True)
+def _add_pair(pairs, n, first, second):  # type: ignore[no-untyped-def]
+    if first == second or first == 0 or second == 0:
+        return n
+    pair = np.int64(min(first, second)) << 32 | np.int64(max(first, second))
+    if n > 0 and pairs[n - 1] == pair:
+        return n
+    pairs[n] = pair
+    return n + 1

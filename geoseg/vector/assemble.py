@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg.typing import Array, BoolArray, IntArray
-from geoseg.vector.forest import Forest
+from geoseg.vector.forest import Forest, Groups
 from geoseg.vector.rings import (
     Outlines,
     Rings,
@@ -42,6 +42,8 @@ class ChunkTrace:
         Whether it has a pixel 8-adjacent to one without data.
     corners : (m, 2) int32
         Pairs of components that meet at a corner; empty with 4-connectivity.
+    touching : (t, 2) int32
+        Pairs of components that share a side or a corner; empty where groups are not wanted.
     top, bottom : (segments,) int32
         Components along the row above the chunk and along its last row.
     left, right : (rows,) int32
@@ -54,6 +56,7 @@ class ChunkTrace:
     prob_sum: IntArray
     near_invalid: BoolArray
     corners: Array
+    touching: Array
     top: Array
     bottom: Array
     left: Array
@@ -85,12 +88,18 @@ class Assembler:
         Number of chunks in a row.
     connectivity
         4 or 8: with 8, regions that meet at a corner are one object of several parts.
+    groups
+        Takes the groups of objects that touch; None: nobody wants to know.
     """
 
-    def __init__(self, shape: tuple[int, int], columns: int, connectivity: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], columns: int, connectivity: int, groups: Groups | None = None
+    ) -> None:
         self._shape = shape
         self._columns = columns
         self._forest = Forest(connectivity == 8)
+        self._groups = groups
+        self._touching = [np.empty((0, 2), np.int64)]  # of the current row
         self._row: list[IntArray] = []  # last rows of the chunks of the current row
         self._above: list[IntArray] = []  # and of the row before
         self._left = np.empty(0, np.int64)
@@ -98,12 +107,6 @@ class Assembler:
         self._ropes: list[_Rope] = []  # closed in this row
         self._entering: dict[int, _Rope] = {}
         self._leaving: dict[int, _Rope] = {}
-
-    @property
-    def pending_corners(self) -> int:
-        """Corners of outlines that are not complete yet."""
-        open_corners = sum(len(xy) for rope in self._entering.values() for xy, _ in rope.pieces)
-        return sum(len(block.xy) for block in self._closed) + open_corners
 
     def add(self, trace: ChunkTrace) -> Outlines | None:
         """Add the next chunk, in row-major order.
@@ -122,6 +125,7 @@ class Assembler:
             self._join_border(self._above[column], _numbered(trace.top, base))
         corners = _numbered(trace.corners, base)
         forest.join_corners(corners[:, 0], corners[:, 1])
+        self._touching.append(_numbered(trace.touching, base))
         self._left = _numbered(trace.right, base)
         self._row.append(_numbered(trace.bottom, base))
         if len(trace.rings.component):
@@ -172,6 +176,10 @@ class Assembler:
         if self._ropes:
             self._closed.append(_rings_of(self._ropes))
             self._ropes = []
+        if self._groups is not None:
+            touching = np.concatenate(self._touching)
+            self._forest.number_groups(touching[:, 0], touching[:, 1], self._groups)
+        self._touching = [np.empty((0, 2), np.int64)]
         alive = np.zeros(len(self._forest), np.bool_)
         if not last:
             frontier = np.concatenate(self._row)
@@ -200,7 +208,8 @@ class Assembler:
     def _outlines(self, rings: Rings) -> Outlines:
         region, whole = self._forest.regions(rings.component), self._forest.objects(rings.component)
         prob_sum, near = self._forest.totals()
-        return group_outlines(rings, region, whole, self._forest.value, prob_sum, near, self._shape)
+        forest = self._forest
+        return group_outlines(rings, region, whole, forest.value, prob_sum, near, forest.group, self._shape)
 
     def _renumber(self, number: IntArray) -> None:
         self._row = [_renumbered(ids, number) for ids in self._row]
@@ -249,6 +258,7 @@ def group_outlines(
     value: Array,
     prob_sum: IntArray,
     near_invalid: BoolArray,
+    group: IntArray,
     shape: tuple[int, int],
 ) -> Outlines:
     """Sort rings into parts and objects.
@@ -259,7 +269,7 @@ def group_outlines(
         All rings of some objects.
     region, whole : (r,) int64
         Region and object that each ring belongs to; a region has one shell.
-    value, prob_sum, near_invalid
+    value, prob_sum, near_invalid, group
         By object.
     shape
         Height and width of the raster, pixels.
@@ -287,6 +297,7 @@ def group_outlines(
         pixels=_sums(rings.area2[order], object_start) // 2,
         prob_sum=prob_sum[stands],
         touches_edge=near_invalid[stands] | _on_edge(xy, ring_offsets[object_start], shape),
+        group=group[stands],
         object_offsets=np.append(np.searchsorted(part_start, object_start), part_start.size),
         part_offsets=np.append(part_start, count),
         ring_offsets=ring_offsets,

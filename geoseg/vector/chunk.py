@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geoseg.geo.windows import Window
-from geoseg.raster.segments import as_values, diagonal_pairs, find_segments, link_segments
+from geoseg.raster.segments import (
+    Segments,
+    as_values,
+    diagonal_pairs,
+    find_segments,
+    link_segments,
+    touching_pairs,
+)
 from geoseg.raster.stats import components_beside, sum_prob
 from geoseg.typing import Array, BoolArray
 from geoseg.vector.assemble import ChunkTrace
@@ -58,6 +65,7 @@ def trace_chunk(
     shape: tuple[int, int],
     connectivity: int,
     invalid_halo: Halo | None = None,
+    groups: bool = False,
 ) -> ChunkTrace:
     """Everything the assembler must know of one chunk.
 
@@ -75,6 +83,8 @@ def trace_chunk(
         4 or 8.
     invalid_halo
         Missing data before it; None when there is none.
+    groups
+        Whether to look for objects that touch.
     """
     values = chunk.values
     bottom, right = window.row_end == shape[0], window.col_end == shape[1]
@@ -101,11 +111,22 @@ def trace_chunk(
             else components_beside(segments, component, count, marked)
         ),
         corners=diagonal_pairs(segments, component) if connectivity == 8 else np.empty((0, 2), np.int32),
+        touching=(
+            touching_pairs(segments, component)
+            if groups and _may_touch(segments, connectivity)
+            else np.empty((0, 2), np.int32)
+        ),
         top=component[: row_ptr[1]].copy(),
         bottom=component[row_ptr[last_row] : row_ptr[last_row + 1]].copy(),
         left=component[row_ptr[:-1]],
         right=component[ends - (start[ends] > last_col)],
     )
+
+
+def _may_touch(segments: Segments, connectivity: int) -> bool:
+    """Whether objects may touch: those of one value can't where a corner makes them one."""
+    present = segments.value[segments.value != 0]
+    return present.size > 0 and (connectivity == 4 or bool((present != present[0]).any()))
 
 
 def prepared(chunk: ChunkValues) -> ChunkValues:

@@ -7,7 +7,38 @@ from numba import njit
 
 from geoseg.typing import Array, BoolArray, IntArray
 
-__all__ = ["Forest"]
+__all__ = ["Forest", "Groups"]
+
+
+class Groups:
+    """Numbers of groups of touching objects, and which of the numbers turned out to be one group.
+
+    A group may be larger than what is in memory: its objects get its number when they are complete, and
+    when two groups meet later on, their numbers are joined here. It costs 8 bytes a number; objects that
+    touch no other have none.
+    """
+
+    def __init__(self) -> None:
+        self._parent = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return self._parent.size
+
+    def add(self, count: int) -> int:
+        """Give out ``count`` new numbers; returns the first of them."""
+        first = len(self)
+        self._parent = np.append(self._parent, np.arange(first, first + count))
+        return first
+
+    def join(self, first: IntArray, second: IntArray) -> None:
+        """Pairs of numbers that are one group."""
+        _unite(self._parent, first, second)
+
+    def final(self, numbers: IntArray) -> IntArray:
+        """One number a group, when all are joined; -1 stays -1."""
+        return (
+            np.where(numbers >= 0, _roots(self._parent, np.maximum(numbers, 0)), -1) if len(self) else numbers
+        )
 
 
 class Forest:
@@ -29,6 +60,7 @@ class Forest:
         self.value = np.empty(0, np.int32)
         self.prob_sum = np.empty(0, np.int64)
         self.near_invalid = np.empty(0, np.bool_)
+        self.group = np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return self._region.size
@@ -42,6 +74,7 @@ class Forest:
         self.value = np.concatenate([self.value, value])
         self.prob_sum = np.concatenate([self.prob_sum, prob_sum])
         self.near_invalid = np.concatenate([self.near_invalid, near_invalid])
+        self.group = np.concatenate([self.group, np.full(value.size, -1)])
         return base
 
     def join(self, first: IntArray, second: IntArray) -> None:
@@ -72,6 +105,35 @@ class Forest:
         near[root[self.near_invalid]] = True
         return prob_sum, near
 
+    def number_groups(self, first: IntArray, second: IntArray, groups: Groups) -> None:
+        """Give every component the number of its group in ``group``, -1 where its object touches no other.
+
+        Parameters
+        ----------
+        first, second : (m,) int64
+            Pairs of components that touch, of those added since the last call.
+        groups
+            Where numbers come from. A number stays with its group when some of its objects are forgotten,
+            so what touches the group later is known to belong to it.
+        """
+        numbered = np.flatnonzero(self.group >= 0)
+        if not (first.size or numbered.size):
+            return
+        everyone = np.arange(len(self))
+        whole = self.objects(everyone)
+        parent = whole.copy()
+        _unite(parent, first, second)
+        _, sample, inverse = np.unique(self.group[numbered], return_index=True, return_inverse=True)
+        _unite(parent, numbered, numbered[sample][inverse])
+        root = _roots(parent, everyone)
+        number = np.full(len(self), -1, np.int64)
+        number[root[numbered]] = self.group[numbered]
+        groups.join(self.group[numbered], number[root[numbered]])
+        objects = np.bincount(root[whole == everyone], minlength=len(self))
+        new = np.flatnonzero((objects > 1) & (number < 0))
+        number[new] = groups.add(new.size) + np.arange(new.size)
+        self.group = number[root]
+
     def keep(self, alive: BoolArray) -> IntArray:
         """Forget every object but the alive ones, and number what is left anew.
 
@@ -98,6 +160,7 @@ class Forest:
         np.add.at(prob_sum, number[live], self.prob_sum[live])
         near[number[live & self.near_invalid]] = True
         self.value, self.prob_sum, self.near_invalid = self.value[stands], prob_sum, near
+        self.group = self.group[stands]
         self._region = np.arange(stands.size, dtype=np.int64)
         self._object = number[whole[stands]] if self._diagonal else self._region
         return number

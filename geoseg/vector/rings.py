@@ -6,7 +6,7 @@ clockwise on the screen (y down), so its signed area is positive; a hole runs th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +20,10 @@ __all__ = [
     "close_rings",
     "concat_outlines",
     "concat_rings",
+    "merge_values",
     "ragged_offsets",
     "simple_rings",
+    "take_objects",
     "take_rings",
 ]
 
@@ -66,13 +68,16 @@ class Outlines:
         Sum of its probabilities (see ``raster.stats.prob_scale``); 0 without.
     touches_edge : (n,) bool
         Has a pixel on the raster's edge, or 8-adjacent to a pixel without data.
+    group : (n,) int64
+        Objects that touch, at a side or a corner, directly or through others, have one number; -1: it touches
+        none, or nobody asked (see ``vector.groups``).
     object_offsets : (n + 1,) int64
         Parts of each object.
     part_offsets : (parts + 1,) int64
         Rings of each part.
     ring_offsets : (rings + 1,) int64
         Corners of each ring.
-    xy : (p, 2) int32
+    xy : (p, 2) int32, or float64 where a step moved them
         Corners; rings are closed: the last corner repeats the first.
     """
 
@@ -81,6 +86,7 @@ class Outlines:
     pixels: IntArray
     prob_sum: IntArray
     touches_edge: BoolArray
+    group: IntArray
     object_offsets: IntArray
     part_offsets: IntArray
     ring_offsets: IntArray
@@ -94,22 +100,65 @@ def concat_outlines(batches: list[Outlines]) -> Outlines:
     """Several batches as one; objects stay in the order of the batches."""
 
     def joined(field: str) -> Array:
-        return np.concatenate([getattr(batch, field) for batch in batches])
+        columns = [getattr(batch, field) for batch in batches]
+        if field.endswith("_offsets"):
+            return ragged_offsets(np.concatenate([np.diff(offsets) for offsets in columns]))
+        return np.concatenate(columns)
 
-    def joined_offsets(field: str) -> IntArray:
-        return ragged_offsets(np.concatenate([np.diff(getattr(batch, field)) for batch in batches]))
+    return Outlines(**{field.name: joined(field.name) for field in fields(Outlines)})
 
+
+def take_objects(outlines: Outlines, index: IntArray) -> Outlines:
+    """The objects at ``index``, in that order."""
+    parts, object_offsets = _spread(outlines.object_offsets, index)
+    rings, part_offsets = _spread(outlines.part_offsets, parts)
+    corners, ring_offsets = _spread(outlines.ring_offsets, rings)
     return Outlines(
-        key=joined("key"),
-        value=joined("value"),
-        pixels=joined("pixels"),
-        prob_sum=joined("prob_sum"),
-        touches_edge=joined("touches_edge"),
-        object_offsets=joined_offsets("object_offsets"),
-        part_offsets=joined_offsets("part_offsets"),
-        ring_offsets=joined_offsets("ring_offsets"),
-        xy=joined("xy"),
+        key=outlines.key[index],
+        value=outlines.value[index],
+        pixels=outlines.pixels[index],
+        prob_sum=outlines.prob_sum[index],
+        touches_edge=outlines.touches_edge[index],
+        group=outlines.group[index],
+        object_offsets=object_offsets,
+        part_offsets=part_offsets,
+        ring_offsets=ring_offsets,
+        xy=outlines.xy[corners],
     )
+
+
+def merge_values(outlines: Outlines) -> Outlines:
+    """All objects of one value as one, in order of the first that has it; they are one group.
+
+    Parameters
+    ----------
+    outlines
+        Objects of one part each, in raster order.
+    """
+    value, first, owner = np.unique(outlines.value, return_index=True, return_inverse=True)
+    order = np.argsort(first[owner], kind="stable")
+    parts, starts = take_objects(outlines, order), np.sort(first)
+    count = np.bincount(owner, minlength=value.size)[np.argsort(first)]
+    offsets = ragged_offsets(count)
+    return replace(
+        parts,
+        key=outlines.key[starts],
+        value=outlines.value[starts],
+        pixels=np.add.reduceat(parts.pixels, offsets[:-1]) if starts.size else parts.pixels,
+        prob_sum=np.add.reduceat(parts.prob_sum, offsets[:-1]) if starts.size else parts.prob_sum,
+        touches_edge=(
+            np.logical_or.reduceat(parts.touches_edge, offsets[:-1]) if starts.size else parts.touches_edge
+        ),
+        group=np.zeros(starts.size, np.int64),
+        object_offsets=offsets,
+    )
+
+
+def _spread(offsets: IntArray, index: IntArray) -> tuple[IntArray, IntArray]:
+    """Numbers of all that the ragged rows at ``index`` hold, and the offsets of these rows."""
+    lengths = np.diff(offsets)[index]
+    new = ragged_offsets(lengths)
+    return np.repeat(offsets[index] - new[:-1], lengths) + np.arange(new[-1]), new
 
 
 def ragged_offsets(lengths: Array) -> IntArray:

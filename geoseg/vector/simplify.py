@@ -1,36 +1,38 @@
-"""Douglas-Peucker simplification of outlines that keeps them valid."""
+"""Douglas-Peucker simplification of outlines that keeps them valid and keeps shared walls shared."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import shapely
 from numba import njit
 
 from geoseg.typing import Array, BoolArray, IntArray
-from geoseg.vector.geometry import combine_parts, region_polygons
-from geoseg.vector.rings import Outlines, ragged_offsets
+from geoseg.vector.coverage import find_arcs
+from geoseg.vector.geometry import object_geometries
+from geoseg.vector.rings import Outlines, ragged_offsets, take_objects
 
-__all__ = ["simplified_geometries", "simplify_rings"]
+__all__ = ["simplify_arcs", "simplify_outlines"]
 
-#: Times the tolerance is halved for an object that would become invalid, before it is left as it is.
+#: Times the tolerance is halved for the arcs of an object that would become invalid; then they stay traced.
 _HALVINGS = 3
 
 
-def simplify_rings(xy: Array, ring_offsets: IntArray, tolerance: float) -> BoolArray:
-    """Which corners of closed rings Douglas-Peucker keeps.
+def simplify_arcs(xy: Array, offsets: IntArray, tolerance: Array) -> BoolArray:
+    """Which corners of arcs Douglas-Peucker keeps.
 
-    Each ring is cut at its first corner and at the one farthest from it. A ring that would keep less than
-    three corners keeps all of them.
+    Ends are kept. A closed arc is cut at its first corner and at the one farthest from it; if it would keep
+    less than three corners it keeps all of them.
 
     Parameters
     ----------
     xy : (p, 2) float64
-        Corners; the last one of each ring repeats the first.
-    ring_offsets : (r + 1,) int64
-        Corners of each ring.
-    tolerance
+        Corners; the last one of a closed arc repeats the first.
+    offsets : (a + 1,) int64
+        Corners of each arc.
+    tolerance : (a,) float64
         Largest distance of a dropped corner from the line that replaces it, in units of ``xy``.
 
     Returns
@@ -45,28 +47,35 @@ def simplify_rings(xy: Array, ring_offsets: IntArray, tolerance: float) -> BoolA
     Examples
     --------
     >>> ring = np.array([[0, 0], [2, 0.1], [4, 0], [4, 4], [0, 4], [0, 0]], float)
-    >>> simplify_rings(ring, np.array([0, 6]), 0.5).tolist()
+    >>> simplify_arcs(ring, np.array([0, 6]), np.array([0.5])).tolist()
     [True, False, True, True, True, True]
     """
     keep = np.zeros(len(xy), np.bool_)
-    _simplify(np.ascontiguousarray(xy, np.float64), ring_offsets, tolerance * tolerance, keep)
+    _simplify(
+        np.ascontiguousarray(xy, np.float64), offsets, tolerance * tolerance, np.arange(tolerance.size), keep
+    )
     return keep
 
 
 @njit(nogil=True, cache=True)
-def _simplify(xy, ring_offsets, limit2, keep):  # type: ignore[no-untyped-def]
-    longest = np.diff(ring_offsets).max() if ring_offsets.size > 1 else 0
+def _simplify(xy, offsets, limit2, arcs, keep):  # type: ignore[no-untyped-def]
+    longest = np.diff(offsets).max() if offsets.size > 1 else 0
     stack = np.empty((longest + 1, 2), np.int64)
-    for r in range(ring_offsets.size - 1):
-        first, last = ring_offsets[r], ring_offsets[r + 1] - 1
+    for a in arcs:
+        first, last = offsets[a], offsets[a + 1] - 1
+        keep[first : last + 1] = False
+        keep[first] = keep[last] = True
+        if xy[first, 0] != xy[last, 0] or xy[first, 1] != xy[last, 1]:
+            _keep_between(xy, first, last, limit2[a], keep, stack)
+            continue
         far, farthest2 = first, -1.0
         for k in range(first, last):
             d2 = (xy[k, 0] - xy[first, 0]) ** 2 + (xy[k, 1] - xy[first, 1]) ** 2
             if d2 > farthest2:
                 far, farthest2 = k, d2
-        keep[first] = keep[far] = keep[last] = True
-        kept = 3 + _keep_between(xy, first, far, limit2, keep, stack)
-        kept += _keep_between(xy, far, last, limit2, keep, stack)
+        keep[far] = True
+        kept = 3 + _keep_between(xy, first, far, limit2[a], keep, stack)
+        kept += _keep_between(xy, far, last, limit2[a], keep, stack)
         if kept < 4:
             keep[first : last + 1] = True
 
@@ -105,19 +114,20 @@ def _distance2(px, py, ax, ay, bx, by):  # type: ignore[no-untyped-def]
     return (px - ax) ** 2 + (py - ay) ** 2
 
 
-def simplified_geometries(
+def simplify_outlines(
     outlines: Outlines, tolerance: float, scale: tuple[float, float], transform: Sequence[float] | None = None
-) -> Array:
-    """Simplified Polygons and MultiPolygons, all valid.
+) -> tuple[Outlines, Array]:
+    """Simplified outlines, all valid, in which objects that touch still share their walls.
 
-    Where the tolerance would make an object invalid (rings that touch or cross), a half, a quarter and an
-    eighth of it are tried, then the object is left as it is. Objects are simplified one by one: a border
-    that two of them share may come out differently in each.
+    Where the tolerance would make an object invalid, or let it overlap one that it touched, a half, a quarter
+    and an eighth of it are tried along its outline, then that is left as it is. Objects that do not touch are
+    simplified apart: they may come to overlap where the gap between them is narrower than twice the
+    tolerance.
 
     Parameters
     ----------
     outlines
-        Objects.
+        Whole groups of objects (see ``Outlines.group``).
     tolerance
         Largest distance of a dropped corner from the outline, in units of ``scale``.
     scale
@@ -127,34 +137,63 @@ def simplified_geometries(
 
     Returns
     -------
-    (n,) object
+    outlines
+        The same objects with fewer corners.
+    geometry : (n,) object
+        Polygon or MultiPolygon of each.
     """
-    whole = slice(0, len(outlines))
-    geometry = _simplified(outlines, whole, tolerance, scale, transform)
-    for k in np.flatnonzero(~shapely.is_valid(geometry)):
-        one = slice(k, k + 1)
-        for halving in range(1, _HALVINGS + 2):
-            smaller = tolerance / 2**halving if halving <= _HALVINGS else 0.0
-            geometry[one] = _simplified(outlines, one, smaller, scale, transform)
-            if shapely.is_valid(geometry[k]):
-                break
-    return geometry
+    arcs = find_arcs(outlines)
+    scaled = np.ascontiguousarray(arcs.xy * np.asarray(scale, np.float64))
+    part_of_ring = np.repeat(np.arange(outlines.part_offsets.size - 1), np.diff(outlines.part_offsets))
+    object_of_part = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
+    ring_of_piece = np.repeat(np.arange(part_of_ring.size), np.diff(arcs.ring_offsets))
+    object_of_piece = object_of_part[part_of_ring[ring_of_piece]]
+
+    halved = np.zeros(len(arcs), np.int64)
+    keep = np.zeros(len(arcs.xy), np.bool_)
+    geometry = np.empty(len(outlines), object)
+    redo, changed = np.arange(len(arcs)), np.arange(len(outlines))
+    while True:
+        limit = np.where(halved <= _HALVINGS, tolerance / 2.0**halved, 0.0)
+        _simplify(scaled, arcs.offsets, limit * limit, redo, keep)
+        kept = np.append(0, np.cumsum(keep))[arcs.offsets]
+        xy, ring_offsets = arcs.rings(arcs.xy[keep], ragged_offsets(np.diff(kept)))
+        simple = replace(outlines, xy=xy, ring_offsets=ring_offsets)
+        # Two arcs between the same junctions may fall together: such a ring has no area.
+        flat = np.diff(ring_offsets) < 4
+        if flat.any():
+            bad = flat[ring_of_piece]
+        else:
+            geometry[changed] = object_geometries(take_objects(simple, changed), transform)
+            broken = changed[~shapely.is_valid(geometry[changed])]
+            if not broken.size:
+                broken = _overlapping(geometry, outlines.group, changed)
+            if not broken.size:
+                return simple, geometry
+            bad = np.isin(object_of_piece, broken)
+        redo = np.unique(arcs.arc[bad & (halved[arcs.arc] <= _HALVINGS)])
+        if not redo.size:  # it is as traced, so what it meets is not
+            near = np.isin(outlines.group[object_of_piece], outlines.group[object_of_piece[bad]])
+            redo = np.unique(arcs.arc[near & (halved[arcs.arc] <= _HALVINGS)])
+        if not redo.size:
+            return simple, geometry
+        halved[redo] += 1
+        moved = np.unique(object_of_piece[np.isin(arcs.arc, redo)])
+        changed = np.union1d(changed, moved) if flat.any() else moved  # those of before are not drawn yet
 
 
-def _simplified(
-    outlines: Outlines,
-    objects: slice,
-    tolerance: float,
-    scale: tuple[float, float],
-    transform: Sequence[float] | None,
-) -> Array:
-    """Geometries of some objects in a row, valid or not."""
-    parts = outlines.object_offsets[objects.start : objects.stop + 1]
-    rings = outlines.part_offsets[parts[0] : parts[-1] + 1]
-    corners = outlines.ring_offsets[rings[0] : rings[-1] + 1]
-    xy = outlines.xy[corners[0] : corners[-1]].astype(np.float64)
-    keep = simplify_rings(xy * scale, corners - corners[0], tolerance)
-    kept = np.concatenate([[0], np.cumsum(keep)])[corners - corners[0]]
-    polygons = region_polygons(xy[keep], ragged_offsets(np.diff(kept)), rings - rings[0], transform)
-    owner = np.repeat(np.arange(len(parts) - 1), np.diff(parts))
-    return combine_parts(polygons, owner, len(parts) - 1)
+def _overlapping(geometry: Array, group: IntArray, changed: IntArray) -> IntArray:
+    """Objects that overlap others of their group, among the groups of the changed ones."""
+    members = np.flatnonzero((group >= 0) & np.isin(group, group[changed]))
+    overlapping = members[:0]
+    if members.size:
+        overlapping = members[_overlaps(geometry[members])]
+    if overlapping.size and (group[members] != group[members[0]]).any():
+        # Objects of different groups may overlap, so look at each group alone.
+        alone = [np.flatnonzero(group == number) for number in np.unique(group[overlapping])]
+        overlapping = np.concatenate([objects[_overlaps(geometry[objects])] for objects in alone])
+    return overlapping
+
+
+def _overlaps(geometry: Array) -> BoolArray:
+    return np.asarray(~shapely.is_empty(shapely.coverage_invalid_edges(geometry)))

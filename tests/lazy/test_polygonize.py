@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -10,16 +11,32 @@ import pytest
 import rasterio
 import rasterio.windows
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio import features
 from scipy import ndimage
 
+import geoseg
 from geoseg.errors import InputError
 from geoseg.lazy.labels import split_masks
-from geoseg.lazy.polygonize import polygonize
+from geoseg.lazy.polygonize import outlines_of
+from geoseg.vector.geometry import object_geometries
 
 from .masks import class_maps, hard_masks, masks, normalized, rasterio_polygons, wkb
+
+
+class Polygons(NamedTuple):
+    """Polygons of objects in pixels, in raster order of their first pixels."""
+
+    geometry: np.ndarray
+    values: np.ndarray
+
+
+def polygonize(raster: object, **options: object) -> Polygons:
+    """Polygons of a raster."""
+    outlines = outlines_of(raster, **options)
+    return Polygons(object_geometries(outlines), outlines.value)
 
 
 def check_exact(values: np.ndarray, connectivity: int) -> None:
@@ -29,7 +46,6 @@ def check_exact(values: np.ndarray, connectivity: int) -> None:
     structure = np.ones((3, 3)) if connectivity == 8 else None
     expected = sum(ndimage.label(values == v, structure)[1] for v in np.unique(values) if v)
     assert len(found.geometry) == expected
-    assert found.ids.tolist() == list(range(1, expected + 1))
     assert shapely.area(found.geometry).sum() == np.count_nonzero(values)
     if expected:
         burned = features.rasterize(zip(found.geometry, found.values), out_shape=values.shape, dtype="uint8")
@@ -68,7 +84,6 @@ def test_chunked_equals_whole(values: np.ndarray, chunks: object, connectivity: 
     with_chunks = polygonize(da.from_array(values, chunks=chunks), connectivity=connectivity)
     assert wkb(with_chunks.geometry) == wkb(whole.geometry)
     np.testing.assert_array_equal(with_chunks.values, whole.values)
-    np.testing.assert_array_equal(with_chunks.ids, whole.ids)
 
 
 @pytest.mark.parametrize("name", hard_masks())
@@ -154,10 +169,10 @@ def test_terraced_houses_on_a_chunk_border() -> None:
 def test_labels_give_one_geometry_an_id() -> None:
     mask = (np.random.default_rng(2).random((40, 40)) < 0.45).astype(np.uint8)
     labels = split_masks(da.from_array(mask, chunks=16))
-    by_label, objects = polygonize(labels), polygonize(mask)
+    by_label, objects = geoseg.polygonize(labels), geoseg.polygonize(mask)
     assert wkb(by_label.geometry) == wkb(objects.geometry)
-    np.testing.assert_array_equal(by_label.values, objects.ids)
-    np.testing.assert_array_equal(by_label.ids, objects.ids)
+    np.testing.assert_array_equal(by_label["value"], objects["id"])
+    np.testing.assert_array_equal(by_label["id"], objects["id"])
 
 
 def test_scattered_label_is_one_multipolygon_in_order_of_first_pixels() -> None:
@@ -165,6 +180,30 @@ def test_scattered_label_is_one_multipolygon_in_order_of_first_pixels() -> None:
     found = polygonize(labels)
     assert found.values.tolist() == [300, 7, -5]
     assert [len(shapely.get_parts(g)) for g in found.geometry] == [2, 2, 1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(masks(values=5, side=20), st.sampled_from([(3, 7), 5]), st.sampled_from([0.8, 3.0]), st.booleans())
+def test_simplified_labels_are_a_coverage_whatever_the_chunks(
+    values: np.ndarray, chunks: object, tolerance: float, labels: bool
+) -> None:
+    raster = values.astype(np.int32) if labels else values
+    whole = geoseg.polygonize(raster, simplify_m=tolerance)
+    with_chunks = geoseg.polygonize(da.from_array(raster, chunks=chunks), simplify_m=tolerance)
+    assert wkb(with_chunks.geometry) == wkb(whole.geometry)
+    assert whole.is_valid.all()
+    assert len(whole) == len(geoseg.polygonize(raster))
+    if labels:
+        assert shapely.coverage_is_valid(whole.geometry.to_numpy())
+
+
+def test_polygonize_leaves_out_small_objects_in_meters() -> None:
+    values = np.zeros((20, 20), np.uint8)
+    values[2, 2], values[10:14, 10:14] = 1, 1
+    place = {"transform": Affine(2, 0, 5e5, 0, -2, 3e6), "crs": 32645}
+    assert geoseg.polygonize(values, min_area_m2=4.1, **place).area.tolist() == [64]
+    assert geoseg.polygonize(values, min_area_m2=3.9, **place)["id"].tolist() == [1, 2]
+    assert geoseg.polygonize(values, min_area_m2=17).empty
 
 
 def test_only_some_values() -> None:
@@ -185,7 +224,8 @@ def test_objects_and_values_on_demand() -> None:
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (4, 4)])
 def test_empty(shape: tuple[int, int]) -> None:
     found = polygonize(np.zeros(shape, bool))
-    assert (len(found.geometry), len(found.values), len(found.ids)) == (0, 0, 0)
+    assert (len(found.geometry), len(found.values)) == (0, 0)
+    assert len(geoseg.polygonize(np.zeros(shape, bool), simplify_m=1)) == 0
 
 
 def test_one_pixel() -> None:

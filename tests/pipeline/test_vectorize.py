@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from scipy import ndimage
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.io import spill
 from geoseg.io.writers import FORMATS
+from geoseg.pipeline import steps
+from geoseg.pipeline.steps import Batch, Steps
 from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
 
 SHAPE = (150, 130)
@@ -42,15 +46,17 @@ def vectorize(
     def read(window: Window) -> ChunkValues:
         return ChunkValues(**{name: raster[window.rows, window.cols] for name, raster in rasters.items()})
 
-    spill = folder / "spill"
-    spill.mkdir(parents=True)
+    spill_dir = folder / "spill"
+    spill_dir.mkdir(parents=True)
     out = {name: folder / f"scene{FORMATS[name]}" for name in formats}
     settings: dict[str, Any] = {
         "chunk": 64, "connectivity": 8, "class_names": ("building", "road"), "geobox": UTM, "scene": "scene",
     } | options  # fmt: skip
+    chosen = {name: settings.pop(name) for name in ("min_area_m2", "simplify_m") if name in settings}
+    settings.setdefault("steps", Steps(**chosen))
     height, width = rasters["values"].shape
-    summary = vectorize_classes(read, height, width, out=out, spill_dir=spill, **settings)
-    assert list(spill.iterdir()) == []
+    summary = vectorize_classes(read, height, width, out=out, spill_dir=spill_dir, **settings)
+    assert list(spill_dir.iterdir()) == []
     return summary, out
 
 
@@ -119,11 +125,53 @@ def test_small_objects_are_left_out_before_numbering(tmp_path: Path) -> None:
 
 
 def test_simplified_footprints(tmp_path: Path) -> None:
-    raw, simple = frame(tmp_path / "raw", scene()), frame(tmp_path / "simple", scene(), simplify_m=0.6)
+    rasters = scene()
+    rasters["values"] = (rasters["values"] > 0).astype(np.uint8)
+    raw, simple = frame(tmp_path / "raw", rasters), frame(tmp_path / "simple", rasters, simplify_m=0.6)
     assert simple.is_valid.all()
     assert simple["class"].tolist() == raw["class"].tolist()
     assert simple.count_coordinates().sum() < 0.6 * raw.count_coordinates().sum()
     np.testing.assert_allclose(simple["area_m2"], simple.area / 0.9996**2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [3, 1 << 14])
+def test_classes_that_touch_share_simplified_walls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """In raster order as without steps, and no two overlap; however few objects a batch may have."""
+    monkeypatch.setattr(spill, "_BATCH_OBJECTS", limit)
+    raw, simple = frame(tmp_path / "raw", scene()), frame(tmp_path / "simple", scene(), simplify_m=0.6)
+    assert simple["id"].tolist() == raw["id"].tolist()
+    assert simple["class"].tolist() == raw["class"].tolist()
+    np.testing.assert_array_equal(simple["confidence"], raw["confidence"])
+    assert simple.count_coordinates().sum() < 0.75 * raw.count_coordinates().sum()
+    np.testing.assert_allclose(simple["area_m2"], simple.area / 0.9996**2, rtol=1e-6)
+    assert simple.sindex.query(simple.geometry, predicate="overlaps").size == 0
+
+
+def test_steps_add_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of one function and one setting: what it finds out reaches the file, past the groups too."""
+
+    def shift(batch: Batch, meters: float) -> Batch:
+        outlines = replace(batch.outlines, xy=batch.outlines.xy + meters / batch.ground.scale[0])
+        kind = np.where(batch.area > 5, "large", "small").astype("U5")
+        return batch.reshaped(outlines, outline=kind)
+
+    mine = steps.Step("shift_m", shift, moves_walls=True, columns={"outline": "U5"})
+    monkeypatch.setattr(steps, "STEPS", (*steps.STEPS, mine))
+    raw = frame(tmp_path / "raw", scene())
+    for name, rasters in {
+        "groups": scene(),
+        "mask": {"values": (scene()["values"] > 0).astype(np.uint8)},
+    }.items():
+        moved = frame(tmp_path / name, rasters, steps=Steps(shift_m=0.5))
+        assert set(moved["outline"]) == {"large", "small"}
+    moved = gpd.read_parquet(tmp_path / "groups" / "scene.parquet")
+    assert moved["outline"].tolist() == np.where(raw["area_m2"] > 5, "large", "small").tolist()
+    ground = UTM.ground_resolution()
+    assert ground is not None
+    shift_x = 0.5 / ground[0] * 0.5
+    np.testing.assert_allclose(moved.bounds["minx"], raw.bounds["minx"] + shift_x, rtol=0, atol=1e-6)
 
 
 def test_without_crs_areas_are_pixels(tmp_path: Path) -> None:

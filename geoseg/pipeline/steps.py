@@ -1,0 +1,184 @@
+"""What happens to outlines between tracing and the file: an ordered list of steps, one setting each.
+
+A step takes a :class:`Batch`, whole objects with all that they touch, and the value of its setting, and gives
+a batch back. All that turns rasters into polygons goes through the same list: ``geoseg run``, ``geoseg
+vectorize``, ``geoseg.segment`` and ``geoseg.polygonize``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from geoseg.geo.geobox import GeoBox
+from geoseg.typing import Array, BoolArray
+from geoseg.vector.area import GroundArea
+from geoseg.vector.geometry import object_geometries, place_corners
+from geoseg.vector.rings import Outlines, take_objects
+from geoseg.vector.simplify import simplify_outlines
+
+__all__ = ["STEPS", "Batch", "Ground", "Step", "Steps"]
+
+
+class Ground:
+    """Where the pixels of a raster lie, and how large they are.
+
+    Attributes
+    ----------
+    transform
+        From (column, row) of pixel corners to the CRS, 6 numbers.
+    scale
+        Width and height of a pixel in meters on the ground; (1, 1) where they are not known.
+    area
+        Measures square meters; None where the ground is not known and areas are pixels.
+    """
+
+    def __init__(self, geobox: GeoBox) -> None:
+        self.transform = tuple(geobox.transform[:6])
+        self.scale = geobox.ground_resolution() or (1.0, 1.0)
+        self.area = None if geobox.ground_resolution() is None else GroundArea(geobox)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whole objects, with every object that they touch.
+
+    Attributes
+    ----------
+    outlines
+        Their outlines in pixel coordinates; ``vector.coverage.find_arcs`` gives the walls that they share.
+    ground
+        Where they lie.
+    area : (n,) float64
+        Square meters on the ground, or pixels without a CRS.
+    geometry : (n,) object, optional
+        Polygon or MultiPolygon of each in the CRS, where a step has drawn them.
+    columns
+        What steps found out: name -> (n,) values, such as those of ``Step.columns``.
+    """
+
+    outlines: Outlines
+    ground: Ground
+    area: Array
+    geometry: Array | None = None
+    columns: dict[str, Array] = field(default_factory=dict)
+
+    @classmethod
+    def traced(cls, outlines: Outlines, ground: Ground) -> Batch:
+        """Objects as they were traced."""
+        if ground.area is None or len(outlines) == 0:
+            return cls(outlines, ground, outlines.pixels.astype(np.float64))
+        rings = ground.area.rings(place_corners(outlines.xy, ground.transform), outlines.ring_offsets)
+        first_ring = outlines.part_offsets[outlines.object_offsets[:-1]]
+        return cls(outlines, ground, np.abs(np.add.reduceat(rings, first_ring)))
+
+    def drawn(self) -> Array:
+        """The geometry, (n,) object."""
+        if self.geometry is None:
+            return object_geometries(self.outlines, self.ground.transform)
+        return self.geometry
+
+    def where(self, keep: BoolArray) -> Batch:
+        """Only some of the objects."""
+        if keep.all():
+            return self
+        index = np.flatnonzero(keep)
+        return Batch(
+            take_objects(self.outlines, index),
+            self.ground,
+            self.area[index],
+            None if self.geometry is None else self.geometry[index],
+            {name: column[index] for name, column in self.columns.items()},
+        )
+
+    def reshaped(self, outlines: Outlines, geometry: Array | None = None, **columns: Array) -> Batch:
+        """The same objects with other corners, measured anew, and more columns."""
+        if geometry is None:
+            geometry = object_geometries(outlines, self.ground.transform)
+        area = self.area if self.ground.area is None else self.ground.area.geometries(geometry)
+        return replace(
+            self, outlines=outlines, geometry=geometry, area=area, columns={**self.columns, **columns}
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes
+    ----------
+    setting
+        Name of its setting in the options of a run; 0, False or None leave the step out.
+    apply
+        From a batch and the setting's value to a batch.
+    moves_walls
+        Whether it moves corners: then it gets groups of touching objects whole, else objects one by one.
+    columns
+        Columns that it adds to ``Batch.columns`` and to the file: name -> NumPy type of a fixed size, such as
+        ``f8`` or ``U8``.
+    """
+
+    setting: str
+    apply: Callable[[Batch, Any], Batch]
+    moves_walls: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def leave_out_small(batch: Batch, least: float) -> Batch:
+    """Leave out objects of less than ``least`` m2 (pixels without a CRS)."""
+    return batch.where(~(batch.area < least))  # an area that can't be measured, NaN, is not small
+
+
+def simplify(batch: Batch, tolerance: float) -> Batch:
+    """Drop corners within ``tolerance`` meters of the outline (pixels without a CRS)."""
+    ground = batch.ground
+    return batch.reshaped(*simplify_outlines(batch.outlines, tolerance, ground.scale, ground.transform))
+
+
+#: All steps in the order they are taken. Small objects go first: what is left out need not be simplified.
+STEPS = (
+    Step("min_area_m2", leave_out_small),
+    Step("simplify_m", simplify, moves_walls=True),
+)
+
+
+class Steps:
+    """The steps that some settings ask for.
+
+    Parameters
+    ----------
+    **settings
+        Values by name; steps without one are left out, and so are names that are no step's.
+
+    Examples
+    --------
+    >>> Steps(simplify_m=0.5, min_area_m2=0.0).names
+    ['simplify_m']
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._steps = [(step, settings[step.setting]) for step in STEPS if settings.get(step.setting)]
+
+    @property
+    def names(self) -> list[str]:
+        """Settings of the steps that are taken, in their order."""
+        return [step.setting for step, _ in self._steps]
+
+    @property
+    def moves_walls(self) -> bool:
+        """Whether batches must hold groups of touching objects whole."""
+        return any(step.moves_walls for step, _ in self._steps)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Columns that the steps add, and their NumPy types."""
+        return {name: kind for step, _ in self._steps for name, kind in step.columns.items()}
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Take them all."""
+        for step, value in self._steps:
+            batch = step.apply(batch, value)
+        return batch

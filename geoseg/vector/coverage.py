@@ -1,0 +1,235 @@
+"""Touching objects as a coverage: every wall that two of them share is one arc, which both go along.
+
+What changes the arcs, ends apart, changes both sides of a wall at once: no gap opens, nothing overlaps. An
+arc ends at *junctions*, lattice corners where three or more regions meet (the background counts as one). An
+outline without a junction is one closed arc. Objects that touch no other have nothing but closed arcs: their
+rings, as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from geoseg.typing import Array, BoolArray, IntArray
+from geoseg.vector.rings import Outlines, ragged_offsets
+
+__all__ = ["Arcs", "find_arcs"]
+
+
+@dataclass(frozen=True)
+class Arcs:
+    """Arcs, and the rings that they make up.
+
+    Attributes
+    ----------
+    xy : (p, 2) int32 or float64
+        Corners of the arcs, both ends included.
+    offsets : (a + 1,) int64
+        Corners of each arc. A closed arc is a whole ring; its last corner repeats the first.
+    arc : (m,) int64
+        Arc of each piece of a ring.
+    backward : (m,) bool
+        Whether the ring goes along it from its end.
+    ring_offsets : (r + 1,) int64
+        Pieces of each ring, in order.
+    """
+
+    xy: Array
+    offsets: IntArray
+    arc: IntArray
+    backward: BoolArray
+    ring_offsets: IntArray
+
+    def __len__(self) -> int:
+        return self.offsets.size - 1
+
+    def rings(self, xy: Array, offsets: IntArray) -> tuple[Array, IntArray]:
+        """Closed rings made of other corners for the same arcs.
+
+        Parameters
+        ----------
+        xy : (q, 2) numbers
+            New corners. Arcs keep their ends.
+        offsets : (a + 1,) int64
+            Corners of each arc.
+
+        Returns
+        -------
+        xy, ring_offsets
+            As in ``Outlines``.
+        """
+        if self.arc.size == len(self) and self.arc.size == self.ring_offsets.size - 1:
+            return xy, offsets  # every ring is one arc
+        corners = np.diff(offsets)[self.arc] - 1
+        ring_offsets = ragged_offsets(np.add.reduceat(corners, self.ring_offsets[:-1]) + 1)
+        out = np.empty((ring_offsets[-1], 2), xy.dtype)
+        _fill_rings(xy, offsets, self.arc, self.backward, self.ring_offsets, ring_offsets, out)
+        return out, ring_offsets
+
+
+def find_arcs(outlines: Outlines) -> Arcs:
+    """The arcs of some objects.
+
+    Parameters
+    ----------
+    outlines
+        Whole groups of objects (see ``Outlines.group``), as they were traced or made of other arcs since.
+
+    Notes
+    -----
+    Where three regions meet at a point of a straight wall, only two of them have a traced corner there. The
+    third gets one, so that all have the same ends of arcs.
+    """
+    xy, ring_offsets = outlines.xy, outlines.ring_offsets
+    rings = ring_offsets.size - 1
+    if rings == 0 or (outlines.group < 0).all():
+        return Arcs(xy, ring_offsets, np.arange(rings), np.zeros(rings, np.bool_), np.arange(rings + 1))
+    if xy.dtype.kind == "i":
+        xy, ring_offsets = _with_junctions(np.ascontiguousarray(xy), ring_offsets)
+    ring = np.repeat(np.arange(rings), np.diff(ring_offsets))
+    point = _points(xy)
+    twin = _twins(point, ring_offsets)
+    neighbor = np.where(twin >= 0, ring[twin], -1)
+    last = ring_offsets[1:] - 1
+    before = np.arange(-1, len(xy) - 1)
+    before[ring_offsets[:-1]] = last - 1
+    neighbor[last] = neighbor[ring_offsets[:-1]]  # no edge leaves the corner that closes a ring
+    before[last] = last - 1
+
+    parts = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
+    value = outlines.value[parts][np.repeat(np.arange(parts.size), np.diff(outlines.part_offsets))][ring]
+    lowest = np.full(len(xy), np.iinfo(np.int64).max)
+    highest = np.full(len(xy), np.iinfo(np.int64).min)
+    np.minimum.at(lowest, point, value)
+    np.maximum.at(highest, point, value)
+    junction = np.zeros(len(xy), np.bool_)
+    changes = neighbor != neighbor[before]
+    meets_background = (neighbor < 0) & (lowest != highest)[point]
+    junction[point[changes | meets_background]] = True
+    return Arcs(*_cut(xy, ring_offsets, ring, junction[point], twin))
+
+
+def _keys(first: Array, second: Array) -> IntArray:
+    return (first.astype(np.int64) << 32) | second.astype(np.int64)
+
+
+def _with_junctions(xy: Array, ring_offsets: IntArray) -> tuple[Array, IntArray]:
+    """The rings with a corner wherever a corner of another ring lies on one of their edges."""
+    by_row, by_col = np.unique(_keys(xy[:, 1], xy[:, 0])), np.unique(_keys(xy[:, 0], xy[:, 1]))
+    start, end = xy[:-1], xy[1:]
+    along_row = start[:, 1] == end[:, 1]
+    low, high = np.minimum(start, end), np.maximum(start, end)
+
+    def between(keys: IntArray, fixed: int, moving: int) -> tuple[IntArray, IntArray]:
+        first = np.searchsorted(keys, _keys(low[:, fixed], low[:, moving]), side="right")
+        return first, np.searchsorted(keys, _keys(low[:, fixed], high[:, moving]), side="left") - first
+
+    first_in_row, row_count = between(by_row, 1, 0)
+    first_in_col, col_count = between(by_col, 0, 1)
+    first = np.append(np.where(along_row, first_in_row, first_in_col), 0)
+    count = np.append(np.where(along_row, row_count, col_count), 0)
+    slanted = (start != end).all(axis=1)  # a step made it, and no corner is missing there
+    count[np.flatnonzero(slanted)] = 0
+    count[ring_offsets[1:] - 1] = 0  # from one ring to the next there is no edge
+    added = ragged_offsets(count + 1)
+    out = np.empty((added[-1], 2), np.int32)
+    _fill_corners(xy, first, count, by_row, by_col, added, out)
+    return out, added[ring_offsets]
+
+
+@njit(nogil=True, cache=True)
+def _fill_corners(xy, first, count, by_row, by_col, offsets, out):  # type: ignore[no-untyped-def]
+    for k in range(count.size):
+        to = offsets[k]
+        out[to, 0], out[to, 1] = xy[k, 0], xy[k, 1]
+        for step in range(count[k]):
+            along_row = xy[k, 1] == xy[k + 1, 1]
+            axis = 0 if along_row else 1
+            rises = xy[k + 1, axis] > xy[k, axis]
+            place = first[k] + (step if rises else count[k] - 1 - step)
+            moving = (by_row[place] if along_row else by_col[place]) & 0xFFFFFFFF
+            out[to + 1 + step, axis] = moving
+            out[to + 1 + step, 1 - axis] = xy[k, 1 - axis]
+
+
+def _points(xy: Array) -> IntArray:
+    """A number for each corner; equal corners have the same."""
+    order = np.lexsort((xy[:, 0], xy[:, 1]))
+    new = (xy[order[1:]] != xy[order[:-1]]).any(axis=1)
+    point = np.empty(len(xy), np.int64)
+    point[order] = np.append(0, np.cumsum(new))
+    return point
+
+
+def _twins(point: IntArray, ring_offsets: IntArray) -> IntArray:
+    """For the edge from each corner to the next: the corner where its other side starts; -1 without one."""
+    twin = np.full(point.size, -1, np.int64)
+    edge = np.delete(np.arange(point.size), ring_offsets[1:] - 1)
+    one, other = point[edge], point[edge + 1]
+    key = _keys(np.minimum(one, other), np.maximum(one, other))
+    order = np.argsort(key, kind="stable")
+    same = np.flatnonzero(key[order[1:]] == key[order[:-1]])
+    one, other = edge[order[same]], edge[order[same + 1]]
+    twin[one], twin[other] = other, one
+    return twin
+
+
+@njit(nogil=True, cache=True)
+def _cut(xy, ring_offsets, ring, junction, twin):  # type: ignore[no-untyped-def]
+    """Cut rings at junctions. Of the two sides of a wall, the ring that comes first gives the arc."""
+    rings = ring_offsets.size - 1
+    arc_xy = np.empty((2 * xy.shape[0], 2), xy.dtype)
+    offsets = np.zeros(xy.shape[0] + 1, np.int64)
+    pieces = np.empty(xy.shape[0], np.int64)
+    backward = np.empty(xy.shape[0], np.bool_)
+    piece_offsets = np.zeros(rings + 1, np.int64)
+    arc_of_edge = np.empty(xy.shape[0], np.int64)
+    a = p = m = 0
+    for r in range(rings):
+        first, count = ring_offsets[r], ring_offsets[r + 1] - 1 - ring_offsets[r]
+        start = 0
+        while start < count and not junction[first + start]:
+            start += 1
+        if start == count:  # no junction: the whole ring is one arc
+            start = 0
+        at = 0
+        while at < count:
+            begin = at
+            edge = first + (start + begin) % count
+            owns = twin[edge] < 0 or ring[twin[edge]] > r
+            pieces[m] = a if owns else arc_of_edge[twin[edge]]
+            backward[m] = not owns
+            while True:
+                corner = first + (start + at) % count
+                arc_of_edge[corner] = pieces[m]
+                if owns:
+                    arc_xy[p, 0], arc_xy[p, 1] = xy[corner, 0], xy[corner, 1]
+                    p += 1
+                at += 1
+                if at == count or junction[first + (start + at) % count]:
+                    break
+            if owns:
+                corner = first + (start + at) % count
+                arc_xy[p, 0], arc_xy[p, 1] = xy[corner, 0], xy[corner, 1]
+                p += 1
+                a += 1
+                offsets[a] = p
+            m += 1
+        piece_offsets[r + 1] = m
+    return arc_xy[:p].copy(), offsets[: a + 1].copy(), pieces[:m].copy(), backward[:m].copy(), piece_offsets
+
+
+@njit(nogil=True, cache=True)
+def _fill_rings(xy, offsets, arc, backward, piece_offsets, ring_offsets, out):  # type: ignore[no-untyped-def]
+    for r in range(ring_offsets.size - 1):
+        to = ring_offsets[r]
+        for m in range(piece_offsets[r], piece_offsets[r + 1]):
+            first, last = offsets[arc[m]], offsets[arc[m] + 1] - 1
+            for k in range(last - first):
+                corner = last - k if backward[m] else first + k
+                out[to, 0], out[to, 1] = xy[corner, 0], xy[corner, 1]
+                to += 1
+        out[to, 0], out[to, 1] = out[ring_offsets[r], 0], out[ring_offsets[r], 1]
