@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyproj import CRS
 
 from geoseg.errors import InputError, RunError
@@ -23,6 +25,7 @@ from geoseg.io.writers import FORMATS, FootprintBatch, FootprintWriter, open_wri
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import promoted
 from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile
+from geoseg.io.writers.geojson_text import geometry_texts
 from geoseg.io.writers.ogr import dbf_names
 
 UTM = CRS.from_epsg(32645)
@@ -306,6 +309,52 @@ def test_geojson_follows_rfc_7946(tmp_path: Path) -> None:
             assert all(round(number, 7) == number for point in shell for number in point)
     lines = save("geojsonseq", tmp_path / "a.geojsonl", batch).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == document["features"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 15),
+    st.lists(
+        st.tuples(*[st.floats(-1e10, 1e10) | st.floats(-1e-3, 1e-3) | st.floats(-180, 180)] * 2),
+        min_size=3,
+        max_size=9,
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_numbers_are_written_as_python_writes_them(
+    decimals: int, corners: list[tuple[float, float]], multi: bool, turn: bool
+) -> None:
+    xy = np.array([*corners, corners[0]])
+    one = np.array([0, 1])
+    (text,) = geometry_texts(
+        xy, np.array([0, len(xy)]), one, one, np.array([multi]), np.array([turn]), decimals
+    )
+    ring = np.round(xy, decimals).tolist()[:: -1 if turn else 1]
+    kind, coordinates = ("MultiPolygon", [[ring]]) if multi else ("Polygon", [ring])
+    assert text == json.dumps({"type": kind, "coordinates": coordinates})
+
+
+def test_attributes_are_written_as_json_writes_them(tmp_path: Path) -> None:
+    columns = {
+        '100 % "é"': np.array(["a\nb", None, "ü%s"], object),
+        "mixed": np.array([1, True, 2.5], object),
+        "number": np.array([1e-7, 1e22, -0.0]),
+        "flag": np.array([True, False, True]),
+        "small": np.array([1, 2, 3], np.uint8),
+    }
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    shapes = shapely.box([0, 2, 4], 0, [1, 3, 5], 1)
+    with open_writer("geojson", tmp_path / "a.geojson", schema=schema) as writer:
+        writer.write(FootprintBatch(shapes, columns))
+    lines = (tmp_path / "a.geojson").read_text(encoding="utf-8").splitlines()[1:-1]
+    for k, line in enumerate(lines):
+        feature = {
+            "type": "Feature",
+            "properties": {name: column.tolist()[k] for name, column in columns.items()},
+            "geometry": shapely.geometry.mapping(shapely.orient_polygons(shapes[k])),
+        }
+        assert line.rstrip(",") == json.dumps(feature, ensure_ascii=False)
 
 
 def test_antimeridian_in_utm(tmp_path: Path) -> None:

@@ -19,3 +19,11 @@ def test_small_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     told = capsys.readouterr().out
     assert told.count("identical to rasterio after normalizing: True; valid: True") == 2
     assert "streamed 1024 x 1024 to GeoParquet" in told
+
+
+def test_small_geojson(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "argv", ["geojson.py", "--count", "500", "--repeats", "1"])
+    importlib.import_module("geojson").main()
+    printed = capsys.readouterr().out
+    assert printed.count("500 footprints of ") == 2

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +14,9 @@ from pyproj import CRS, Transformer
 from geoseg.errors import RunError
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import FootprintBatch, FootprintWriter, Geometries, GeometryType
+from geoseg.io.writers.geojson_text import geometry_texts
+from geoseg.typing import Array, IntArray
+from geoseg.vector.area import ring_areas
 
 __all__ = ["GeoJSONSeqWriter", "GeoJSONWriter"]
 
@@ -24,24 +25,12 @@ _PIXEL_NOTE = (
     "x = column and y = row of pixel corners, from the upper left, y down."
 )
 
-
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False)
-
-
-def _plain(column: Any) -> list[Any]:
-    """A column as JSON values; NaN, which JSON lacks, as null."""
-    values = np.asarray(column).tolist()
-    if np.asarray(column).dtype.kind == "f":
-        return [value if value is not None and np.isfinite(value) else None for value in values]
-    return list(values)
+#: Texts of attribute values that are kept for the next feature: classes and scenes repeat.
+_KEPT_TEXTS = 1 << 14
 
 
-def _to_lonlat(transformer: Transformer, xy: Any) -> Any:
-    return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
-
-
-def _repaired(geometry: Geometries, decimals: int) -> Geometries:
-    """Polygons that stay valid when their coordinates are rounded."""
+def _still_valid(geometry: Geometries, decimals: int) -> Geometries:
+    """Polygons that stay valid when their coordinates are rounded; those that do as they are."""
     rounded = shapely.transform(geometry, lambda xy: np.round(xy, decimals))
     broken = np.flatnonzero(~shapely.is_valid(rounded))
     if broken.size == 0:
@@ -64,7 +53,7 @@ class GeoJSONWriter(FootprintWriter):
         Make polygons valid that reprojecting and rounding made invalid.
     """
 
-    _between = b",\n"
+    _between = ",\n"
 
     def __init__(
         self,
@@ -83,6 +72,11 @@ class GeoJSONWriter(FootprintWriter):
         to_lonlat = self.crs is not None and not self.crs.equals(CRS.from_epsg(4326), ignore_axis_order=True)
         self._transformer = Transformer.from_crs(self.crs, 4326, always_xy=True) if to_lonlat else None
         self._first = True
+        # Text of the features up to their geometry, with a place for each attribute.
+        names = [json.dumps(name, ensure_ascii=False).replace("%", "%%") for name in self.schema.names]
+        properties = ", ".join(f"{name}: %s" for name in names)
+        self._template = f'{{"type": "Feature", "properties": {{{properties}}}, "geometry": '
+        self._known: dict[str, str] = {}
         self._file.write(self._head().encode())
 
     def _head(self) -> str:
@@ -95,13 +89,14 @@ class GeoJSONWriter(FootprintWriter):
         return "\n]}\n"
 
     def _put(self, batch: FootprintBatch) -> None:
-        lines = [
-            json.dumps(feature, ensure_ascii=False, allow_nan=False) for feature in self._features(batch)
-        ]
         if not self._first:
-            self._file.write(self._between)
+            self._file.write(self._between.encode())
         self._first = False
-        self._file.write(self._between.join(line.encode() for line in lines))
+        shapes = self._geometries(batch.geometry)
+        columns = [self._texts(batch.columns[name]) for name in self.schema.names]
+        rows = zip(*columns, strict=True) if columns else [()] * len(batch)
+        lines = [f"{self._template % row}{shape}}}" for row, shape in zip(rows, shapes, strict=True)]
+        self._file.write(self._between.join(lines).encode())
 
     def _finish(self) -> None:
         self._file.write(self._tail().encode())
@@ -114,44 +109,66 @@ class GeoJSONWriter(FootprintWriter):
             except OSError:
                 return  # its buffer can't be flushed to a full disk; the file is thrown away
 
-    def _features(self, batch: FootprintBatch) -> list[dict[str, Any]]:
-        columns = [_plain(batch.columns[name]) for name in self.schema.names]
-        rows = zip(*columns, strict=True) if columns else (() for _ in range(len(batch)))
-        return [
-            {"type": "Feature", "properties": dict(zip(self.schema.names, row)), "geometry": shape}
-            for row, shape in zip(rows, self._shapes(batch.geometry), strict=True)
-        ]
+    def _texts(self, column: Array) -> list[str]:
+        """A column as JSON texts; NaN, which JSON lacks, as null."""
+        if column.dtype.kind in "iu":
+            return [str(number) for number in column.tolist()]
+        if column.dtype.kind == "f":
+            numbers = [repr(number) for number in column.astype(np.float64).tolist()]
+            for k in np.flatnonzero(~np.isfinite(column)).tolist():
+                numbers[k] = "null"
+            return numbers
+        if column.dtype.kind == "b":
+            return ["true" if value else "false" for value in column.tolist()]
+        if len(self._known) > _KEPT_TEXTS:
+            self._known.clear()
+        return [self._known.get(value) or self._text(value) for value in column.tolist()]
 
-    def _shapes(self, geometry: Geometries) -> list[dict[str, Any]]:
-        """Geometries as GeoJSON objects: reprojected, split, shells counterclockwise."""
+    def _text(self, value: Any) -> str:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if isinstance(value, str):
+            self._known[value] = text
+        return text
+
+    def _geometries(self, geometry: Geometries) -> list[str]:
+        """The texts of geometries: reprojected, split at 180 degrees, shells counterclockwise."""
+        xy, rings, polygons, features = _ragged(geometry)
         if self._transformer is not None:
-            geometry = shapely.transform(geometry, partial(_to_lonlat, self._transformer))
-            if not np.isfinite(shapely.bounds(geometry)).all():
+            xy = np.column_stack(self._transformer.transform(xy[:, 0], xy[:, 1]))
+            if not np.isfinite(xy).all():
                 raise RunError(f"cannot bring footprints to longitude and latitude for {self.path}.")
-        if self.crs is not None:
-            geometry = split_at_antimeridian(geometry, continuous=self.crs.is_geographic)
-        if self.repair:
-            geometry = _repaired(geometry, self.decimals)
-        geometry = shapely.orient_polygons(geometry, exterior_cw=False)
-        many = shapely.get_type_id(geometry) == int(shapely.GeometryType.MULTIPOLYGON)
-        _, coordinates, (rings, polygons, parts) = shapely.to_ragged_array(
-            np.append(geometry, shapely.multipolygons([shapely.box(0, 0, 1, 1)])), include_z=False
-        )
-        points = np.round(coordinates, self.decimals).tolist()
-        loops = [points[a:b] for a, b in pairwise(rings)]
-        shapes = [loops[a:b] for a, b in pairwise(polygons)]
-        return [
-            {"type": "MultiPolygon", "coordinates": shapes[a:b]}
-            if multi
-            else {"type": "Polygon", "coordinates": shapes[a]}
-            for (a, b), multi in zip(pairwise(parts), many)
-        ]
+        if self.repair or (self.crs is not None and _may_cross(xy[:, 0])):
+            geometry = shapely.set_coordinates(geometry.copy(), xy)
+            if self.crs is not None:
+                geometry = split_at_antimeridian(geometry, continuous=self.crs.is_geographic)
+            if self.repair:
+                geometry = _still_valid(geometry, self.decimals)
+            xy, rings, polygons, features = _ragged(geometry)
+        is_shell = np.zeros(rings.size - 1, np.bool_)
+        is_shell[polygons[:-1]] = True
+        backward = (ring_areas(xy, rings) > 0) != is_shell
+        several = shapely.get_type_id(geometry) == int(shapely.GeometryType.MULTIPOLYGON)
+        return geometry_texts(xy, rings, polygons, features, several, backward, self.decimals)
+
+
+def _ragged(geometry: Geometries) -> tuple[Array, IntArray, IntArray, IntArray]:
+    """Coordinates, and the offsets of rings, polygons and features."""
+    both = np.append(geometry, shapely.multipolygons([shapely.box(0, 0, 1, 1)]))  # so that it is of one kind
+    _, xy, offsets = shapely.to_ragged_array(both, include_z=False)
+    rings, polygons, features = (np.asarray(each, np.int64)[:-1] for each in offsets)
+    return xy[: rings[-1]], rings, polygons, features
+
+
+def _may_cross(longitude: Array) -> bool:
+    """Whether any of these polygons may cross 180 degrees."""
+    low, high = longitude.min(), longitude.max()
+    return bool(low < -180 or high > 180 or high - low > 180)
 
 
 class GeoJSONSeqWriter(GeoJSONWriter):
     """A feature a line and nothing else (RFC 8142 without record separators)."""
 
-    _between = b"\n"
+    _between = "\n"
 
     def _head(self) -> str:
         return ""
