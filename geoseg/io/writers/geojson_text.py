@@ -160,7 +160,7 @@ def _write(  # type: ignore[no-untyped-def]
                         if negative[corner, axis]:
                             out[p] = 45  # minus
                             p += 1
-                        if value > 0 and value * 10000 < one:  # below 1e-4: as 1.2e-05
+                        if 0 < value < one // 10000:  # below 1e-4: as 1.2e-05
                             exponent = decimals
                             while value % 10 == 0:
                                 value //= 10
