@@ -1,37 +1,82 @@
-"""geoseg: huge satellite and aerial scenes in, exact vector footprints out."""
+"""Huge satellite and aerial scenes in, exact vector footprints out.
+
+Footprints of a scene
+    segment : footprints in memory, as a GeoDataFrame
+    run : footprints to files, in bounded memory; a run that was stopped goes on
+    vectorize : footprints of a mask, a class map or probabilities
+    load_model : a network from a bundle; without a path the building network that ships
+
+The steps one by one, on xarray (also as methods, ``array.geoseg``)
+    open_scene : a scene of any size as a lazy array
+    predict : its stitched probabilities, lazily
+    split_masks : the objects of a mask, numbered
+    polygonize : their outlines
+
+Networks of your own
+    evaluate : a prediction against the truth
+    open_project : an annotated project
+    open_graph, run_graph : transformation graphs over projects
+
+Errors
+    errors : all of them; each is a GeosegError
+
+>>> import geoseg
+>>> frame = geoseg.segment("scene.tif", threshold=0.6)  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-from geoseg import accessor  # noqa: F401  (DataArray.geoseg)
+from geoseg import errors
+from geoseg.errors import GeosegError
+from geoseg.late import offer_late, when_imported
+
+if TYPE_CHECKING:
+    from geoseg.api import run, segment, vectorize
+    from geoseg.dtl import open_graph, run_graph
+    from geoseg.models import load_model
+    from geoseg.pipeline.evaluation.files import evaluate_files as evaluate
+    from geoseg.projects.project import open_project
+    from geoseg.xr import open_scene, polygonize, predict, split_masks
 
 __version__ = "0.1.0"
 
-#: Public name -> module that holds it; loaded on first use, so that ``import geoseg`` stays light.
-_LAZY: dict[str, str] = {
-    "GeosegError": "geoseg.errors",
-    "load_model": "geoseg.models",
-    "open_scene": "geoseg.xr",
-    "polygonize": "geoseg.xr",
-    "predict": "geoseg.xr",
-    "run": "geoseg.api",
-    "segment": "geoseg.api",
-    "split_masks": "geoseg.xr",
-    "vectorize": "geoseg.api",
-}
+__all__ = [
+    "GeosegError",
+    "__version__",
+    "errors",
+    "evaluate",
+    "load_model",
+    "open_graph",
+    "open_project",
+    "open_scene",
+    "polygonize",
+    "predict",
+    "run",
+    "run_graph",
+    "segment",
+    "split_masks",
+    "vectorize",
+]
 
-__all__ = ["__version__", *sorted(_LAZY)]
+__getattr__, __dir__ = offer_late(
+    __name__,
+    {
+        "evaluate": "geoseg.pipeline.evaluation.files:evaluate_files",
+        "load_model": "geoseg.models",
+        "open_graph": "geoseg.dtl",
+        "open_project": "geoseg.projects.project",
+        "open_scene": "geoseg.xr",
+        "polygonize": "geoseg.xr",
+        "predict": "geoseg.xr",
+        "run": "geoseg.api",
+        "run_graph": "geoseg.dtl",
+        "segment": "geoseg.api",
+        "split_masks": "geoseg.xr",
+        "vectorize": "geoseg.api",
+    },
+)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'geoseg' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+# DataArray.geoseg: xarray takes 0.4 s to load, which the commands and many programs do not need
+when_imported("xarray", "geoseg.accessor")

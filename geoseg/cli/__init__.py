@@ -1,12 +1,13 @@
-"""The ``geoseg`` command: arguments in, calls out. One module a command, found by name."""
+"""The ``geoseg`` command: arguments in, calls out. A command's module is loaded when it is named."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import pkgutil
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 __all__ = ["app", "main"]
 
@@ -23,24 +24,89 @@ _EXAMPLES = """Examples:
   geoseg COMMAND --help
 """
 
+#: Command -> its module here, and its line in the list of commands. The line is written twice, here and as
+#: the first of the command's own help, so that the list needs no module of them all; a test compares.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "run": (
+        "run",
+        "Turn a scene into footprints: predict window by window, stitch, split, polygonize, write.",
+    ),
+    "predict": ("run", "Write stitched probabilities as a cloud-optimized GeoTIFF, one band a class."),
+    "vectorize": (
+        "vectorize",
+        "Turn a raster into polygons: valid, with holes, the same whatever the chunks, in bounded memory.",
+    ),
+    "evaluate": ("evaluate", "Score a prediction against the truth: objects, outlines and pixels."),
+    "info": (
+        "info",
+        "Say what a scene or a model is: size, bands, CRS, ground resolution; or classes, inputs, options.",
+    ),
+    "train": ("train", "Train a network from scenes and labels, or from an annotated project."),
+    "chips": (
+        "chips",
+        "Draw training chips with their targets over them; unknown ground is dark and hatched.",
+    ),
+    "export": ("export", "Write a run's checkpoint or a bundle as a bundle, an ONNX file or a .pt2 file."),
+    "project": ("project", "Annotated projects: import, export, statistics, validation."),
+    "dtl": ("dtl", "Transformation graphs (DTL): prepare annotated projects for training."),
+    "demo": ("demo", "Find the buildings of a generated town (about 5000 x 5000 pixels) and score them."),
+}
 
-def _build() -> typer.Typer:
-    root = typer.Typer(
-        name="geoseg",
-        help="Huge satellite and aerial scenes in, exact vector footprints out.",
-        epilog=_EXAMPLES,
-        no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode="rich",
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
-        if module not in ("common", "options"):
-            importlib.import_module(f"{__name__}.{module}").register(root)
-    return root
+
+class _Commands(TyperGroup):
+    """The commands of the table; only the one that is called loads its module."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=line) for name, (_, line) in _COMMANDS.items()}
+        self._listing = False
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or what the list shows of it."""
+        if not self._listing and cmd_name in self.commands and self.commands[cmd_name].callback is None:
+            part = typer.Typer(rich_markup_mode="rich", context_settings=_CONTEXT)
+            part.callback()(lambda: None)  # one command alone would become the whole application
+            importlib.import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}").register(part)
+            self.commands.update(typer.main.get_group(part).commands)
+        return super().get_command(ctx, cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands, without loading them."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
 
 
-app = _build()
+_CONTEXT: dict[Any, Any] = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(
+    name="geoseg",
+    cls=_Commands,
+    epilog=_EXAMPLES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings=_CONTEXT,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from geoseg import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_print_version, is_eager=True
+    ),
+) -> None:
+    """Huge satellite and aerial scenes in, exact vector footprints out."""
 
 
 def main() -> None:

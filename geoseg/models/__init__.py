@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from geoseg.late import offer_late
 
 if TYPE_CHECKING:
     from geoseg.models.bundle import open_bundle, shipped_model, write_bundle
     from geoseg.models.card import ModelCard, read_card, write_card
+    from geoseg.models.convert import convert_model
     from geoseg.models.devices import resolve_device, tune_malloc
     from geoseg.models.export import export_onnx
     from geoseg.models.loading import as_predictor, describe_model, load_model
     from geoseg.models.options import ArchitectureSpec, GeosegOptions
     from geoseg.models.predictor import Predictor, check_bands
-
-#: Public name -> module that holds it.
-_LAZY = {
-    "ArchitectureSpec": "options",
-    "GeosegOptions": "options",
-    "ModelCard": "card",
-    "Predictor": "predictor",
-    "as_predictor": "loading",
-    "check_bands": "predictor",
-    "describe_model": "loading",
-    "export_onnx": "export",
-    "load_model": "loading",
-    "open_bundle": "bundle",
-    "read_card": "card",
-    "resolve_device": "devices",
-    "shipped_model": "bundle",
-    "tune_malloc": "devices",
-    "write_bundle": "bundle",
-    "write_card": "card",
-}
+    from geoseg.models.scaling import ZScore
 
 __all__ = [
     "ArchitectureSpec",
     "GeosegOptions",
     "ModelCard",
     "Predictor",
+    "ZScore",
     "as_predictor",
     "check_bands",
+    "convert_model",
     "describe_model",
     "export_onnx",
     "load_model",
@@ -53,14 +38,26 @@ __all__ = [
     "write_card",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'geoseg.models' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+__getattr__, __dir__ = offer_late(
+    __name__,
+    {
+        "ArchitectureSpec": "geoseg.models.options",
+        "GeosegOptions": "geoseg.models.options",
+        "ModelCard": "geoseg.models.card",
+        "Predictor": "geoseg.models.predictor",
+        "ZScore": "geoseg.models.scaling",
+        "as_predictor": "geoseg.models.loading",
+        "convert_model": "geoseg.models.convert",
+        "check_bands": "geoseg.models.predictor",
+        "describe_model": "geoseg.models.loading",
+        "export_onnx": "geoseg.models.export",
+        "load_model": "geoseg.models.loading",
+        "open_bundle": "geoseg.models.bundle",
+        "read_card": "geoseg.models.card",
+        "resolve_device": "geoseg.models.devices",
+        "shipped_model": "geoseg.models.bundle",
+        "tune_malloc": "geoseg.models.devices",
+        "write_bundle": "geoseg.models.bundle",
+        "write_card": "geoseg.models.card",
+    },
+)

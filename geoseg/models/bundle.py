@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 CARD_NAME = "model.json"
+#: Where a .pt2 file of geoseg's own keeps its card, below the archive's folder.
+PT2_CARD = "extra/geoseg_card.json"
 
 Kind = Literal["safetensors", "pt2", "onnx"]
 _KINDS: dict[str, Kind] = {".safetensors": "safetensors", ".pt2": "pt2", ".onnx": "onnx"}
@@ -123,6 +125,8 @@ def open_bundle(path: PathLike) -> Bundle:
         refuse_pickle(path)
         if path.suffix.lower() == ".onnx":
             return Bundle(path, card_from_metadata(read_onnx(path.read_bytes(), str(path))), "onnx", None)
+        if path.suffix.lower() == ".pt2" and (document := _card_in_pt2(path)) is not None:
+            return Bundle(path, parse_card(document, source=f"{path}: {PT2_CARD}"), "pt2", None)
         if path.suffix.lower() in _KINDS:
             raise ModelError(
                 f"{path} lacks a card. Give the folder or .zip that holds it beside its {CARD_NAME}."
@@ -174,6 +178,16 @@ def _holds_pickle(path: Path) -> bool:
             return any(name.endswith("data.pkl") for name in archive.namelist())
     except zipfile.BadZipFile:
         return False
+
+
+def _card_in_pt2(path: Path) -> object:
+    """The card inside a .pt2 file; None where there is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = next((name for name in archive.namelist() if name.endswith(f"/{PT2_CARD}")), None)
+            return None if inside is None else json.loads(archive.read(inside).decode())
+    except (zipfile.BadZipFile, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is broken: {error}. {_AGAIN}") from None
 
 
 def _card_name(files: BundleFiles) -> str:

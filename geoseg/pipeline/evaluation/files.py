@@ -15,13 +15,13 @@ import shapely
 from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError
-from geoseg.evaluate.objects import ObjectScores, check_threshold
-from geoseg.evaluate.pixels import PixelScores, coverage_scores
-from geoseg.evaluate.polygons import clean_polygons
 from geoseg.io.geometry_heap import GeometryHeap
 from geoseg.io.polygon_batches import PolygonSource, is_vector_file, open_polygons
 from geoseg.pipeline.evaluation.rasters import compare_pixels
 from geoseg.pipeline.evaluation.vectors import ToPlane, VectorSide, compare_sides, read_side
+from geoseg.scores.objects import ObjectScores, check_threshold
+from geoseg.scores.pixels import PixelScores, coverage_scores
+from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
 __all__ = ["Evaluation", "evaluate_files", "local_plane"]

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.errors import InputError
-from geoseg.evaluate.pixels import PixelScores, confusion, pixel_scores
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import iter_chunks
 from geoseg.io.polygon_batches import is_vector_file
@@ -19,6 +18,7 @@ from geoseg.pipeline.evaluation.readers import (
     RasterValues,
     holds_probabilities,
 )
+from geoseg.scores.pixels import PixelScores, confusion, pixel_scores
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
 __all__ = ["compare_pixels"]

@@ -13,13 +13,13 @@ from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 
 from geoseg.errors import InputError
-from geoseg.evaluate.polygons import clean_polygons
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.polygon_batches import open_polygons
 from geoseg.io.sources import open_raster
 from geoseg.pipeline.class_readers import ClassReader, decide_kind, open_classes
 from geoseg.raster.source import RasterHints, RasterSource
+from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import Array, BoolArray, PathLike
 
 __all__ = ["CODES", "VALUES", "ClassCodes", "PolygonValues", "RasterValues", "holds_probabilities"]

@@ -20,11 +20,13 @@ import numpy as np
 import shapely
 
 from geoseg.errors import InputError
-from geoseg.evaluate.boundaries import OutlineFits, measure_outlines, vertex_counts
-from geoseg.evaluate.matching import rank_by
-from geoseg.evaluate.objects import ObjectScores, ObjectTable, score_objects
-from geoseg.evaluate.pixels import Coverage, measure_coverage
-from geoseg.evaluate.polygons import (
+from geoseg.io.geometry_heap import GeometryHeap
+from geoseg.io.polygon_batches import PolygonBatch, PolygonSource
+from geoseg.scores.boundaries import OutlineFits, measure_outlines, vertex_counts
+from geoseg.scores.matching import rank_by
+from geoseg.scores.objects import ObjectScores, ObjectTable, score_objects
+from geoseg.scores.pixels import Coverage, measure_coverage
+from geoseg.scores.polygons import (
     ClippedPolygons,
     Float64Array,
     OverlapPairs,
@@ -32,8 +34,6 @@ from geoseg.evaluate.polygons import (
     clip_polygons,
     overlap_pairs,
 )
-from geoseg.io.geometry_heap import GeometryHeap
-from geoseg.io.polygon_batches import PolygonBatch, PolygonSource
 from geoseg.typing import Array, BoolArray, IntArray, Progress
 
 __all__ = ["VectorSide", "compare_sides", "read_side"]

@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 from rasterio.features import rasterize
 
 from geoseg.errors import InputError
-from geoseg.evaluate.pixels import confusion, evaluate_coverage, evaluate_pixels, pixel_scores
-from geoseg.evaluate.polygons import dissolve_overlaps
+from geoseg.scores.pixels import confusion, evaluate_coverage, evaluate_pixels, pixel_scores
+from geoseg.scores.polygons import dissolve_overlaps
 
 maps = arrays(np.uint8, (7, 9), elements=st.integers(0, 3))
 

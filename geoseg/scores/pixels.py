@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import InputError
-from geoseg.evaluate.polygons import (
+from geoseg.scores.polygons import (
     Float64Array,
     clean_polygons,
     clip_polygons,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import InputError
-from geoseg.evaluate.boundaries import OutlineFits, measure_outlines, vertex_counts
-from geoseg.evaluate.matching import average_precision, greedy_match, reading_order, splits_and_merges
-from geoseg.evaluate.polygons import (
+from geoseg.scores.boundaries import OutlineFits, measure_outlines, vertex_counts
+from geoseg.scores.matching import average_precision, greedy_match, reading_order, splits_and_merges
+from geoseg.scores.polygons import (
     ClippedPolygons,
     Float64Array,
     OverlapPairs,
@@ -55,7 +55,7 @@ class ObjectTable:
     vertices
         (n,) int64.
     core, cut
-        (n,) bool, see :class:`geoseg.evaluate.polygons.ClippedPolygons`.
+        (n,) bool, see :class:`geoseg.scores.polygons.ClippedPolygons`.
     scores
         (n,) float64, or None.
     repaired, dropped

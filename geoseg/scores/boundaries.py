@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from geoseg.errors import InputError
-from geoseg.evaluate.polygons import ClippedPolygons, Float64Array, OverlapPairs, intersection_areas
+from geoseg.scores.polygons import ClippedPolygons, Float64Array, OverlapPairs, intersection_areas
 from geoseg.typing import Array, IntArray
 
 __all__ = ["OutlineFits", "boundary_iou", "measure_outlines", "outline_distances", "vertex_counts"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
-from geoseg.evaluate.boundaries import boundary_iou, outline_distances, vertex_counts
+from geoseg.scores.boundaries import boundary_iou, outline_distances, vertex_counts
 
 RING = shapely.box(0, 0, 10, 10).difference(shapely.box(3, 3, 6, 6))
 PAIR = shapely.union_all([shapely.box(0, 0, 3, 3), shapely.box(5, 0, 9, 4)])
@@ -35,7 +35,7 @@ def test_batches_have_no_influence(monkeypatch: pytest.MonkeyPatch) -> None:
     a = np.array([RING, PAIR, TURNED, RING, TURNED], object)
     b = a[::-1].copy()
     whole = (*outline_distances(a, b), boundary_iou(a, b, 1.0))
-    monkeypatch.setattr("geoseg.evaluate.boundaries.BATCH", 2)
+    monkeypatch.setattr("geoseg.scores.boundaries.BATCH", 2)
     for one, two in zip(whole, (*outline_distances(a, b), boundary_iou(a, b, 1.0)), strict=True):
         np.testing.assert_array_equal(one, two)
 

@@ -151,7 +151,7 @@ def clip_polygons(geometry: Array, aoi: Any) -> ClippedPolygons:
     """Cut valid polygons by an area of interest; those wholly outside are left out.
 
     Truth and predictions go through the same cut. ``core`` tells which objects count: see
-    :func:`geoseg.evaluate.objects.evaluate_objects`.
+    :func:`geoseg.scores.objects.evaluate_objects`.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.evaluate.polygons import Float64Array, OverlapPairs
+from geoseg.scores.polygons import Float64Array, OverlapPairs
 from geoseg.typing import Array, BoolArray, IntArray
 
 __all__ = ["average_precision", "greedy_match", "rank_by", "reading_order", "splits_and_merges"]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.errors import InputError
-from geoseg.evaluate.objects import AP_THRESHOLDS, evaluate_objects, match_objects
+from geoseg.scores.objects import AP_THRESHOLDS, evaluate_objects, match_objects
 
 EMPTY = np.empty(0, object)
 boxes = st.lists(

@@ -1,0 +1,55 @@
+"""The list of commands, and that only the one that is named is loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import geoseg
+from geoseg import cli
+from geoseg.cli import app
+
+
+@pytest.mark.parametrize("name", cli._COMMANDS)
+def test_the_list_says_what_each_command_says_of_itself(name: str) -> None:
+    group = typer.main.get_command(app)
+    command = group.get_command(None, name)  # type: ignore[attr-defined]
+    first = command.help.split("\n\n")[0].replace("\n", " ")
+    _, line = cli._COMMANDS[name]
+    assert line == first, "write the first line of the command's help into the list"
+    shown = CliRunner().invoke(app, [name, "-h"])
+    assert shown.exit_code == 0
+    assert "xample" in shown.stdout or name in ("dtl", "project")
+
+
+def test_help_loads_no_command() -> None:
+    code = """
+import sys
+from geoseg.cli import app
+try:
+    app(["--help"])
+except SystemExit as stop:
+    assert stop.code == 0
+heavy = ("numpy", "pydantic", "xarray", "pandas", "torch", "geoseg.cli.run", "geoseg.config")
+assert not [m for m in heavy if m in sys.modules], [m for m in heavy if m in sys.modules]
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    for name in cli._COMMANDS:
+        assert f" {name} " in done.stdout
+
+
+def test_version_and_a_typing_mistake() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout.strip() == geoseg.__version__
+    result = CliRunner().invoke(app, ["vectorise", "a.tif"])
+    assert result.exit_code == 2
+    assert "Did you mean 'vectorize'?" in " ".join(result.stderr.split())
+
+
+def test_modules_of_commands_are_all_in_the_list() -> None:
+    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
+    assert modules - {"__init__", "common", "options"} == {module for module, _ in cli._COMMANDS.values()}
