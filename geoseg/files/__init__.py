@@ -11,9 +11,9 @@ The only place that gives a result its name. Whoever writes one uses
 """
 
 from geoseg.files.disk import DiskFullError, is_full, os_reason, stop_if_full, write_error
-from geoseg.files.locks import LockedError, hold, remove_folder
+from geoseg.files.locks import LockedError, hold, remove_folder, scratch_folder
 from geoseg.files.results import check_outputs, plain_stem, results_folder, write_failures
-from geoseg.files.staging import Staged, json_text, write_bytes, write_text
+from geoseg.files.staging import Staged, json_text, place_bytes, write_bytes, write_text
 
 __all__ = [
     "DiskFullError",
@@ -24,9 +24,11 @@ __all__ = [
     "is_full",
     "json_text",
     "os_reason",
+    "place_bytes",
     "plain_stem",
     "remove_folder",
     "results_folder",
+    "scratch_folder",
     "stop_if_full",
     "write_bytes",
     "write_error",

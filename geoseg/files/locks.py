@@ -18,7 +18,7 @@ from geoseg.errors import InputError
 from geoseg.files.disk import is_full, os_reason, write_error
 from geoseg.typing import PathLike
 
-__all__ = ["LockedError", "hold", "remove_folder", "side_folder"]
+__all__ = ["LockedError", "hold", "remove_folder", "scratch_folder", "side_folder"]
 
 #: Told by the kernel, anew at each start; containers on one computer share it.
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -107,6 +107,28 @@ def side_folder(target: Path) -> Path:
     """
     marks = f"{'-'.join(_computer())}-{os.getpid()}-{secrets.token_hex(4)}"
     return _beside(target, f".run-{marks}.part")
+
+
+@contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """A folder beside ``target``, which this run holds, for temporary files; it is removed in the end.
+
+    Raises
+    ------
+    RunError
+        The disk is full, or the folder can't be made.
+    """
+    folder = side_folder(_place(target))
+    _alive.add(folder)
+    try:
+        try:
+            folder.mkdir()  # with the rights that a folder the user makes has
+        except OSError as error:
+            raise write_error(target, error) from error
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _alive.discard(folder)
 
 
 def remove_folder(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,10 +14,10 @@ from typing import Any
 
 from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.files.disk import write_error
-from geoseg.files.locks import _alive, hold, side_folder
+from geoseg.files.locks import hold, scratch_folder
 from geoseg.typing import PathLike
 
-__all__ = ["Staged", "json_text", "write_bytes", "write_text"]
+__all__ = ["Staged", "json_text", "place_bytes", "write_bytes", "write_text"]
 
 
 class Staged:
@@ -46,14 +45,7 @@ class Staged:
                     f"output must be a file that can be written, got {target}: it is a folder. "
                     "Choose another name."
                 )
-            self._scratch = side_folder(target)
-            _alive.add(self._scratch)
-            self._open.callback(_alive.discard, self._scratch)
-            try:
-                self._scratch.mkdir()  # with the rights that a folder the user makes has
-            except OSError as error:
-                raise write_error(target, error) from error
-            self._open.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            self._scratch = self._open.enter_context(scratch_folder(target))
         except BaseException:
             self._open.close()
             raise
@@ -194,6 +186,17 @@ def write_bytes(path: PathLike, content: bytes) -> None:
     """
     with Staged.file(path) as staged:
         staged.path.write_bytes(content)
+
+
+def place_bytes(path: Path, content: bytes) -> None:
+    """Write a file of a folder that this run holds; it appears whole, but is not forced to the disk.
+
+    For the many files whose content is verified when they are read: waiting for the disk each time would cost
+    more than writing again what a power loss took. The folder must exist; it is not made.
+    """
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def write_text(path: PathLike, text: str) -> None:

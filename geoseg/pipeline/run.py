@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.config.run import RunSettings
-from geoseg.errors import InputError, RunError
-from geoseg.files import check_outputs, os_reason, plain_stem, results_folder, write_failures
+from geoseg.errors import InputError, RunError, SceneError
+from geoseg.files import check_outputs, hold, plain_stem, results_folder, scratch_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.io.writers import check_formats, output_path
@@ -134,13 +133,16 @@ def run_scene(
     files, rasters = _outputs(job, Path(out))
     check_outputs([*files.values(), *rasters.values()], _inputs(job, model))
     store_folder = _store_folder(job.source, Path(out))
-    with results_folder(Path(out)), _kept(job, store_folder) as store:
+    targets = [*files.values(), *rasters.values()]
+    with results_folder(Path(out)), hold(*targets), _kept(job, store_folder) as store:
         done = _predict(job, store, progress)
-        count = _vectorize(job, store, files, progress)
-        _save_rasters(job, store, rasters, progress)
         failures = store.failures()
         listed = write_failures(store_folder.with_suffix(".failures.json"), failures)
-    return _summarize(job, done, files | rasters | listed, count, failures, start)
+        count = _vectorize(job, store, files, progress)
+        _save_rasters(job, store, rasters, progress)
+        _check_scene(job, store, targets)
+        notes = _damage_notes(store)
+    return _summarize(job, done, files | rasters | listed, count, failures, start, notes)
 
 
 def _store_folder(source: RasterSource, out: Path) -> Path:
@@ -206,20 +208,22 @@ def predict_scene(
     job = prepare(scene, model, settings, known)
     check_outputs([target], _inputs(job, model))
     mark = _mark(job.predictor, job.fingerprint, dtype)
-    if there is not None and mark is not None and there[0] == mark:
-        done = PredictSummary(0, 0, 0.0, 0.0)
-        note = f"{target} was made from this scene, model and options; --restart predicts again"
-        return _summarize(job, done, {"prob": target}, None, [], start, [note])
-    with results_folder(target.parent):
+    with results_folder(target.parent), hold(target, folder):
+        if there is not None and mark is not None and there[0] == mark:
+            done = PredictSummary(0, 0, 0.0, 0.0)
+            note = f"{target} was made from this scene, model and options; --restart predicts again"
+            return _summarize(job, done, {"prob": target}, None, [], start, [note])
         with _kept(job, folder, dtype) as store:
             done = _predict(job, store, progress)
             failures = store.failures()
+            listed = write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
             tags = None if failures or mark is None else {_MARK: mark}  # what lacks regions is tried again
             place = job.source.geobox
             save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
-            listed = write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
-        shutil.rmtree(store.folder)
-    return _summarize(job, done, {"prob": target, **listed}, None, failures, start)
+            _check_scene(job, store, [target])
+            notes = _damage_notes(store)
+            store.discard()
+    return _summarize(job, done, {"prob": target, **listed}, None, failures, start, notes)
 
 
 def _mark(predictor: Predictor, fingerprint: dict[str, Any], dtype: str) -> str | None:
@@ -284,9 +288,45 @@ def _summarize(
     )
 
 
-def _predict(job: Job, store: ProbStore, progress: Progress) -> PredictSummary:
+def _damage_notes(store: ProbStore) -> list[str]:
+    if not store.damaged:
+        return []
+    some = "1 kept chunk was" if store.damaged == 1 else f"{store.damaged} kept chunks were"
+    return [f"{some} damaged or gone from {store.folder}: predicted again"]
+
+
+def _check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> None:
+    """Make sure that the scene is still the one the run began with.
+
+    Chunks are predicted over hours. A scene that is replaced meanwhile would be mixed with the old one, and
+    the mix would be kept under the fingerprint of the old one. An array in memory is left alone: to look at
+    all of it once more would cost more than it is worth.
+
+    Raises
+    ------
+    RunError
+        It changed; what was predicted is thrown away.
+    """
+    if not job.source.files():
+        return
     try:
-        return predict_to_store(
+        fingerprint = job.source.fingerprint()
+    except (SceneError, OSError):  # it is gone, or being written
+        fingerprint = ""
+    if fingerprint == job.fingerprint["scene"]:
+        return
+    store.discard()
+    done = f" {', '.join(map(str, written))} still show it as it was." if written else ""
+    raise RunError(
+        f"{job.source.name} was replaced or changed during the run, so what was predicted is not kept.{done} "
+        "Give the same command again."
+    )
+
+
+def _predict(job: Job, store: ProbStore, progress: Progress) -> PredictSummary:
+    """The first stage, and a look at what it left: all chunks, of one scene."""
+    try:
+        done = predict_to_store(
             job.source,
             job.predictor,
             job.plan,
@@ -305,6 +345,10 @@ def _predict(job: Job, store: ProbStore, progress: Progress) -> PredictSummary:
             f"{rows * cols - left} of {rows * cols} chunks are finished and kept; "
             "the same command goes on from there"
         ) from None
+    if done.windows or done.skipped:
+        _check_scene(job, store)
+    store.check_complete()
+    return done
 
 
 def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Progress) -> int:
@@ -312,10 +356,7 @@ def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Pro
         found = classify(store.read(window), background=job.background, thresholds=job.thresholds)
         return ChunkValues(found.values, found.prob, found.invalid)
 
-    spill = store.folder / "spill"
-    shutil.rmtree(spill, ignore_errors=True)
-    spill.mkdir()
-    try:
+    with scratch_folder(store.folder) as spill:
         summary = vectorize_classes(
             read_chunk,
             *job.plan.shape,
@@ -330,13 +371,6 @@ def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Pro
             progress=progress,
             spill_dir=spill,
         )
-    except OSError as error:
-        raise RunError(
-            f"footprints can't be written to {store.folder.parent}: {os_reason(error)}. "
-            "Probabilities are kept: make room and give the same command again."
-        ) from error
-    finally:
-        shutil.rmtree(spill, ignore_errors=True)
     return summary.footprints
 
 

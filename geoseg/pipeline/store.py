@@ -1,21 +1,34 @@
-"""The store of stitched probabilities: one zarr file a chunk, so that a finished chunk is a fact on disk."""
+"""The store of stitched probabilities: one zarr chunk a file, and a record that says which ones to trust.
+
+Any zarr reader opens the array. geoseg reads its chunks itself, because a zarr reader takes a chunk that is
+missing for one without data. Here a chunk counts only with a line in ``chunks.log``, which is written after
+it and holds the checksum the chunk ends in: so a chunk that is missing, cut, changed, in the place of
+another or left by another run is told from a good one, and predicted again.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
+from numcodecs import Zstd
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
-from geoseg.files import os_reason, write_text
+from geoseg.files import hold, os_reason, place_bytes, remove_folder, write_bytes, write_text
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
 from geoseg.pipeline.salvage import sorted_failures
@@ -25,9 +38,12 @@ from geoseg.typing import Array, BoolArray
 __all__ = ["FORMAT", "ProbStore", "digest"]
 
 #: Raised with every change of what a stored chunk holds for the same fingerprint.
-FORMAT = 3
-#: What a store's folder holds; whatever else lies in a folder of that name is somebody's.
-_OWN = ("state.json", "state.tmp", "prob", "failures", "spill")
+FORMAT = 4
+#: What a store's folder holds, in this format or an older one; whatever else lies there is somebody's.
+_OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill")
+#: The fastest level: stitched probabilities are written while the network waits for nothing else.
+_ZSTD_LEVEL = 1
+_CHECKSUM = struct.Struct("<I")  # as zarr's crc32c codec puts it behind a chunk
 
 
 def digest(value: Any) -> str:
@@ -35,23 +51,43 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class _Record:
+    """What is known of a finished chunk: its checksum, and the regions its blocks could not read."""
+
+    checksum: int
+    failures: list[dict[str, Any]]
+
+
 class ProbStore:
     """Probabilities of one scene, (K, H, W) in chunks, and what they were made from.
 
     Use :meth:`open`. The folder holds ``state.json`` (the fingerprint, and the batch size), ``prob`` (the
-    zarr array) and ``failures`` (regions that could not be read, one file a block).
+    zarr array) and ``chunks.log`` (a line for each finished chunk).
 
     Attributes
     ----------
     batch_size
         Windows of a batch: the ones it was begun with, unless others were asked for.
+    damaged
+        Chunks that were finished once and did not verify when the store was opened.
     """
 
-    def __init__(
-        self, folder: Path, plan: BlockPlan, array: zarr.Array[Any], lock: int | None, batch_size: int
-    ) -> None:
-        self.folder, self.plan, self._array, self._lock = folder, plan, array, lock
-        self.batch_size = batch_size
+    def __init__(self, folder: Path, plan: BlockPlan, state: Mapping[str, Any]) -> None:
+        self.folder, self.plan, self._held, self._log_open = folder, plan, ExitStack(), ExitStack()
+        self.batch_size, self.classes = int(state["batch_size"]), int(state["classes"])
+        self._dtype = np.dtype(state["dtype"]).newbyteorder("<")
+        self._zstd = Zstd(level=_ZSTD_LEVEL)
+        self._block_failures: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        written = _read_log(folder / "chunks.log")
+        self._records = {chunk: record for chunk, record in written.items() if self._is_sound(chunk, record)}
+        self.damaged = len(written) - len(self._records)
+        # written anew, so that a line that was cut by a kill is not continued by the next
+        write_text(folder / "chunks.log", "".join(_log_line(*entry) for entry in self._records.items()))
+        self._log = os.open(folder / "chunks.log", os.O_WRONLY | os.O_APPEND)
+        self._log_open.callback(os.close, self._log)
+        for row in range(plan.n_chunks[0]):  # so that no write makes folders that were removed meanwhile
+            self._path(row, 0).parent.mkdir(parents=True, exist_ok=True)
 
     @classmethod
     def open(
@@ -98,19 +134,35 @@ class ProbStore:
             raise InputError(
                 f"{folder} must be a folder to keep the run in, got a file. Move it, or give another --out."
             )
-        folder.mkdir(exist_ok=True)
-        lock = _lock(folder)
-        try:
-            _check_own(folder)
-            kept = _read_state(folder)
-            wanted = {**json.loads(json.dumps(dict(fingerprint), default=str)), "dtype": dtype}
-            if kept is not None and keep_batch_size and not restart:
+        with ExitStack() as held:
+            held.enter_context(hold(folder))
+            folder.mkdir(exist_ok=True)
+            other = sorted(x.name for x in folder.iterdir() if x.name not in _OWN and x.name[0] != ".")
+            if other:
+                raise InputError(
+                    f"{folder} must hold a kept run and nothing else, got {', '.join(other[:3])} in it. "
+                    "Move that, or give another --out."
+                )
+            kept = None if restart else _read_state(folder)
+            if kept is not None and keep_batch_size:
                 batch_size = int(kept.get("batch_size", batch_size))
-            array = _open_array(folder, plan, classes, kept, wanted, batch_size, restart)
-        except BaseException:
-            _unlock(lock)
-            raise
-        return cls(folder, plan, array, lock, batch_size)
+            wanted = json.loads(json.dumps(dict(fingerprint), default=str))
+            state = {"format": FORMAT, **wanted, "dtype": dtype, "classes": classes, "batch_size": batch_size}
+            if kept is None and not restart and _has_chunks(folder):
+                raise StateMismatchError(
+                    f"{folder} holds a run of which nothing is known. Give --restart to begin again."
+                )
+            differ = [] if kept is None else _differing(kept, state)
+            if differ and _has_chunks(folder):
+                raise StateMismatchError(_differences(kept or {}, state, differ, folder))
+            if kept is None or differ:
+                _clear(folder)
+            if kept != state:
+                write_text(folder / "state.json", json.dumps({**state, "check": digest(state)}, indent=2))
+            _keep_metadata(folder / "prob" / "zarr.json", plan, classes, dtype)
+            store = cls(folder, plan, state)
+            store._held = held.pop_all()
+            return store
 
     @staticmethod
     def known_classes(folder: Path, fingerprint: Mapping[str, Any]) -> int | None:
@@ -119,34 +171,43 @@ class ProbStore:
         kept = _read_state(folder)
         if kept is None or any(kept.get(key) != value for key, value in wanted.items()):
             return None
-        try:
-            return int(json.loads((folder / "prob" / "zarr.json").read_text())["shape"][0])
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
+        return kept.get("classes")
 
     def close(self) -> None:
         """Let other runs have the folder."""
-        _unlock(self._lock)
-        self._lock = None
+        self._log_open.close()
+        self._held.close()
+
+    def discard(self) -> None:
+        """Remove the folder; it loses its name first, so that a kill leaves no half of it."""
+        self._log_open.close()
+        remove_folder(self.folder)
 
     def discard_if_empty(self) -> None:
         """Remove the folder if no chunk was finished."""
-        if not _has_chunks(self.folder):
-            shutil.rmtree(self.folder)
-
-    @property
-    def classes(self) -> int:
-        """K."""
-        return int(self._array.shape[0])
+        if not self._records and not _has_chunks(self.folder):
+            self.discard()
 
     def has(self, row: int, col: int) -> bool:
-        """Whether a chunk is finished."""
-        return (self.folder / "prob" / "c" / "0" / str(row) / str(col)).exists()
+        """Whether a chunk is finished, and still there."""
+        return (row, col) in self._records and self._path(row, col).is_file()
 
     def missing(self) -> list[tuple[int, int]]:
         """Chunks that are not finished, row-major."""
         rows, cols = self.plan.n_chunks
         return [(row, col) for row in range(rows) for col in range(cols) if not self.has(row, col)]
+
+    def check_complete(self) -> None:
+        """Make sure that every chunk is there, before they are read.
+
+        Raises
+        ------
+        RunError
+            Something removed chunks, or the folder, during the run.
+        """
+        if missing := self.missing():
+            rows, cols = self.plan.n_chunks
+            raise self._gone(f"{len(missing)} of its {rows * cols} chunks")
 
     def write(self, row: int, col: int, prob: Array, valid: BoolArray | None) -> None:
         """Write a finished chunk of probabilities (K, h, w); it appears whole or not at all.
@@ -156,39 +217,132 @@ class ProbStore:
         ModelError
             A valid pixel has no finite value: it would pass for one without data.
         RunError
-            The disk is full, or the folder can't be written.
+            The disk is full, the folder can't be written, or it was removed.
         """
         window = self.plan.chunk_window(row, col)
         _check_finite(prob, valid, window)
-        if self._array.dtype == np.uint8:
-            values: Array = to_bytes(prob, valid)
+        if self._dtype == np.uint8:
+            pixels: Array = to_bytes(prob, valid)
         else:
-            values = prob if valid is None else np.where(valid, prob, np.nan)
+            pixels = prob if valid is None else np.where(valid, prob, np.nan)
+        fill = INVALID if self._dtype == np.uint8 else np.nan
+        # chunks at the edge are filled up: zarr has them all of one size
+        values = np.full((self.classes, *self.plan.chunk_shape), fill, self._dtype)
+        values[:, : window.height, : window.width] = pixels
+        packed = bytes(self._zstd.encode(values))
+        lost = [self._block_failures.get(block, []) for block in self.plan.sources(row, col)]
+        record = _Record(google_crc32c.value(packed), list(itertools.chain.from_iterable(lost)))
+        self._check_place()
         try:
-            self._array[:, window.rows, window.cols] = values
+            place_bytes(self._path(row, col), packed + _CHECKSUM.pack(record.checksum))
+            line = _log_line((row, col), record).encode()
+            if os.write(self._log, line) < len(line):
+                raise OSError(None, "only a part of a line was written")
         except OSError as error:
+            self._check_place()
             raise RunError(
                 f"the chunk at {window} can't be written to {self.folder}: {os_reason(error)}. "
                 "Finished chunks are kept: make room and give the same command again to go on."
             ) from error
+        self._records[row, col] = record
 
     def read(self, window: Window) -> Array:
-        """What is stored of a window, (K, h, w)."""
-        return np.asarray(self._array[:, window.rows, window.cols])
+        """What is stored of a window, (K, h, w).
+
+        Raises
+        ------
+        RunError
+            A chunk is missing, or is not what was written.
+        """
+        tall, wide = self.plan.chunk_shape
+        out = np.empty((self.classes, window.height, window.width), self._dtype.newbyteorder("="))
+        for row in range(window.row_off // tall, -(-window.row_end // tall)):
+            for col in range(window.col_off // wide, -(-window.col_end // wide)):
+                chunk = Window(row_off=row * tall, col_off=col * wide, height=tall, width=wide)
+                part = chunk.intersection(window)
+                target = part.shifted(-window.row_off, -window.col_off)
+                source = part.shifted(-chunk.row_off, -chunk.col_off)
+                out[:, target.rows, target.cols] = self._read_chunk(row, col)[:, source.rows, source.cols]
+        return out
+
+    def _read_chunk(self, row: int, col: int) -> Array:
+        record = self._records.get((row, col))
+        try:
+            content = None if record is None else self._path(row, col).read_bytes()
+        except OSError:
+            content = None
+        if record is None or content is None:
+            raise self._gone(f"the chunk at {self.plan.chunk_window(row, col)}")
+        if not _is_whole(content, record):
+            raise RunError(
+                f"the chunk at {self.plan.chunk_window(row, col)} in {self.folder} is not what was written "
+                "there. Give the same command again: it is predicted anew. If that happens twice, check "
+                "the disk."
+            )
+        values = np.frombuffer(self._zstd.decode(content[: -_CHECKSUM.size]), self._dtype)
+        return values.reshape(self.classes, *self.plan.chunk_shape)
 
     def note_failures(self, block: tuple[int, int], failures: list[dict[str, Any]]) -> None:
-        """Keep the list of regions that could not be read for a block."""
-        folder = self.folder / "failures"
-        folder.mkdir(exist_ok=True)
-        write_text(folder / f"{block[0]}-{block[1]}.json", json.dumps(failures))
+        """Keep the list of regions that could not be read for a block, for the chunks that it goes into."""
+        self._block_failures[block] = failures
 
     def failures(self) -> list[dict[str, Any]]:
         """Regions that could not be read, each once, row-major."""
-        return sorted_failures(list(self._iter_failures()))
+        return sorted_failures([item for record in self._records.values() for item in record.failures])
 
-    def _iter_failures(self) -> Iterator[dict[str, Any]]:
-        for file in sorted((self.folder / "failures").glob("*.json")):
-            yield from json.loads(file.read_text())
+    def _path(self, row: int, col: int) -> Path:
+        return self.folder / "prob" / "c" / "0" / str(row) / str(col)
+
+    def _is_sound(self, chunk: tuple[int, int], record: _Record) -> bool:
+        """Whether a chunk's file is what was written; what lies there instead is removed."""
+        path = self._path(*chunk)
+        if path.is_file() and _is_whole(path.read_bytes(), record):
+            return True
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        return False
+
+    def _check_place(self) -> None:
+        """Notice a folder that was moved or removed, before more is predicted for nothing."""
+        try:
+            here = os.path.samestat(os.fstat(self._log), (self.folder / "chunks.log").stat())
+        except OSError:
+            here = False
+        if not here:
+            raise self._gone("the folder")
+
+    def _gone(self, what: str) -> RunError:
+        return RunError(
+            f"{what} vanished from {self.folder} during the run: something removed or moved it. "
+            "Give the same command again to predict what is missing."
+        )
+
+
+def _is_whole(content: bytes, record: _Record) -> bool:
+    """Whether a chunk ends in the checksum of the record, and that is its own."""
+    packed, end = content[: -_CHECKSUM.size], content[-_CHECKSUM.size :]
+    return end == _CHECKSUM.pack(record.checksum) and google_crc32c.value(packed) == record.checksum
+
+
+def _log_line(chunk: tuple[int, int], record: _Record) -> str:
+    text = json.dumps([*chunk, record.checksum, record.failures])
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def _read_log(path: Path) -> dict[tuple[int, int], _Record]:
+    """Records of finished chunks; lines that are cut or changed are left out, and so are their chunks."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return {}
+    records = {}
+    for check, _, text in (line.partition(b" ") for line in lines):
+        if check == f"{zlib.crc32(text):08x}".encode():
+            row, col, checksum, failures = json.loads(text)
+            records[row, col] = _Record(checksum, failures)
+    return records
 
 
 def _check_finite(prob: Array, valid: BoolArray | None, window: Window) -> None:
@@ -203,64 +357,39 @@ def _check_finite(prob: Array, valid: BoolArray | None, window: Window) -> None:
         )
 
 
-def _check_own(folder: Path) -> None:
-    other = sorted(item.name for item in folder.iterdir() if item.name not in _OWN and item.name[0] != ".")
-    if other:
-        raise InputError(
-            f"{folder} must hold a kept run and nothing else, got {', '.join(other[:3])} in it. "
-            "Move that, or give another --out."
-        )
-
-
 def _read_state(folder: Path) -> dict[str, Any] | None:
-    """What ``state.json`` says; None without one, or with a broken one."""
+    """What ``state.json`` says; None without one, or with one that was changed since."""
     try:
-        state = json.loads((folder / "state.json").read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
-    return state if isinstance(state, dict) else None
+    if not isinstance(state, dict):
+        return None
+    check = state.pop("check", None)
+    # a store of an older format has no check, and is refused for its format
+    return state if check == digest(state) or state.get("format") != FORMAT else None
 
 
-def _open_array(
-    folder: Path,
-    plan: BlockPlan,
-    classes: int,
-    kept: Mapping[str, Any] | None,
-    wanted: Mapping[str, Any],
-    batch_size: int,
-    restart: bool,
-) -> zarr.Array[Any]:
-    state = {"format": FORMAT, **wanted, "batch_size": batch_size}
-    if kept is not None and not restart:
-        differ = sorted(key for key in {*kept, *state} - {"batch_size"} if kept.get(key) != state.get(key))
-        if not differ and (folder / "prob" / "zarr.json").exists():
-            _remove_partial(folder)
-            if kept != state:
-                _write_state(folder, state)
-            return zarr.open_array(folder / "prob", mode="r+")
-        if differ and _has_chunks(folder):
-            raise StateMismatchError(_differences(kept, state, differ, folder))
-    elif _has_chunks(folder) and not restart:
-        raise StateMismatchError(
-            f"{folder} holds a run of which nothing is known. Give --restart to begin again."
-        )
-    _clear(folder)
-    array = zarr.create_array(
-        folder / "prob",
+def _keep_metadata(path: Path, plan: BlockPlan, classes: int, dtype: str) -> None:
+    """Write zarr.json where it is missing or is not as it must be."""
+    written: dict[str, Any] = {}
+    zarr.create_array(
+        written,
         shape=(classes, *plan.shape),
         chunks=(classes, *plan.chunk_shape),
-        dtype=wanted["dtype"],
-        fill_value=INVALID if wanted["dtype"] == "uint8" else np.nan,
-        compressors=ZstdCodec(level=1),
-        config={"write_empty_chunks": True},
+        dtype=dtype,
+        fill_value=INVALID if dtype == "uint8" else np.nan,
+        compressors=[ZstdCodec(level=_ZSTD_LEVEL), Crc32cCodec()],
         dimension_names=("class", "y", "x"),
     )
-    _write_state(folder, state)
-    return array
+    content = written["zarr.json"].to_bytes()
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
 
 
-def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    write_text(folder / "state.json", json.dumps(state, indent=2))
+def _differing(kept: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    """Keys that differ; a run may go on with another batch size."""
+    return sorted(key for key in {*kept, *state} - {"batch_size"} if kept.get(key) != state.get(key))
 
 
 def _differences(
@@ -279,11 +408,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:36] + '..."'
 
 
-def _remove_partial(folder: Path) -> None:
-    for file in folder.rglob("*.partial"):
-        file.unlink()
-
-
 def _has_chunks(folder: Path) -> bool:
     return next((folder / "prob" / "c").rglob("*/*/*"), None) is not None
 
@@ -294,23 +418,3 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(item)
         else:
             item.unlink(missing_ok=True)
-
-
-def _lock(folder: Path) -> int | None:
-    """Take the folder for this process (released when it ends, however it ends); POSIX only."""
-    if os.name != "posix":
-        return None
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise InputError(f"another run is working on {folder}. Wait for it, or give another --out.") from None
-    return handle
-
-
-def _unlock(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)

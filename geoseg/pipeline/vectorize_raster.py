@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
-from geoseg.files import check_outputs, results_folder, write_failures
+from geoseg.files import check_outputs, hold, results_folder, scratch_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.sources import open_raster
 from geoseg.io.writers import FORMATS, check_formats, output_path
@@ -136,23 +135,18 @@ def _vectorize(
     scene: RasterSource, files: dict[str, Path], read: Callable[[Window], ChunkValues], **options: Any
 ) -> VectorizeSummary:
     first = next(iter(files.values()))
-    spill = first.with_name(f".{first.name}.spill")
-    with results_folder(first.parent):
-        shutil.rmtree(spill, ignore_errors=True)  # of a run that was killed
-        spill.mkdir()
-        try:
-            return vectorize_classes(
-                read,
-                *scene.geobox.shape,
-                geobox=scene.geobox,
-                scene=scene.name,
-                acquired=scene.acquired,
-                out=files,
-                spill_dir=spill,
-                **options,
-            )
-        finally:
-            shutil.rmtree(spill, ignore_errors=True)
+    # held from the beginning: two scenes of one name would otherwise both work, and the last one stay
+    with results_folder(first.parent), hold(*files.values()), scratch_folder(first) as spill:
+        return vectorize_classes(
+            read,
+            *scene.geobox.shape,
+            geobox=scene.geobox,
+            scene=scene.name,
+            acquired=scene.acquired,
+            out=files,
+            spill_dir=spill,
+            **options,
+        )
 
 
 def chunk_shape(block: tuple[int, int], shape: tuple[int, int], chunk: int) -> tuple[int, int]:

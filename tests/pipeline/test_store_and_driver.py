@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.lazy.scene import ArrayScene
+from geoseg.pipeline import store as store_module
 from geoseg.pipeline.predict import predict_to_store
 from geoseg.pipeline.store import ProbStore
 from geoseg.raster.stitch import INVALID, from_bytes
@@ -120,9 +125,140 @@ def test_a_store_without_chunks_is_nobodys(tmp_path: Path) -> None:
 
 def test_two_runs_do_not_share_a_store(tmp_path: Path) -> None:
     store = ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"})
-    with pytest.raises(InputError, match="another run"):
-        ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"})
+    with ThreadPoolExecutor(1) as pool, pytest.raises(InputError, match="another run"):
+        pool.submit(ProbStore.open, tmp_path / "s", make_plan(), 1, {"model": "m"}).result()
     store.close()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"}).close()).result()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def put_a_folder(path: Path) -> None:
+    path.unlink()
+    (path / "in it").mkdir(parents=True)
+
+
+def swap(path: Path) -> None:
+    other = path.with_name("1")
+    content = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "chunks"),
+    [
+        (cut, 1),
+        (flip, 1),
+        (put_a_folder, 1),
+        (swap, 2),
+        (Path.unlink, 1),
+        (empty, 1),
+    ],
+)
+def test_a_chunk_that_does_not_verify_is_predicted_again(
+    tmp_path: Path, harm: Callable[[Path], object], chunks: int
+) -> None:
+    _, expected = run(tmp_path / "s")
+    path = tmp_path / "s" / "prob" / "c" / "0" / "1" / "2"
+    content = path.read_bytes()
+    harm(path)
+    store = ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"})
+    assert store.damaged == len(store.missing()) == chunks
+    with pytest.raises(RunError, match=r"chunk at .* vanished from .*/s during the run"):
+        store.read(make_plan().chunk_window(1, 2))
+    store.close()
+    again, result = run(tmp_path / "s")
+    assert 0 < again.windows < make_plan().n_windows
+    np.testing.assert_array_equal(result, expected)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"), [(flip, "is not what was written"), (Path.unlink, "vanished from")]
+)
+def test_a_chunk_that_changes_while_it_is_read_is_an_error(
+    tmp_path: Path, harm: Callable[[Path], object], words: str
+) -> None:
+    run(tmp_path / "s")
+    store = ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"})
+    store.check_complete()
+    harm(tmp_path / "s" / "prob" / "c" / "0" / "1" / "2")
+    with pytest.raises(RunError, match=f"chunk at .*{words}.*same command again"):
+        store.read(Window(row_off=0, col_off=0, height=SHAPE[0], width=SHAPE[1]))
+    store.close()
+
+
+@pytest.mark.parametrize("line", [0, 3])
+def test_a_cut_or_changed_record_costs_its_chunk_only(tmp_path: Path, line: int) -> None:
+    _, expected = run(tmp_path / "s")
+    log = tmp_path / "s" / "chunks.log"
+    lines = log.read_bytes().splitlines(keepends=True)
+    lines[line] = lines[line].replace(b"[", b"{", 1)
+    log.write_bytes(b"".join(lines)[:-5])  # the last one is cut
+    store = ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"})
+    assert len(store.missing()) == 2
+    store.close()
+    np.testing.assert_array_equal(run(tmp_path / "s")[1], expected)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"shape": [1, 2]}'])
+def test_broken_metadata_is_written_anew(tmp_path: Path, content: bytes) -> None:
+    _, expected = run(tmp_path / "s")
+    path = tmp_path / "s" / "prob" / "zarr.json"
+    before = path.read_bytes()
+    path.write_bytes(content)
+    again, result = run(tmp_path / "s")
+    assert again.windows == 0
+    np.testing.assert_array_equal(result, expected)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("size", ["many", 3, -1, None])
+def test_a_state_that_was_changed_is_no_state(tmp_path: Path, size: object) -> None:
+    run(tmp_path / "s")
+    path = tmp_path / "s" / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "batch_size": size}))
+    with pytest.raises(StateMismatchError, match=r"nothing is known\. Give --restart"):
+        run(tmp_path / "s")
+
+
+def test_a_store_of_an_older_format_is_refused_for_its_format(tmp_path: Path) -> None:
+    run(tmp_path / "s")
+    (tmp_path / "s" / "state.json").write_text(json.dumps({"format": 3, "model": "m", "batch_size": 5}))
+    with pytest.raises(StateMismatchError, match="format was 3, now 4"):
+        run(tmp_path / "s")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_folder_that_vanishes_ends_the_run(tmp_path: Path, moved: bool) -> None:
+    folder, calls = tmp_path / "s", []
+
+    def vanishes(batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        if len(calls) == 4 and moved:
+            folder.rename(tmp_path / "elsewhere")
+        elif len(calls) == 4:
+            shutil.rmtree(folder)
+        return network(batch)
+
+    with pytest.raises(RunError, match=r"the folder vanished from .*/s during the run"):
+        run(folder, vanishes)
+    assert not folder.exists()
+    run(folder)
 
 
 class Broken(ArrayScene):
@@ -157,19 +293,17 @@ def test_broken_regions_fail_or_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_says_so_and_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import zarr
-
     plan = make_plan()
     store = ProbStore.open(tmp_path / "s", plan, 1, {})
-    original, writes = zarr.Array.__setitem__, []
+    original, writes = store_module.place_bytes, []
 
-    def full(self, key, value):  # type: ignore[no-untyped-def]
-        writes.append(key)
+    def full(path: Path, content: bytes) -> None:
+        writes.append(path)
         if len(writes) > 3:
             raise OSError(28, "No space left on device")
-        original(self, key, value)
+        original(path, content)
 
-    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    monkeypatch.setattr(store_module, "place_bytes", full)
     with pytest.raises(RunError, match="No space left on device"):
         predict_to_store(make_scene(), network, plan, store, batch_size=2)
     store.close()

@@ -1,0 +1,157 @@
+"""One writer a target, one scene a run, and lists before results."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from geoseg.config.run import RunSettings
+from geoseg.errors import RunError
+from geoseg.files import LockedError, hold, locks
+from geoseg.pipeline.run import predict_scene, run_scene
+from geoseg.pipeline.vectorize_raster import vectorize_raster
+
+SETTINGS = RunSettings(window=(32, 32), overlap=(8, 8), chunk=32)
+
+
+def save(path: Path, seed: int = 0) -> Path:
+    values = np.random.default_rng(seed).integers(0, 2, (1, 12, 15), np.uint8).repeat(8, 1).repeat(8, 2) * 255
+    profile = {
+        "driver": "GTiff", "count": 1, "height": 96, "width": 120, "dtype": "uint8", "crs": "EPSG:32645",
+        "transform": Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000),
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as out:
+        out.write(values)
+    return path
+
+
+class Bright:
+    """A network that is known again."""
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return batch[:, :1] / np.float32(255)
+
+    def fingerprint(self) -> str:
+        return "bright"
+
+
+@contextmanager
+def held_elsewhere(target: Path) -> Iterator[None]:
+    """Another run that works on ``target``."""
+    begun, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with hold(target):
+            begun.set()
+            done.wait()
+
+    other = threading.Thread(target=work)
+    other.start()
+    begun.wait()
+    try:
+        yield
+    finally:
+        done.set()
+        other.join()
+
+
+@pytest.mark.parametrize("name", ["scene.geojson", "scene.geoseg", "scene.mask.tif"])
+def test_two_runs_of_one_target(tmp_path: Path, name: str) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+    settings = SETTINGS.model_copy(update={"save_mask": True})
+    with held_elsewhere(out / name), pytest.raises(LockedError, match=f"another run is working on .*{name}"):
+        run_scene(scene, Bright(), out, settings)
+    assert list(out.iterdir()) == []
+    assert run_scene(scene, Bright(), out, settings).footprints
+
+
+@pytest.mark.parametrize("name", ["p.tif", "p.tif.geoseg"])
+def test_two_predictions_of_one_target(tmp_path: Path, name: str) -> None:
+    scene = save(tmp_path / "scene.tif")
+    with held_elsewhere(tmp_path / name), pytest.raises(LockedError, match="another run is working on"):
+        predict_scene(scene, Bright(), tmp_path / "p.tif", SETTINGS)
+
+
+def test_two_rasters_of_one_name_into_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    rasters = [save(tmp_path / "a" / "town.tif"), save(tmp_path / "b" / "town.tif", 1)]
+    out, errors = tmp_path / "out", []
+
+    def second(stage: str, *_: float, **__: float) -> None:
+        def work() -> None:
+            try:
+                vectorize_raster(rasters[1], out)
+            except LockedError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    summary = vectorize_raster(rasters[0], out, progress=second)
+    assert errors
+    assert len(gpd.read_file(out / "town.geojson")) == summary.footprints
+    assert [path.name for path in out.iterdir()] == ["town.geojson"]
+
+
+def swap_at(stage: str, scene: Path) -> Callable[..., None]:
+    """A progress that replaces the scene when a stage begins."""
+    left = [stage]
+
+    def report(at: str, *_: float, **__: float) -> None:
+        if at in left:
+            left.clear()
+            save(scene.with_name("new.tif"), 1).replace(scene)
+
+    return report
+
+
+@pytest.mark.parametrize("stage", ["predict", "vectorize"])
+def test_a_scene_that_is_replaced_during_a_run(tmp_path: Path, stage: str) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+    first = run_scene(scene, Bright(), tmp_path / "first", SETTINGS).footprints
+    words = "was replaced or changed during the run"
+    with pytest.raises(RunError, match=words) as error:
+        run_scene(scene, Bright(), out, SETTINGS, progress=swap_at(stage, scene))
+    assert not (out / "scene.geoseg").exists()
+    if stage == "predict":
+        assert not out.exists()
+    else:  # all pixels were predicted by then
+        assert str(out / "scene.geojson") in str(error.value)
+        assert len(gpd.read_file(out / "scene.geojson")) == first
+    again = run_scene(scene, Bright(), out, SETTINGS)
+    assert again.windows_run == again.windows - 1  # the first one ran to count the outputs
+    assert again.footprints != first
+
+
+def test_a_prediction_killed_while_it_removes_its_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, target = save(tmp_path / "scene.tif"), tmp_path / "p.tif"
+    with monkeypatch.context() as killed:
+        killed.setattr(locks.shutil, "rmtree", lambda *_, **__: None)
+        predict_scene(scene, Bright(), target, SETTINGS)
+    assert any(path.name.startswith(".p.tif.geoseg.run-") for path in tmp_path.iterdir())
+    summary = predict_scene(scene, Bright(), target, SETTINGS)
+    assert summary.windows_run == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.tif", "scene.tif"]
+
+
+def test_damaged_chunks_are_said(tmp_path: Path) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+    run_scene(scene, Bright(), out, SETTINGS)
+    expected = (out / "scene.geojson").read_bytes()
+    (out / "scene.geoseg" / "prob" / "c" / "0" / "1" / "1").write_bytes(b"")
+    summary = run_scene(scene, Bright(), out, SETTINGS)
+    assert any("1 kept chunk was damaged or gone from" in note for note in summary.notes)
+    assert (out / "scene.geojson").read_bytes() == expected
+    assert not run_scene(scene, Bright(), out, SETTINGS).notes
