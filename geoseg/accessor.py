@@ -34,11 +34,17 @@ class GeosegAccessor:
 
         return predict(self._array, model, **settings)
 
-    def split_masks(self, connectivity: Connectivity = 8) -> xr.DataArray:
+    def split_masks(
+        self,
+        connectivity: Connectivity = 8,
+        *,
+        height: xr.DataArray | None = None,
+        persistence: float = 0.05,
+    ) -> xr.DataArray:
         """See :func:`geoseg.split_masks`."""
         from geoseg.xr import split_masks
 
-        return split_masks(self._array, connectivity)
+        return split_masks(self._array, connectivity, height=height, persistence=persistence)
 
     def polygonize(
         self,

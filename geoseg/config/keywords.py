@@ -27,6 +27,7 @@ class RunKeywords(TypedDict, total=False):
     device: str | None
     engine: str | None
     threshold: float | Sequence[float] | Mapping[str, float] | None
+    split: float | Literal["auto", "off"] | None
     min_area_m2: float | None
     simplify_m: float | None
     connectivity: Literal[4, 8] | None
@@ -54,6 +55,7 @@ class SegmentKeywords(TypedDict, total=False):
     device: str | None
     engine: str | None
     threshold: float | Sequence[float] | Mapping[str, float] | None
+    split: float | Literal["auto", "off"] | None
     min_area_m2: float | None
     simplify_m: float | None
     connectivity: Literal[4, 8] | None
@@ -67,6 +69,7 @@ class VectorizeKeywords(TypedDict, total=False):
     bands: int | Sequence[int] | None
     gsd: float | None
     threshold: float | Sequence[float] | Mapping[str, float] | None
+    split: float | Literal["auto", "off"] | None
     min_area_m2: float | None
     simplify_m: float | None
     class_names: str | Sequence[str] | None

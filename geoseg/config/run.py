@@ -124,6 +124,18 @@ class CardSettings(Settings):
             unset="0.5, or more than the background where the network has that class",
         ),
     ] = None
+    split: Annotated[
+        Literal["off"] | Share,
+        Option(
+            help="Take touching objects apart where the probability between them falls by this share below "
+            "both (of a mask: where it is narrow); auto: as the model says.",
+            takes=_OUTLINES,
+            panel="Footprints",
+            rule="auto, off, or a share above 0 and at most 1",
+            metavar="auto|off|SHARE",
+            keyword='float | Literal["auto", "off"]',
+        ),
+    ] = "off"
     min_area_m2: Annotated[
         float,
         Field(ge=0, allow_inf_nan=False),
@@ -321,13 +333,13 @@ class RunSettings(CardSettings):
     @model_validator(mode="before")
     @classmethod
     def _only_given(cls, values: Any) -> Any:
-        """Leave out None, and make plain numbers of numpy's."""
+        """Leave out None and ``auto``, which choose nothing, and make plain numbers of numpy's."""
         if not isinstance(values, Mapping):
             return values
         return {
             name: value.item() if hasattr(value, "item") and not isinstance(value, type) else value
             for name, value in values.items()
-            if value is not None
+            if value is not None and not (isinstance(value, str) and value == "auto")
         }
 
     def given(self) -> dict[str, Any]:

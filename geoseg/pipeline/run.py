@@ -21,6 +21,7 @@ from geoseg.io.writers import check_formats, output_path
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.predict import PredictSummary, predict_to_store
 from geoseg.pipeline.rasters import save_mask, save_prob
+from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.store import FORMAT, ProbStore, digest
 from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
@@ -366,6 +367,7 @@ def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Pro
             geobox=job.source.geobox,
             scene=job.source.name,
             acquired=job.source.acquired,
+            split=split_rule(job.settings.split, job.source.geobox),
             steps=Steps(**dict(job.settings)),
             out=files,
             progress=progress,

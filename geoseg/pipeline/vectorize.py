@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +20,9 @@ from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
 from geoseg.io.writers import FootprintBatch, coordinate_decimals, open_writer
 from geoseg.pipeline.outlines import iter_outlines
+from geoseg.pipeline.split import SplitObjects, split_raster
 from geoseg.pipeline.steps import Batch, Ground, Steps
+from geoseg.raster.split import SplitRule
 from geoseg.raster.stats import prob_scale
 from geoseg.typing import Array, Progress, no_progress
 from geoseg.vector.chunk import ChunkValues
@@ -60,6 +63,7 @@ def vectorize_classes(
     geobox: GeoBox,
     scene: str,
     acquired: str | None = None,
+    split: SplitRule | None = None,
     steps: Steps | None = None,
     out: Mapping[str, Path],
     progress: Progress = no_progress,
@@ -90,12 +94,14 @@ def vectorize_classes(
         Text of the column ``scene``.
     acquired
         Text of the column ``acquired``; None: no such column.
+    split
+        When touching objects are taken apart; None: never.
     steps
         What is done to the outlines; None: nothing.
     out
         Format (see ``geoseg.io.writers``) -> file.
     progress
-        Told of the stages ``vectorize`` (chunks) and ``write`` (objects).
+        Told of the stages ``split`` and ``vectorize`` (chunks) and ``write`` (objects).
     spill_dir
         Existing folder for temporary files, which are removed again.
     threads
@@ -128,11 +134,24 @@ def vectorize_classes(
     with ExitStack() as files:
         spill = files.enter_context(OutlineSpill(spill_dir))
         shape = (height, width)
+        pieces: SplitObjects | None = None
+        if split is not None:
+            folder = Path(files.enter_context(TemporaryDirectory(prefix="split-", dir=spill_dir)))
+            pieces = split_raster(
+                read, shape, chunk, connectivity, split, folder, threads=threads, progress=progress
+            )
         for outlines in iter_outlines(
-            read, shape, chunk, connectivity, groups=groups, threads=threads, progress=progress
+            read if pieces is None else pieces.read,
+            shape,
+            chunk if pieces is None else pieces.step,
+            connectivity,
+            groups=groups,
+            threads=threads,
+            progress=progress,
         ):
-            spill.add(outlines)
-        table = _Table(geobox, class_names, probability, scene, acquired, steps)
+            spill.add(outlines if pieces is None else pieces.described(outlines))
+        classes = None if pieces is None else pieces.objects.value
+        table = _Table(geobox, class_names, classes, probability, scene, acquired, steps)
         style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": steps.moves_walls}
         writers = [
             files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs, **style))
@@ -191,11 +210,13 @@ class _Table:
         self,
         geobox: GeoBox,
         class_names: Sequence[str] | None,
+        classes: Array | None,
         probability: int,
         scene: str,
         acquired: str | None,
         steps: Steps,
     ) -> None:
+        self._classes = classes  # of split objects, whose outlines hold their number in place of their class
         self._names = None if class_names is None else np.array(["", *class_names], object)
         self._probability = probability
         self._fixed = {"scene": scene} | ({} if acquired is None else {"acquired": acquired})
@@ -217,7 +238,8 @@ class _Table:
     def rows(self, batch: Batch) -> FootprintBatch:
         """The objects as footprints."""
         outlines, count = batch.outlines, len(batch.outlines)
-        classes = self._class_column(outlines.value)
+        value = outlines.value if self._classes is None else self._classes[outlines.value]
+        classes = self._class_column(value)
         columns: dict[str, Array] = {
             "id": np.arange(self.written + 1, self.written + count + 1, dtype=np.int64),
             "class": classes,

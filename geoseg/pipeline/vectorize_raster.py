@@ -16,6 +16,7 @@ from geoseg.io.sources import open_raster
 from geoseg.io.writers import FORMATS, check_formats, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
 from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
+from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
 from geoseg.raster.source import RasterSource
@@ -110,6 +111,7 @@ def vectorize_raster(
         class_names=reader.class_names,
         chunk=chunk_shape(scene.file_block, scene.geobox.shape, settings.chunk),
         connectivity=settings.connectivity,
+        split=split_rule(settings.split, scene.geobox),
         steps=Steps(**dict(settings)),
         threads=threads,
         progress=progress,

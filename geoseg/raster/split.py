@@ -1,10 +1,10 @@
 """Split touching objects along the valleys of a height field, the same for any chunks.
 
-Every object pixel climbs to its highest neighbor until it stands on a summit; the pixels of one summit are a
-basin. Two basins meet at saddles. Basins are joined again in falling order of their highest saddles unless both
-rise above it by more than the persistence. A step of the climb looks at the eight pixels around it, so chunks
-need a halo of one pixel (and of the radius of the smoothing), and what crosses a border is one number a pixel:
-memory is per basin, not per pixel.
+Every object pixel climbs to its highest neighbor until it stands on a summit; the pixels of one summit are
+a basin. Two basins meet at saddles. Basins are joined again in falling order of their highest saddles unless
+both rise above it by more than the persistence. A step of the climb looks at the eight pixels around it, so
+chunks need a halo of one pixel (and of the radius of the smoothing), and what crosses a border is one number
+a pixel: memory is per basin, not per pixel.
 
 Heights are integers. Sums of integers do not depend on their order, so a chunk gives the same heights as the
 whole raster, to the last bit.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -26,18 +27,69 @@ __all__ = [
     "Basins",
     "ChunkBasins",
     "Objects",
+    "SplitRule",
+    "as_height",
     "find_basins",
     "join_basins",
-    "smoothing_weights",
     "smooth_height",
+    "smoothing_weights",
 ]
 
 #: Weights of the smoothing add up to this, along each axis.
 _ONE = 1 << 12
 #: Height of a pixel of value 254 (probability 1) amid its like: 254 * _ONE / 16 * _ONE fits into 32 bits.
 FULL_HEIGHT = 254 * (_ONE >> 4) * _ONE
+#: Standard deviation of the smoothing, meters: what is narrower than a wall or a gutter is no valley.
+_SMOOTH_M = 0.6
+#: Basins of less ground join a neighbor: no house is smaller.
+_LEAST_M2 = 6.0
+#: Without a known size pixels are taken to have this one, the middle of what roofs are recognized at.
+_PIXEL_M = 0.3
 #: Side of the squares in which heights are computed, or left out where no object is near.
 _SQUARE = 32
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """When two parts of a mask are two objects.
+
+    Attributes
+    ----------
+    persistence
+        Share of the full height by which both must rise above the saddle between them.
+    sigma
+        Standard deviation of the smoothing of heights, pixels.
+    min_pixels
+        Fewest pixels of an object that touches another.
+    """
+
+    persistence: float
+    sigma: float
+    min_pixels: float
+
+    @classmethod
+    def on(cls, persistence: float, pixel: tuple[float, float] | None) -> SplitRule:
+        """The rule on pixels of some width and height in meters on the ground; None: not known."""
+        width, height = pixel or (_PIXEL_M, _PIXEL_M)
+        return cls(persistence, _SMOOTH_M / math.sqrt(width * height), _LEAST_M2 / (width * height))
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a chunk that its basins depend on."""
+        return len(smoothing_weights(self.sigma)) // 2 + 1
+
+
+def as_height(height: Array) -> Array:
+    """A height field as the kernels know it: 0 .. 254, uint8.
+
+    Parameters
+    ----------
+    height : (h, w)
+        uint8, such as round(p * 254), or floats from 0 to 1; NaN counts as 0.
+    """
+    if height.dtype == np.uint8:
+        return np.minimum(height, np.uint8(254))
+    return np.rint(np.clip(np.nan_to_num(height), 0, 1) * 254).astype(np.uint8)
 
 
 def smoothing_weights(sigma: float) -> IntArray:
@@ -65,7 +117,7 @@ def smoothing_weights(sigma: float) -> IntArray:
     radius = math.ceil(3 * sigma)
     side = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(radius + 1)]
     total = side[0] + 2 * sum(side[1:])
-    # Rounded to multiples of 2**-12, far from where two mathematical libraries differ; the middle takes the rest.
+    # Two mathematical libraries differ far below the 2**-12 that is rounded to. The middle takes the rest.
     weights = [round(_ONE * value / total) for value in side]
     weights[0] = _ONE - 2 * sum(weights[1:])
     return np.array(weights[:0:-1] + weights, np.int64)
@@ -245,10 +297,11 @@ def _climb(height, values, eight, summed, marked):  # type: ignore[no-untyped-de
             best, to = high[at], at
             for k in range(8 if eight else 4):
                 other = at + steps[k]
-                if value_at[other] == value:
-                    # Of equal neighbors the first in raster order, which no chunk changes
-                    if high[other] > best or (high[other] == best and other < to):
-                        best, to = high[other], other
+                if value_at[other] != value:
+                    continue
+                # Of equal neighbors the first in raster order, which no chunk changes
+                if high[other] > best or (high[other] == best and other < to):
+                    best, to = high[other], other
             up[at] = to
     labels = np.zeros((rows - 2, cols - 2), np.int32)
     number = np.zeros(rows * cols, np.int32)
@@ -299,7 +352,7 @@ def _doubled(array):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _meetings(height, values, labels, eight):  # type: ignore[no-untyped-def]
-    """Saddles between neighboring pixels of two basins; each pair of pixels is looked at from the earlier one."""
+    """Saddles between neighboring pixels of two basins; a pair is looked at from its earlier pixel."""
     rows, cols = values.shape
     inner = np.empty((1024, 3), np.int64)
     outer = np.empty((1024, 3), np.int64)
@@ -309,7 +362,7 @@ def _meetings(height, values, labels, eight):  # type: ignore[no-untyped-def]
             value = values[y, x]
             if value == 0:
                 continue
-            here = 0 < y and 0 < x < cols - 1
+            here = y > 0 and 0 < x < cols - 1
             for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
                 v, u = y + dy, x + dx
                 if (not eight and dy != 0 and dx != 0) or u < 0 or u >= cols or values[v, u] != value:
@@ -325,7 +378,7 @@ def _meetings(height, values, labels, eight):  # type: ignore[no-untyped-def]
                             inner = _taller(inner)
                         inner[n, 0], inner[n, 1], inner[n, 2] = min(a, b), max(a, b), saddle
                         n += 1
-                elif here:  # the neighbor below or to the right sees the same pair from its halo, and leaves it
+                elif here:  # the other chunk sees the pair from its halo, and leaves it
                     if m == outer.shape[0]:
                         outer = _taller(outer)
                     outer[m, 0], outer[m, 1], outer[m, 2] = labels[y - 1, x - 1], v * cols + u, saddle

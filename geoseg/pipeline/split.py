@@ -1,0 +1,331 @@
+"""Take touching objects of a raster apart, chunk by chunk: basins first, then what they belong to.
+
+The first sweep reads every chunk with the rim of its neighbors, finds its basins and puts their runs aside
+on disk. When all basins are known they are joined to objects. After that the labels of any chunk are painted
+from its runs, for the tracing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from geoseg.errors import RunError
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.raster.labels import check_connectivity, paint
+from geoseg.raster.segments import Segments, find_segments
+from geoseg.raster.split import (
+    ChunkBasins,
+    Objects,
+    SplitRule,
+    as_height,
+    find_basins,
+    join_basins,
+    smooth_height,
+    smoothing_weights,
+)
+from geoseg.raster.stats import FLOAT_SCALE
+from geoseg.typing import Array, Progress, no_progress
+from geoseg.vector.chunk import ChunkValues, prepared
+from geoseg.vector.rings import Outlines
+
+__all__ = ["SplitObjects", "split_raster", "split_rule"]
+
+#: Decoded chunks that are kept until it is their turn, bytes; what is beyond is read a second time.
+_KEPT = 96 << 20
+
+Place = tuple[int, int]
+
+
+def split_rule(split: float | Literal["off"], geobox: GeoBox) -> SplitRule | None:
+    """The rule that a setting stands for on the pixels of a raster; None: no splitting."""
+    return None if split == "off" else SplitRule.on(split, geobox.ground_resolution())
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Pixels of one chunk, and what its neighbors see of it."""
+
+    values: Array
+    height: Array
+    prob: Array | None
+    invalid: Array
+
+    @classmethod
+    def of(cls, chunk: ChunkValues) -> _Chunk:
+        chunk = prepared(chunk)
+        values = chunk.values.astype(np.int32, copy=False)
+        # Of a mask its own smoothed shape is the height, low where it is narrow
+        height = as_height((values != 0).astype(np.float32) if chunk.prob is None else chunk.prob)
+        invalid = np.zeros(values.shape, np.bool_) if chunk.invalid is None else chunk.invalid
+        return cls(values, height, chunk.prob, invalid)
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.values, self.height, self.invalid)
+        return sum(array.nbytes for array in arrays) + (0 if self.prob is None else self.prob.nbytes)
+
+    def rim(self, reach: int) -> dict[Place, tuple[Array, ...]]:
+        """What the neighbor in each direction (row, column) sees of this chunk."""
+        near = {-1: slice(0, reach), 0: slice(None), 1: slice(-reach, None)}
+        return {
+            (down, along): tuple(
+                array[near[down], near[along]].copy() for array in (self.values, self.height, self.invalid)
+            )
+            for down, along in itertools.product((-1, 0, 1), repeat=2)
+            if (down, along) != (0, 0)
+        }
+
+
+class SplitObjects:
+    """Objects of a raster whose touching ones were taken apart.
+
+    Parameters
+    ----------
+    objects
+        Of the whole raster.
+    folder
+        Holds the runs of each chunk.
+    step
+        Chunk height and width, pixels.
+    """
+
+    def __init__(self, objects: Objects, folder: Path, step: tuple[int, int]) -> None:
+        self.objects = objects
+        self.step = step
+        self._folder = folder
+
+    def read(self, window: Window) -> ChunkValues:
+        """Labels of a chunk, int32.
+
+        Raises
+        ------
+        RunError
+            Its runs are not what was written.
+        """
+        place = window.row_off // self.step[0], window.col_off // self.step[1]
+        path = _runs_file(self._folder, place)
+        try:
+            with np.load(path) as runs:
+                segments = Segments(runs["row_ptr"], runs["start"], runs["value"], window.width)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"temporary files must stay as they were written, got a changed {path}: {error}. "
+                "Check the disk and give the same command again."
+            ) from error
+        return ChunkValues(paint(segments, self.objects.number[place][segments.value]))
+
+    def described(self, outlines: Outlines) -> Outlines:
+        """Outlines of labels with what is known of their objects; ``value`` stays the label."""
+        objects, label = self.objects, outlines.value
+        return replace(
+            outlines,
+            prob_sum=objects.total[label],
+            touches_edge=outlines.touches_edge | objects.marked[label],
+        )
+
+
+def _runs_file(folder: Path, place: Place) -> Path:
+    return folder / f"basins-{place[0]}-{place[1]}.npz"
+
+
+def split_raster(
+    read: Callable[[Window], ChunkValues],
+    shape: tuple[int, int],
+    chunk: int | tuple[int, int],
+    connectivity: int,
+    rule: SplitRule,
+    folder: Path,
+    *,
+    threads: int | None = None,
+    progress: Progress = no_progress,
+) -> SplitObjects:
+    """Take touching objects apart.
+
+    Parameters
+    ----------
+    read
+        Pixels of a chunk; its probability is the height field, or the shape of the mask where there is none.
+        Called from several threads, at most twice for each chunk.
+    shape
+        Height and width of the raster, pixels.
+    chunk
+        Chunk height and width, pixels, or one number for both. The result does not depend on it.
+    connectivity
+        4: pixels share a side; 8: a side or a corner.
+    rule
+        When two parts are two objects.
+    folder
+        Existing folder for the runs.
+    threads
+        Worker threads; None: one a CPU.
+    progress
+        Told the chunks that are done, as the stage ``split``.
+
+    Raises
+    ------
+    InputError
+        Another connectivity, or pixels that are not integers.
+    OSError
+        ``folder`` is full.
+    """
+    connectivity = check_connectivity(connectivity)
+    weights = smoothing_weights(rule.sigma)
+    reach = len(weights) // 2 + 1
+    step = (chunk, chunk) if isinstance(chunk, int) else chunk
+    # A chunk sees its next neighbors only, so these must be as deep as the reach.
+    step = (-(-reach // step[0]) * step[0], -(-reach // step[1]) * step[1])
+    rows, cols = -(-shape[0] // step[0]), -(-shape[1] // step[1])
+    threads = threads or os.cpu_count() or 1
+
+    def basins(place: Place, chunk: _Chunk, values: Array, height: Array, invalid: Array) -> ChunkBasins:
+        smooth = smooth_height(height, values != 0, weights)
+        found = find_basins(
+            smooth,
+            values,
+            (place[0] * step[0], place[1] * step[1]),
+            shape[1],
+            connectivity,
+            _summed(chunk),
+            invalid,
+        )
+        segments = find_segments(found.labels)
+        np.savez(
+            _runs_file(folder, place),
+            row_ptr=segments.row_ptr,
+            start=segments.start,
+            value=segments.value,
+        )
+        return ChunkBasins.of(found)
+
+    chunks: dict[Place, ChunkBasins] = {}
+    finding: deque[tuple[Place, Future[ChunkBasins]]] = deque()
+
+    def collect(most: int) -> None:
+        while len(finding) > most:
+            place, found = finding.popleft()
+            chunks[place] = found.result()
+            progress("split", len(chunks), rows * cols)
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-split") as pool:
+        try:
+            for place, chunk_pixels, *around in _with_rims(read, shape, step, reach, pool, threads):
+                finding.append((place, pool.submit(basins, place, chunk_pixels, *around)))
+                collect(threads)
+            collect(0)
+        finally:
+            for _, waiting in finding:
+                waiting.cancel()
+    objects = join_basins(
+        chunks,
+        range(0, shape[0], step[0]),
+        range(0, shape[1], step[1]),
+        shape[1],
+        persistence=rule.persistence,
+        min_pixels=rule.min_pixels,
+    )
+    return SplitObjects(objects, folder, step)
+
+
+def _summed(chunk: _Chunk) -> Array:
+    """Probabilities as the integers that are added up, as ``raster.stats.sum_prob`` has them."""
+    if chunk.prob is None:
+        return np.broadcast_to(np.uint8(0), chunk.values.shape)
+    if chunk.prob.dtype == np.uint8:
+        return chunk.prob
+    return np.rint(chunk.prob.astype(np.float64) * FLOAT_SCALE).astype(np.int64)
+
+
+def _with_rims(
+    read: Callable[[Window], ChunkValues],
+    shape: tuple[int, int],
+    step: tuple[int, int],
+    reach: int,
+    pool: ThreadPoolExecutor,
+    threads: int,
+) -> Iterator[tuple[Place, _Chunk, Array, Array, Array]]:
+    """Chunks in row-major order with the pixels around them.
+
+    The chunk below and to the right has to be read before its turn. Its rim is kept; its pixels are kept too
+    as far as there is room, else it is read again. So a scene of any width takes bounded memory, and a narrow
+    one is read once.
+
+    Yields
+    ------
+    place, chunk
+        The chunk by its row and column in the grid.
+    values : (h + 2, w + 2) int32
+    height : (h + 2 reach, w + 2 reach) uint8
+    invalid : (h + 2, w + 2) bool
+        0 and False beyond the raster.
+    """
+    rows, cols = -(-shape[0] // step[0]), -(-shape[1] // step[1])
+    order = [(i, j) for i in range(rows) for j in range(cols)]
+    reading: dict[Place, Future[_Chunk]] = {}
+    rims: dict[Place, dict[Place, tuple[Array, ...]]] = {}
+    kept: dict[Place, _Chunk] = {}
+
+    def fetch(place: Place) -> _Chunk:
+        row, col = place[0] * step[0], place[1] * step[1]
+        height, width = min(step[0], shape[0] - row), min(step[1], shape[1] - col)
+        return _Chunk.of(read(Window(row_off=row, col_off=col, height=height, width=width)))
+
+    def neighbors(place: Place) -> list[Place]:
+        i, j = place
+        return [
+            (v, u)
+            for v, u in itertools.product(range(i - 1, i + 2), range(j - 1, j + 2))
+            if 0 <= v < rows and 0 <= u < cols
+        ]
+
+    for turn, place in enumerate(order):
+        for coming in order[turn : turn + threads + 1]:  # read ahead
+            for near in neighbors(coming):
+                if near not in rims and near not in reading:
+                    reading[near] = pool.submit(fetch, near)
+        for near in neighbors(place):
+            if near in reading:
+                chunk = reading.pop(near).result()
+                rims[near] = chunk.rim(reach)
+                if near == place or sum(other.nbytes for other in kept.values()) + chunk.nbytes <= _KEPT:
+                    kept[near] = chunk
+        chunk = kept.pop(place) if place in kept else pool.submit(fetch, place).result()
+        yield (place, chunk, *_surrounded(place, chunk, rims, reach))
+        rims.pop((place[0] - 1, place[1] - 1), None)
+        if place[1] == cols - 1:
+            rims.pop((place[0] - 1, place[1]), None)
+
+
+def _surrounded(
+    place: Place, chunk: _Chunk, rims: dict[Place, dict[Place, tuple[Array, ...]]], reach: int
+) -> tuple[Array, Array, Array]:
+    high, wide = chunk.values.shape
+    padded = [
+        np.pad(array, side) for array, side in ((chunk.values, 1), (chunk.height, reach), (chunk.invalid, 1))
+    ]
+    for down, along in itertools.product((-1, 0, 1), repeat=2):
+        rim = rims.get((place[0] + down, place[1] + along))
+        if rim is None or (down, along) == (0, 0):
+            continue
+        for array, part, side in zip(padded, rim[-down, -along], (1, reach, 1), strict=True):
+            part = part[_nearest(down, side), _nearest(along, side)]
+            row = {-1: side - part.shape[0], 0: side, 1: side + high}[down]
+            col = {-1: side - part.shape[1], 0: side, 1: side + wide}[along]
+            array[row : row + part.shape[0], col : col + part.shape[1]] = part
+    values, height, invalid = padded
+    return values, height, invalid
+
+
+def _nearest(direction: int, side: int) -> slice:
+    """Of a neighbor's rim, the pixels that lie next to the chunk."""
+    return {-1: slice(-side, None), 0: slice(None), 1: slice(0, side)}[direction]
