@@ -33,7 +33,8 @@ from geoseg.dtl import Sample, open_engine, parse_graph
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import Annotation, Bitmap, ClassMeta, LabeledObject, ProjectMeta
 from geoseg.projects.images import open_image
-from geoseg.projects.project import ProjectWriter, open_project, read_annotation
+from geoseg.projects.project import open_project, read_annotation
+from geoseg.projects.writer import ProjectWriter
 from geoseg.raster.draw import draw_figures
 
 BLOCK = 256

@@ -26,8 +26,8 @@ from geoseg.dtl.tags import gather, settled_tags, surprises, values_to_text
 from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.files import DiskFullError, stop_if_full, write_failures
 from geoseg.projects.formats.transfer import Failure
-from geoseg.projects.images import companions
-from geoseg.projects.project import ProjectWriter
+from geoseg.projects.image_output import companions
+from geoseg.projects.writer import ProjectWriter
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["GraphSummary", "run_graph"]

@@ -18,7 +18,8 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.projects.figures import ProjectMeta
 from geoseg.projects.figures.meta import Color
 from geoseg.projects.formats.names import safe_name
-from geoseg.projects.images import ImageFile, copy_image, result_suffix, write_image, write_windows
+from geoseg.projects.image_output import copy_image, result_suffix, write_image, write_windows
+from geoseg.projects.images import ImageFile
 from geoseg.projects.preview import beside, preview_pixels
 from geoseg.raster.draw import figure_strips, paint_mask
 from geoseg.typing import Array

@@ -27,7 +27,8 @@ from geoseg.projects.figures.annotation import size_from_json
 from geoseg.projects.figures.bitmaps import MOST_PIXELS, mask_limit
 from geoseg.projects.figures.meta import TAG_KINDS
 from geoseg.projects.figures.transform import to_shapely
-from geoseg.projects.images import BY_NAME, BY_STEM, open_image, world_suffixes
+from geoseg.projects.image_output import BY_NAME, BY_STEM, world_suffixes
+from geoseg.projects.images import open_image
 from geoseg.projects.project import IMAGE_SUFFIXES, Dataset, Item, Project, check_name, open_project
 from geoseg.typing import PathLike, Progress, no_progress
 

@@ -24,8 +24,10 @@ from geoseg.projects.formats.transfer import Failure, staged_folder
 from geoseg.projects.formats.vector_export import VectorExporter
 from geoseg.projects.formats.vector_labels import LabelOptions, read_vector_labels
 from geoseg.projects.formats.yolo_export import YoloExporter
-from geoseg.projects.images import copy_image, open_image
-from geoseg.projects.project import Item, ProjectWriter, open_project, read_annotation
+from geoseg.projects.image_output import copy_image
+from geoseg.projects.images import open_image
+from geoseg.projects.project import Item, open_project, read_annotation
+from geoseg.projects.writer import ProjectWriter
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = [

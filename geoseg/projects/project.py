@@ -1,7 +1,6 @@
 """Annotated projects on disk: PROJECT/meta.json and PROJECT/DATASET/{img,ann}.
 
-Both layouts are read: ``ann/NAME.ext.json`` of today and ``ann/STEM.json`` of 2018. Today's is written, the
-other on request. A project is written under a temporary name and renamed when it is complete.
+Both layouts are read: ``ann/NAME.ext.json`` of today and ``ann/STEM.json`` of 2018.
 
 References
 ----------
@@ -11,17 +10,14 @@ github.com/supervisely/docs, data-organization (both formats).
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 from geoseg.config import read_document
 from geoseg.errors import ConfigError, InputError, MissingFileError
-from geoseg.files import Staged, json_text
 from geoseg.projects.figures import Annotation, ProjectMeta
+from geoseg.projects.images import open_image
 from geoseg.typing import PathLike
 
 __all__ = [
@@ -29,7 +25,6 @@ __all__ = [
     "Dataset",
     "Item",
     "Project",
-    "ProjectWriter",
     "check_name",
     "open_project",
     "read_annotation",
@@ -80,7 +75,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A folder of images of a project, sorted by name."""
+    """A folder of images of a project.
+
+    Attributes
+    ----------
+    name
+        Of the folder; a nested one is named ``PARENT/CHILD``.
+    items
+        Its images by name.
+    """
 
     name: str
     items: tuple[Item, ...]
@@ -88,7 +91,19 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """An annotated project: its classes and tags, and where its images lie. Nothing else is in memory."""
+    """An annotated project: its classes and tags, and where its images lie.
+
+    Iterating gives its images. No annotation and no pixel is in memory.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    meta
+        Classes (``meta.classes``) and tags (``meta.tags``).
+    datasets
+        Folders of images, by name.
+    """
 
     path: Path
     meta: ProjectMeta
@@ -106,19 +121,44 @@ class Project:
         for dataset in self.datasets:
             yield from dataset.items
 
+    def annotation(self, item: Item) -> Annotation:
+        """Objects and tags of one image; of the image only the header is read, for its size.
+
+        Raises
+        ------
+        InputError
+            The image or its annotation can't be read, or they don't fit.
+        """
+        return read_annotation(item, self.meta, open_image(item.image).shape)
+
 
 def open_project(path: PathLike) -> Project:
-    """Read a project's meta and list its images; annotations are read one by one, later.
+    """Open an annotated project: a folder with ``meta.json`` and ``DATASET/{img,ann}``.
 
-    A project of the oldest form, with ``classes.json`` in place of ``meta.json``, is read too. Datasets
-    nested in a ``datasets`` folder are named ``PARENT/CHILD``.
+    Its classes and tags are read and its images listed; annotations are read one by one, by
+    :meth:`Project.annotation`. Files in ``img`` are images by their ending, or because ``ann`` has an
+    annotation of their name. Projects of 2018 (``ann/STEM.json``), of the oldest form (``classes.json`` in
+    place of ``meta.json``) and with nested data sets (``DATASET/datasets``) are read too.
+
+    Parameters
+    ----------
+    path
+        The folder.
 
     Raises
     ------
     MissingFileError
-        No such folder, or no meta.json in it.
-    InputError
-        A meta.json that is none.
+        No such folder, or no ``meta.json`` in it.
+    ConfigError
+        A ``meta.json`` that can't be read.
+
+    Examples
+    --------
+    >>> project = open_project("projects/town")  # doctest: +SKIP
+    >>> project.meta.class_names, len(project)  # doctest: +SKIP
+    (('house', 'road'), 12)
+    >>> for item in project:  # doctest: +SKIP
+    ...     objects = project.annotation(item).objects
     """
     path = Path(path)
     if not path.is_dir():
@@ -231,167 +271,3 @@ def safe_join(folder: PathLike, relative: str, what: str) -> Path:
     if not path.is_relative_to(root):
         raise InputError(f"{what} must stay inside {root}, got {relative!r}.")
     return path
-
-
-class ProjectWriter:
-    """Writes a project; use it as a context manager.
-
-    Files go to a temporary folder beside ``path``; leaving the ``with`` block writes meta.json and renames
-    the folder, leaving it by an exception removes what was written.
-
-    Parameters
-    ----------
-    path
-        Folder of the new project; its name is the project's.
-    meta
-        Classes and tags; may be set until the end (``writer.meta = ...``).
-    legacy
-        Write the layout and annotation form of 2018.
-    overwrite
-        Replace a project that is there.
-
-    Raises
-    ------
-    InputError
-        The name is not safe; the project is there and ``overwrite`` is not set; or something else is there.
-    """
-
-    def __init__(
-        self,
-        path: PathLike,
-        meta: ProjectMeta | None = None,
-        *,
-        legacy: bool = False,
-        overwrite: bool = False,
-    ) -> None:
-        self.path = Path(path)
-        check_name(self.path.name, "project")
-        if self.path.exists() and not overwrite:
-            raise InputError(
-                f"project must be a new folder, got {self.path}, which exists. Name another or remove it."
-            )
-        if self.path.exists() and not _replaceable(self.path):
-            raise InputError(
-                f"only a project or an empty folder must be replaced, got {self.path}, which is neither. "
-                "Name another."
-            )
-        self.meta = meta if meta is not None else ProjectMeta()
-        self.legacy, self.overwrite = legacy, overwrite
-        self._taken: dict[str, set[str]] = {}
-        self._staged: Staged | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The temporary folder the project is written in."""
-        return self._stage().path
-
-    def _stage(self) -> Staged:
-        if self._staged is None:
-            self._staged = Staged.folder(self.path)
-        return self._staged
-
-    def __enter__(self) -> ProjectWriter:
-        self._stage()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self.commit()
-        finally:
-            self.discard()
-
-    def is_free(self, dataset: str, stem: str) -> bool:
-        """Whether no image of the dataset has this name yet, whatever its extension or case."""
-        return stem.casefold() not in self._taken.get(dataset.casefold(), ())
-
-    def add(
-        self,
-        dataset: str,
-        name: str,
-        annotation: Annotation | None,
-        image: Path | Callable[[Path], Any] | None,
-        *,
-        move: bool = False,
-    ) -> None:
-        """Add one image.
-
-        Parameters
-        ----------
-        dataset
-            Dataset's name.
-        name
-            File name with extension; free in its dataset.
-        annotation
-            Objects and tags, or None to write no annotation.
-        image
-            A file to copy byte for byte (or to move, with ``move``), a function that writes the image to the
-            path it is given, or None to write no image.
-
-        Raises
-        ------
-        InputError
-            A name that is not safe, or taken.
-        """
-        img, ann = self.reserve(dataset, name)
-        stem = Path(name).stem
-        if callable(image):
-            image(img / name)
-        elif image is not None:
-            (shutil.move if move else shutil.copyfile)(image, img / name)
-        if annotation is not None:
-            file = ann / (f"{stem}.json" if self.legacy else f"{name}.json")
-            text = json_text(annotation.to_json(legacy=self.legacy))
-            file.write_text(text, encoding="utf-8")
-
-    def reserve(self, dataset: str, name: str) -> tuple[Path, Path]:
-        """Take a name for an image whose files the caller writes; returns the folders ``img`` and ``ann``.
-
-        Raises
-        ------
-        InputError
-            A name that is not safe, or taken.
-        """
-        check_name(dataset, "dataset")
-        check_name(name, "image")
-        stem = Path(name).stem
-        if not self.is_free(dataset, stem):
-            raise InputError(f"image names must be unique in a dataset, got {stem!r} twice in {dataset!r}.")
-        img, ann = self.folder / dataset / "img", self.folder / dataset / "ann"
-        if dataset.casefold() not in self._taken:
-            img.mkdir(parents=True, exist_ok=True)
-            ann.mkdir(exist_ok=True)
-        self._taken.setdefault(dataset.casefold(), set()).add(stem.casefold())
-        return img, ann
-
-    def commit(self) -> Path:
-        """Write meta.json and give the folder its name."""
-        text = json_text(self.meta.to_json(legacy=self.legacy), indent=2)
-        (self.folder / "meta.json").write_text(text, encoding="utf-8")
-        replace = self.overwrite and self.path.exists() and _replaceable(self.path)
-        self._stage().commit(replace=replace)
-        self._staged = None
-        return self.path
-
-    def discard(self) -> None:
-        """Remove what was written; nothing after a commit."""
-        if self._staged is not None:
-            self._staged.discard()
-            self._staged = None
-
-
-def _replaceable(path: Path) -> bool:
-    """An empty folder, or a project that holds nothing but data sets and JSON files."""
-    if not path.is_dir():
-        return False
-    entries = list(path.iterdir())
-    names = {entry.name for entry in entries}
-    known = all(_is_data_set(entry) if entry.is_dir() else entry.suffix == ".json" for entry in entries)
-    return not entries or (known and bool(names & {"meta.json", "classes.json"}))
-
-
-def _is_data_set(folder: Path) -> bool:
-    names = {entry.name for entry in folder.iterdir()}
-    return not names or bool(names & {"img", "ann", "masks_machine", "masks_human"})

@@ -14,8 +14,7 @@ from geoseg.geo.windows import iter_chunks
 from geoseg.projects.figures import Annotation, figure_area
 from geoseg.projects.formats.export import objects_in
 from geoseg.projects.formats.transfer import Failure
-from geoseg.projects.images import open_image
-from geoseg.projects.project import open_project, read_annotation
+from geoseg.projects.project import open_project
 from geoseg.raster.draw import draw_figures
 from geoseg.typing import IntArray, PathLike, Progress, no_progress
 
@@ -173,7 +172,7 @@ def project_stats(path: PathLike, *, progress: Progress = no_progress) -> Projec
     for index, item in enumerate(project):
         progress("stats", index, len(project))
         try:
-            annotation = read_annotation(item, project.meta, open_image(item.image).shape)
+            annotation = project.annotation(item)
         except (InputError, OSError) as error:
             stats.failures.append(Failure(f"{item.dataset}/{item.name}", str(error)))
             continue

@@ -31,7 +31,7 @@ from geoseg.projects.figures import (
     TagMeta,
     color_of,
 )
-from geoseg.projects.project import ProjectWriter
+from geoseg.projects.writer import ProjectWriter
 
 GRAPHS = Path(__file__).parent / "graphs"
 

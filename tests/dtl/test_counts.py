@@ -12,7 +12,7 @@ from geoseg.dtl import parse_graph
 from geoseg.dtl.check import check_graph
 from geoseg.dtl.engine import open_engine
 from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta
-from geoseg.projects.project import ProjectWriter
+from geoseg.projects.writer import ProjectWriter
 
 WINDOW = {"window": {"width": 16, "height": 12}, "min_overlap": {"x": 3, "y": 0}}
 RATIO = {"width": -1, "height": 90, "aspect_ratio": {"keep": True}}

@@ -26,7 +26,7 @@ from geoseg.dtl.catalog import registry
 from geoseg.dtl.layers.conditions import _EXTRA, Condition
 from geoseg.dtl.plan import plan_graph
 from geoseg.geo.geobox import GeoBox
-from geoseg.projects.images import write_image
+from geoseg.projects.image_output import write_image
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "dtl.md"
 PAGE = FILE.read_text(encoding="utf-8")

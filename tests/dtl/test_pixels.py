@@ -17,7 +17,8 @@ from geoseg.dtl.pixels import FilePixels, Padded, Resized, View
 from geoseg.dtl.warp import Warped
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.projects.images import open_image, result_suffix, write_image
+from geoseg.projects.image_output import result_suffix, write_image
+from geoseg.projects.images import open_image
 
 steps = st.lists(st.sampled_from(["x", "y", "t", "crop"]), max_size=8)
 

@@ -27,8 +27,10 @@ from geoseg.projects.figures import (
     LabeledObject,
     ProjectMeta,
 )
-from geoseg.projects.images import open_image, write_image
-from geoseg.projects.project import ProjectWriter, open_project
+from geoseg.projects.image_output import write_image
+from geoseg.projects.images import open_image
+from geoseg.projects.project import open_project
+from geoseg.projects.writer import ProjectWriter
 
 RANDOM = {"min_percent": 50, "max_percent": 90}
 CROP = {"random_part": {"width": RANDOM, "height": RANDOM}}

@@ -23,7 +23,8 @@ from geoseg.files import (
     stop_if_full,
     write_text,
 )
-from geoseg.projects.project import ProjectWriter, open_project
+from geoseg.projects.project import open_project
+from geoseg.projects.writer import ProjectWriter
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="folders can't be opened on other systems")
 

@@ -22,7 +22,7 @@ from geoseg.projects.figures import (
     Tag,
     TagMeta,
 )
-from geoseg.projects.project import ProjectWriter
+from geoseg.projects.writer import ProjectWriter
 
 META = ProjectMeta(
     (

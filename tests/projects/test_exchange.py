@@ -37,7 +37,8 @@ from geoseg.projects.figures import (
 )
 from geoseg.projects.formats.rings import bridged, figure_outline, figure_rings
 from geoseg.projects.formats.source import Source, SourceImage, plain_class
-from geoseg.projects.project import ProjectWriter, open_project, read_annotation
+from geoseg.projects.project import open_project, read_annotation
+from geoseg.projects.writer import ProjectWriter
 from geoseg.raster.draw import draw_figures
 
 WHOLE = Window(row_off=0, col_off=0, height=40, width=60)

@@ -12,7 +12,8 @@ from PIL import Image
 from geoseg.errors import InputError, MissingFileError
 from geoseg.projects.exchange import export_project
 from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, Rectangle, Tag, TagMeta
-from geoseg.projects.project import ProjectWriter, check_name, open_project, read_annotation, safe_join
+from geoseg.projects.project import check_name, open_project, read_annotation, safe_join
+from geoseg.projects.writer import ProjectWriter
 
 META = ProjectMeta((ClassMeta("car", "rectangle", (1, 2, 3)),), (TagMeta("train"),))
 ANNOTATION = Annotation(4, 6, (LabeledObject("car", Rectangle(0, 0, 2, 2)),), (Tag("train"),))
@@ -38,7 +39,7 @@ def test_round_trip(tmp_path, legacy):
     project = open_project(path)
     assert project.meta == (ProjectMeta(META.classes, (TagMeta("train", color=project.meta.tags[0].color),)))
     assert [str(item) for item in project] == ["p/ds/a.png", "p/ds/b.png"]
-    back = read_annotation(next(iter(project)), project.meta, (4, 6))
+    back = project.annotation(next(iter(project)))
     assert back.objects[0].figure == Rectangle(0, 0, 2, 2)
     assert back.has_tag("train")
 

@@ -15,8 +15,9 @@ from geoseg.cli import app
 from geoseg.geo.windows import Window
 from geoseg.projects.check import Problem, check_project
 from geoseg.projects.figures import Annotation, LabeledObject, Polygon, ProjectMeta
-from geoseg.projects.project import ProjectWriter, open_project
+from geoseg.projects.project import open_project
 from geoseg.projects.stats import project_stats, size_stats
+from geoseg.projects.writer import ProjectWriter
 from geoseg.raster.draw import draw_figures
 from geoseg.report.project_plots import plot_stats
 

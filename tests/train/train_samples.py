@@ -12,7 +12,7 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta
-from geoseg.projects.project import ProjectWriter
+from geoseg.projects.writer import ProjectWriter
 
 #: A network that trains in milliseconds.
 TINY = {

@@ -26,7 +26,7 @@ from geoseg.projects.formats.coco import CROWD_TAG
 from geoseg.projects.formats.export import ExportItem, FlatNames, LeftOut
 from geoseg.projects.formats.rle import encode_counts, pack_counts
 from geoseg.projects.formats.transfer import write_json
-from geoseg.projects.images import copy_image
+from geoseg.projects.image_output import copy_image
 from geoseg.raster.draw import figure_mask
 
 __all__ = ["CocoExporter", "coco_segmentation"]

@@ -17,7 +17,7 @@ from geoseg.projects.figures import Annotation, Line, Point, ProjectMeta
 from geoseg.projects.formats.export import ExportItem, LeftOut
 from geoseg.projects.formats.names import UniqueNames
 from geoseg.projects.formats.rings import figure_rings
-from geoseg.projects.images import copy_image
+from geoseg.projects.image_output import copy_image
 
 __all__ = ["YoloExporter", "splits_of"]
 
