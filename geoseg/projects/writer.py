@@ -97,8 +97,6 @@ class ProjectWriter:
         name: str,
         annotation: Annotation | None,
         image: Path | Callable[[Path], Any] | None,
-        *,
-        move: bool = False,
     ) -> None:
         """Add one image.
 
@@ -111,8 +109,8 @@ class ProjectWriter:
         annotation
             Objects and tags, or None to write no annotation.
         image
-            A file to copy byte for byte (or to move, with ``move``), a function that writes the image to the
-            path it is given, or None to write no image.
+            A file to copy byte for byte, a function that writes the image to the path it is given, or None
+            to write no image.
 
         Raises
         ------
@@ -124,7 +122,7 @@ class ProjectWriter:
         if callable(image):
             image(img / name)
         elif image is not None:
-            (shutil.move if move else shutil.copyfile)(image, img / name)
+            shutil.copyfile(image, img / name)
         if annotation is not None:
             file = ann / (f"{stem}.json" if self.legacy else f"{name}.json")
             text = json_text(annotation.to_json(legacy=self.legacy))

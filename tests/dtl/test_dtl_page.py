@@ -32,7 +32,7 @@ FILE = Path(__file__).resolve().parents[2] / "docs" / "dtl.md"
 PAGE = FILE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
-#: Modules of layers, in the order of the table.
+#: Headings of the modules of layers, in the order of the table; others have their own name.
 GROUPS = {
     "sources": "Read",
     "routing": "Route, copy, tag",
@@ -77,10 +77,12 @@ def layer_table() -> str:
     """All layers that geoseg brings."""
     rows = ["| layer | settings | what it does |", "|---|---|---|"]
     kinds = [kind for kind in registry.kinds() if kind.apply.__module__.startswith("geoseg.")]
-    for group in dict.fromkeys(GROUPS.values()):
+    modules = [kind.apply.__module__.rpartition(".")[2] for kind in kinds]
+    groups = GROUPS | {module: module.capitalize() for module in modules if module not in GROUPS}
+    for group in dict.fromkeys(groups.values()):
         rows.append(f"| **{group}** | | |")
-        for kind in kinds:
-            if GROUPS[kind.apply.__module__.rpartition(".")[2]] == group:
+        for kind, module in zip(kinds, modules, strict=True):
+            if groups[module] == group:
                 names = "<br>".join(f"`{name}`" for name in (kind.name, *kind.aliases))
                 settings = "<br>".join(f"`{text}`" for text in settings_of(kind.settings))
                 rows.append(f"| {names} | {settings} | {kind.summary} |".replace("``", "`"))

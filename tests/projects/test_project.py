@@ -130,7 +130,7 @@ def test_a_project_that_is_replaced_goes_last(tmp_path, monkeypatch):
         there.append([item.name for item in open_project(path)])
         remove(folder, **options)
 
-    monkeypatch.setattr("geoseg.projects.project.shutil.rmtree", seen)
+    monkeypatch.setattr("shutil.rmtree", seen)
     with ProjectWriter(path, META, overwrite=True) as writer:
         writer.add("ds", "c.png", ANNOTATION, png)
     assert there == [["c.png"]]

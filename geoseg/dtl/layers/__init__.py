@@ -1,31 +1,7 @@
-"""The layers geoseg brings; importing this package registers them."""
+"""The layers geoseg brings; importing this package registers those of every module in it."""
 
-from geoseg.dtl.layers import (
-    classes,
-    conditions,
-    conversion,
-    geometry,
-    lines,
-    masks,
-    photometric,
-    routing,
-    saving,
-    scaling,
-    scenes,
-    sources,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "classes",
-    "conditions",
-    "conversion",
-    "geometry",
-    "lines",
-    "masks",
-    "photometric",
-    "routing",
-    "saving",
-    "scaling",
-    "scenes",
-    "sources",
-]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
