@@ -1,35 +1,110 @@
 """Losses of (N, K, h, w) logits against (N, h, w) class targets; pixels of 255 have no part in any.
 
-Every loss is a function ``(logits, target, **settings) -> scalar``; :data:`LOSSES` names them.
-A batch without a single labeled pixel gives 0 with a zero gradient, never NaN.
+A loss is a function ``(logits, target, *, **settings) -> scalar`` under :func:`loss`, which puts it into
+:data:`LOSSES`; the keys of a config and their limits come from its signature. A batch without a single
+labeled pixel gives 0 with a zero gradient, never NaN.
+
+Those of segmentation-models-pytorch are used where they give the same (:func:`lovasz`). Its others do not:
+Dice and Tversky leave classes out that a batch lacks, focal is one of sigmoids and not of a softmax, and its
+cross-entropy divides by the number of all pixels, neutral ones included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeAlias, get_type_hints
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, create_model
 from torch import Tensor
 
+from geoseg.config import Settings
 from geoseg.errors import InputError
 
 __all__ = [
     "IGNORE",
     "LOSSES",
+    "ClassWeights",
+    "Loss",
     "auxiliary_loss",
     "bce_dice",
     "boundary_weights",
+    "call_loss",
     "cross_entropy",
     "dice",
     "focal",
+    "log_cosh_dice",
+    "loss",
     "lovasz",
     "tversky",
 ]
 
 #: Target value of pixels that teach nothing.
 IGNORE: Final = 255
+
+#: (K,) weight of each class; in a config, numbers by the names of classes, 1 where none is given.
+ClassWeights: TypeAlias = Tensor | None
+#: A setting that may not be negative.
+Positive = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of :data:`LOSSES`.
+
+    Attributes
+    ----------
+    function
+        From logits, target and settings to a scalar.
+    settings
+        What a config may say, made from the function's keyword arguments.
+    classes
+        The number of classes it is made for; None for any.
+    """
+
+    function: Callable[..., Tensor]
+    settings: type[Settings]
+    classes: int | None = None
+
+
+#: Losses by their names in a config.
+LOSSES: Final[dict[str, Loss]] = {}
+
+
+def loss(name: str, classes: int | None = None) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register a loss under its name in a config.
+
+    Parameters
+    ----------
+    name
+        The name.
+    classes
+        The number of classes it is made for; None for any.
+
+    Examples
+    --------
+    >>> sorted(LOSSES["focal"].settings.model_fields)
+    ['class_weights', 'gamma']
+    """
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        hints = get_type_hints(function, include_extras=True)
+        fields: dict[str, Any] = {
+            key: (
+                dict[str, float] | None if hints[key] == ClassWeights else hints[key],
+                parameter.default,
+            )
+            for key, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        settings = create_model(f"{name}_settings", __base__=Settings, **fields)
+        LOSSES[name] = Loss(function, settings, classes)
+        return function
+
+    return register
 
 
 def _split_target(target: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,13 +143,14 @@ def boundary_weights(target: Tensor, extra: float, radius: int = 2) -> Tensor:
     return 1.0 + extra * (near & valid).float()
 
 
+@loss("cross_entropy")
 def cross_entropy(
     logits: Tensor,
     target: Tensor,
     *,
-    class_weights: Tensor | None = None,
-    label_smoothing: float = 0.0,
-    boundary_weight: float = 0.0,
+    class_weights: ClassWeights = None,
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    boundary_weight: Positive = 0.0,
 ) -> Tensor:
     """Mean negative log-likelihood over the labeled pixels.
 
@@ -115,8 +191,9 @@ def _pixel_weights(
     return weights
 
 
+@loss("focal")
 def focal(
-    logits: Tensor, target: Tensor, *, gamma: float = 2.0, class_weights: Tensor | None = None
+    logits: Tensor, target: Tensor, *, gamma: Positive = 2.0, class_weights: ClassWeights = None
 ) -> Tensor:
     """Cross-entropy of each pixel times (1 - p)^gamma, mean over the labeled pixels.
 
@@ -132,7 +209,8 @@ def focal(
     )
 
 
-def bce_dice(logits: Tensor, target: Tensor, *, bce: float = 1.0, dice: float = 1.0) -> Tensor:
+@loss("bce_dice", classes=2)
+def bce_dice(logits: Tensor, target: Tensor, *, bce: Positive = 1.0, dice: Positive = 1.0) -> Tensor:
     """The tutorials' loss of two classes: weighted mean of binary cross-entropy and 1 - Dice.
 
     With p the softmax of class 1: cross-entropy is the mean over the labeled pixels of the batch;
@@ -154,8 +232,9 @@ def bce_dice(logits: Tensor, target: Tensor, *, bce: float = 1.0, dice: float = 
     return (bce * cross_entropy(logits, target) + dice * (1 - score)) / (bce + dice)
 
 
+@loss("dice")
 def dice(
-    logits: Tensor, target: Tensor, *, smooth: float = 1.0, class_weights: Tensor | None = None
+    logits: Tensor, target: Tensor, *, smooth: Positive = 1.0, class_weights: ClassWeights = None
 ) -> Tensor:
     """1 - soft Dice of each class over the batch, averaged over the classes.
 
@@ -166,14 +245,26 @@ def dice(
     return tversky(logits, target, alpha=0.5, beta=0.5, smooth=smooth / 2, class_weights=class_weights)
 
 
+@loss("log_cosh_dice")
+def log_cosh_dice(logits: Tensor, target: Tensor, *, smooth: Positive = 1.0) -> Tensor:
+    """Logarithm of the hyperbolic cosine of :func:`dice`: flatter near its end, where Dice still jumps.
+
+    References
+    ----------
+    Jadon, https://arxiv.org/abs/2006.14822.
+    """
+    return torch.log(torch.cosh(dice(logits, target, smooth=smooth)))
+
+
+@loss("tversky")
 def tversky(
     logits: Tensor,
     target: Tensor,
     *,
-    alpha: float = 0.3,
-    beta: float = 0.7,
-    smooth: float = 1.0,
-    class_weights: Tensor | None = None,
+    alpha: Positive = 0.3,
+    beta: Positive = 0.7,
+    smooth: Positive = 1.0,
+    class_weights: ClassWeights = None,
 ) -> Tensor:
     """1 - (TP + s) / (TP + alpha FP + beta FN + s) of each class over the batch, averaged over the classes.
 
@@ -191,6 +282,7 @@ def tversky(
     return labeled * _weighted_mean(1 - index, weights)
 
 
+@loss("lovasz")
 def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     """Lovász-softmax over the batch, averaged over the classes present in the target.
 
@@ -198,21 +290,11 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     ----------
     Berman et al., https://arxiv.org/abs/1705.08790.
     """
-    classes = logits.shape[1]
-    valid = target != IGNORE
-    p = logits.float().softmax(1).movedim(1, -1)[valid]
-    t = target.long()[valid]
-    losses = [_lovasz_class(p[:, k], (t == k).float()) for k in range(classes) if bool((t == k).any())]
-    return torch.stack(losses).mean() if losses else logits.sum() * 0.0
+    from segmentation_models_pytorch.losses import LovaszLoss
 
-
-def _lovasz_class(p: Tensor, truth: Tensor) -> Tensor:
-    errors, order = (truth - p).abs().sort(descending=True, stable=True)
-    truth = truth[order]
-    total = truth.sum()
-    jaccard = 1 - (total - truth.cumsum(0)) / (total + (1 - truth).cumsum(0))
-    steps = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
-    return (errors * steps).sum()
+    if not bool((target != IGNORE).any()):
+        return logits.sum() * 0.0  # smp's is no number where nothing is labeled
+    return LovaszLoss("multiclass", ignore_index=IGNORE)(logits.float(), target)
 
 
 def auxiliary_loss(logits: Tensor, target: Tensor, kinds: tuple[str, ...]) -> Tensor:
@@ -240,17 +322,6 @@ def auxiliary_loss(logits: Tensor, target: Tensor, kinds: tuple[str, ...]) -> Te
     return torch.stack(losses).mean()
 
 
-#: Name in a config -> (loss, names of its settings).
-LOSSES: Final[Mapping[str, tuple[Callable[..., Tensor], frozenset[str]]]] = {
-    "bce_dice": (bce_dice, frozenset({"bce", "dice"})),
-    "cross_entropy": (cross_entropy, frozenset({"class_weights", "label_smoothing", "boundary_weight"})),
-    "dice": (dice, frozenset({"smooth", "class_weights"})),
-    "focal": (focal, frozenset({"gamma", "class_weights"})),
-    "lovasz": (lovasz, frozenset()),
-    "tversky": (tversky, frozenset({"alpha", "beta", "smooth", "class_weights"})),
-}
-
-
 def call_loss(name: str, logits: Tensor, target: Tensor, **settings: Any) -> Tensor:
     """Call a loss by its name in a config."""
-    return LOSSES[name][0](logits, target, **settings)
+    return LOSSES[name].function(logits, target, **settings)

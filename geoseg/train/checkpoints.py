@@ -23,27 +23,11 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from geoseg.errors import InputError, MissingFileError, RunError
-from geoseg.files import write_bytes
+from geoseg.errors import InputError, MissingFileError
+from geoseg.files import write_bytes, write_text
 from geoseg.typing import PathLike
 
-__all__ = ["RunFolder", "write_file"]
-
-
-def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file whole or not at all.
-
-    Raises
-    ------
-    RunError
-        The disk is full; what was there before is kept, and --resume goes on from it.
-    InputError
-        The folder can't be written to.
-    """
-    try:
-        write_bytes(path, content.encode() if isinstance(content, str) else content)
-    except RunError as error:
-        raise RunError(f"{error} Then go on with --resume.") from error
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
@@ -74,7 +58,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON document."""
-        write_file(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        write_text(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> Any:
         """Read a JSON document.
@@ -102,7 +86,7 @@ class RunFolder:
         """Write the state to resume from."""
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        write_file(self.state_path, buffer.getvalue())
+        write_bytes(self.state_path, buffer.getvalue())
 
     def load_state(self) -> dict[str, Any]:
         """Read the state to resume from; tensors and plain values only, nothing is unpickled.
@@ -143,8 +127,8 @@ class RunFolder:
         """
         folder = self.checkpoint_path(int(facts["index"]))
         content = save({key: value.detach().cpu().contiguous() for key, value in weights.items()})
-        write_file(folder / "model.safetensors", content)
-        write_file(folder / "checkpoint.json", json.dumps(dict(facts), indent=2) + "\n")
+        write_bytes(folder / "model.safetensors", content)
+        write_text(folder / "checkpoint.json", json.dumps(dict(facts), indent=2) + "\n")
         rows = [row for row in self.list_checkpoints() if row["index"] < facts["index"]] + [dict(facts)]
         self._write_index(rows)
         if keep is not None:
@@ -153,7 +137,7 @@ class RunFolder:
     def _write_index(self, rows: list[dict[str, Any]]) -> None:
         best = min(rows, key=lambda row: (row["loss"], row["index"]))["index"] if rows else None
         marked = [{**row, "best": row["index"] == best} for row in rows]
-        write_file(self.path / "checkpoints" / "index.json", json.dumps(marked, indent=2) + "\n")
+        write_text(self.path / "checkpoints" / "index.json", json.dumps(marked, indent=2) + "\n")
 
     def _prune(self, keep: int) -> None:
         rows = self.list_checkpoints()

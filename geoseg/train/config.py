@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from geoseg.config import Settings, parse_settings, read_document
 from geoseg.data.auxiliary import AuxiliarySettings
@@ -84,19 +84,12 @@ class LossWeights(Settings):
 
 
 class LossTerm(Settings):
-    """One part of the loss; settings that its function does not know are refused."""
+    """One part of the loss: its name, its weight, and what its function in ``LOSSES`` takes besides."""
+
+    model_config = ConfigDict(extra="allow")
 
     name: str
     weight: float = Field(default=1.0, gt=0)
-    bce: float | None = Field(default=None, ge=0)
-    dice: float | None = Field(default=None, ge=0)
-    class_weights: dict[str, float] | None = None
-    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
-    boundary_weight: float | None = Field(default=None, ge=0)
-    gamma: float | None = Field(default=None, ge=0)
-    alpha: float | None = Field(default=None, ge=0)
-    beta: float | None = Field(default=None, ge=0)
-    smooth: float | None = Field(default=None, ge=0)
 
     @field_validator("name")
     @classmethod
@@ -105,18 +98,32 @@ class LossTerm(Settings):
             raise ValueError(f"must be one of {', '.join(sorted(LOSSES))}, got {name}.")
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, value: Any) -> Any:
+        """Settings of None count as not given: configs of earlier runs name all of every loss."""
+        return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for key in self.arguments:
-            if key not in LOSSES[self.name][1]:
-                known = ", ".join(sorted(LOSSES[self.name][1])) or "no settings"
+        settings = LOSSES[self.name].settings
+        for key in self.model_extra or {}:
+            if key not in settings.model_fields:
+                known = ", ".join(sorted(settings.model_fields)) or "no settings"
                 raise ValueError(f"{key} is no setting of {self.name}; it has {known}.")
+        try:
+            settings.model_validate(self.model_extra)
+        except ValidationError as error:
+            mistake = error.errors()[0]
+            place = ".".join(map(str, mistake["loc"]))
+            raise ValueError(f"{place}: {mistake['msg']}, got {mistake['input']}.") from None
         return self
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Settings given for the function."""
-        return self.model_dump(exclude={"name", "weight"}, exclude_none=True)
+        given = LOSSES[self.name].settings.model_validate(self.model_extra)
+        return given.model_dump(exclude_unset=True)
 
 
 class Optimizer(Settings):

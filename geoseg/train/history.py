@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from geoseg.train.checkpoints import write_file
+from geoseg.files import write_text
 
 __all__ = ["History"]
 
@@ -35,7 +35,7 @@ class History:
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row and write the file; values that are no numbers are left out."""
         self.rows.append({k: float(v) for k, v in row.items() if isinstance(v, int | float)})
-        write_file(self.path, self.text())
+        write_text(self.path, self.text())
 
     def columns(self) -> list[str]:
         """Names of all values, in order of first use."""

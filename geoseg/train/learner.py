@@ -14,7 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from geoseg.data.augment import Augment
 from geoseg.data.dataset import Batch
 from geoseg.errors import ConfigError, RunError
-from geoseg.models.losses import auxiliary_loss, call_loss
+from geoseg.models.losses import LOSSES, auxiliary_loss, call_loss
 from geoseg.models.normalize import Normalize
 from geoseg.models.scaling import Line
 from geoseg.train.config import LossTerm, TrainSettings
@@ -58,18 +58,23 @@ def loss_terms(settings: TrainSettings, classes: int) -> tuple[LossTerm, ...]:
     ConfigError
         The two-class loss for more classes.
     """
-    if any(term.name == "bce_dice" for term in settings.loss) and classes != 2:
-        raise ConfigError(f"$.loss: bce_dice must have 2 classes, got {classes}. Use cross_entropy and dice.")
+    for term in settings.loss:
+        if LOSSES[term.name].classes not in (None, classes):
+            raise ConfigError(
+                f"$.loss: {term.name} must have {LOSSES[term.name].classes} classes, got {classes}. "
+                "Use cross_entropy and dice."
+            )
     if settings.loss:
         return settings.loss
     if classes == 2:
         weights = settings.loss_weights
-        return (LossTerm(name="bce_dice", bce=weights.bce, dice=weights.dice),)
+        shares = {"name": "bce_dice", "bce": weights.bce, "dice": weights.dice}
+        return (LossTerm.model_validate(shares),)
     return (LossTerm(name="cross_entropy"),)
 
 
 def _class_weights(term: LossTerm, classes: Sequence[str]) -> Tensor | None:
-    given = term.class_weights
+    given = term.arguments.get("class_weights")
     if given is None:
         return None
     unknown = sorted(set(given) - set(classes))

@@ -17,8 +17,9 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from geoseg.errors import GeosegError, InputError, RunError, StateMismatchError
+from geoseg.files import hold
 from geoseg.train.checkpoints import RunFolder
-from geoseg.train.config import TrainSettings
+from geoseg.train.config import TrainSettings, parse_train_settings
 from geoseg.train.devices import Devices, choose_devices
 from geoseg.train.fit import Fitting, be_quiet
 from geoseg.train.initial import read_initial, start_from
@@ -73,7 +74,7 @@ def train(
     Raises
     ------
     InputError
-        A config or data that can't be used.
+        A config or data that can't be used, or another process writes to ``out``.
     StateMismatchError
         ``out`` holds another run.
     RunError
@@ -86,23 +87,26 @@ def train(
     base = Path(base)
     run = RunFolder(out)
     chosen = choose_devices(settings.gpu_devices, devices)
-    _check_folder(run, settings, resume)
-    prepared = prepare(settings, base)
-    network = build(settings, prepared.opened.channels, len(prepared.facts.classes))
-    if resume and run.state_path.is_file():
-        _check_state(run, prepared, chosen)
-    else:
-        initial = read_initial(base / settings.weights) if settings.weights else None
-        start_from(network, initial, prepared.facts.classes, settings.weights_init_type, settings.pretrained)
-    run.write_json("config.json", settings.model_dump(mode="json"))
-    run.write_json("facts.json", prepared.facts.document())
-    _launch(settings, run, prepared, network, chosen, progress)
-    return export_checkpoint(run, run.best_index())
+    run.check_writable()
+    with hold(run.path):
+        _check_folder(run, settings, resume)
+        prepared = prepare(settings, base)
+        network = build(settings, prepared.opened.channels, len(prepared.facts.classes))
+        if resume and run.state_path.is_file():
+            _check_state(run, prepared, chosen)
+        else:
+            initial = read_initial(base / settings.weights) if settings.weights else None
+            start_from(
+                network, initial, prepared.facts.classes, settings.weights_init_type, settings.pretrained
+            )
+        run.write_json("config.json", settings.model_dump(mode="json"))
+        run.write_json("facts.json", prepared.facts.document())
+        _launch(settings, run, prepared, network, chosen, progress)
+        return export_checkpoint(run, run.best_index())
 
 
 def _check_folder(run: RunFolder, settings: TrainSettings, resume: bool) -> None:
     """Refuse a folder that holds another run, or one that would be overwritten."""
-    run.check_writable()
     if not (run.path / "config.json").is_file():
         run.state_path.unlink(missing_ok=True)  # of no run that is known
         return
@@ -110,8 +114,9 @@ def _check_folder(run: RunFolder, settings: TrainSettings, resume: bool) -> None
         raise InputError(
             f"--out must be a new folder, got {run.path}, which holds a run. Use --resume to go on."
         )
-    before, now = run.read_json("config.json"), json.loads(settings.model_dump_json())
-    changed = [key for key in now if key not in _FREE and before.get(key) != now[key]]
+    kept = parse_train_settings(run.read_json("config.json"), str(run.path / "config.json"))
+    before, now = kept.model_dump(mode="json"), settings.model_dump(mode="json")
+    changed = [key for key in now if key not in _FREE and before[key] != now[key]]
     if changed:
         raise StateMismatchError(
             f"a run to resume must have its own config, got another {', '.join(changed)} than in "

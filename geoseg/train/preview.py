@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geoseg.data.augment import Augment
 from geoseg.data.dataset import Batch, join_chips
-from geoseg.train.checkpoints import write_file
+from geoseg.files import write_bytes
 from geoseg.train.config import TrainSettings
 from geoseg.train.learner import Pixelwise, augmented_chips, step_seed
 from geoseg.train.pictures import captioned, chip_sheet, overlay, to_picture
@@ -49,7 +49,7 @@ def preview_chips(
             cells += [captioned(picture, name), overlay(picture, target)]
     across = 2 * max(1, round((count / 2) ** 0.5))
     rows = [cells[i : i + across] for i in range(0, len(cells), across)]
-    write_file(out, chip_sheet(rows, prepared.facts.classes))
+    write_bytes(out, chip_sheet(rows, prepared.facts.classes))
 
 
 def _augmented(batch: Batch, settings: TrainSettings, pixelwise: Pixelwise, step: int) -> Batch:

@@ -9,8 +9,9 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from geoseg.data.dataset import join_chips
+from geoseg.files import write_bytes, write_text
 from geoseg.train.charts import chart_page, chart_picture
-from geoseg.train.checkpoints import RunFolder, write_file
+from geoseg.train.checkpoints import RunFolder
 from geoseg.train.config import TrainSettings
 from geoseg.train.history import History
 from geoseg.train.learner import Learner
@@ -89,9 +90,9 @@ class Recorder:
             self._draw_charts(last=True)
 
     def _draw_charts(self, last: bool = False) -> None:
-        write_file(self.run.path / "charts.html", chart_page(self.history, self.settings.card.name))
+        write_text(self.run.path / "charts.html", chart_page(self.history, self.settings.card.name))
         if last or time.monotonic() - self._drawn_at > _PICTURE_EVERY:
-            write_file(self.run.path / "charts.png", chart_picture(self.history))
+            write_bytes(self.run.path / "charts.png", chart_picture(self.history))
             self._drawn_at = time.monotonic()
 
     @torch.no_grad()
@@ -110,4 +111,4 @@ class Recorder:
         ):
             picture = to_picture(image, dark, bright)
             rows.append([picture, overlay(picture, target), overlay(picture, guess)])
-        write_file(self.run.path / "examples" / f"{index:08d}.png", chip_sheet(rows, learner.classes))
+        write_bytes(self.run.path / "examples" / f"{index:08d}.png", chip_sheet(rows, learner.classes))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import sys
+import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from segmentation_models_pytorch.losses import DiceLoss, SoftCrossEntropyLoss
 
-from geoseg.errors import InputError
+from geoseg.errors import ConfigError, InputError
+from geoseg.models import losses
 from geoseg.models.losses import IGNORE, LOSSES, auxiliary_loss, boundary_weights, call_loss
+from geoseg.train import config
 from geoseg.typing import Array
 
 
@@ -106,6 +113,10 @@ def ref_lovasz(logits, target):
     return np.mean(losses)
 
 
+def ref_log_cosh_dice(logits, target, smooth=1.0):
+    return np.log(np.cosh(ref_dice(logits, target, smooth)))
+
+
 WEIGHTS = np.array([0.5, 2.0, 1.5])
 CASES: list[tuple[str, int, Any, dict[str, Any]]] = [
     ("bce_dice", 2, ref_bce_dice, {}),
@@ -119,6 +130,8 @@ CASES: list[tuple[str, int, Any, dict[str, Any]]] = [
     ("tversky", 3, ref_tversky, {"alpha": 0.5, "beta": 0.1, "smooth": 0.2, "class_weights": WEIGHTS}),
     ("dice", 3, ref_dice, {}),
     ("dice", 3, ref_dice, {"smooth": 3.0, "class_weights": WEIGHTS}),
+    ("log_cosh_dice", 3, ref_log_cosh_dice, {}),
+    ("log_cosh_dice", 2, ref_log_cosh_dice, {"smooth": 2.0}),
     ("lovasz", 3, ref_lovasz, {}),
     ("lovasz", 2, ref_lovasz, {}),
 ]
@@ -143,7 +156,7 @@ def test_every_loss_and_setting_is_covered():
     tried: dict[str, set[str]] = {}
     for name, _, _, settings in CASES:
         tried.setdefault(name, set()).update(settings)
-    assert tried == {name: set(known) for name, (_, known) in LOSSES.items()}
+    assert tried == {name: set(loss.settings.model_fields) for name, loss in LOSSES.items()}
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
@@ -178,7 +191,22 @@ def test_right_answer_is_nearly_free(name):
     _, target = _random(2, 4)
     sure = torch.stack([(target == k).float() * 60 - 30 for k in range(2)], dim=1)
     assert float(call_loss(name, sure, target)) < 1e-3
-    assert float(call_loss(name, -sure, target)) > 0.5
+    assert float(call_loss(name, -sure, target)) > 0.4
+
+
+def test_what_keeps_the_losses_of_smp_out():
+    """They agree until a class is absent (Dice) or pixels are neutral (smoothed cross-entropy)."""
+    dice, entropy = (
+        DiceLoss("multiclass", smooth=0.5, ignore_index=IGNORE),
+        SoftCrossEntropyLoss(smooth_factor=0.0, ignore_index=IGNORE),
+    )
+    logits, target = _random(3)
+    whole = torch.where(target == IGNORE, 0, target).long()
+    assert float(call_loss("dice", logits, target)) == pytest.approx(float(dice(logits, target.long())))
+    assert float(call_loss("cross_entropy", logits, whole)) == pytest.approx(float(entropy(logits, whole)))
+    assert float(call_loss("cross_entropy", logits, target)) > 1.1 * float(entropy(logits, target.long()))
+    target[target == 2] = 1
+    assert float(call_loss("dice", logits, target)) > float(dice(logits, target.long())) + 0.1
 
 
 def test_two_class_loss_refuses_more():
@@ -209,3 +237,21 @@ def test_auxiliary_losses_against_references():
     assert float(loss.detach()) == pytest.approx((entropy + smooth) / 2, rel=1e-5)
     loss.backward()
     assert torch.equal(logits.grad[torch.tensor(~known)], torch.zeros(int((~known).sum())))
+
+
+def test_the_loss_of_the_guide(monkeypatch):
+    guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "@loss(" in block)
+    monkeypatch.setattr(losses, "LOSSES", dict(LOSSES))
+    monkeypatch.setattr(config, "LOSSES", losses.LOSSES)
+    module = types.ModuleType("guide")
+    monkeypatch.setitem(sys.modules, "guide", module)
+    exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
+    term = config.parse_train_settings({"loss": {"name": "generalized", "power": 0.5}}).loss[0]
+    logits, target = _random(3)
+    p, t = _pixels(logits, target)
+    wanted = np.mean([(1 - row[k] ** 0.5) / 0.5 for row, k in zip(p, t, strict=True)])
+    value = float(losses.call_loss(term.name, logits, target, **term.arguments))
+    assert value == pytest.approx(wanted, rel=1e-5)
+    with pytest.raises(ConfigError, match=r"\$\.loss\[0\]: power: .* less than or equal to 1, got 2"):
+        config.parse_train_settings({"loss": {"name": "generalized", "power": 2}})

@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from train_samples import town
 
 from geoseg.data import dataset
 from geoseg.errors import ConfigError, GeosegError, InputError, ModelError, RunError, StateMismatchError
+from geoseg.files import LockedError, hold
 from geoseg.models.losses import IGNORE
-from geoseg.train import checkpoints, learner, loop
+from geoseg.train import learner, loop
 from geoseg.train.checkpoints import RunFolder
 from geoseg.train.export import export_checkpoint
 from geoseg.train.loop import train
@@ -220,7 +222,7 @@ def test_auxiliary_outputs_are_kept_where_the_config_says_so(quick, tmp_path):
     prob, every = predictor(image), whole(image)
     network = load_module(open_bundle(full), auxiliary=True)
     assert same(dict(network.state_dict()), weights(tmp_path / "run", 0))
-    logits = network(whole.normalize(torch.from_numpy(image))).detach()
+    logits = network(whole.load().normalize(torch.from_numpy(image))).detach()
     # Each processor adds up in its own order, which shows in the last bits of the largest numbers: the engine
     # and the bare network may differ by a few parts in 10^6 of those, and a sigmoid by a quarter as much.
     close = 1e-5 * float(logits.abs().max())
@@ -391,18 +393,29 @@ def test_a_card_that_would_be_refused_is_refused_before_training(quick, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
-    path = tmp_path / "file.json"
-    checkpoints.write_file(path, "old")
+def test_a_second_run_on_the_same_folder_is_refused(quick, tmp_path):
+    with hold(tmp_path / "run"), ThreadPoolExecutor(1) as other:
+        second = other.submit(train, quick(), tmp_path / "run", devices="cpu", resume=True)
+        with pytest.raises(LockedError, match="run"):
+            second.result()
+    assert not (tmp_path / "run" / "config.json").exists()
 
-    def full(_):
+
+def test_a_full_disk_ends_the_run_and_keeps_its_state(quick, tmp_path, monkeypatch):
+    settings = quick(epochs=1, save_every_minutes=0.0)
+    with pytest.raises(Stop):
+        train(settings, tmp_path / "run", devices="cpu", progress=stop_after(3))
+    before = (tmp_path / "run" / "last.ckpt").read_bytes()
+
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match=r"cannot write .*file.json: No space left.* go on with --resume"):
-        checkpoints.write_file(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RunError, match=r"No space left on device.* Check the free space"):
+            train(settings, tmp_path / "run", devices="cpu", resume=True)
+    assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
+    train(settings, tmp_path / "run", devices="cpu", resume=True)
 
 
 def test_a_killed_worker_is_explained(quick, tmp_path, monkeypatch):
@@ -502,8 +515,6 @@ def test_a_run_whose_folder_cannot_be_made_is_refused(quick, tmp_path):
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(InputError, match="--out must be a folder that can be written to"):
             train(quick(), out, devices="cpu")
-    with pytest.raises(InputError, match="place that can be written to"):
-        checkpoints.write_file(tmp_path / "file" / "a.json", "new")
 
 
 def test_chip_sizes_the_network_cannot_divide_are_refused(quick, tmp_path):
@@ -515,6 +526,7 @@ def test_chip_sizes_the_network_cannot_divide_are_refused(quick, tmp_path):
 
 DDP = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from geoseg.train.config import read_train_settings
 from geoseg.train.loop import train
