@@ -38,6 +38,14 @@ def handle_errors(command: F) -> F:
             raise SystemExit(error.exit_code) from None
         except BrokenPipeError:
             raise SystemExit(1) from None
+        except ImportError as error:
+            # what the system says of a library that memory is too short for, as under `ulimit -v`
+            if "failed to map segment" not in str(error):
+                raise
+            print(
+                f"error: memory is too short to load {error}. Raise the limit (ulimit -v).", file=sys.stderr
+            )
+            raise SystemExit(1) from None
         except (OSError, MemoryError) as error:
             reason = str(error) or "out of memory"
             print(f"error: {' '.join(reason.split())}", file=sys.stderr)

@@ -147,6 +147,11 @@ class DataSettings(Settings):
         return self
 
     @property
+    def stretches(self) -> bool:
+        """Whether whole images are stretched to the size of a chip, which the network's card then states."""
+        return self.fit == "resize" or (self.fit is None and bool(self.project or self.dtl))
+
+    @property
     def empty(self) -> bool:
         """True where no source is named."""
         return not (self.scenes or self.project or self.images or self.dtl)

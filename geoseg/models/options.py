@@ -94,6 +94,8 @@ class GeosegOptions(CardSettings):
     """From the network's output to probabilities; None: sigmoid for one output, else softmax."""
     class_priority: tuple[str, ...] = ()
     """Classes from strongest to weakest, where several claim a pixel."""
+    training_resize: tuple[int, int] | None = None
+    """Size (height, width) in pixels that whole images were stretched to in training; None: none were."""
     architecture: ArchitectureSpec | None = None
     """The network; needed when the weights are safetensors."""
     auxiliary: tuple[str, ...] = ()

@@ -78,6 +78,7 @@ def _card(
         multiple=multiple,
         activation="softmax",
         threshold=dict(zip(objects, row["thresholds"], strict=True)),
+        training_resize=(height, width) if settings.data.stretches else None,
         architecture=settings.architecture,
         auxiliary=auxiliary,
         training=_training(settings, facts, row),

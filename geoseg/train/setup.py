@@ -169,20 +169,19 @@ def _check_classes(opened: Opened, trained: set[int]) -> None:
 def _plan(
     settings: TrainSettings, data: DataSettings, opened: Opened
 ) -> tuple[WindowPlan | ImagePlan, tuple[ChipRef, ...]]:
-    fit = data.fit or ("resize" if data.project or data.dtl else "crop")
     by: str = data.split.by
     if by == "auto":
         by = "tags" if data.project or data.dtl else _auto_split(data, opened)
     if by == "tags":
         train, val = _tagged(opened, settings)
-        if fit == "resize":
+        if data.stretches:
             plan = ImagePlan(tuple(_whole(opened, i) for i in train), settings.seed)
             return plan, tuple(_whole(opened, i) for i in val)
         parts = [Part(i in set(train), np.zeros((0, 4), np.int64), ()) for i in range(len(opened.areas))]
         return _windows(settings, opened, parts), _grid_refs(settings, opened, val)
     split = file_split if by == "file" else block_split
     parts = split(opened.areas, settings.chip, data.split, opened.parts, settings.seed)
-    if fit == "resize":
+    if data.stretches:
         if by != "file":
             raise ConfigError("$.data.fit: resize must go with a split by tags or file, got blocks.")
         train_refs = tuple(_whole(opened, i) for i, part in enumerate(parts) if part.train)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import geoseg
 from geoseg import cli
 from geoseg.cli import app
+from geoseg.cli.common import handle_errors
 
 
 @pytest.mark.parametrize("name", cli._COMMANDS)
@@ -53,3 +54,23 @@ def test_version_and_a_typing_mistake() -> None:
 def test_modules_of_commands_are_all_in_the_list() -> None:
     modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
     assert modules - {"__init__", "common", "options"} == {module for module, _ in cli._COMMANDS.values()}
+
+
+def test_a_library_that_memory_is_too_short_for_is_one_line(capsys):
+    @handle_errors
+    def command():
+        raise ImportError("libtorch_cuda.so: failed to map segment from shared object")
+
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "memory is too short to load libtorch_cuda.so" in told
+
+    @handle_errors
+    def fault():
+        raise ImportError("cannot import name 'x'")
+
+    with pytest.raises(ImportError):
+        fault()

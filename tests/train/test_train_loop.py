@@ -115,6 +115,7 @@ def test_the_bundle_predicts_what_the_checkpoint_does(finished):
     assert card.classes == ("bg", "house")
     assert card.background == 0
     assert card.options.window == (32, 32)
+    assert card.options.training_resize is None
     assert card.options.gsd == pytest.approx(0.5, rel=0.01)
     assert card.options.training["checkpoint"] == index
     assert card.options.training["scenes"]["train"] == ["north", "south"]

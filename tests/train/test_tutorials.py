@@ -132,6 +132,7 @@ def test_tutorial_trains(name, data_dir, tmp_path):
     bundle = open_bundle(tmp_path / "run" / "bundle")
     assert bundle.card.classes == classes
     assert bundle.card.options.architecture.name == "unet_v2"
+    assert bundle.card.options.training_resize == (32, 32)  # the tutorials stretch whole images
     assert load_module(bundle).last_conv.out_channels == len(classes)
     rows = RunFolder(tmp_path / "run").list_checkpoints()
     assert [row["index"] for row in rows] == [0]
