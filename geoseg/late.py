@@ -55,29 +55,42 @@ def when_imported(name: str, follower: str) -> None:
 
 
 class _Watch:
-    """Finds what the other finders find, and steps aside once its module has come."""
+    """Finds what the other finders find, and steps aside once its module has come.
+
+    Being asked is not enough to step aside: libraries look whether a module is there without loading it.
+    """
 
     def __init__(self, name: str, follower: str) -> None:
         self._name, self._follower = name, follower
+        self._asking = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The module's own spec, with a loader that imports the follower afterwards."""
-        if fullname != self._name:
+        if fullname != self._name or self._asking:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        self._asking = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._asking = False
         if spec is not None and spec.loader is not None:
-            spec.loader = _Then(spec.loader, self._follower)  # type: ignore[assignment]
+            spec.loader = _Then(spec.loader, self)  # type: ignore[assignment]
         return spec
+
+    def came(self) -> None:
+        """The module is there: import the follower."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+            importlib.import_module(self._follower)
 
 
 class _Then:
-    """A module's own loader, and after it another module."""
+    """A module's own loader, which tells the watch when it is done."""
 
-    def __init__(self, loader: Any, follower: str) -> None:
-        self._loader, self._follower = loader, follower
+    def __init__(self, loader: Any, watch: _Watch) -> None:
+        self._loader, self._watch = loader, watch
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """As the module's own loader does."""
@@ -85,8 +98,8 @@ class _Then:
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module, then import the follower."""
+        """Run the module, then tell the watch."""
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        importlib.import_module(self._follower)
+        self._watch.came()

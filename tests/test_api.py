@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import dask.array as da
@@ -317,3 +319,17 @@ class TestDistance:
     def test_what_only_a_file_can_do(self, option: dict[str, object]) -> None:
         with pytest.raises(InputError, match="are for files"):
             geoseg.segment(picture(), Bright(), window=64, overlap=16, **option)
+
+
+def test_the_accessor_comes_with_xarray_even_after_somebody_only_looked_for_it():
+    code = """
+import importlib.util, sys
+import geoseg
+assert "xarray" not in sys.modules
+assert importlib.util.find_spec("xarray") is not None
+assert "xarray" not in sys.modules
+import xarray
+assert hasattr(xarray.DataArray, "geoseg")
+assert type(xarray.__spec__.loader).__module__.startswith(("importlib", "_frozen_importlib"))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
