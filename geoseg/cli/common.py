@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sized
@@ -31,6 +32,11 @@ def handle_errors(command: F) -> F:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # A name with a letter that the terminal does not have, or bytes that are no text, must not end
+            # a command whose work is done.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             return command(*args, **kwargs)
         except GeosegError as error:
@@ -91,8 +97,13 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as JSON on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Print ``value`` as JSON on stdout; letters that it does not have are escaped as JSON escapes them."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2, default=str)
+    print(text)
 
 
 def report_failures(failures: Sized, files: Mapping[str, str]) -> None:

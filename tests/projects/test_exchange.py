@@ -13,7 +13,7 @@ import pytest
 import rasterio
 import shapely
 from PIL import Image
-from projects_made import META, OBJECTS, TRANSFORM, make_project, write_tif
+from projects_made import META, OBJECTS, TRANSFORM, make_project, write_png, write_tif
 
 from geoseg.errors import InputError
 from geoseg.files import LockedError, hold
@@ -33,6 +33,7 @@ from geoseg.projects.figures import (
     LabeledObject,
     Polygon,
     ProjectMeta,
+    Rectangle,
     same_figure,
 )
 from geoseg.projects.formats.rings import bridged, figure_outline, figure_rings
@@ -221,6 +222,18 @@ class TestExport:
             assert (rows.min() >= y - 0.5, rows.max() < y + h + 0.5) == (True, True)
             if isinstance(item.figure, Bitmap):
                 assert annotation["area"] == mask.sum()
+
+    def test_yolo_has_no_line_for_what_lies_outside(self, tmp_path: Path) -> None:
+        inside, outside = Rectangle(50, 30, 80, 35), Rectangle(100, 5, 120, 9)
+        objects = (LabeledObject("bg", inside), LabeledObject("bg", outside))
+        with ProjectWriter(tmp_path / "p", META) as writer:
+            writer.add("d", "a.png", Annotation(40, 60, objects), write_png)
+        summary = export_project(tmp_path / "p", "yolo-seg", tmp_path / "yolo")
+        assert summary.notes == ("1 objects left out: no area inside the image",)
+        [line] = (tmp_path / "yolo" / "labels" / "train" / "d_a.txt").read_text().splitlines()
+        shares = np.array(line.split()[1:], float).reshape(-1, 2)
+        np.testing.assert_allclose(shares.min(axis=0), (50 / 60, 30 / 40), atol=1e-5)
+        np.testing.assert_allclose(shares.max(axis=0), (1, 36 / 40), atol=1e-5)
 
     def test_yolo_rings_cover_the_objects(self, project: Path, tmp_path: Path) -> None:
         summary = export_project(project, "yolo-seg", tmp_path / "yolo")

@@ -219,6 +219,17 @@ class TestCommands:
         truth = np.asarray(Image.open(data_dir / "chase_db1" / "masks" / "Image_01L.png"))
         np.testing.assert_array_equal(mask > 0, truth > 0)
 
+    @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+    def test_names_that_the_terminal_does_not_have(self, project: Path, encoding: str) -> None:
+        meta = project / "meta.json"
+        meta.write_text(meta.read_text().replace('"unused"', '"caf\\u00e9 \\ud800"'))
+        runner = CliRunner(charset=encoding)
+        table = runner.invoke(app, ["project", "stats", str(project), "-q"])
+        assert table.exit_code == 0, table.output
+        assert "\\ud800" in table.stdout
+        document = json.loads(runner.invoke(app, ["project", "stats", str(project), "--json"]).stdout)
+        assert "caf\xe9 \ud800" in document["sizes"]
+
     def test_exit_status(self, project: Path, tmp_path: Path) -> None:
         assert self.run("export", project, "voc", "--out", tmp_path / "x").exit_code == 2
         result = self.run("export", project, "geojson", "--out", tmp_path / "x")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.projects.figures import Annotation, Line, Point, ProjectMeta
+from geoseg.projects.figures.types import ring_area
 from geoseg.projects.formats.export import ExportItem, LeftOut
 from geoseg.projects.formats.names import UniqueNames
 from geoseg.projects.formats.rings import figure_rings
@@ -50,12 +51,15 @@ class YoloExporter:
         size = np.array([annotation.width, annotation.height], np.float64)
         lines = []
         for item in annotation.objects:
-            rings = figure_rings(item.figure)
+            rings = [np.clip(ring, 0, size) for ring in figure_rings(item.figure)]
+            # What lies outside the image is pressed flat against its edge: YOLO would learn a box without area.
+            rings = [ring for ring in rings if ring_area(ring) > 0]
             if not rings:
                 lines_or_points = isinstance(item.figure, Line | Point)
-                self.left_out["YOLO has no lines and points" if lines_or_points else "no area"] += 1
+                reason = "YOLO has no lines and points" if lines_or_points else "no area inside the image"
+                self.left_out[reason] += 1
             for ring in rings:
-                shares = np.clip(ring / size, 0, 1).ravel()
+                shares = (ring / size).ravel()
                 lines.append(f"{self.ids[item.class_name]} {' '.join(f'{v:.6g}' for v in shares)}\n")
         return lines
 
