@@ -44,6 +44,7 @@ class Counter:
         origin
             Its image, None if unknown; conditions on names are answered by it.
         """
+        # What an image's name decides is part of the key, so images that go one way share their counts.
         answers = tuple(self._answer(spec, origin) for spec in self._ifs)
         # A list of what is still to be counted, not recursion: a graph of some thousand layers would reach
         # Python's limit.
@@ -140,6 +141,7 @@ def _leaks(plan: GraphPlan) -> list[str]:
     for spec in plan.graph.layers:
         if not (isinstance(spec.settings, IfSettings) and spec.settings.by_chance and _marks(plan, spec)):
             continue
+        # More than one sample of an image behind it: those of one image may be dealt to both sides.
         most = [
             counter.reaching(spec.index, data.index, None, None)[1] for data in plan.graph.of_role("data")
         ]
@@ -154,6 +156,7 @@ def _leaks(plan: GraphPlan) -> list[str]:
 
 def _marks(plan: GraphPlan, spec: LayerSpec) -> bool:
     """Whether just one side of a choice passes layers that tag or name: then it is a split."""
+    # Both sides are saved, but a layer that tags or names lies on one only: the choice is a split.
     sides = [_behind(plan, branch) for branch in plan.consumers[spec.index]]
     save = plan.graph.save.index
     if not all(save in side for side in sides):

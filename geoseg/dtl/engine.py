@@ -77,6 +77,7 @@ class Engine:
         image = open_image(item.image)
         annotation = read_annotation(item, self.metas[item.project], image.shape)
         origin = self.origin(order)
+        # The name that the original of 2018 gives a data set of the result.
         dataset = f"{item.project}__{item.dataset}".replace("/", "__")
         return Sample(FilePixels(image), annotation, origin, dataset, origin.key)
 
@@ -131,6 +132,8 @@ class Engine:
         """Run samples, each from a layer, to the end of the graph, as :meth:`samples` does."""
         save = self.plan.graph.save.index
         counter = Counter(self.plan) if skip else None
+        # Depth first, a generator for each layer on the way: names are given out in this order, and memory
+        # holds one sample a layer whatever multiply and sliding_window make of it.
         stack: list[Iterator[tuple[int, Sample]]] = [iter(start)]
         while stack:
             try:
@@ -145,6 +148,7 @@ class Engine:
                 continue
             index, current = step
             if skip and counter is not None:
+                # A whole branch is left out without being run where it is known how many samples it gives.
                 least, most = counter.saved(index, current.shape, current.origin)
                 if least == most and least <= skip:
                     skip -= least
@@ -171,6 +175,7 @@ class Engine:
             The layer fails.
         """
         key = derive(sample.key, spec.identity.hex())
+        # The key, not the epoch, names the samples that follow: only draws change from epoch to epoch.
         epoch = 0 if spec.settings.same_every_epoch else self.epoch
         try:
             outputs = spec.kind.apply(sample, spec.settings, generator(derive(key, "epoch", epoch)))
@@ -178,6 +183,7 @@ class Engine:
                 yield branch, replace(out, key=derive(key, number))
         except GeosegError as error:
             raise LayerError(f"{spec.title}: {error}") from error
+        # Layers are written by others, too: whatever one raises fails its sample, not the run.
         except Exception as error:
             raise LayerError(f"{spec.title}: {type(error).__name__}: {error}") from error
 
@@ -207,6 +213,7 @@ def open_engine(graph: Graph, projects: PathLike, *, seed: int = 0) -> Engine:
     if not root.is_dir():
         raise MissingFileError(f"projects must be a folder, got {root}, which is not there.")
     opened = {}
+    # Connections first: a loop is told without opening a project, which may lie on a slow disk.
     plan_graph(graph)
     for name in project_names(graph):
         try:

@@ -86,6 +86,7 @@ class LazyPixels:
         height, width = self.shape
         corners = [self.to_source * point for point in ((0, 0), (width, 0), (width, height), (0, height))]
         xs, ys = zip(*corners, strict=True)
+        # Rounded, or an error of 1e-12 would ask for one more row or column of the source.
         left, top, right, bottom = (round(v, 6) for v in (min(xs), min(ys), max(xs), max(ys)))
         row, col = math.floor(top), math.floor(left)
         window = Window(
@@ -208,6 +209,7 @@ class View(Derived):
 
     def then(self, after: View) -> View:
         """This view and another one of its result as one."""
+        # A transposition that follows exchanges the axes of the mirrors before it.
         flip_x, flip_y = (self.flip_y, self.flip_x) if after.transpose else (self.flip_x, self.flip_y)
         return View(
             self.base,
@@ -334,6 +336,7 @@ class Treated(Derived):
         return Affine.identity()
 
     def _read(self, window: Window) -> Array:
+        # Cut at the image's edge, not padded: a filter sees the same edge for a part as for the whole.
         grown = Window(
             row_off=window.row_off - self.halo,
             col_off=window.col_off - self.halo,

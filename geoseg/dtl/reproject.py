@@ -17,8 +17,9 @@ from geoseg.dtl.warp import Remapped
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.projects.figures import Bitmap, Figure, Line, Point, Polygon, Rectangle, figure_bounds
+from geoseg.projects.figures import Bitmap, Figure
 from geoseg.projects.figures.strips import resampled
+from geoseg.projects.figures.transform import map_vertices
 from geoseg.typing import Array
 
 __all__ = ["Reprojected", "reprojected"]
@@ -99,6 +100,7 @@ def reprojected(sample: Sample, crs: CRS, gsd: float | None) -> Sample:
 
 
 def _target(box: GeoBox, crs: CRS, gsd: float | None) -> GeoBox:
+    # Sides of a scene are curves in another CRS, so corners alone could cut off what bulges between them.
     edge = np.linspace(0, 1, 22)
     cols = np.concatenate([edge, edge, 0 * edge, 0 * edge + 1]) * box.width
     rows = np.concatenate([0 * edge, 0 * edge + 1, edge, edge]) * box.height
@@ -127,16 +129,7 @@ def _figure(figure: Figure, pixels: Reprojected, shape: Shape) -> Figure | None:
         cols, rows = pixels.from_base(xy[:, 0] + 0.5, xy[:, 1] + 0.5)
         return np.stack([cols, rows], axis=1) - 0.5
 
-    if isinstance(figure, Polygon):
-        return Polygon(move(figure.exterior), tuple(move(hole) for hole in figure.holes))
-    if isinstance(figure, Line):
-        return Line(move(figure.points))
-    if isinstance(figure, Point):
-        x, y = move(figure.parts()[0])[0]
-        return Point(float(x), float(y))
-    left, top, right, bottom = figure_bounds(figure)
-    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    return Rectangle(*figure_bounds(Polygon(move(corners))))
+    return map_vertices(figure, move)
 
 
 def _bitmap(figure: Bitmap, pixels: Reprojected, shape: Shape) -> Bitmap | None:
@@ -147,6 +140,7 @@ def _bitmap(figure: Bitmap, pixels: Reprojected, shape: Shape) -> Bitmap | None:
         y + h * np.concatenate([0 * edge, 0 * edge + 1, edge, edge]),
     )
     window = Window(
+        # A pixel more all round: between the 22 points of a side it may bulge a little further.
         row_off=math.floor(rows.min()) - 1,
         col_off=math.floor(cols.min()) - 1,
         height=math.ceil(np.ptp(rows)) + 3,

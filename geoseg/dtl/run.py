@@ -167,6 +167,7 @@ def run_graph(
                 treated.own.update([] if error is None else [error])
             failures += [Failure(treated.image, reason, n) for reason, n in treated.reasons.items()]
             progress("images", done, len(engine), samples=samples)
+        # Inside the result until now, so that moving a sample to its place never copies it.
         shutil.rmtree(setup.staging, ignore_errors=True)
         writer.meta, as_text = settled_tags(writer.meta, tags)
         if as_text and not legacy:
@@ -237,6 +238,7 @@ _here: list[tuple[_Setup, Callable[[], bool]]] = []
 
 def _start(setup: _Setup, stop: Event) -> None:
     """Prepare a worker."""
+    # Ctrl-C reaches the whole group; the parent tells the workers to stop, and says so once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _here[:] = [(setup, stop.is_set)]
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -247,6 +249,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
+        # No clean end: nothing may be written any more, and handlers could wait for the parent.
         os._exit(1)
 
 

@@ -30,6 +30,7 @@ class Remapped(Derived):
         raise NotImplementedError
 
     def _needed(self, xs: Array, ys: Array) -> Window:
+        # Three lobes look at three pixels on either side, and one more for the fraction.
         left, top = math.floor(xs.min()) - _REACH, math.floor(ys.min()) - _REACH
         right, bottom = math.ceil(xs.max()) + _REACH + 1, math.ceil(ys.max()) + _REACH + 1
         window = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
@@ -47,6 +48,7 @@ class Remapped(Derived):
 
     def _valid(self, window: Window) -> BoolArray:
         xs, ys = self.positions(window)
+        # Validity is taken from the nearest pixel: half valid is not a thing that callers could use.
         cols, rows = np.floor(xs + 0.5).astype(np.int64), np.floor(ys + 0.5).astype(np.int64)
         inside = (cols >= 0) & (rows >= 0) & (cols < self.base.shape[1]) & (rows < self.base.shape[0])
         below = self._needed(xs, ys)
@@ -113,6 +115,7 @@ def _lanczos(values, xs, ys, top, left, height, width, low, high, integral, out)
             for c in range(channels):
                 sum_ = 0.0
                 for p in range(6):
+                    # Border pixels are repeated outside, so that edges do not darken.
                     row = min(max(y0 - 2 + p, 0), height - 1) - top
                     for q in range(6):
                         col = min(max(x0 - 2 + q, 0), width - 1) - left

@@ -183,7 +183,9 @@ def _driver(
     if suffix not in _TIFF:
         raise InputError(f"extension of a written image must be .tif, .png or .jpg, got {suffix!r}.")
     options: dict[str, Any] = {"driver": "GTiff", "compress": "deflate", "zlevel": 4, "BIGTIFF": "IF_SAFER"}
+    # Imagery is compressed by the differences of neighbors; floating point has a rule of its own for them.
     options["predictor"] = 3 if dtype.kind == "f" else 2
+    # Blocks for scenes; a small image in blocks would be mostly padding.
     if min(shape[1:]) > 512:
         options |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     return options

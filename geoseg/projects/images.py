@@ -121,6 +121,7 @@ def open_image(path: PathLike) -> ImageFile:
     """
     scene = open_raster(path)
     _check_end(Path(path))
+    # Annotated images keep their alpha band: a layer that saves them must not make them opaque.
     if scene.alpha is not None:
         scene = open_raster(path, bands=sorted({*scene.bands, scene.alpha}))
     return ImageFile(Path(path), scene)

@@ -211,6 +211,7 @@ def _shown_pixels(annotation: Annotation, titles: tuple[str, ...]) -> IntArray:
     """Pixels without object, then pixels of each class, later objects over earlier ones."""
     order = {title: index for index, title in enumerate(titles, 1)}
     counts = np.zeros(len(titles) + 1, np.int64)
+    # Drawn piece by piece, so that an image of any size takes the memory of one piece.
     for window in iter_chunks(annotation.height, annotation.width, _CHUNK):
         objects = objects_in(annotation, window)
         if not objects:

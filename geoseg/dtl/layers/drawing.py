@@ -47,6 +47,7 @@ def as_bitmap(figure: Figure, shape: Shape) -> Bitmap | None:
     if isinstance(figure, Bitmap):
         inside = clip_figure(figure, whole(shape))
         return inside[0].tight() if inside and isinstance(inside[0], Bitmap) else None
+    # Of a polygon with thousands of holes only the rings that reach into a strip are drawn there.
     parts = [part for part in figure.parts() if len(part)]
     reaches = _reaches(parts)
 

@@ -114,6 +114,7 @@ def crop_window(shape: Shape, settings: CropSettings, rng: np.random.Generator) 
     height, width = shape
     if settings.random_part is not None:
         part = settings.random_part
+        # Width before height, and sizes before places: the order of draws is part of what a seed gives.
         percent_x = rng.uniform(part.width.min_percent, part.width.max_percent)
         percent_y = (
             percent_x
@@ -281,6 +282,7 @@ def instances_crop(sample: Sample, settings: InstancesCropSettings, rng: np.rand
     for index, item in enumerate(sample.objects):
         if item.class_name not in settings.classes:
             continue
+        # Whole pixels around the object, however its vertices lie on them.
         left, top, right, bottom = (math.floor(v + 0.5) for v in figure_bounds(item.figure))
         pad = settings.pad.sides.pixels(bottom - top + 1, right - left + 1)
         row, col = top - pad[1], left - pad[0]

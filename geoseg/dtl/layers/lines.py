@@ -149,6 +149,7 @@ def contour_sliding_box(sample: Sample, settings: ContourBoxSettings, rng: np.ra
 
 def _along(ring: Array, step: float) -> Array:
     """Points every ``step`` pixels along a ring, the first one step from its beginning."""
+    # The ring is closed, or the last side would have no boxes.
     line = shapely.LineString(np.concatenate([ring, ring[:1]]))
     stops = np.arange(step, line.length + 1e-9, step)
     return shapely.get_coordinates(shapely.line_interpolate_point(line, stops))
@@ -183,9 +184,11 @@ def generate_hints(sample: Sample, settings: HintsSettings, rng: np.random.Gener
     mine = [figure.by_rows() if isinstance(figure, Bitmap) else figure for figure in mine]
     figures = [(figure_bounds(figure), figure) for figure in mine]
     width = sample.shape[1]
+    # Rows are counted first and single rows drawn again later: a mask of the whole image is never made.
     strips = [_covered(figures, strip).sum(axis=1) for strip in row_windows(sample.shape)]
     inside = np.concatenate(strips)
     objects = list(sample.objects)
+    # Both numbers before any place: an order of draws that does not depend on the objects.
     wanted = [int(rng.exponential(2)) + settings.min_points_number for _ in range(2)]
     kinds = ((True, inside, settings.positive_class), (False, width - inside, settings.negative_class))
     for count, (value, counts, name) in zip(wanted, kinds, strict=True):

@@ -177,5 +177,6 @@ def _skeleton(bitmap: Bitmap, method: str) -> list[Bitmap]:
 
 
 def _lines(bitmap: Bitmap, method: str) -> Bitmap | None:
+    # A rim of background: scikit-image takes the edge of the array for the edge of the object.
     lines = _METHODS[method](np.pad(bitmap.mask, 1))[1:-1, 1:-1]
     return Bitmap(bitmap.origin, np.asarray(lines, bool)).tight()

@@ -114,6 +114,8 @@ def noise(sample: Sample, settings: NoiseSettings, rng: np.random.Generator) -> 
     def add(pixels: Array, window: Window) -> Array:
         unit = _unit(pixels.dtype)
         field = np.empty(pixels.shape, np.float64)
+        # Noise is made for whole blocks of a fixed grid, each from a key of its own: a part of a sample gets
+        # the noise that the whole has there, whatever is read first.
         for row in range(window.row_off // _BLOCK, (window.row_end - 1) // _BLOCK + 1):
             for col in range(window.col_off // _BLOCK, (window.col_end - 1) // _BLOCK + 1):
                 block = Window(row_off=row * _BLOCK, col_off=col * _BLOCK, height=_BLOCK, width=_BLOCK)
@@ -192,6 +194,7 @@ def random_color(sample: Sample, settings: RandomColorSettings, rng: np.random.G
     def mix(pixels: Array, window: Window) -> Array:
         count = len(pixels)
         spread = generator(derive(key, "mix")).normal(size=(count, count)) * settings.strength / 5
+        # About the identity: with strength 0 nothing changes, and a fifth of it is the standard deviation.
         matrix = np.eye(count) + spread
         return _stored(np.einsum("dc,chw->dhw", matrix, pixels.astype(np.float64)), pixels.dtype)
 

@@ -164,6 +164,7 @@ def rotate(sample: Sample, settings: RotateSettings, rng: np.random.Generator) -
     """
     angle = float(rng.uniform(settings.rotate_angles.min_degrees, settings.rotate_angles.max_degrees))
     mode = settings.black_regions.mode
+    # Right angles move pixels instead of sampling them, so they lose nothing.
     quarters, rest = divmod(round(angle, 9), 90)
     if rest == 0:
         yield 0, _fitted(sample.turned(int(quarters)), sample.shape if mode == "preserve_size" else None)
@@ -185,6 +186,7 @@ def _rotated_shape(shape: Shape, angle: float, mode: str) -> Shape:
     if mode == "preserve_size":
         return shape
     if mode == "keep":
+        # Without the 1e-9 an error of rounding would add a black row to some angles.
         return math.ceil(height * cosine + width * sine - 1e-9), math.ceil(
             width * cosine + height * sine - 1e-9
         )
@@ -194,6 +196,7 @@ def _rotated_shape(shape: Shape, angle: float, mode: str) -> Shape:
 def _inner_shape(height: int, width: int, sine: float, cosine: float) -> Shape:
     """The largest upright rectangle inside a turned one."""
     long, short = max(height, width), min(height, width)
+    # Two corners of the inner rectangle touch the long sides, or else all four touch a side each.
     if short <= 2 * sine * cosine * long or abs(sine - cosine) < 1e-10:
         half = short / 2
         inner_w, inner_h = (half / sine, half / cosine) if width >= height else (half / cosine, half / sine)

@@ -93,6 +93,7 @@ def _self_crossing(objects: tuple[LabeledObject, ...]) -> set[int]:
     rings = [objects[i].figure.parts()[0] for i in plain]
     owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
     coords = np.concatenate(rings) if rings else np.empty((0, 2))
+    # Polygons without holes, nearly all, are built in one call: there may be 100,000.
     simple = shapely.polygons(shapely.linearrings(coords, indices=owners))
     valid = shapely.is_valid([*simple, *(to_shapely(objects[i].figure) for i in holed)])
     return {place for place, ok in zip([*plain, *holed], valid, strict=True) if not ok}

@@ -36,6 +36,7 @@ __all__ = [
     "clip_figure",
     "crop_figure",
     "from_shapely",
+    "map_vertices",
     "mirror_figure",
     "moved_figure",
     "repair_polygon",
@@ -50,7 +51,7 @@ def moved_figure(figure: Figure, dx: int, dy: int) -> Figure:
     """The figure shifted by whole pixels."""
     if isinstance(figure, Bitmap):
         return Bitmap((figure.origin[0] + dx, figure.origin[1] + dy), figure.pixels)
-    return _mapped(figure, lambda xy: xy + np.array([dx, dy]))
+    return map_vertices(figure, lambda xy: xy + np.array([dx, dy]))
 
 
 def mirror_figure(figure: Figure, size: int, axis: int) -> Figure:
@@ -68,7 +69,7 @@ def mirror_figure(figure: Figure, size: int, axis: int) -> Figure:
         out[:, axis] = size - 1 - out[:, axis]
         return out
 
-    return _mapped(figure, mirror)
+    return map_vertices(figure, mirror)
 
 
 def transpose_figure(figure: Figure) -> Figure:
@@ -77,7 +78,7 @@ def transpose_figure(figure: Figure) -> Figure:
         pixels = figure.pixels
         laid = pixels.transposed() if isinstance(pixels, StoredMask) else pixels.T
         return Bitmap((figure.origin[1], figure.origin[0]), laid)
-    return _mapped(figure, lambda xy: xy[:, ::-1].copy())
+    return map_vertices(figure, lambda xy: xy[:, ::-1].copy())
 
 
 def scale_figure(figure: Figure, shape: tuple[int, int], new_shape: tuple[int, int]) -> Figure | None:
@@ -85,12 +86,14 @@ def scale_figure(figure: Figure, shape: tuple[int, int], new_shape: tuple[int, i
 
     Returns None where no pixel of a bitmap is left.
     """
+    # Along each axis the same integer rule as for pixels: the center of a new pixel falls into one old one.
     sy, sx = new_shape[0] / shape[0], new_shape[1] / shape[1]
     if isinstance(figure, Bitmap):
         cols, left = _nearest(figure.origin[0], figure.shape[1], shape[1], new_shape[1])
         rows, top = _nearest(figure.origin[1], figure.shape[0], shape[0], new_shape[0])
         return picked(figure, rows, cols, (left, top)).tight() if rows.size and cols.size else None
     if isinstance(figure, Rectangle):
+        # The right column belongs to it, so its outline is one pixel further; it never shrinks to nothing.
         left, right = (
             np.round(figure.left * sx),
             max(np.round((figure.right + 1) * sx) - 1, np.round(figure.left * sx)),
@@ -100,11 +103,12 @@ def scale_figure(figure: Figure, shape: tuple[int, int], new_shape: tuple[int, i
             max(np.round((figure.bottom + 1) * sy) - 1, np.round(figure.top * sy)),
         )
         return Rectangle(float(left), float(top), float(right), float(bottom))
-    return _mapped(figure, lambda xy: (xy + 0.5) * (sx, sy) - 0.5)
+    return map_vertices(figure, lambda xy: (xy + 0.5) * (sx, sy) - 0.5)
 
 
 def _nearest(start: int, length: int, size: int, new_size: int) -> tuple[np.ndarray, int]:
     """Which pixel of a mask each pixel of the resized axis shows, and the first such pixel's index."""
+    # One pixel more at both ends than can be needed; exact integers decide below.
     first = max(0, int(np.floor(start * new_size / size)) - 1)
     last = min(new_size, int(np.ceil((start + length) * new_size / size)) + 1)
     source = ((2 * np.arange(first, last) + 1) * size) // (2 * new_size) - start
@@ -128,11 +132,7 @@ def affine_figure(figure: Figure, forward: Affine, new_shape: tuple[int, int]) -
         a, b, c, d, e, f = forward[:6]
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1) - 0.5
 
-    if isinstance(figure, Rectangle):
-        corners = _corners(figure)
-        left, top, right, bottom = figure_bounds(Polygon(move(corners)))
-        return Rectangle(left, top, right, bottom)
-    return _mapped(figure, move)
+    return map_vertices(figure, move)
 
 
 def _affine_bitmap(figure: Bitmap, forward: Affine, new_shape: tuple[int, int]) -> Bitmap | None:
@@ -181,6 +181,7 @@ def clip_figure(figure: Figure, window: Window) -> list[Figure]:
     if isinstance(figure, Point):
         left, top = np.floor(left + 0.5), np.floor(top + 0.5)
         return [figure] if x0 <= left <= x1 and y0 <= top <= y1 else []
+    # Most objects lie inside or far outside: shapely is asked for the few on the edge only.
     if left >= x0 and top >= y0 and right <= x1 and bottom <= y1:
         return [figure]
     if left >= x1 + 0.5 or top >= y1 + 0.5 or right < x0 - 0.5 or bottom < y0 - 0.5:
@@ -225,12 +226,14 @@ def _own(mask: BoolArray, whole: Bitmap) -> BoolArray:
 
 def _clip_vertices(figure: Polygon | Line, window: Window) -> list[Figure]:
     x0, y0, x1, y1 = window.col_off, window.row_off, window.col_end - 1, window.row_end - 1
+    # Cut at the corners of pixels, half a pixel out: at the centers, a pixel's half would be lost all round.
     box = shapely.box(x0 - 0.5, y0 - 0.5, x1 + 0.5, y1 + 0.5)
     geometry = to_shapely(figure)
     if not geometry.is_valid:
         geometry = _made_valid(geometry)
     pieces = from_shapely(shapely.intersection(geometry, box), figure.kind)
-    moved = [_mapped(piece, lambda xy: np.clip(xy, (x0, y0), (x1, y1))) for piece in pieces]
+    # Back onto the centers of the outer pixels, since a vertex outside would draw outside the window.
+    moved = [map_vertices(piece, lambda xy: np.clip(xy, (x0, y0), (x1, y1))) for piece in pieces]
     if figure.kind == "line" or x0 == x1 or y0 == y1:
         return moved
     return [part for piece in moved for part in _with_area(piece)]
@@ -261,6 +264,7 @@ def repair_polygon(figure: Polygon) -> list[Figure] | None:
 
 def _made_valid(geometry: shapely.Geometry) -> shapely.Geometry:
     """Without self-crossings; empty where all vertices of a polygon lie on one line."""
+    # make_valid would give lines for it, which are no polygon.
     if geometry.geom_type == "Polygon" and shapely.convex_hull(geometry.exterior).area == 0:
         return shapely.Polygon()
     return shapely.make_valid(geometry)
@@ -329,7 +333,8 @@ def from_shapely(geometry: shapely.Geometry, kind: str) -> list[Figure]:
     return figures
 
 
-def _mapped(figure: Figure, call: Callable[[Coords], Coords]) -> Figure:
+def map_vertices(figure: Figure, call: Callable[[Coords], Coords]) -> Figure:
+    """A figure with its vertices moved; a rectangle becomes the upright one around its moved corners."""
     if isinstance(figure, Polygon):
         return Polygon(call(figure.exterior), tuple(call(hole) for hole in figure.holes))
     if isinstance(figure, Line):
@@ -338,17 +343,7 @@ def _mapped(figure: Figure, call: Callable[[Coords], Coords]) -> Figure:
         x, y = call(figure.parts()[0])[0]
         return Point(float(x), float(y))
     if isinstance(figure, Rectangle):
-        left, top, right, bottom = figure_bounds(Polygon(call(figure.parts()[0])))
-        return Rectangle(left, top, right, bottom)
+        left, top, right, bottom = figure.left, figure.top, figure.right, figure.bottom
+        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
+        return Rectangle(*figure_bounds(Polygon(call(corners))))
     raise TypeError("a bitmap has no vertices")
-
-
-def _corners(figure: Rectangle) -> Coords:
-    return np.array(
-        [
-            [figure.left, figure.top],
-            [figure.right, figure.top],
-            [figure.right, figure.bottom],
-            [figure.left, figure.bottom],
-        ]
-    )

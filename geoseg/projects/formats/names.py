@@ -39,6 +39,7 @@ def safe_name(name: str) -> str:
     legal = "_".join(part for part in parts if part.strip(". ")).strip(" ").rstrip(". ")
     if not legal:
         raise InputError(f"name must have a letter or a digit, got {name!r}. Rename it.")
+    # Names of devices on Windows, with any extension.
     if _RESERVED.match(legal):
         legal = f"_{legal}"
     if len(legal) <= _LONGEST:

@@ -48,6 +48,7 @@ def encode_counts(mask: BoolArray, origin: tuple[int, int], shape: tuple[int, in
     [6]
     """
     height, total = shape[0], shape[0] * shape[1]
+    # Runs are found in the object's own box; the zeros around it are counted, never made.
     steps = np.diff(np.pad(mask, ((1, 1), (0, 0))).astype(np.int8), axis=0).T
     base = (np.arange(mask.shape[1], dtype=np.int64) + origin[1]) * height + origin[0]
     columns, rows = np.nonzero(steps == 1)
@@ -104,6 +105,7 @@ def decode_counts(
     if not len(starts):
         return np.zeros((0, 0), bool), (0, 0)
     left, right = int(starts[0]) // height, (int(ends[-1]) - 1) // height + 1
+    # Only the columns of the object are unpacked: +1 where a run begins, -1 behind its end.
     steps = np.zeros((right - left) * height + 1, np.int8)
     steps[starts - left * height] += 1
     steps[ends - left * height] -= 1

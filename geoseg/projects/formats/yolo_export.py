@@ -52,7 +52,7 @@ class YoloExporter:
         lines = []
         for item in annotation.objects:
             rings = [np.clip(ring, 0, size) for ring in figure_rings(item.figure)]
-            # What lies outside the image is pressed flat against its edge: YOLO would learn a box without area.
+            # What lies outside is pressed flat against the edge: YOLO would learn a box without area.
             rings = [ring for ring in rings if ring_area(ring) > 0]
             if not rings:
                 lines_or_points = isinstance(item.figure, Line | Point)
