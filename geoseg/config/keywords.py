@@ -34,6 +34,7 @@ class RunKeywords(TypedDict, total=False):
     formats: str | Sequence[str] | None
     save_prob: bool | None
     save_mask: bool | None
+    overwrite: bool | None
     chunk: int | None
     restart: bool | None
     on_error: Literal["fail", "skip"] | None
@@ -75,6 +76,7 @@ class VectorizeKeywords(TypedDict, total=False):
     class_names: str | Sequence[str] | None
     connectivity: Literal[4, 8] | None
     formats: str | Sequence[str] | None
+    overwrite: bool | None
     chunk: int | None
     on_error: Literal["fail", "skip"] | None
 

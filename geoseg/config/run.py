@@ -321,6 +321,15 @@ class RunSettings(CardSettings):
         bool,
         Option(help="Throw away a kept run and begin again.", takes=("run", "predict"), panel="Work"),
     ] = False
+    overwrite: Annotated[
+        bool,
+        Option(
+            help="Write over files of these names that geoseg did not write. Its own are always replaced; a "
+            "GeoPackage keeps its other layers.",
+            takes=("run", "predict", "vectorize"),
+            panel="Files",
+        ),
+    ] = False
     on_error: Annotated[
         OnError,
         Option(

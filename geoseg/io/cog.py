@@ -23,10 +23,11 @@ from geoseg.geo.windows import Window, iter_chunks
 from geoseg.io.gdal_env import quiet_georeferencing, raster_env
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
-__all__ = ["overview_resampling", "read_finished", "write_cog"]
+__all__ = ["is_our_cog", "overview_resampling", "read_finished", "write_cog"]
 
 _BLOCK = 512
 _WINDOW = 2048
+_SOFTWARE = "TIFFTAG_SOFTWARE"
 
 #: Pixel types that are written.
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
@@ -151,6 +152,15 @@ def read_finished(path: PathLike, tag: str) -> tuple[str, int] | None:
     return str(found), count
 
 
+def is_our_cog(path: Path) -> bool:
+    """Whether an existing file was written by :func:`write_cog`; by its tag for software."""
+    try:
+        with raster_env(), quiet_georeferencing(), rasterio.open(path, driver="GTiff") as written:
+            return bool(written.tags().get(_SOFTWARE) == "geoseg")
+    except (RasterioError, OSError):
+        return False
+
+
 def _profile(geobox: GeoBox, dtype: str, count: int, nodata: float | None) -> dict[str, Any]:
     profile: dict[str, Any] = {
         "driver": "GTiff", "dtype": dtype, "count": count, "height": geobox.height, "width": geobox.width,
@@ -177,8 +187,7 @@ def _describe(
         target.offsets = (offset,) * target.count
     if descriptions is not None:
         target.descriptions = tuple(descriptions)
-    if tags:
-        target.update_tags(**tags)
+    target.update_tags(**{_SOFTWARE: "geoseg"}, **(tags or {}))
 
 
 def _write_windows(

@@ -17,7 +17,7 @@ from geoseg.errors import InputError, RunError, SceneError
 from geoseg.files import check_outputs, hold, plain_stem, results_folder, scratch_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
-from geoseg.io.writers import check_formats, output_path
+from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.predict import PredictSummary, predict_to_store
 from geoseg.pipeline.rasters import save_mask, save_prob
@@ -133,6 +133,7 @@ def run_scene(
     check_formats(job.settings.formats, job.source.geobox.crs)
     files, rasters = _outputs(job, Path(out))
     check_outputs([*files.values(), *rasters.values()], _inputs(job, model))
+    check_unowned(files | rasters, job.settings.overwrite)
     store_folder = _store_folder(job.source, Path(out))
     targets = [*files.values(), *rasters.values()]
     with results_folder(Path(out)), hold(*targets), _kept(job, store_folder) as store:
@@ -208,6 +209,7 @@ def predict_scene(
 
     job = prepare(scene, model, settings, known)
     check_outputs([target], _inputs(job, model))
+    check_unowned({"prob": target}, job.settings.overwrite)
     mark = _mark(job.predictor, job.fingerprint, dtype)
     with results_folder(target.parent), hold(target, folder):
         if there is not None and mark is not None and there[0] == mark:

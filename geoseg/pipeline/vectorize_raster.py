@@ -13,7 +13,7 @@ from geoseg.errors import InputError
 from geoseg.files import check_outputs, hold, results_folder, scratch_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.sources import open_raster
-from geoseg.io.writers import FORMATS, check_formats, output_path
+from geoseg.io.writers import FORMATS, check_formats, check_unowned, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
 from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
 from geoseg.pipeline.split import split_rule
@@ -101,6 +101,7 @@ def vectorize_raster(
         scene = open_raster(path, bands=scene.bands[:1], gsd=settings.gsd, expand_palette=False)
     check_formats(files, scene.crs)
     check_outputs(files.values(), scene.files())
+    check_unowned(files, settings.overwrite)
     reader = open_classes(scene, hints, kind, settings.threshold, settings.class_names)
     salvage = Salvage(reader, scene.file_block, scene.geobox.shape)
     skips = settings.on_error == "skip"

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
+import pyogrio
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyproj import CRS
+from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError, RunError
 from geoseg.files.locks import side_folder
-from geoseg.io.writers import FORMATS, FootprintBatch, FootprintWriter, open_writer, output_path
+from geoseg.io.writers import (
+    FORMATS,
+    FootprintBatch,
+    FootprintWriter,
+    check_formats,
+    check_unowned,
+    open_writer,
+    output_path,
+)
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import promoted
 from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile
@@ -357,6 +368,121 @@ def test_attributes_are_written_as_json_writes_them(tmp_path: Path) -> None:
         assert line.rstrip(",") == json.dumps(feature, ensure_ascii=False)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE gpkg_contents SET srs_id = 0",
+        "UPDATE gpkg_contents SET max_x = NULL",
+        "UPDATE gpkg_contents SET data_type = 'attributes'",
+        "DELETE FROM gpkg_geometry_columns",
+        "DELETE FROM gpkg_spatial_ref_sys WHERE srs_id = 32645",
+        "DELETE FROM gpkg_extensions",
+        "UPDATE gpkg_ogr_contents SET feature_count = 4",
+        "UPDATE gpkg_ogr_contents SET feature_count = NULL",
+        "DROP TRIGGER trigger_insert_feature_count_out",
+        "DROP TRIGGER rtree_out_geom_update6",
+        "DROP TABLE gpkg_ogr_contents",
+    ],
+)
+def test_a_geopackage_is_read_back_with_all_it_promises(damage: str, tmp_path: Path) -> None:
+    batch = make(5)
+    bounds = shapely.total_bounds(batch.geometry)
+    path = save("gpkg", tmp_path / "out.gpkg", batch)
+    check_geopackage(path, "out", 5, bounds)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute(damage)
+        database.commit()
+    with pytest.raises(OSError, match="it came out incomplete"):
+        check_geopackage(path, "out", 5, bounds)
+
+
+FEET = CRS.from_proj4("+proj=utm +zone=45 +datum=WGS84 +units=us-ft +type=crs")
+KILOMETERS = CRS.from_proj4("+proj=utm +zone=45 +datum=WGS84 +units=km +type=crs")
+BOUND = CRS.from_proj4(
+    "+proj=utm +zone=33 +ellps=bessel +towgs84=570.8,85.7,462.8,4.998,1.587,5.261,3.56 +type=crs"
+)
+ROTATED = CRS.from_string(
+    "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18 +to_meter=0.0174532925199433 +type=crs"
+)
+
+
+@pytest.mark.parametrize("format", TABLES)
+@pytest.mark.parametrize("crs", [FEET, KILOMETERS, BOUND, ROTATED, CRS.from_epsg(2263)], ids=str)
+def test_the_crs_comes_back_or_the_format_is_refused(format: str, crs: CRS, tmp_path: Path) -> None:
+    """UTM in feet came back as UTM in meters; a shapefile lost the shift of the datum, or all of the CRS."""
+    if format == "shp" and crs in (BOUND, ROTATED):
+        with pytest.raises(InputError, match=r"that can hold the scene's CRS .*got shp.*Use parquet or gpkg"):
+            check_formats([format], crs)
+        assert list(tmp_path.iterdir()) == []
+        return
+    check_formats([format], crs)
+    frame = load(save(format, output_path(tmp_path, "out", format), make(3), crs=crs))
+    assert frame.crs.equals(crs, ignore_axis_order=True)
+    back = Transformer.from_crs(frame.crs, 4326, always_xy=True).transform(1000, 2000)
+    assert back == pytest.approx(
+        Transformer.from_crs(crs, 4326, always_xy=True).transform(1000, 2000), abs=1e-9
+    )
+
+
+NAMES = ["(2) ortho", "#5 block", "a;b", "a\tb", "a\nb", "a!b", "[1]", "gpkg_x", 'q"u', "it's"]
+
+
+@pytest.mark.parametrize("stem", NAMES)
+@pytest.mark.parametrize("format", EVERY)
+def test_any_name_of_a_scene_and_its_folder(format: str, stem: str, tmp_path: Path) -> None:
+    tmp_path = tmp_path / stem
+    path = save(format, output_path(tmp_path, stem, format), make(3))
+    assert path.stat().st_size
+    assert {file.stem for file in tmp_path.iterdir()} == {stem}
+    plain = tmp_path.parent / "plain"
+    plain.mkdir()
+    for file in list(tmp_path.glob("*.*")):
+        file.rename(plain / f"x{file.suffix}")
+    assert len(load(plain / f"x{path.suffix}")) == 3
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_files_of_others_are_not_written_over(format: str, tmp_path: Path) -> None:
+    """What geoseg wrote is known by a mark in the file itself, and replaced; the rest is the user's."""
+    path = output_path(tmp_path, "out", format)
+    check_unowned({format: path})
+    save(format, path, make(3))
+    check_unowned({format: path})
+    save(format, path, make(0) if format != "geojsonseq" else make(2))
+    check_unowned({format: path})
+    frame = gpd.GeoDataFrame({"id": [7], "class": ["mine"]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326)
+    path.unlink()
+    frame.to_parquet(path) if format == "parquet" else frame.to_file(path, layer="out")
+    with pytest.raises(InputError, match=r"output must be new or written by geoseg before, .*--overwrite"):
+        check_unowned({format: path})
+    check_unowned({format: path}, overwrite=True)
+    path.write_bytes(b"not such a file at all")
+    for side in path.parent.glob("out.dbf"):
+        side.write_bytes(b"neither")
+    with pytest.raises(InputError, match="--overwrite"):
+        check_unowned({format: path})
+
+
+def test_a_geopackage_keeps_its_other_layers(tmp_path: Path) -> None:
+    path = tmp_path / "mine.gpkg"
+    frame = gpd.GeoDataFrame({"name": ["a", "b"]}, geometry=shapely.box([0, 2], 0, [1, 3], 1), crs=4326)
+    frame.to_file(path, layer="fields")
+    check_unowned({"gpkg": path})
+    for count in (5, 3):
+        save("gpkg", path, make(count))
+        check_unowned({"gpkg": path})
+        assert sorted(pyogrio.list_layers(path)[:, 0]) == ["fields", "mine"]
+        assert gpd.read_file(path, layer="fields")["name"].tolist() == ["a", "b"]
+        mine = gpd.read_file(path, layer="mine")
+        assert (len(mine), mine.crs) == (count, UTM)
+    writer = open_writer("gpkg", path, schema=SCHEMA, crs=UTM)
+    writer.write(make(9))
+    before = path.read_bytes()
+    writer.abort()
+    assert path.read_bytes() == before
+
+
 def test_antimeridian_in_utm(tmp_path: Path) -> None:
     across = (
         gpd.GeoSeries([shapely.box(179.9999, -17, 180.0001, -16.9998)], crs=4326).to_crs(32760).to_numpy()
@@ -455,8 +581,16 @@ def test_promoted_keeps_multipolygons() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 16, 17, 256, 257])
 @pytest.mark.parametrize("format", ["gpkg", "fgb", "shp"])
 def test_a_byte_less_is_noticed(format: str, count: int, tmp_path: Path) -> None:
-    check = {"gpkg": check_geopackage, "fgb": check_flatgeobuf, "shp": check_shapefile}[format]
-    path = save(format, output_path(tmp_path, "out", format), make(count))
+    batch = make(count)
+    batch_bounds = shapely.total_bounds(batch.geometry) if count else np.zeros(4)
+    path = save(format, output_path(tmp_path, "out", format), batch)
+
+    def check(path: Path, count: int) -> None:
+        if format == "gpkg":
+            check_geopackage(path, "out", count, batch_bounds)
+        else:
+            (check_flatgeobuf if format == "fgb" else check_shapefile)(path, count)
+
     check(path, count)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])

@@ -161,6 +161,9 @@ class TestPredictAgain:
             out.write_bytes(before[:-100])
         elif change == "other file":
             out.write_text("of somebody else")
+            with pytest.raises(InputError, match=r"written by geoseg before, .*--overwrite"):
+                predict_scene(scene, network, out, chosen)
+            chosen = options(overwrite=True)
         else:
             (tmp_path / "prob.tif.geoseg").mkdir()
         summary = predict_scene(scene, network, out, chosen)
@@ -521,3 +524,39 @@ def test_chunks_do_not_change_a_byte(tmp_path: Path) -> None:
         run_scene(path, Sized(network, 3), tmp_path / str(chunk), chosen)
     for name in ("scene.prob.tif", "scene.geojson"):
         assert len({(tmp_path / chunk / name).read_bytes() for chunk in ("64", "150", "4000")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix"), [("geojson", ".geojson"), ("gpkg", ".gpkg"), ("mask", ".mask.tif")]
+)
+def test_labels_beside_the_scene_stay(scene: Path, format: str, suffix: str) -> None:
+    """``run img/B.tif --out img``: a file of the user's is refused before the network runs."""
+    labels = scene.with_name(f"{scene.stem}{suffix}")
+    labels.write_text("labels of many weeks")
+    calls = []
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        return batch[:, :1]
+
+    chosen = {"save_mask": True} if format == "mask" else {"formats": (format,)}
+    with pytest.raises(InputError, match=r"written by geoseg before, got .*, which is neither.*--overwrite"):
+        run_scene(scene, network, scene.parent, options(**chosen))
+    assert sum(calls) <= 1  # one window tells how many classes a plain callable has
+    assert labels.read_text() == "labels of many weeks"
+
+
+def test_a_format_that_loses_the_crs_is_refused_before_the_network_runs(scene: Path, tmp_path: Path) -> None:
+    calls = []
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        return batch[:, :1]
+
+    crs = "+proj=utm +zone=33 +ellps=bessel +towgs84=570.8,85.7,462.8,4.998,1.587,5.261,3.56 +type=crs"
+    with rasterio.open(scene, "r+") as raster:
+        raster.crs = crs
+    with pytest.raises(InputError, match=r"format must be one that can hold the scene's CRS .*got shp"):
+        run_scene(scene, network, tmp_path / "out", options(formats=("shp",)))
+    assert sum(calls) <= 1  # one window tells how many classes a plain callable has
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ format      suffix      notes
 ==========  ==========  ====================================================================
 geojson     .geojson    RFC 7946: longitude, latitude; without a CRS in pixel coordinates, and says so
 geojsonseq  .geojsonl   the same, one feature a line; without features an empty file
-gpkg        .gpkg       scene's CRS, spatial index
+gpkg        .gpkg       scene's CRS, spatial index; other layers of the file stay
 parquet     .parquet    GeoParquet 1.1, scene's CRS, zstd, bbox covering
 fgb         .fgb        FlatGeobuf, scene's CRS, rows in the order of its spatial index
 shp         .shp        scene's CRS, names cut to 10 characters, at most 2 GB
@@ -19,13 +19,21 @@ shp         .shp        scene's CRS, names cut to 10 characters, at most 2 GB
 from __future__ import annotations
 
 from geoseg.io.writers.base import FootprintBatch, FootprintWriter
-from geoseg.io.writers.registry import FORMATS, check_formats, coordinate_decimals, open_writer, output_path
+from geoseg.io.writers.registry import (
+    FORMATS,
+    check_formats,
+    check_unowned,
+    coordinate_decimals,
+    open_writer,
+    output_path,
+)
 
 __all__ = [
     "FORMATS",
     "FootprintBatch",
     "FootprintWriter",
     "check_formats",
+    "check_unowned",
     "coordinate_decimals",
     "open_writer",
     "output_path",

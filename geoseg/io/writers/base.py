@@ -20,7 +20,10 @@ from geoseg.errors import GeosegError, InputError
 from geoseg.files import Staged, write_error
 from geoseg.typing import Array
 
-__all__ = ["FootprintBatch", "FootprintWriter", "GeometryType", "promoted"]
+__all__ = ["MARK", "FootprintBatch", "FootprintWriter", "GeometryType", "promoted"]
+
+#: What a file says of who wrote it.
+MARK = "geoseg"
 
 GeometryType: TypeAlias = Literal["Polygon", "MultiPolygon"]
 Geometries: TypeAlias = NDArray[Any]
@@ -105,6 +108,22 @@ class FootprintWriter(ABC):
     batch_rows = 4096
     #: Suffixes of the files that may lie beside the main one.
     side_suffixes: tuple[str, ...] = ()
+
+    @classmethod
+    @abstractmethod
+    def check_crs(cls, crs: CRS | None) -> None:
+        """Refuse a CRS that the format can't hold.
+
+        Raises
+        ------
+        InputError
+            It would come out as another one.
+        """
+
+    @classmethod
+    @abstractmethod
+    def is_ours(cls, path: Path) -> bool:
+        """Whether an existing file was written by geoseg, so that it may be written anew; by its own mark."""
 
     def __init__(self, path: Path, schema: pa.Schema, crs: CRS | None, geometry_type: GeometryType) -> None:
         self.path = path

@@ -7,8 +7,11 @@ import struct
 from contextlib import closing
 from pathlib import Path
 
-__all__ = ["check_flatgeobuf", "check_geopackage", "check_shapefile"]
+from geoseg.typing import Array
 
+__all__ = ["check_flatgeobuf", "check_geopackage", "check_shapefile", "layer_descriptions"]
+
+_TRIGGERS = 9  # of a layer: seven keep its spatial index, two its count
 _DBF_HEADER_BYTES = 33  # at least: of a table without columns
 _NODE_SIZE = 16  # of FlatGeobuf's index: children a node
 _NODE_BYTES = 40  # four float64 and an offset
@@ -37,25 +40,68 @@ def check_shapefile(path: Path, count: int) -> None:
     _expect(table, "bytes", least, min(table.stat().st_size, header + rows * row))  # an end mark may follow
 
 
-def check_geopackage(path: Path, count: int) -> None:
-    """Compare pages with the file's size, and the rows of the layer and of its spatial index with ``count``.
+def check_geopackage(path: Path, layer: str, count: int, bounds: Array) -> None:
+    """Read back all that a GeoPackage promises of a layer: SQLite may lose a page and go on.
+
+    Parameters
+    ----------
+    path, layer
+        The file and the layer.
+    count
+        Features written.
+    bounds : (4,) float64
+        Extent of what was written.
 
     Raises
     ------
     OSError
-        Pages, features or entries of the index are missing.
+        Pages, features, entries of the index, the extent, the kind of layer, or triggers are missing.
     """
     page = struct.unpack(">H", _head(path, 16, 2))[0]
     pages = struct.unpack(">I", _head(path, 28, 4))[0]
     _expect(path, "bytes", pages * (65536 if page == 1 else page), path.stat().st_size)
-    layer = path.stem.replace('"', '""')
+    quoted = layer.replace('"', '""')
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            for table in (layer, f"rtree_{layer}_geom_rowid"):
+        with closing(_open_geopackage(path)) as database:
+            for table in (quoted, f"rtree_{quoted}_geom_rowid"):
                 rows = database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]
                 _expect(path, "features", count, rows)
+            facts = (
+                "SELECT data_type, c.srs_id = g.srs_id, extension_name, min_x, min_y, max_x, max_y FROM "
+                "gpkg_contents c JOIN gpkg_geometry_columns g USING (table_name) "
+                "JOIN gpkg_spatial_ref_sys s ON s.srs_id = g.srs_id "
+                "JOIN gpkg_extensions e USING (table_name) WHERE c.table_name = ? AND g.column_name = 'geom'"
+            )
+            row = database.execute(facts, (layer,)).fetchone()
+            if row is None or row[:3] != ("features", 1, "gpkg_rtree_index"):
+                raise OSError(None, f"it came out incomplete (no entry of {layer} in {path.name})")
+            if count and list(row[3:]) != bounds.tolist():
+                raise OSError(None, f"it came out incomplete (another extent of {layer} in {path.name})")
+            query = "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?"
+            counted = database.execute(query, (layer,)).fetchone()
+            _expect(path, "features", count, -1 if counted is None or counted[0] is None else counted[0])
+            query = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?"
+            triggers = database.execute(query, (layer,)).fetchone()[0]
+            _expect(path, "triggers", _TRIGGERS, triggers)
     except sqlite3.Error as error:
         raise OSError(None, f"it came out incomplete ({error})") from error
+
+
+def layer_descriptions(path: Path) -> dict[str, str]:
+    """What the layers and tables of a GeoPackage say of themselves.
+
+    Raises
+    ------
+    sqlite3.Error
+        It is no GeoPackage.
+    """
+    with closing(_open_geopackage(path)) as database:
+        rows = database.execute("SELECT table_name, description FROM gpkg_contents").fetchall()
+    return {str(name): str(text or "") for name, text in rows}
+
+
+def _open_geopackage(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def check_flatgeobuf(path: Path, count: int) -> None:

@@ -11,9 +11,10 @@ import pyarrow as pa
 import shapely
 from pyproj import CRS, Transformer
 
-from geoseg.errors import RunError
+from geoseg.errors import InputError, RunError
+from geoseg.geo.geobox import is_earth
 from geoseg.io.writers.antimeridian import split_at_antimeridian
-from geoseg.io.writers.base import FootprintBatch, FootprintWriter, Geometries, GeometryType
+from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, Geometries, GeometryType
 from geoseg.io.writers.geojson_text import geometry_texts
 from geoseg.typing import Array, IntArray
 from geoseg.vector.area import ring_areas
@@ -53,6 +54,7 @@ class GeoJSONWriter(FootprintWriter):
         Make polygons valid that reprojecting and rounding made invalid.
     """
 
+    format = "geojson"
     _between = ",\n"
 
     def __init__(
@@ -67,6 +69,24 @@ class GeoJSONWriter(FootprintWriter):
         self.decimals, self.repair = decimals, repair
         super().__init__(path, schema, crs, geometry_type)
 
+    @classmethod
+    def check_crs(cls, crs: CRS | None) -> None:
+        """Refuse another body than the Earth: positions are longitude and latitude on it (RFC 7946)."""
+        if crs is not None and not is_earth(crs):
+            raise InputError(
+                f"format must be gpkg, parquet, fgb or shp for a scene in {crs.name}, got "
+                f"{cls.format}, which holds positions on the Earth only."
+            )
+
+    @classmethod
+    def is_ours(cls, path: Path) -> bool:
+        """By the member ``generator``, which stands before the features."""
+        with path.open("rb") as file:
+            head = file.readline(1 << 16)
+        return (
+            head.startswith(b'{"type": "FeatureCollection", ') and f'"generator": "{MARK}"'.encode() in head
+        )
+
     def _begin(self, staged: Path) -> None:
         self._file: BinaryIO = staged.open("wb", buffering=1 << 20)
         to_lonlat = self.crs is not None and not self.crs.equals(CRS.from_epsg(4326), ignore_axis_order=True)
@@ -80,7 +100,7 @@ class GeoJSONWriter(FootprintWriter):
         self._file.write(self._head().encode())
 
     def _head(self) -> str:
-        members: dict[str, Any] = {"type": "FeatureCollection", "name": self.path.stem}
+        members: dict[str, Any] = {"type": "FeatureCollection", "name": self.path.stem, "generator": MARK}
         if self.crs is None:
             members["note"] = _PIXEL_NOTE
         return json.dumps(members, ensure_ascii=False)[:-1] + ', "features": [\n'
@@ -168,7 +188,15 @@ def _may_cross(longitude: Array) -> bool:
 class GeoJSONSeqWriter(GeoJSONWriter):
     """A feature a line and nothing else (RFC 8142 without record separators)."""
 
+    format = "geojsonseq"
     _between = "\n"
+
+    @classmethod
+    def is_ours(cls, path: Path) -> bool:
+        """By how the first feature begins: there is no place for a mark. An empty file holds nothing."""
+        with path.open("rb") as file:
+            head = file.read(64)
+        return not head or head.startswith(b'{"type": "Feature", "properties": {"id": 1, "class": ')
 
     def _head(self) -> str:
         return ""

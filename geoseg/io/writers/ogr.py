@@ -7,21 +7,35 @@ batch instead is quadratic for some of these formats.
 from __future__ import annotations
 
 import queue
+import re
+import shutil
+import sqlite3
+import struct
+import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyogrio
 import shapely
+from pyproj import CRS
 
 from geoseg.errors import RunError
-from geoseg.io.writers.base import FootprintBatch, FootprintWriter, promoted
-from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile
+from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, promoted
+from geoseg.io.writers.checks import (
+    check_flatgeobuf,
+    check_geopackage,
+    check_shapefile,
+    layer_descriptions,
+)
+from geoseg.io.writers.crs import read_crs, same_crs, stated_crs
 
-__all__ = ["FlatGeobufWriter", "GeoPackageWriter", "ShapefileWriter", "dbf_names"]
+__all__ = ["FlatGeobufWriter", "GeoPackageWriter", "ShapefileWriter", "dbf_names", "layer_name"]
 
 _GEOMETRY = "geom"
 _QUEUE_BATCHES = 4
@@ -61,18 +75,45 @@ class OgrWriter(FootprintWriter):
     """A GDAL vector driver behind a thread."""
 
     driver = ""
-    check: Callable[[Path, int], None]
+    suffix = ""
+    many_layers = False
     encoding: str | None = None
     layer_options: dict[str, str] = {}  # noqa: RUF012
     dataset_options: dict[str, str] = {}  # noqa: RUF012
+
+    @classmethod
+    def check_crs(cls, crs: CRS | None) -> None:
+        """Refuse a CRS that does not come back from a file of this format."""
+        if crs is not None:
+            stated_crs(cls.driver, cls.suffix, crs)
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer."""
+        return layer_name(self.path.stem)
+
+    @abstractmethod
+    def _check(self, written: Path) -> None:
+        """Read back what GDAL may have lost without a word.
+
+        Raises
+        ------
+        OSError
+            Something of it is missing.
+        """
 
     def _begin(self, staged: Path) -> None:
         self._queue: queue.Queue[pa.RecordBatch | _Aborted | None] = queue.Queue(_QUEUE_BATCHES)
         self._error: BaseException | None = None
         self._staged = staged
+        self._written = self._folder(staged.parent) / f"footprints{self.suffix}"
+        self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
         self._started = threading.Event()
         self._fields = self._layer_schema()
-        self._thread = threading.Thread(target=self._run, args=(staged,), name=f"write {self.path.name}")
+        self._crs_text = None if self.crs is None else stated_crs(self.driver, self.suffix, self.crs)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._written,), name=f"write {self.path.name}"
+        )
         # pyogrio warns where there is no CRS. Filters are global: one start at a time, and only its start.
         with _start_lock, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'crs' was not provided")
@@ -89,6 +130,9 @@ class OgrWriter(FootprintWriter):
 
     def _arrow(self, batch: FootprintBatch) -> pa.RecordBatch:
         geometry = promoted(batch.geometry) if self._layer_type() == "MultiPolygon" else batch.geometry
+        bounds = shapely.bounds(geometry)
+        self._bounds[:2] = np.fmin(self._bounds[:2], bounds[:, :2].min(axis=0))
+        self._bounds[2:] = np.fmax(self._bounds[2:], bounds[:, 2:].max(axis=0))
         arrays = [
             array.cast(field.type)
             for array, field in zip(batch.arrays(self.schema), self._fields, strict=False)
@@ -96,19 +140,29 @@ class OgrWriter(FootprintWriter):
         arrays.append(pa.array(shapely.to_wkb(geometry, byte_order=1, flavor="iso"), type=pa.binary()))
         return pa.record_batch(arrays, schema=self._fields)
 
-    def _run(self, staged: Path) -> None:
+    def _folder(self, scratch: Path) -> Path:
+        """A way to the scratch folder without the characters that pyogrio reads a meaning into."""
+        self._way: tempfile.TemporaryDirectory[str] | None = None
+        if not re.search(r"[;!\t\r\n]", str(scratch)):
+            return scratch
+        self._way = tempfile.TemporaryDirectory(prefix="geoseg-")
+        way = Path(self._way.name) / "scratch"
+        way.symlink_to(scratch.absolute(), target_is_directory=True)
+        return way
+
+    def _run(self, written: Path) -> None:
         """Body of the thread: GDAL pulls from the queue until it ends."""
         try:
             reader = pa.RecordBatchReader.from_batches(self._fields, self._stream())
             with _fixed_time:
                 pyogrio.raw.write_arrow(
                     reader,
-                    staged,
-                    layer=self.path.stem,
+                    written,
+                    layer=self.layer,
                     driver=self.driver,
                     geometry_name=_GEOMETRY,
                     geometry_type=self._layer_type(),
-                    crs=self.crs.to_wkt() if self.crs is not None else None,
+                    crs=self._crs_text,
                     encoding=self.encoding,
                     layer_options=dict(self.layer_options),
                     dataset_options=dict(self.dataset_options),
@@ -141,7 +195,13 @@ class OgrWriter(FootprintWriter):
         self._send(None)
         self._thread.join()
         self._raise_if_failed()
-        type(self).check(self._staged, self.count)
+        self._check(self._written)
+        if not same_crs(read_crs(self._written, self.layer if self.many_layers else None), self.crs):
+            raise OSError(None, "it came out with another CRS")
+        for file in self._written.parent.glob("footprints.*"):
+            file.rename(self._staged.with_name(self._staged.stem + file.name.removeprefix("footprints")))
+        if self._way is not None:
+            self._way.cleanup()
 
     def _drop(self) -> None:
         if not hasattr(self, "_thread"):
@@ -152,6 +212,8 @@ class OgrWriter(FootprintWriter):
             except queue.Full:
                 continue
             self._thread.join()
+        if self._way is not None:
+            self._way.cleanup()
 
     def _raise_if_failed(self) -> None:
         if self._error is not None:
@@ -161,17 +223,64 @@ class OgrWriter(FootprintWriter):
 class GeoPackageWriter(OgrWriter):
     """GeoPackage with a spatial index; ``last_change`` is a fixed time."""
 
-    driver = "GPKG"
-    check = staticmethod(check_geopackage)
-    layer_options = {"SPATIAL_INDEX": "YES"}  # noqa: RUF012
+    driver, suffix = "GPKG", ".gpkg"
+    many_layers = True
+    layer_options = {"SPATIAL_INDEX": "YES", "DESCRIPTION": MARK}  # noqa: RUF012
+
+    @classmethod
+    def is_ours(cls, path: Path) -> bool:
+        """By the description of the layer; a package without a layer of that name only gets one more."""
+        try:
+            return layer_descriptions(path).get(layer_name(path.stem), MARK) == MARK
+        except sqlite3.Error:
+            return False
+
+    def _begin(self, staged: Path) -> None:
+        if self.path.exists():
+            try:
+                others = layer_descriptions(self.path).keys() - {self.layer}
+            except sqlite3.Error:
+                others = set()  # no GeoPackage: nothing of it can stay
+            if others:
+                shutil.copyfile(self.path, staged.with_name(f"footprints{self.suffix}"))
+        super()._begin(staged)
+
+    def _check(self, written: Path) -> None:
+        check_geopackage(written, self.layer, self.count, self._bounds)
 
 
 class FlatGeobufWriter(OgrWriter):
     """FlatGeobuf with its packed Hilbert index; rows lie in the index's order, not in that of the ids."""
 
-    driver = "FlatGeobuf"
-    check = staticmethod(check_flatgeobuf)
-    layer_options = {"SPATIAL_INDEX": "YES"}  # noqa: RUF012
+    driver, suffix = "FlatGeobuf", ".fgb"
+    layer_options = {"SPATIAL_INDEX": "YES", "DESCRIPTION": MARK}  # noqa: RUF012
+
+    @classmethod
+    def is_ours(cls, path: Path) -> bool:
+        """By the description in the header."""
+        with path.open("rb") as file:
+            start = file.read(12)
+            size = struct.unpack("<I", start[8:])[0] if len(start) == 12 and start[:3] == b"fgb" else 0
+            header = file.read(min(size, 1 << 16))
+        return struct.pack("<I", len(MARK)) + MARK.encode() + b"\0" in header
+
+    def _check(self, written: Path) -> None:
+        check_flatgeobuf(written, self.count)
+
+
+def layer_name(stem: str) -> str:
+    """A name that a layer may have in every format, as close to a file's as that is possible.
+
+    A GeoPackage has no layer that begins with a sign, or as its own tables do.
+
+    Examples
+    --------
+    >>> layer_name("banepa 13cm.v2"), layer_name("(2) ortho"), layer_name("#5 block"), layer_name("gpkg_a")
+    ('banepa 13cm.v2', '_2) ortho', '_5 block', '_gpkg_a')
+    """
+    name = re.sub(r"[\x00-\x1f\x7f]", "_", stem)
+    name = re.sub(r"""^[`~!@#$%^&*()+\-={}|\[\]\\:";'<>?,./ ]+""", "_", name)
+    return f"_{name}" if re.match("gpkg|rtree_|sqlite_", name, re.IGNORECASE) else name
 
 
 def dbf_names(names: Sequence[str]) -> list[str]:
@@ -199,11 +308,23 @@ def dbf_names(names: Sequence[str]) -> list[str]:
 class ShapefileWriter(OgrWriter):
     """Shapefile: names of 10 characters, booleans as 0 and 1, UTF-8, at most 2 GB."""
 
-    driver = "ESRI Shapefile"
-    check = staticmethod(check_shapefile)
+    driver, suffix = "ESRI Shapefile", ".shp"
     encoding = "UTF-8"
     layer_options = {"2GB_LIMIT": "YES", "DBF_DATE_LAST_UPDATE": "2000-01-01"}  # noqa: RUF012
+    _first_columns = (b"id", b"class", b"area_")
     side_suffixes = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj", ".shp.xml")
+
+    @classmethod
+    def is_ours(cls, path: Path) -> bool:
+        """By the fixed date and the first columns of its table: there is no place for a mark."""
+        table = path.with_suffix(".dbf")
+        head = table.read_bytes()[:128] if table.is_file() else b""
+        names = [head[32 * k : 32 * k + 11].rstrip(b"\0") for k in (1, 2, 3)]
+        dated = head[1:4] == bytes([100, 1, 1])  # years since 1900, month, day
+        return dated and all(name.startswith(first) for name, first in zip(names, cls._first_columns))
+
+    def _check(self, written: Path) -> None:
+        check_shapefile(written, self.count)
 
     def _layer_schema(self) -> pa.Schema:
         types = [pa.int16() if pa.types.is_boolean(kind) else kind for kind in self.schema.types]

@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
+from pyproj import CRS
 
-from geoseg.io.writers.base import FootprintBatch, FootprintWriter
+from geoseg.errors import InputError
+from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter
+from geoseg.io.writers.crs import same_crs
 
 __all__ = ["ParquetWriter"]
 
@@ -28,6 +31,20 @@ class ParquetWriter(FootprintWriter):
     """
 
     batch_rows = 16384
+
+    @classmethod
+    def check_crs(cls, crs: CRS | None) -> None:
+        """Refuse what does not come back from its JSON."""
+        if crs is not None and not same_crs(CRS.from_json_dict(crs.to_json_dict()), crs):
+            raise InputError(f"format must be one that can hold the scene's CRS ({crs.name}), got parquet.")
+
+    @classmethod
+    def is_ours(cls, path: Path) -> bool:
+        """By the file's metadata."""
+        try:
+            return (pq.read_metadata(path).metadata or {}).get(b"generator") == MARK.encode()
+        except pa.ArrowException:
+            return False
 
     def _begin(self, staged: Path) -> None:
         fields = [*self.schema, pa.field("geometry", pa.binary()), pa.field("bbox", _BBOX)]
@@ -50,7 +67,7 @@ class ParquetWriter(FootprintWriter):
         self._file.write_batch(pa.record_batch(arrays, schema=self._fields))
 
     def _finish(self) -> None:
-        self._file.add_key_value_metadata({"geo": json.dumps(self._geo())})
+        self._file.add_key_value_metadata({"geo": json.dumps(self._geo()), "generator": MARK})
         self._file.close()
 
     def _drop(self) -> None:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 from pyproj import CRS
 
 from geoseg.errors import InputError
-from geoseg.geo.geobox import GeoBox, is_earth
+from geoseg.geo.geobox import GeoBox
+from geoseg.io.cog import is_our_cog
 from geoseg.io.writers.base import FootprintWriter, GeometryType
 from geoseg.io.writers.geojson import GeoJSONSeqWriter, GeoJSONWriter
 from geoseg.io.writers.ogr import FlatGeobufWriter, GeoPackageWriter, ShapefileWriter
 from geoseg.io.writers.parquet import ParquetWriter
 from geoseg.typing import PathLike
 
-__all__ = ["FORMATS", "check_formats", "coordinate_decimals", "open_writer", "output_path"]
+__all__ = [
+    "FORMATS",
+    "check_formats",
+    "check_unowned",
+    "coordinate_decimals",
+    "open_writer",
+    "output_path",
+]
 
 _METERS_PER_DEGREE = 111_320.0
 
@@ -62,16 +70,34 @@ def check_formats(formats: Iterable[str], crs: CRS | None) -> None:
     Raises
     ------
     InputError
-        GeoJSON, whose positions are longitude and latitude on the Earth (RFC 7946), on another body.
+        An unknown format, or one that would state another CRS.
     """
-    if crs is None or is_earth(crs):
-        return
-    able = [name for name in FORMATS if not name.startswith("geojson")]
     for name in formats:
-        if name not in able:
+        _WRITERS[_known(name)][1].check_crs(crs)
+
+
+def check_unowned(files: Mapping[str, Path], overwrite: bool = False) -> None:
+    """Refuse to write over files that geoseg did not write.
+
+    Parameters
+    ----------
+    files
+        Format -> file to come; any other name stands for a GeoTIFF. A GeoPackage keeps its other layers,
+        so it is refused only where it has a layer of that name.
+    overwrite
+        The user wants it.
+
+    Raises
+    ------
+    InputError
+        A file would be lost.
+    """
+    for name, path in files.items():
+        is_ours = _WRITERS[name][1].is_ours if name in _WRITERS else is_our_cog
+        if not overwrite and path.is_file() and not is_ours(path):
             raise InputError(
-                f"format must be one of {', '.join(able)} for a scene in {crs.name}, got {name}, which holds "
-                "positions on the Earth only."
+                f"output must be new or written by geoseg before, got {path}, which is neither. "
+                "Choose another name, or give --overwrite (overwrite=True)."
             )
 
 
