@@ -54,6 +54,7 @@ def import_project(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="coco: folder of the images.")] = None,
     labels: Annotated[Path | None, typer.Option(help="vector: label file for all scenes.")] = None,
+    layer: Annotated[str | None, typer.Option(help="vector: layer of the label files.")] = None,
     class_name: Annotated[str | None, typer.Option(help="vector: class of all objects [object].")] = None,
     class_column: Annotated[str | None, typer.Option(help="vector: column that tells the class.")] = None,
     bitmaps: Annotated[bool, typer.Option("--bitmaps", help="vector: polygons as masks.")] = False,
@@ -69,7 +70,7 @@ def import_project(
     from geoseg.projects.exchange import ImportOptions, import_source, read_source
 
     mapping = dict(map(_class_values, classes)) if classes else None
-    options = ImportOptions(mapping, images, labels, class_name, class_column, bitmaps)
+    options = ImportOptions(mapping, images, labels, class_name, class_column, bitmaps, layer)
     source = read_source(format, src, options)
     with progress_bar(quiet) as progress:
         summary = import_source(source, out, link=link, legacy=legacy, overwrite=overwrite, progress=progress)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geoseg.data.chips import IGNORE
 from geoseg.data.settings import ClassSettings
 from geoseg.errors import ConfigError, InputError
+from geoseg.io.vectors.values import class_name
 
 __all__ = ["ClassTable", "class_table", "project_table"]
 
@@ -25,7 +26,8 @@ class ClassTable:
     names
         Title of each class index; 0 is the background.
     values
-        Label value (text of it) -> class index, or 255 for neutral.
+        Class index, or 255 for neutral, of each label by its :func:`~geoseg.io.vectors.class_name`; None
+        stands for labels without one.
     every
         Class index of all labels, where one class takes them all.
     other
@@ -33,7 +35,7 @@ class ClassTable:
     """
 
     names: tuple[str, ...]
-    values: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str | None, int] = field(default_factory=dict)
     every: int | None = None
     other: str = "error"
 
@@ -50,10 +52,10 @@ class ClassTable:
         >>> ClassTable(("bg", "road"), {"road": 1, "track": 1}).indices(["track", "road"]).tolist()
         [1, 1]
         """
-        found = [plain(value) for value in values]
+        found = [class_name(value) for value in values]
         if self.every is not None:
             return np.array([self.values.get(value, self.every) for value in found], np.uint8)
-        unknown = sorted({value for value in found if value not in self.values})
+        unknown = sorted({value or "labels without a class" for value in found if value not in self.values})
         if unknown and self.other == "error":
             raise InputError(
                 f"values of {source} must belong to the classes {', '.join(self.names[1:])}, "
@@ -62,23 +64,6 @@ class ClassTable:
             )
         rest = IGNORE if self.other == "ignore" else 0
         return np.array([self.values.get(value, rest) for value in found], np.uint8)
-
-
-def plain(value: Any) -> str:
-    """Text of a label value; 7.0 is 7, and a missing one is empty.
-
-    Examples
-    --------
-    >>> plain(7.0), plain("yes"), plain(None), plain(float("nan"))
-    ('7', 'yes', '', '')
-    """
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value))
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def class_table(
@@ -109,10 +94,10 @@ def class_table(
         raise ConfigError(f"$.classes: must be at most {IGNORE - 1}, got {len(real)}.")
     names = (background, *real)
     codes = {**{name: index for index, name in enumerate(names)}, neutral: IGNORE}
-    values: dict[str, int] = {}
+    values: dict[str | None, int] = {}
     for item in classes:
         for value in [item.name] if item.values is None else item.values:
-            if values.setdefault(plain(value), codes[item.name]) != codes[item.name]:
+            if values.setdefault(class_name(value), codes[item.name]) != codes[item.name]:
                 raise ConfigError(f"$.classes: {value} must stand for one class, got two.")
     alone = len(real) == 1 and next(item for item in classes if item.name == real[0]).values is None
     if not by_value and not alone:
@@ -137,4 +122,10 @@ def project_table(titles: Iterable[str], background: str, neutral: str) -> Class
             f"a project must have classes besides {background} and {neutral}, got {', '.join(titles)}."
         )
     names = (background, *real)
-    return ClassTable(names, {**{name: index for index, name in enumerate(names)}, neutral: IGNORE})
+    return ClassTable(
+        names,
+        {
+            **{class_name(name): index for index, name in enumerate(names)},
+            class_name(neutral): IGNORE,
+        },
+    )

@@ -15,16 +15,15 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.data.chips import IGNORE, Area
-from geoseg.data.classes import ClassTable, class_table, plain, project_table
+from geoseg.data.classes import ClassTable, class_table, project_table
 from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
 from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
-from geoseg.geo.geobox import GeoBox
 from geoseg.io.sources import open_raster
+from geoseg.io.vectors import class_name, is_vector_file, read_features
 from geoseg.projects.figures import Annotation
 from geoseg.projects.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
 from geoseg.raster.source import PixelSource, RasterSource
-from geoseg.typing import Array
 
 __all__ = [
     "Opened",
@@ -192,7 +191,7 @@ def _matches(path: str) -> list[str]:
 
 
 def _is_raster(path: str) -> bool:
-    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+    return not is_vector_file(path) and Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _scene_truth(scene: RasterSource, settings: SceneSettings, table: ClassTable, wanted: Wanted) -> Any:
@@ -217,49 +216,36 @@ def _priorities(classes: NDArray[np.uint8], table: ClassTable) -> NDArray[np.int
     return np.array([rank.get(int(code), -1) for code in classes], np.int64)
 
 
-def _read_polygons(scene: RasterSource, path: str) -> Any:
-    from geoseg.io.vectors import read_polygons
-
-    return read_polygons(path, crs=scene.geobox.crs)
-
-
 def _read_shapes(
     scene: RasterSource, path: str, table: ClassTable, column: str | None
 ) -> tuple[NDArray[np.object_], NDArray[np.uint8]]:
     """Polygons that touch the scene, in its pixels, and their classes."""
-    frame = _read_polygons(scene, path)
-    if not len(frame):
+    labels = read_features(path, column)
+    if not len(labels):
         raise InputError(f"labels must hold polygons, got none in {path}.")
-    if column is not None and column not in frame.columns:
-        names = ", ".join(name for name in frame.columns if name != "geometry")
-        raise InputError(f"data.class_column must be a column of {path}, got {column}. It has {names}.")
-    shapes = _to_pixels(frame.geometry.to_numpy(), scene.geobox)
-    touching = np.zeros(len(shapes), bool)
-    touching[shapely.STRtree(shapes).query(shapely.box(0, 0, scene.width, scene.height), "intersects")] = True
+    on_scene = labels.on(scene.geobox, str(scene.path))
+    touching = shapely.intersects(on_scene.geometry, shapely.box(0, 0, scene.width, scene.height))
     if not touching.any():
-        raise _apart("labels", path, _extent(frame), scene)
-    values = frame[column][touching] if column else np.full(int(touching.sum()), "", object)
-    return shapes[touching], table.indices(values, path)
+        raise _apart("labels", path, labels.source.bounds, scene)
+    index = on_scene.index[touching]
+    values = np.full(len(index), "", object) if labels.values is None else labels.values[index]
+    return on_scene.geometry[touching], table.indices(values, path)
 
 
 def _read_aoi(scene: RasterSource, path: str) -> NDArray[np.object_]:
-    frame = _read_polygons(scene, path)
-    shapes = _to_pixels(frame.geometry.to_numpy(), scene.geobox)
+    ground = read_features(path)
+    shapes = ground.on(scene.geobox, str(scene.path)).geometry
     whole = shapely.box(0, 0, scene.width, scene.height)
-    found = [shape for shape in shapes if shapely.area(shapely.intersection(shape, whole)) > 0]
-    if not found:
-        raise _apart("aoi", path, _extent(frame), scene)
-    return np.array(found, object)
+    inside = shapely.area(shapely.intersection(shapes, whole)) > 0
+    if not inside.any():
+        raise _apart("aoi", path, ground.source.bounds, scene)
+    return shapes[inside]
 
 
-def _extent(frame: Any) -> Sequence[float]:
-    return tuple(frame.total_bounds) if len(frame) else ()
-
-
-def _apart(what: str, path: str, bounds: Sequence[float], scene: RasterSource) -> InputError:
+def _apart(what: str, path: str, bounds: Sequence[float] | None, scene: RasterSource) -> InputError:
     """Why nothing of a file lies on a scene: both extents, and a CRS that is missing."""
     ground, crs = (tuple(round(v, 6) for v in scene.geobox.bounds()), scene.geobox.crs)
-    extent = tuple(round(float(v), 6) for v in bounds) or "nothing"
+    extent = tuple(round(float(v), 6) for v in bounds or ()) or "nothing"
     hint = (
         "" if crs else f" The scene states no CRS, so {what} must be in its pixels; or set it with gdal_edit."
     )
@@ -267,17 +253,6 @@ def _apart(what: str, path: str, bounds: Sequence[float], scene: RasterSource) -
         f"{what} must touch the scene, got {path} over {extent} and {scene.path} over {ground} "
         f"({crs.to_string() if crs else 'pixels'}).{hint}"
     )
-
-
-def _to_pixels(shapes: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object_]:
-    """Geometries in the scene's CRS as pixel corners; broken ones repaired."""
-    a, b, c, d, e, f = (~geobox.transform)[:6]
-
-    def move(xy: Array) -> Array:
-        return np.column_stack([a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f])
-
-    moved: NDArray[np.object_] = shapely.transform(shapely.force_2d(shapes), move)
-    return np.where(shapely.is_valid(moved), moved, shapely.make_valid(moved))
 
 
 def _mask_truth(scene: RasterSource, path: str, table: ClassTable) -> MaskTruth:
@@ -333,7 +308,7 @@ def mask_codes(table: ClassTable, dtype: str, nodata: float | None = None) -> ND
     if nodata and 0 < nodata < count:
         codes[int(nodata)] = IGNORE
     for value, code in table.values.items():
-        if value.isdigit() and int(value) < count:
+        if value and value.isdigit() and int(value) < count:
             codes[int(value)] = code
     return codes
 
@@ -377,7 +352,11 @@ def titles_table(wanted: Wanted, titles: Sequence[str]) -> ClassTable:
     if not wanted.classes:
         return project_table(titles, wanted.background, wanted.neutral)
     listed = class_table(wanted.classes, wanted.background, wanted.neutral, wanted.data.other, by_value=True)
-    values = {wanted.background: 0, wanted.neutral: IGNORE, **listed.values}
+    values = {
+        class_name(wanted.background) or "": 0,
+        class_name(wanted.neutral) or "": IGNORE,
+        **listed.values,
+    }
     return ClassTable(listed.names, values, None, listed.other)
 
 
@@ -391,7 +370,7 @@ def annotated_area(
     name: str, pixels: PixelSource, annotation: Annotation, table: ClassTable
 ) -> tuple[Area, frozenset[str]]:
     """An annotated image as an area, and its tags."""
-    classes = table.indices([plain(o.class_name) for o in annotation.objects], name)
+    classes = table.indices([o.class_name for o in annotation.objects], name)
     figures = tuple(o.figure for o in annotation.objects)
     truth = FigureTruth(*pixels.geobox.shape, figures, classes)
     return Area(name, pixels, truth), frozenset(tag.name for tag in annotation.tags)

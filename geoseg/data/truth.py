@@ -16,9 +16,10 @@ from scipy import ndimage
 from geoseg.data.chips import IGNORE, Burned
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window, iter_chunks
-from geoseg.raster.draw import Drawable, draw_figures, fill_rings, paint_mask
+from geoseg.raster.draw import Drawable, draw_figures
 from geoseg.raster.source import PixelSource
 from geoseg.typing import Array, BoolArray
+from geoseg.vector.burn import PolygonIndex
 
 __all__ = ["REFUSED", "AoiTruth", "FigureTruth", "MaskTruth", "VectorTruth", "cell_anchors"]
 
@@ -78,8 +79,8 @@ class VectorTruth(_Labels):
     classes: NDArray[np.uint8]
 
     @cached_property
-    def _tree(self) -> shapely.STRtree:
-        return shapely.STRtree(self.shapes)
+    def _polygons(self) -> PolygonIndex:
+        return PolygonIndex(self.shapes)
 
     @cached_property
     def _codes(self) -> NDArray[np.uint8]:
@@ -87,11 +88,7 @@ class VectorTruth(_Labels):
 
     def burn(self, window: Window) -> Burned:
         """Draw the polygons of a window."""
-        box = shapely.box(window.col_off, window.row_off, window.col_end, window.row_end)
-        hits = np.sort(self._tree.query(box))
-        numbers = np.zeros((window.height, window.width), np.int32)
-        for hit in hits:
-            burn_polygon(numbers, self.shapes[hit], int(hit) + 1, window)
+        numbers = self._polygons.draw(window, np.arange(1, len(self.shapes) + 1), np.int32)
         target = self._codes[numbers]
         return Burned(target, np.where((target == 0) | (target == IGNORE), 0, numbers).astype(np.int32))
 
@@ -126,27 +123,6 @@ def _inside_points(shape: Any, code: int) -> NDArray[np.int32]:
     points = np.column_stack([xs.ravel(), ys.ravel()])
     inside = points[shapely.contains_xy(shape, points[:, 0], points[:, 1])]
     return _rows_cols(inside, np.full(len(inside), code))
-
-
-def burn_polygon(canvas: Array, shape: Any, value: int, window: Window) -> None:
-    """Write ``value`` to the pixels of ``canvas`` (a window of the area) whose centers lie in a polygon."""
-    for part in shapely.get_parts(shape):
-        left, top, right, bottom = shapely.bounds(part)
-        if not np.isfinite(left):
-            continue
-        row, col = int(np.floor(top)), int(np.floor(left))
-        box = Window(
-            row_off=row - window.row_off,
-            col_off=col - window.col_off,
-            height=int(np.ceil(bottom)) - row,
-            width=int(np.ceil(right)) - col,
-        ).clipped(window.height, window.width)
-        if not (box.height and box.width):
-            continue
-        mask = np.zeros((box.height, box.width), bool)
-        origin = (box.col_off + window.col_off + 0.5, box.row_off + window.row_off + 0.5)
-        fill_rings(mask, [shapely.get_coordinates(ring) for ring in shapely.get_rings(part)], origin)
-        paint_mask(canvas[box.rows, box.cols], mask, value)
 
 
 @dataclass(frozen=True)
@@ -275,7 +251,7 @@ class AoiTruth(_Labels):
 
     def burn(self, window: Window) -> Burned:
         """Draw the labels of a window, neutral outside the polygons."""
-        labeled = self._labeled(window)
+        labeled = self._ground.mask(window)
         if isinstance(self.truth, MaskTruth):  # its values outside the polygons may be of no class
             target = self.truth.targets(window, labeled)
             return Burned(target, number_objects(target))
@@ -283,11 +259,9 @@ class AoiTruth(_Labels):
         target = np.where(labeled, burned.target, IGNORE).astype(np.uint8)
         return Burned(target, np.where(labeled, burned.ids, 0).astype(np.int32))
 
-    def _labeled(self, window: Window) -> BoolArray:
-        labeled = np.zeros((window.height, window.width), bool)
-        for shape in self.aoi:
-            burn_polygon(labeled, shape, True, window)
-        return labeled
+    @cached_property
+    def _ground(self) -> PolygonIndex:
+        return PolygonIndex(self.aoi)
 
     def anchors(self) -> NDArray[np.int32]:
         """Points on objects, those in the polygons."""
@@ -297,7 +271,7 @@ class AoiTruth(_Labels):
     def _anchors(self) -> NDArray[np.int32]:
         truth = self.truth
         if isinstance(truth, MaskTruth):  # its own are one a square, which may lie outside
-            return _scan_anchors(self.region(), lambda piece: truth.targets(piece, self._labeled(piece)))
+            return _scan_anchors(self.region(), lambda piece: truth.targets(piece, self._ground.mask(piece)))
         every = truth.anchors()
         return every[self.known(every[:, 0], every[:, 1])]
 
@@ -311,8 +285,7 @@ class AoiTruth(_Labels):
 
     def known(self, rows: Array, cols: Array) -> BoolArray:
         """Whether the centers of pixels lie in the polygons."""
-        hits = [shapely.contains_xy(shape, cols + 0.5, rows + 0.5) for shape in self.aoi]
-        return np.logical_or.reduce(hits) if hits else np.zeros(len(rows), bool)
+        return self._ground.covers(cols, rows)
 
 
 def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:

@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 from affine import Affine
 
 from geoseg.config.run import RunSettings, class_thresholds, resolve
 from geoseg.errors import InputError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.windows import Window
-from geoseg.io.vectors import rasterize_mask, read_polygons
+from geoseg.io.vectors import read_features
 from geoseg.pipeline.opening import check_array, open_for_model
 from geoseg.pipeline.salvage import read_pixels
 from geoseg.pipeline.store import digest
 from geoseg.raster.blocks import Block
 from geoseg.raster.source import RasterSource
 from geoseg.typing import Array, BoolArray, OnError, PathLike
+from geoseg.vector.burn import PolygonIndex
 
 if TYPE_CHECKING:
     from geoseg.models.predictor import Predictor
@@ -185,8 +187,7 @@ class _Inside:
     Rasterized in squares that lie still, so that a pixel on the border is in or out whatever window asks.
     """
 
-    geometry: Any
-    source: RasterSource
+    polygons: PolygonIndex
     fingerprint: str
 
     def __call__(self, window: Window) -> BoolArray:
@@ -196,26 +197,23 @@ class _Inside:
         for row, col in itertools.product(rows, cols):
             square = Window(row_off=row, col_off=col, height=_SQUARE, width=_SQUARE)
             part = square.intersection(window)
-            here, there = part.shifted(-window.row_off, -window.col_off), part.shifted(-row, -col)
-            inside[here.rows, here.cols] = self._square(square)[there.rows, there.cols]
+            target, source = part.shifted(-window.row_off, -window.col_off), part.shifted(-row, -col)
+            inside[target.rows, target.cols] = self.polygons.mask(square)[source.rows, source.cols]
         return inside
-
-    def _square(self, square: Window) -> BoolArray:
-        return rasterize_mask(self.geometry, self.source.geobox.window(square))
 
 
 def _area_of_interest(path: Path, source: RasterSource) -> _Inside:
-    import shapely
-
     if source.geobox.crs is None:
         raise InputError(f"--aoi needs a scene with a CRS, and {source.name} has none. Use --bbox in pixels.")
-    frame = read_polygons(path, crs=source.geobox.crs)
-    if len(frame) == 0:
+    area = read_features(path)
+    if not len(area):
         raise InputError(f"{path} holds no polygon. Give an area of interest with at least one.")
-    bounds = shapely.box(*source.geobox.bounds())
-    if not shapely.intersects(bounds, frame.geometry.array).any():
+    shapes = area.on(source.geobox, source.name).geometry
+    height, width = source.geobox.shape
+    shapes = shapes[shapely.intersects(shapes, shapely.box(0, 0, width, height))]
+    if not len(shapes):
         raise InputError(
-            f"{path} does not meet the scene: it covers {frame.total_bounds.tolist()}, "
+            f"{path} does not meet the scene: it covers {list(area.source.bounds or ())}, "
             f"the scene {list(source.geobox.bounds())}."
         )
-    return _Inside(frame, source, digest(frame.geometry.to_wkb(hex=True).tolist()))
+    return _Inside(PolygonIndex(shapes), digest(shapely.to_wkb(shapes, hex=True).tolist()))

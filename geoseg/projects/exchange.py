@@ -56,7 +56,7 @@ class ImportOptions:
         binary_masks: from class to the mask's values.
     images
         coco: folder that ``file_name`` counts from.
-    labels, class_name, class_column, bitmaps
+    labels, layer, class_name, class_column, bitmaps
         vector: the label file, and :class:`~geoseg.projects.formats.vector_labels.LabelOptions`.
     """
 
@@ -66,12 +66,13 @@ class ImportOptions:
     class_name: str | None = None
     class_column: str | None = None
     bitmaps: bool = False
+    layer: str | None = None
 
 
 _OPTIONS_OF = {
     "binary_masks": {"classes"},
     "coco": {"images"},
-    "vector": {"labels", "class_name", "class_column", "bitmaps"},
+    "vector": {"labels", "layer", "class_name", "class_column", "bitmaps"},
 }
 
 
@@ -106,7 +107,7 @@ def read_source(format: str, src: PathLike, options: ImportOptions | None = None
     if format == "vector":
         name = options.class_name or "object"
         return read_vector_labels(
-            src, options.labels, LabelOptions(name, options.class_column, options.bitmaps)
+            src, options.labels, LabelOptions(name, options.class_column, options.bitmaps, options.layer)
         )
     return read_kitti(src) if format == "kitti" else read_image_folder(src)
 

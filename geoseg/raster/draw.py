@@ -28,6 +28,7 @@ __all__ = [
     "draw_figures",
     "figure_mask",
     "figure_strips",
+    "fill_parts",
     "fill_rings",
     "paint_mask",
     "stroke_mask",
@@ -235,11 +236,43 @@ def fill_rings(mask: BoolArray, rings: Sequence[Array], origin: tuple[float, flo
         Column and row of the mask's first pixel.
     """
     rings = [np.asarray(ring, np.float64) for ring in rings if len(ring) >= 3]
-    if not rings or not mask.size:
-        return
-    coords = np.ascontiguousarray(np.concatenate(rings) - origin)
-    ends = np.cumsum([len(ring) for ring in rings]).astype(np.int64)
-    _fill(mask, coords, ends)
+    if rings:
+        ends = np.cumsum([len(ring) for ring in rings])
+        fill_parts(mask, np.concatenate(rings) - origin, ends, np.array([len(ends)]), np.ones(1, np.bool_))
+
+
+def fill_parts(canvas: Array, coords: Array, ring_ends: Array, part_ends: Array, values: Array) -> None:
+    """Write a value to the pixels whose centers lie inside each part, one part over the other.
+
+    Even-odd over the rings of a part. A center on an edge belongs to the part on its right or, at level
+    edges, below it, so parts that share an edge share no pixel.
+
+    Parameters
+    ----------
+    canvas
+        (h, w), written in place.
+    coords
+        (p, 2) float64 of x, y of all rings, in pixel indices of the canvas: (0, 0) is the center of its first
+        pixel.
+    ring_ends
+        (rings,) int, end of each ring in ``coords``; rings may repeat their first vertex at the end.
+    part_ends
+        (parts,) int, end of each part's rings.
+    values
+        (parts,) of the canvas's dtype.
+
+    Examples
+    --------
+    >>> canvas = np.zeros((2, 3), np.uint8)
+    >>> square = np.array([[-0.5, -0.5], [1.5, -0.5], [1.5, 1.5], [-0.5, 1.5]])
+    >>> fill_parts(canvas, square, np.array([4]), np.array([1]), np.array([7], np.uint8))
+    >>> canvas.tolist()
+    [[7, 7, 0], [7, 7, 0]]
+    """
+    if canvas.size and len(coords):
+        coords = np.ascontiguousarray(coords, np.float64)
+        ends = np.asarray(ring_ends, np.int64), np.asarray(part_ends, np.int64)
+        _fill(canvas, coords, *ends, np.asarray(values, canvas.dtype))
 
 
 def stroke_mask(lines: Sequence[Array], width: float, window: Window) -> tuple[Window, BoolArray] | None:
@@ -279,38 +312,54 @@ def _paint(canvas, mask, value):  # type: ignore[no-untyped-def] # numba
 
 
 @njit(nogil=True, cache=True)
-def _fill(mask, coords, ends):  # type: ignore[no-untyped-def] # numba
-    height, width = mask.shape
-    counts = np.zeros(height + 1, np.int64)
-    for phase in range(2):
-        if phase == 1:
-            for row in range(height):
-                counts[row + 1] += counts[row]
-            crossings = np.empty(counts[height], np.float64)
-            fill_at = counts[:height].copy()
-        start = 0
-        for end in ends:
-            for i in range(start, end):
-                j = i + 1 if i + 1 < end else start
-                x0, y0, x1, y1 = coords[i, 0], coords[i, 1], coords[j, 0], coords[j, 1]
-                if y0 == y1:
-                    continue
-                if y0 > y1:
-                    x0, y0, x1, y1 = x1, y1, x0, y0
-                first, last = max(0, int(np.ceil(y0))), min(height, int(np.ceil(y1)))
-                for row in range(first, last):
-                    if phase == 0:
-                        counts[row + 1] += 1
-                    else:
-                        crossings[fill_at[row]] = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
-                        fill_at[row] += 1
-            start = end
-    for row in range(height):
-        xs = np.sort(crossings[counts[row] : counts[row + 1]])
-        for k in range(0, len(xs) - 1, 2):
-            left, right = max(0, int(np.ceil(xs[k]))), min(width, int(np.ceil(xs[k + 1])))
-            for col in range(left, right):
-                mask[row, col] = True
+def _fill(canvas, coords, ring_ends, part_ends, values):  # type: ignore[no-untyped-def] # numba
+    height, width = canvas.shape
+    first_ring = first_point = 0
+    for part in range(len(part_ends)):
+        last_point = ring_ends[part_ends[part] - 1]
+        top, bottom = np.inf, -np.inf
+        for i in range(first_point, last_point):
+            top, bottom = min(top, coords[i, 1]), max(bottom, coords[i, 1])
+        # Rows of the part alone: a canvas may hold many small parts.
+        row0, row1 = 0, 0
+        if bottom > 0 and top < height:
+            row0, row1 = int(max(0.0, np.ceil(top))), int(min(float(height), np.ceil(bottom)))
+        counts = np.zeros(max(0, row1 - row0) + 1, np.int64)
+        crossings = np.empty(0, np.float64)
+        fill_at = counts
+        for phase in range(2 if row1 > row0 else 0):
+            if phase == 1:
+                for row in range(row1 - row0):
+                    counts[row + 1] += counts[row]
+                crossings = np.empty(counts[row1 - row0], np.float64)
+                fill_at = counts[: row1 - row0].copy()
+            start = first_point
+            for ring in range(first_ring, part_ends[part]):
+                end = ring_ends[ring]
+                for i in range(start, end):
+                    j = i + 1 if i + 1 < end else start
+                    x0, y0, x1, y1 = coords[i, 0], coords[i, 1], coords[j, 0], coords[j, 1]
+                    if y0 == y1:
+                        continue
+                    if y0 > y1:
+                        x0, y0, x1, y1 = x1, y1, x0, y0
+                    first = int(max(float(row0), np.ceil(y0)))
+                    last = int(min(float(row1), np.ceil(y1)))
+                    for row in range(first, last):
+                        if phase == 0:
+                            counts[row - row0 + 1] += 1
+                        else:
+                            crossings[fill_at[row - row0]] = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
+                            fill_at[row - row0] += 1
+                start = end
+        for row in range(row0, row1):
+            xs = np.sort(crossings[counts[row - row0] : counts[row - row0 + 1]])
+            for k in range(0, len(xs) - 1, 2):
+                left = int(max(0.0, np.ceil(xs[k])))
+                right = int(min(float(width), np.ceil(xs[k + 1])))
+                for col in range(left, right):
+                    canvas[row, col] = values[part]
+        first_ring, first_point = part_ends[part], last_point
 
 
 @njit(nogil=True, cache=True)

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import shapely
 from PIL import Image, ImageDraw
-from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError
 from geoseg.files import Staged
 from geoseg.geo.windows import Window
-from geoseg.io.polygon_batches import PolygonSource, open_polygons
 from geoseg.io.preview import preview_shape, read_preview
 from geoseg.io.sources import open_raster
+from geoseg.io.vectors import VectorFile, check_crs_pair, open_vector, pixel_transform
 from geoseg.raster.source import RasterSource
 from geoseg.report.drawing import Ink, draw_scale_bar, draw_text, to_rgb
 from geoseg.typing import Array, PathLike
@@ -95,7 +94,7 @@ def footprint_picture(
         Writing failed, for example on a full disk.
     """
     source = open_raster(scene)
-    polygons = open_polygons(footprints)
+    polygons = open_vector(footprints)
     place = _to_pixels(source, polygons)
     side = _detail_side(source, detail_px)
     whole, counts = _whole_panel(source, polygons, place, height, side)
@@ -117,34 +116,18 @@ def _save(picture: Image.Image, path: Path) -> None:
         picture.save(staged.path, optimize=True)
 
 
-def _caption(scene: RasterSource, polygons: PolygonSource) -> str:
+def _caption(scene: RasterSource, polygons: VectorFile) -> str:
     return f"{scene.name}: {scene.width:,} x {scene.height:,} pixels, {polygons.count:,} footprints"
 
 
-def _to_pixels(scene: RasterSource, polygons: PolygonSource) -> Callable[[Array], Array]:
+def _to_pixels(scene: RasterSource, polygons: VectorFile) -> Callable[[Array], Array]:
     """How coordinates of the footprints (n, 2) become pixel coordinates of the scene."""
-    if (scene.crs is None) != (polygons.crs is None) and polygons.count:
-        raise InputError(
-            f"footprints must be in the coordinates of the scene, got {_name(polygons.crs)} for "
-            f"{polygons.path.name} and {_name(scene.crs)} for {scene.path}."
-        )
-    if scene.crs is None or polygons.crs is None:
-        return lambda points: points
-    project = Transformer.from_crs(polygons.crs, scene.crs, always_xy=True)
-    back = ~scene.geobox.transform
-
-    def move(points: Array) -> Array:
-        x, y = project.transform(points[:, 0], points[:, 1])
-        return np.stack([back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f], axis=1)
-
-    return move
+    check_crs_pair(polygons, scene.crs, scene.name)
+    move = pixel_transform(polygons.crs, scene.geobox)
+    return lambda points: np.stack(move(points[:, 0], points[:, 1]), axis=1)
 
 
-def _name(crs: CRS | None) -> str:
-    return "pixel coordinates" if crs is None else str(crs.name)
-
-
-def _shapes(polygons: PolygonSource, place: Callable[[Array], Array]) -> Iterator[Array]:
+def _shapes(polygons: VectorFile, place: Callable[[Array], Array]) -> Iterator[Array]:
     """Batches of footprints in pixel coordinates of the scene."""
     for batch in polygons.batches(size=8192):
         known = batch.geometry[~shapely.is_missing(batch.geometry)]
@@ -162,7 +145,7 @@ def _detail_side(scene: RasterSource, detail_px: int | None) -> int:
 
 
 def _whole_panel(
-    scene: RasterSource, polygons: PolygonSource, place: Callable[[Array], Array], height: int, side: int
+    scene: RasterSource, polygons: VectorFile, place: Callable[[Array], Array], height: int, side: int
 ) -> tuple[Array, Array]:
     """The scene with all footprints, and how many of them lie in each cell of half a detail."""
     scale = min(height / scene.height, 1.6 * height / scene.width)
@@ -206,7 +189,7 @@ def _detail_window(scene: RasterSource, center: tuple[float, float], side: int) 
 
 
 def _detail_panel(
-    scene: RasterSource, polygons: PolygonSource, place: Callable[[Array], Array], window: Window, height: int
+    scene: RasterSource, polygons: VectorFile, place: Callable[[Array], Array], window: Window, height: int
 ) -> Array:
     values, valid = scene.read_with_valid(window)
     kind = Image.Resampling.BICUBIC if height > window.height else Image.Resampling.LANCZOS

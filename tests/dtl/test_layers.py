@@ -458,7 +458,7 @@ def test_rasterize_vector_is_gdal_s_center_rule(tmp_path):
     expected = rasterize([({"type": "Polygon", "coordinates": [ring]}, 1)], (40, 60), transform=BOX.transform)
     assert np.array_equal(drawn(out), expected > 0)
     as_polygon = only("rasterize_vector", {"file": "a.geojson", "class": "house", "shape": "polygon"}, sample)
-    assert np.allclose(figures(as_polygon)[0].exterior[0] + 0.5, (4.6, 9.6))
+    assert np.array_equal(drawn(as_polygon), expected > 0)
 
 
 def test_rasterize_vector_by_column_and_other_crs(tmp_path):
@@ -481,7 +481,7 @@ def test_rasterize_vector_by_column_and_other_crs(tmp_path):
     assert drawn(out, "x").sum() == 36 * 20
     with pytest.raises(InputError, match="stay inside"):
         apply("rasterize_vector", {"file": "../a.geojson", "class": "house"}, sample)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="vector file must exist"):
         apply("rasterize_vector", {"file": "b.geojson", "class": "house"}, sample)
     assert (
         only("rasterize_vector", {"file": "b.geojson", "class": "h", "missing": "empty"}, sample).objects

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from decimal import Decimal
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyogrio
 import pytest
-import rasterio.features
 import shapely
 from affine import Affine
 from pyproj import CRS
@@ -16,9 +20,11 @@ from pyproj import CRS
 from geoseg.errors import InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.vectors import rasterize_mask, read_polygons
+from geoseg.io.vectors import class_name, open_vector, read_features
+from geoseg.io.writers import FootprintBatch, open_writer
 
 UTM = CRS.from_epsg(32645)
+SCENE = GeoBox(Affine(1, 0, 340_000, 0, -1, 3_060_010), UTM, 20, 100)
 BOXES = [shapely.box(340_000 + 20 * i, 3_060_000, 340_010 + 20 * i, 3_060_008) for i in range(5)]
 
 
@@ -34,43 +40,137 @@ def save(path: Path, data: gpd.GeoDataFrame) -> Path:
         data.to_crs(4326).to_file(path, driver="GeoJSONSeq")
     elif path.suffix in (".geojson", ".json"):
         data.to_crs(4326).to_file(path, driver="GeoJSON")
+    elif path.suffix in (".sqlite", ".gdb"):
+        data.to_file(path, driver="SQLite" if path.suffix == ".sqlite" else "OpenFileGDB", layer="a")
+    elif path.suffix == ".kml":
+        data.to_crs(4326).rename(columns={"name": "Name"}).to_file(path, driver="KML", layer="houses")
     else:
         data.to_file(path)
     return path
 
 
-@pytest.mark.parametrize(
-    "suffix",
-    [".geojson", ".json", ".geojsonl", ".ndjson", ".gpkg", ".fgb", ".shp", ".parquet", ".geoparquet"],
+SUFFIXES = (
+    ".geojson",
+    ".json",
+    ".geojsonl",
+    ".ndjson",
+    ".gpkg",
+    ".fgb",
+    ".shp",
+    ".parquet",
+    ".kml",
+    ".sqlite",
+    ".gdb",
 )
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_format(suffix: str, tmp_path: Path) -> None:
-    found = read_polygons(save(tmp_path / f"a{suffix}", frame()), crs=UTM).sort_values("name")
-    assert found.crs == UTM
-    assert found["name"].tolist() == [f"n{i}" for i in range(5)]
-    difference = shapely.hausdorff_distance(found.geometry.to_numpy(), np.array(BOXES))
+    column = "Name" if suffix == ".kml" else "name"
+    placed = (features := read_features(save(tmp_path / f"a{suffix}", frame()), column)).on(SCENE, "scene")
+    assert features.values is not None
+    found = dict(zip(features.values[placed.index], placed.geometry, strict=True))
+    assert sorted(found) == [f"n{i}" for i in range(5)]
+    expected = [shapely.box(20 * i, 2, 20 * i + 10, 10) for i in range(5)]
+    difference = shapely.hausdorff_distance([found[f"n{i}"] for i in range(5)], expected)
     assert difference.max() < 0.02  # GeoJSON's seven digits
 
 
-def test_own_crs_is_kept(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.gpkg", frame())
-    assert read_polygons(path).crs == UTM
-    assert read_polygons(path, crs=CRS.from_epsg(3857)).crs == 3857
+def test_only_what_lies_on_the_raster(tmp_path: Path) -> None:
+    features = read_features(save(tmp_path / "a.geojson", frame()), "name")
+    part = SCENE.window(Window(row_off=0, col_off=25, height=20, width=20))
+    placed = features.on(part, "scene")
+    assert placed.index.tolist() == [1, 2]
+    assert placed.geometry[0].bounds == pytest.approx((-5, 2, 5, 10), abs=0.02)
 
 
-def test_bbox_is_in_the_crs_asked_for(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.geojson", frame())
-    found = read_polygons(path, crs=UTM, bbox=(340_021, 3_060_001, 340_045, 3_060_002))
-    assert found["name"].tolist() == ["n1", "n2"]
-    assert found.index.tolist() == [0, 1]
+def test_a_raster_over_the_antimeridian(tmp_path: Path) -> None:
+    """Bounds in degrees are then the wrong way round."""
+    crs = CRS.from_epsg(32601)
+    sides = [shapely.box(179.98, 10, 179.99, 10.01), shapely.box(-179.99, 10, -179.98, 10.01)]
+    path = save(tmp_path / "a.gpkg", frame(sides, CRS.from_epsg(4326)))
+    x, y = 166_021, 1_107_000  # about longitude 180
+    scene = GeoBox(Affine(10, 0, x - 10_000, 0, -10, y + 10_000), crs, 2000, 2000)
+    assert len(read_features(path).on(scene, "scene").index) == 2
 
 
-def test_without_crs(tmp_path: Path) -> None:
-    path = tmp_path / "a.shp"
-    with pytest.warns(UserWarning, match="crs"):
-        frame(crs=None).to_file(path)
-    assert read_polygons(path).crs is None
-    with pytest.raises(InputError, match=r"vector file must state its CRS, got .*a\.shp"):
-        read_polygons(path, crs=UTM)
+@pytest.mark.parametrize(("file_crs", "scene_crs"), [(None, UTM), (UTM, None)])
+def test_a_crs_on_one_side_only_is_refused(
+    file_crs: CRS | None, scene_crs: CRS | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.parquet"
+    frame(crs=file_crs).to_parquet(path)
+    message = "a.parquet without one" if file_crs is None else "scene must have a CRS, as .*a.parquet has"
+    with pytest.raises(InputError, match=message):
+        read_features(path).on(GeoBox(SCENE.transform, scene_crs, 20, 100), "scene")
+
+
+@pytest.mark.parametrize("way", ["note", "null", "far"])
+def test_geojson_in_plain_coordinates(way: str, tmp_path: Path) -> None:
+    """GeoJSON is lon/lat by its standard; these say, or show, that they are not."""
+    path = tmp_path / "a.geojson"
+    box = shapely.box(3, 4, 900 if way == "far" else 7, 9)
+    if way == "note":
+        with open_writer("geojson", path, schema=pa.schema([]), crs=None) as writer:
+            writer.write(FootprintBatch(np.array([box]), {}))
+    else:
+        feature = {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(box)}
+        document = {"type": "FeatureCollection", "features": [feature]}
+        path.write_text(json.dumps({"type": "x", "crs": None} | document if way == "null" else document))
+    assert open_vector(path).crs is None
+    [shape] = read_features(path).on(GeoBox(Affine.identity(), None, 20, 20), "photo").geometry
+    assert shape.equals(box)
+
+
+def test_small_numbers_in_geojson_are_degrees(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.geojson", frame([shapely.box(3, 4, 7, 9)], CRS.from_epsg(4326)))
+    assert open_vector(path).crs == 4326
+    with pytest.raises(InputError, match=r'photo must have a CRS, as .* write "crs": null into the GeoJSON'):
+        read_features(path).on(GeoBox(Affine.identity(), None, 20, 20), "photo")
+
+
+def test_a_crs_in_degrees_that_the_coordinates_can_not_be_in(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    frame().set_crs(4326, allow_override=True).to_file(path)
+    with pytest.raises(InputError, match=r"must lie in its CRS, got \(340000.0, .* in EPSG:4326 in .*a.gpkg"):
+        read_features(path)
+
+
+class TestLayers:
+    def two(self, path: Path) -> Path:
+        driver = {".gpkg": "GPKG", ".sqlite": "SQLite", ".gdb": "OpenFileGDB"}[path.suffix]
+        frame(BOXES[:2]).to_file(path, layer="first", driver=driver)
+        frame(BOXES[2:]).to_file(path, layer="roofs", driver=driver, mode="a")
+        return path
+
+    @pytest.mark.parametrize("suffix", [".gpkg", ".sqlite", ".gdb"])
+    def test_a_choice_must_be_made(self, suffix: str, tmp_path: Path) -> None:
+        path = self.two(tmp_path / f"a{suffix}")
+        with pytest.raises(InputError, match=r"must be chosen, got 2 of them: first, roofs"):
+            read_features(path)
+        with pytest.raises(InputError, match=r"layer of .* must be one of first, roofs, got 'third'"):
+            read_features(path, layer="third")
+        for features in (
+            read_features(path, layer="roofs"),
+            read_features(f"{path}|roofs"),
+            read_features(f"{path}|layername=roofs"),
+        ):
+            assert len(features) == 3
+
+    def test_tables_without_geometry_are_no_layers(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.gpkg", frame())
+        pyogrio.write_dataframe(pd.DataFrame({"style": ["x"]}), path, layer="layer_styles")
+        assert open_vector(path).layer == "a"
+
+    def test_a_bar_may_be_part_of_a_name(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.gpkg|b.gpkg", frame())
+        assert len(read_features(path)) == 5
+
+    def test_formats_of_one_layer(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.fgb", frame())
+        assert len(read_features(f"{path}|a")) == 5
+        with pytest.raises(InputError, match=r"layer of a.fgb must be one of a, got 'b'"):
+            read_features(path, layer="b")
 
 
 def test_invalid_ones_are_repaired_and_others_left_out(
@@ -78,23 +178,21 @@ def test_invalid_ones_are_repaired_and_others_left_out(
 ) -> None:
     bow_tie = shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4)])
     spike = shapely.Polygon([(0, 0), (4, 0), (4, 4), (4, 9), (4, 4), (0, 4)])
-    shapes = [
-        BOXES[0],
-        bow_tie,
-        spike,
-        shapely.Point(1, 1),
-        None,
-        shapely.Polygon(),
-        shapely.LineString([(0, 0), (1, 1)]),
-    ]
+    point, line = shapely.Point(1, 1), shapely.LineString([(0, 0), (1, 1)])
+    shapes = [BOXES[0], bow_tie, spike, point, None, shapely.Polygon(), line]
+    path = save(tmp_path / "a.gpkg", frame(shapes))
     with caplog.at_level(logging.WARNING):
-        found = read_polygons(save(tmp_path / "a.gpkg", frame(shapes)))
-    assert found["name"].tolist() == ["n0", "n1", "n2"]
-    assert found.is_valid.all()
-    assert found.area.tolist() == pytest.approx([80, 8, 16])
-    assert set(found.geom_type) <= {"Polygon", "MultiPolygon"}
+        features = read_features(path, "name")
+    assert features.values is not None
+    assert features.values.tolist() == ["n0", "n1", "n2"]
+    assert shapely.is_valid(features.geometry).all()
+    assert shapely.area(features.geometry).tolist() == pytest.approx([80, 8, 16])
+    assert (features.repaired, features.left_out) == (2, 4)
     assert "2 invalid polygons repaired" in caplog.text
     assert "4 rows without a polygon left out" in caplog.text
+    every = read_features(path, "name", polygons_only=False)
+    assert every.values is not None
+    assert every.values.tolist() == ["n0", "n1", "n2", "n3", "n6"]
 
 
 @pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".fgb", ".shp", ".parquet", ".geojsonl"])
@@ -106,93 +204,103 @@ def test_no_polygons_at_all(suffix: str, tmp_path: Path) -> None:
         path.write_text('{"type": "FeatureCollection", "features": []}')
     else:
         save(path, frame([]))
-    found = read_polygons(path, crs=UTM)
-    assert len(found) == 0
-    assert found.crs == UTM
+    assert len(read_features(path).on(SCENE, "scene").index) == 0
 
 
-def test_coordinates_outside_of_their_crs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Meters in a GeoJSON without a CRS, which is lon/lat by its standard."""
-    far = shapely.box(-658589.0, 2119553.0, -658500.0, 2119600.0)
-    path = tmp_path / "meters.geojson"
-    gpd.GeoDataFrame({"n": [1]}, geometry=[far], crs=4326).to_file(path)
-    with pytest.raises(InputError, match=r"must lie in its CRS, got \(-658589.0, .* in EPSG:4326 in"):
-        read_polygons(path, crs=CRS(32645))
-    gpd.GeoDataFrame({"n": [1, 2]}, geometry=[far, shapely.box(87, 28, 88, 29)], crs=4326).to_file(path)
-    with caplog.at_level("WARNING"):
-        assert read_polygons(path, crs=CRS(32645))["n"].tolist() == [2]
-    assert "1 rows far outside the CRS left out" in caplog.text
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.parquet", frame())
+    assert len(read_features(path)) == 5
+    save(path, frame(BOXES[:3]))
+    assert len(read_features(path)) == 3
 
 
-def test_z_is_dropped(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.gpkg", frame([shapely.force_3d(BOXES[0], 5)]))
-    assert not read_polygons(path).has_z.any()
-
-
-@pytest.mark.parametrize("name", ["a.kml", "a.gml", "a.vrt", "a.csv", "a.txt", "a", "http://host.invalid/a"])
+@pytest.mark.parametrize("name", ["a.gml", "a.vrt", "a.csv", "a.txt", "a", "http://host.invalid/a"])
 def test_other_kinds_are_refused_by_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"suffix of a vector file must be one of \.geojson, "):
-        read_polygons(tmp_path / name if "//" not in name else name)
+        open_vector(tmp_path / name if "//" not in name else name)
 
 
-@pytest.mark.parametrize("suffix", [".geojson", ".json", ".geojsonl", ".gpkg", ".fgb", ".shp", ".parquet"])
+VRT = (
+    '<OGRVRTDataSource><OGRVRTLayer name="x"><SrcDataSource>http://host.invalid</SrcDataSource></OGRVRTLayer>'
+)
+
+
+@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s != ".gdb"])
 def test_content_must_fit_the_suffix(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
-    path.write_text(
-        '<OGRVRTDataSource><OGRVRTLayer name="x"><SrcDataSource>http://host.invalid</SrcDataSource>'
-    )
-    with pytest.raises(InputError, match="content of a vector file must fit its suffix"):
-        read_polygons(path)
+    for text in (VRT, f"<kml><!-- {VRT} -->") if suffix == ".kml" else (VRT,):
+        path.write_text(text)
+        with pytest.raises(InputError, match="content of a vector file must fit its suffix"):
+            open_vector(path)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".geojson", ".geojsonl"])
+def test_json_is_read_by_one_driver(suffix: str, tmp_path: Path) -> None:
+    """GDAL runs the command that such a file holds, which may read any file or host."""
+    secret = save(tmp_path / "secret.geojson", frame())
+    path = tmp_path / f"labels{suffix}"
+    command = f"gdal vector pipeline ! read {secret}"
+    path.write_text(json.dumps({"type": "gdal_streamed_alg", "command_line": command}))
+    if suffix == ".geojsonl":  # a line that is no feature
+        assert len(read_features(path)) == 0
+    else:
+        with pytest.raises(InputError, match="vector file must be readable"):
+            read_features(path)
 
 
 def test_broken_and_missing(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="vector file must exist"):
-        read_polygons(tmp_path / "none.gpkg")
+        open_vector(tmp_path / "none.gpkg")
     (tmp_path / "a.geojson").write_text('{"type": "FeatureCollection", "features": [')
     with pytest.raises(InputError, match="vector file must be readable") as caught:
-        read_polygons(tmp_path / "a.geojson")
+        open_vector(tmp_path / "a.geojson")
     assert "\n" not in str(caught.value)
     (tmp_path / "b.gdb").write_text("")
-    with pytest.raises(InputError, match="must be a folder"):
-        read_polygons(tmp_path / "b.gdb")
+    with pytest.raises(InputError, match="must be a folder with tables"):
+        open_vector(tmp_path / "b.gdb")
     (tmp_path / "c.geojson").mkdir()
     with pytest.raises(InputError, match="vector file must be readable"):
-        read_polygons(tmp_path / "c.geojson")
-
-
-def test_polygons_that_share_an_edge_through_centers_share_no_pixel() -> None:
-    box = GeoBox(Affine(2, 0, 0, 0, -2, 20), UTM, 10, 10)
-    quarters = [(0, 0, 9, 9), (9, 0, 20, 9), (0, 9, 9, 20), (9, 9, 20, 20)]
-    masks = [rasterize_mask([shapely.box(*bounds)], box) for bounds in quarters]
-    assert (np.sum(masks, axis=0) == 1).all()
-    assert [int(mask.sum()) for mask in masks] == [4 * 5, 6 * 5, 4 * 5, 6 * 5]
+        open_vector(tmp_path / "c.geojson")
+    with pytest.raises(InputError, match=r"column must be one of .*d.gpkg \(name\), got 'kind'"):
+        read_features(save(tmp_path / "d.gpkg", frame()), "kind")
 
 
 @pytest.mark.parametrize(
-    "transform", [Affine(2, 0, 100, 0, -2, 200), Affine.rotation(30) * Affine.scale(2, -2)]
-)
-def test_rasterize_mask_in_windows_equals_the_whole(transform: Affine) -> None:
-    box = GeoBox(transform, UTM, 50, 60)
-    x, y = transform * (25, 25)
-    shapes = [shapely.Point(x, y).buffer(30), shapely.box(x + 40, y - 10, x + 55.3, y + 30)]
-    whole = rasterize_mask(shapes, box)
-    truth = rasterio.features.geometry_mask(shapes, (50, 60), transform, invert=True)
-    np.testing.assert_array_equal(whole, truth)
-    assert 0 < whole.mean() < 1
-    part = Window(row_off=11, col_off=7, height=20, width=31)
-    found = rasterize_mask(gpd.GeoSeries(shapes), box.window(part))
-    np.testing.assert_array_equal(found, whole[part.rows, part.cols])
-    np.testing.assert_array_equal(rasterize_mask(gpd.GeoDataFrame(geometry=shapes), box), whole)
+    ("values", "name"),
+    [
+        ((1, 1.0, np.uint8(1), np.float32(1), np.int64(1), Decimal(1), "1", b"1", " 1 "), "1"),
+        ((0, -0.0, np.int8(0), "0"), "0"),
+        ((-3, -3.0), "-3"),
+        ((True, np.True_, "True"), "True"),
+        ((False, np.False_), "False"),
+        ((0.5, np.float32(0.5), Decimal("0.5"), "0.5"), "0.5"),
+        (("road", " road", "road  ", "\troad\n", b"road", np.str_("road")), "road"),
+        (("1.0",), "1.0"),  # text is not a number: a zone "1.10" is not "1.1"
+        (("01",), "01"),
+        ((1e300,), "1e+300"),
+        ((float("inf"),), "inf"),
+        ((None, float("nan"), np.float32("nan"), Decimal("nan"), pd.NA, pd.NaT, np.datetime64("NaT")), None),
+        (("", "  "), None),
+        (([1, 2],), "[1, 2]"),
+    ],
+)  # fmt: skip
+def test_what_a_class_is_called(values: tuple[object, ...], name: str | None) -> None:
+    assert [class_name(value) for value in values] == [name] * len(values)
 
 
-def test_rasterize_mask_of_nothing() -> None:
-    box = GeoBox(Affine.identity(), None, 3, 4)
-    assert rasterize_mask([], box).shape == (3, 4)
-    assert not rasterize_mask([shapely.box(50, 50, 60, 60)], box).any()
-    assert rasterize_mask([shapely.box(0, 0, 9, 9)], GeoBox(Affine.identity(), None, 0, 4)).shape == (0, 4)
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".shp", ".parquet"])
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "object"])
+def test_classes_are_called_alike_in_every_format(suffix: str, kind: str, tmp_path: Path) -> None:
+    """A missing value turns whole numbers into floats, or into objects."""
+    data = frame(BOXES[:3]).assign(
+        kind=pd.array([1, None, 2], dtype=kind) if kind != "object" else ["1", None, "2"]
+    )
+    values = read_features(save(tmp_path / f"a{suffix}", data), "kind").values
+    assert values is not None
+    assert sorted(class_name(value) or "-" for value in values) == ["-", "1", "2"]
 
 
 def test_real_labels(data_dir: Path) -> None:
-    found = read_polygons(data_dir / "oam_banepa" / "buildings_dev.geojson", crs=CRS.from_epsg(3857))
-    assert len(found) > 1000
-    assert found.is_valid.all()
+    features = read_features(data_dir / "oam_banepa" / "buildings_dev.geojson")
+    assert len(features) > 1000
+    assert shapely.is_valid(features.geometry).all()

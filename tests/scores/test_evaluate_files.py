@@ -507,10 +507,10 @@ def test_area_of_interest_of_rasters(tmp_path: Path) -> None:
 def test_bad_input(tmp_path: Path) -> None:
     truth, _ = _town()
     good = _write(truth, tmp_path / "t.gpkg")
-    with pytest.raises(MissingFileError, match="no such file"):
+    with pytest.raises(MissingFileError, match="vector file must exist"):
         evaluate_files(tmp_path / "absent.geojson", good)
     (tmp_path / "broken.geojson").write_text("{ not json")
-    with pytest.raises(InputError, match="can't be read as a vector file"):
+    with pytest.raises(InputError, match="vector file must be readable file"):
         evaluate_files(tmp_path / "broken.geojson", good)
     with pytest.raises(InputError, match=r"column must be one of t\.gpkg \(kind\), got 'class'"):
         evaluate_files(good, good, class_column="class")

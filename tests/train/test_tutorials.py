@@ -14,7 +14,8 @@ from train_samples import town, write_project
 from typer.testing import CliRunner
 
 from geoseg.cli import app
-from geoseg.io.vectors import read_polygons
+from geoseg.io.scene import open_source
+from geoseg.io.vectors import read_features
 from geoseg.models.bundle import load_module, open_bundle
 from geoseg.projects.figures import Bitmap, Polygon, Rectangle
 from geoseg.train.checkpoints import RunFolder
@@ -68,11 +69,11 @@ def buildings(data_dir, folder):
         home = data_dir / f"oam_{place}"
         with rasterio.open(home / f"{place}_15cm.tif") as file:
             picture = np.moveaxis(file.read(window=RasterioWindow(100, 100, 300, 300)), 0, -1)
-            to_pixel, crs = ~file.transform, file.crs.to_wkt()
         objects = []
-        for shape in read_polygons(home / f"{place}_buildings.geojson", crs=crs).geometry:
+        geobox = open_source(home / f"{place}_15cm.tif").geobox
+        for shape in read_features(home / f"{place}_buildings.geojson").on(geobox, place).geometry:
             for part in getattr(shape, "geoms", [shape]):
-                ring = np.array([to_pixel * point for point in part.exterior.coords[:-1]]) - 100.5
+                ring = np.array(part.exterior.coords[:-1]) - 100.5
                 objects.append(("untitled", Polygon(ring)))
         pictures.append((place, picture, objects))
     return write_project(folder, {"untitled": "polygon", "bg": "rectangle"}, tagged(pictures))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import string
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -13,7 +12,6 @@ from pydantic import Field, field_validator
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from geoseg.dtl.labels import labels_in
 from geoseg.dtl.layers.drawing import row_windows
 from geoseg.dtl.pixels import Shape
 from geoseg.dtl.randomness import derive, generator
@@ -22,12 +20,10 @@ from geoseg.dtl.reproject import reprojected
 from geoseg.dtl.sample import Sample
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
-from geoseg.projects.figures import ClassMeta, Figure, LabeledObject, Polygon, ProjectMeta, color_of
-from geoseg.projects.figures.strips import made_of_rows
-from geoseg.projects.figures.transform import clip_figure
+from geoseg.io.vectors import class_name, read_features, split_layer
+from geoseg.projects.figures import ClassMeta, LabeledObject, ProjectMeta, color_of
+from geoseg.projects.figures.covering import covered_figures
 from geoseg.projects.project import safe_join
-from geoseg.raster.draw import fill_rings
-from geoseg.typing import BoolArray
 
 Output = Iterator[tuple[int, Sample]]
 _FIELDS = ("project", "dataset", "name")
@@ -39,15 +35,14 @@ class RasterizeVectorSettings(LayerSettings):
     Attributes
     ----------
     file
-        Vector file inside the projects' folder; ``{project}``, ``{dataset}`` and ``{name}`` (without
-        extension) stand for the image's own.
+        Vector file inside the projects' folder, or ``FILE|LAYER``; ``{project}``, ``{dataset}`` and
+        ``{name}`` (without extension) stand for the image's own.
     class_name
         Class of all objects, or, with ``class_column``, of those whose column is empty.
     class_column
         Column with each object's class; only ``classes`` are taken.
     shape
-        Bitmaps cover the pixels whose centers lie inside; polygons keep their vertices, and cost nothing
-        until they are drawn.
+        Bitmaps of the pixels whose centers lie inside, or polygons that draw the same pixels.
     """
 
     file: str = Field(pattern=r"^[^\x00-\x1f]{1,1000}$")
@@ -85,47 +80,21 @@ def rasterize_vector(sample: Sample, settings: RasterizeVectorSettings, rng: np.
     place = settings.file.format(project=origin.project, dataset=origin.dataset, name=origin.stem)
     objects = list(sample.objects)
     path = safe_join(origin.root, place, "file")
-    labels = (
-        []
-        if settings.missing == "empty" and not path.exists()
-        else labels_in(path, sample.geobox, settings.class_column)
-    )
-    for polygon, value in labels:
-        name = _class_of(value, settings)
+    if settings.missing == "empty" and not split_layer(path)[0].exists():
+        yield 0, sample
+        return
+    labels = read_features(path, settings.class_column)
+    placed = labels.on(sample.geobox, origin.name)
+    for index, shape in zip(placed.index, placed.geometry, strict=True):
+        name = settings.class_name
+        if labels.values is not None:
+            title = class_name(labels.values[index])
+            name = title if title in settings.classes else (settings.class_name if title is None else None)
         if name is not None:
-            objects += [
-                LabeledObject(name, figure) for figure in _figures(polygon, settings.shape, sample.shape)
-            ]
+            for part in shapely.get_parts(shape):  # an object a part
+                figures = covered_figures([part], sample.shape, bitmaps=settings.shape == "bitmap")
+                objects += [LabeledObject(name, figure) for figure in figures]
     yield 0, sample.with_objects(objects)
-
-
-def _class_of(value: object, settings: RasterizeVectorSettings) -> str | None:
-    if settings.class_column is None:
-        return settings.class_name
-    text = "" if value is None or value != value else str(value)
-    return text if text in settings.classes else (settings.class_name if not text else None)
-
-
-def _figures(polygon: shapely.Polygon, shape: str, frame: Shape) -> list[Figure]:
-    """Figures of a polygon in pixel corners."""
-    rings = [shapely.get_coordinates(ring)[:-1] - 0.5 for ring in (polygon.exterior, *polygon.interiors)]
-    figure = Polygon(rings[0], tuple(rings[1:]))
-    window = Window(row_off=0, col_off=0, height=frame[0], width=frame[1])
-    if shape == "polygon":
-        return clip_figure(figure, window)
-    left, top, right, bottom = polygon.bounds
-    row, col = max(0, math.floor(top)), max(0, math.floor(left))
-    height, width = min(frame[0], math.ceil(bottom)) - row, min(frame[1], math.ceil(right)) - col
-    if height <= 0 or width <= 0:
-        return []
-
-    def rows(first: int, last: int) -> BoolArray:
-        mask = np.zeros((last - first, width), bool)
-        fill_rings(mask, rings, (col, row + first))
-        return mask
-
-    tight = made_of_rows((col, row), (height, width), rows).tight()
-    return [] if tight is None else [tight]
 
 
 class SplitSpatialSettings(LayerSettings):

@@ -21,7 +21,7 @@ from geoseg.vector.area import ring_areas
 
 __all__ = ["GeoJSONSeqWriter", "GeoJSONWriter"]
 
-_PIXEL_NOTE = (
+PIXEL_NOTE = (
     "No CRS: coordinates are in the scene's own system. Without a world file these are pixels: "
     "x = column and y = row of pixel corners, from the upper left, y down."
 )
@@ -102,7 +102,7 @@ class GeoJSONWriter(FootprintWriter):
     def _head(self) -> str:
         members: dict[str, Any] = {"type": "FeatureCollection", "name": self.path.stem, "generator": MARK}
         if self.crs is None:
-            members["note"] = _PIXEL_NOTE
+            members["note"] = PIXEL_NOTE
         return json.dumps(members, ensure_ascii=False)[:-1] + ', "features": [\n'
 
     def _tail(self) -> str:

@@ -16,7 +16,7 @@ from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError
 from geoseg.io.geometry_heap import GeometryHeap
-from geoseg.io.polygon_batches import PolygonSource, is_vector_file, open_polygons
+from geoseg.io.vectors import VectorFile, is_vector_file, open_vector
 from geoseg.pipeline.evaluation.rasters import compare_pixels
 from geoseg.pipeline.evaluation.vectors import ToPlane, VectorSide, compare_sides, read_side
 from geoseg.scores.objects import ObjectScores, check_threshold
@@ -110,13 +110,13 @@ def _to_plane(source: CRS | None, plane: CRS | None) -> ToPlane:
     return move
 
 
-def _score_column(source: PolygonSource, wanted: str | None) -> str | None:
+def _score_column(source: VectorFile, wanted: str | None) -> str | None:
     if wanted is not None:
         return wanted
     return next((name for name in SCORE_COLUMNS if name in source.columns), None)
 
 
-def _check_crs(sides: Sequence[PolygonSource]) -> None:
+def _check_crs(sides: Sequence[VectorFile]) -> None:
     known = [side for side in sides if side.crs is not None]
     plain = [side for side in sides if side.crs is None and side.count]
     if known and plain:
@@ -126,7 +126,7 @@ def _check_crs(sides: Sequence[PolygonSource]) -> None:
         )
 
 
-def _read_aoi(source: PolygonSource | None, plane: CRS | None) -> Any:
+def _read_aoi(source: VectorFile | None, plane: CRS | None) -> Any:
     if source is None:
         return None
     if (source.crs is None) != (plane is None):
@@ -192,7 +192,7 @@ def evaluate_files(
     if not boundary_distance > 0:
         raise InputError(f"boundary must be greater than 0, got {boundary_distance}.")
     vectors = {
-        name: open_polygons(path) for name, path in (("pred", pred), ("truth", truth)) if is_vector_file(path)
+        name: open_vector(path) for name, path in (("pred", pred), ("truth", truth)) if is_vector_file(path)
     }
     _check_options(len(vectors), class_column, score_column, threshold)
     if len(vectors) < 2:
@@ -232,8 +232,8 @@ def _check_options(
 
 
 def _compare_vectors(
-    pred: PolygonSource,
-    truth: PolygonSource,
+    pred: VectorFile,
+    truth: VectorFile,
     folder: Path,
     *,
     aoi: PathLike | None,
@@ -244,7 +244,7 @@ def _compare_vectors(
     progress: Progress,
 ) -> Evaluation:
     _check_crs([pred, truth])
-    limits = None if aoi is None else open_polygons(aoi)
+    limits = None if aoi is None else open_vector(aoi)
     plane = _common_plane([truth, pred, *([limits] if limits and not truth.count + pred.count else [])])
     ranking = _score_column(pred, score_column)
     area = _read_aoi(limits, plane)
@@ -285,7 +285,7 @@ def _order(name: str) -> tuple[bool, int, str]:
     return (False, int(name), "") if name.isdecimal() else (True, 0, name)
 
 
-def _common_plane(sources: Sequence[PolygonSource]) -> CRS | None:
+def _common_plane(sources: Sequence[VectorFile]) -> CRS | None:
     """The plane of the first file that has polygons somewhere on the ground."""
     for source in sources:
         if source.bounds is not None and source.crs is not None:

@@ -9,8 +9,8 @@ import numpy as np
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import iter_chunks
-from geoseg.io.polygon_batches import is_vector_file
 from geoseg.io.sources import open_raster
+from geoseg.io.vectors import is_vector_file
 from geoseg.pipeline.evaluation.readers import (
     CODES,
     ClassCodes,

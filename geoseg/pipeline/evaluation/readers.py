@@ -15,8 +15,8 @@ from rasterio.features import rasterize
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.polygon_batches import open_polygons
 from geoseg.io.sources import open_raster
+from geoseg.io.vectors import open_vector
 from geoseg.pipeline.class_readers import ClassReader, decide_kind, open_classes
 from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.scores.polygons import clean_polygons
@@ -107,7 +107,7 @@ class PolygonValues:
     """
 
     def __init__(self, path: PathLike, grid: GeoBox, class_column: str | None, codes: ClassCodes) -> None:
-        source = open_polygons(path)
+        source = open_vector(path)
         if (source.crs is None) != (grid.crs is None) and source.count:
             raise InputError(
                 f"crs of {path} must match the raster's: one of them has none, the other has one."

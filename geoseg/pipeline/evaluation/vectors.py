@@ -21,7 +21,7 @@ import shapely
 
 from geoseg.errors import InputError
 from geoseg.io.geometry_heap import GeometryHeap
-from geoseg.io.polygon_batches import PolygonBatch, PolygonSource
+from geoseg.io.vectors import VectorBatch, VectorFile
 from geoseg.scores.boundaries import OutlineFits, measure_outlines, vertex_counts
 from geoseg.scores.matching import rank_by
 from geoseg.scores.objects import ObjectScores, ObjectTable, score_objects
@@ -85,7 +85,7 @@ class _Rows:
 
 
 def read_side(
-    source: PolygonSource,
+    source: VectorFile,
     heap: GeometryHeap,
     *,
     to_plane: ToPlane,
@@ -156,7 +156,7 @@ def _join(rows: list[_Rows]) -> _Rows:
     return _Rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(empty)})
 
 
-def _class_codes(batch: PolygonBatch, column: str | None, names: dict[str, int]) -> IntArray:
+def _class_codes(batch: VectorBatch, column: str | None, names: dict[str, int]) -> IntArray:
     if column is None:
         names.setdefault("object", 0)
         return np.zeros(len(batch.geometry), np.int64)
@@ -164,7 +164,7 @@ def _class_codes(batch: PolygonBatch, column: str | None, names: dict[str, int])
     return np.array([names.setdefault(value, len(names)) for value in values], np.int64)
 
 
-def _scores(batch: PolygonBatch, column: str | None, path: Path) -> Float64Array:
+def _scores(batch: VectorBatch, column: str | None, path: Path) -> Float64Array:
     """Scores as numbers; what is missing ranks last."""
     if column is None:
         return np.zeros(len(batch.geometry), np.float64)

@@ -21,7 +21,7 @@ from geoseg.projects.figures.parts import connected_parts
 from geoseg.projects.figures.stored import STRIP
 from geoseg.projects.figures.types import Bitmap, Coords, Polygon
 
-__all__ = ["trace_bitmap", "trace_rings"]
+__all__ = ["part_rings", "trace_bitmap", "trace_rings"]
 
 
 def trace_bitmap(bitmap: Bitmap) -> list[Polygon]:
@@ -39,7 +39,7 @@ def trace_bitmap(bitmap: Bitmap) -> list[Polygon]:
     """
     polygons = []
     for part in connected_parts(bitmap):
-        (_, outer), *holes = _part_rings(part)
+        (_, outer), *holes = part_rings(part)
         if len(outer) >= 3:
             polygons.append(Polygon(outer, tuple(ring for _, ring in holes if len(ring) >= 3)))
     return polygons
@@ -51,10 +51,10 @@ def trace_rings(bitmap: Bitmap) -> Iterator[Coords]:
     Only vertices where the direction changes are kept; (N, 2) float64 of x, y.
     """
     for part in connected_parts(bitmap):
-        yield from (ring for _, ring in _part_rings(part))
+        yield from (ring for _, ring in part_rings(part))
 
 
-def _part_rings(part: Bitmap) -> list[tuple[bool, Coords]]:
+def part_rings(part: Bitmap) -> list[tuple[bool, Coords]]:
     """Borders of a mask that is one part, the outer one first: whether it is a hole's, and its vertices."""
     points, starts, kinds = _follow_all(_packed(part), part.shape[1])
     origin = np.array(part.origin, np.float64)

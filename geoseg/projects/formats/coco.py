@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import shapely
 
 from geoseg.config import read_document
 from geoseg.errors import InputError, MissingFileError
-from geoseg.projects.figures import Bitmap, Figure, LabeledObject, Polygon, Rectangle, Tag
+from geoseg.scores.polygons import clean_polygons
+from geoseg.projects.figures import Bitmap, Figure, LabeledObject, Rectangle, Tag
+from geoseg.projects.figures.covering import covered_figures
 from geoseg.projects.formats.rle import decode_counts, unpack_counts
 from geoseg.projects.formats.source import Shape2d, Source, SourceImage, plain_class
 from geoseg.projects.project import safe_join
@@ -35,7 +38,7 @@ CROWD_TAG = "iscrowd"
 def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
     """Images with the objects of one or several COCO files, each file a data set.
 
-    A polygon of several rings becomes several objects, as a project has one ring an object. A category
+    A polygon of several rings becomes several objects, as a project has one outline an object. A category
     whose objects are all polygons, masks or boxes gets that shape; a mixed one gets ``any``.
 
     Parameters
@@ -57,6 +60,7 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
     shapes: dict[str, set[str]] = {}
     found: list[SourceImage] = []
     failures: list[tuple[str, str]] = []
+    notes: list[str] = []
     crowds = False
     for file, document in files:
         coco = _Coco(file, document)
@@ -66,8 +70,10 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
         found += found_here
         failures += failed
         crowds |= coco.has_crowds()
+        if short := coco.short_rings():
+            notes.append(f"{file.name}: {short} rings of less than 3 vertices left out")
     classes = [plain_class(title, _shape_of(kinds)) for title, kinds in shapes.items()]
-    return Source(classes, found, failures, object_tags=(CROWD_TAG,) if crowds else ())
+    return Source(classes, found, failures, notes, (CROWD_TAG,) if crowds else ())
 
 
 def _shape_of(kinds: set[str]) -> str:
@@ -159,6 +165,16 @@ class _Coco:
                     kinds[self.titles[entry["category_id"]]].add(_kind_of(entry))
         return kinds
 
+    def short_rings(self) -> int:
+        """Rings that enclose nothing, of less than three vertices."""
+        return sum(
+            isinstance(ring, list) and len(ring) < 6
+            for entries in self.annotations.values()
+            for _, entry in entries
+            if isinstance(entry.get("segmentation"), list)
+            for ring in entry["segmentation"]
+        )
+
     def has_crowds(self) -> bool:
         """Whether any annotation stands for a group."""
         return any(entry.get("iscrowd") for entries in self.annotations.values() for _, entry in entries)
@@ -225,6 +241,9 @@ def _kind_of(annotation: Json) -> str:
 def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     """Figures of one COCO annotation; none where it is empty.
 
+    Polygons and boxes cover the pixels whose centers lie inside; rings of less than three vertices enclose
+    nothing.
+
     Parameters
     ----------
     annotation
@@ -235,7 +254,7 @@ def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     Raises
     ------
     InputError
-        Numbers that are none, rings of less than three vertices, RLE that does not fit the image.
+        Numbers that are none, RLE that does not fit the image.
 
     Examples
     --------
@@ -250,11 +269,17 @@ def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     if kind == "polygon":
         if not isinstance(annotation["segmentation"], list):
             raise InputError("segmentation must be a list of rings or an RLE object.")
-        return [Polygon(_ring(ring)) for ring in annotation["segmentation"]]
+        rings = [_ring(ring) for ring in annotation["segmentation"]]
+        # Repaired as every label is: a ring that runs over itself covers what it goes around.
+        outlines = clean_polygons([shapely.Polygon(ring) for ring in rings if ring is not None]).geometry
+        return [figure for outline in outlines for figure in covered_figures([outline], shape)]
     x, y, width, height = _numbers(annotation.get("bbox"), "bbox", 4)
     if width <= 0 or height <= 0:
         return []
-    return [Rectangle(float(x), float(y), float(x + width - 1), float(y + height - 1))]
+    # The pixels whose centers lie in the box, as of a polygon; the last ones belong to a rectangle.
+    left, top = np.ceil((x - 0.5, y - 0.5))
+    right, bottom = np.ceil((x + width - 0.5, y + height - 0.5)) - 1
+    return [Rectangle(*map(float, (left, top, right, bottom)))] if left <= right and top <= bottom else []
 
 
 def _bitmap(segmentation: Json, shape: Shape2d) -> list[Figure]:
@@ -271,11 +296,12 @@ def _bitmap(segmentation: Json, shape: Shape2d) -> list[Figure]:
     return [Bitmap((col, row), mask).compact()] if mask.size else []
 
 
-def _ring(ring: Any) -> np.ndarray[Any, Any]:
+def _ring(ring: Any) -> np.ndarray[Any, Any] | None:
+    """Vertices of a ring in pixel corners; None where there are too few to enclose anything."""
     numbers = _numbers(ring, "ring")
-    if len(numbers) < 6 or len(numbers) % 2:
-        raise InputError(f"ring must be x, y pairs of at least 3 vertices, got {len(numbers)} numbers.")
-    return numbers.reshape(-1, 2) - 0.5
+    if len(numbers) % 2:
+        raise InputError(f"ring must be x, y pairs, got {len(numbers)} numbers.")
+    return numbers.reshape(-1, 2) if len(numbers) >= 6 else None
 
 
 def _numbers(values: Any, what: str, count: int | None = None) -> np.ndarray[Any, Any]:

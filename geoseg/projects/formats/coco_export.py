@@ -24,6 +24,7 @@ from geoseg.projects.figures import (
 )
 from geoseg.projects.formats.coco import CROWD_TAG
 from geoseg.projects.formats.export import ExportItem, FlatNames, LeftOut
+from geoseg.projects.formats.rings import figure_outline, figure_rings
 from geoseg.projects.formats.rle import encode_counts, pack_counts
 from geoseg.projects.formats.transfer import write_json
 from geoseg.projects.image_output import copy_image
@@ -72,16 +73,17 @@ class CocoExporter:
             lines = isinstance(item.figure, Line | Point)
             self.left_out["COCO has no lines and points" if lines else "no pixel inside the image"] += 1
             return None
-        left, top, right, bottom = figure_bounds(item.figure)
-        half = (
-            0.0 if isinstance(item.figure, Polygon) else 0.5
-        )  # vertices lie on the outline, masks inside it
-        corner = (left + 0.5 - half, top + 0.5 - half)
+        if isinstance(item.figure, Polygon):
+            outline = figure_outline(item.figure)
+            (left, top, right, bottom), area = outline.bounds, outline.area
+        else:
+            left, top, right, bottom = figure_bounds(item.figure)
+            right, bottom, area = right + 1, bottom + 1, figure_area(item.figure)
         return {
             "category_id": self.ids[item.class_name],
             "segmentation": segmentation,
-            "bbox": [*corner, right - left + 2 * half, bottom - top + 2 * half],
-            "area": figure_area(item.figure),
+            "bbox": [left, top, right - left, bottom - top],
+            "area": area,
             "iscrowd": int(any(tag.name == CROWD_TAG for tag in item.tags)),
         }
 
@@ -111,7 +113,7 @@ def coco_segmentation(figure: Figure, shape: tuple[int, int]) -> Any:
         left, top, right, bottom = figure.left, figure.top, figure.right + 1.0, figure.bottom + 1.0
         return [[float(v) for v in (left, top, right, top, right, bottom, left, bottom)]]
     if isinstance(figure, Polygon) and not figure.holes:
-        return [(figure.exterior + 0.5).round(6).ravel().tolist()] if len(figure.exterior) >= 3 else None
+        return [ring.round(6).ravel().tolist() for ring in figure_rings(figure)] or None
     return _rle(figure, shape)
 
 

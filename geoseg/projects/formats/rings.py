@@ -9,6 +9,7 @@ import shapely
 from geoseg.projects.figures import Bitmap, Figure, Line, Point, Polygon, Rectangle
 from geoseg.projects.figures.parts import connected_parts
 from geoseg.projects.figures.stored import LARGE
+from geoseg.raster.draw import round_half_up
 from geoseg.typing import Array
 
 __all__ = ["bridged", "figure_outline", "figure_rings", "mask_rings"]
@@ -32,8 +33,12 @@ def figure_rings(figure: Figure) -> list[Array]:
         return [shapely.get_coordinates(box)[:-1]]
     if isinstance(figure, Bitmap):
         return [bridged(*rings) for rings in mask_rings(figure)]
-    rings = [part + 0.5 for part in figure.parts() if len(part) >= 3]
-    return [bridged(rings[0], *rings[1:])] if rings and isinstance(figure, Polygon) else []
+    rings = []
+    for part in shapely.get_parts(figure_outline(figure)):
+        if not part.is_empty:
+            exterior, *holes = (shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(part))
+            rings.append(bridged(exterior, *holes))
+    return rings
 
 
 def mask_rings(bitmap: Bitmap) -> list[list[Array]]:
@@ -90,11 +95,32 @@ def figure_outline(figure: Figure) -> shapely.Geometry:
         polygons = [shapely.Polygon(rings[0], rings[1:]) for rings in mask_rings(figure)]
         return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
     if isinstance(figure, Polygon):
-        rings = [part + 0.5 for part in figure.parts() if len(part) >= 3]
-        outline = shapely.Polygon(rings[0], rings[1:]) if rings else shapely.Polygon()
-        return outline if outline.is_valid else _polygonal(shapely.make_valid(outline))
+        return _around_pixels(figure)
     rings = figure_rings(figure)
     return shapely.Polygon(rings[0]) if rings else shapely.Polygon()
+
+
+def _around_pixels(figure: Polygon) -> shapely.Geometry:
+    """The outline around the pixels that a polygon draws, border included.
+
+    Edges along the axes lie on the borders of these pixels, so that a label comes back to its place; slanted
+    ones stay straight, half a pixel out.
+    """
+    rings = [round_half_up(part) + 0.5 for part in figure.parts() if len(part) >= 3]
+    if not rings:
+        return shapely.Polygon()
+    outline = shapely.Polygon(rings[0], rings[1:])
+    # At a right angle a corner reaches out 1.41 times as far as its edges; sharper ones are cut off.
+    reach = {"distance": 0.5, "join_style": "mitre", "mitre_limit": 1.5}
+    if outline.is_valid:
+        return shapely.buffer(outline, **reach)
+    # Where a polygon is one pixel thin it has no area, but its vertices and lines have pixels.
+    corners = np.concatenate(rings)
+    pixels = shapely.box(*(corners - 0.5).T, *(corners + 0.5).T)
+    edges = [np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings]
+    lines = shapely.buffer(shapely.linestrings(np.concatenate(edges)), 0.5, cap_style="flat")
+    area = shapely.buffer(_polygonal(shapely.make_valid(outline)), **reach)
+    return shapely.union_all([area, *pixels, *lines])
 
 
 def _polygonal(geometry: shapely.Geometry) -> shapely.Geometry:

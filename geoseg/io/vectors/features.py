@@ -1,0 +1,220 @@
+"""Features of a file that lie on a raster, in the raster's pixels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import shapely
+from pyproj import CRS, Transformer
+
+from geoseg.errors import InputError
+from geoseg.scores.polygons import clean_polygons
+from geoseg.geo.geobox import GeoBox
+from geoseg.io.vectors.files import VectorFile, open_vector
+from geoseg.typing import Array, IntArray, PathLike
+
+__all__ = ["Features", "PlacedFeatures", "check_crs_pair", "pixel_transform", "read_features"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PlacedFeatures:
+    """Features on a raster.
+
+    Attributes
+    ----------
+    index
+        (n,) int64, which of the file's features, in their order.
+    geometry
+        (n,) valid geometries in the raster's pixel corners (x = column, y = row), not cut at its edges.
+    """
+
+    index: IntArray
+    geometry: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """All features of a layer that can be used, with one column.
+
+    Attributes
+    ----------
+    source
+        Where they come from.
+    geometry
+        (n,) object array of valid, non-empty 2-D geometries.
+    values
+        (n,) the column's values; None without a column.
+    repaired
+        Invalid polygons that were made valid.
+    left_out
+        Rows without a geometry, or, where only polygons were asked for, without an area.
+    """
+
+    source: VectorFile
+    geometry: Array
+    values: Array | None
+    repaired: int
+    left_out: int
+
+    def __len__(self) -> int:
+        return len(self.geometry)
+
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        return shapely.STRtree(self.geometry)
+
+    def on(self, geobox: GeoBox, name: str) -> PlacedFeatures:
+        """The features whose bounds meet those of a raster.
+
+        Features that the raster's CRS can't show are left out, with a warning.
+
+        Parameters
+        ----------
+        geobox
+            The raster.
+        name
+            What messages call it.
+
+        Raises
+        ------
+        InputError
+            Only one of the two has a CRS.
+        """
+        check_crs_pair(self.source, geobox.crs, name)
+        near = np.sort(self._tree.query(shapely.box(*_reach(geobox, self.source.crs)))).astype(np.int64)
+        moved = shapely.transform(
+            self.geometry[near], pixel_transform(self.source.crs, geobox), interleaved=False
+        )
+        bounds = shapely.bounds(moved).reshape(-1, 4)
+        finite = np.isfinite(bounds).all(axis=1)
+        if not finite.all():
+            logger.warning("%s: %d rows far outside the CRS left out", self.source.path, int((~finite).sum()))
+        on = finite & (bounds[:, 0] <= geobox.width) & (bounds[:, 2] >= 0)
+        on &= (bounds[:, 1] <= geobox.height) & (bounds[:, 3] >= 0)
+        near, moved = near[on], moved[on]
+        broken = ~shapely.is_valid(moved)  # reprojection may let an edge cross another one
+        moved[broken] = shapely.make_valid(moved[broken], method="structure", keep_collapsed=False)
+        return PlacedFeatures(near, moved)
+
+
+def read_features(
+    path: PathLike, column: str | None = None, *, layer: str | None = None, polygons_only: bool = True
+) -> Features:
+    """Read a layer whole; the last few files stay in memory.
+
+    Parameters
+    ----------
+    path, layer
+        As for :func:`~geoseg.io.vectors.open_vector`.
+    column
+        Column to read along.
+    polygons_only
+        Leave lines and points out.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As :func:`~geoseg.io.vectors.open_vector`, or a column that the layer does not have.
+    """
+    source = open_vector(path, layer=layer)
+    stamp = source.path.stat()
+    return _read(source, column, polygons_only, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(4)
+def _read(source: VectorFile, column: str | None, polygons_only: bool, *stamp: int) -> Features:
+    shapes, values, repaired, left_out = [np.empty(0, object)], [], 0, 0
+    for batch in source.batches([column] if column else []):
+        polygons = clean_polygons(batch.geometry)
+        geometry, index = polygons.geometry, polygons.index
+        if not polygons_only:
+            flat = shapely.force_2d(batch.geometry)
+            flat[index] = geometry
+            index = np.flatnonzero(
+                (shapely.get_dimensions(flat) < 2) & ~shapely.is_empty(flat) & ~shapely.is_missing(flat)
+            )
+            index = np.sort(np.concatenate([index, polygons.index]))
+            geometry = flat[index]
+        shapes.append(geometry)
+        repaired += polygons.repaired
+        left_out += len(batch.geometry) - len(index)
+        if column:
+            values.append(batch.columns[column][index])
+    for count, what in (
+        (repaired, "invalid polygons repaired"),
+        (left_out, "rows without a polygon left out"),
+    ):
+        if count and polygons_only:
+            logger.warning("%s: %d %s", source.path, count, what)
+    whole = np.concatenate([np.empty(0, object), *values]) if column else None
+    return Features(source, np.concatenate(shapes), whole, repaired, left_out)
+
+
+def check_crs_pair(source: VectorFile, crs: CRS | None, name: str) -> None:
+    """Refuse a file whose coordinates can't be brought to another's: one has a CRS, the other has none.
+
+    Raises
+    ------
+    InputError
+        With what to do; an empty file fits everything.
+    """
+    if not source.count or (source.crs is None) == (crs is None):
+        return
+    if source.crs is None:
+        raise InputError(
+            f"vector file must state its CRS, as {name} does, got {source.path} without one. "
+            "Set it with ogr2ogr -a_srs."
+        )
+    raise InputError(
+        f"{name} must have a CRS, as {source.path} has ({source.crs.to_string()}), got none. Set it with "
+        'gdal_edit -a_srs; or if the file is in its coordinates, write "crs": null into the GeoJSON.'
+    )
+
+
+def pixel_transform(crs: CRS | None, geobox: GeoBox) -> Callable[[Array, Array], tuple[Array, Array]]:
+    """From x and y in a CRS to columns and rows (pixel corners) of a raster.
+
+    Parameters
+    ----------
+    crs
+        Of the coordinates; None: they are in the raster's own.
+    geobox
+        The raster.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> box = GeoBox(Affine(2, 0, 100, 0, -2, 50), None, 5, 5)
+    >>> [one.tolist() for one in pixel_transform(None, box)(np.array([104.0]), np.array([48.0]))]
+    [[2.0], [1.0]]
+    """
+    a, b, c, d, e, f = (~geobox.transform)[:6]
+    same = crs is None or geobox.crs is None or crs == geobox.crs
+    project = None if same else Transformer.from_crs(crs, geobox.crs, always_xy=True).transform
+
+    def to_pixels(x: Array, y: Array) -> tuple[Array, Array]:
+        if project is not None:
+            x, y = project(x, y)
+        return a * x + b * y + c, d * x + e * y + f
+
+    return to_pixels
+
+
+def _reach(geobox: GeoBox, crs: CRS | None) -> tuple[float, float, float, float]:
+    """Bounds of a raster in another CRS, a little too large."""
+    bounds = geobox.bounds()
+    if crs is not None and geobox.crs is not None and crs != geobox.crs:
+        bounds = Transformer.from_crs(geobox.crs, crs, always_xy=True).transform_bounds(*bounds)
+    left, bottom, right, top = bounds
+    if not np.isfinite(bounds).all():
+        return -np.inf, -np.inf, np.inf, np.inf
+    if left > right:  # over the antimeridian: longitudes from either side of it
+        left, right = -360.0, 360.0
+    across, up = (right - left) / 50, (top - bottom) / 50
+    return left - across, bottom - up, right + across, top + up

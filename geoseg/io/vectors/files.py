@@ -1,0 +1,263 @@
+"""Vector files read in batches, geometry and a few columns at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import shapely
+from pyproj import CRS
+
+from geoseg.errors import InputError
+from geoseg.io.vectors.formats import VectorFormat, check_content, split_layer
+from geoseg.io.writers.geojson import PIXEL_NOTE
+from geoseg.typing import Array, PathLike
+
+__all__ = ["VectorBatch", "VectorFile", "open_vector"]
+
+_READ_ERRORS: tuple[type[Exception], ...] = (
+    pyogrio.errors.DataSourceError,
+    pyogrio.errors.DataLayerError,
+    pyogrio.errors.FieldError,
+    pyogrio.errors.CRSError,
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    shapely.errors.GEOSException,
+)
+
+
+@dataclass(frozen=True)
+class VectorBatch:
+    """Some features of a file.
+
+    Attributes
+    ----------
+    geometry
+        (n,) object array of shapely geometries, None among them where a feature has none.
+    columns
+        (n,) arrays by name.
+    """
+
+    geometry: Array
+    columns: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class VectorFile:
+    """A layer of a vector file that is read in batches.
+
+    Attributes
+    ----------
+    path
+        The file.
+    layer
+        Name of the layer where the file may have several.
+    crs
+        Coordinate reference system; None for plain pixel coordinates.
+    bounds
+        (min x, min y, max x, max y), or None of an empty layer.
+    count
+        Features.
+    columns
+        Names of all attribute columns.
+    geometry_column
+        Name of the geometry column of a GeoParquet file.
+    """
+
+    path: Path
+    layer: str | None
+    crs: CRS | None
+    bounds: tuple[float, float, float, float] | None
+    count: int
+    columns: tuple[str, ...]
+    geometry_column: str = ""
+
+    def batches(self, columns: Sequence[str] = (), size: int = 65_536) -> Iterator[VectorBatch]:
+        """Read the layer from its beginning, ``size`` features at a time.
+
+        Raises
+        ------
+        InputError
+            A column that the layer does not have, or a file that can't be read.
+        """
+        for name in columns:
+            if name not in self.columns:
+                known = ", ".join(self.columns) or "none"
+                raise InputError(f"column must be one of {self.path.name} ({known}), got {name!r}.")
+        if not self.count:
+            return
+        try:
+            yield from _arrow_batches(self, columns, size)
+        except _READ_ERRORS as error:
+            raise _unreadable(self.path, error) from error
+
+
+def open_vector(path: PathLike, *, layer: str | None = None) -> VectorFile:
+    """Read the header of a vector file.
+
+    GeoJSON is longitude and latitude by its standard. It is taken to have no coordinate reference system
+    where geoseg wrote it so and says so, where its ``crs`` is null, and where its coordinates can't be
+    degrees.
+
+    Parameters
+    ----------
+    path
+        A file with one of the suffixes of :data:`~geoseg.io.vectors.VECTOR_FORMATS`, or ``FILE|LAYER``.
+    layer
+        Name of the layer; None: the one named in ``path``, or the only one.
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    InputError
+        Another kind of file or a broken one, a layer that it does not have, or several and none chosen.
+    """
+    path, named = split_layer(path)
+    layer = layer or named
+    kind, head = check_content(path)
+    try:
+        if kind.name == "GeoParquet":
+            return _open_parquet(path, layer)
+        if not head and not kind.several:
+            return VectorFile(path, None, CRS.from_epsg(4326), None, 0, ())
+        return _open_ogr(path, kind, layer, head)
+    except InputError:
+        raise
+    except _READ_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split()).rstrip(".")
+    return InputError(f"vector file must be readable, got {path}: {reason}. Check it with ogrinfo.")
+
+
+def _open_ogr(path: Path, kind: VectorFormat, layer: str | None, head: bytes) -> VectorFile:
+    place = kind.prefix + str(path.absolute())
+    chosen = _choose_layer(path, place, kind, layer)
+    info = pyogrio.read_info(place, layer=chosen, force_feature_count=True, force_total_bounds=True)
+    bounds = _finite(info["total_bounds"])
+    crs = CRS.from_user_input(info["crs"]) if info["crs"] else None
+    if kind.prefix and (_says_pixels(head) or (crs and crs.is_geographic and _beyond_degrees(bounds))):
+        crs = None
+    _check_degrees(path, crs, bounds)
+    shown = chosen if kind.several else None
+    return VectorFile(path, shown, crs, bounds, int(info["features"]), tuple(info["fields"]))
+
+
+def _choose_layer(path: Path, place: str, kind: VectorFormat, wanted: str | None) -> str:
+    """The layer that is meant; tables without geometry (styles, for example) are none."""
+    layers = [str(name) for name, geometry in pyogrio.list_layers(place) if geometry is not None]
+    if wanted is not None:
+        if wanted not in layers:
+            known = ", ".join(layers) or "none"
+            raise InputError(f"layer of {path.name} must be one of {known}, got {wanted!r}.")
+        return wanted
+    if kind.name == "KML":  # each of its folders is a layer, empty ones too
+        full = [
+            name
+            for name in layers
+            if pyogrio.read_info(place, layer=name, force_feature_count=True)["features"]
+        ]
+        layers = full or layers[:1]
+    if not layers:
+        raise InputError(f"vector file must hold geometries, got {path}, tables without any.")
+    if len(layers) > 1:
+        raise InputError(
+            f"layer of {path.name} must be chosen, got {len(layers)} of them: {', '.join(layers)}. "
+            f"Name it behind the file, as in '{path.name}|{layers[0]}'."
+        )
+    return layers[0]
+
+
+def _says_pixels(head: bytes) -> bool:
+    """Whether the members before the features say that there is no coordinate reference system."""
+    members = head.partition(b'"features"')[0]
+    return PIXEL_NOTE.encode() in members or bool(re.search(rb'"crs"\s*:\s*null', members))
+
+
+def _beyond_degrees(bounds: tuple[float, float, float, float] | None) -> bool:
+    if bounds is None:
+        return False
+    return (
+        min(bounds[0], bounds[2]) < -360
+        or max(bounds[0], bounds[2]) > 360
+        or max(map(abs, bounds[1::2])) > 90
+    )
+
+
+def _check_degrees(path: Path, crs: CRS | None, bounds: tuple[float, float, float, float] | None) -> None:
+    """Refuse a file none of whose coordinates can be the degrees that it states."""
+    if crs is None or bounds is None or not crs.is_geographic:
+        return
+    left, bottom, right, top = bounds
+    if left > 360 or right < -360 or bottom > 90 or top < -90:
+        extent = tuple(round(value, 6) for value in bounds)
+        raise InputError(
+            f"coordinates of a vector file must lie in its CRS, got {extent} in {crs.to_string()} in {path}. "
+            "State the right CRS with ogr2ogr -a_srs."
+        )
+
+
+def _finite(bounds: Any) -> tuple[float, float, float, float] | None:
+    if bounds is None or not np.all(np.isfinite(bounds)):
+        return None
+    return (float(bounds[0]), float(bounds[1]), float(bounds[2]), float(bounds[3]))
+
+
+def _open_parquet(path: Path, layer: str | None) -> VectorFile:
+    import pyarrow.parquet as pq
+
+    if layer is not None and layer != path.stem:
+        raise InputError(f"layer of {path.name} must be left out: GeoParquet has none, got {layer!r}.")
+    with pq.ParquetFile(path) as file:
+        # of the file, not of its Arrow schema: only that is the specification's place, and always complete
+        metadata, names, count = file.metadata.metadata or {}, file.schema_arrow.names, file.metadata.num_rows
+    if b"geo" not in metadata:
+        raise InputError(f"vector file must hold geometries, got {path}, Parquet without the 'geo' metadata.")
+    geo = json.loads(metadata[b"geo"])
+    name = geo["primary_column"]
+    about = geo["columns"][name]
+    if about.get("encoding", "WKB") != "WKB":
+        raise InputError(
+            f"{path} must hold its geometry as WKB, got {about['encoding']}. Write it again as WKB."
+        )
+    projjson = about.get("crs", "OGC:CRS84")
+    bbox = about.get("bbox")
+    bounds = _finite(bbox if bbox is None or len(bbox) == 4 else (*bbox[:2], *bbox[3:5]))
+    crs = None if projjson is None else CRS.from_user_input(projjson)
+    _check_degrees(path, crs, bounds)
+    columns = tuple(column for column in names if column != name)
+    return VectorFile(path, None, crs, bounds, count, columns, name)
+
+
+def _arrow_batches(source: VectorFile, columns: Sequence[str], size: int) -> Iterator[VectorBatch]:
+    if source.geometry_column:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(source.path) as file:
+            for batch in file.iter_batches(batch_size=size, columns=[source.geometry_column, *columns]):
+                yield _to_batch(batch, source.geometry_column, columns)
+        return
+    place = check_content(source.path)[0].prefix + str(source.path.absolute())
+    with pyogrio.open_arrow(
+        place, layer=source.layer, columns=list(columns), batch_size=size, use_pyarrow=True
+    ) as (meta, reader):
+        for batch in reader:
+            yield _to_batch(batch, meta["geometry_name"] or "wkb_geometry", columns)
+
+
+def _to_batch(batch: Any, geometry: str, columns: Sequence[str]) -> VectorBatch:
+    wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
+    shapes = shapely.from_wkb(np.where([w is None for w in wkb], None, wkb))
+    values = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
+    return VectorBatch(np.asarray(shapes, dtype=object).reshape(-1), values)
