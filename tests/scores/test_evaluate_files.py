@@ -510,7 +510,7 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="vector file must exist"):
         evaluate_files(tmp_path / "absent.geojson", good)
     (tmp_path / "broken.geojson").write_text("{ not json")
-    with pytest.raises(InputError, match="vector file must be readable file"):
+    with pytest.raises(InputError, match="vector file must be readable"):
         evaluate_files(tmp_path / "broken.geojson", good)
     with pytest.raises(InputError, match=r"column must be one of t\.gpkg \(kind\), got 'class'"):
         evaluate_files(good, good, class_column="class")
