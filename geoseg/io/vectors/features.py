@@ -12,9 +12,9 @@ import shapely
 from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError
-from geoseg.scores.polygons import clean_polygons
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.vectors.files import VectorFile, open_vector
+from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import Array, IntArray, PathLike
 
 __all__ = ["Features", "PlacedFeatures", "check_crs_pair", "pixel_transform", "read_features"]

@@ -19,12 +19,12 @@ import shapely
 
 from geoseg.config import read_document
 from geoseg.errors import InputError, MissingFileError
-from geoseg.scores.polygons import clean_polygons
 from geoseg.projects.figures import Bitmap, Figure, LabeledObject, Rectangle, Tag
 from geoseg.projects.figures.covering import covered_figures
 from geoseg.projects.formats.rle import decode_counts, unpack_counts
 from geoseg.projects.formats.source import Shape2d, Source, SourceImage, plain_class
 from geoseg.projects.project import safe_join
+from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import PathLike
 
 __all__ = ["CROWD_TAG", "figures_of", "read_coco"]
