@@ -14,7 +14,7 @@ from train_samples import town, write_project
 from typer.testing import CliRunner
 
 from geoseg.cli import app
-from geoseg.io.scene import open_source
+from geoseg.io.sources import open_raster
 from geoseg.io.vectors import read_features
 from geoseg.models.bundle import load_module, open_bundle
 from geoseg.projects.figures import Bitmap, Polygon, Rectangle
@@ -70,7 +70,7 @@ def buildings(data_dir, folder):
         with rasterio.open(home / f"{place}_15cm.tif") as file:
             picture = np.moveaxis(file.read(window=RasterioWindow(100, 100, 300, 300)), 0, -1)
         objects = []
-        geobox = open_source(home / f"{place}_15cm.tif").geobox
+        geobox = open_raster(home / f"{place}_15cm.tif").geobox
         for shape in read_features(home / f"{place}_buildings.geojson").on(geobox, place).geometry:
             for part in getattr(shape, "geoms", [shape]):
                 ring = np.array(part.exterior.coords[:-1]) - 100.5
