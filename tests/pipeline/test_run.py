@@ -23,11 +23,13 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.gdal_env import forget_dataset
 from geoseg.io.sources import open_raster
+from geoseg.io.vectors import pixel_transform
 from geoseg.lazy.scene import ArrayScene
 from geoseg.pipeline.job import _Inside
 from geoseg.pipeline.run import predict_scene, run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.raster.source import SceneReadError
+from geoseg.vector.burn import PolygonIndex
 
 PLACE = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
 
@@ -355,12 +357,12 @@ def test_inside_an_area_of_interest_the_result_is_that_of_the_whole_scene(
 def test_an_area_of_interest_does_not_depend_on_the_window(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     box = GeoBox(Affine(0.1, 0, 350_000.05, 0, -0.1, 3_056_000.05), CRS.from_epsg(32645), 700, 700)
-    scene = ArrayScene(np.zeros((1, 700, 700), np.uint8), None, box)
     for _ in range(20):  # edges through the centers of pixels
         left, right, top, bottom = rng.integers(0, 350, 4) + [0, 350, 0, 350] + 0.5
         x, y = 350_000.05, 3_056_000.05
         shape = shapely.box(x + left * 0.1, y - bottom * 0.1, x + right * 0.1, y - top * 0.1)
-        inside = _Inside([shape], scene, "")
+        pixels = shapely.transform([shape], pixel_transform(None, box), interleaved=False)
+        inside = _Inside(PolygonIndex(pixels), "")
         whole = inside(Window(row_off=0, col_off=0, height=700, width=700))
         for row, col in rng.integers(0, 500, (5, 2)).tolist():
             window = Window(row_off=row, col_off=col, height=200, width=200)
