@@ -126,6 +126,16 @@ def _check_crs(sides: Sequence[VectorFile]) -> None:
         )
 
 
+def _may_meet(source: VectorFile, plane: CRS | None, area: shapely.Geometry) -> bool:
+    """Whether an area in the plane meets the bounds of a file; True where they are not known."""
+    if source.bounds is None:
+        return True
+    bounds = source.bounds
+    if source.crs is not None and plane is not None:
+        bounds = Transformer.from_crs(source.crs, plane, always_xy=True).transform_bounds(*bounds)
+    return not np.isfinite(bounds).all() or bool(area.intersects(shapely.box(*bounds)))
+
+
 def _read_aoi(source: VectorFile | None, plane: CRS | None) -> Any:
     if source is None:
         return None
@@ -248,6 +258,12 @@ def _compare_vectors(
     plane = _common_plane([truth, pred, *([limits] if limits and not truth.count + pred.count else [])])
     ranking = _score_column(pred, score_column)
     area = _read_aoi(limits, plane)
+    full = [side for side in (truth, pred) if side.count]
+    if area is not None and full and not any(_may_meet(side, plane, area) for side in full):
+        raise InputError(
+            f"aoi must meet the files, got {aoi}, which lies outside of {pred.path} and {truth.path}. "
+            "Check that it is of the same place."
+        )
     spill = pred.count + truth.count > IN_MEMORY
     names: dict[str, int] = {}
     with ExitStack() as stack:

@@ -10,9 +10,8 @@ from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import iter_chunks
 from geoseg.io.sources import open_raster
-from geoseg.io.vectors import is_vector_file
+from geoseg.io.vectors import is_vector_file, read_features
 from geoseg.pipeline.evaluation.readers import (
-    CODES,
     ClassCodes,
     PolygonValues,
     RasterValues,
@@ -72,21 +71,28 @@ def compare_pixels(
             f"{class_column!r}. Leave out one of the two."
         )
     polygons = {
-        name: PolygonValues(path, grid, class_column, codes)
+        name: PolygonValues(read_features(path, class_column), grid, base.name, codes)
         for name, path in paths.items()
         if name not in rasters
     }
     sides = rasters | polygons
     inside = None if aoi is None else _area(aoi, grid)
-    counts = np.zeros((CODES, CODES), np.int64)
+    counts = np.zeros((1, 1), np.int64)
     windows = list(iter_chunks(grid.height, grid.width, CHUNK))
     for done, window in enumerate(windows, start=1):
         (t, t_valid), (p, p_valid) = (sides[name](window) for name in paths)
         valid = t_valid & p_valid
         if inside is not None:
             valid &= inside(window)[0] != 0
-        counts += confusion(t, p, CODES, valid)
+        size = len(codes.titles) + 1  # classes come up as they are met
+        counts = np.pad(counts, (0, size - len(counts))) + confusion(t, p, size, valid)
         progress("compare", done, len(windows))
+    if not counts.sum():
+        where = f"no pixel that both know lies in {aoi}" if aoi is not None else "no pixel that both know"
+        raise InputError(
+            f"pred and truth must have pixels in common, got {pred} and {truth}: {where}. "
+            "Check that they, and the area of interest, are of one place."
+        )
     single = class_column is None and (bool(polygons) or (_single(counts) and len(codes.names) < 2))
     return _scores(counts, codes, single), f"pixels of {base.name}"
 
@@ -94,10 +100,10 @@ def compare_pixels(
 def _area(aoi: PathLike, grid: GeoBox) -> PolygonValues | RasterValues:
     if not is_vector_file(aoi):
         return RasterValues(aoi, grid, None, ClassCodes())
-    area = PolygonValues(aoi, grid, None, ClassCodes())
+    area = read_features(aoi)
     if not len(area):
         raise InputError(f"aoi must hold at least one polygon, got {Path(aoi).name} without any.")
-    return area
+    return PolygonValues(area, grid, "the raster", None)
 
 
 def _seen(counts: Array) -> tuple[Array, Array]:
@@ -114,6 +120,6 @@ def _scores(counts: Array, codes: ClassCodes, single: bool) -> PixelScores:
     if single:
         split = np.add.reduceat(counts, [0, 1], axis=0)
         return pixel_scores(np.add.reduceat(split, [0, 1], axis=1), ["object"])
-    values = np.union1d(*_seen(counts))
-    keep = np.append(0, values)
-    return pixel_scores(counts[np.ix_(keep, keep)], [codes.title(int(value)) for value in values])
+    seen = sorted(np.union1d(*_seen(counts)).tolist(), key=codes.order)
+    keep = [0, *seen]
+    return pixel_scores(counts[np.ix_(keep, keep)], [codes.titles[code - 1] for code in seen])

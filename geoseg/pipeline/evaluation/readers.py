@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
 
 import numpy as np
-import shapely
-from pyproj import CRS, Transformer
-from rasterio.features import rasterize
 
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.sources import open_raster
-from geoseg.io.vectors import open_vector
+from geoseg.io.vectors import Features, class_name, pixel_transform
 from geoseg.pipeline.class_readers import ClassReader, decide_kind, open_classes
 from geoseg.raster.source import RasterHints, RasterSource
-from geoseg.scores.polygons import clean_polygons
-from geoseg.typing import Array, BoolArray, PathLike
+from geoseg.typing import Array, BoolArray, IntArray, PathLike
+from geoseg.vector.burn import PolygonIndex
 
-__all__ = ["CODES", "VALUES", "ClassCodes", "PolygonValues", "RasterValues", "holds_probabilities"]
+__all__ = ["ClassCodes", "PolygonValues", "RasterValues", "holds_probabilities"]
 
-#: Class values are below this.
-VALUES = 256
-#: Codes are below this: first those of names, then those of values without a name.
-CODES = 2 * VALUES
+#: Classes of both files together, at most: counts are kept for every pair of them.
+MOST_CLASSES = 1023
 #: Pixels of a raster in another grid that are read at once.
 MOST = 64_000_000
 
 
 @dataclass
 class ClassCodes:
-    """Codes of the classes of both sides: 1, 2, ... for names, 256 + v for a value v without a name.
+    """Codes 1, 2, ... of the classes of both sides, by what they are called; 0 is the background.
 
     Attributes
     ----------
+    titles
+        Of all classes seen so far, in order of their codes.
     names
-        In order of the codes; empty where no file names its classes.
+        Those that a raster gives to its values; empty where no file names its classes.
     listed
         Names of the values 1, 2, ... in the first file that names them.
 
@@ -48,42 +43,53 @@ class ClassCodes:
     >>> codes = ClassCodes()
     >>> codes.add(("road", "house"))
     >>> codes.add(("house", "tank"))
-    >>> codes.table(("house", "tank")).tolist()[:4], codes.table(()).tolist()[:4]
-    ([0, 2, 3, 259], [0, 1, 2, 259])
-    >>> codes.title(3), codes.title(259)
-    ('tank', '3')
+    >>> codes.of_values(np.array([0, 1, 2, 300]), ("house", "tank")).tolist()
+    [0, 2, 3, 4]
+    >>> codes.of_values(np.array([0, 1, 2, 300]), ()).tolist()
+    [0, 1, 2, 4]
+    >>> codes.titles
+    ['road', 'house', 'tank', '300']
     """
 
-    names: list[str] = field(default_factory=list)
+    titles: list[str] = field(default_factory=list)
+    names: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
+    _codes: dict[str, int] = field(default_factory=dict)
 
     def add(self, names: Sequence[str]) -> None:
         """Take up the names that a file gives to its values 1, 2, ..."""
         self.listed = self.listed or tuple(names)
+        self.names = tuple(dict.fromkeys((*self.names, *names)))
         for name in names:
             self.code(name)
 
-    def code(self, name: str) -> int:
-        """Code of a name; new names are added."""
-        if name not in self.names:
-            if len(self.names) == VALUES - 1:
+    def code(self, title: str) -> int:
+        """Code of a class; new classes are added."""
+        if title not in self._codes:
+            if len(self.titles) == MOST_CLASSES:
                 raise InputError(
-                    f"class names must be at most {VALUES - 1} in both files together, got another {name!r}. "
-                    "Name fewer."
+                    f"classes must be at most {MOST_CLASSES} in both files together, got another, {title!r}. "
+                    "Numbers of objects and measurements are no classes: make a mask, or give --threshold."
                 )
-            self.names.append(name)
-        return self.names.index(name) + 1
+            self.titles.append(title)
+            self._codes[title] = len(self.titles)
+        return self._codes[title]
 
-    def table(self, names: Sequence[str]) -> Array:
-        """(256,) uint16 from the values of a file to codes; without names those of the other file hold."""
-        table = np.arange(VALUES, CODES, dtype=np.uint16)
-        found = [0, *(self.code(name) for name in names or self.listed)]
-        table[: len(found)] = found[:VALUES]
-        return table
+    def of_values(self, values: Array, names: Sequence[str]) -> IntArray:
+        """(n,) codes of a file's values; without names of its own those of the other file hold."""
+        names = names or self.listed
+        return np.array(
+            [
+                0 if value == 0 else self.code(names[value - 1] if value <= len(names) else str(value))
+                for value in map(int, values)
+            ],
+            np.int64,
+        )
 
-    def title(self, code: int) -> str:
-        """What to call a code."""
-        return self.names[code - 1] if code < VALUES else str(code - VALUES)
+    def order(self, code: int) -> tuple[bool, int]:
+        """Sorts codes: names as the files list them, then values."""
+        title = self.titles[code - 1]
+        return (False, code) if title in self.names or not title.isdecimal() else (True, int(title))
 
 
 class PolygonValues:
@@ -91,14 +97,14 @@ class PolygonValues:
 
     Parameters
     ----------
-    path
+    polygons
         The file.
     grid
         Whose pixels.
-    class_column
-        Column with class values, or with names where a raster names its classes; None: all are 1.
+    name
+        What messages call the grid's raster.
     codes
-        Names of the values.
+        Classes of both sides; None: the column does not matter, and all polygons are of one class.
 
     Raises
     ------
@@ -106,86 +112,45 @@ class PolygonValues:
         One of the two has no coordinate reference system; a column whose values mean nothing.
     """
 
-    def __init__(self, path: PathLike, grid: GeoBox, class_column: str | None, codes: ClassCodes) -> None:
-        source = open_vector(path)
-        if (source.crs is None) != (grid.crs is None) and source.count:
-            raise InputError(
-                f"crs of {path} must match the raster's: one of them has none, the other has one."
-            )
-        names = [class_column] if class_column else []
-        to_pixels = _pixel_transform(source.crs, grid)
-        shapes, values = [np.empty(0, object)], [np.empty(0, np.uint16)]
-        for batch in source.batches(names):
-            whole = clean_polygons(batch.geometry)
-            shapes.append(shapely.transform(whole.geometry, to_pixels, interleaved=False))
-            column = batch.columns.get(class_column or "")
-            values.append(_class_values(column, len(batch.geometry), codes)[whole.index])
-        self._shapes, self._values = np.concatenate(shapes), np.concatenate(values)
-        self._tree = shapely.STRtree(self._shapes)
+    def __init__(self, polygons: Features, grid: GeoBox, name: str, codes: ClassCodes | None) -> None:
+        on_grid = polygons.on(grid, name)
+        self._polygons = PolygonIndex(on_grid.geometry)
+        self._codes = np.ones(1, np.int64)
+        if codes is not None and polygons.values is None:
+            self._codes[:] = codes.code("1")
+        elif codes is not None and polygons.values is not None:
+            # Of all polygons, not of those on the grid alone: a wrong column is wrong wherever they lie.
+            self._codes = np.array(_column_codes(polygons.values, codes), np.int64)[on_grid.index]
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self._polygons)
 
     def __call__(self, window: Window) -> tuple[Array, BoolArray]:
-        """Codes of classes (h, w) uint16 of a window, all of them valid."""
-        shape = (window.height, window.width)
-        box = shapely.box(window.col_off, window.row_off, window.col_end, window.row_end)
-        hit = np.sort(self._tree.query(box))
-        values = np.zeros(shape, np.uint16)
-        if len(hit):
-            local = shapely.transform(self._shapes[hit], lambda xy: xy - (window.col_off, window.row_off))
-            rasterize(zip(local, self._values[hit].tolist(), strict=True), out=values)
-        return values, np.ones(shape, np.bool_)
+        """Codes of classes (h, w) int32 of a window, all of them valid."""
+        codes = self._polygons.draw(window, self._codes, np.int32)
+        return codes, np.ones(codes.shape, np.bool_)
 
 
-def _class_values(column: Array | None, n: int, codes: ClassCodes) -> Array:
-    if column is None:
-        return np.ones(n, np.uint16)
-    wrong = [value for value in column if not _is_whole(value)]
+def _column_codes(column: Array, codes: ClassCodes) -> list[int]:
+    """Codes of the classes in a column: the raster's values, or the names that it gives to them."""
+    titles = [class_name(value) for value in column]
+    wrong = [title for title in titles if title is None or not (codes.names or title.isdecimal())]
     if wrong:
-        return np.array([codes.code(name) for name in _titles(column, wrong, codes)], np.uint16)
-    values = np.array([int(value) for value in column], np.int64)
-    if len(values) and not (values.min() > 0 and values.max() < VALUES):
+        known = f"or its names {', '.join(codes.names)}" if codes.names else "(it names no classes)"
+        got = "an empty value" if wrong[0] is None else repr(wrong[0])
         raise InputError(
-            f"class values must lie between 1 and {VALUES - 1}, got {values.min()} to {values.max()}."
+            f"class column must hold the raster's integer values {known}, got {got}. "
+            "Correct the column, or leave it out."
         )
-    return codes.table(())[values]
-
-
-def _is_whole(value: Any) -> bool:
-    try:
-        return bool(int(value) == value) or isinstance(value, str)
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def _titles(column: Array, wrong: list[Any], codes: ClassCodes) -> list[str]:
-    """Names in a column, where there is something to compare them with."""
-    if codes.names and all(isinstance(value, str) for value in column):
-        return [str(value) for value in column]
-    worst = next((value for value in wrong if not isinstance(value, str)), wrong[0])
-    got = repr(worst) if isinstance(worst, str) else str(worst)
-    if worst is None or worst != worst:
-        got = "an empty value"
-    known = f"or its names {', '.join(codes.names)}" if codes.names else "(it names no classes)"
-    raise InputError(
-        f"class column must hold the raster's integer values {known}, got {got}. "
-        "Correct the column, or leave it out."
-    )
-
-
-def _pixel_transform(crs: CRS | None, grid: GeoBox) -> Callable[[Any, Any], tuple[Array, Array]]:
-    """From coordinates of a file to (column, row) of the grid."""
-    inverse = ~grid.transform
-    project = Transformer.from_crs(crs, grid.crs, always_xy=True).transform if crs and grid.crs else None
-
-    def to_pixels(x: Any, y: Any) -> tuple[Array, Array]:
-        if project is not None:
-            x, y = project(x, y)
-        col, row = inverse * (np.asarray(x), np.asarray(y))
-        return col, row
-
-    return to_pixels
+    if "0" in titles:
+        raise InputError(
+            "class values must be at least 1, got 0, which is the background. Correct the column."
+        )
+    distinct = {
+        title: int(codes.of_values(np.array([int(title)]), ())[0]) if title.isdecimal() else codes.code(title)
+        for title in dict.fromkeys(title for title in titles if title is not None)
+    }
+    return [distinct[title] for title in titles if title is not None]
 
 
 class RasterValues:
@@ -233,19 +198,14 @@ class RasterValues:
         same = box.shape == grid.shape and box.transform.almost_equals(grid.transform, 1e-9)
         self._same = same and box.crs == grid.crs
 
-    @cached_property
-    def _table(self) -> Array:
-        """Codes of the values; asked for after all files have been opened, and their names are known."""
-        return self._codes.table(self._names)
-
     def __call__(self, window: Window) -> tuple[Array, BoolArray]:
-        """Codes of classes (h, w) uint16 of a window, and their validity."""
+        """Codes of classes (h, w) int32 of a window, and their validity."""
         return self._read(window) if self._same else self._sampled(window)
 
     def _sampled(self, window: Window) -> tuple[Array, BoolArray]:
         col, row = self._source_pixels(window)
         inside = (col >= 0) & (row >= 0) & (col < self.scene.width) & (row < self.scene.height)
-        values = np.zeros(inside.shape, np.uint16)
+        values = np.zeros(inside.shape, np.int32)
         valid = np.zeros(inside.shape, np.bool_)
         if not inside.any():
             return values, valid
@@ -266,22 +226,38 @@ class RasterValues:
             np.arange(window.col_off, window.col_end) + 0.5, np.arange(window.row_off, window.row_end) + 0.5
         )
         x, y = self.grid.transform * (cols, rows)
-        col, row = _pixel_transform(self.grid.crs, self.scene.geobox)(x, y)
+        col, row = pixel_transform(self.grid.crs, self.scene.geobox)(np.asarray(x), np.asarray(y))
         return np.floor(col).astype(np.int64), np.floor(row).astype(np.int64)
 
     def _read(self, window: Window) -> tuple[Array, BoolArray]:
-        values, valid = self._values(window)
-        return self._table[values], valid
-
-    def _values(self, window: Window) -> tuple[Array, BoolArray]:
         if self._reader is not None:
-            found = self._reader.read(window)
-            values = np.asarray(found.values, np.uint8)
-            return values, np.ones(values.shape, np.bool_) if found.invalid is None else ~found.invalid
-        pixels, valid = self.scene.read(window)[0], self._valid(window)
-        if self.threshold is not None:
-            return (pixels >= self.threshold).astype(np.uint8), valid
-        return _to_classes(pixels, valid, self.scene.path), valid
+            chunk = self._reader.read(window)
+            values = np.asarray(chunk.values)
+            valid = np.ones(values.shape, np.bool_) if chunk.invalid is None else ~chunk.invalid
+        else:
+            values, valid = self.scene.read(window)[0], self._valid(window)
+            if self.threshold is not None:
+                values = values >= self.threshold
+        return self._coded(np.where(valid, values, 0)), valid
+
+    def _coded(self, values: Array) -> Array:
+        """Codes of the classes that values stand for."""
+        if values.dtype.kind == "b":
+            values = values.view(np.uint8)
+        if values.dtype.kind == "u" and values.dtype.itemsize <= 2:  # twenty times as fast as sorting
+            distinct = np.flatnonzero(np.bincount(values.ravel()))
+            table = np.zeros(distinct[-1] + 1 if len(distinct) else 1, np.int32)
+            table[distinct] = self._codes.of_values(distinct, self._names)
+            return table[values]
+        distinct, place = np.unique(values, return_inverse=True)
+        if len(distinct) and not (np.all(distinct == np.floor(distinct)) and distinct[0] >= 0):
+            raise InputError(
+                f"{self.scene.path} must hold classes, whole numbers from 0 on, got values from "
+                f"{distinct[0]} to {distinct[-1]}. Give --threshold for a raster of probabilities; beside "
+                "one with a scale, make a mask first."
+            )
+        codes: Array = self._codes.of_values(distinct, self._names).astype(np.int32)[place]
+        return codes.reshape(values.shape)
 
     def _valid(self, window: Window) -> BoolArray:
         """A nodata value of 0 is the background of a class map, not a hole in it."""
@@ -328,15 +304,3 @@ def _halves(window: Window) -> Iterator[Window]:
         half = window.width // 2
         yield Window(row_off=top, col_off=left, height=window.height, width=half)
         yield Window(row_off=top, col_off=left + half, height=window.height, width=window.width - half)
-
-
-def _to_classes(values: Array, valid: Any, path: str) -> Array:
-    if values.dtype == np.uint8:
-        return values
-    kept = values[valid]
-    if len(kept) and not (np.all(kept == np.floor(kept)) and kept.min() >= 0 and kept.max() < VALUES):
-        raise InputError(
-            f"{path} must hold classes from 0 to {VALUES - 1}, got values from {kept.min()} to {kept.max()}. "
-            "Give --threshold for a raster of probabilities; beside one with a scale, make a mask first."
-        )
-    return np.where(valid, values, 0).astype(np.uint8)

@@ -21,7 +21,7 @@ import shapely
 
 from geoseg.errors import InputError
 from geoseg.io.geometry_heap import GeometryHeap
-from geoseg.io.vectors import VectorBatch, VectorFile
+from geoseg.io.vectors import VectorBatch, VectorFile, class_name
 from geoseg.scores.boundaries import OutlineFits, measure_outlines, vertex_counts
 from geoseg.scores.matching import rank_by
 from geoseg.scores.objects import ObjectScores, ObjectTable, score_objects
@@ -38,6 +38,8 @@ from geoseg.typing import Array, BoolArray, IntArray, Progress
 
 __all__ = ["VectorSide", "compare_sides", "read_side"]
 
+#: What objects without a class are called; they match one another.
+NO_CLASS = "(no class)"
 #: Polygons of both sides in one cell, about.
 CELL = 50_000
 
@@ -160,8 +162,8 @@ def _class_codes(batch: VectorBatch, column: str | None, names: dict[str, int]) 
     if column is None:
         names.setdefault("object", 0)
         return np.zeros(len(batch.geometry), np.int64)
-    values = batch.columns[column].astype(str).tolist()
-    return np.array([names.setdefault(value, len(names)) for value in values], np.int64)
+    titles = [class_name(value) or NO_CLASS for value in batch.columns[column]]
+    return np.array([names.setdefault(title, len(names)) for title in titles], np.int64)
 
 
 def _scores(batch: VectorBatch, column: str | None, path: Path) -> Float64Array:
