@@ -80,4 +80,4 @@ def test_files_that_geoseg_writes_are_read(app: typer.Typer, square: str, tmp_pa
 def test_bad_input_is_one_line_and_status_2(app: typer.Typer, square: str) -> None:
     result = CliRunner().invoke(app, ["evaluate", "absent.geojson", square])
     assert result.exit_code == 2
-    assert result.stderr == "error: no such file: absent.geojson\n"
+    assert result.stderr == "error: vector file must exist, got absent.geojson. Check the path.\n"

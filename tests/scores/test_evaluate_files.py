@@ -12,6 +12,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import rasterio.features
 import shapely
 from affine import Affine
 
@@ -408,7 +409,7 @@ def test_made_up_names_are_not_known_names(tmp_path: Path) -> None:
         evaluate_files(prob, vector, class_column="kind")
 
 
-@pytest.mark.parametrize(("value", "text"), [(1.7, r"1\.7"), (None, "an empty value")])
+@pytest.mark.parametrize(("value", "text"), [(1.7, r"'1\.7'"), (None, "an empty value")])
 def test_class_columns_hold_whole_numbers(tmp_path: Path, value: float | None, text: str) -> None:
     truth = _town()[0]
     raster = _raster(tmp_path / "t.tif", _burn(truth))
@@ -431,9 +432,80 @@ def test_values_without_a_name_are_kept_apart(tmp_path: Path) -> None:
         got = evaluate_files(other, t).pixels
         assert {entry.name: entry.iou for entry in got.classes} == {"house": 1.0, "3": 1.0}
         assert evaluate_files(t, other).pixels.iou == 1
-    names = {f"class_{k}": f"kind {k}" for k in range(1, 257)}
-    with pytest.raises(InputError, match="class names must be at most 255 in both files together"):
+    names = {f"class_{k}": f"kind {k}" for k in range(1, 1024)}
+    with pytest.raises(InputError, match="classes must be at most 1023 in both files together"):
         evaluate_files(_bands(tmp_path / "many.tif", a[None], [""], **names), t)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "uint32", "float32"])
+def test_class_maps_above_255(tmp_path: Path, dtype: str) -> None:
+    """Land cover is often numbered like 111, 112, ... 523."""
+    truth = _town()[0].assign(
+        kind=[(112, 311, 523, 70_000 if dtype != "uint16" else 999)[k % 4] for k in range(60)]
+    )
+    a = np.zeros((200, 280), dtype)
+    for value in truth.kind.unique():
+        a[_burn(truth[truth.kind == value]) > 0] = value
+    t = _raster(tmp_path / "t.tif", a)
+    p = _raster(tmp_path / "p.tif", np.where(a == 311, 112, a).astype(dtype))
+    scores = {entry.name: entry.iou for entry in evaluate_files(p, t).pixels.classes}
+    assert list(scores) == ["112", "311", "523", str(truth.kind.max())]
+    assert [scores["311"], scores["523"]] == [0, 1]
+    assert scores["112"] == (a == 112).sum() / np.isin(a, (112, 311)).sum()
+    vector = _write(truth, tmp_path / "t.gpkg")
+    found = evaluate_files(vector, t, class_column="kind").pixels
+    assert [entry.name for entry in found.classes] == list(scores)
+    assert found.iou == 1
+
+
+def test_numbers_of_objects_are_no_classes(tmp_path: Path) -> None:
+    ids = _raster(tmp_path / "ids.tif", np.arange(2000, dtype=np.int32).reshape(40, 50))
+    with pytest.raises(InputError, match=r"classes must be at most 1023 .* make a mask"):
+        evaluate_files(ids, ids)
+    below = _raster(tmp_path / "below.tif", np.full((40, 50), -1, np.int16))
+    with pytest.raises(InputError, match="must hold classes, whole numbers from 0 on, got values from -1"):
+        evaluate_files(below, below)
+
+
+def test_one_missing_class_changes_no_other(tmp_path: Path) -> None:
+    """It makes floats of a column of whole numbers, in one of the two files."""
+    truth = _town()[0].assign(kind=[1 + k % 2 for k in range(60)])
+    holes = truth.assign(kind=[None, *truth.kind[1:].astype(float)])
+    for suffix in (".gpkg", ".geojson", ".fgb"):
+        t, p = _write(truth, tmp_path / f"t{suffix}"), _write(holes, tmp_path / f"p{suffix}")
+        found = evaluate_files(p, t, class_column="kind")
+        assert list(found.objects_by_class) == ["1", "2", "(no class)"]
+        assert found.objects is not None
+        assert (found.objects.matched, found.objects.false, found.objects.missed) == (59, 1, 1)
+
+
+def test_an_area_of_interest_elsewhere_is_refused(tmp_path: Path) -> None:
+    truth, pred = _town()
+    far = gpd.GeoDataFrame(geometry=[shapely.box(*ORIGIN, ORIGIN[0] + 9, ORIGIN[1] + 9)], crs=UTM)
+    far = _write(far.translate(50_000).to_frame("geometry"), tmp_path / "far.gpkg")
+    t, p = _write(truth, tmp_path / "t.gpkg"), _write(pred.to_crs(4326), tmp_path / "p.geojson")
+    with pytest.raises(InputError, match=r"aoi must meet the files, got .*far.gpkg, which lies outside of"):
+        evaluate_files(p, t, aoi=far)
+    mask = _raster(tmp_path / "m.tif", _burn(truth))
+    for one, other in ((mask, mask), (p, mask), (mask, t)):
+        with pytest.raises(InputError, match=r"pixels in common, .* that both know lies in .*far.gpkg"):
+            evaluate_files(one, other, aoi=far)
+    elsewhere = _raster(tmp_path / "e.tif", _burn(truth), transform=Affine(1, 0, 0, 0, -1, 80))
+    with pytest.raises(InputError, match="pred and truth must have pixels in common"):
+        evaluate_files(elsewhere, mask)
+
+
+def test_layers_of_one_file(tmp_path: Path) -> None:
+    truth, pred = _town()
+    path = tmp_path / "both.gpkg"
+    truth.to_file(path, layer="truth")
+    pred.to_file(path, layer="found", mode="a")
+    apart = evaluate_files(_write(pred, tmp_path / "p.gpkg"), _write(truth, tmp_path / "t.gpkg"))
+    with pytest.raises(InputError, match=r"layer of both.gpkg must be chosen, got 2 of them: truth, found"):
+        evaluate_files(path, path)
+    together = evaluate_files(f"{path}|found", f"{path}|truth")
+    assert together.objects == apart.objects
+    assert (together.pred, together.truth) == (f"{path}|found", f"{path}|truth")
 
 
 def test_the_four_pairings_agree(tmp_path: Path) -> None:

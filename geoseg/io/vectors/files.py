@@ -80,6 +80,9 @@ class VectorFile:
     columns: tuple[str, ...]
     geometry_column: str = ""
 
+    def __str__(self) -> str:
+        return str(self.path) if self.layer is None else f"{self.path}|{self.layer}"
+
     def batches(self, columns: Sequence[str] = (), size: int = 65_536) -> Iterator[VectorBatch]:
         """Read the layer from its beginning, ``size`` features at a time.
 

@@ -261,7 +261,7 @@ def _compare_vectors(
     full = [side for side in (truth, pred) if side.count]
     if area is not None and full and not any(_may_meet(side, plane, area) for side in full):
         raise InputError(
-            f"aoi must meet the files, got {aoi}, which lies outside of {pred.path} and {truth.path}. "
+            f"aoi must meet the files, got {aoi}, which lies outside of {pred} and {truth}. "
             "Check that it is of the same place."
         )
     spill = pred.count + truth.count > IN_MEMORY
@@ -291,9 +291,7 @@ def _compare_vectors(
     pixels = coverage_scores(coverage, labels, total=total, unit=f"{unit}2")
     pixels = replace(pixels, classes=tuple(sorted(pixels.classes, key=lambda entry: _order(entry.name))))
     by_class = dict(sorted(zip(labels, scores[1:], strict=False), key=lambda item: _order(item[0])))
-    return Evaluation(
-        str(pred.path), str(truth.path), scores[0], by_class, pixels, "exact areas", unit, ranking
-    )
+    return Evaluation(str(pred), str(truth), scores[0], by_class, pixels, "exact areas", unit, ranking)
 
 
 def _order(name: str) -> tuple[bool, int, str]:
