@@ -81,7 +81,7 @@ class Tiles(Dataset[dict[str, Any]]):
 def cut_tiles(found: Prepared, chips: int, folder: Path) -> None:
     """The chips of the plan's first epoch as PNG."""
     dataset = ChipDataset(found.opened.areas, (SIZE, SIZE))
-    refs = [ref for batch in found.plan.epoch(0, BATCH, WORKERS) for ref in batch][:chips]
+    refs = [ref for batch in found.epochs.batches(0, BATCH, WORKERS) for ref in batch][:chips]
     for index, ref in enumerate(refs):
         chip = dataset[ref]
         Image.fromarray(chip["image"].permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
@@ -90,7 +90,7 @@ def cut_tiles(found: Prepared, chips: int, folder: Path) -> None:
 
 def geoseg_loader(found: Prepared, chips: int) -> Iterable[Any]:
     """What training uses."""
-    sampler = BatchSampler(found.plan, BATCH, WORKERS, 0, -(-chips // BATCH))
+    sampler = BatchSampler(found.epochs, BATCH, WORKERS, 0, -(-chips // BATCH))
     return train_loader(ChipDataset(found.opened.areas, (SIZE, SIZE)), sampler)
 
 
@@ -132,7 +132,7 @@ def waiting(data: Path, steps: int) -> tuple[float, float]:
     )
     network = build(settings, 3, 2).train()
     optimizer = torch.optim.Adam(network.parameters())
-    sampler = BatchSampler(found.plan, BATCH, WORKERS, 0, steps + 1)
+    sampler = BatchSampler(found.epochs, BATCH, WORKERS, 0, steps + 1)
     batches = iter(train_loader(ChipDataset(found.opened.areas, (256, 256)), sampler))
     next(batches)
     waited, start = 0.0, time.perf_counter()

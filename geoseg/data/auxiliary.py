@@ -60,9 +60,9 @@ def auxiliary_targets(ids: Array, known: BoolArray, settings: AuxiliarySettings)
         "contact": lambda: contact_target(ids, settings.contact_px),
         "distance": lambda: distance_target(ids, settings.distance_px),
     }
-    found = np.stack([makers[kind]().astype(np.float32) for kind in settings.kinds])
-    found[:, ~known] = np.nan
-    return found
+    targets = np.stack([makers[kind]().astype(np.float32) for kind in settings.kinds])
+    targets[:, ~known] = np.nan
+    return targets
 
 
 def _inner(ids: Array) -> BoolArray:

@@ -1,4 +1,4 @@
-"""The plan of an epoch: which windows, in which order. Pure functions of a seed.
+"""What epochs are made of: which windows, in which order. Pure functions of a seed.
 
 Windows are drawn anywhere (no grid), then put into an order in which each worker stays near where it has
 just read, while every batch mixes scenes: the drawn windows are sorted by region, the sorted list is cut
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from geoseg.data.chips import Area, ChipRef
 from geoseg.data.settings import SamplerSettings
-from geoseg.data.splits import Part, touches
+from geoseg.data.splits import AreaSplit, touches
 from geoseg.errors import InputError
 from geoseg.typing import BoolArray
 
-__all__ = ["BatchSampler", "ImagePlan", "WindowPlan", "deal_streams"]
+__all__ = ["BatchSampler", "ImageEpochs", "WindowEpochs", "deal_streams"]
 
 #: Draws per window wanted before giving up.
 _TRIES = 60
@@ -32,7 +32,7 @@ class _Ground:
     """What windows are drawn from in one area."""
 
     area: Area
-    part: Part
+    split: AreaSplit
     chip: tuple[int, int]
 
     @cached_property
@@ -51,16 +51,16 @@ class _Ground:
         self, count: int, foreground: float, min_known: float, rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """``count`` window corners (n, 2)."""
-        found: list[NDArray[np.int64]] = []
+        drawn: list[NDArray[np.int64]] = []
         left = count
         for _ in range(_TRIES):
             points = self._points(2 * left + 8, foreground, rng)
             corners = self._corners(points, rng)
             corners = corners[self._allowed(corners, min_known)][:left]
-            found.append(corners)
+            drawn.append(corners)
             left -= len(corners)
             if not left:
-                return np.concatenate(found)
+                return np.concatenate(drawn)
         size = f"{self.chip[0]} x {self.chip[1]}"
         raise InputError(
             f"input_size must fit into the ground to train on, got {size} for {self.area.name}, where hardly "
@@ -86,7 +86,7 @@ class _Ground:
         return np.clip(points - offsets, 0, limits)
 
     def _allowed(self, corners: NDArray[np.int64], min_known: float) -> BoolArray:
-        clear = ~touches(corners, self.chip, self.part.forbidden)
+        clear = ~touches(corners, self.chip, self.split.forbidden)
         return clear & (self._known(corners) >= min_known)
 
     def _known(self, corners: NDArray[np.int64], points: int = 4) -> NDArray[np.float64]:
@@ -125,7 +125,7 @@ def deal_streams(order: NDArray[np.int64], batch: int, batches: int, groups: int
 
 
 @dataclass(frozen=True)
-class WindowPlan:
+class WindowEpochs:
     """Random windows of areas.
 
     Attributes
@@ -145,14 +145,14 @@ class WindowPlan:
     def of(
         cls,
         areas: Sequence[Area],
-        parts: Sequence[Part],
+        splits: Sequence[AreaSplit],
         chip: tuple[int, int],
         settings: SamplerSettings,
         seed: int,
-    ) -> WindowPlan:
-        """Plan over the areas that are trained on."""
-        used = tuple(i for i, part in enumerate(parts) if part.train)
-        grounds = tuple(_Ground(areas[i], parts[i], chip) for i in used)
+    ) -> WindowEpochs:
+        """Epochs over the areas that are trained on."""
+        used = tuple(i for i, split in enumerate(splits) if split.train)
+        grounds = tuple(_Ground(areas[i], splits[i], chip) for i in used)
         return cls(grounds, used, settings, seed)
 
     @property
@@ -168,12 +168,12 @@ class WindowPlan:
         weights = np.array([ground.pixels**power * ground.area.weight for ground in self.grounds])
         return weights / weights.sum()
 
-    def epoch(self, epoch: int, batch: int, groups: int) -> list[list[ChipRef]]:
+    def batches(self, epoch: int, batch: int, groups: int) -> list[list[ChipRef]]:
         """All batches of an epoch."""
-        batches = -(-self.chips // batch)
+        count = -(-self.chips // batch)
         rng = np.random.default_rng((self.seed, epoch))
-        refs, order = self._draw(batches * batch, rng)
-        dealt = deal_streams(order, batch, batches, max(1, groups))
+        refs, order = self._draw(count * batch, rng)
+        dealt = deal_streams(order, batch, count, max(1, groups))
         return [[refs[index]._replace(epoch=epoch) for index in row] for row in dealt]
 
     def _draw(self, count: int, rng: np.random.Generator) -> tuple[list[ChipRef], NDArray[np.int64]]:
@@ -206,13 +206,13 @@ def _round_shares(wanted: NDArray[np.float64], rng: np.random.Generator) -> NDAr
     base = np.floor(wanted).astype(np.int64)
     rest = round(float(wanted.sum())) - int(base.sum())
     if rest > 0:
-        parts = np.maximum(wanted - base, 1e-9)
-        base[rng.choice(len(base), rest, replace=False, p=parts / parts.sum())] += 1
+        rests = np.maximum(wanted - base, 1e-9)
+        base[rng.choice(len(base), rest, replace=False, p=rests / rests.sum())] += 1
     return base
 
 
 @dataclass(frozen=True)
-class ImagePlan:
+class ImageEpochs:
     """Whole images, every one once an epoch, in random order; the last batch may be short."""
 
     refs: tuple[ChipRef, ...]
@@ -223,7 +223,7 @@ class ImagePlan:
         """Images."""
         return len(self.refs)
 
-    def epoch(self, epoch: int, batch: int, groups: int) -> list[list[ChipRef]]:
+    def batches(self, epoch: int, batch: int, groups: int) -> list[list[ChipRef]]:
         """All batches of an epoch; ``groups`` makes no difference."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.refs))
         refs = [self.refs[i]._replace(epoch=epoch) for i in order]
@@ -239,8 +239,8 @@ class BatchSampler:
 
     Attributes
     ----------
-    plan
-        Plan of an epoch.
+    epochs
+        What each epoch is made of.
     batch
         Chips of one process.
     groups
@@ -249,7 +249,7 @@ class BatchSampler:
         Batches counted from the beginning of training, across epochs.
     """
 
-    plan: WindowPlan | ImagePlan
+    epochs: WindowEpochs | ImageEpochs
     batch: int
     groups: int
     start: int
@@ -260,7 +260,7 @@ class BatchSampler:
     @property
     def per_epoch(self) -> int:
         """Batches in an epoch."""
-        return -(-self.plan.chips // (self.batch * self.world))
+        return -(-self.epochs.chips // (self.batch * self.world))
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -272,7 +272,7 @@ class BatchSampler:
         for index in range(self.start, self.stop):
             epoch, place = divmod(index, per_epoch)
             if epoch != loaded:
-                batches, loaded = self.plan.epoch(epoch, self.batch * self.world, self.groups), epoch
+                batches, loaded = self.epochs.batches(epoch, self.batch * self.world, self.groups), epoch
             yield self._mine(batches[place])
 
     def _mine(self, refs: list[ChipRef]) -> list[ChipRef]:

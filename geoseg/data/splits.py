@@ -17,13 +17,13 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Grid, Window, iter_chunks
 from geoseg.typing import BoolArray
 
-__all__ = ["Part", "block_split", "file_split", "grid_windows"]
+__all__ = ["AreaSplit", "block_split", "file_split", "grid_windows"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Part:
+class AreaSplit:
     """What one area gives to training and to validation.
 
     Attributes
@@ -53,7 +53,7 @@ def grid_windows(area: Area, chip: tuple[int, int], inside: Window | None = None
     if not (region.height and region.width):
         return ()
     grid = Grid(shape=(region.height, region.width), window=chip, overlap=(0, 0))
-    found = []
+    windows = []
     for window in grid:
         moved = Window(
             row_off=region.row_off + window.row_off,
@@ -62,8 +62,8 @@ def grid_windows(area: Area, chip: tuple[int, int], inside: Window | None = None
             width=chip[1],
         )
         if known_share(area, moved) > 0:
-            found.append(moved)
-    return tuple(found)
+            windows.append(moved)
+    return tuple(windows)
 
 
 def known_share(area: Area, window: Window, points: int = 8) -> float:
@@ -78,7 +78,7 @@ def known_share(area: Area, window: Window, points: int = 8) -> float:
 
 def file_split(
     areas: Sequence[Area], chip: tuple[int, int], settings: SplitSettings, parts: Sequence[str], seed: int
-) -> list[Part]:
+) -> list[AreaSplit]:
     """Whole areas on one side; labeled ground that is on both through two areas gets a warning.
 
     Parameters
@@ -108,7 +108,7 @@ def file_split(
         )
     _warn_of_shared_ground(areas, chosen)
     return [
-        Part(i not in chosen, _NOTHING, grid_windows(area, chip) if i in chosen else ())
+        AreaSplit(i not in chosen, _NOTHING, grid_windows(area, chip) if i in chosen else ())
         for i, area in enumerate(areas)
     ]
 
@@ -128,7 +128,7 @@ def _warn_of_shared_ground(areas: Sequence[Area], chosen: set[int]) -> None:
 
 def block_split(
     areas: Sequence[Area], chip: tuple[int, int], settings: SplitSettings, parts: Sequence[str], seed: int
-) -> list[Part]:
+) -> list[AreaSplit]:
     """Square blocks of every area, drawn by the seed; training keeps ``buffer_px`` away from them.
 
     Ground that several areas show is on one side in all of them. An area too small for a block beside
@@ -141,23 +141,23 @@ def block_split(
     """
     places = [place_of(area) for area in areas]
     near = neighbors(places)
-    found: list[Part] = []
+    splits: list[AreaSplit] = []
     held: list[NDArray[np.int64]] = []
     for index, (area, part) in enumerate(zip(areas, parts, strict=True)):
         rng = np.random.default_rng((seed, index))
         if part == "val":
             blocks = np.array([rect_of(area.truth.region())])
-            found.append(Part(False, _NOTHING, grid_windows(area, chip)))
+            splits.append(AreaSplit(False, _NOTHING, grid_windows(area, chip)))
         elif part == "train":
             blocks = _NOTHING
-            found.append(Part(True, _NOTHING, ()))
+            splits.append(AreaSplit(True, _NOTHING, ()))
         else:
-            there = _carried(held, places, [j for j in near[index] if j < index], index)
-            blocks = _draw_blocks(area, chip, settings, rng, there)
-            found.append(_split_part(area, chip, blocks, settings.buffer_px))
-            blocks = blocks if found[-1].val else _NOTHING
+            others = _carried(held, places, [j for j in near[index] if j < index], index)
+            blocks = _draw_blocks(area, chip, settings, rng, others)
+            splits.append(_split_area(area, chip, blocks, settings.buffer_px))
+            blocks = blocks if splits[-1].val else _NOTHING
         held.append(blocks)
-    if not any(part.val for part in found):
+    if not any(split.val for split in splits):
         raise InputError(
             f"a split by blocks must find a block of {settings.block_chips} x {settings.block_chips} chips "
             f"besides ground to train on, got areas of {', '.join(str(a.shape) for a in areas)} pixels. "
@@ -165,8 +165,8 @@ def block_split(
         )
     wide = [_widened(blocks, settings.buffer_px) for blocks in held]
     return [
-        _away(areas[i], chip, part, _carried(wide, places, near[i], i)) if near[i] else part
-        for i, part in enumerate(found)
+        _away(areas[i], chip, split, _carried(wide, places, near[i], i)) if near[i] else split
+        for i, split in enumerate(splits)
     ]
 
 
@@ -174,23 +174,23 @@ def _carried(
     rects: Sequence[NDArray[np.int64]], places: Sequence[GeoBox | None], others: Sequence[int], index: int
 ) -> NDArray[np.int64]:
     """Rectangles of other areas in the pixels of one."""
-    here = places[index]
-    moved = [carry(rects[j], there, here) for j in others if (there := places[j]) is not None and here]
+    target = places[index]
+    moved = [carry(rects[j], place, target) for j in others if (place := places[j]) is not None and target]
     return np.concatenate([_NOTHING, *moved])
 
 
-def _away(area: Area, chip: tuple[int, int], part: Part, others: NDArray[np.int64]) -> Part:
-    """A part whose training keeps away from what other areas of the same ground validate on."""
-    if not (part.train and len(others)):
-        return part
-    rects = np.unique(np.concatenate([part.forbidden, others]), axis=0)
+def _away(area: Area, chip: tuple[int, int], split: AreaSplit, others: NDArray[np.int64]) -> AreaSplit:
+    """A split whose training keeps away from what other areas of the same ground validate on."""
+    if not (split.train and len(others)):
+        return split
+    rects = np.unique(np.concatenate([split.forbidden, others]), axis=0)
     if _leaves_room(area, chip, rects):
-        return Part(True, rects, part.val)
+        return AreaSplit(True, rects, split.val)
     logger.warning(
         "%s is not trained on: nearly all of its ground is validated on, there or in another scene.",
         area.name,
     )
-    return Part(False, rects, part.val)
+    return AreaSplit(False, rects, split.val)
 
 
 def _widened(blocks: NDArray[np.int64], margin: int) -> NDArray[np.int64]:
@@ -202,9 +202,9 @@ def _draw_blocks(
     chip: tuple[int, int],
     settings: SplitSettings,
     rng: np.random.Generator,
-    there: NDArray[np.int64],
+    others: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Blocks (n, 4) to validate on; first where other areas hold theirs (``there``)."""
+    """Blocks (n, 4) to validate on; first where ``others`` lie, those of other areas."""
     region = area.truth.region()
     side = (chip[0] * settings.block_chips, chip[1] * settings.block_chips)
     blocks = [
@@ -222,16 +222,17 @@ def _draw_blocks(
     count = max(1, round(settings.val_fraction * len(blocks)))
     rects = np.array([rect_of(block) for block in usable], np.int64)
     order = rng.permutation(len(usable))
-    order = order[np.argsort(-_common(rects, there)[order], kind="stable")]
+    order = order[np.argsort(-_common(rects, others)[order], kind="stable")]
     return rects[order[:count]]
 
 
-def _split_part(area: Area, chip: tuple[int, int], blocks: NDArray[np.int64], margin: int) -> Part:
+def _split_area(area: Area, chip: tuple[int, int], blocks: NDArray[np.int64], margin: int) -> AreaSplit:
     rects = _widened(blocks, margin)
     if not len(blocks) or not _leaves_room(area, chip, rects):
-        return Part(True, _NOTHING, ())
+        return AreaSplit(True, _NOTHING, ())
     insides = [Window(row_off=a, col_off=b, height=c - a, width=d - b) for a, b, c, d in blocks.tolist()]
-    return Part(True, rects, tuple(window for block in insides for window in grid_windows(area, chip, block)))
+    windows = tuple(window for block in insides for window in grid_windows(area, chip, block))
+    return AreaSplit(True, rects, windows)
 
 
 def _common(rects: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:

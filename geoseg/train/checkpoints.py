@@ -50,8 +50,8 @@ class RunFolder:
         InputError
             A file is there or above it, or it may not be written to.
         """
-        there = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK):
+        nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
             raise InputError(f"--out must be a folder that can be written to, got {self.path}.")
 
     # ------------------------------------------------------------ documents
@@ -161,10 +161,10 @@ class RunFolder:
         MissingFileError
             No validation was reached.
         """
-        found = [int(row["index"]) for row in self.list_checkpoints() if row["best"]]
-        if not found:
+        best = [int(row["index"]) for row in self.list_checkpoints() if row["best"]]
+        if not best:
             raise MissingFileError(f"a run must have a checkpoint, got none in {self.path}.")
-        return found[0]
+        return best[0]
 
     def load_checkpoint(self, index: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights and facts of a checkpoint.
@@ -177,8 +177,8 @@ class RunFolder:
         rows = {int(row["index"]): row for row in self.list_checkpoints()}
         path = self.checkpoint_path(index) / "model.safetensors"
         if index not in rows or not path.is_file():
-            there = ", ".join(
+            kept = ", ".join(
                 str(i) for i in rows if (self.checkpoint_path(i) / "model.safetensors").is_file()
             )
-            raise InputError(f"checkpoint must be one of {there or 'none'}, got {index}. They count from 0.")
+            raise InputError(f"checkpoint must be one of {kept or 'none'}, got {index}. They count from 0.")
         return load_file(path), rows[index]

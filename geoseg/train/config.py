@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from geoseg.config import Settings, parse_settings, read_document
+from geoseg.config import Settings, parse_settings
 from geoseg.data.auxiliary import AuxiliarySettings
 from geoseg.data.settings import AugmentSettings, ClassSettings, DataSettings, SamplerSettings
 from geoseg.errors import ConfigError
 from geoseg.models.card import NAME_PATTERN
 from geoseg.models.losses import LOSSES
 from geoseg.models.options import ArchitectureSpec
-from geoseg.typing import PathLike
 
-__all__ = ["LossTerm", "TrainSettings", "apply_overrides", "parse_train_settings", "read_train_settings"]
+__all__ = ["LossTerm", "TrainSettings", "apply_overrides", "parse_train_settings"]
 
 
 class TrainVal(Settings):
@@ -337,8 +335,8 @@ def _entry(place: Any, name: str, key: str, override: str) -> Any:
     if not place:
         raise ConfigError(f"--set {override}: {name} has no entries.")
     if not (key.isascii() and key.isdigit() and int(key) < len(place)):
-        there = f"0 to {len(place) - 1}" if len(place) > 1 else "0"
-        raise ConfigError(f"--set {override}: an entry of {name} must be {there}, got {key}.")
+        numbers = f"0 to {len(place) - 1}" if len(place) > 1 else "0"
+        raise ConfigError(f"--set {override}: an entry of {name} must be {numbers}, got {key}.")
     return int(key)
 
 
@@ -358,17 +356,3 @@ def parse_train_settings(document: Mapping[str, Any] | Any, source: str = "setti
         One line for each mistake, each with its JSON path.
     """
     return parse_settings(TrainSettings, document, source=source)
-
-
-def read_train_settings(path: PathLike, overrides: Iterable[str] = ()) -> TrainSettings:
-    """Read a JSON or TOML config and apply ``key=value`` changes to it.
-
-    Raises
-    ------
-    MissingFileError, ConfigError
-        No such file; unknown keys or impossible values, with their JSON path.
-    """
-    document = read_document(path)
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: $ must be an object.")
-    return parse_train_settings(apply_overrides(document, overrides), Path(path).name)

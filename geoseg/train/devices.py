@@ -62,7 +62,7 @@ def choose_devices(
     >>> choose_devices([0], "cpu:2", available=1)
     Devices(accelerator='cpu', numbers=(0, 0))
     """
-    there = torch.cuda.device_count() if available is None else available
+    present = torch.cuda.device_count() if available is None else available
     if override is not None:
         kind, _, count = override.partition(":")
         if kind == "cpu" and (not count or (count.isdigit() and int(count) > 0)):
@@ -70,8 +70,8 @@ def choose_devices(
         if not all(part.strip().isdigit() for part in override.split(",")):
             raise InputError(f"--devices must be cpu, cpu:N or GPU numbers such as 0,1, got {override}.")
         asked = [int(part) for part in override.split(",")]
-    usable = tuple(number for number in asked if number < there)
-    missing = [str(number) for number in asked if number >= there]
+    usable = tuple(number for number in asked if number < present)
+    missing = [str(number) for number in asked if number >= present]
     if missing:
         instead = f"GPU {', '.join(map(str, usable))}" if usable else "the CPU"
         logger.warning("GPU %s asked for but absent: training on %s", ", ".join(missing), instead)

@@ -145,7 +145,7 @@ class Fitting:
     def _batches(self, start: int, stop: int) -> BatchSampler:
         """This process's share of the training batches ``start`` to ``stop``."""
         size, workers = self.settings.batch_size.train, self.settings.data_workers.train
-        return BatchSampler(self.prepared.plan, size, workers, start, stop, self.rank, self.world)
+        return BatchSampler(self.prepared.epochs, size, workers, start, stop, self.rank, self.world)
 
     def _examples(self) -> list[dict[str, object]]:
         """A few validation chips, spread over the list."""

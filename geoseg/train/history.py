@@ -29,8 +29,8 @@ class History:
         self.rows: list[dict[str, float]] = []
         if keep and path.is_file():
             with path.open(encoding="utf-8", newline="") as file:
-                found = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-            self.rows = [row for row in found if row["index"] < keep]
+                kept = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            self.rows = [row for row in kept if row["index"] < keep]
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row and write the file; values that are no numbers are left out."""

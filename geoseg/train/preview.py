@@ -35,8 +35,8 @@ def preview_chips(
     data = prepared.chips(settings)
     pixelwise = pixelwise_of(prepared.facts)
     cells: list[NDArray[np.uint8]] = []
-    plan = prepared.plan.epoch(0, settings.batch_size.train, settings.data_workers.train)
-    for step, refs in enumerate(plan):
+    batches = prepared.epochs.batches(0, settings.batch_size.train, settings.data_workers.train)
+    for step, refs in enumerate(batches):
         wanted = count - len(cells) // 2
         if wanted <= 0:
             break

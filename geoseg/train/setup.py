@@ -1,4 +1,4 @@
-"""From a config to what a run needs: areas, plan, network, normalization."""
+"""From a config to what a run needs: areas, epochs, network, normalization."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import nn
 
 from geoseg.data.chips import ChipRef
 from geoseg.data.dataset import ChipDataset
-from geoseg.data.sampler import ImagePlan, WindowPlan
+from geoseg.data.sampler import ImageEpochs, WindowEpochs
 from geoseg.data.settings import DataSettings
 from geoseg.data.sources import Opened, Wanted, open_areas, present_classes
-from geoseg.data.splits import Part, block_split, file_split, grid_windows
+from geoseg.data.splits import AreaSplit, block_split, file_split, grid_windows
 from geoseg.errors import ConfigError, InputError
 from geoseg.geo.windows import Window
 from geoseg.models.architectures import build_network, input_multiple
@@ -76,16 +76,16 @@ class Prepared:
     """All that training draws from."""
 
     opened: Opened
-    plan: WindowPlan | ImagePlan
+    epochs: WindowEpochs | ImageEpochs
     val: tuple[ChipRef, ...]
     facts: Facts
 
     @property
     def spare(self) -> tuple[ChipRef, ...]:
         """Chips that may stand in for unreadable ones."""
-        if isinstance(self.plan, ImagePlan):
-            return self.plan.refs
-        return tuple(self.plan.epoch(0, 16, 1)[0])
+        if isinstance(self.epochs, ImageEpochs):
+            return self.epochs.refs
+        return tuple(self.epochs.batches(0, 16, 1)[0])
 
     def chips(self, settings: TrainSettings, corrupted: int = 0, *, train: bool = True) -> ChipDataset:
         """Chips to train on, or to validate on by the labels as they are; a number may be unreadable."""
@@ -116,19 +116,19 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
     opened = open_graph_areas(wanted, settings.seed) if data.dtl else open_areas(wanted)
     _check_bands(settings, opened.channels)
     _check_colors(settings, opened.channels)
-    plan, val = _plan(settings, data, opened)
+    epochs, val = _split(settings, data, opened)
     if not val:
         raise InputError("validation must have chips, got none with labeled ground. Change data.split.")
-    trained = _trained(plan)
+    trained = _trained(epochs)
     _check_classes(opened, trained)
-    mean, stddev = _statistics(settings, opened, plan)
+    mean, stddev = _statistics(settings, opened, epochs)
     names = [area.name for area in opened.areas]
     scenes = {
         "train": sorted({names[i] for i in trained}),
         "val": sorted({names[ref.area] for ref in val}),
     }
     facts = Facts(opened.table.names, opened.dtype, mean, stddev, opened.gsd, scenes)
-    return Prepared(opened, plan, val, facts)
+    return Prepared(opened, epochs, val, facts)
 
 
 def _check_bands(settings: TrainSettings, channels: int) -> None:
@@ -150,8 +150,10 @@ def _check_colors(settings: TrainSettings, channels: int) -> None:
             )
 
 
-def _trained(plan: WindowPlan | ImagePlan) -> set[int]:
-    return set(plan.areas) if isinstance(plan, WindowPlan) else {ref.area for ref in plan.refs}
+def _trained(epochs: WindowEpochs | ImageEpochs) -> set[int]:
+    if isinstance(epochs, WindowEpochs):
+        return set(epochs.areas)
+    return {ref.area for ref in epochs.refs}
 
 
 def _check_classes(opened: Opened, trained: set[int]) -> None:
@@ -166,29 +168,30 @@ def _check_classes(opened: Opened, trained: set[int]) -> None:
         )
 
 
-def _plan(
+def _split(
     settings: TrainSettings, data: DataSettings, opened: Opened
-) -> tuple[WindowPlan | ImagePlan, tuple[ChipRef, ...]]:
+) -> tuple[WindowEpochs | ImageEpochs, tuple[ChipRef, ...]]:
     by: str = data.split.by
     if by == "auto":
         by = "tags" if data.project or data.dtl else _auto_split(data, opened)
     if by == "tags":
         train, val = _tagged(opened, settings)
         if data.stretches:
-            plan = ImagePlan(tuple(_whole(opened, i) for i in train), settings.seed)
-            return plan, tuple(_whole(opened, i) for i in val)
-        parts = [Part(i in set(train), np.zeros((0, 4), np.int64), ()) for i in range(len(opened.areas))]
-        return _windows(settings, opened, parts), _grid_refs(settings, opened, val)
+            epochs = ImageEpochs(tuple(_whole(opened, i) for i in train), settings.seed)
+            return epochs, tuple(_whole(opened, i) for i in val)
+        nothing = np.zeros((0, 4), np.int64)
+        splits = [AreaSplit(i in set(train), nothing, ()) for i in range(len(opened.areas))]
+        return _windows(settings, opened, splits), _grid_refs(settings, opened, val)
     split = file_split if by == "file" else block_split
-    parts = split(opened.areas, settings.chip, data.split, opened.parts, settings.seed)
+    splits = split(opened.areas, settings.chip, data.split, opened.parts, settings.seed)
     if data.stretches:
         if by != "file":
             raise ConfigError("$.data.fit: resize must go with a split by tags or file, got blocks.")
-        train_refs = tuple(_whole(opened, i) for i, part in enumerate(parts) if part.train)
-        val_refs = tuple(_whole(opened, i) for i, part in enumerate(parts) if not part.train)
-        return ImagePlan(train_refs, settings.seed), val_refs
-    refs = [ChipRef(i, w.row_off, w.col_off, w.height, w.width) for i, p in enumerate(parts) for w in p.val]
-    return _windows(settings, opened, parts), tuple(refs)
+        train_refs = tuple(_whole(opened, i) for i, s in enumerate(splits) if s.train)
+        val_refs = tuple(_whole(opened, i) for i, s in enumerate(splits) if not s.train)
+        return ImageEpochs(train_refs, settings.seed), val_refs
+    refs = [ChipRef(i, w.row_off, w.col_off, w.height, w.width) for i, s in enumerate(splits) for w in s.val]
+    return _windows(settings, opened, splits), tuple(refs)
 
 
 def _auto_split(data: DataSettings, opened: Opened) -> str:
@@ -196,10 +199,10 @@ def _auto_split(data: DataSettings, opened: Opened) -> str:
     return "file" if named or data.images else "blocks"
 
 
-def _windows(settings: TrainSettings, opened: Opened, parts: list[Part]) -> WindowPlan:
-    if not any(part.train for part in parts):
+def _windows(settings: TrainSettings, opened: Opened, splits: list[AreaSplit]) -> WindowEpochs:
+    if not any(split.train for split in splits):
         raise InputError("training must have scenes, got none left by data.split.")
-    return WindowPlan.of(opened.areas, parts, settings.chip, settings.sampler, settings.seed)
+    return WindowEpochs.of(opened.areas, splits, settings.chip, settings.sampler, settings.seed)
 
 
 def _whole(opened: Opened, index: int) -> ChipRef:
@@ -216,20 +219,20 @@ def _grid_refs(settings: TrainSettings, opened: Opened, areas: list[int]) -> tup
 
 def _tagged(opened: Opened, settings: TrainSettings) -> tuple[list[int], list[int]]:
     """Images with the training and with the validation tag."""
-    found = []
+    sides = []
     for name, tag in (("train", settings.dataset_tags.train), ("val", settings.dataset_tags.val)):
         images = [i for i, tags in enumerate(opened.tags) if tag == "__all__" or tag in tags]
         if not images:
-            there = ", ".join(sorted(frozenset().union(*opened.tags))) or "no tags"
+            tags = ", ".join(sorted(frozenset().union(*opened.tags))) or "no tags"
             raise InputError(
-                f"dataset_tags.{name} must be a tag of some image, got {tag}. The data has {there}."
+                f"dataset_tags.{name} must be a tag of some image, got {tag}. The data has {tags}."
             )
-        found.append(images)
-    return found[0], found[1]
+        sides.append(images)
+    return sides[0], sides[1]
 
 
 def _statistics(
-    settings: TrainSettings, opened: Opened, plan: WindowPlan | ImagePlan
+    settings: TrainSettings, opened: Opened, epochs: WindowEpochs | ImageEpochs
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each band: given, ImageNet's for 8-bit RGB, or measured."""
     given, bands = settings.normalization, opened.channels
@@ -247,11 +250,13 @@ def _statistics(
                 f"$.normalization: must hold {bands} values, one a band, got {len(given.mean)}."
             )
         return given.mean, given.stddev
-    return _measured(opened, plan)
+    return _measured(opened, epochs)
 
 
-def _measured(opened: Opened, plan: WindowPlan | ImagePlan) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    refs = [ref for batch in plan.epoch(0, 1, 1)[:_LOOKED_AT] for ref in batch]
+def _measured(
+    opened: Opened, epochs: WindowEpochs | ImageEpochs
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    refs = [ref for batch in epochs.batches(0, 1, 1)[:_LOOKED_AT] for ref in batch]
     total, squares, count = np.zeros(opened.channels), np.zeros(opened.channels), 0
     for ref in refs:
         area = opened.areas[ref.area]

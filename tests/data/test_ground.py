@@ -11,7 +11,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 
 from geoseg.data.ground import carry, neighbors, share_ground
-from geoseg.data.sampler import WindowPlan
+from geoseg.data.sampler import WindowEpochs
 from geoseg.data.settings import SamplerSettings, SplitSettings
 from geoseg.data.splits import block_split, file_split
 from geoseg.geo.geobox import GeoBox
@@ -66,7 +66,7 @@ def test_ground_is_on_one_side_in_all_scenes(place, second, seed):
     areas = [place("a"), place("b", **second)]
     parts = block_split(areas, CHIP, SplitSettings(val_fraction=0.2, buffer_px=8), ["auto"] * 2, seed)
     settings = SamplerSettings(chips_per_epoch=300, foreground=0)
-    drawn = WindowPlan.of(areas, parts, CHIP, settings, seed).epoch(0, 4, 1)
+    drawn = WindowEpochs.of(areas, parts, CHIP, settings, seed).batches(0, 4, 1)
     trained = [
         ground_of(areas[ref.area].pixels.geobox, [(ref.row, ref.col, ref.row + 32, ref.col + 32)])
         for batch in drawn

@@ -10,9 +10,9 @@ import shapely
 
 from geoseg.data.chips import ChipRef
 from geoseg.data.dataset import ChipDataset, train_loader, val_loader
-from geoseg.data.sampler import BatchSampler, ImagePlan, WindowPlan
+from geoseg.data.sampler import BatchSampler, ImageEpochs, WindowEpochs
 from geoseg.data.settings import SamplerSettings, SplitSettings
-from geoseg.data.splits import Part, block_split, file_split, grid_windows
+from geoseg.data.splits import AreaSplit, block_split, file_split, grid_windows
 from geoseg.errors import InputError, RunError, SceneError
 
 CHIP = (32, 32)
@@ -30,8 +30,8 @@ def areas(make_area):
 
 def plan(areas, parts=None, seed=0, **settings):
     nothing = np.zeros((0, 4), np.int64)
-    parts = parts or [Part(True, nothing, ()) for _ in areas]
-    return WindowPlan.of(areas, parts, CHIP, SamplerSettings(**settings), seed)
+    parts = parts or [AreaSplit(True, nothing, ()) for _ in areas]
+    return WindowEpochs.of(areas, parts, CHIP, SamplerSettings(**settings), seed)
 
 
 def flat(batches):
@@ -39,7 +39,7 @@ def flat(batches):
 
 
 def test_windows_stay_inside_and_on_labeled_ground(areas):
-    refs = flat(plan(areas, chips_per_epoch=400, min_known=0.5).epoch(0, 8, 2))
+    refs = flat(plan(areas, chips_per_epoch=400, min_known=0.5).batches(0, 8, 2))
     assert len(refs) == 400
     for ref in refs:
         height, width = areas[ref.area].shape
@@ -53,21 +53,21 @@ def test_windows_stay_inside_and_on_labeled_ground(areas):
 
 
 def test_a_seed_decides_the_plan_and_epochs_differ(areas):
-    first, again, other = (plan(areas, chips_per_epoch=64, seed=s).epoch(3, 8, 2) for s in (1, 1, 2))
+    first, again, other = (plan(areas, chips_per_epoch=64, seed=s).batches(3, 8, 2) for s in (1, 1, 2))
     assert first == again
     assert first != other
-    assert first != plan(areas, chips_per_epoch=64, seed=1).epoch(4, 8, 2)
+    assert first != plan(areas, chips_per_epoch=64, seed=1).batches(4, 8, 2)
 
 
 def test_a_scene_of_more_weight_is_drawn_more_often(areas):
     areas[1] = replace(areas[1], weight=4.0)
-    drawn = [r.area for r in flat(plan(areas, chips_per_epoch=300, balance="equal").epoch(0, 10, 1))]
+    drawn = [r.area for r in flat(plan(areas, chips_per_epoch=300, balance="equal").batches(0, 10, 1))]
     assert [drawn.count(n) for n in range(3)] == [50, 200, 50]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_foreground_share(areas, share):
-    refs = flat(plan(areas[2:], chips_per_epoch=600, foreground=share).epoch(0, 8, 1))
+    refs = flat(plan(areas[2:], chips_per_epoch=600, foreground=share).batches(0, 8, 1))
     anchor = areas[2].truth.anchors()[0]
     on = np.mean([r.row <= anchor[0] < r.row + 32 and r.col <= anchor[1] < r.col + 32 for r in refs])
     assert on == pytest.approx(share + (1 - share) * 0.02, abs=0.07)
@@ -75,11 +75,11 @@ def test_foreground_share(areas, share):
 
 def test_balance_between_scenes(areas):
     counts = np.bincount(
-        [r.area for r in flat(plan(areas, chips_per_epoch=300, balance="equal").epoch(0, 10, 1))]
+        [r.area for r in flat(plan(areas, chips_per_epoch=300, balance="equal").batches(0, 10, 1))]
     )
     assert counts.tolist() == [100, 100, 100]
     counts = np.bincount(
-        [r.area for r in flat(plan(areas, chips_per_epoch=300, balance="area").epoch(0, 10, 1))]
+        [r.area for r in flat(plan(areas, chips_per_epoch=300, balance="area").batches(0, 10, 1))]
     )
     size = np.array([360 * 260, 90 * 100, 256 * 256])
     assert np.allclose(counts, 300 * size / size.sum(), atol=1)
@@ -88,7 +88,7 @@ def test_balance_between_scenes(areas):
 def test_classes_are_drawn_alike_often(make_area):
     many = [shapely.box(x, 10, x + 4, 14) for x in range(10, 390, 10)]
     area = make_area("a", 400, 400, [*many, shapely.box(300, 300, 310, 310)], [1] * len(many) + [2])
-    refs = flat(plan([area], chips_per_epoch=200, foreground=1.0).epoch(0, 8, 1))
+    refs = flat(plan([area], chips_per_epoch=200, foreground=1.0).batches(0, 8, 1))
     near = np.mean([ref.row > 200 for ref in refs])
     assert near == pytest.approx(0.5, abs=0.12)
 
@@ -96,7 +96,7 @@ def test_classes_are_drawn_alike_often(make_area):
 def test_batches_mix_scenes_and_each_worker_stays_near(make_area):
     big = [make_area(n, 2048, 2048, seed=i) for i, n in enumerate("ab")]
     settings = {"chips_per_epoch": 1024, "foreground": 0.0, "balance": "equal"}
-    near, far = (plan(big, region_px=size, **settings).epoch(0, 8, 2) for size in (256, 0))
+    near, far = (plan(big, region_px=size, **settings).batches(0, 8, 2) for size in (256, 0))
     for batch in near:
         assert len({ref.area for ref in batch}) == 2
 
@@ -132,13 +132,13 @@ def test_a_run_continued_anywhere_sees_the_same_batches(areas):
 
 def test_whole_images_come_once_an_epoch_and_the_last_batch_may_be_short():
     refs = tuple(ChipRef(i, 0, 0, 9, 9) for i in range(7))
-    sampler = BatchSampler(ImagePlan(refs, 0), 3, 0, 0, 6)
+    sampler = BatchSampler(ImageEpochs(refs, 0), 3, 0, 0, 6)
     batches = list(sampler)
     assert [len(b) for b in batches] == [3, 3, 1] * 2
     assert sorted(flat(batches[:3])) == list(refs)
     assert sorted(flat(batches[3:])) == [ref._replace(epoch=1) for ref in refs]
     assert batches[:3] != batches[3:]
-    shares = [list(BatchSampler(ImagePlan(refs, 0), 3, 0, 0, 2, rank, 2)) for rank in (0, 1)]
+    shares = [list(BatchSampler(ImageEpochs(refs, 0), 3, 0, 0, 2, rank, 2)) for rank in (0, 1)]
     assert [len(b) for b in shares[0]] == [len(b) for b in shares[1]] == [3, 1]
 
 
@@ -151,7 +151,7 @@ def test_blocks_keep_training_away_from_validation(areas):
     again = block_split(areas, CHIP, settings, ["auto"] * 3, seed=5)
     assert [p.val for p in parts] == [p.val for p in again]
     assert [p.val for p in parts] != [p.val for p in block_split(areas, CHIP, settings, ["auto"] * 3, seed=6)]
-    drawn = flat(plan(areas, parts, chips_per_epoch=500).epoch(0, 8, 1))
+    drawn = flat(plan(areas, parts, chips_per_epoch=500).batches(0, 8, 1))
     for ref in drawn:
         for w in parts[ref.area].val:
             gap = max(
@@ -197,9 +197,9 @@ def test_validation_grid_covers_the_labeled_ground_once(areas):
 
 def test_no_room_to_train_is_said(make_area):
     area = make_area("small", 64, 64, [shapely.box(1, 1, 9, 9)])
-    everything = Part(True, np.array([[0, 0, 64, 64]]), ())
+    everything = AreaSplit(True, np.array([[0, 0, 64, 64]]), ())
     with pytest.raises(InputError, match=r"input_size must fit .* got 32 x 32 for small"):
-        plan([area], [everything], chips_per_epoch=4).epoch(0, 4, 1)
+        plan([area], [everything], chips_per_epoch=4).batches(0, 4, 1)
     with pytest.raises(InputError, match="a split by blocks must find a block"):
         block_split([area], (64, 64), SplitSettings(), ["auto"], 0)
 

@@ -11,6 +11,7 @@ import torch
 from train_samples import base_config, town, write_project, write_scene
 
 from geoseg.projects.figures import Rectangle
+from geoseg.train import recorder
 from geoseg.train.config import parse_train_settings
 
 
@@ -21,6 +22,12 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _quick_charts(monkeypatch):
+    """Drawing the picture of the charts takes as long as one of these trainings; some tests put it back."""
+    monkeypatch.setattr(recorder, "chart_picture", lambda history: history.text().encode())
 
 
 @pytest.fixture(scope="session")

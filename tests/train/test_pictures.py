@@ -89,7 +89,7 @@ def test_previewed_chips_are_those_of_training(quick, tmp_path, monkeypatch, wor
         trained.extend(pixels)
         return learner.network(pixels)
 
-    for number, refs in enumerate(ready.plan.epoch(0, 2, workers)[:2]):
+    for number, refs in enumerate(ready.epochs.batches(0, 2, workers)[:2]):
         learner.training_loss(forward, join_chips([data[ref] for ref in refs]), number)
     for raw, normal in zip(seen, trained, strict=False):
         assert torch.allclose(learner.normalize(torch.tensor(raw)[None])[0], normal, atol=1e-5)
@@ -107,7 +107,7 @@ def test_gaps_are_previewed_and_trained_but_not_validated(quick, tmp_path, monke
     )
     preview.preview_chips(settings, tmp_path, 3, tmp_path / "chips.png")
     ready = prepare(settings, tmp_path)
-    refs = [ref for batch in ready.plan.epoch(0, 2, 0) for ref in batch][:3]
+    refs = [ref for batch in ready.epochs.batches(0, 2, 0) for ref in batch][:3]
     trained, as_labeled = ready.chips(settings), ready.chips(settings, train=False)
     for ref, target in zip(refs, targets, strict=True):
         assert np.array_equal(target, trained[ref]["target"])

@@ -8,8 +8,9 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from geoseg.cli.train import load_settings
 from geoseg.errors import ConfigError, MissingFileError
-from geoseg.train.config import TrainSettings, apply_overrides, parse_train_settings, read_train_settings
+from geoseg.train.config import TrainSettings, apply_overrides, parse_train_settings
 from geoseg.train.devices import choose_devices
 from geoseg.train.learner import loss_terms
 from geoseg.train.setup import check_size
@@ -108,23 +109,26 @@ def test_mistakes_are_named_by_their_path(change, message):
 
 
 def test_toml_overrides_and_short_forms(tmp_path):
+    def load(path, changes=None):
+        return load_settings(path, changes, None, None, None, None)
+
     path = tmp_path / "c.toml"
     path.write_text(
         'architecture = "unet_v2"\nclasses = ["road", {name = "car", values = [26]}]\nloss = "lovasz"\n'
         "[batch_size]\ntrain = 12\n"
     )
-    settings = read_train_settings(path, ["batch_size.train=2", "precision=bf16-mixed", "ema.decay=0.9"])
+    settings = load(path, ["batch_size.train=2", "precision=bf16-mixed", "ema.decay=0.9"])
     assert settings.batch_size.train == 2
     assert settings.precision == "bf16-mixed"
     assert settings.ema is not None
     assert [c.name for c in settings.classes] == ["road", "car"]
     assert settings.loss[0].name == "lovasz"
     with pytest.raises(ConfigError, match="--set must be key=value"):
-        read_train_settings(path, ["nothing"])
+        load(path, ["nothing"])
     with pytest.raises(ConfigError, match="architecture holds no further keys"):
-        read_train_settings(path, ["architecture.name=unet"])
+        load(path, ["architecture.name=unet"])
     with pytest.raises(MissingFileError):
-        read_train_settings(tmp_path / "none.json")
+        load(tmp_path / "none.json")
 
 
 def test_overrides_reach_entries_of_lists():

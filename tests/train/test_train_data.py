@@ -214,13 +214,13 @@ def test_a_projects_own_classes_follow_the_tutorials_rule(tmp_path, house_projec
     assert target.shape == (32, 32)
     assert (target[28:, 28:] == IGNORE).all()
     assert (target == 1).any()
-    assert len(found.plan.refs) == 4
+    assert len(found.epochs.refs) == 4
     assert len(found.val) == 2
 
 
 def test_windows_of_a_project(tmp_path, house_project):
     found = prepared(tmp_path, data={"project": str(house_project), "fit": "crop"}, classes=[])
-    refs = found.plan.epoch(0, 4, 1)[0]
+    refs = found.epochs.batches(0, 4, 1)[0]
     assert all((ref.height, ref.width) == (32, 32) for ref in refs)
     assert len(found.val) == 2 * 4
 
@@ -251,10 +251,10 @@ def test_samples_of_a_graph_are_those_of_its_project(tmp_path, house_project):
     run_graph(read_graph(tmp_path / "graph.json"), house_project.parent, tmp_path, seed=3)
     made = prepared(tmp_path, data={"project": str(tmp_path / "made")}, classes=[])
     assert lazy.facts.classes == made.facts.classes == ("bg", "house")
-    assert len(lazy.plan.refs) == len(made.plan.refs) == 4 * 4
+    assert len(lazy.epochs.refs) == len(made.epochs.refs) == 4 * 4
 
     def contents(found, index=None):
-        chips = [whole(found.opened.areas[ref.area]) for ref in found.plan.refs]
+        chips = [whole(found.opened.areas[ref.area]) for ref in found.epochs.refs]
         return sorted((chip.image.tobytes(), chip.target.tobytes()) for chip in chips)
 
     assert contents(lazy) == contents(made)
@@ -278,7 +278,7 @@ def test_epochs_draw_a_graph_anew_but_not_its_validation(tmp_path, house_project
     found, again = (prepared(tmp_path, data=data, classes=[]) for _ in range(2))
 
     def drawn(found, epoch):
-        refs = sorted(ref for batch in found.plan.epoch(epoch, 4, 1) for ref in batch)
+        refs = sorted(ref for batch in found.epochs.batches(epoch, 4, 1) for ref in batch)
         areas = [found.opened.areas[ref.area].in_epoch(ref) for ref in refs]
         assert all(window.height == area.shape[0] for area, window in areas)
         return [(area.name, area.shape, cut_chip(area, window).target.tobytes()) for area, window in areas]
@@ -290,7 +290,7 @@ def test_epochs_draw_a_graph_anew_but_not_its_validation(tmp_path, house_project
         assert sum(a != b for a, b in zip(one, other, strict=True)) > len(one) / 2
     assert all(ref.epoch == 0 for ref in found.val)
     dataset = ChipDataset(found.opened.areas, (32, 32))
-    assert dataset[found.plan.epoch(5, 4, 1)[0][0]]["target"].shape == (32, 32)
+    assert dataset[found.epochs.batches(5, 4, 1)[0][0]]["target"].shape == (32, 32)
 
 
 # ------------------------------------------------------------------ refused
@@ -459,11 +459,11 @@ def test_missing_extra_is_named(monkeypatch, write_config, tmp_path):
 
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda n, *a: None if n == "torchmetrics" else real(n, *a)
+        importlib.util, "find_spec", lambda n, *a: None if n == "tensorboard" else real(n, *a)
     )
     result = CliRunner().invoke(app, ["train", str(write_config({})), "--out", str(tmp_path / "run")])
     assert result.exit_code == 2
-    assert "training needs torchmetrics. Install it with: pip install 'geoseg[train]'" in result.stderr
+    assert "training needs tensorboard. Install it with: pip install 'geoseg[train]'" in result.stderr
 
 
 def test_help_is_light():

@@ -23,7 +23,8 @@ from geoseg.data import dataset
 from geoseg.errors import ConfigError, GeosegError, InputError, ModelError, RunError, StateMismatchError
 from geoseg.files import LockedError, hold
 from geoseg.models.losses import IGNORE
-from geoseg.train import learner, loop
+from geoseg.train import learner, loop, recorder
+from geoseg.train.charts import chart_picture
 from geoseg.train.checkpoints import RunFolder
 from geoseg.train.export import export_checkpoint
 from geoseg.train.loop import train
@@ -174,9 +175,9 @@ def test_the_same_seed_gives_the_same_weights(finished, tmp_path, quick):
     train(settings, tmp_path / "again", devices="cpu")
     assert same(weights(tmp_path / "again", 3), weights(out, 3))
     assert (tmp_path / "again" / "metrics.csv").read_text() == (out / "metrics.csv").read_text()
-    other = settings.model_copy(update={"seed": 4})
+    other = settings.model_copy(update={"seed": 4, "epochs": 1})
     train(other, tmp_path / "other", devices="cpu")
-    assert not same(weights(tmp_path / "other", 3), weights(out, 3))
+    assert not same(weights(tmp_path / "other", 0), weights(out, 0))
 
 
 @pytest.mark.parametrize(
@@ -201,6 +202,24 @@ def test_a_killed_run_resumes_mid_epoch_to_the_same_result(quick, tmp_path, chan
     assert same(weights(tmp_path / "cut", 1), weights(tmp_path / "whole", 1))
     for name in ("metrics.csv", "checkpoints/index.json"):
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_a_run_killed_before_its_last_picture_draws_it_on_resuming(quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "chart_picture", chart_picture)
+    settings = quick(epochs=1, val_every=0.5)
+    train(settings, tmp_path / "whole", devices="cpu")
+
+    def killed(self):
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder.Recorder, "finish", killed)
+        with pytest.raises(Stop):
+            train(settings, tmp_path / "cut", devices="cpu")
+    assert RunFolder(tmp_path / "cut").load_state()["progress"]["validations"] == 2
+    train(settings, tmp_path / "cut", devices="cpu", resume=True)
+    for name in ("charts.png", "charts.html", "metrics.csv"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_auxiliary_outputs_are_kept_where_the_config_says_so(quick, tmp_path):
@@ -433,11 +452,11 @@ def test_a_killed_worker_is_explained(quick, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def broken(quick):
+def broken(quick, tmp_path):
     """Settings of two scenes; the pixels of one, which is validated on, can't be read."""
     data = quick().data
     good, bad = data.scenes
-    path = Path(bad.path).with_name("broken.tif")
+    path = tmp_path / "broken.tif"
     content = bytearray(Path(bad.path).read_bytes())
     # Uncompressed: what is cut off is missing.
     path.write_bytes(content[: len(content) // 3])
@@ -526,14 +545,15 @@ def test_chip_sizes_the_network_cannot_divide_are_refused(quick, tmp_path):
 
 
 DDP = """
+import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from geoseg.train.config import read_train_settings
+from geoseg.train.config import parse_train_settings
 from geoseg.train.loop import train
 
 if __name__ == "__main__":
-    train(read_train_settings(sys.argv[1]), sys.argv[2], devices=sys.argv[3])
+    settings = parse_train_settings(json.loads(Path(sys.argv[1]).read_text()))
+    train(settings, sys.argv[2], devices=sys.argv[3])
 """
 
 
