@@ -75,6 +75,8 @@ class Augment:
             takes = torch.rand(len(image), generator=rng) < self.settings.paste
             image, target, auxiliary = paste_objects(image, target, auxiliary, takes)
         image = self._repaint(image, target, rng) if self.settings.repaint else self._recolor(image, rng)
+        if self.settings.shuffle:
+            image = _shuffle_bands(image, torch.rand(len(image), generator=rng) < self.settings.shuffle, rng)
         return self._degrade(image, rng, seed), target, auxiliary
 
     def _move(
@@ -107,6 +109,12 @@ class Augment:
         if s.contrast:
             middle = image.mean((1, 2, 3), keepdim=True)
             image = middle + (image - middle) * torch.exp(draws(math.log1p(s.contrast)))
+        if s.gamma:
+            # The sign is kept: pixels darker than what counts as dark stay so.
+            image = image.sign() * image.abs() ** torch.exp(draws(math.log1p(s.gamma)))
+        if s.tint:
+            offsets = _span(count * image.shape[1], rng).view(count, -1, 1, 1) * s.tint
+            image = image + offsets.to(image.device)
         if s.saturation and colors:
             gray = image.mean(1, keepdim=True)
             image = gray + (image - gray) * torch.exp(draws(math.log1p(s.saturation)))
@@ -225,6 +233,14 @@ def paste_objects(
 def _is_object(target: Tensor) -> Tensor:
     """Neither background nor ignored."""
     return (target > 0) & (target < 255)
+
+
+def _shuffle_bands(image: Tensor, takes: Tensor, rng: torch.Generator) -> Tensor:
+    """The bands of the chips that ``takes`` names in an order of their own."""
+    count, bands = image.shape[:2]
+    orders = torch.rand(count, bands, generator=rng).argsort(1)
+    orders = torch.where(takes.unsqueeze(1), orders, torch.arange(bands)).to(image.device)
+    return image[torch.arange(count, device=image.device).unsqueeze(1), orders]
 
 
 def _turn_hue(image: Tensor, angle: Tensor) -> Tensor:

@@ -203,6 +203,12 @@ class AugmentSettings(Settings):
         Largest offset, as a share of full brightness.
     contrast
         Contrast between 1 / (1 + contrast) and 1 + contrast.
+    gamma
+        Exponent of brightness between 1 / (1 + gamma) and 1 + gamma.
+    tint
+        Largest offset of each band by itself, as a share of full brightness.
+    shuffle
+        Share of chips whose bands change places, so that the network goes by shape more than by color.
     hue
         Largest turn of the color circle in degrees, three bands only.
     saturation
@@ -219,8 +225,8 @@ class AugmentSettings(Settings):
         Share of chips that take the objects of another chip of the batch, with a margin of ground; batches
         must hold two chips at least.
     repaint
-        Share of chips whose objects change color apart from their ground: brightness, contrast, saturation
-        and hue are drawn for each, so one of them must be given.
+        Share of chips whose objects change color apart from their ground: brightness, contrast, gamma, tint,
+        saturation and hue are drawn for each, so one of them must be given.
     """
 
     flips: bool = False
@@ -229,6 +235,9 @@ class AugmentSettings(Settings):
     rotate: float = Field(default=0.0, ge=0, le=180)
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, le=3)
+    gamma: float = Field(default=0.0, ge=0, le=3)
+    tint: float = Field(default=0.0, ge=0, le=1)
+    shuffle: float = Field(default=0.0, ge=0, le=1)
     hue: float = Field(default=0.0, ge=0, le=180)
     saturation: float = Field(default=0.0, ge=0, le=3)
     noise: float = Field(default=0.0, ge=0, le=1)
@@ -241,7 +250,7 @@ class AugmentSettings(Settings):
     @field_validator("repaint")
     @classmethod
     def _some_color(cls, value: float, info: ValidationInfo) -> float:
-        colors = ("brightness", "contrast", "hue", "saturation")
+        colors = ("brightness", "contrast", "gamma", "tint", "hue", "saturation")
         if value and not any(info.data.get(name) for name in colors):
             raise ValueError(
                 f"must be 0 where {', '.join(colors[:-1])} and {colors[-1]} are 0, since objects get new "

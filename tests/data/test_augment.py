@@ -15,6 +15,7 @@ from geoseg.data.settings import AugmentSettings
 STRONG = {
     "flips": True, "scale": 0.5, "shift": 0.2, "rotate": 30, "brightness": 0.2, "contrast": 0.5, "hue": 40,
     "saturation": 0.5, "noise": 0.1, "blur": 2.0, "jpeg": 0.8, "share": 1.0, "paste": 0.5, "repaint": 0.5,
+    "gamma": 0.4, "tint": 0.1, "shuffle": 0.5,
 }  # fmt: skip
 
 
@@ -165,3 +166,35 @@ def test_jpeg_artefacts_are_those_of_a_real_codec():
         gap = float((real - ours).pow(2).mean().sqrt())
         assert gap < 0.35 * error + 0.003, (quality, gap, error)
     assert torch.equal(jpeg_artefacts(image, torch.zeros(1)), image)
+
+
+@pytest.mark.parametrize("bands", [3, 4])
+def test_colors_that_places_never_seen_may_have(bands):
+    image = torch.rand(64, bands, 4, 4) * 0.8 + 0.1
+    target, none = torch.zeros(64, 4, 4, dtype=torch.uint8), torch.zeros(64, 0, 4, 4)
+
+    def changed(**strengths):
+        return Augment(AugmentSettings(**strengths))(image, target, none, seed=3)[0]
+
+    bent = torch.log(changed(gamma=1.0)) / torch.log(image)
+    assert torch.allclose(bent, bent[:, :1, :1, :1].expand_as(bent), rtol=1e-3)
+    assert 0.5 <= bent.min() < 0.6
+    assert 1.8 < bent.max() <= 2.0
+    offset = changed(tint=0.2) - image
+    assert torch.allclose(offset, offset[:, :, :1, :1].expand_as(offset), atol=1e-6)
+    assert 0.15 < offset.abs().max() <= 0.2
+    assert (offset[:, 0] - offset[:, 1]).abs().max() > 0.2
+    moved = changed(shuffle=0.5)
+    assert torch.equal(moved.sort(1).values, image.sort(1).values)
+    alone = (moved == image).flatten(1).all(1)
+    assert 0.3 < alone.float().mean() < 0.75
+    assert all(
+        any(torch.equal(chip[0], other) for other in whole) for chip, whole in zip(moved, image, strict=True)
+    )
+
+
+def test_pixels_darker_than_dark_stay_dark_under_gamma():
+    image = torch.full((8, 1, 2, 2), -0.25)
+    target, none = torch.zeros(8, 2, 2, dtype=torch.uint8), torch.zeros(8, 0, 2, 2)
+    bent, _, _ = Augment(AugmentSettings(gamma=1.0))(image, target, none, seed=1)
+    assert (bent < 0).all()
