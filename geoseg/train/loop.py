@@ -108,7 +108,11 @@ def train(
 def _check_folder(run: RunFolder, settings: TrainSettings, resume: bool) -> None:
     """Refuse a folder that holds another run, or one that would be overwritten."""
     if not (run.path / "config.json").is_file():
-        run.state_path.unlink(missing_ok=True)  # of no run that is known
+        if run.state_path.exists():  # Lightning and others call their states so, too
+            raise InputError(
+                f"--out must be a new folder or a run's, got {run.path}, which holds a last.ckpt of "
+                "something else. Name another folder."
+            )
         return
     if not resume:
         raise InputError(

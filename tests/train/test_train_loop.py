@@ -149,6 +149,14 @@ def test_a_folder_in_use_is_refused(finished, quick):
         train(quick(lr=0.5), out, devices="cpu", resume=True)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_state_of_another_program_is_left_alone(quick, tmp_path, resume):
+    (tmp_path / "last.ckpt").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"holds a last\.ckpt of something else"):
+        train(quick(), tmp_path, devices="cpu", resume=resume)
+    assert (tmp_path / "last.ckpt").read_bytes() == b"mine"
+
+
 def test_other_data_or_processes_are_refused_on_resuming(quick, tmp_path):
     settings = quick(epochs=1)
     with pytest.raises(Stop):
