@@ -1,13 +1,21 @@
-"""Hash of a file's content that is fast at any size."""
+"""Hash of a raster's content that is fast at any size."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from geoseg.io.gdal_env import is_remote, raster_env, thread_dataset
+import numpy as np
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from geoseg.errors import SceneError
+from geoseg.io.gdal_env import SHARING_DRIVERS, open_dataset, raster_env
+from geoseg.io.local_files import LocalFiles, walk_files
+from geoseg.io.names import is_remote
 from geoseg.raster.source import SceneReadError
 
 __all__ = ["fingerprint_files", "scene_files"]
@@ -17,6 +25,8 @@ _PIECE_BYTES = 64 * 1024
 _PIECES = 256
 #: Files beside a scene that other programs write when they look at it.
 _SIDE_CARS = (".aux.xml", ".ovr", ".aux")
+#: Windows of so many pixels a side, so many along each axis, stand for pixels whose files can't be seen.
+_SAMPLE_SIDE, _SAMPLES = 64, 4
 
 
 def _pieces(size: int, budget: int) -> Iterator[tuple[int, int]]:
@@ -41,16 +51,24 @@ def _hash_file(digest: Any, path: Path, budget: int) -> None:
 
 
 def scene_files(path: str) -> list[Path]:
-    """The files a scene consists of, in an order that does not depend on where they lie."""
-    root = Path(path)
-    if root.is_dir():
-        return sorted(entry for entry in root.rglob("*") if entry.is_file())
-    with raster_env():
-        named = [Path(name) for name in thread_dataset(path).files]
-    files = [root] if root.is_file() else []
-    files += [
-        name for name in named if name.is_file() and not name.name.endswith(_SIDE_CARS) and name != root
-    ]
+    """The local files a scene consists of, at any depth, with masks and headers beside them.
+
+    Their order does not depend on where they lie.
+    """
+    return list(_named_files(walk_files(path)))
+
+
+def _named_files(found: LocalFiles) -> dict[Path, str]:
+    """Files, those beside them that GDAL reads with them among them -> name inside a folder."""
+    files = {path: inside for path, inside in found.paths.items() if path.is_file()}
+    for name in found.names:
+        try:
+            with open_dataset(name) as dataset:
+                listed = [Path(file).resolve() for file in dataset.files]
+        except SceneError:  # a source that can't be opened has no pixels to give
+            continue
+        beside = (path for path in listed if path.is_file() and not path.name.endswith(_SIDE_CARS))
+        files = dict.fromkeys(beside, "") | files
     return files
 
 
@@ -60,7 +78,8 @@ def fingerprint_files(path: str, head: str) -> str:
     Parameters
     ----------
     path
-        Of the scene. Of a URL only the address and the header count.
+        Of the scene. Where pixels come from what is no local file (a URL, a format with links to other
+        files), the header and 16 windows of pixels, spread over the scene, stand for it.
     head
         Whatever else must be the same.
 
@@ -70,15 +89,30 @@ def fingerprint_files(path: str, head: str) -> str:
         64 hexadecimal digits.
     """
     digest = hashlib.sha256(head.encode())
-    if is_remote(path):
-        with raster_env(remote=True):
-            dataset = thread_dataset(path)
-            digest.update(repr((path, dataset.profile, dataset.tags())).encode())
-        return digest.hexdigest()
-    files = scene_files(path)
+    found = walk_files(path)
+    files = _named_files(found)
     try:
-        for file in files:
+        for file, inside in files.items():
+            digest.update(inside.encode())
             _hash_file(digest, file, max(2 * _PIECE_BYTES, _WHOLE_BYTES // len(files)))
     except OSError as error:
         raise SceneReadError(f"cannot read {path}: {error.strerror}.", path) from error
+    with raster_env(remote=is_remote(path)), open_dataset(path) as dataset:
+        if not found.complete or dataset.driver in SHARING_DRIVERS:
+            _hash_samples(digest, path, dataset)
     return digest.hexdigest()
+
+
+def _hash_samples(digest: Any, path: str, dataset: Any) -> None:
+    """Header and some pixels, of a handle of its own: what another one keeps may be old."""
+    digest.update(repr((path, dataset.profile, dataset.tags())).encode())
+    height, width = min(_SAMPLE_SIDE, dataset.height), min(_SAMPLE_SIDE, dataset.width)
+    steps = np.linspace(0, 1, _SAMPLES)
+    for down, right in itertools.product(steps, steps):
+        row, col = int(down * (dataset.height - height)), int(right * (dataset.width - width))
+        try:
+            digest.update(dataset.read(window=RasterioWindow(col, row, width, height)).tobytes())
+        except RasterioError as error:
+            if is_remote(path):  # which may answer the next time
+                raise SceneReadError(f"cannot read {path}: {error}.", path) from error
+            digest.update(b"damaged")

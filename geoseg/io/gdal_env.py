@@ -27,20 +27,24 @@ import rasterio.env
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from geoseg.errors import MissingFileError, SceneError
-from geoseg.io.vrt import check_vrt, is_remote
+from geoseg.errors import GeosegError, MissingFileError, RunError, SceneError
+from geoseg.io.local_files import Watch
+from geoseg.io.names import ZARR_MARKS, container, in_archive, is_remote
+from geoseg.io.vrt import check_vrt
 from geoseg.typing import PathLike
 
 __all__ = [
     "CACHE_BYTES",
     "RASTER_DRIVERS",
+    "SHARING_DRIVERS",
     "cache_for_rows",
     "file_stamp",
     "forget_dataset",
-    "is_remote",
+    "forget_everywhere",
     "open_dataset",
     "quiet_georeferencing",
     "raster_env",
+    "release_dataset",
     "thread_dataset",
 ]
 
@@ -56,9 +60,17 @@ RASTER_DRIVERS = (
     "Zarr", "netCDF", "HDF5", "HDF5Image", "GRIB",
 )  # fmt: skip
 
+#: Formats whose library keeps one cache for all openings of a file, and follows links to other files.
+SHARING_DRIVERS = ("HDF5", "HDF5Image", "netCDF")
+
 #: Names of datasets inside a file (``NETCDF:"file.nc":variable``) that are accepted beside plain paths.
 _SUBDATASET = re.compile(r"^(GTIFF_DIR|NETCDF|HDF5|ZARR|GPKG|NITF_IM):", re.IGNORECASE)
-_URL = re.compile(r"^([a-z][a-z0-9+.-]+://|/vsi[a-z0-9_]+/)", re.IGNORECASE)
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+#: GDAL's file systems that are read: archives, the network, memory. Others (``/vsisparse/``) are made of XML
+#: that may name any file on any host.
+_FILE_SYSTEM = re.compile(
+    r"^/vsi(zip|tar|gzip|7z|rar|mem|curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)(_streaming)?/", re.IGNORECASE
+)
 #: GDAL's file systems behind the schemes of URLs.
 _SCHEMES = {
     "http": "/vsicurl/http://",
@@ -68,6 +80,19 @@ _SCHEMES = {
     "az": "/vsiaz/",
     "zip": "/vsizip/",
     "file": "",
+}
+
+#: How long a server may be silent, and how often it is asked again: GDAL itself waits for ever and gives up
+#: at the first error. Retries wait 1, 2, 4, ... seconds. A user's own environment variables come first.
+_NETWORK = {
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_TIMEOUT": "300",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",  # bytes a second,
+    "GDAL_HTTP_LOW_SPEED_TIME": "20",  # for so many seconds
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    # what was read is forgotten when the file is closed, so that a scene opened anew is read anew
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",
 }
 
 #: Rows that must stay decoded while a row of chunks is read from left to right, and what that may cost.
@@ -83,10 +108,12 @@ class _Handles(threading.local):
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.datasets: OrderedDict[tuple[str, int, int], Any] = OrderedDict()
+        self.datasets: OrderedDict[str, tuple[Any, Watch, int]] = OrderedDict()
 
 
 _handles = _Handles()
+#: How often a raster that is no local file was opened as a scene; handles of an earlier opening are old.
+_openings: dict[str, int] = {}
 
 
 @functools.cache
@@ -138,7 +165,9 @@ def raster_env(remote: bool = False) -> Iterator[None]:
     GDAL's default, a gray area.
     """
     _limit_cache(os.getpid())
+    network = {name: value for name, value in _NETWORK.items() if name not in os.environ} if remote else {}
     with rasterio.Env(
+        **network,
         GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR" if remote else "TRUE",
         GDAL_ERROR_ON_LIBJPEG_WARNING="TRUE",
         GDAL_VRT_ENABLE_PYTHON="NO",
@@ -177,18 +206,22 @@ def open_dataset(path: PathLike) -> Any:
     SceneError
         A folder, something that is not a raster, a format outside :data:`RASTER_DRIVERS`, or a VRT that
         points to the network or runs code.
+    RunError
+        A server that does not answer.
     """
     name = os.fspath(path)
     _check_path(name)
     drivers = list(RASTER_DRIVERS)
     if name.lower().endswith(".vrt") and not is_remote(name):
+        if in_archive(name):
+            raise SceneError(f"a VRT must be a file of its own, got {name}. Unpack it first.")
         check_vrt(Path(name))
         drivers = ["VRT"]
     try:
         with raster_env(is_remote(name)), quiet_georeferencing():
             return DatasetReader(_gdal_name(name), driver=drivers, sharing=False)
     except RasterioError as error:
-        raise SceneError(_refusal(name, error)) from None
+        raise _refusal(name, " ".join(str(error).split()).rstrip(".")) from None
 
 
 def _gdal_name(name: str) -> str:
@@ -201,11 +234,21 @@ def _gdal_name(name: str) -> str:
     return _SCHEMES[scheme.lower()] + rest
 
 
-def _refusal(name: str, error: Exception) -> str:
-    reason = str(error).strip().rstrip(".")
+def _refusal(name: str, reason: str) -> GeosegError:
+    if is_remote(name):
+        if re.search(r"code: (404|410)", reason):
+            return MissingFileError(f"scene must exist, got {name}: {reason}. Check the address.")
+        if re.search(r"code: 4\d\d|resolve host", reason):
+            return SceneError(f"scene must be readable, got {name}: {reason}. Check address and credentials.")
+        if re.search(r"HTTP|CURL", reason):
+            return RunError(f"cannot read {name}: {reason}. The server did not answer: try again later.")
+        return SceneError(
+            f"scene must be a raster file, got {name}: {reason}. It is none that is read here, or the server "
+            "did not give it whole in time: check the address, and try again later."
+        )
     if "not recognized as being in a supported file format" in reason or "No such file" in reason:
         reason = "it is none of the raster formats read here"
-    return (
+    return SceneError(
         f"scene must be a raster file (GeoTIFF, COG, VRT, JPEG, PNG, ...), got {name}: {reason}. "
         "Check it with gdalinfo, or convert it with gdal_translate."
     )
@@ -213,43 +256,66 @@ def _refusal(name: str, error: Exception) -> str:
 
 def _check_path(name: str) -> None:
     """Refuse what is not there, folders, and connection strings."""
-    if _URL.match(name) or (_SUBDATASET.match(name) and not Path(name).exists()):
+    if name.lower().startswith("/vsi"):
+        if not _FILE_SYSTEM.match(name):
+            raise SceneError(
+                f"file system of a scene must be an archive (/vsizip/, /vsitar/, ...) or a host (/vsicurl/, "
+                f"/vsis3/, ...), got {name}. Copy it to a file first."
+            )
+        if in_archive(name) and not is_remote(name) and not name.lower().startswith("/vsimem/"):
+            _check_container(name)
         return
     path = Path(name)
+    if _SCHEME.match(name):
+        return
+    if _SUBDATASET.match(name) and not path.exists():
+        if not is_remote(name) and "/vsimem/" not in name:
+            _check_container(name)
+        return
     if not name or not path.exists():
         raise MissingFileError(
             f"scene must be an existing file, got {name or 'an empty path'}. Check the path."
         )
-    if path.is_dir() and not any((path / mark).exists() for mark in ("zarr.json", ".zgroup", ".zarray")):
+    if path.is_dir() and not any((path / mark).exists() for mark in ZARR_MARKS):
         raise SceneError(f"scene must be a raster file, got the folder {name}. Name a file inside it.")
 
 
+def _check_container(name: str) -> None:
+    if container(name) is None:
+        raise MissingFileError(f"scene must lie in an existing file, got {name}. Check the path.")
+
+
 def file_stamp(name: str) -> tuple[str, int, int]:
-    """Name, size and time of a file; another one when it is written anew."""
-    try:
-        stat = Path(name).stat()
-    except OSError:  # a URL or a dataset inside a file: no stamp, it is taken as unchanged
+    """Name, size and time of the file that holds a raster; zeros of what is no local file."""
+    root = container(name)
+    if root is None:
         return name, 0, 0
+    stat = root.stat()
     return name, stat.st_size, stat.st_mtime_ns
 
 
 def thread_dataset(name: str) -> Any:
     """This thread's own open handle of a raster, opened when first asked for.
 
-    At most four stay open a thread; GDAL handles must not be shared between threads.
+    It is opened anew when a file that its pixels come from, at any depth, was written meanwhile; a URL is
+    taken as unchanged until :func:`forget_everywhere`. At most four stay open a thread; GDAL handles must not
+    be shared between threads.
     """
     if _handles.pid != os.getpid():
         _handles.__init__()  # type: ignore[misc]
-    key = file_stamp(name)
     datasets = _handles.datasets
-    if key in datasets:
-        datasets.move_to_end(key)
-        return datasets[key]
+    if name in datasets:
+        dataset, watch, opening = datasets[name]
+        if opening == _openings.get(name, 0) and not watch.changed():
+            datasets.move_to_end(name)
+            return dataset
+        forget_dataset(name)
+    watch = Watch(name)  # before the file is opened: what is written in between counts as written after
     dataset = open_dataset(name)
     _grow_cache(dataset)
-    datasets[key] = dataset
+    datasets[name] = dataset, watch, _openings.get(name, 0)
     while len(datasets) > _OPEN_HANDLES:
-        datasets.popitem(last=False)[1].close()
+        datasets.popitem(last=False)[1][0].close()
     return dataset
 
 
@@ -259,13 +325,27 @@ def forget_dataset(name: str) -> None:
     After a failed read a handle must not be used again: GDAL reports that a JPEG ends too early once, and
     then gives gray pixels.
     """
-    dataset = _handles.datasets.pop(file_stamp(name), None)
-    if dataset is not None:
-        dataset.close()
+    if name in _handles.datasets:
+        _handles.datasets.pop(name)[0].close()
+
+
+def release_dataset(name: str) -> None:
+    """After a read, close this thread's handle where the format's library shares what it has read.
+
+    HDF5 gives every opening of a file that is still open somewhere in the process the same cache, so that a
+    handle left open in one thread would have all others read a file that was replaced as it was.
+    """
+    if name in _handles.datasets and _handles.datasets[name][0].driver in SHARING_DRIVERS:
+        forget_dataset(name)
+
+
+def forget_everywhere(name: str) -> None:
+    """Have all threads open a raster anew when they read it next: nobody tells that a URL has changed."""
+    _openings[name] = _openings.get(name, 0) + 1
 
 
 @atexit.register
 def _close_all() -> None:
     """Close the main thread's handles while there is still an interpreter to do it with."""
     while _handles.datasets and _handles.pid == os.getpid():
-        _handles.datasets.popitem()[1].close()
+        _handles.datasets.popitem()[1][0].close()

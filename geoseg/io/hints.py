@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from geoseg.io.gdal_env import is_remote, open_dataset, raster_env
+from geoseg.io.gdal_env import open_dataset, raster_env
+from geoseg.io.names import is_remote
 from geoseg.raster.source import RasterHints
 from geoseg.typing import PathLike
 

@@ -9,7 +9,8 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from geoseg.geo.windows import Window
-from geoseg.io.gdal_env import is_remote, raster_env, thread_dataset
+from geoseg.io.gdal_env import raster_env, thread_dataset
+from geoseg.io.names import is_remote
 from geoseg.io.scene import Scene
 from geoseg.io.validity import valid_from_values
 from geoseg.raster.source import RasterSource, SceneReadError

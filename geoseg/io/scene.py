@@ -12,14 +12,23 @@ import numpy as np
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
+from geoseg.errors import GeosegError, RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.broken import IN_ORDER, known_break, locate_damage, note_break
 from geoseg.io.complete import check_complete
 from geoseg.io.fingerprint import fingerprint_files, scene_files
-from geoseg.io.gdal_env import forget_dataset, is_remote, open_dataset, raster_env, thread_dataset
+from geoseg.io.gdal_env import (
+    forget_dataset,
+    forget_everywhere,
+    open_dataset,
+    raster_env,
+    release_dataset,
+    thread_dataset,
+)
 from geoseg.io.header import read_header
 from geoseg.io.hints import read_hints
+from geoseg.io.names import container, is_remote
 from geoseg.io.validity import ValidityRule, valid_from_values, validity_sources
 from geoseg.raster.source import RasterHints, SceneReadError, Shaped, check_inside, damaged
 from geoseg.typing import Array, BoolArray
@@ -121,7 +130,12 @@ class Scene(Shaped):
         return self._read(window, True, True)
 
     def locate_damage(self, window: Window) -> SceneReadError | None:
-        """Which storage block under a window is the first that can't be read; None: each can."""
+        """Which storage block under a window is the first that can't be read; None: each can.
+
+        A server is not asked for each block of a window that it did not give.
+        """
+        if is_remote(self.path):
+            return None
         return locate_damage(
             self.path,
             self.geobox.shape,
@@ -186,17 +200,29 @@ class Scene(Shaped):
         if 0 in shape:
             return np.empty((self.count, *shape), self.dtype), np.ones(shape, bool)
         reason = known_break(self.path, window.row_end) if self.in_order else None
+        remote = is_remote(self.path)
         if reason is None:
-            try:
-                with raster_env(is_remote(self.path)):
-                    return self._decode(thread_dataset(self.path), window, values, valid)
-            except RasterioError as error:
-                reason = _reason(error)
-                forget_dataset(self.path)
-            if self.in_order:
+            # of a server twice: where a file can be opened anew, but not read, it is the file that is broken
+            for _ in range(2 if remote else 1):
+                try:
+                    with raster_env(remote):
+                        result = self._decode(thread_dataset(self.path), window, values, valid)
+                        release_dataset(self.path)
+                        return result
+                except RasterioError as error:
+                    reason = _reason(error)
+                    forget_dataset(self.path)
+                except GeosegError as error:
+                    if not remote:
+                        raise
+                    raise RunError(
+                        f"cannot read {window} of {self.path} any more: {error} The same command goes on "
+                        "from what is done."
+                    ) from None
+            if self.in_order and reason is not None:
                 note_break(self.path, window.row_end, reason)
         # raised outside the handler: GDAL's own errors do not pickle, so they must not hang on to this one
-        raise damaged(self.path, window, reason)
+        raise damaged(self.path, window, reason or "")
 
     def _decode(self, dataset: Any, window: Window, values: bool, valid: bool) -> tuple[Any, Any]:
         rectangle = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
@@ -264,6 +290,8 @@ def open_file(reference: str, *, bands: Sequence[int] | None = None, expand_pale
     SceneError
         Not a raster, a PNG that is cut short, or bands that are not there.
     """
+    if container(reference) is None:
+        forget_everywhere(reference)
     with raster_env(is_remote(reference)), open_dataset(reference) as dataset:
         header = read_header(dataset, reference, bands=bands, expand_palette=expand_palette)
         in_order = dataset.driver in IN_ORDER

@@ -1,19 +1,25 @@
-"""Checks of a VRT before GDAL opens it: no code, no hosts, no XML in place of files."""
+"""VRTs before GDAL opens them: no code, no hosts, no XML in place of files; and what they draw on."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 from geoseg.errors import SceneError
+from geoseg.io.names import archive_head, in_archive, is_remote
 
-__all__ = ["check_vrt", "is_remote"]
+__all__ = ["check_vrt", "is_vrt", "vrt_sources"]
 
 _LIMIT_BYTES = 256 * 1024 * 1024
-_NETWORK = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+#: GDAL takes a file for a VRT that holds this anywhere in its first bytes.
+_MARK, _HEAD_BYTES = b"<vrtdataset", 1024
 #: Datasets inside a local file may be named like this; other prefixes are drivers that ask a server.
+_INSIDE = re.compile(
+    r"^(GTIFF_DIR:(?:off:)?\d+:|NITF_IM:\d+:|(?:NETCDF|HDF5|ZARR|GPKG):)(\"?)", re.IGNORECASE
+)
 _PREFIX = re.compile(
     r"^(?!GTIFF_DIR:|NETCDF:|HDF5:|ZARR:|GPKG:|NITF_IM:|[A-Za-z]:)[A-Za-z0-9_]+:", re.IGNORECASE
 )
@@ -21,38 +27,57 @@ _PREFIX = re.compile(
 _TEXTS = ("mdi", "srs", "description", "gmlid", "categoryname", "category")
 
 
-def is_remote(path: str) -> bool:
-    """Whether a path is read over the network.
+def is_vrt(path: Path) -> bool:
+    """Whether GDAL would take a file for a VRT, whatever it is called, or it is other XML."""
+    with path.open("rb") as file:
+        return _is_xml(file.read(_HEAD_BYTES))
 
-    Examples
-    --------
-    >>> is_remote("https://example.org/a.tif"), is_remote("a.tif"), is_remote("/vsizip/a.zip/a.tif")
-    (True, False, False)
+
+def _is_xml(head: bytes) -> bool:
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return head.startswith(b"<") or _MARK in head
+
+
+def vrt_sources(path: Path) -> list[str]:
+    """What a VRT draws on, in its order, as GDAL takes it; relative names are joined to its folder.
+
+    Raises
+    ------
+    SceneError
+        A VRT that is too large, or no XML.
     """
-    scheme = path.partition("://")[0].lower()
-    return bool(_NETWORK.search(path)) and scheme not in ("zip", "file")
+    return [
+        _joined((element.text or "").strip(), element.attrib, path)
+        for element in _parsed(path).iter()
+        if _is_source(element)
+    ]
 
 
-def check_vrt(path: Path, seen: set[Path] | None = None) -> None:
-    """Refuse a VRT that makes GDAL run Python or open anything but local rasters.
+def check_vrt(path: Path) -> None:
+    """Refuse a VRT that makes GDAL run Python or open anything but local rasters, at any depth.
 
     Parameters
     ----------
     path
         A file named ``.vrt``, or a source of one that begins like XML.
-    seen
-        Files already checked.
 
     Raises
     ------
     SceneError
-        A VRT with Python, a source on a host, inline XML or a connection string; or text that is no VRT.
+        A VRT with Python, a source on a host or in an archive, inline XML or a connection string; or text
+        that is no VRT.
     """
-    seen = set() if seen is None else seen
-    path = path.resolve()
-    if path in seen:
-        return
-    seen.add(path)
+    seen: set[Path] = set()
+    waiting = [path.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting += [source.resolve() for source in _checked(path) if is_vrt(source)]
+
+
+def _checked(path: Path) -> Iterator[Path]:
+    """The files that one VRT draws on."""
     for element in _parsed(path).iter():
         tag = str(element.tag).lower()
         text = (element.text or "").strip()
@@ -65,8 +90,30 @@ def check_vrt(path: Path, seen: set[Path] | None = None) -> None:
         for value in (text, *element.attrib.values()):
             if is_remote(value) or value.startswith("<"):
                 raise _not_local(value, path)
-        if tag.startswith("source") and tag.endswith(("filename", "dataset", "path")):
-            _check_source(text, element.attrib, path, seen)
+        if _is_source(element):
+            if _PREFIX.match(text):
+                raise _not_local(text, path)
+            source = _joined(text, element.attrib, path)
+            if in_archive(source):
+                head = archive_head(source, _HEAD_BYTES)
+                if head is None or _is_xml(head):  # it could be a VRT that nobody has looked through
+                    raise _not_local(text, path)
+            if os.path.isfile(source):  # noqa: PTH113 - a name with a NUL or too long is no file, and no error
+                yield Path(source)
+
+
+def _is_source(element: ElementTree.Element) -> bool:
+    tag = str(element.tag).lower()
+    return tag.startswith("source") and tag.endswith(("filename", "dataset", "path"))
+
+
+def _joined(text: str, attributes: dict[str, str], path: Path) -> str:
+    """A source's name, joined to the folder of its VRT where it is relative to it."""
+    if not any(name.lower() == "relativetovrt" and value == "1" for name, value in attributes.items()):
+        return text
+    if inside := _INSIDE.match(text):  # the file's name stands behind the prefix
+        return inside.group() + str(path.parent / text[inside.end() :])
+    return str(path.parent / text)
 
 
 def _parsed(path: Path) -> ElementTree.Element:
@@ -84,20 +131,8 @@ def _parsed(path: Path) -> ElementTree.Element:
     return root
 
 
-def _check_source(text: str, attributes: dict[str, str], path: Path, seen: set[Path]) -> None:
-    """A source is a local file, and where it is XML, a VRT that passes the same check."""
-    if _PREFIX.match(text):
-        raise _not_local(text, path)
-    relative = any(name.lower() == "relativetovrt" and value == "1" for name, value in attributes.items())
-    source = path.parent / text if relative else Path(text)
-    if not os.path.isfile(source):  # noqa: PTH113 - a name with a NUL or too long is no file, and no error
-        return
-    with source.open("rb") as file:
-        if file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-            check_vrt(source, seen)
-
-
 def _not_local(value: str, path: Path) -> SceneError:
     return SceneError(
-        f"the sources of a VRT must be local files, got {value[:120]} in {path}. Download them first."
+        f"the sources of a VRT must be local files, got {value[:120]} in {path}. "
+        "Download or unpack them first."
     )

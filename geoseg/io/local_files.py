@@ -1,0 +1,103 @@
+"""The local files behind a raster's name, at any depth: in archives, inside other files, in VRTs of VRTs."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from geoseg.io.names import container, in_archive, is_remote
+from geoseg.io.vrt import is_vrt, vrt_sources
+
+__all__ = ["LocalFiles", "Watch", "walk_files"]
+
+#: So many files are looked at before every read; more of them, only in this share of the time.
+_FEW_FILES, _SHARE_OF_TIME = 64, 0.02
+
+
+@dataclass
+class LocalFiles:
+    """What :func:`walk_files` found.
+
+    Attributes
+    ----------
+    names
+        The raster and, where it is a VRT, all that it draws on, as GDAL takes them.
+    paths
+        Files and the folders of Zarr stores -> their name inside such a folder; each once, in an order that
+        does not depend on where they lie.
+    complete
+        False where pixels come from elsewhere: the network, or memory.
+    """
+
+    names: list[str] = field(default_factory=list)
+    paths: dict[Path, str] = field(default_factory=dict)
+    complete: bool = True
+
+
+def walk_files(name: str) -> LocalFiles:
+    """Every local file that the pixels of a raster come from, but for side-car files.
+
+    A source that is not there is left out: its pixels can't be read, and once it is there the list is longer.
+    """
+    found = LocalFiles()
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        root = container(name)
+        if root is None:
+            found.complete &= not (is_remote(name) or in_archive(name))
+            continue
+        root = root.resolve()
+        if root not in found.paths:
+            found.names.append(name)
+            found.paths[root] = ""
+            if root.is_dir():
+                found.paths.update((path, str(path.relative_to(root))) for path in sorted(root.rglob("*")))
+            elif is_vrt(root):
+                stat = root.stat()
+                waiting += reversed(_sources(root, stat.st_size, stat.st_mtime_ns))
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _sources(path: Path, size: int, time: int) -> tuple[str, ...]:
+    """The sources of a VRT, parsed once as long as size and time of the file are the same."""
+    return tuple(vrt_sources(path))
+
+
+class Watch:
+    """Tells whether any of the files of a raster has been written since it was opened."""
+
+    def __init__(self, name: str) -> None:
+        self._paths = list(walk_files(name).paths)
+        self._seen = _stamps(self._paths)
+        self._next = 0.0
+
+    def changed(self) -> bool:
+        """Whether any of them is another one, or gone.
+
+        Thousands of files are looked at now and then, so that looking takes no more than 2 % of the time.
+        """
+        start = time.monotonic()
+        if start < self._next:
+            return False
+        same = _stamps(self._paths) == self._seen
+        if len(self._paths) > _FEW_FILES:
+            end = time.monotonic()
+            self._next = end + (end - start) / _SHARE_OF_TIME
+        return not same
+
+
+def _stamps(paths: list[Path]) -> list[tuple[int, int, int] | None]:
+    return [_stamp(path) for path in paths]
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - before every read: Path.stat takes twice as long
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
