@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+import rasterio.env
 from rasters import noise, save
 from typer.testing import CliRunner
 
@@ -26,86 +27,109 @@ from geoseg.raster.source import SceneReadError
 ALL = Window(row_off=0, col_off=0, height=256, width=256)
 
 
-@dataclass
-class Server:
-    """What it serves, and how: ``ok``, ``stall``, ``flaky`` (every other request fails), or a status."""
+#: In a process of its own: GDAL now and then reads with the interpreter locked, and so locks out a server in it.
+CODE = """
+import sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-    url: str
-    files: dict[str, bytes]
-    mode: str | int = "ok"
-    requests: int = 0
-    stop: threading.Event = field(default_factory=threading.Event)
+class Handler(BaseHTTPRequestHandler):
+    mode, requests = "ok", 0
+
+    def log_message(self, *words): pass
+
+    def do_HEAD(self): self.do_GET(body=False)
+
+    def do_GET(self, body=True):
+        cls = type(self)
+        if self.path.startswith("/mode/"):
+            cls.mode, cls.requests = self.path[6:], 0
+            self.send_response(204)
+            return self.end_headers()
+        cls.requests += 1
+        try:
+            content = open(sys.argv[1] + self.path, "rb").read()
+        except OSError:
+            return self.send_error(404)
+        if cls.mode.isdigit() or (cls.mode == "flaky" and cls.requests % 2):
+            return self.send_error(int(cls.mode) if cls.mode.isdigit() else 503)
+        first, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
+        start, end = int(first), min(int(last or len(content)), len(content) - 1)
+        self.send_response(206 if "Range" in self.headers else 200)
+        self.send_header("Content-Length", str(end + 1 - start))
+        self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
+        self.end_headers()
+        if body:
+            self.wfile.write(content[start : start + 10 if cls.mode == "stall" else end + 1])
+        if body and cls.mode == "stall":
+            self.wfile.flush()
+            time.sleep(30)
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server.daemon_threads = True
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of the files in a folder."""
+
+    folder: Path
+    root: str
+
+    @property
+    def url(self) -> str:
+        """Of the scene."""
+        return f"{self.root}/a.tif"
+
+    def behave(self, mode: str) -> None:
+        """From now on: ``ok``, ``stall``, ``flaky`` (every other request fails), or a status of HTTP."""
+        urllib.request.urlopen(f"{self.root}/mode/{mode}").close()
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    path = save(tmp_path / "a.tif", noise(1, 256, 256), tiled=True, blockxsize=64, blockysize=64)
-    state = Server("", {"/a.tif": path.read_bytes()})
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *words: Any) -> None:
-            """Keep quiet."""
-
-        def do_HEAD(self) -> None:
-            self.do_GET(body=False)
-
-        def do_GET(self, body: bool = True) -> None:
-            state.requests += 1
-            content = state.files.get(self.path)
-            if content is None or isinstance(state.mode, int):
-                return self.send_error(404 if content is None else int(state.mode))
-            if state.mode == "flaky" and state.requests % 2:
-                return self.send_error(503)
-            first, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
-            start, end = int(first), min(int(last or len(content)), len(content) - 1)
-            self.send_response(206 if "Range" in self.headers else 200)
-            self.send_header("Content-Length", str(end + 1 - start))
-            self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
-            self.end_headers()
-            if body and state.mode == "stall":
-                self.wfile.write(content[start : start + 10])
-                self.wfile.flush()
-                state.stop.wait(20)
-            elif body:
-                self.wfile.write(content[start : end + 1])
-            return None
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
-        state.url = f"http://127.0.0.1:{http.server_port}/a.tif"
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,))
-        thread.start()
-        for name, value in (("RETRY_DELAY", "0.02"), ("MAX_RETRY", "1"), ("LOW_SPEED_TIME", "1")):
-            monkeypatch.setenv(f"GDAL_HTTP_{name}", value)
-        yield state
-        state.stop.set()
-        http.shutdown()
-        thread.join()
+    folder = tmp_path / "served"
+    folder.mkdir()
+    save(folder / "a.tif", noise(1, 256, 256), tiled=True, blockxsize=64, blockysize=64)
+    (folder / "text.tif").write_text("no raster")
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.02")
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "1")
+    command = [sys.executable, "-c", CODE, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        yield Server(folder, f"http://127.0.0.1:{int(process.stdout.readline())}")
+        process.kill()
 
 
 def test_a_server_that_recovers_is_waited_for(server: Server) -> None:
-    server.mode = "flaky"
+    server.behave("flaky")
     np.testing.assert_array_equal(open_raster(server.url).read(ALL), noise(1, 256, 256))
 
 
-@pytest.mark.parametrize(("mode", "words"), [(500, "HTTP response code: 500"), ("stall", "in time")])
-def test_a_server_that_fails_is_not_called_a_damaged_file(server: Server, mode: Any, words: str) -> None:
+@pytest.mark.parametrize(("mode", "words"), [("500", "HTTP response code: 500"), ("stall", "in time")])
+def test_a_server_that_fails_is_not_called_a_damaged_file(
+    server: Server, mode: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = open_raster(server.url)
-    server.mode = mode
+    server.behave(mode)
     start = time.monotonic()
+    monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "1")
     with pytest.raises(RunError, match=words) as caught:
         scene.read(ALL)
-    assert time.monotonic() - start < 10
+    monkeypatch.delenv("GDAL_HTTP_LOW_SPEED_TIME")
+    assert time.monotonic() - start < 15  # without a limit the server would be waited for 20 s and more
     assert "damaged" not in str(caught.value)
     assert "the same command goes on" in str(caught.value).lower()
-    server.mode = "ok"
+    server.behave("ok")
     np.testing.assert_array_equal(scene.read(ALL), noise(1, 256, 256))
 
 
 def test_a_damaged_file_on_a_server_is_called_one(server: Server) -> None:
-    content = bytearray(server.files["/a.tif"])
+    content = (server.folder / "a.tif").read_bytes()
     scene = open_raster(server.url)
-    server.files["/a.tif"] = bytes(content[: len(content) * 6 // 10])
+    (server.folder / "a.tif").write_bytes(content[: len(content) * 6 // 10])
     with pytest.raises(SceneReadError, match="damaged or cut short"):
         open_raster(server.url).read(ALL)
     assert scene.locate_damage(ALL) is None  # a server is not asked for each block
@@ -118,7 +142,7 @@ def test_a_run_stops_where_a_server_fails_and_goes_on(server: Server, tmp_path: 
         def __call__(self, batch: np.ndarray) -> np.ndarray:
             calls.append(len(batch))
             if len(calls) == 3:
-                server.mode = 500
+                server.behave("500")
             return batch / 255
 
         def fingerprint(self) -> str:
@@ -127,7 +151,7 @@ def test_a_run_stops_where_a_server_fails_and_goes_on(server: Server, tmp_path: 
     options = {"window": 64, "overlap": 0, "chunk": 64, "batch_size": 1, "on_error": "skip"}
     with pytest.raises(RunError, match="same command goes on from what is done"):
         geoseg.run(server.url, Network(), out=tmp_path, **options)
-    server.mode = "ok"
+    server.behave("ok")
     done = len(calls)
     summary = geoseg.run(server.url, Network(), out=tmp_path, **options)
     assert summary.failures == []
@@ -139,16 +163,15 @@ def test_a_run_stops_where_a_server_fails_and_goes_on(server: Server, tmp_path: 
     ("mode", "path", "error", "words"),
     [
         ("ok", "/none.tif", MissingFileError, "scene must exist, .* 404. Check the address"),
-        (403, "/a.tif", SceneError, "403. Check address and credentials"),
-        (500, "/a.tif", RunError, "500. The server did not answer: try again later"),
+        ("403", "/a.tif", SceneError, "403. Check address and credentials"),
+        ("500", "/a.tif", RunError, "500. The server did not answer: try again later"),
         ("ok", "/text.tif", SceneError, "It is none that is read here"),
     ],
 )
 def test_why_a_scene_can_not_be_opened(
-    server: Server, mode: Any, path: str, error: type[Exception], words: str
+    server: Server, mode: str, path: str, error: type[Exception], words: str
 ) -> None:
-    server.files["/text.tif"] = b"no raster"
-    server.mode = mode
+    server.behave(mode)
     with pytest.raises(error, match=words):
         open_raster(server.url.replace("/a.tif", path))
     done = CliRunner().invoke(app, ["info", server.url.replace("/a.tif", path)])
@@ -156,22 +179,17 @@ def test_why_a_scene_can_not_be_opened(
     assert done.stderr.count("\n") == 1
 
 
-def test_a_file_that_changed_on_the_server_is_seen_when_it_is_opened_anew(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_file_that_changed_on_the_server_is_seen_when_it_is_opened_anew(server: Server) -> None:
     scene = open_raster(server.url)
     before, pixels = scene.fingerprint(), scene.read(ALL)
     assert scene.fingerprint() == before
-    other = save(tmp_path / "b.tif", noise(1, 256, 256, seed=1), tiled=True, blockxsize=64, blockysize=64)
-    server.files["/a.tif"] = other.read_bytes()
+    save(server.folder / "a.tif", noise(1, 256, 256, seed=1), tiled=True, blockxsize=64, blockysize=64)
     again = open_raster(server.url)
     assert again.fingerprint() != before
     assert (again.read(ALL) != pixels).any()
 
 
 def test_the_user_s_own_settings_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    import rasterio.env
-
     monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "7")
     monkeypatch.delenv("GDAL_HTTP_MAX_RETRY", raising=False)
     with raster_env(remote=True):
