@@ -23,7 +23,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.io.sources import open_raster
 from geoseg.io.validity import check_dtype, decide_validity, valid_from_values
 from geoseg.lazy.labels import split_masks as _split_masks
-from geoseg.lazy.place import geobox_of, placed
+from geoseg.lazy.place import geobox_of, oriented, placed
 from geoseg.lazy.polygonize import outlines_of
 from geoseg.lazy.predict import OneAtATime, count_classes, stitch
 from geoseg.lazy.scene import ArrayScene, scene_arrays
@@ -316,22 +316,23 @@ def polygonize(
 
 def _conform(array: xr.DataArray, chunks: int | tuple[int, int] | None) -> xr.DataArray:
     """("band", "y", "x"), dask-backed."""
+    if array.ndim not in (2, 3):
+        raise InputError(f"scene must have 2 or 3 dimensions, got {array.ndim}.")
+    array = _native(oriented(array))
     if array.ndim == 2:
         array = array.expand_dims("band")
-    if array.ndim != 3:
-        raise InputError(f"scene must have 2 or 3 dimensions, got {array.ndim}.")
-    if set(array.dims) >= {"y", "x"}:
-        band = next(str(dim) for dim in array.dims if dim not in ("y", "x"))
-        array = array.transpose(band, "y", "x")
-        if band != "band":
-            array = array.rename({band: "band"})
-    else:
-        array = array.rename(dict(zip(array.dims, ("band", "y", "x"), strict=True)))
+    elif array.dims[0] != "band":
+        array = array.rename({array.dims[0]: "band"})
     check_dtype(str(array.dtype), "the array", ("bool",))
     if chunks is not None or array.chunks is None:
         height, width = _chunk_sides((_CHUNK, _CHUNK) if chunks is None else chunks)
         array = array.chunk({"band": -1, "y": height, "x": width})
     return array
+
+
+def _native(array: xr.DataArray) -> xr.DataArray:
+    """The same values in the byte order of this computer, which the kernels need."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
@@ -382,13 +383,14 @@ def _pair(value: Any, name: str) -> tuple[int, int]:
 
 
 def _two_dimensional(array: Any) -> xr.DataArray:
-    if not isinstance(array, xr.DataArray):
-        array = xr.DataArray(array)
-    if array.ndim == 3 and array.shape[0] == 1:
-        array = array[0]
+    """("y", "x")."""
+    array = _native(array if isinstance(array, xr.DataArray) else xr.DataArray(array))
+    if array.ndim > 2 and sum(size > 1 for size in array.shape) <= 2:
+        array = oriented(array)
+        array = array.squeeze([dim for dim in array.dims if dim not in ("y", "x")], drop=True)
     if array.ndim != 2:
         raise InputError(f"mask must have 2 dimensions, got shape {array.shape}.")
-    return array.rename(dict(zip(array.dims, ("y", "x"), strict=True))) if array.dims != ("y", "x") else array
+    return oriented(array)
 
 
 def _as_dask(data: Any) -> da.Array:

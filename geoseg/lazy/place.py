@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,72 @@ from pyproj import CRS
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 
-__all__ = ["geobox_of", "placed"]
+__all__ = ["geobox_of", "oriented", "placed"]
+
+#: What the axes of a raster are called, beside y and x themselves.
+_NAMES = {
+    "y": {"y", "lat", "latitude", "grid_latitude", "northing", "projection_y_coordinate",
+          "row", "rows", "height"},
+    "x": {"x", "lon", "longitude", "grid_longitude", "easting", "projection_x_coordinate",
+          "col", "cols", "column", "columns", "width"},
+}  # fmt: skip
+#: What xarray calls axes that nobody named.
+_UNNAMED = re.compile(r"dim_\d+")
 
 #: Steps that differ by more than this share are not the same; coordinates in float32 stay far below.
 _SAME_STEP = 1e-3
 _UNEVEN = 0.1
+
+
+def oriented(array: xr.DataArray) -> xr.DataArray:
+    """An array with its axes in the order (others, "y", "x"), whatever they are called.
+
+    Axes are known by name, or by the CF attributes of their coordinates. Of axes that xarray has numbered,
+    because nobody named them, the last two are y and x.
+
+    Parameters
+    ----------
+    array
+        Two or more dimensions.
+
+    Raises
+    ------
+    InputError
+        No telling which axis is which.
+
+    References
+    ----------
+    NetCDF Climate and Forecast Metadata Conventions 1.11, sections 4.1, 4.2 and 5.6.
+
+    Examples
+    --------
+    >>> array = xr.DataArray(np.zeros((4, 6, 3)), dims=("lat", "lon", "channel"))
+    >>> oriented(array).sizes
+    Frozen({'channel': 3, 'y': 4, 'x': 6})
+    """
+    dims = [str(dim) for dim in array.dims]
+    axis = {dim: _axis_of(array, dim) for dim in dims}
+    if all(_UNNAMED.fullmatch(dim) for dim in dims[-2:]):
+        axis[dims[-2]], axis[dims[-1]] = "y", "x"
+    along = {name: [dim for dim in dims if axis[dim] == name] for name in ("y", "x")}
+    if any(len(found) != 1 for found in along.values()):
+        raise InputError(
+            f"dimensions must name one axis y and one x (or lat and lon, latitude and longitude, northing "
+            f"and easting), got {', '.join(dims)}. Rename them: array.rename(...)."
+        )
+    (y,), (x,) = along["y"], along["x"]
+    array = array.transpose(..., y, x)
+    return array.rename({old: new for old, new in ((y, "y"), (x, "x")) if old != new})
+
+
+def _axis_of(array: xr.DataArray, dim: str) -> str | None:
+    """``y`` or ``x``; None: another axis, or unknown."""
+    attrs = array.coords[dim].attrs if dim in array.coords else {}
+    for name, names in _NAMES.items():
+        stated = str(attrs.get("standard_name", "")).lower(), str(attrs.get("axis", "")).lower()
+        if dim.lower() in names or stated[0] in names or stated[1] == name:
+            return name
+    return None
 
 
 def placed(data: Any, dims: tuple[str, ...], box: GeoBox, name: str) -> xr.DataArray:

@@ -76,3 +76,70 @@ def test_uneven_coordinates_are_refused() -> None:
     array = xr.DataArray(np.zeros((3, 3)), dims=("y", "x"), coords={"y": [3, 2, 1], "x": [0, 1, 5]})
     with pytest.raises(InputError, match="coordinate x must be evenly spaced"):
         geobox_of(array)
+
+
+PIXELS = np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6)
+
+
+@pytest.mark.parametrize(
+    "dims",
+    [
+        ("lat", "lon", "band"),
+        ("band", "lon", "lat"),
+        ("longitude", "latitude", "wavelength"),
+        ("easting", "band", "northing"),
+        ("x", "y", "time"),
+        ("row", "column", "channel"),
+    ],
+)
+def test_axes_are_known_by_name(dims):
+    named = xr.DataArray(PIXELS, dims=("other", "y", "x"))
+    along = {
+        "y": next(dim for dim in dims if dim in ("lat", "latitude", "northing", "y", "row")),
+        "x": next(dim for dim in dims if dim in ("lon", "longitude", "easting", "x", "column")),
+    }
+    other = next(dim for dim in dims if dim not in along.values())
+    array = named.rename({**along, "other": other}).transpose(*dims)
+    scene = geoseg.open_scene(array)
+    assert scene.dims == ("band", "y", "x")
+    assert scene.values.tolist() == PIXELS.tolist()
+
+
+def test_axes_are_known_by_their_cf_attributes():
+    array = xr.DataArray(PIXELS, dims=("b", "i", "j"), coords={"i": range(4), "j": range(6)})
+    array.i.attrs["standard_name"] = "projection_y_coordinate"
+    array.j.attrs["axis"] = "X"
+    assert geoseg.open_scene(array.transpose("j", "b", "i")).values.tolist() == PIXELS.tolist()
+
+
+def test_axes_that_nobody_can_know_are_refused():
+    with pytest.raises(InputError, match=r"dimensions must name one axis y and one x .* got a, b, c"):
+        geoseg.open_scene(xr.DataArray(PIXELS, dims=("a", "b", "c")))
+    with pytest.raises(InputError, match="got lat, b, c"):
+        geoseg.open_scene(xr.DataArray(PIXELS, dims=("lat", "b", "c")))
+    renamed = xr.DataArray(PIXELS, dims=("a", "b", "c")).rename(b="y", c="x")  # what the message advises
+    assert geoseg.open_scene(renamed).values.tolist() == PIXELS.tolist()
+
+
+def test_axes_without_names_go_by_position():
+    assert geoseg.open_scene(xr.DataArray(PIXELS)).values.tolist() == PIXELS.tolist()
+
+
+def test_a_mask_with_x_first_is_turned():
+    mask = np.zeros((4, 6), np.uint8)
+    mask[0, 5] = mask[0, 4] = 1
+    turned = xr.DataArray(mask, dims=("y", "x")).transpose("x", "y")
+    assert geoseg.split_masks(turned).dims == ("y", "x")
+    assert geoseg.split_masks(turned).values.tolist() == mask.tolist()
+    assert geoseg.polygonize(turned).geometry[0].bounds == (4, 0, 6, 1)
+
+
+def test_bytes_in_the_other_order_are_swapped():
+    other = PIXELS.astype(np.uint16).astype(np.dtype(np.uint16).newbyteorder())
+    assert not other.dtype.isnative
+    scene = geoseg.open_scene(xr.DataArray(other, dims=("band", "y", "x")))
+    assert scene.dtype == np.uint16
+    assert scene.dtype.isnative
+    assert scene.values.tolist() == PIXELS.tolist()
+    labels = geoseg.split_masks((PIXELS[0] > 3).astype(">i4"))
+    assert labels.values.tolist() == geoseg.split_masks(PIXELS[0] > 3).values.tolist()
