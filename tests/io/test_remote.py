@@ -27,7 +27,7 @@ from geoseg.raster.source import SceneReadError
 ALL = Window(row_off=0, col_off=0, height=256, width=256)
 
 
-#: In a process of its own: GDAL now and then reads with the interpreter locked, and so locks out a server in it.
+#: In a process of its own: GDAL now and then reads with the interpreter locked, and so locks out a server.
 CODE = """
 import sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
