@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import sqlite3
+import struct
 from decimal import Decimal
 from pathlib import Path
 
@@ -298,6 +301,93 @@ def test_classes_are_called_alike_in_every_format(suffix: str, kind: str, tmp_pa
     values = read_features(save(tmp_path / f"a{suffix}", data), "kind").values
     assert values is not None
     assert sorted(class_name(value) or "-" for value in values) == ["-", "1", "2"]
+
+
+def test_a_shapefile_without_its_other_files(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.shp", frame())
+    path.with_suffix(".shx").unlink()
+    with pytest.raises(InputError, match=r"a.shx.* A shapefile is several files .*: copy them all"):
+        read_features(path)
+    path = save(tmp_path / "b.shp", frame())
+    path.with_suffix(".prj").unlink()
+    with pytest.raises(InputError, match="vector file must state its CRS, as scene does"):
+        read_features(path).on(SCENE, "scene")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_curves_are_refused_with_what_to_do(declared: bool, tmp_path: Path) -> None:
+    """Arcs that were digitized as such; none of the libraries that draw polygons knows them."""
+    path = tmp_path / "a.gpkg"
+    frame(BOXES[:1]).to_file(path, geometry_type="Unknown")
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        for (trigger,) in database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            database.execute(f'DROP TRIGGER "{trigger}"')
+        circle = (0, 0, 5, 5, 10, 0, 5, -5, 0, 0)
+        arc = struct.pack("<BII10d", 1, 8, 5, *(float(value) for value in circle))
+        blob = b"GP\x00\x01" + struct.pack("<i", 32645) + struct.pack("<BII", 1, 10, 1) + arc
+        database.execute("UPDATE a SET geom = ?", (blob,))
+        if declared:
+            database.execute("UPDATE gpkg_geometry_columns SET geometry_type_name = 'CURVEPOLYGON'")
+            database.execute("PRAGMA writable_schema = 1")
+            database.execute("UPDATE sqlite_master SET sql = replace(sql, 'GEOMETRY', 'CURVEPOLYGON')")
+    with pytest.raises(InputError, match="Make lines of its curves with ogr2ogr -nlt CONVERT_TO_LINEAR"):
+        read_features(path)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+@pytest.mark.parametrize("stated", [True, False])
+def test_letters_of_shapefiles(encoding: str, stated: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.shp"
+    frame(BOXES[:1]).assign(name="Gebäude").to_file(path, encoding=encoding)
+    if not stated:
+        path.with_suffix(".cpg").unlink()
+        table = path.with_suffix(".dbf")
+        table.write_bytes(table.read_bytes()[:29] + b"\0" + table.read_bytes()[30:])
+    if encoding == "cp1252" and not stated:
+        with pytest.raises(InputError, match=r"State the encoding of its text in a .cpg file beside it"):
+            read_features(path, "name")
+        path.with_suffix(".cpg").write_text("cp1252")
+    values = read_features(path, "name").values
+    assert values is not None
+    assert values.tolist() == ["Gebäude"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a!b.geojson", "#5 b.gpkg", "a?b.gpkg", "a;b.geojson", "(2).fgb", "ä ö.gpkg"]
+)
+def test_names_of_files(name: str, tmp_path: Path) -> None:
+    plain = save(tmp_path / f"plain{Path(name).suffix}", frame())
+    assert len(read_features(plain.rename(tmp_path / name))) == 5
+
+
+@pytest.mark.parametrize("name", ["a!b.gpkg", "a;b.fgb"])
+def test_names_that_would_be_taken_for_others(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "b.gpkg", frame(BOXES[:1]))  # what the part behind the mark would be
+    plain = save(tmp_path / f"plain{Path(name).suffix}", frame())
+    with pytest.raises(InputError, match=r"must be without ! and ;, got .* Rename the file"):
+        read_features(plain.rename(tmp_path / name))
+
+
+def test_odd_geojson(tmp_path: Path) -> None:
+    """No geometry, an empty one, a collection, three dimensions; a byte order mark before it all."""
+    square = shapely.geometry.mapping(shapely.box(0, 0, 1, 1))
+    point = {"type": "Point", "coordinates": [0, 0]}
+    tall = {"type": "Polygon", "coordinates": [[[0, 0, 9], [1, 0, 9], [1, 1, 9], [0, 0, 9]]]}
+    shapes = [None, {"type": "Polygon", "coordinates": []}, tall]
+    shapes.append({"type": "GeometryCollection", "geometries": [square, point]})
+    features = [{"type": "Feature", "properties": None, "geometry": shape} for shape in shapes]
+    path = tmp_path / "a.geojson"
+    text = json.dumps({"type": "FeatureCollection", "features": features})
+    path.write_text(text, encoding="utf-8-sig")
+    found = read_features(path)
+    assert (shapely.area(found.geometry).tolist(), found.left_out) == ([0.5, 1.0], 2)
+    path.write_text(json.dumps(square))
+    assert len(read_features(path)) == 1
 
 
 def test_real_labels(data_dir: Path) -> None:

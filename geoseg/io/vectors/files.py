@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyogrio
 import shapely
 from pyproj import CRS
@@ -30,6 +31,7 @@ _READ_ERRORS: tuple[type[Exception], ...] = (
     ValueError,
     KeyError,
     RuntimeError,
+    pa.lib.ArrowException,
     shapely.errors.GEOSException,
 )
 
@@ -141,11 +143,23 @@ def open_vector(path: PathLike, *, layer: str | None = None) -> VectorFile:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = " ".join(str(error).split()).rstrip(".")
-    return InputError(f"vector file must be readable, got {path}: {reason}. Check it with ogrinfo.")
+    advice = "Check it with ogrinfo."
+    if "onlinear" in reason:  # curves, as drawn in QGIS and ArcGIS
+        advice = "Make lines of its curves with ogr2ogr -nlt CONVERT_TO_LINEAR."
+    elif reason.startswith("Unknown error: Wrapping"):  # letters that are not of the encoding stated
+        advice = "State the encoding of its text in a .cpg file beside it, as in: echo cp1252 > FILE.cpg."
+    elif ".shx" in reason:
+        advice = "A shapefile is several files (.shp, .shx, .dbf, .prj): copy them all."
+    return InputError(f"vector file must be readable, got {path}: {reason}. {advice}")
 
 
 def _open_ogr(path: Path, kind: VectorFormat, layer: str | None, head: bytes) -> VectorFile:
     place = kind.prefix + str(path.absolute())
+    # pyogrio takes what follows "!" for a file in an archive, and drops what follows ";".
+    if not kind.prefix and any(mark in place for mark in "!;"):
+        raise InputError(
+            f"path of a vector file must be without ! and ;, got {path}. Rename the file or folder."
+        )
     chosen = _choose_layer(path, place, kind, layer)
     info = pyogrio.read_info(place, layer=chosen, force_feature_count=True, force_total_bounds=True)
     bounds = _finite(info["total_bounds"])

@@ -70,8 +70,7 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
         found += found_here
         failures += failed
         crowds |= coco.has_crowds()
-        if short := coco.short_rings():
-            notes.append(f"{file.name}: {short} rings of less than 3 vertices left out")
+        notes += coco.left_out()
     classes = [plain_class(title, _shape_of(kinds)) for title, kinds in shapes.items()]
     return Source(classes, found, failures, notes, (CROWD_TAG,) if crowds else ())
 
@@ -165,15 +164,15 @@ class _Coco:
                     kinds[self.titles[entry["category_id"]]].add(_kind_of(entry))
         return kinds
 
-    def short_rings(self) -> int:
-        """Rings that enclose nothing, of less than three vertices."""
-        return sum(
-            isinstance(ring, list) and len(ring) < 6
-            for entries in self.annotations.values()
-            for _, entry in entries
-            if isinstance(entry.get("segmentation"), list)
-            for ring in entry["segmentation"]
-        )
+    def left_out(self) -> list[str]:
+        """What encloses nothing: rings of less than three vertices, annotations without a shape."""
+        entries = [entry for found in self.annotations.values() for _, entry in found]
+        lists = [shape for entry in entries if isinstance(shape := entry.get("segmentation"), list)]
+        rings = [ring for shape in lists if shape for ring in _rings(shape)]
+        short = sum(isinstance(ring, list) and len(ring) < 6 for ring in rings)
+        bare = sum(not entry.get("segmentation") and entry.get("bbox") is None for entry in entries)
+        counts = {"rings of less than 3 vertices": short, "annotations without a shape": bare}
+        return [f"{self.file.name}: {count} {what} left out" for what, count in counts.items() if count]
 
     def has_crowds(self) -> bool:
         """Whether any annotation stands for a group."""
@@ -269,11 +268,13 @@ def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     if kind == "polygon":
         if not isinstance(annotation["segmentation"], list):
             raise InputError("segmentation must be a list of rings or an RLE object.")
-        rings = [_ring(ring) for ring in annotation["segmentation"]]
+        rings = [_ring(ring) for ring in _rings(annotation["segmentation"])]
         # Repaired as every label is: a ring that runs over itself covers what it goes around.
         outlines = clean_polygons([shapely.Polygon(ring) for ring in rings if ring is not None]).geometry
         return [figure for outline in outlines for figure in covered_figures([outline], shape)]
-    x, y, width, height = _numbers(annotation.get("bbox"), "bbox", 4)
+    if annotation.get("bbox") is None:  # key points, captions: no shape
+        return []
+    x, y, width, height = _numbers(annotation["bbox"], "bbox", 4)
     if width <= 0 or height <= 0:
         return []
     # The pixels whose centers lie in the box, as of a polygon; the last ones belong to a rectangle.
@@ -294,6 +295,23 @@ def _bitmap(segmentation: Json, shape: Shape2d) -> list[Figure]:
     )
     mask, (row, col) = decode_counts(runs, shape)
     return [Bitmap((col, row), mask).compact()] if mask.size else []
+
+
+def _rings(segmentation: list[Any]) -> list[Any]:
+    """Rings of a segmentation, each a flat list of numbers.
+
+    Other tools write one ring without the list around it, and vertices as pairs.
+    """
+    if not any(isinstance(item, list) for item in segmentation):
+        return [segmentation]
+    pairs = [isinstance(item, list) and len(item) == 2 for item in segmentation]
+    rings = [segmentation] if len(segmentation) >= 3 and all(pairs) else segmentation
+    return [
+        [number for pair in ring for number in pair]
+        if isinstance(ring, list) and ring and all(isinstance(pair, list) for pair in ring)
+        else ring
+        for ring in rings
+    ]
 
 
 def _ring(ring: Any) -> np.ndarray[Any, Any] | None:

@@ -238,6 +238,30 @@ class TestCoco:
         assert source.notes == ["instances_val.json: 2 rings of less than 3 vertices left out"]
 
     @pytest.mark.parametrize(
+        "segmentation",
+        [
+            [1, 1, 4, 1, 4, 3, 1, 3],
+            [[1, 1], [4, 1], [4, 3], [1, 3]],
+            [[[1, 1], [4, 1], [4, 3], [1, 3]]],
+            [[1, 1, 4, 1, 4, 3, 1, 3, 1, 1]],
+        ],
+    )
+    def test_rings_as_other_tools_write_them(self, tmp_path: Path, segmentation: list) -> None:
+        coco(tmp_path, {**COCO, "annotations": [{**COCO["annotations"][0], "segmentation": segmentation}]})
+        source = read_coco(tmp_path)
+        [item] = objects(source)
+        assert pixels(item) == {(x, y) for x in (1, 2, 3) for y in (1, 2)}
+        assert source.notes == []
+
+    @pytest.mark.parametrize("bare", [{}, {"segmentation": [], "bbox": None}, {"segmentation": None}])
+    def test_annotations_without_a_shape_are_left_out_and_counted(self, tmp_path: Path, bare: dict) -> None:
+        keypoints = {"image_id": 7, "category_id": 4, "keypoints": [1, 1, 2], **bare}
+        coco(tmp_path, {**COCO, "annotations": [keypoints, COCO["annotations"][2]]})
+        source = read_coco(tmp_path)
+        assert [item.class_name for item in objects(source)] == ["tree"]
+        assert source.notes == ["instances_val.json: 1 annotations without a shape left out"]
+
+    @pytest.mark.parametrize(
         ("bbox", "covered"),
         [([1, 1, 2, 2], (1, 1, 2, 2)), ([0.4, 0.6, 2, 2.0], (0, 1, 1, 2)), ([0.5, 0, 2, 1], (0, 0, 1, 0))],
     )
