@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.dtl.pixels import Derived, Shape
 from geoseg.geo.windows import Window
 from geoseg.typing import Array, BoolArray
@@ -90,7 +90,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float, bool]:
     return -np.inf, np.inf, False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _lanczos(values, xs, ys, top, left, height, width, low, high, integral, out):  # type: ignore[no-untyped-def]
     channels = values.shape[0]
     rows, cols = out.shape[1:]

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import DTypeLike, NDArray
 
+from geoseg.compiled import kernel
 from geoseg.geo.windows import Window
 from geoseg.typing import Array, BoolArray
 
@@ -303,7 +303,7 @@ def stroke_mask(lines: Sequence[Array], width: float, window: Window) -> tuple[W
     return (box, mask) if mask.any() else None
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _paint(canvas, mask, value):  # type: ignore[no-untyped-def] # numba
     for row in range(mask.shape[0]):
         for col in range(mask.shape[1]):
@@ -311,7 +311,7 @@ def _paint(canvas, mask, value):  # type: ignore[no-untyped-def] # numba
                 canvas[row, col] = value
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill(canvas, coords, ring_ends, part_ends, values):  # type: ignore[no-untyped-def] # numba
     height, width = canvas.shape
     first_ring = first_point = 0
@@ -362,7 +362,7 @@ def _fill(canvas, coords, ring_ends, part_ends, values):  # type: ignore[no-unty
         first_ring, first_point = part_ends[part], last_point
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _outline(mask, points, closed, left, top):  # type: ignore[no-untyped-def] # numba
     height, width = mask.shape
     count = len(points)
@@ -385,7 +385,7 @@ def _outline(mask, points, closed, left, top):  # type: ignore[no-untyped-def] #
                     mask[y, x] = True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _thicken(mask, points, radius, left, top):  # type: ignore[no-untyped-def] # numba
     height, width = mask.shape
     count = len(points)

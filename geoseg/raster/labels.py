@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.errors import InputError
 from geoseg.raster.segments import Segments, as_values, find_segments, link_segments
 from geoseg.typing import Array, Connectivity
@@ -90,7 +90,7 @@ def paint(segments: Segments, ids: Array) -> Array:
     return raster
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _paint(row_ptr, start, ids, raster):  # type: ignore[no-untyped-def]
     for r in range(raster.shape[0]):
         for k in range(row_ptr[r], row_ptr[r + 1]):

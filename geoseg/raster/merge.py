@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.raster.segments import Segments, find_segments, link_segments
 from geoseg.typing import Array, Connectivity, IntArray
 
@@ -167,7 +167,7 @@ def _number(pairs: IntArray, first: IntArray) -> IntArray:
     return number[root]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _roots(pairs, count):  # type: ignore[no-untyped-def]
     parent = np.arange(count)
     for k in range(pairs.shape[0]):
@@ -178,7 +178,7 @@ def _roots(pairs, count):  # type: ignore[no-untyped-def]
     return parent
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _find(parent, i):  # type: ignore[no-untyped-def]
     while parent[i] != i:
         parent[i] = parent[parent[i]]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array
 
 __all__ = ["contiguous"]
@@ -42,7 +42,7 @@ def contiguous(values: Array) -> Array:
     return turned.view(values.dtype)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _turn_rows(rows, turned):  # type: ignore[no-untyped-def] # numba
     # Unsigned indices: no check for negative ones, which would keep the loop from being vectorized.
     last = np.uint64(rows.shape[1] - 1)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["Axis", "axis_weights", "resample", "resample_valid", "source_span"]
@@ -92,7 +92,7 @@ def axis_weights(start: int, stop: int, source: int, target: int) -> Axis:
     return Axis(first - span[0], count, weights.astype(np.float64), float(total), span)
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@kernel  # pragma: no cover
 def _resample(  # type: ignore[no-untyped-def]
     values, first_y, count_y, weights_y, first_x, count_x, weights_x, total, whole, out
 ):

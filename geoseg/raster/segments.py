@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.errors import InputError
 from geoseg.typing import Array, Connectivity
 
@@ -101,7 +101,7 @@ def find_segments(
     return Segments(row_ptr, start, value, values.shape[1] + halo + pad_right)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _find_segments(  # type: ignore[no-untyped-def]
     values, top, left, halo, pad_bottom, pad_right, changed, words
 ):
@@ -129,7 +129,7 @@ def _find_segments(  # type: ignore[no-untyped-def]
     return row_ptr, found[:n, 0].copy(), found[:n, 1].copy()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _segment_row(row, head, shift, pad_right, changed, words, found, n):  # type: ignore[no-untyped-def]
     """Append the segments of one row; ``head`` is the pixel before it (the first one without a halo)."""
     found[n, 0] = 0
@@ -154,7 +154,7 @@ def _segment_row(row, head, shift, pad_right, changed, words, found, n):  # type
     return n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _grown(array, capacity):  # type: ignore[no-untyped-def]
     larger = np.empty((capacity, array.shape[1]), array.dtype)
     for k in range(array.shape[0]):  # compiles in a tenth of the time that a slice takes
@@ -184,7 +184,7 @@ def link_segments(segments: Segments, connectivity: Connectivity) -> tuple[Array
     return component, int(count)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _find(parent, i):  # type: ignore[no-untyped-def]
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -192,7 +192,7 @@ def _find(parent, i):  # type: ignore[no-untyped-def]
     return i
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _unite(parent, i, j):  # type: ignore[no-untyped-def]
     i, j = _find(parent, i), _find(parent, j)
     if i < j:
@@ -201,7 +201,7 @@ def _unite(parent, i, j):  # type: ignore[no-untyped-def]
         parent[i] = j
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _link(row_ptr, start, value, width, diagonal):  # type: ignore[no-untyped-def]
     parent = np.arange(start.size).astype(np.int32)
     for r in range(1, row_ptr.size - 1):
@@ -226,7 +226,7 @@ def _link(row_ptr, start, value, width, diagonal):  # type: ignore[no-untyped-de
     return _numbered(parent, value)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _numbered(parent, value):  # type: ignore[no-untyped-def]
     """Roots in order as 1, 2, ...: a root is the first segment of its component."""
     component = np.zeros(parent.size, np.int32)
@@ -254,7 +254,7 @@ def diagonal_pairs(segments: Segments, component: Array) -> Array:
     return _diagonal_pairs(*segments, component)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _diagonal_pairs(row_ptr, start, value, width, component):  # type: ignore[no-untyped-def]
     pairs = np.empty((64, 2), np.int32)
     n = 0
@@ -292,7 +292,7 @@ def touching_pairs(segments: Segments, component: Array) -> Array:
     return np.stack([packed >> 32, packed & 0xFFFFFFFF], axis=1).astype(np.int32)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _touching_pairs(row_ptr, start, value, width, component):  # type: ignore[no-untyped-def]
     """Pairs as first << 32 | second; the same pair twice in a row is left out."""
     pairs = np.empty(64, np.int64)
@@ -324,7 +324,7 @@ def _touching_pairs(row_ptr, start, value, width, component):  # type: ignore[no
     return pairs[:n].copy()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_pair(pairs, n, first, second):  # type: ignore[no-untyped-def]
     if first == second or first == 0 or second == 0:
         return n

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.raster.segments import Segments
 from geoseg.typing import Array, BoolArray
 
@@ -46,7 +46,7 @@ def sum_prob(segments: Segments, component: Array, count: int, prob: Array) -> A
     return _sum_float(segments.row_ptr, segments.start, component, count, prob)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sum_stored(row_ptr, start, component, count, prob):  # type: ignore[no-untyped-def]
     sums = np.zeros(count + 1, np.int64)
     height, width = prob.shape
@@ -62,7 +62,7 @@ def _sum_stored(row_ptr, start, component, count, prob):  # type: ignore[no-unty
     return sums
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sum_float(row_ptr, start, component, count, prob):  # type: ignore[no-untyped-def]
     sums = np.zeros(count + 1, np.int64)
     height, width = prob.shape
@@ -97,7 +97,7 @@ def components_beside(segments: Segments, component: Array, count: int, marked: 
     return _beside(segments.row_ptr, segments.start, segments.width, component, count, marked)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _beside(row_ptr, start, width, component, count, marked):  # type: ignore[no-untyped-def]
     beside = np.zeros(count + 1, np.bool_)
     for r in range(row_ptr.size - 1):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, FloatArray
 
 __all__ = ["INVALID", "SCALE", "add_weighted", "from_bytes", "load_kernels", "to_bytes"]
@@ -50,7 +50,7 @@ def add_weighted(
     _add_weighted(total, prob, weight_y, weight_x, row, col, rounder)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _add_weighted(  # type: ignore[no-untyped-def]
     total, prob, weight_y, weight_x, row, col, rounder
 ):

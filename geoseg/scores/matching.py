@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.compiled import kernel
 from geoseg.scores.polygons import Float64Array, OverlapPairs
 from geoseg.typing import Array, BoolArray, IntArray
 
@@ -36,7 +36,7 @@ def rank_by(area: Float64Array, bounds: Float64Array) -> IntArray:
     return rank
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _greedy(
     truth: NDArray[np.int64],
     pred: NDArray[np.int64],

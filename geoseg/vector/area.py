@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import shapely
-from numba import njit
 from pyproj import Transformer
 
+from geoseg.compiled import kernel
 from geoseg.geo.geobox import GeoBox, body_ellipsoid
 from geoseg.typing import Array, IntArray
 
@@ -41,7 +41,7 @@ def ring_areas(xy: Array, ring_offsets: IntArray) -> Array:
     return _ring_areas(np.ascontiguousarray(xy, np.float64), ring_offsets)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ring_areas(xy, ring_offsets):  # type: ignore[no-untyped-def]
     areas = np.zeros(ring_offsets.size - 1)
     for r in range(areas.size):
@@ -54,7 +54,7 @@ def _ring_areas(xy, ring_offsets):  # type: ignore[no-untyped-def]
     return areas
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _densify(xy, ring_offsets, longest):  # type: ignore[no-untyped-def]
     """Cut edges so that none is longer than ``longest`` along an axis."""
     offsets = np.zeros(ring_offsets.size, np.int64)
@@ -78,7 +78,7 @@ def _densify(xy, ring_offsets, longest):  # type: ignore[no-untyped-def]
     return out, offsets
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _pieces(xy, k, longest):  # type: ignore[no-untyped-def]
     length = max(abs(xy[k + 1, 0] - xy[k, 0]), abs(xy[k + 1, 1] - xy[k, 1]))
     return max(1, int(np.ceil(length / longest)))

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, IntArray
 from geoseg.vector.rings import Outlines, ragged_offsets
 
@@ -140,7 +140,7 @@ def _with_junctions(xy: Array, ring_offsets: IntArray) -> tuple[Array, IntArray]
     return out, added[ring_offsets]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_corners(xy, first, count, by_row, by_col, offsets, out):  # type: ignore[no-untyped-def]
     for k in range(count.size):
         to = offsets[k]
@@ -177,7 +177,7 @@ def _twins(point: IntArray, ring_offsets: IntArray) -> IntArray:
     return twin
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cut(xy, ring_offsets, ring, junction, twin):  # type: ignore[no-untyped-def]
     """Cut rings at junctions. Of the two sides of a wall, the ring that comes first gives the arc."""
     rings = ring_offsets.size - 1
@@ -222,7 +222,7 @@ def _cut(xy, ring_offsets, ring, junction, twin):  # type: ignore[no-untyped-def
     return arc_xy[:p].copy(), offsets[: a + 1].copy(), pieces[:m].copy(), backward[:m].copy(), piece_offsets
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_rings(xy, offsets, arc, backward, piece_offsets, ring_offsets, out):  # type: ignore[no-untyped-def]
     for r in range(ring_offsets.size - 1):
         to = ring_offsets[r]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, IntArray
 
 __all__ = ["Forest", "Groups"]
@@ -166,7 +166,7 @@ class Forest:
         return number
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _find(parent, i):  # type: ignore[no-untyped-def]
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -174,7 +174,7 @@ def _find(parent, i):  # type: ignore[no-untyped-def]
     return i
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _unite(parent, first, second):  # type: ignore[no-untyped-def]
     """Join pairs; the smaller number stands for both."""
     for k in range(first.size):
@@ -185,7 +185,7 @@ def _unite(parent, first, second):  # type: ignore[no-untyped-def]
             parent[i] = j
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _roots(parent, components):  # type: ignore[no-untyped-def]
     roots = np.empty(components.size, np.int64)
     for k in range(components.size):

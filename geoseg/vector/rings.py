@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, IntArray
 
 __all__ = [
@@ -200,7 +200,7 @@ def close_rings(rings: Rings, index: IntArray) -> tuple[Array, IntArray]:
     return _gather(rings.xy, rings.offsets, index, offsets, 1), offsets
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _gather(xy, offsets, index, new_offsets, closing):  # type: ignore[no-untyped-def]
     out = np.empty((new_offsets[-1], 2), np.int32)
     for k in range(index.size):
@@ -250,7 +250,7 @@ def _second_visits(xy: Array, saddle: BoolArray, offsets: IntArray) -> tuple[Int
     return again[order], before[order]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _split(xy, offsets, again, before):  # type: ignore[no-untyped-def]
     rings = offsets.size - 1
     out = np.empty((xy.shape[0], 2), np.int32)
@@ -282,7 +282,7 @@ def _split(xy, offsets, again, before):  # type: ignore[no-untyped-def]
     return out, out_offsets, source, area2
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _write_loop(xy, corners, out, out_offsets, m):  # type: ignore[no-untyped-def]
     """Write one loop from its uppermost, there leftmost corner; returns twice its signed area."""
     first = 0

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import shapely
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, IntArray
 from geoseg.vector.coverage import find_arcs
 from geoseg.vector.geometry import object_geometries
@@ -57,7 +57,7 @@ def simplify_arcs(xy: Array, offsets: IntArray, tolerance: Array) -> BoolArray:
     return keep
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _simplify(xy, offsets, limit2, arcs, keep):  # type: ignore[no-untyped-def]
     longest = np.diff(offsets).max() if offsets.size > 1 else 0
     stack = np.empty((longest + 1, 2), np.int64)
@@ -80,7 +80,7 @@ def _simplify(xy, offsets, limit2, arcs, keep):  # type: ignore[no-untyped-def]
             keep[first : last + 1] = True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _keep_between(xy, first, last, limit2, keep, stack):  # type: ignore[no-untyped-def]
     """Mark the corners to keep between two that are kept; returns their number."""
     count = 0
@@ -103,7 +103,7 @@ def _keep_between(xy, first, last, limit2, keep, stack):  # type: ignore[no-unty
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _distance2(px, py, ax, ay, bx, by):  # type: ignore[no-untyped-def]
     """Squared distance of a point from a segment."""
     dx, dy = bx - ax, by - ay

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, IntArray
 from geoseg.vector.rings import Rings, simple_rings
 
@@ -96,7 +96,7 @@ def trace_rings(
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _link_nodes(row_ptr, start, value, width, component, y_off, x_off):  # type: ignore[no-untyped-def]
     """All corners and gates, each linked to its neighbors along its row and its column."""
     nodes = np.empty((4096, _COLUMNS), np.int32)
@@ -132,7 +132,7 @@ def _link_nodes(row_ptr, start, value, width, component, y_off, x_off):  # type:
     return nodes, n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _more_nodes(nodes, capacity):  # type: ignore[no-untyped-def]
     larger = np.empty((capacity, nodes.shape[1]), nodes.dtype)
     for k in range(nodes.shape[0]):  # compiles in a tenth of the time that a slice takes
@@ -141,7 +141,7 @@ def _more_nodes(nodes, capacity):  # type: ignore[no-untyped-def]
     return larger
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _column_gates(  # type: ignore[no-untyped-def]
     nodes, n, start, value, component, first, last, y, x_off, open_edges, entering
 ):
@@ -165,7 +165,7 @@ def _column_gates(  # type: ignore[no-untyped-def]
 
 # Numba counts references to arrays at every call, which costs more than the work on one corner: therefore the
 # inner loop calls functions of plain numbers only.
-@njit(nogil=True, cache=True)
+@kernel
 def _lattice_row(  # type: ignore[no-untyped-def]
     nodes, n, start, value, component, i, j, j_end, width, y, x_off, open_edges
 ):
@@ -210,7 +210,7 @@ def _lattice_row(  # type: ignore[no-untyped-def]
     return _row_gates(nodes, n, value, component, i, j, x_off + width - 1, y, open_edges, False)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _seen_from(quadrant, a, b, c, d):  # type: ignore[no-untyped-def]
     """Of the quadrants a b / c d: this one, the one beside it, the one above or below it, the one across."""
     if quadrant == 0:
@@ -222,7 +222,7 @@ def _seen_from(quadrant, a, b, c, d):  # type: ignore[no-untyped-def]
     return d, c, b, a
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_corner(concave, own, beside, stacked, across):  # type: ignore[no-untyped-def]
     """Whether a pixel that differs from both its sides is a corner of its region, or of the others' one."""
     if concave:
@@ -230,14 +230,14 @@ def _is_corner(concave, own, beside, stacked, across):  # type: ignore[no-untype
     return own != 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _corner_flags(concave, below, right, saddle):  # type: ignore[no-untyped-def]
     """Clockwise around the region; corners of one value that meet at a point are saddles."""
     leaves_along_row = _LEAVES_ALONG_ROW if below ^ right == concave else 0
     return leaves_along_row | (_SADDLE if saddle and not concave else 0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _row_gates(nodes, n, value, component, i, j, x, y, open_edges, entering):  # type: ignore[no-untyped-def]
     """Gates where a horizontal edge between segments i (above) and j crosses the left or right border."""
     if value[i] == value[j]:
@@ -258,7 +258,7 @@ def _row_gates(nodes, n, value, component, i, j, x, y, open_edges, entering):  #
     return n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _set_node(nodes, n, x, y, component, flags):  # type: ignore[no-untyped-def]
     nodes[n, _X] = x
     nodes[n, _Y] = y
@@ -266,13 +266,13 @@ def _set_node(nodes, n, x, y, component, flags):  # type: ignore[no-untyped-def]
     nodes[n, _FLAGS] = flags
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _join(nodes, n, other, axis):  # type: ignore[no-untyped-def]
     nodes[n, axis] = other
     nodes[other, axis] = n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _follow(nodes, count):  # type: ignore[no-untyped-def]
     """Walk the links: first the chains from every gate that enters, then the closed rings."""
     xy = np.empty((count, 2), np.int32)
@@ -301,7 +301,7 @@ def _follow(nodes, count):  # type: ignore[no-untyped-def]
     return xy[:p], saddle[:p], offsets[: m + 1], component[:m], gates[:chains]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _walk(nodes, at, seen, xy, saddle, p):  # type: ignore[no-untyped-def]
     """Append corners from ``at`` until a gate or a corner already seen; returns where that was."""
     while not (seen[at] or nodes[at, _FLAGS] & _GATE):
@@ -314,7 +314,7 @@ def _walk(nodes, at, seen, xy, saddle, p):  # type: ignore[no-untyped-def]
     return p, at
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _gate_key(node):  # type: ignore[no-untyped-def]
     """Name of the crossing edge: the lattice point before it, its direction, and the region's side."""
     place = (np.int64(node[_Y]) << 31) | np.int64(node[_X])

@@ -6,8 +6,8 @@ import json
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, IntArray
 
 __all__ = ["geometry_texts"]
@@ -106,7 +106,7 @@ def _by_json(
 
 # Numba counts references to arrays at every call, which costs more than a character does: so one function
 # writes them all.
-@njit(nogil=True, cache=True)
+@kernel
 def _write(  # type: ignore[no-untyped-def]
     units,
     negative,

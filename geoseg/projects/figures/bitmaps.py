@@ -16,10 +16,10 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from geoseg.compiled import kernel
 from geoseg.errors import InputError
 from geoseg.projects.figures.stored import LARGE, STRIP, StoredMask, pack_rows, store_mask, store_rows
 from geoseg.typing import BoolArray
@@ -152,7 +152,7 @@ def _rows_of(png: bytes) -> Iterator[NDArray[np.uint8]]:
         yield rows[:, 1:] ^ np.uint8(flip)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _unfilter(rows: NDArray[np.uint8], above: NDArray[np.uint8]) -> bool:
     """Undo a PNG's filters in place, whose kinds stand in the first column; False where one is unknown.
 

@@ -12,8 +12,8 @@ Guo, Z., Hall, R. W. (1989). Parallel thinning with two-subiteration algorithms.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.projects.figures.stored import STRIP, store_rows
 from geoseg.projects.figures.types import Bitmap
 from geoseg.typing import BoolArray
@@ -78,7 +78,7 @@ def _tables() -> tuple[BoolArray, BoolArray]:
     return goes & first, goes & second
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _thin(field, first, second, steps):  # type: ignore[no-untyped-def] # numba
     """Take pixels away, in place, ``steps`` times or until none goes."""
     height, width = field.shape

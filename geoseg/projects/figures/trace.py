@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from geoseg.compiled import kernel
 from geoseg.projects.figures.parts import connected_parts
 from geoseg.projects.figures.stored import STRIP
 from geoseg.projects.figures.types import Bitmap, Coords, Polygon
@@ -86,19 +86,19 @@ def _corners(ring: Coords) -> Coords:
     return ring[turns]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _at(field, row, col):  # type: ignore[no-untyped-def] # numba
     return (field[row, col >> 2] >> (2 * (col & 3))) & 3
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _mark(field, row, col, value):  # type: ignore[no-untyped-def] # numba
     """Change an object pixel to 2 or 3."""
     place = 2 * (col & 3)
     field[row, col >> 2] = (field[row, col >> 2] & ~(3 << place)) | (value << place)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _follow_all(field, columns):  # type: ignore[no-untyped-def] # numba
     """Follow each border once; marks it in ``field`` by 2, or 3 left of a background pixel."""
     dy = np.array([0, 1, 1, 1, 0, -1, -1, -1])
