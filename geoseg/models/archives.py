@@ -35,7 +35,7 @@ def inside(name: str, what: str = "path") -> PurePosixPath:
     Raises
     ------
     ModelError
-        It is absolute, names a drive or a URL, or climbs out.
+        It is absolute, names a drive or a URL, climbs out, or holds control characters.
 
     Examples
     --------
@@ -44,11 +44,11 @@ def inside(name: str, what: str = "path") -> PurePosixPath:
     >>> inside("../model.onnx")
     Traceback (most recent call last):
     ...
-    geoseg.errors.ModelError: path must stay inside its bundle, got ../model.onnx
+    geoseg.errors.ModelError: path must stay inside its bundle, got '../model.onnx'
     """
     path = PurePosixPath(name.replace("\\", "/"))
-    if not name or path.is_absolute() or ".." in path.parts or ":" in name:
-        raise ModelError(f"{what} must stay inside its bundle, got {name}")
+    if not name or path.is_absolute() or ".." in path.parts or ":" in name or not name.isprintable():
+        raise ModelError(f"{what} must stay inside its bundle, got {name!r:.200}")
     return path
 
 

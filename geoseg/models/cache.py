@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from geoseg.errors import GeosegError
 from geoseg.files import write_bytes
@@ -20,12 +21,7 @@ def cache_folder() -> Path:
     """The user's cache folder of geoseg: ``GEOSEG_CACHE``, or where the system keeps caches."""
     if override := os.environ.get("GEOSEG_CACHE"):
         return Path(override)
-    home = Path.home()
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "geoseg"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "geoseg" / "Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "geoseg"
+    return user_cache_path("geoseg", appauthor=False)
 
 
 def cached_bytes(key: str, make: Callable[[], bytes], *, fresh: bool = False) -> bytes:
@@ -43,6 +39,8 @@ def cached_bytes(key: str, make: Callable[[], bytes], *, fresh: bool = False) ->
         Make it again whatever is kept.
     """
     path = cache_folder() / key
+    if not path.is_absolute():  # a user without a home: the folder would be named ~ and lie anywhere
+        return make()
     try:
         if not fresh and path.is_file():
             return path.read_bytes()

@@ -1,4 +1,4 @@
-"""A bundle in another form: a bundle again, an ONNX file, or a .pt2 file."""
+"""A bundle in another form: a bundle again, or an ONNX or .pt2 file that was run beside the network."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def convert_model(source: PathLike, out: PathLike, *, overwrite: bool = False) -
     InputError
         ``out`` is there already, or ends in something else.
     ModelError
-        The network can't be exported.
+        The network can't be exported, or the export computes something else.
     """
     path, suffix = Path(out), Path(out).suffix.lower()
     if suffix not in ("", ".zip", ".onnx", ".pt2"):
@@ -70,22 +70,25 @@ def _pt2_bytes(source: PathLike) -> bytes:
     """
     import torch
 
-    from geoseg.models.exported import save_pt2
+    from geoseg.models.export import check_export
+    from geoseg.models.exported import load_pt2, save_pt2
 
     bundle = open_bundle(source)
     options = bundle.card.options
     side = -(-max(options.window) // options.multiple) * options.multiple
+    network = load_module(bundle)
     example = (torch.zeros(2, bundle.card.in_channels, side, side),)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(
-                load_module(bundle), example, dynamic_shapes=({0: torch.export.Dim("n")},)
-            )
+            program = torch.export.export(network, example, dynamic_shapes=({0: torch.export.Dim("n")},))
     except Exception as error:
         raise ModelError(f"{source}: the network can't be exported: {error}") from error
     card = bundle.card.replace_options(architecture=None, auxiliary=[], multiple=1, window=[side, side])
-    buffer = io.BytesIO(save_pt2(program))
+    content = save_pt2(program)
+    # Three windows: neither the number that it was traced with nor one, which torch treats apart.
+    check_export(network, (3, *example[0].shape[1:]), load_pt2(content, str(source)).module())
+    buffer = io.BytesIO(content)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
         root = archive.namelist()[0].partition("/")[0]
         archive.writestr(zipfile.ZipInfo(f"{root}/{PT2_CARD}"), card_text(card))

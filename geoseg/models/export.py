@@ -1,7 +1,8 @@
-"""A bundle's network in another format, for other tools."""
+"""A bundle's network as ONNX, and the check that an export computes what the network does."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,10 +14,14 @@ from geoseg.models.bundle import load_module, open_bundle
 from geoseg.models.deepness import metadata_from_card, standardization
 from geoseg.models.engines import export_onnx_bytes, first_tensor
 from geoseg.models.networks import activate
+from geoseg.models.onnx_files import read_onnx
 from geoseg.models.options import Activation
 from geoseg.typing import PathLike
 
-__all__ = ["WithActivation", "export_onnx"]
+__all__ = ["WithActivation", "check_export", "export_onnx"]
+
+#: Largest difference of an output between two runtimes, as a share of the largest output (at least 1).
+_TOLERANCE = 1e-4
 
 
 class WithActivation(nn.Module):
@@ -71,5 +76,41 @@ def export_onnx(path: PathLike, out: PathLike) -> Path:
         activation="none", architecture=None, multiple=1, window=[side, side], auxiliary=[]
     )
     onnx.helper.set_model_props(model, metadata_from_card(finished))
-    write_bytes(out, model.SerializeToString())
+    content = model.SerializeToString()
+    run = read_onnx(content, str(out), card.in_channels).open(threads=torch.get_num_threads())
+    check_export(network, (1, card.in_channels, side, side), lambda x: torch.from_numpy(run(x.numpy())))
+    write_bytes(out, content)
     return out
+
+
+def check_export(
+    network: nn.Module, shape: tuple[int, ...], exported: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Run a network and its export on the same random numbers.
+
+    Parameters
+    ----------
+    network
+        The network.
+    shape
+        Of the input, (N, C, h, w).
+    exported
+        The export, called with such an input.
+
+    Raises
+    ------
+    ModelError
+        The outputs differ by more than rounding.
+    """
+    sample = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted, got = first_tensor(network(sample)), first_tensor(exported(sample))
+    if got.shape != wanted.shape:
+        raise ModelError(
+            f"the export must return {tuple(wanted.shape)} as the network does, got {tuple(got.shape)}"
+        )
+    difference = float((got - wanted).abs().max()) / max(1.0, float(wanted.abs().max()))
+    if not difference <= _TOLERANCE:
+        raise ModelError(
+            f"the export must return what the network does, got a difference of {difference:.3g} of its range"
+        )

@@ -329,3 +329,26 @@ def test_shipped_network_is_small_and_sound() -> None:
     assert told["training"]["config"] == "examples/buildings/train.toml"
     for word in ("OpenAerialMap", "OpenStreetMap"):
         assert word in (shipped_model() / "model.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("href", ["model\x00.onnx", "a\nb.onnx"])
+def test_control_characters_in_names_are_refused(href: str, tmp_path: Path, bundle: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    document = json.loads((copy / "model.json").read_text())
+    document["assets"]["model"]["href"] = href
+    (copy / "model.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="must stay inside its bundle"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 100_000])
+def test_a_card_nested_without_end(depth: int, tmp_path: Path, bundle: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    text = (copy / "model.json").read_text()
+    nested = '"properties": {"deep": ' + '{"a": ' * depth + "1" + "}" * depth + ","
+    (copy / "model.json").write_text(text.replace('"properties": {', nested, 1))
+    if depth < 1000:
+        assert describe_model(copy)["name"] == "tiny test network"
+    else:
+        with pytest.raises(ModelError, match=r"model\.json"):
+            describe_model(copy)

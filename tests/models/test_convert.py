@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from geoseg.cli import app
 from geoseg.errors import InputError, ModelError
 from geoseg.models import convert_model, load_model
+from geoseg.models.export import check_export
 from geoseg.typing import Array
 
 
@@ -62,3 +65,16 @@ def test_what_is_there_stays(program: Path, bundle: Path, tmp_path: Path) -> Non
     result = CliRunner().invoke(app, ["export", str(bundle), "-o", str(tmp_path / "x"), "--checkpoint", "1"])
     assert result.exit_code == 2
     assert "--checkpoint must come with a training run" in result.stderr
+
+
+def test_an_export_that_computes_something_else_is_refused() -> None:
+    network = nn.Conv2d(3, 1, 1)
+    check_export(network, (2, 3, 4, 4), lambda x: network(x) + 1e-6)
+    with pytest.raises(ModelError, match="must return what the network does, got a difference of"):
+        check_export(network, (2, 3, 4, 4), lambda x: network(x) * 1.01)
+    with pytest.raises(ModelError, match="must return what the network does, got a difference of nan"):
+        check_export(network, (2, 3, 4, 4), lambda x: network(x) * torch.nan)
+    with pytest.raises(
+        ModelError, match=r"must return \(2, 1, 4, 4\) as the network does, got \(2, 1, 2, 4\)"
+    ):
+        check_export(network, (2, 3, 4, 4), lambda x: network(x)[:, :, :2])
