@@ -34,7 +34,7 @@ def kernel(function: F) -> F:
         compiled.enable_caching()
     except RuntimeError as error:
         logger.info("%s is compiled anew in each process: %s", function.__qualname__, error)
-        return compiled  # type: ignore[no-any-return]
+        return compiled
     cache = compiled._cache
     load, save = cache.load_overload, cache.save_overload
 
@@ -52,4 +52,4 @@ def kernel(function: F) -> F:
             logger.info("%s can't be kept: %s", function.__qualname__, error)
 
     cache.load_overload, cache.save_overload = load_if_sound, save_if_possible
-    return compiled  # type: ignore[no-any-return]
+    return compiled

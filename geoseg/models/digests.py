@@ -5,6 +5,10 @@ So whatever a callable can depend on is looked at: its code, defaults, closure a
 the state of the object it belongs to. What can't be looked into (a session of another runtime) counts as
 new in every process: a run with it is refused rather than continued by mistake. A method ``fingerprint()``
 on the callable settles it.
+
+``dask.base.tokenize`` is no replacement, though it is shorter: it tells a function by its pickle, where a
+function of a module is its name alone. A function whose code changed, or a global that it reads, keeps its
+token, and a run would go on with another model's windows (tests/models/test_digests.py shows it).
 """
 
 from __future__ import annotations

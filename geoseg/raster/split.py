@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, Connectivity, IntArray
 
 __all__ = [
@@ -146,7 +146,7 @@ def smooth_height(height: Array, mask: BoolArray, weights: IntArray) -> Array:
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _smooth(height, mask, weights, out):  # type: ignore[no-untyped-def]
     rows, cols = mask.shape
     taps = weights.size
@@ -279,7 +279,7 @@ def find_basins(
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _climb(height, values, eight, summed, marked):  # type: ignore[no-untyped-def]
     rows, cols = values.shape
     high, value_at, mark = height.ravel(), values.ravel(), marked.ravel()
@@ -343,14 +343,14 @@ def _climb(height, values, eight, summed, marked):  # type: ignore[no-untyped-de
     )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _doubled(array):  # type: ignore[no-untyped-def]
     longer = np.zeros(2 * array.size, array.dtype)
     longer[: array.size] = array
     return longer
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _meetings(height, values, labels, eight):  # type: ignore[no-untyped-def]
     """Saddles between neighboring pixels of two basins; a pair is looked at from its earlier pixel."""
     rows, cols = values.shape
@@ -386,7 +386,7 @@ def _meetings(height, values, labels, eight):  # type: ignore[no-untyped-def]
     return inner[:n].copy(), outer[:m].copy()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _taller(array):  # type: ignore[no-untyped-def]
     longer = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
     longer[: array.shape[0]] = array
@@ -577,7 +577,7 @@ def join_basins(
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _join(first, second, saddle, terminal, peak, area, persistence, min_pixels):  # type: ignore[no-untyped-def]
     """The basin that stands for each; ``area`` is changed."""
     parent = np.arange(terminal.size)

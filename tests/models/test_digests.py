@@ -6,6 +6,7 @@ import functools
 import logging
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,23 @@ def test_the_same_in_another_process() -> None:
         for seed in ("1", "2")
     }
     assert len(found) == 1, found
+
+
+def test_functions_of_a_module_differ_by_code_and_globals_where_dasks_tokens_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Why dask's tokens do not take the place of these digests."""
+    from dask.base import tokenize
+
+    def model(limit: int, sign: str = ">") -> Callable[[Any], Any]:
+        module = types.ModuleType("made_model")
+        monkeypatch.setitem(sys.modules, "made_model", module)
+        exec(f"LIMIT = {limit}\ndef run(batch):\n    return batch {sign} LIMIT", module.__dict__)
+        return module.run  # type: ignore[no-any-return]
+
+    first, other_global, other_code = model(1), model(2), model(1, "<")
+    assert len({callable_digest(function) for function in (first, other_global, other_code)}) == 3
+    tokens = []
+    for limit, sign in ((1, ">"), (2, ">"), (1, "<")):
+        tokens.append(tokenize(model(limit, sign)))
+    assert len(set(tokens)) == 1

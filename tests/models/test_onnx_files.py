@@ -225,3 +225,28 @@ def test_outputs_that_are_no_probabilities_are_told(factor: float, note: str | N
     else:
         assert len(predictor.notes) == 1
         assert re.search(note, predictor.notes[0])
+
+
+def test_outputs_of_other_shapes_are_refused_when_loaded(tmp_path: Path) -> None:
+    """A network that crops what it returns, and one that returns boxes."""
+    cut = [
+        helper.make_tensor(name, Type.INT64, [2], values)
+        for name, values in (("a", [4, 4]), ("b", [60, 60]), ("c", [2, 3]))
+    ]
+    cropping = [_mean(target="m"), helper.make_node("Slice", ["m", "a", "b", "c"], ["y"])]
+    for sides, wanted in (
+        ((64, 64), r"of its input's sides \(64, 64\), got \(1, 1, 56, 56\)"),
+        ((None, None), "of its input's sides"),
+    ):
+        path = _write(
+            tmp_path / f"crop{sides[0]}", _model(cropping, (1, 3, *sides), (1, 1, None, None), weights=cut)
+        )
+        for check in (load_model, describe_model):
+            with pytest.raises(ModelError, match=wanted):
+                check(path)
+    flat = helper.make_tensor("s", Type.INT64, [3], [1, 3, -1])
+    boxes = _model(
+        [helper.make_node("Reshape", ["x", "s"], ["y"])], (1, 3, 64, 64), (1, 3, 4096), weights=[flat]
+    )
+    with pytest.raises(ModelError, match=r"to .N, K, h, w., got 1x3x64x64 to 1x3x4096"):
+        load_model(_write(tmp_path / "boxes", boxes))

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import shapely
-from numba import njit
 
+from geoseg.compiled import kernel
 from geoseg.geo.windows import Window
 from geoseg.projects.figures.parts import connected_parts
 from geoseg.projects.figures.strips import made_of_rows
@@ -168,7 +168,7 @@ def _moved_apart(ring: Coords) -> Coords:
     return np.array(moved)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _same_line(points, first, last):  # type: ignore[no-untyped-def] # numba
     """Whether the line drawn between two points has just the pixels of the path between them."""
     x0, y0, x1, y1 = points[first, 0], points[first, 1], points[last, 0], points[last, 1]
@@ -188,7 +188,7 @@ def _same_line(points, first, last):  # type: ignore[no-untyped-def] # numba
     return last - first == max(dx, dy)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ends(points):  # type: ignore[no-untyped-def] # numba
     """Which points of a closed path are needed, going as far as one line has the same pixels each time."""
     kept = []
