@@ -167,8 +167,10 @@ def run_graph(
                 treated.own.update([] if error is None else [error])
             failures += [Failure(treated.image, reason, n) for reason, n in treated.reasons.items()]
             progress("images", done, len(engine), samples=samples)
-        # Inside the result until now, so that moving a sample to its place never copies it.
-        shutil.rmtree(setup.staging, ignore_errors=True)
+        # Inside the result until now, so that moving a sample to its place never copies it. What can't be
+        # removed would stay a part of the project: then the run fails.
+        if setup.staging.exists():
+            shutil.rmtree(setup.staging)
         writer.meta, as_text = settled_tags(writer.meta, tags)
         if as_text and not legacy:
             values_to_text(writer.folder.glob("*/ann/*.json"), as_text)

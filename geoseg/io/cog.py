@@ -23,7 +23,7 @@ from geoseg.geo.windows import Window, iter_chunks
 from geoseg.io.gdal_env import quiet_georeferencing, raster_env
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
-__all__ = ["is_our_cog", "overview_resampling", "read_finished", "write_cog"]
+__all__ = ["check_blocks", "is_our_cog", "overview_resampling", "read_finished", "write_cog"]
 
 _BLOCK = 512
 _WINDOW = 2048
@@ -112,10 +112,10 @@ def write_cog(
             with target:
                 _describe(target, scale, offset, descriptions, tags)
                 _write_windows(target, read, geobox, count, progress)
-            _check_blocks(plain)
+            check_blocks(plain)
             with quiet_georeferencing():
                 rasterio.shutil.copy(plain, staged.path, driver="COG", **options)
-            _check_blocks(staged.path)
+            check_blocks(staged.path)
         except (RasterioError, CPLE_BaseError, OSError) as error:
             raise write_error(path, error) from error
 
@@ -146,7 +146,7 @@ def read_finished(path: PathLike, tag: str) -> tuple[str, int] | None:
                 count = int(written.count)
             if found is None:
                 return None
-            _check_blocks(path)
+            check_blocks(path)
     except (RasterioError, OSError):
         return None
     return str(found), count
@@ -202,7 +202,7 @@ def _write_windows(
         progress("write", done, len(windows))
 
 
-def _check_blocks(path: Path) -> None:
+def check_blocks(path: Path) -> None:
     """Make sure that every block of a TIFF is in the file: GDAL does not report each failed write.
 
     Raises
@@ -214,10 +214,11 @@ def _check_blocks(path: Path) -> None:
     with quiet_georeferencing():
         written = rasterio.open(path)
     with written:
+        height, width = written.block_shapes[0]
         bands = written.indexes if written.interleaving == Interleaving.band else [1]
         for level, factor in enumerate([1, *written.overviews(1)]):
             overview = level - 1 if level else None
-            tall, wide = (-(-length // (factor * _BLOCK)) for length in written.shape)
+            tall, wide = -(-written.height // (factor * height)), -(-written.width // (factor * width))
             for band, row, col in product(bands, range(tall), range(wide)):
                 offset, length = (
                     int(written.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", band, ovr=overview) or 0)

@@ -88,6 +88,7 @@ class ProbStore:
         self._log_open.callback(os.close, self._log)
         for row in range(plan.n_chunks[0]):  # so that no write makes folders that were removed meanwhile
             self._path(row, 0).parent.mkdir(parents=True, exist_ok=True)
+        self._check_place()
 
     @classmethod
     def open(
@@ -160,6 +161,8 @@ class ProbStore:
             if kept != state:
                 write_text(folder / "state.json", json.dumps({**state, "check": digest(state)}, indent=2))
             _keep_metadata(folder / "prob" / "zarr.json", plan, classes, dtype)
+            with hold(folder / "state.json", folder / "chunks.log", folder / "prob" / "zarr.json"):
+                pass  # what a killed run left beside them goes
             store = cls(folder, plan, state)
             store._held = held.pop_all()
             return store
@@ -308,6 +311,7 @@ class ProbStore:
         """Notice a folder that was moved or removed, before more is predicted for nothing."""
         try:
             here = os.path.samestat(os.fstat(self._log), (self.folder / "chunks.log").stat())
+            here &= (self.folder / "state.json").is_file()  # not a folder that was begun anew
         except OSError:
             here = False
         if not here:

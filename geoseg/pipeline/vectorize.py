@@ -69,6 +69,7 @@ def vectorize_classes(
     progress: Progress = no_progress,
     spill_dir: Path,
     threads: int | None = None,
+    all_read: Callable[[], object] = lambda: None,
 ) -> VectorizeSummary:
     """Turn a raster of class values into footprint files.
 
@@ -106,6 +107,8 @@ def vectorize_classes(
         Existing folder for temporary files, which are removed again.
     threads
         Worker threads; None: one a CPU.
+    all_read
+        Called once, when all chunks were read and no file was begun: the time to list what could not be read.
 
     Returns
     -------
@@ -150,6 +153,7 @@ def vectorize_classes(
             progress=progress,
         ):
             spill.add(outlines if pieces is None else pieces.described(outlines))
+        all_read()
         classes = None if pieces is None else pieces.objects.value
         table = _Table(geobox, class_names, classes, probability, scene, acquired, steps)
         style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": steps.moves_walls}

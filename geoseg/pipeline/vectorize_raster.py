@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from geoseg.config.run import RunSettings
-from geoseg.errors import InputError
+from geoseg.errors import InputError, RunError
 from geoseg.files import check_outputs, hold, results_folder, scratch_folder, write_failures
-from geoseg.geo.windows import Window
 from geoseg.io.sources import open_raster
 from geoseg.io.writers import FORMATS, check_formats, check_unowned, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
 from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
-from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
+from geoseg.pipeline.vectorize import vectorize_classes
 from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -105,23 +104,39 @@ def vectorize_raster(
     reader = open_classes(scene, hints, kind, settings.threshold, settings.class_names)
     salvage = Salvage(reader, scene.file_block, scene.geobox.shape)
     skips = settings.on_error == "skip"
-    summary = _vectorize(
-        scene,
-        files,
-        salvage.read if skips else lambda window: naming_damage(scene, window, reader.read),
-        class_names=reader.class_names,
-        chunk=chunk_shape(scene.file_block, scene.geobox.shape, settings.chunk),
-        connectivity=settings.connectivity,
-        split=split_rule(settings.split, scene.geobox),
-        steps=Steps(**dict(settings)),
-        threads=threads,
-        progress=progress,
-    )
-    failures = sorted_failures(salvage.failures)
-    first = next(iter(files.values()))
+    first, stamps = next(iter(files.values())), _stamps(scene)
+    listed: dict[str, Path] = {}
+
+    def all_read() -> None:
+        if _stamps(scene) != stamps:
+            raise RunError(
+                f"{scene.name} was replaced or changed while it was read, so nothing is written. "
+                "Give the same command again."
+            )
+        failures = sorted_failures(salvage.failures)
+        listed.update(write_failures(first.with_name(f"{first.stem}.failures.json"), failures))
+
+    # held from the beginning: two rasters of one name would otherwise both work, and the last one stay
+    with results_folder(first.parent), hold(*files.values()), scratch_folder(first) as spill:
+        summary = vectorize_classes(
+            salvage.read if skips else lambda window: naming_damage(scene, window, reader.read),
+            *scene.geobox.shape,
+            chunk=chunk_shape(scene.file_block, scene.geobox.shape, settings.chunk),
+            connectivity=settings.connectivity,
+            class_names=reader.class_names,
+            geobox=scene.geobox,
+            scene=scene.name,
+            acquired=scene.acquired,
+            split=split_rule(settings.split, scene.geobox),
+            steps=Steps(**dict(settings)),
+            out=files,
+            progress=progress,
+            spill_dir=spill,
+            threads=threads,
+            all_read=all_read,
+        )
     unit = "pixels" if scene.geobox.gsd is None else "square meters"
     note = f"the raster has no CRS: footprints are in its own coordinates, areas in {unit}"
-    listed = write_failures(first.with_name(f"{first.stem}.failures.json"), failures)
     return RasterSummary(
         summary.footprints,
         summary.too_small,
@@ -130,26 +145,14 @@ def vectorize_raster(
         kind,
         round(time.perf_counter() - start, 3),
         [] if scene.crs else [note],
-        failures,
+        sorted_failures(salvage.failures),
     )
 
 
-def _vectorize(
-    scene: RasterSource, files: dict[str, Path], read: Callable[[Window], ChunkValues], **options: Any
-) -> VectorizeSummary:
-    first = next(iter(files.values()))
-    # held from the beginning: two scenes of one name would otherwise both work, and the last one stay
-    with results_folder(first.parent), hold(*files.values()), scratch_folder(first) as spill:
-        return vectorize_classes(
-            read,
-            *scene.geobox.shape,
-            geobox=scene.geobox,
-            scene=scene.name,
-            acquired=scene.acquired,
-            out=files,
-            spill_dir=spill,
-            **options,
-        )
+def _stamps(scene: RasterSource) -> list[tuple[int, int, int]]:
+    """What tells, without a look at its content, that a file was replaced or written to."""
+    stats = [Path(file).stat() for file in scene.files() if Path(file).exists()]
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
 def chunk_shape(block: tuple[int, int], shape: tuple[int, int], chunk: int) -> tuple[int, int]:

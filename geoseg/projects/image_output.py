@@ -19,6 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import GeosegError, InputError, RunError, SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window, iter_chunks
+from geoseg.io.cog import check_blocks
 from geoseg.io.gdal_env import open_dataset, raster_env
 from geoseg.projects.images import ImageFile
 from geoseg.typing import Array, PathLike
@@ -160,6 +161,8 @@ def _write(
                     out.write(pixels, window=_rasterio_window(window))
                 if profile["driver"] == "GTiff":
                     _describe(out, like)
+            if profile["driver"] == "GTiff":
+                check_blocks(path)
     except (RasterioError, CPLE_BaseError, OSError, ValueError) as error:
         if isinstance(error, GeosegError):
             raise

@@ -588,8 +588,10 @@ def test_a_byte_less_is_noticed(format: str, count: int, tmp_path: Path) -> None
     def check(path: Path, count: int) -> None:
         if format == "gpkg":
             check_geopackage(path, "out", count, batch_bounds)
+        elif format == "fgb":
+            check_flatgeobuf(path, count)
         else:
-            (check_flatgeobuf if format == "fgb" else check_shapefile)(path, count)
+            check_shapefile(path, count, dbf_names(batch.columns))
 
     check(path, count)
     whole = path.read_bytes()
@@ -600,6 +602,22 @@ def test_a_byte_less_is_noticed(format: str, count: int, tmp_path: Path) -> None
     if format != "fgb":  # whose header is not looked at
         with pytest.raises(OSError, match=f"{count} of {count + 1} features"):
             check(path, count + 1)
+
+
+@pytest.mark.parametrize("lost", ["record", "column", "mark", "encoding"])
+def test_all_that_a_shapefile_promises_is_read_back(lost: str, tmp_path: Path) -> None:
+    batch = make(9)
+    path = save("shp", tmp_path / "out.shp", batch)
+    names = dbf_names(batch.columns)
+    check_shapefile(path, 9, names)
+    side = path.with_suffix(".cpg" if lost == "encoding" else ".dbf")
+    content = bytearray(side.read_bytes())
+    header = int.from_bytes(content[8:10], "little")
+    at = {"record": len(content) - 60, "column": 34, "mark": header - 1, "encoding": 2}[lost]
+    content[at] = 0
+    side.write_bytes(content)
+    with pytest.raises(OSError, match=f"incomplete .* {side.name}"):
+        check_shapefile(path, 9, names)
 
 
 def test_run_error_names_the_cause(tmp_path: Path) -> None:

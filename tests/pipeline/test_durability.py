@@ -133,6 +133,13 @@ def test_a_scene_that_is_replaced_during_a_run(tmp_path: Path, stage: str) -> No
     assert again.footprints != first
 
 
+def test_a_raster_that_is_replaced_while_it_is_read(tmp_path: Path) -> None:
+    raster = save(tmp_path / "mask.tif")
+    with pytest.raises(RunError, match="replaced or changed while it was read, so nothing is written"):
+        vectorize_raster(raster, tmp_path / "out", progress=swap_at("vectorize", raster))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_prediction_killed_while_it_removes_its_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from geoseg import vectorize
 from geoseg.cli import app
 from geoseg.errors import InputError
+from geoseg.files.locks import side_folder
 from geoseg.pipeline.class_readers import decide_kind
 from geoseg.pipeline.vectorize_raster import chunk_shape, output_files
 
@@ -325,7 +326,7 @@ def test_nothing_is_written_over_the_raster(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_killed_leaves_nothing_for_the_next(tmp_path: Path) -> None:
-    spill = tmp_path / ".out.parquet.spill"
+    spill = side_folder(tmp_path / "out.parquet")
     spill.mkdir()
     (spill / "corners.bin").write_bytes(b"old")
     read(write(tmp_path / "mask.tif", mask()), tmp_path)

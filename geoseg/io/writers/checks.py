@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ __all__ = ["check_flatgeobuf", "check_geopackage", "check_shapefile", "layer_des
 
 _TRIGGERS = 9  # of a layer: seven keep its spatial index, two its count
 _DBF_HEADER_BYTES = 33  # at least: of a table without columns
+_BLOCK_BYTES = 1 << 22
 _NODE_SIZE = 16  # of FlatGeobuf's index: children a node
 _NODE_BYTES = 40  # four float64 and an offset
 
@@ -22,13 +24,22 @@ def _expect(path: Path, what: str, expected: int, found: int) -> None:
         raise OSError(None, f"it came out incomplete ({found} of {expected} {what} in {path.name})")
 
 
-def check_shapefile(path: Path, count: int) -> None:
-    """Compare the lengths that .shp, .shx and .dbf state with those of the files.
+def check_shapefile(path: Path, count: int, columns: Sequence[str]) -> None:
+    """Compare the lengths that .shp, .shx and .dbf state with those of the files; read records and columns.
+
+    Parameters
+    ----------
+    path
+        The .shp.
+    count
+        Features written.
+    columns
+        Names in the .dbf, as it shortens them.
 
     Raises
     ------
     OSError
-        A file is cut short, or holds another number of features.
+        A file is cut short, or lacks features, a record, a column or the encoding.
     """
     for file in (path, path.with_suffix(".shx")):
         words = struct.unpack(">i", _head(file, 24, 4))[0]
@@ -38,6 +49,15 @@ def check_shapefile(path: Path, count: int) -> None:
     _expect(table, "features", count, rows)
     least = max(header, _DBF_HEADER_BYTES) + rows * max(row, 1)
     _expect(table, "bytes", least, min(table.stat().st_size, header + rows * row))  # an end mark may follow
+    with table.open("rb") as content:
+        head = content.read(header)
+        # a record that was not written is zeros, which the texts of a table never hold
+        while block := content.read(_BLOCK_BYTES):
+            _expect(table, "empty records", 0, int(b"\0" in block))
+    names = [head[at : at + 11].rstrip(b"\0").decode() for at in range(32, header - 1, 32)]
+    _expect(table, "columns", len(columns), sum(map(str.__eq__, names, columns)) if head[-1:] == b"\r" else 0)
+    encoding = path.with_suffix(".cpg")
+    _expect(encoding, "encodings", 1, int(encoding.exists() and encoding.read_bytes().strip() == b"UTF-8"))
 
 
 def check_geopackage(path: Path, layer: str, count: int, bounds: Array) -> None:

@@ -324,7 +324,7 @@ class ShapefileWriter(OgrWriter):
         return dated and all(name.startswith(first) for name, first in zip(names, cls._first_columns))
 
     def _check(self, written: Path) -> None:
-        check_shapefile(written, self.count)
+        check_shapefile(written, self.count, self._fields.names[:-1])
 
     def _layer_schema(self) -> pa.Schema:
         types = [pa.int16() if pa.types.is_boolean(kind) else kind for kind in self.schema.types]
