@@ -79,10 +79,10 @@ def _hold_one(target: Path) -> Iterator[None]:
         raise LockedError(
             f"another run is working on {target}. Wait for it, or give another output."
         ) from None
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter from older releases, for a lack of locks
         if is_full(error):
             raise write_error(target, error) from error
-        if error.errno not in _NO_LOCKS:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise InputError(
                 f"output must be a place that can be written to, got {target}: {os_reason(error)}. "
                 "Choose another folder, or change its permissions."

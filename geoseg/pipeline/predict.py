@@ -155,9 +155,10 @@ def _hand_over(
 def _valid_in_chunk(block: Block, chunk: tuple[int, int]) -> BoolArray | None:
     if block.valid is None:
         return None
-    there, here = block.plan.block_window(*block.index), block.plan.chunk_window(*chunk)
-    top, left = here.row_off - there.row_off, here.col_off - there.col_off
-    return block.valid[top : top + here.height, left : left + here.width].copy()
+    inside = block.plan.chunk_window(*chunk)
+    around = block.plan.block_window(*block.index)
+    part = inside.shifted(-around.row_off, -around.col_off)
+    return block.valid[part.rows, part.cols].copy()
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ def save_mask(
     """Write one uint8 band: 0 = no object, k = the k-th object class, 255 = no data."""
 
     def pixels(window: Window) -> Array:
-        found = classify(read(window), background=background, thresholds=thresholds)
-        return np.where(found.invalid, np.uint8(INVALID), found.values)[None]
+        classes = classify(read(window), background=background, thresholds=thresholds)
+        return np.where(classes.invalid, np.uint8(INVALID), classes.values)[None]
 
     write_cog(
         path,

@@ -200,11 +200,11 @@ def predict_scene(
     dtype = settings.dtype
     target = Path(out)
     folder = target.with_name(f"{target.name}.geoseg")
-    there = None if settings.restart or folder.exists() else read_finished(target, _MARK)
+    finished = None if settings.restart or folder.exists() else read_finished(target, _MARK)
 
     def known(source: RasterSource, predictor: Predictor, fingerprint: dict[str, Any]) -> int | None:
-        if there is not None and there[0] == _mark(predictor, fingerprint, dtype):
-            return there[1]
+        if finished is not None and finished[0] == _mark(predictor, fingerprint, dtype):
+            return finished[1]
         return None if settings.restart else ProbStore.known_classes(folder, fingerprint)
 
     job = prepare(scene, model, settings, known)
@@ -212,7 +212,7 @@ def predict_scene(
     check_unowned({"prob": target}, job.settings.overwrite)
     mark = _mark(job.predictor, job.fingerprint, dtype)
     with results_folder(target.parent), hold(target, folder):
-        if there is not None and mark is not None and there[0] == mark:
+        if finished is not None and mark is not None and finished[0] == mark:
             done = PredictSummary(0, 0, 0.0, 0.0)
             note = f"{target} was made from this scene, model and options; --restart predicts again"
             return _summarize(job, done, {"prob": target}, None, [], start, [note])
@@ -356,8 +356,8 @@ def _predict(job: Job, store: ProbStore, progress: Progress) -> PredictSummary:
 
 def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Progress) -> int:
     def read_chunk(window: Window) -> ChunkValues:
-        found = classify(store.read(window), background=job.background, thresholds=job.thresholds)
-        return ChunkValues(found.values, found.prob, found.invalid)
+        classes = classify(store.read(window), background=job.background, thresholds=job.thresholds)
+        return ChunkValues(classes.values, classes.prob, classes.invalid)
 
     with scratch_folder(store.folder) as spill:
         summary = vectorize_classes(

@@ -123,11 +123,12 @@ def test_folders_of_other_computers_are_left_alone(tmp_path, monkeypatch):
     assert names(tmp_path) == sorted([far.name, "result"])
 
 
-def test_without_locks_nothing_of_others_is_removed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError()])
+def test_without_locks_nothing_of_others_is_removed(tmp_path, monkeypatch, error):
     import filelock
 
     def no_locks(self):
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise error
 
     monkeypatch.setattr(filelock.FileLock, "acquire", no_locks)
     other = locks.side_folder(tmp_path / "result")

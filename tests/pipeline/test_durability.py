@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from typer.testing import CliRunner
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import RunError
@@ -101,6 +102,18 @@ def test_two_rasters_of_one_name_into_one_folder(tmp_path: Path) -> None:
     assert errors
     assert len(gpd.read_file(out / "town.geojson")) == summary.footprints
     assert [path.name for path in out.iterdir()] == ["town.geojson"]
+
+
+def test_the_second_command_says_so_in_one_line(tmp_path: Path) -> None:
+    from geoseg.cli import app
+
+    raster, target = save(tmp_path / "mask.tif"), tmp_path / "houses.gpkg"
+    with held_elsewhere(target):
+        result = CliRunner().invoke(app, ["vectorize", str(raster), "-o", str(target)])
+    assert result.exit_code == 2
+    assert (
+        result.stderr == f"error: another run is working on {target}. Wait for it, or give another output.\n"
+    )
 
 
 def swap_at(stage: str, scene: Path) -> Callable[..., None]:
