@@ -613,7 +613,7 @@ def test_all_that_a_shapefile_promises_is_read_back(lost: str, tmp_path: Path) -
     side = path.with_suffix(".cpg" if lost == "encoding" else ".dbf")
     content = bytearray(side.read_bytes())
     header = int.from_bytes(content[8:10], "little")
-    at = {"record": len(content) - 60, "column": 34, "mark": header - 1, "encoding": 2}[lost]
+    at = {"record": len(content) - 60, "column": 32, "mark": header - 1, "encoding": 2}[lost]
     content[at] = 0
     side.write_bytes(content)
     with pytest.raises(OSError, match=f"incomplete .* {side.name}"):
