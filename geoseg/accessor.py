@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import xarray as xr
 
-from geoseg.config.keywords import PredictKeywords, RunKeywords, SegmentKeywords
+from geoseg.config.keywords import PolygonizeKeywords, PredictKeywords, RunKeywords, SegmentKeywords
 from geoseg.config.signature import takes_settings
 from geoseg.typing import Connectivity, PathLike, Progress, no_progress
 
@@ -46,6 +46,7 @@ class GeosegAccessor:
 
         return split_masks(self._array, connectivity, height=height, persistence=persistence)
 
+    @takes_settings("polygonize")
     def polygonize(
         self,
         *,
@@ -53,11 +54,14 @@ class GeosegAccessor:
         crs: Any = None,
         connectivity: Connectivity = 8,
         values: Sequence[int] | None = None,
+        **settings: Unpack[PolygonizeKeywords],
     ) -> gpd.GeoDataFrame:
         """See :func:`geoseg.polygonize`."""
         from geoseg.xr import polygonize
 
-        return polygonize(self._array, transform=transform, crs=crs, connectivity=connectivity, values=values)
+        return polygonize(
+            self._array, transform=transform, crs=crs, connectivity=connectivity, values=values, **settings
+        )
 
     @takes_settings("segment")
     def segment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,12 +15,11 @@ import xarray as xr
 from affine import Affine
 from pyproj import CRS
 
-from geoseg.config.keywords import PredictKeywords
+from geoseg.config.keywords import PolygonizeKeywords, PredictKeywords
 from geoseg.config.run import parse_run_settings, resolve
 from geoseg.config.signature import takes_settings
 from geoseg.errors import InputError
 from geoseg.geo.blocks import plan_blocks
-from geoseg.geo.geobox import GeoBox
 from geoseg.io.sources import open_raster
 from geoseg.io.validity import check_dtype, decide_validity, valid_from_values
 from geoseg.lazy.labels import split_masks as _split_masks
@@ -30,7 +30,7 @@ from geoseg.lazy.scene import ArrayScene, scene_arrays
 from geoseg.lazy.split import split_by_height
 from geoseg.raster.source import RasterSource
 from geoseg.raster.split import SplitRule
-from geoseg.typing import Connectivity, PathLike
+from geoseg.typing import Array, Connectivity, PathLike
 from geoseg.vector.geometry import object_geometries
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ def split_masks(
     )
 
 
+@takes_settings("polygonize")
 def polygonize(
     mask_or_labels: xr.DataArray | Any,
     *,
@@ -252,8 +253,7 @@ def polygonize(
     crs: Any = None,
     connectivity: Connectivity = 8,
     values: Sequence[int] | None = None,
-    min_area_m2: float = 0.0,
-    simplify_m: float = 0.0,
+    **settings: Unpack[PolygonizeKeywords],
 ) -> gpd.GeoDataFrame:
     """Outlines of objects as valid polygons with holes, exact across chunks.
 
@@ -269,16 +269,15 @@ def polygonize(
         As in :func:`split_masks`.
     values
         Only these values (classes of a class map, ids of labels); None: all but 0.
-    min_area_m2
-        Smaller objects are left out (pixels without a CRS).
-    simplify_m
-        Tolerance of the simplification in meters on the ground (pixels without a CRS); 0 keeps every corner.
-        Objects that touch go on sharing their walls: ``shapely.coverage_is_valid`` holds.
+    **settings
+        What is done to the outlines, listed below. Objects that touch go on sharing their walls: of labels
+        ``shapely.coverage_is_valid`` holds.
 
     Returns
     -------
     GeoDataFrame
-        Columns ``id``, ``value``, ``geometry``, in raster order of each object's first pixel.
+        Columns ``id``, ``value``, ``geometry`` and what the settings add, in raster order of each object's
+        first pixel.
 
     Examples
     --------
@@ -293,24 +292,26 @@ def polygonize(
 
     array = _two_dimensional(mask_or_labels)
     box = geobox_of(array)
-    box = GeoBox(
-        box.transform if transform is None else transform,
-        box.crs if crs is None else CRS.from_user_input(crs),
-        *box.shape,
+    box = replace(
+        box,
+        transform=box.transform if transform is None else transform,
+        crs=box.crs if crs is None else CRS.from_user_input(crs),
     )
-    steps = Steps(min_area_m2=min_area_m2, simplify_m=simplify_m)
+    steps = Steps(**dict(parse_run_settings(settings, caller="polygonize")))
     outlines = outlines_of(
         _as_dask(array.data), connectivity=connectivity, values=values, groups=steps.moves_walls
     )
     labels = np.dtype(array.dtype).itemsize > 1
+    columns: dict[str, Array] = {}
     if steps.names:
-        outlines = steps(Batch.traced(outlines, Ground(box))).outlines
+        batch = steps(Batch.traced(outlines, Ground(box)))
+        outlines, columns = batch.outlines, batch.columns
     geometry = object_geometries(outlines)
     if box.transform != Affine.identity():
         a, b, c, d, e, f = box.transform[:6]
         geometry = shapely.transform(geometry, lambda xy: xy @ np.array([[a, d], [b, e]]) + np.array([c, f]))
     value = outlines.value.astype(np.int64)
-    data = {"id": value if labels else np.arange(1, len(outlines) + 1), "value": value}
+    data = {"id": value if labels else np.arange(1, len(outlines) + 1), "value": value, **columns}
     return gpd.GeoDataFrame(data, geometry=list(geometry), crs=box.crs)
 
 

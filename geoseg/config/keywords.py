@@ -95,3 +95,10 @@ class PredictKeywords(TypedDict, total=False):
     batch_size: int | Literal["auto"] | None
     device: str | None
     engine: str | None
+
+
+class PolygonizeKeywords(TypedDict, total=False):
+    """Settings that geoseg.polygonize takes."""
+
+    min_area_m2: float | None
+    simplify_m: float | None

@@ -15,8 +15,9 @@ from pydantic.fields import FieldInfo
 __all__ = ["Caller", "Option", "option_of", "plain_type", "rule_of", "settings_of"]
 
 #: Who takes a setting. ``run``, ``predict`` and ``vectorize`` are commands, and ``run``, ``segment`` and
-#: ``vectorize`` functions; ``array`` is the function ``geoseg.predict``, which gives a lazy array.
-Caller: TypeAlias = Literal["run", "predict", "vectorize", "segment", "array"]
+#: ``vectorize`` functions; ``array`` is the function ``geoseg.predict``, which gives a lazy array, and
+#: ``polygonize`` the function that takes the settings of steps alone.
+Caller: TypeAlias = Literal["run", "predict", "vectorize", "segment", "array", "polygonize"]
 
 #: Headings of the help texts, in the order in which they stand there.
 PANELS = ("Scene", "Network", "Footprints", "Files", "Work")

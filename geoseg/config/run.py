@@ -64,6 +64,8 @@ _NETWORK: tuple[Caller, ...] = ("run", "predict", "segment", "array")
 _STORED: tuple[Caller, ...] = ("run", "predict", "segment")
 #: What ends in footprints.
 _OUTLINES: tuple[Caller, ...] = ("run", "segment", "vectorize")
+#: What takes the steps between outlines and file.
+_STEPS: tuple[Caller, ...] = (*_OUTLINES, "polygonize")
 
 
 class CardSettings(Settings):
@@ -141,7 +143,7 @@ class CardSettings(Settings):
         Field(ge=0, allow_inf_nan=False),
         Option(
             help="Leave out smaller footprints, in square meters (in pixels without a CRS).",
-            takes=_OUTLINES,
+            takes=_STEPS,
             panel="Footprints",
         ),
     ] = 0.0
@@ -150,7 +152,7 @@ class CardSettings(Settings):
         Field(ge=0, allow_inf_nan=False),
         Option(
             help="Simplify outlines within this tolerance in meters (in pixels without a CRS).",
-            takes=_OUTLINES,
+            takes=_STEPS,
             panel="Footprints",
         ),
     ] = 0.0

@@ -27,6 +27,7 @@ _CLASSES: dict[Caller, str] = {
     "segment": "SegmentKeywords",
     "vectorize": "VectorizeKeywords",
     "array": "PredictKeywords",
+    "polygonize": "PolygonizeKeywords",
 }
 
 _HEAD = '''"""Keyword arguments of a run, for editors and type checkers.
@@ -110,7 +111,8 @@ def takes_settings(caller: Caller) -> Callable[[F], F]:
         lines = ["", "Other Parameters", "----------------"]
         for name, (field, option) in options.items():
             lines.append(f"{name} : {_type_text(field, option).removesuffix(' | None')}")
-            text = f"{option.help} None: {default_text(name, field, option, caller != 'vectorize')}."
+            default = default_text(name, field, option, caller not in ("vectorize", "polygonize"))
+            text = f"{option.help} None: {default}."
             lines += textwrap.wrap(text, 96, initial_indent="    ", subsequent_indent="    ")
         function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), *lines])
         return function
