@@ -164,7 +164,9 @@ def simplify_outlines(
         if flat.any():
             bad = flat[ring_of_piece]
         else:
-            geometry[changed] = object_geometries(take_objects(simple, changed), transform)
+            everything = changed.size == len(outlines)
+            some = simple if everything else take_objects(simple, changed)
+            geometry[changed] = object_geometries(some, transform)
             broken = changed[~shapely.is_valid(geometry[changed])]
             if not broken.size:
                 broken = _overlapping(geometry, outlines.group, changed)

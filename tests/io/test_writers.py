@@ -117,6 +117,15 @@ def test_round_trip(format: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", EVERY)
+def test_a_name_without_the_suffix_of_its_format(format: str, tmp_path: Path) -> None:
+    plain = save(format, output_path(tmp_path / "a", "houses.v2", format), make(3))
+    other = save(format, tmp_path / "b" / "houses.v2.tmp", make(3))
+    if format == "geojson":  # it holds its name
+        return
+    assert other.stat().st_size == plain.stat().st_size
+
+
+@pytest.mark.parametrize("format", EVERY)
 def test_equal_bytes_whenever_wherever_and_however_cut(format: str, tmp_path: Path) -> None:
     batch = make(300)
     contents = []

@@ -199,7 +199,8 @@ class OgrWriter(FootprintWriter):
         if not same_crs(read_crs(self._written, self.layer if self.many_layers else None), self.crs):
             raise OSError(None, "it came out with another CRS")
         for file in self._written.parent.glob("footprints.*"):
-            file.rename(self._staged.with_name(self._staged.stem + file.name.removeprefix("footprints")))
+            side = self._staged.with_suffix(file.name.removeprefix("footprints"))
+            file.rename(self._staged if file == self._written else side)
         if self._way is not None:
             self._way.cleanup()
 
