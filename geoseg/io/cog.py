@@ -20,6 +20,7 @@ from geoseg.errors import InputError
 from geoseg.files import Staged, write_error
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window, iter_chunks
+from geoseg.io.crs import check_tiff_crs
 from geoseg.io.gdal_env import quiet_georeferencing, raster_env
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
@@ -96,6 +97,7 @@ def write_cog(
     if dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype}.")
     path = Path(path)
+    check_tiff_crs(geobox.crs)
     profile = _profile(geobox, dtype, count, nodata)
     options = {
         "COMPRESS": "DEFLATE",
@@ -142,14 +144,14 @@ def read_finished(path: PathLike, tag: str) -> tuple[str, int] | None:
     try:
         with raster_env():
             with quiet_georeferencing(), rasterio.open(path, driver="GTiff") as written:
-                found = written.tags().get(tag)
+                value = written.tags().get(tag)
                 count = int(written.count)
-            if found is None:
+            if value is None:
                 return None
             check_blocks(path)
     except (RasterioError, OSError):
         return None
-    return str(found), count
+    return str(value), count
 
 
 def is_our_cog(path: Path) -> bool:

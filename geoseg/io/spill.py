@@ -141,12 +141,12 @@ class OutlineSpill:
         """The records, after a look at all files: a footprint must not come from bytes nobody wrote."""
         for file, path, (size, checksum) in zip(self._files, self._paths, self._sums, strict=True):
             file.flush()
-            found = 0
+            checksum_now = 0
             with path.open("rb") as content:
                 while block := content.read(1 << 22):
-                    found = zlib.crc32(block, found)
+                    checksum_now = zlib.crc32(block, checksum_now)
                     size -= len(block)
-            if size or found != checksum:
+            if size or checksum_now != checksum:
                 raise RunError(
                     f"temporary files must stay as they were written, got changed ones in {path.parent}. "
                     "Check the disk and give the same command again."

@@ -17,6 +17,7 @@ from geoseg.errors import InputError, RunError, SceneError
 from geoseg.files import check_outputs, hold, plain_stem, results_folder, scratch_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
+from geoseg.io.crs import check_tiff_crs
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.predict import PredictSummary, predict_to_store
@@ -132,6 +133,8 @@ def run_scene(
     )
     check_formats(job.settings.formats, job.source.geobox.crs)
     files, rasters = _outputs(job, Path(out))
+    if rasters:
+        check_tiff_crs(job.source.geobox.crs)
     check_outputs([*files.values(), *rasters.values()], _inputs(job, model))
     check_unowned(files | rasters, job.settings.overwrite)
     store_folder = _store_folder(job.source, Path(out))
@@ -209,6 +212,7 @@ def predict_scene(
 
     job = prepare(scene, model, settings, known)
     check_outputs([target], _inputs(job, model))
+    check_tiff_crs(job.source.geobox.crs)
     check_unowned({"prob": target}, job.settings.overwrite)
     mark = _mark(job.predictor, job.fingerprint, dtype)
     with results_folder(target.parent), hold(target, folder):

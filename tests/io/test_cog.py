@@ -19,6 +19,7 @@ from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.cog import overview_resampling, write_cog
+from geoseg.io.crs import check_tiff_crs
 from geoseg.io.sources import open_raster
 
 PLACE = Affine(0.5, 0, 340_000, 0, -0.5, 3_060_000)
@@ -148,3 +149,21 @@ def write_large(path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
 def test_full_disk(tmp_path: Path) -> None:
     check_full_disk("test_cog", "write_large", tmp_path / "out" / "a.tif")
+
+
+def test_a_crs_without_a_place_in_a_tiff_is_refused(tmp_path: Path) -> None:
+    """A rotated pole came out as a raster without a CRS."""
+    rotated = CRS.from_string(
+        "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18 "
+        "+to_meter=0.0174532925199433 +type=crs"
+    )
+    geobox = GeoBox(Affine(0.1, 0, 5, 0, -0.1, 50), rotated, 4, 4)
+    read: list[Window] = []
+    with pytest.raises(InputError, match="CRS that a GeoTIFF can hold, got"):
+        write_cog(tmp_path / "a.tif", lambda window: read.append(window), geobox, dtype="uint8")  # type: ignore[arg-type,return-value]
+    assert (read, list(tmp_path.iterdir())) == ([], [])
+    for known in (
+        CRS.from_proj4("+proj=utm +zone=45 +datum=WGS84 +units=us-ft +type=crs"),
+        CRS.from_epsg(3067),
+    ):
+        check_tiff_crs(known)

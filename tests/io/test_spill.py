@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geoseg.errors import RunError
 from geoseg.geo.windows import Window
 from geoseg.io import spill as module
 from geoseg.io.spill import OutlineSpill
@@ -43,6 +44,20 @@ def test_in_raster_order_whatever_the_batches(
     for field in ("object_offsets", "part_offsets", "ring_offsets", "xy"):
         np.testing.assert_array_equal(getattr(back, field), getattr(whole, field))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["objects.bin", "rings.bin", "corners.bin"])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_files_that_changed_are_noticed(tmp_path: Path, name: str, damage: str) -> None:
+    with OutlineSpill(tmp_path) as spill:
+        for batch in batches(np.eye(9, dtype=np.uint8), 4):
+            spill.add(batch)
+        assert len(list(spill.in_order())) == 1
+        content = bytearray((tmp_path / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / name).write_bytes(content[:-1] if damage == "cut" else content)
+        with pytest.raises(RunError, match="temporary files must stay as they were written"):
+            list(spill.in_order())
 
 
 def test_nothing(tmp_path: Path) -> None:

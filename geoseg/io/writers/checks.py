@@ -19,9 +19,9 @@ _NODE_SIZE = 16  # of FlatGeobuf's index: children a node
 _NODE_BYTES = 40  # four float64 and an offset
 
 
-def _expect(path: Path, what: str, expected: int, found: int) -> None:
-    if expected != found:
-        raise OSError(None, f"it came out incomplete ({found} of {expected} {what} in {path.name})")
+def _expect(path: Path, what: str, expected: int, actual: int) -> None:
+    if expected != actual:
+        raise OSError(None, f"it came out incomplete ({actual} of {expected} {what} in {path.name})")
 
 
 def check_shapefile(path: Path, count: int, columns: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ import shapely
 from pyproj import CRS
 
 from geoseg.errors import RunError
+from geoseg.io.crs import read_crs, same_crs, stated_crs
 from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, promoted
 from geoseg.io.writers.checks import (
     check_flatgeobuf,
@@ -33,7 +34,6 @@ from geoseg.io.writers.checks import (
     check_shapefile,
     layer_descriptions,
 )
-from geoseg.io.writers.crs import read_crs, same_crs, stated_crs
 
 __all__ = ["FlatGeobufWriter", "GeoPackageWriter", "ShapefileWriter", "dbf_names", "layer_name"]
 

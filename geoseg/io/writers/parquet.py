@@ -13,8 +13,8 @@ import shapely
 from pyproj import CRS
 
 from geoseg.errors import InputError
+from geoseg.io.crs import same_crs
 from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter
-from geoseg.io.writers.crs import same_crs
 
 __all__ = ["ParquetWriter"]
 
