@@ -4,9 +4,10 @@ A loss is a function ``(logits, target, *, **settings) -> scalar`` under :func:`
 :data:`LOSSES`; the keys of a config and their limits come from its signature. A batch without a single
 labeled pixel gives 0 with a zero gradient, never NaN.
 
-Those of segmentation-models-pytorch are used where they give the same (:func:`lovasz`). Its others do not:
-Dice and Tversky leave classes out that a batch lacks, focal is one of sigmoids and not of a softmax, and its
-cross-entropy divides by the number of all pixels, neutral ones included.
+Those of segmentation-models-pytorch are not used, since results would change: its Dice and Tversky leave
+classes out that a batch lacks, its focal loss is one of sigmoids and not of a softmax, its cross-entropy
+divides by the number of all pixels, neutral ones included, and its Lovasz loss has no value for a batch
+without labels and sorts without keeping equal errors in order.
 """
 
 from __future__ import annotations
@@ -290,11 +291,21 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     ----------
     Berman et al., https://arxiv.org/abs/1705.08790.
     """
-    from segmentation_models_pytorch.losses import LovaszLoss
+    classes = logits.shape[1]
+    valid = target != IGNORE
+    p = logits.float().softmax(1).movedim(1, -1)[valid]
+    t = target.long()[valid]
+    losses = [_lovasz_class(p[:, k], (t == k).float()) for k in range(classes) if bool((t == k).any())]
+    return torch.stack(losses).mean() if losses else logits.sum() * 0.0
 
-    if not bool((target != IGNORE).any()):
-        return logits.sum() * 0.0  # smp's is no number where nothing is labeled
-    return LovaszLoss("multiclass", ignore_index=IGNORE)(logits.float(), target)
+
+def _lovasz_class(p: Tensor, truth: Tensor) -> Tensor:
+    errors, order = (truth - p).abs().sort(descending=True, stable=True)
+    truth = truth[order]
+    total = truth.sum()
+    jaccard = 1 - (total - truth.cumsum(0)) / (total + (1 - truth).cumsum(0))
+    steps = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    return (errors * steps).sum()
 
 
 def auxiliary_loss(logits: Tensor, target: Tensor, kinds: tuple[str, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from segmentation_models_pytorch.losses import DiceLoss, SoftCrossEntropyLoss
+from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss, SoftCrossEntropyLoss
 
 from geoseg.errors import ConfigError, InputError
 from geoseg.models import losses
@@ -195,7 +195,7 @@ def test_right_answer_is_nearly_free(name):
 
 
 def test_what_keeps_the_losses_of_smp_out():
-    """They agree until a class is absent (Dice) or pixels are neutral (smoothed cross-entropy)."""
+    """They agree until a class is absent (Dice), pixels are neutral (cross-entropy) or all are (Lovasz)."""
     dice, entropy = (
         DiceLoss("multiclass", smooth=0.5, ignore_index=IGNORE),
         SoftCrossEntropyLoss(smooth_factor=0.0, ignore_index=IGNORE),
@@ -205,6 +205,9 @@ def test_what_keeps_the_losses_of_smp_out():
     assert float(call_loss("dice", logits, target)) == pytest.approx(float(dice(logits, target.long())))
     assert float(call_loss("cross_entropy", logits, whole)) == pytest.approx(float(entropy(logits, whole)))
     assert float(call_loss("cross_entropy", logits, target)) > 1.1 * float(entropy(logits, target.long()))
+    lovasz = LovaszLoss("multiclass", ignore_index=IGNORE)
+    assert float(call_loss("lovasz", logits, target)) == pytest.approx(float(lovasz(logits, target)))
+    assert lovasz(logits, torch.full_like(target, IGNORE)).shape != ()
     target[target == 2] = 1
     assert float(call_loss("dice", logits, target)) > float(dice(logits, target.long())) + 0.1
 
