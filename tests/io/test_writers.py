@@ -613,6 +613,16 @@ def test_a_byte_less_is_noticed(format: str, count: int, tmp_path: Path) -> None
             check(path, count + 1)
 
 
+@pytest.mark.parametrize("at", [60, 68])
+def test_a_geopackage_without_its_marks_is_noticed(at: int, tmp_path: Path) -> None:
+    batch = make(9)
+    path = save("gpkg", tmp_path / "out.gpkg", batch)
+    content = path.read_bytes()
+    path.write_bytes(content[:at] + bytes(4) + content[at + 4 :])
+    with pytest.raises(OSError, match=r"incomplete .1 of 2 marks of a GeoPackage"):
+        check_geopackage(path, "out", 9, shapely.total_bounds(batch.geometry))
+
+
 @pytest.mark.parametrize("lost", ["record", "column", "mark", "encoding"])
 def test_all_that_a_shapefile_promises_is_read_back(lost: str, tmp_path: Path) -> None:
     batch = make(9)

@@ -15,6 +15,7 @@ __all__ = ["check_flatgeobuf", "check_geopackage", "check_shapefile", "layer_des
 _TRIGGERS = 9  # of a layer: seven keep its spatial index, two its count
 _DBF_HEADER_BYTES = 33  # at least: of a table without columns
 _BLOCK_BYTES = 1 << 22
+_VERSION = 10_200  # of GeoPackage, from which both marks in the head are due
 _NODE_SIZE = 16  # of FlatGeobuf's index: children a node
 _NODE_BYTES = 40  # four float64 and an offset
 
@@ -80,6 +81,8 @@ def check_geopackage(path: Path, layer: str, count: int, bounds: Array) -> None:
     page = struct.unpack(">H", _head(path, 16, 2))[0]
     pages = struct.unpack(">I", _head(path, 28, 4))[0]
     _expect(path, "bytes", pages * (65536 if page == 1 else page), path.stat().st_size)
+    marks = int(_head(path, 68, 4) == b"GPKG") + int(struct.unpack(">I", _head(path, 60, 4))[0] >= _VERSION)
+    _expect(path, "marks of a GeoPackage", 2, marks)
     quoted = layer.replace('"', '""')
     try:
         with closing(_open_geopackage(path)) as database:
