@@ -13,7 +13,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import SceneError
-from geoseg.io.gdal_env import SHARING_DRIVERS, open_dataset, raster_env
+from geoseg.io.gdal_env import SHARING_DRIVERS, opened_header
 from geoseg.io.local_files import LocalFiles, walk_files
 from geoseg.io.names import is_remote
 from geoseg.raster.source import SceneReadError
@@ -63,7 +63,7 @@ def _named_files(found: LocalFiles) -> dict[Path, str]:
     files = {path: inside for path, inside in found.paths.items() if path.is_file()}
     for name in found.names:
         try:
-            with open_dataset(name) as dataset:
+            with opened_header(name) as dataset:
                 listed = [Path(file).resolve() for file in dataset.files]
         except SceneError:  # a source that can't be opened has no pixels to give
             continue
@@ -97,7 +97,7 @@ def fingerprint_files(path: str, head: str) -> str:
             _hash_file(digest, file, max(2 * _PIECE_BYTES, _WHOLE_BYTES // len(files)))
     except OSError as error:
         raise SceneReadError(f"cannot read {path}: {error.strerror}.", path) from error
-    with raster_env(remote=is_remote(path)), open_dataset(path) as dataset:
+    with opened_header(path) as dataset:
         if not found.complete or dataset.driver in SHARING_DRIVERS:
             _hash_samples(digest, path, dataset)
     return digest.hexdigest()

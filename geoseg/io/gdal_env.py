@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.env
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
@@ -42,6 +43,7 @@ __all__ = [
     "forget_dataset",
     "forget_everywhere",
     "open_dataset",
+    "opened_header",
     "quiet_georeferencing",
     "raster_env",
     "release_dataset",
@@ -222,6 +224,26 @@ def open_dataset(path: PathLike) -> Any:
             return DatasetReader(_gdal_name(name), driver=drivers, sharing=False)
     except RasterioError as error:
         raise _refusal(name, " ".join(str(error).split()).rstrip(".")) from None
+
+
+@contextmanager
+def opened_header(name: str) -> Iterator[Any]:
+    """An open raster whose header is looked at: what GDAL says of odd tags becomes one clear error.
+
+    Raises
+    ------
+    MissingFileError, SceneError, RunError
+        As :func:`open_dataset`, or a header that can't be read.
+    """
+    try:
+        with raster_env(is_remote(name)), open_dataset(name) as dataset:
+            yield dataset
+    except (RasterioError, CPLE_BaseError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise SceneError(
+            f"scene must have a header that can be read, got {name}: {reason}. Write it anew with "
+            "gdal_translate."
+        ) from None
 
 
 def _gdal_name(name: str) -> str:

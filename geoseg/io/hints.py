@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
-from geoseg.io.gdal_env import open_dataset, raster_env
-from geoseg.io.names import is_remote
+from geoseg.io.gdal_env import opened_header
 from geoseg.raster.source import RasterHints
 from geoseg.typing import PathLike
 
@@ -20,8 +20,7 @@ def read_hints(path: PathLike, bands: Sequence[int]) -> RasterHints:
     MissingFileError, SceneError
         As for :func:`geoseg.io.sources.open_raster`.
     """
-    dataset = open_dataset(path)
-    with raster_env(is_remote(str(path))), dataset:
+    with opened_header(os.fspath(path)) as dataset:
         return RasterHints(
             scale=float(dataset.scales[bands[0] - 1]),
             descriptions=tuple(dataset.descriptions[band - 1] or "" for band in bands),

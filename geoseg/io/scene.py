@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
@@ -21,7 +22,7 @@ from geoseg.io.fingerprint import fingerprint_files, scene_files
 from geoseg.io.gdal_env import (
     forget_dataset,
     forget_everywhere,
-    open_dataset,
+    opened_header,
     raster_env,
     release_dataset,
     thread_dataset,
@@ -154,7 +155,7 @@ class Scene(Shaped):
 
     def facts(self) -> dict[str, Any]:
         """Format, compression, overviews and bands of the file, and where validity comes from."""
-        with raster_env(is_remote(self.path)), open_dataset(self.path) as dataset:
+        with opened_header(self.path) as dataset:
             rows = zip(
                 dataset.indexes, dataset.dtypes, dataset.colorinterp, dataset.descriptions, strict=True
             )
@@ -209,7 +210,7 @@ class Scene(Shaped):
                         result = self._decode(thread_dataset(self.path), window, values, valid)
                         release_dataset(self.path)
                         return result
-                except RasterioError as error:
+                except (RasterioError, CPLE_BaseError) as error:
                     reason = _reason(error)
                     forget_dataset(self.path)
                 except GeosegError as error:
@@ -292,7 +293,7 @@ def open_file(reference: str, *, bands: Sequence[int] | None = None, expand_pale
     """
     if container(reference) is None:
         forget_everywhere(reference)
-    with raster_env(is_remote(reference)), open_dataset(reference) as dataset:
+    with opened_header(reference) as dataset:
         header = read_header(dataset, reference, bands=bands, expand_palette=expand_palette)
         in_order = dataset.driver in IN_ORDER
         if dataset.driver == "PNG" and Path(reference).is_file():

@@ -16,6 +16,7 @@ from affine import Affine
 from geoseg.config.run import RunSettings, class_thresholds, resolve
 from geoseg.errors import InputError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
+from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.geo.windows import Window
 from geoseg.io.vectors import read_features
 from geoseg.pipeline.opening import check_array, open_for_model
@@ -104,6 +105,7 @@ def prepare(
     else:
         check_array(scene.geobox, given, settings)
         source = scene
+    check_effort(*source.geobox.shape, NETWORK_MPX_S, source.path)
     notes += check_bands(predictor, source.count, source.dtype)
     if source.geobox.crs is None:
         pixels = source.geobox.transform == Affine.translation(*source.geobox.transform * (0, 0))

@@ -11,6 +11,7 @@ from typing import Any
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError
 from geoseg.files import check_outputs, hold, results_folder, scratch_folder, write_failures
+from geoseg.geo.effort import TRACING_MPX_S, check_effort
 from geoseg.io.sources import open_raster
 from geoseg.io.writers import FORMATS, check_formats, check_unowned, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
@@ -93,6 +94,7 @@ def vectorize_raster(
     start = time.perf_counter()
     settings = settings or RunSettings()
     scene = open_raster(path, bands=settings.bands, gsd=settings.gsd, expand_palette=False)
+    check_effort(*scene.geobox.shape, TRACING_MPX_S, scene.path)
     files = output_files(out, settings.given().get("formats"), scene.name)
     hints = scene.hints()
     kind = decide_kind(scene.dtype, hints.scale, settings.threshold is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -102,4 +103,18 @@ def test_command_refuses_in_one_line(name: str, tmp_path: Path) -> None:
     assert run.exit_code == 2
     assert run.stdout == ""
     assert run.stderr.startswith("error: ")
+    assert run.stderr.count("\n") == 1
+
+
+def test_odd_tags_are_one_line(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", noise(3, 20, 30))
+    content = bytearray(path.read_bytes())
+    texts = content.index(struct.pack("<HH", 34737, 2))  # the tag that holds the texts of a GeoTIFF's keys
+    content[texts + 4 : texts + 8] = bytes(4)  # which has no letters now
+    content[content.index(struct.pack("<HH", 33550, 12))] = 0  # and there is no size of a pixel
+    path.write_bytes(content)
+    run = CliRunner().invoke(app, ["info", str(path)])
+    assert run.exit_code == 2
+    assert "scene must have a header that can be read" in run.stderr
+    assert "GeoAsciiParams" in run.stderr
     assert run.stderr.count("\n") == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.errors import InputError
+from geoseg.geo.effort import TRACING_MPX_S, check_effort
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import iter_chunks
 from geoseg.io.sources import open_raster
@@ -56,6 +57,7 @@ def compare_pixels(
     """
     base = Path(pred) if is_vector_file(truth) else Path(truth)
     grid = open_raster(base, expand_palette=False).geobox
+    check_effort(*grid.shape, TRACING_MPX_S, str(base))
     codes = ClassCodes()
     paths = {"truth": truth, "pred": pred}
     # Rasters first: the names that they give to their values are those of a class column.
