@@ -18,6 +18,7 @@ from geoseg.files import check_outputs, hold, plain_stem, results_folder, scratc
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.io.crs import check_tiff_crs
+from geoseg.io.vectors import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.predict import PredictSummary, predict_to_store
@@ -167,7 +168,8 @@ def _outputs(job: Job, folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 def _inputs(job: Job, model: Any) -> list[PathLike]:
     """Files that must not be written over."""
     files: list[PathLike] = list(job.source.files())
-    files += [path for path in (model, job.settings.aoi) if isinstance(path, (str, os.PathLike))]
+    given = [path for path in (model, job.settings.aoi) if isinstance(path, (str, os.PathLike))]
+    files += [split_layer(path)[0] for path in given]
     return files
 
 

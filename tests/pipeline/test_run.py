@@ -257,6 +257,8 @@ class TestNothingIsOverwritten:
         before = aoi.read_bytes()
         with pytest.raises(InputError, match=r"output must not be an input, got .*scene\.geojson"):
             run_scene(scene, above(100), tmp_path, options(aoi=aoi))
+        with pytest.raises(InputError, match=r"scene\.geojson"):
+            run_scene(scene, above(100), tmp_path, options(aoi=Path(f"{aoi}|scene")))
         assert aoi.read_bytes() == before
         assert not (tmp_path / "scene.geoseg").exists()
 
