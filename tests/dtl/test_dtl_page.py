@@ -119,11 +119,11 @@ def test_graphs_are_valid(text):
 
 def write_scene(folder: Path, name: str, left: float) -> list[Any]:
     """A scene with some houses; their outlines."""
-    box = GeoBox(Affine(0.5, 0, left, 0, -0.5, 5_000_000), CRS.from_epsg(32633), 1030, 1100)
+    box = GeoBox(Affine(0.5, 0, left, 0, -0.5, 5_000_000), CRS.from_epsg(32633), 700, 1100)
     rng = np.random.default_rng(int(left))
-    pixels = rng.integers(0, 90, (3, 1030, 1100)).astype(np.uint8)
+    pixels = rng.integers(0, 90, (3, 700, 1100)).astype(np.uint8)
     rings = []
-    for x, y in rng.integers(10, 960, (80, 2)):
+    for x, y in np.column_stack([rng.integers(10, 1050, 80), rng.integers(10, 660, 80)]):
         pixels[:, y : y + 30, x : x + 40] += 120
         corners = [(x, y), (x + 40, y), (x + 40, y + 30), (x, y + 30), (x, y)]
         rings.append([box.transform @ (float(c), float(r)) for c, r in corners])
