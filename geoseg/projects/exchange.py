@@ -14,12 +14,12 @@ from geoseg.projects.figures import Annotation, ProjectMeta, Tag, TagMeta, color
 from geoseg.projects.formats.binary_masks import ClassValues, read_binary_masks
 from geoseg.projects.formats.coco import read_coco
 from geoseg.projects.formats.coco_export import CocoExporter
+from geoseg.projects.formats.contents import ImportContents, ImportImage
 from geoseg.projects.formats.export import Exporter, ExportItem
 from geoseg.projects.formats.image_folder import read_image_folder
 from geoseg.projects.formats.kitti import read_kitti
 from geoseg.projects.formats.masks_export import MasksExporter
 from geoseg.projects.formats.names import UniqueNames, safe_name
-from geoseg.projects.formats.source import Source, SourceImage
 from geoseg.projects.formats.transfer import Failure, staged_folder
 from geoseg.projects.formats.vector_export import VectorExporter
 from geoseg.projects.formats.vector_labels import LabelOptions, read_vector_labels
@@ -76,7 +76,7 @@ _OPTIONS_OF = {
 }
 
 
-def read_source(format: str, src: PathLike, options: ImportOptions | None = None) -> Source:
+def read_source(format: str, src: PathLike, options: ImportOptions | None = None) -> ImportContents:
     """Find what there is to import.
 
     Parameters
@@ -139,7 +139,7 @@ class ImportSummary:
 
 
 def import_source(
-    source: Source,
+    source: ImportContents,
     out: PathLike,
     *,
     link: bool = False,
@@ -210,7 +210,7 @@ def _nothing(failures: Sequence[Failure], done: str) -> str:
     return f"project must have images that can be {done}, got {len(failures)} that can't.{first}"
 
 
-def _meta_of(source: Source) -> ProjectMeta:
+def _meta_of(source: ImportContents) -> ProjectMeta:
     meta = ProjectMeta()
     for one in source.classes:
         meta = meta.with_class(one)
@@ -221,7 +221,7 @@ def _meta_of(source: Source) -> ProjectMeta:
     return meta
 
 
-def _annotation_of(image: SourceImage) -> Annotation:
+def _annotation_of(image: ImportImage) -> Annotation:
     shape = open_image(image.path).shape
     objects = tuple(image.read(shape))
     return Annotation(*shape, objects, tuple(Tag(tag) for tag in image.tags))

@@ -36,8 +36,8 @@ from geoseg.projects.figures import (
     Rectangle,
     same_figure,
 )
+from geoseg.projects.formats.contents import ImportContents, ImportImage, plain_class
 from geoseg.projects.formats.rings import bridged, figure_outline, figure_rings
-from geoseg.projects.formats.source import Source, SourceImage, plain_class
 from geoseg.projects.project import open_project, read_annotation
 from geoseg.projects.writer import ProjectWriter
 from geoseg.raster.draw import draw_figures
@@ -56,10 +56,10 @@ def image(path: Path) -> Path:
 
 
 class TestImport:
-    def source(self, folder: Path, *names: str) -> Source:
+    def source(self, folder: Path, *names: str) -> ImportContents:
         path = image(folder / "x.png")
-        return Source(
-            [plain_class("a", "polygon")], [SourceImage("d", name, path, lambda _: []) for name in names]
+        return ImportContents(
+            [plain_class("a", "polygon")], [ImportImage("d", name, path, lambda _: []) for name in names]
         )
 
     def test_names_never_lead_out_and_are_never_lost(self, tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ class TestImport:
         path = tmp_path / f"a{suffix}"
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(path)
         path.write_bytes(path.read_bytes()[:-400])
-        images = [SourceImage("d", path.name, path, lambda _: []), *good.images]
-        summary = import_source(Source(good.classes, images), tmp_path / "p")
+        images = [ImportImage("d", path.name, path, lambda _: []), *good.images]
+        summary = import_source(ImportContents(good.classes, images), tmp_path / "p")
         assert [(failure.image, summary.images) for failure in summary.failures] == [(f"d/a{suffix}", 1)]
 
     def test_failures_are_listed_and_the_rest_goes_on(self, tmp_path: Path) -> None:
@@ -105,12 +105,12 @@ class TestImport:
         cut = tmp_path / "cut.png"
         cut.write_bytes(path.read_bytes()[:60])
         images = [
-            SourceImage("d", "good.png", path, lambda _: []),
-            SourceImage("d", "bad.png", path, broken),
-            SourceImage("d", "cut.png", cut, lambda _: []),
-            SourceImage("d", "gone.png", tmp_path / "gone.png", lambda _: []),
+            ImportImage("d", "good.png", path, lambda _: []),
+            ImportImage("d", "bad.png", path, broken),
+            ImportImage("d", "cut.png", cut, lambda _: []),
+            ImportImage("d", "gone.png", tmp_path / "gone.png", lambda _: []),
         ]
-        summary = import_source(Source([], images, [("d/lost.png", "lost")]), tmp_path / "p")
+        summary = import_source(ImportContents([], images, [("d/lost.png", "lost")]), tmp_path / "p")
         assert summary.images == 1
         listed = json.loads((tmp_path / "p.failures.json").read_text())
         names = ["d/lost.png", "d/bad.png", "d/cut.png", "d/gone.png"]
@@ -118,7 +118,7 @@ class TestImport:
         assert "truncated" in listed[2]["reason"]
 
     def test_nothing_is_left_where_nothing_worked(self, tmp_path: Path) -> None:
-        source = Source([], [SourceImage("d", "a.png", tmp_path / "no.png", lambda _: [])])
+        source = ImportContents([], [ImportImage("d", "a.png", tmp_path / "no.png", lambda _: [])])
         with pytest.raises(InputError, match=r"imported, got 1 that can't.*no.png"):
             import_source(source, tmp_path / "p")
         assert list(tmp_path.iterdir()) == []
@@ -129,7 +129,7 @@ class TestImport:
 
     def test_a_project_that_exists_is_kept(self, project: Path) -> None:
         with pytest.raises(InputError, match="exists"):
-            import_source(Source([], []), project)
+            import_source(ImportContents([], []), project)
         assert len(open_project(project)) == 3
 
     def test_two_imports_or_exports_of_one_name_do_not_meet(self, project: Path, tmp_path: Path) -> None:
@@ -377,9 +377,9 @@ def test_the_platforms_own_library_opens_projects(tmp_path: Path, legacy: bool) 
 
 def test_meta_of_an_import_declares_tags(tmp_path: Path) -> None:
     path = image(tmp_path / "x.png")
-    source = Source(
+    source = ImportContents(
         [ClassMeta("a", "any", (1, 2, 3))],
-        [SourceImage("d", "x.png", path, lambda _: [], ("t",))],
+        [ImportImage("d", "x.png", path, lambda _: [], ("t",))],
         object_tags=("crowd",),
     )
     import_source(source, tmp_path / "p", legacy=True)

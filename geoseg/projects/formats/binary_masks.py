@@ -11,8 +11,8 @@ import numpy as np
 
 from geoseg.errors import InputError, MissingFileError
 from geoseg.projects.figures import Bitmap, LabeledObject
+from geoseg.projects.formats.contents import ImportContents, ImportImage, Shape2d, plain_class, read_band
 from geoseg.projects.formats.names import list_images
-from geoseg.projects.formats.source import Shape2d, Source, SourceImage, plain_class, read_band
 from geoseg.typing import PathLike
 
 __all__ = ["ClassValues", "read_binary_masks"]
@@ -24,7 +24,7 @@ _IMAGES = ("img", "images", "image")
 _MASKS = ("ann", "masks", "mask", "gt", "labels")
 
 
-def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None = None) -> Source:
+def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None = None) -> ImportContents:
     """Images with masks of the same stem; each class becomes at most one bitmap an image.
 
     A mask that is missing or all zero gives an image without objects. Folders of images lie directly in
@@ -45,7 +45,7 @@ def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None =
         A mask's values are not given as integers above zero.
     """
     mapping = _checked(classes or {"untitled": "__all__"})
-    images: list[SourceImage] = []
+    images: list[ImportImage] = []
     notes: list[str] = []
     for dataset, folder in _datasets(Path(src)):
         targets = _subfolder(folder, _MASKS)
@@ -53,11 +53,11 @@ def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None =
         paths = list_images(_subfolder(folder, _IMAGES) or folder)
         for path in paths:
             mask = masks.get(path.stem)
-            images.append(SourceImage(dataset, path.name, path, partial(_read, mask, mapping)))
+            images.append(ImportImage(dataset, path.name, path, partial(_read, mask, mapping)))
         notes += [
             f"mask without image: {masks[stem]}" for stem in sorted(masks.keys() - {p.stem for p in paths})
         ]
-    return Source([plain_class(title, "bitmap") for title in mapping], images, notes=notes)
+    return ImportContents([plain_class(title, "bitmap") for title in mapping], images, notes=notes)
 
 
 def _checked(classes: Mapping[str, ClassValues]) -> dict[str, ClassValues]:

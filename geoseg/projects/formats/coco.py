@@ -16,13 +16,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
+import shapely.affinity
 
 from geoseg.config import read_document
 from geoseg.errors import InputError, MissingFileError
 from geoseg.projects.figures import Bitmap, Figure, LabeledObject, Rectangle, Tag
 from geoseg.projects.figures.covering import covered_figures
+from geoseg.projects.formats.contents import ImportContents, ImportImage, Shape2d, plain_class
 from geoseg.projects.formats.rle import decode_counts, unpack_counts
-from geoseg.projects.formats.source import Shape2d, Source, SourceImage, plain_class
 from geoseg.projects.project import safe_join
 from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import PathLike
@@ -35,7 +36,7 @@ Json: TypeAlias = Mapping[str, Any]
 CROWD_TAG = "iscrowd"
 
 
-def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
+def read_coco(src: PathLike, images: PathLike | None = None) -> ImportContents:
     """Images with the objects of one or several COCO files, each file a data set.
 
     A polygon of several rings becomes several objects, as a project has one outline an object. A category
@@ -58,7 +59,7 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
     src = Path(src)
     files = [(src, read_document(src))] if src.is_file() else _coco_files(src)
     shapes: dict[str, set[str]] = {}
-    found: list[SourceImage] = []
+    found: list[ImportImage] = []
     failures: list[tuple[str, str]] = []
     notes: list[str] = []
     crowds = False
@@ -72,7 +73,7 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> Source:
         crowds |= coco.has_crowds()
         notes += coco.left_out()
     classes = [plain_class(title, _shape_of(kinds)) for title, kinds in shapes.items()]
-    return Source(classes, found, failures, notes, (CROWD_TAG,) if crowds else ())
+    return ImportContents(classes, found, failures, notes, (CROWD_TAG,) if crowds else ())
 
 
 def _shape_of(kinds: set[str]) -> str:
@@ -178,7 +179,7 @@ class _Coco:
         """Whether any annotation stands for a group."""
         return any(entry.get("iscrowd") for entries in self.annotations.values() for _, entry in entries)
 
-    def images(self, roots: Sequence[Path]) -> tuple[list[SourceImage], list[tuple[str, str]]]:
+    def images(self, roots: Sequence[Path]) -> tuple[list[ImportImage], list[tuple[str, str]]]:
         """Images that were found, and those that were not with the reason."""
         dataset = _dataset_of(self.file)
         known = {entry["id"] for entry in self.entries}
@@ -192,7 +193,7 @@ class _Coco:
                 continue
             written = entry.get("tags")  # geoseg's own; other programs keep other things under this name
             tags = tuple(tag for tag in written if isinstance(tag, str)) if isinstance(written, list) else ()
-            found.append(SourceImage(dataset, name, path, partial(self.read, entry), tags))
+            found.append(ImportImage(dataset, name, path, partial(self.read, entry), tags))
         lost = sum(len(entries) for image, entries in self.annotations.items() if image not in known)
         if lost:
             failures.append((str(self.file), f"{lost} annotations name an image_id that no image has"))
@@ -234,19 +235,27 @@ def _kind_of(annotation: Json) -> str:
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, Mapping):
         return "bitmap"
-    return "polygon" if segmentation else "rectangle"
+    return "polygon" if segmentation or _rotation(annotation) else "rectangle"
+
+
+def _rotation(annotation: Json) -> float:
+    """Degrees that a box is turned clockwise about its middle; not COCO's, CVAT writes it beside."""
+    attributes = annotation.get("attributes")
+    rotation = attributes.get("rotation") if isinstance(attributes, Mapping) else None
+    return float(rotation) % 360 if isinstance(rotation, int | float) and np.isfinite(rotation) else 0.0
 
 
 def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     """Figures of one COCO annotation; none where it is empty.
 
     Polygons and boxes cover the pixels whose centers lie inside; rings of less than three vertices enclose
-    nothing.
+    nothing. A turned box (``attributes.rotation``) is a polygon.
 
     Parameters
     ----------
     annotation
-        With ``segmentation`` (list of flat rings, or RLE with ``counts`` and ``size``), else ``bbox``.
+        With ``segmentation`` (flat rings in a list, one flat ring, or RLE with ``counts`` and ``size``), else
+        ``bbox``.
     shape
         (H, W) of the image.
 
@@ -265,10 +274,11 @@ def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     kind = _kind_of(annotation)
     if kind == "bitmap":
         return _bitmap(annotation["segmentation"], shape)
-    if kind == "polygon":
-        if not isinstance(annotation["segmentation"], list):
+    if kind == "polygon" and annotation.get("segmentation"):
+        written = annotation["segmentation"]
+        if not isinstance(written, list):
             raise InputError("segmentation must be a list of rings or an RLE object.")
-        rings = [_ring(ring) for ring in _rings(annotation["segmentation"])]
+        rings = [_ring(ring) for ring in _rings(written)]
         # Repaired as every label is: a ring that runs over itself covers what it goes around.
         outlines = clean_polygons([shapely.Polygon(ring) for ring in rings if ring is not None]).geometry
         return [figure for outline in outlines for figure in covered_figures([outline], shape)]
@@ -277,6 +287,10 @@ def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     x, y, width, height = _numbers(annotation["bbox"], "bbox", 4)
     if width <= 0 or height <= 0:
         return []
+    if kind == "polygon":
+        box = shapely.box(x, y, x + width, y + height)
+        # y points down, so the usual turn from x to y is clockwise on the screen.
+        return [*covered_figures([shapely.affinity.rotate(box, _rotation(annotation), "center")], shape)]
     # The pixels whose centers lie in the box, as of a polygon; the last ones belong to a rectangle.
     left, top = np.ceil((x - 0.5, y - 0.5))
     right, bottom = np.ceil((x + width - 0.5, y + height - 0.5)) - 1
@@ -291,7 +305,7 @@ def _bitmap(segmentation: Json, shape: Shape2d) -> list[Figure]:
     runs = (
         unpack_counts(counts)
         if isinstance(counts, str)
-        else _numbers(counts, "counts of the RLE").astype(np.int64)
+        else _numbers(counts, "counts of the RLE", most=2**53).astype(np.int64)
     )
     mask, (row, col) = decode_counts(runs, shape)
     return [Bitmap((col, row), mask).compact()] if mask.size else []
@@ -322,11 +336,14 @@ def _ring(ring: Any) -> np.ndarray[Any, Any] | None:
     return numbers.reshape(-1, 2) if len(numbers) >= 6 else None
 
 
-def _numbers(values: Any, what: str, count: int | None = None) -> np.ndarray[Any, Any]:
+def _numbers(values: Any, what: str, count: int | None = None, most: float = 2**31) -> np.ndarray[Any, Any]:
+    """Finite numbers up to ``most``: no image has a pixel farther out."""
     try:
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError):
         raise InputError(f"{what} must be a list of numbers.") from None
     if numbers.ndim != 1 or (count is not None and len(numbers) != count) or not np.isfinite(numbers).all():
         raise InputError(f"{what} must be a list of {count or 'finite'} numbers.")
+    if numbers.size and np.abs(numbers).max() > most:
+        raise InputError(f"{what} must hold numbers up to {most:g}, got {np.abs(numbers).max():g}.")
     return numbers

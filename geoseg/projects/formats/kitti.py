@@ -19,8 +19,15 @@ from geoseg.config import read_document
 from geoseg.errors import InputError, MissingFileError
 from geoseg.projects.figures import LabeledObject
 from geoseg.projects.formats.cityscapes import CITYSCAPES, Label
+from geoseg.projects.formats.contents import (
+    ImportContents,
+    ImportImage,
+    Shape2d,
+    plain_class,
+    read_band,
+    value_bitmaps,
+)
 from geoseg.projects.formats.names import list_images
-from geoseg.projects.formats.source import Shape2d, Source, SourceImage, plain_class, read_band, value_bitmaps
 from geoseg.typing import PathLike
 
 __all__ = ["read_kitti"]
@@ -29,7 +36,7 @@ __all__ = ["read_kitti"]
 _PER_CLASS = 256
 
 
-def read_kitti(src: PathLike) -> Source:
+def read_kitti(src: PathLike) -> ImportContents:
     """Street images with one bitmap an object (``instance``) or one a class (``semantic``).
 
     ``src`` holds ``image_2`` itself, then its own name is the data set, or folders that do, such as
@@ -53,19 +60,21 @@ def read_kitti(src: PathLike) -> Source:
     folders = folders[:1] if folders[:1] == [src] else folders
     if not folders:
         raise MissingFileError(f"source must have a folder image_2 (or training/image_2), got {src} without.")
-    images: list[SourceImage] = []
+    images: list[ImportImage] = []
     notes: list[str] = []
     for folder in folders:
         paths = list_images(folder / "image_2")
         targets = {path.stem: _target(folder, path.stem) for path in paths}
         images += [
-            SourceImage(folder.resolve().name, path.name, path, partial(_read, targets[path.stem], titles))
+            ImportImage(folder.resolve().name, path.name, path, partial(_read, targets[path.stem], titles))
             for path in paths
         ]
         missing = sum(target is None for target in targets.values())
         if missing:
             notes.append(f"{folder.resolve().name}: {missing} of {len(paths)} images have no labels")
-    return Source([plain_class(label.name, "bitmap", label.color) for label in labels], images, notes=notes)
+    return ImportContents(
+        [plain_class(label.name, "bitmap", label.color) for label in labels], images, notes=notes
+    )
 
 
 def _target(folder: Path, stem: str) -> tuple[Path, int] | None:

@@ -20,8 +20,8 @@ from geoseg.io.sources import open_raster
 from geoseg.io.vectors import VECTOR_FORMATS, Features, class_name, read_features
 from geoseg.projects.figures import Figure, LabeledObject, Line, Point
 from geoseg.projects.figures.covering import covered_figures
+from geoseg.projects.formats.contents import ImportContents, ImportImage, Shape2d, plain_class
 from geoseg.projects.formats.names import list_images
-from geoseg.projects.formats.source import Shape2d, Source, SourceImage, plain_class
 from geoseg.typing import PathLike
 
 __all__ = ["LabelOptions", "pixel_figures", "read_vector_labels"]
@@ -53,7 +53,7 @@ class LabelOptions:
 
 def read_vector_labels(
     src: PathLike, labels: PathLike | None = None, options: LabelOptions | None = None
-) -> Source:
+) -> ImportContents:
     """Scenes with the objects that vector files draw on them.
 
     Parameters
@@ -81,13 +81,13 @@ def read_vector_labels(
     for dataset, scene in scenes:
         file = labels if labels is not None else _labels_of(scene)
         table = files.setdefault(file, _Labels(file, options))
-        images.append(SourceImage(dataset, scene.name, scene, partial(table.read, scene)))
+        images.append(ImportImage(dataset, scene.name, scene, partial(table.read, scene)))
     shapes: dict[str, set[str]] = {}
     for table in files.values():
         for title, kinds in table.shapes().items():
             shapes.setdefault(title, set()).update(kinds)
     classes = [plain_class(t, next(iter(k)) if len(k) == 1 else "any") for t, k in sorted(shapes.items())]
-    return Source(classes, images, notes=[note for table in files.values() for note in table.notes()])
+    return ImportContents(classes, images, notes=[note for table in files.values() for note in table.notes()])
 
 
 def _scenes(src: Path) -> list[tuple[str, Path]]:

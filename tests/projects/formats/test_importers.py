@@ -22,10 +22,10 @@ from geoseg.geo.windows import Window
 from geoseg.projects.figures import Bitmap, LabeledObject, Line, Point, Polygon, Rectangle, same_figure
 from geoseg.projects.formats.binary_masks import read_binary_masks
 from geoseg.projects.formats.coco import figures_of, read_coco
+from geoseg.projects.formats.contents import ImportContents, value_bitmaps
 from geoseg.projects.formats.image_folder import read_image_folder
 from geoseg.projects.formats.kitti import read_kitti
 from geoseg.projects.formats.rings import figure_outline
-from geoseg.projects.formats.source import Source, value_bitmaps
 from geoseg.projects.formats.vector_labels import LabelOptions, pixel_figures, read_vector_labels
 from geoseg.projects.images import open_image
 from geoseg.raster.draw import draw_figures
@@ -37,7 +37,7 @@ def picture(path: Path, array: np.ndarray | None = None) -> Path:
     return path
 
 
-def objects(source: Source, index: int = 0) -> list[LabeledObject]:
+def objects(source: ImportContents, index: int = 0) -> list[LabeledObject]:
     image = source.images[index]
     return image.read(open_image(image.path).shape)
 
@@ -275,6 +275,45 @@ class TestCoco:
         source = read_coco(tmp_path)
         assert source.images == []
         assert source.failures[0][0] == f"val/{name}"
+
+    def test_turned_boxes_are_polygons(self, tmp_path: Path) -> None:
+        box = {"image_id": 7, "category_id": 4, "bbox": [0, 1, 4, 2], "segmentation": []}
+        turned = {**box, "attributes": {"occluded": False, "rotation": 90.0}}
+        coco(tmp_path, {**COCO, "annotations": [turned]})
+        source = read_coco(tmp_path)
+        assert source.classes[1].shape == "polygon"
+        [item] = objects(source)
+        window = Window(row_off=0, col_off=0, height=4, width=6)
+        drawn = draw_figures([item.figure], [1], window, dtype=np.uint8)
+        expected = np.zeros((4, 6), np.uint8)
+        expected[0:4, 1:3] = 1  # 4 x 2 pixels about (2, 2), upright
+        np.testing.assert_array_equal(drawn, expected)
+        for attributes in (None, 3, {"rotation": 360}, {"rotation": "x"}, {"rotation": 0.0}):
+            assert figures_of({**box, "attributes": attributes}, (4, 6)) == [Rectangle(0, 1, 3, 2)]
+
+    def test_a_box_turned_by_a_little_goes_clockwise(self) -> None:
+        annotation = {"bbox": [10, 28, 40, 4], "attributes": {"rotation": 30}}
+        [figure] = figures_of(annotation, (60, 60))
+        left = figure.exterior[figure.exterior[:, 0].argmin()]
+        right = figure.exterior[figure.exterior[:, 0].argmax()]
+        assert left[1] < 25 < 35 < right[1]  # y points down: the right end is lower on the screen
+
+    def test_one_flat_ring(self) -> None:
+        flat = [0, 0, 3, 0, 3, 2]
+        [one], [other] = (
+            figures_of({"segmentation": flat}, (4, 6)),
+            figures_of({"segmentation": [flat]}, (4, 6)),
+        )
+        assert same_figure(one, other)
+
+    @pytest.mark.parametrize(
+        "annotation",
+        [{"bbox": [1e30, 1, 5, 5]}, {"segmentation": [[0, 0, 1e12, 0, 1, 1]]},
+         {"segmentation": {"counts": [1e30], "size": [4, 6]}}],
+    )  # fmt: skip
+    def test_numbers_that_no_image_has(self, annotation: dict) -> None:
+        with pytest.raises(InputError, match="must hold numbers up to"):
+            figures_of(annotation, (4, 6))
 
     @pytest.mark.parametrize("key", ["images", "categories"])
     def test_files_joined_without_new_ids_are_refused(self, tmp_path: Path, key: str) -> None:

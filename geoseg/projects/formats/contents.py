@@ -17,13 +17,13 @@ from geoseg.io.gdal_env import open_dataset, raster_env
 from geoseg.projects.figures import Bitmap, ClassMeta, LabeledObject, color_of
 from geoseg.typing import Array
 
-__all__ = ["Shape2d", "Source", "SourceImage", "plain_class", "read_band", "value_bitmaps"]
+__all__ = ["ImportContents", "ImportImage", "Shape2d", "plain_class", "read_band", "value_bitmaps"]
 
 Shape2d = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class SourceImage:
+class ImportImage:
     """One image to take over.
 
     Attributes
@@ -49,7 +49,7 @@ class SourceImage:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImportContents:
     """All that an importer found.
 
     Attributes
@@ -67,7 +67,7 @@ class Source:
     """
 
     classes: Sequence[ClassMeta]
-    images: Sequence[SourceImage]
+    images: Sequence[ImportImage]
     failures: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
     object_tags: Sequence[str] = ()
