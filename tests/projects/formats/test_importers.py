@@ -320,6 +320,13 @@ class TestCoco:
         joined = {**COCO, key: [*COCO[key], COCO[key][0] | {"file_name": "b.png", "name": "b"}]}
         with pytest.raises(InputError, match=rf"\$\.{key}: ids must be unique, got \d more than once"):
             read_coco(coco(tmp_path, joined))
+        coco(tmp_path)  # as the message advises: files of the same ids side by side
+        coco(tmp_path, name="annotations/instances_train.json")
+        source = read_coco(tmp_path)
+        assert [(image.dataset, len(objects(source, i))) for i, image in enumerate(source.images)] == [
+            ("train", 4),
+            ("val", 4),
+        ]
 
     @pytest.mark.parametrize("tags", [5, {"a": 1}, [5, None]])
     def test_tags_of_other_programs_are_let_be(self, tmp_path: Path, tags: object) -> None:
