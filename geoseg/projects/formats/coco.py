@@ -254,7 +254,7 @@ def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     Parameters
     ----------
     annotation
-        With ``segmentation`` (flat rings in a list, one flat ring, or RLE with ``counts`` and ``size``), else
+        With ``segmentation`` (rings in a list, or RLE with ``counts`` and ``size``), else
         ``bbox``.
     shape
         (H, W) of the image.
