@@ -47,7 +47,9 @@ def segment(
     Returns
     -------
     GeoDataFrame
-        Columns id, class, area_m2, confidence, touches_edge, scene (and acquired where known).
+        Columns id, class, area_m2, confidence, touches_edge, scene (and acquired where known). ``attrs`` has
+        ``notes``, what the user should know, and ``failures``, regions that could not be read (with
+        ``on_error="skip"``); a warning says so where there are any.
 
     See Also
     --------
@@ -55,12 +57,20 @@ def segment(
     """
     import geopandas as gpd
 
+    from geoseg.pipeline.opening import Concern, warn_user
     from geoseg.pipeline.run import run_scene
 
     given = parse_run_settings(settings, caller="segment").model_copy(update={"formats": ("parquet",)})
     with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
         summary = run_scene(_source(scene), model, folder, given, progress=progress)
-        return gpd.read_parquet(summary.files["parquet"])
+        frame = gpd.read_parquet(summary.files["parquet"])
+    frame.attrs |= {"notes": summary.notes, "failures": summary.failures}
+    if summary.failures:
+        some = "1 region" if len(summary.failures) == 1 else f"{len(summary.failures)} regions"
+        lost = Concern(f"{some} could not be read and are missing; see .attrs['failures'] of the result")
+        warn_user([lost])
+    warn_user(summary.notes)
+    return frame
 
 
 @takes_settings("run")

@@ -145,7 +145,7 @@ def predict(
         An overlap that is not smaller than its window, or bands that do not fit the model.
     """
     from geoseg.models import as_predictor, check_bands
-    from geoseg.pipeline.opening import check_array, open_for_model
+    from geoseg.pipeline.opening import check_array, open_for_model, warn_user
 
     given = parse_run_settings(settings, caller="array")
     predictor = as_predictor(
@@ -157,10 +157,12 @@ def predict(
     )
     chosen = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())
     if isinstance(scene, (str, os.PathLike)):
-        array = _lazy_scene(open_for_model(scene, predictor.in_channels, given, chosen))
+        source, notes = open_for_model(scene, predictor, given, chosen)
+        array = _lazy_scene(source)
     else:
         array = _conform(_from_any(scene), None)
-        check_array(geobox_of(array), given, chosen)
+        notes = check_array("the array", geobox_of(array), predictor, given)
+    warn_user(notes)
     image, valid = _lazy_parts(array)
     check_bands(predictor, image.shape[0], str(image.dtype))
     plan = plan_blocks(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import rasterio
 import xarray as xr
 from affine import Affine
+from PIL import Image
 from scipy import ndimage
 
 import geoseg
@@ -119,6 +122,19 @@ def test_segment_gives_footprints_of_files_and_arrays(file: Path, tmp_path: Path
     assert from_array.area.tolist() == [2800, 3900]
     summary = geoseg.run(file, Bright(), out=tmp_path / "out", window=64, overlap=16, formats=("fgb",))
     assert Path(summary.files["fgb"]).exists()
+
+
+def test_what_could_not_be_read_is_told(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (150, 230, 3), dtype=np.uint8)
+    path = tmp_path / "scene.jpg"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=r"regions? could not be read and (is|are) missing") as caught:
+        frame = geoseg.segment(path, Bright(), window=64, overlap=16, on_error="skip")
+    assert frame.attrs["failures"]
+    assert set(frame.attrs["failures"][0]) == {"row_off", "col_off", "height", "width", "reason"}
+    assert "has no CRS" in " ".join(frame.attrs["notes"])
+    assert [one.filename for one in caught if "could not be read" in str(one.message)] == [__file__]
 
 
 def test_counting_through_the_whole_job(file: Path) -> None:
@@ -238,11 +254,17 @@ class Made:
 
     classes, background, activation, in_channels, runtime = ("bright",), None, "none", 3, "test"
 
-    def __init__(self, gsd: float | None) -> None:
+    def __init__(
+        self,
+        gsd: float | None,
+        known: tuple[float, float] | None = None,
+        resize: tuple[int, int] | None = None,
+    ) -> None:
         from geoseg.models import GeosegOptions, ModelCard
 
+        options = GeosegOptions(gsd=gsd, gsd_range=known, training_resize=resize)
         self.card = ModelCard.create(
-            "made", classes=self.classes, bands=["r", "g", "b"], scaling=None, options=GeosegOptions(gsd=gsd)
+            "made", classes=self.classes, bands=["r", "g", "b"], scaling=None, options=options
         )
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
@@ -261,7 +283,7 @@ class Made:
 class TestDistance:
     """Of a path the card's ground sampling distance is read, as by ``geoseg run``; arrays are as they are."""
 
-    @pytest.mark.parametrize("gsd", [None, 0.6, 0.2, 0.301])
+    @pytest.mark.parametrize("gsd", [None, 0.6, 0.28, 0.301])
     def test_a_path_is_read_as_segment_reads_it(self, file: Path, tmp_path: Path, gsd: float | None) -> None:
         prob = geoseg.predict(file, Made(gsd), window=64, overlap=16)
         summary = geoseg.run(
@@ -299,12 +321,68 @@ class TestDistance:
             lambda: geoseg.segment(scene, Made(0.6), window=64, overlap=16),
         ):
             with pytest.warns(
-                UserWarning, match=r"has 0\.3 m a pixel, the model is made for 0\.6 m"
+                UserWarning, match=r"has 0\.3 m a pixel, the network was trained on 0\.6 m: expect poor"
             ) as caught:
                 call()
             (warning,) = (one for one in caught if one.category is UserWarning)
             assert "open_scene(path, resolution=0.6)" in str(warning.message)
             assert warning.filename == __file__
+
+    @pytest.mark.parametrize(
+        ("step", "read_at", "outcome"),
+        [
+            (0.07, None, None),  # averaged to 0.3 m
+            (0.07, "native", "has 0.07 m a pixel"),
+            (0.04, "native", "refused"),
+            (0.4, None, None),
+            (0.9, None, "has 0.9 m a pixel"),
+            (10, None, "refused"),
+            (10, "native", "refused"),
+        ],
+    )
+    @pytest.mark.parametrize("how", ["run", "segment", "predict"])
+    def test_pixels_unlike_those_of_the_training(
+        self, step: float, read_at: str | None, outcome: str | None, how: str, tmp_path: Path
+    ) -> None:
+        """A note outside of the range of the card, a refusal beyond four times, the same words everywhere."""
+        path, side = tmp_path / "scene.tif", 80
+        place = Affine(step, 0, 350_000, 0, -step, 3_056_000)
+        profile = {"count": 3, "height": side, "width": side, "dtype": "uint8", "crs": 32645}
+        with rasterio.open(path, "w", driver="GTiff", transform=place, **profile) as out:
+            out.write(picture(side, side))
+        bounds = (350_000, 3_056_000 - 20 * step, 350_000 + 20 * step, 3_056_000)
+        keep: dict[str, Any] = {"resolution": read_at, "window": 32, "overlap": 0, "bbox": bounds}
+
+        def do(**more: Any) -> list[str]:
+            model = Made(0.3, (0.2, 0.4))
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                if how == "run":
+                    return geoseg.run(path, model, out=tmp_path / "o", **keep, **more).notes
+                getattr(geoseg, how)(path, model, **keep, **more)
+            return [str(one.message) for one in caught if one.category is UserWarning]
+
+        if outcome == "refused":
+            with pytest.raises(InputError, match=r"about 0\.2 to 0\.4 m a pixel.*--any-resolution"):
+                do()
+            outcome = f"has {step:g} m a pixel, the network was trained on 0.2 to 0.4 m: expect poor results"
+            keep["any_resolution"] = True
+        notes = do()
+        assert len(notes) == (outcome is not None), notes
+        assert not notes or outcome in notes[0]
+
+    def test_images_that_training_stretched(self, tmp_path: Path) -> None:
+        """The note's advice, followed, is right."""
+        Image.fromarray(np.moveaxis(picture(120, 160), 0, -1)).save(tmp_path / "photo.png")
+        model = Made(None, resize=(60, 80))
+        keep: dict[str, Any] = {"window": 32, "overlap": 0}
+        first = geoseg.run(tmp_path / "photo.png", model, out=tmp_path / "a", **keep)
+        (note,) = [note for note in first.notes if "stretched" in note]
+        assert "stretched to 80 x 60 pixels, photo is read at 160 x 120: expect poor results" in note
+        assert "--gsd 1 --resolution 2 reads it" in note
+        again = geoseg.run(tmp_path / "photo.png", model, out=tmp_path / "b", gsd=1, resolution=2, **keep)
+        assert not [note for note in again.notes if "stretched" in note]
+        assert again.mpx == pytest.approx(first.mpx / 4, abs=1e-3)
 
     def test_no_warning_without_a_reason(self, file: Path) -> None:
         scene = geoseg.open_scene(file)

@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 
 from geoseg.config import read_document
 from geoseg.config.option import Caller, Option, plain_type, settings_of
-from geoseg.config.run import CardSettings, RunSettings, origin_of, parse_run_settings, resolve
+from geoseg.config.run import RunSettings, origin_of, parse_run_settings, resolve
 from geoseg.config.signature import default_text, value_text
 from geoseg.errors import ConfigError
 
@@ -58,8 +58,8 @@ class SettingsCommand(TyperCommand):
                 parameter.help = f"{option.help} Known: {listed}."  # type: ignore[attr-defined]
             if parameter.name in suggested and ctx.info_name != "vectorize":
                 shipped = value_text(suggested[parameter.name])
-                text = f"{default_text(str(parameter.name), field, option)}; the shipped one sets {shipped}"
-                parameter.show_default = text  # type: ignore[attr-defined]
+                words = default_text(str(parameter.name), field, option, "run")
+                parameter.show_default = f"{words}; the shipped one sets {shipped}"  # type: ignore[attr-defined]
         super().format_help(ctx, formatter)
 
 
@@ -118,7 +118,7 @@ def _annotation(caller: Caller, name: str, field: FieldInfo, option: Option) -> 
             help=option.help,
             rich_help_panel=option.panel,
             metavar=option.metavar or _metavar(field),
-            show_default=default_text(name, field, option, caller != "vectorize"),
+            show_default=default_text(name, field, option, caller),
         ),
     ]
 
@@ -192,11 +192,12 @@ def _print(
     print(f"# geoseg {caller}: settings, and where each comes from")
     for name, (field, option) in settings_of(RunSettings, caller).items():
         value = getattr(chosen, name)
-        origin = {"given": origins.get(name, ""), "model": "the model", "default": "the default"}[
+        source = "the raster" if caller == "vectorize" else "the model"
+        origin = {"given": origins.get(name, ""), "model": source, "default": "the default"}[
             origin_of(name, given, suggested)
         ]
         if value is None:
-            print(f"# {name}: {default_text(name, field, option, name in CardSettings.model_fields)}")
+            print(f"# {name}: {default_text(name, field, option, caller)}")
         else:
             print(f"{name} = {_toml(value)}  # {origin}")
 

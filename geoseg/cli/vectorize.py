@@ -31,7 +31,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _of_the_raster(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {}
+    from geoseg.io.hints import read_hints
+    from geoseg.pipeline.vectorize_raster import kept_settings
+
+    return kept_settings(read_hints(arguments["raster"], [1]), RunSettings())
 
 
 @handle_errors

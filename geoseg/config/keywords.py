@@ -17,6 +17,7 @@ class RunKeywords(TypedDict, total=False):
     bands: int | Sequence[int] | None
     resolution: float | Literal["native"] | None
     gsd: float | None
+    any_resolution: bool | None
     bbox: Sequence[float] | None
     aoi: PathLike | None
     window: int | tuple[int, int] | None
@@ -46,6 +47,7 @@ class SegmentKeywords(TypedDict, total=False):
     bands: int | Sequence[int] | None
     resolution: float | Literal["native"] | None
     gsd: float | None
+    any_resolution: bool | None
     bbox: Sequence[float] | None
     aoi: PathLike | None
     window: int | tuple[int, int] | None
@@ -87,6 +89,7 @@ class PredictKeywords(TypedDict, total=False):
     bands: int | Sequence[int] | None
     resolution: float | Literal["native"] | None
     gsd: float | None
+    any_resolution: bool | None
     bbox: Sequence[float] | None
     window: int | tuple[int, int] | None
     overlap: int | tuple[int, int] | None

@@ -24,6 +24,7 @@ __all__ = [
     "RunSettings",
     "Threshold",
     "class_thresholds",
+    "footprint_settings",
     "origin_of",
     "parse_run_settings",
     "resolve",
@@ -279,6 +280,14 @@ class RunSettings(CardSettings):
             unset="not known",
         ),
     ] = None
+    any_resolution: Annotated[
+        bool,
+        Option(
+            help="Go on where the scene's pixels are over 4 times smaller or larger than the network knows.",
+            takes=_NETWORK,
+            panel="Scene",
+        ),
+    ] = False
     bbox: Annotated[
         tuple[float, float, float, float] | None,
         Option(
@@ -391,6 +400,22 @@ def resolve(given: RunSettings, suggested: Mapping[str, Any]) -> RunSettings:
         shared if shared < side else side // 4 for side, shared in zip(chosen.window, chosen.overlap)
     )
     return chosen if fitting == chosen.overlap else chosen.model_copy(update={"overlap": fitting})
+
+
+def footprint_settings(chosen: RunSettings, thresholds: tuple[float, ...] | None) -> dict[str, Any]:
+    """Settings that decide what footprints are made of probabilities, and that a raster of them keeps.
+
+    Parameters
+    ----------
+    chosen
+        Settings of the run.
+    thresholds
+        One a class, as :func:`class_thresholds` gives them.
+    """
+    names = settings_of(CardSettings, "vectorize")
+    kept = {name: value for name, value in chosen.given().items() if name in names}
+    # by position: names of classes may be changed when footprints are made
+    return kept | ({} if thresholds is None else {"threshold": list(thresholds)})
 
 
 def class_thresholds(

@@ -76,16 +76,18 @@ def value_text(value: Any) -> str:
     >>> value_text((512, 512)), value_text(0.0), value_text(("geojson", "fgb"))
     ('512', '0', 'geojson,fgb')
     """
-    if isinstance(value, tuple):
-        return str(value[0]) if len(value) > 1 and len(set(value)) == 1 else ",".join(map(str, value))
+    if isinstance(value, tuple | list):
+        return value_text(value[0]) if len(set(value)) == 1 else ",".join(map(value_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def default_text(name: str, field: FieldInfo, option: Option, from_card: bool = True) -> str:
-    """What happens without a setting, in words."""
+def default_text(name: str, field: FieldInfo, option: Option, caller: Caller) -> str:
+    """What a caller does without a setting, in words."""
     words = option.unset or value_text(field.default)
-    suggested = from_card and name in CardSettings.model_fields
-    return f"the model's, else {words}" if suggested else words
+    if name not in CardSettings.model_fields or caller == "polygonize":
+        return words
+    # a raster of probabilities says what its model's card suggested
+    return f"the {'raster' if caller == 'vectorize' else 'model'}'s, else {words}"
 
 
 def takes_settings(caller: Caller) -> Callable[[F], F]:
@@ -111,8 +113,7 @@ def takes_settings(caller: Caller) -> Callable[[F], F]:
         lines = ["", "Other Parameters", "----------------"]
         for name, (field, option) in options.items():
             lines.append(f"{name} : {_type_text(field, option).removesuffix(' | None')}")
-            default = default_text(name, field, option, caller not in ("vectorize", "polygonize"))
-            text = f"{option.help} None: {default}."
+            text = f"{option.help} None: {default_text(name, field, option, caller)}."
             lines += textwrap.wrap(text, 96, initial_indent="    ", subsequent_indent="    ")
         function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), *lines])
         return function

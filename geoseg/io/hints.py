@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from geoseg.io.gdal_env import opened_header
 from geoseg.raster.source import RasterHints
 from geoseg.typing import PathLike
 
-__all__ = ["named_classes", "read_hints"]
+__all__ = ["SETTINGS_TAG", "named_classes", "read_hints"]
+
+#: Tag of a raster of probabilities: the settings of its run that decide footprints, as JSON.
+SETTINGS_TAG = "GEOSEG_SETTINGS"
 
 
 def read_hints(path: PathLike, bands: Sequence[int]) -> RasterHints:
@@ -25,7 +30,17 @@ def read_hints(path: PathLike, bands: Sequence[int]) -> RasterHints:
             scale=float(dataset.scales[bands[0] - 1]),
             descriptions=tuple(dataset.descriptions[band - 1] or "" for band in bands),
             class_names=named_classes(dataset.tags()),
+            settings=_kept_settings(dataset.tags().get(SETTINGS_TAG)),
         )
+
+
+def _kept_settings(text: str | None) -> dict[str, Any]:
+    """Settings that a tag keeps as JSON; none where it is missing or of another program."""
+    try:
+        settings = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def named_classes(tags: Mapping[str, str]) -> tuple[str, ...]:

@@ -99,12 +99,10 @@ def prepare(
         lazy=True,  # a run that has nothing left to predict needs no network, and no torch
     )
     settings = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())
-    notes: list[str] = []
     if isinstance(scene, (str, os.PathLike)):
-        source: RasterSource = open_for_model(scene, predictor.in_channels, given, settings)
+        source, notes = open_for_model(scene, predictor, given, settings)
     else:
-        check_array(scene.geobox, given, settings)
-        source = scene
+        source, notes = scene, check_array(scene.name, scene.geobox, predictor, given)
     check_effort(*source.geobox.shape, NETWORK_MPX_S, source.path)
     notes += check_bands(predictor, source.count, source.dtype)
     if source.geobox.crs is None:

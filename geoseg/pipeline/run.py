@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.config.run import RunSettings
+from geoseg.config.run import RunSettings, footprint_settings
 from geoseg.errors import InputError, RunError, SceneError
 from geoseg.files import check_outputs, hold, plain_stem, results_folder, scratch_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.io.crs import check_tiff_crs
+from geoseg.io.hints import SETTINGS_TAG, read_hints
 from geoseg.io.vectors import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.job import Job, prepare
@@ -217,8 +219,10 @@ def predict_scene(
     check_tiff_crs(job.source.geobox.crs)
     check_unowned({"prob": target}, job.settings.overwrite)
     mark = _mark(job.predictor, job.fingerprint, dtype)
+    kept = footprint_settings(job.settings, job.thresholds)
     with results_folder(target.parent), hold(target, folder):
-        if finished is not None and mark is not None and finished[0] == mark:
+        same = finished is not None and mark is not None and finished[0] == mark
+        if same and read_hints(target, [1]).settings == kept:
             done = PredictSummary(0, 0, 0.0, 0.0)
             note = f"{target} was made from this scene, model and options; --restart predicts again"
             return _summarize(job, done, {"prob": target}, None, [], start, [note])
@@ -226,7 +230,9 @@ def predict_scene(
             done = _predict(job, store, progress)
             failures = store.failures()
             listed = write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
-            tags = None if failures or mark is None else {_MARK: mark}  # what lacks regions is tried again
+            # what lacks regions is tried again
+            marks = {} if failures or mark is None else {_MARK: mark}
+            tags = {SETTINGS_TAG: json.dumps(kept), **marks}
             place = job.source.geobox
             save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
             _check_scene(job, store, [target])
@@ -386,7 +392,8 @@ def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Pro
 
 def _save_rasters(job: Job, store: ProbStore, files: dict[str, Path], progress: Progress) -> None:
     if "prob" in files:
-        save_prob(files["prob"], store.read, job.source.geobox, job.classes, progress=progress)
+        tags = {SETTINGS_TAG: json.dumps(footprint_settings(job.settings, job.thresholds))}
+        save_prob(files["prob"], store.read, job.source.geobox, job.classes, tags=tags, progress=progress)
     if "mask" in files:
         save_mask(
             files["mask"],

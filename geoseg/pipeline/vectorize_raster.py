@@ -8,7 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geoseg.config.run import RunSettings
+from pydantic import ValidationError
+
+from geoseg.config.option import settings_of
+from geoseg.config.run import CardSettings, RunSettings, resolve
+from geoseg.config.signature import value_text
 from geoseg.errors import InputError, RunError
 from geoseg.files import check_outputs, hold, results_folder, scratch_folder, write_failures
 from geoseg.geo.effort import TRACING_MPX_S, check_effort
@@ -19,10 +23,10 @@ from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.vectorize import vectorize_classes
-from geoseg.raster.source import RasterSource
+from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
 
-__all__ = ["RasterSummary", "chunk_shape", "output_files", "vectorize_raster"]
+__all__ = ["RasterSummary", "chunk_shape", "kept_settings", "output_files", "vectorize_raster"]
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,11 @@ def vectorize_raster(
     out
         A file (format by suffix) or a folder (one file a format, called after the raster).
     settings
-        See :class:`geoseg.config.run.RunSettings`. Without ``formats`` the suffix of ``out`` decides, else it
-        is geojson; without ``bands`` the first one of a class map is read, and all of probabilities. With a
-        ``threshold``, 8-bit integers without a stated scale are taken as p * 255.
+        See :class:`geoseg.config.run.RunSettings`. What is not given is as the raster says that its run had
+        it (``geoseg predict`` and ``--save-prob`` write that), else the default. Without ``formats`` the
+        suffix of ``out`` decides, else it is geojson; without ``bands`` the first one of a class map is
+        read, and all of probabilities. With a ``threshold``, 8-bit integers without a stated scale are taken
+        as p * 255.
     threads, progress
         As for :func:`geoseg.pipeline.vectorize.vectorize_classes`.
 
@@ -92,12 +98,14 @@ def vectorize_raster(
         The disk is full.
     """
     start = time.perf_counter()
-    settings = settings or RunSettings()
-    scene = open_raster(path, bands=settings.bands, gsd=settings.gsd, expand_palette=False)
+    given = settings or RunSettings()
+    scene = open_raster(path, bands=given.bands, gsd=given.gsd, expand_palette=False)
     check_effort(*scene.geobox.shape, TRACING_MPX_S, scene.path)
-    files = output_files(out, settings.given().get("formats"), scene.name)
+    files = output_files(out, given.given().get("formats"), scene.name)
     hints = scene.hints()
-    kind = decide_kind(scene.dtype, hints.scale, settings.threshold is not None)
+    kind = decide_kind(scene.dtype, hints.scale, given.threshold is not None)
+    kept = kept_settings(hints, given)
+    settings = resolve(given, kept)
     if kind == "values" and settings.bands is None and scene.count > 1:
         scene = open_raster(path, bands=scene.bands[:1], gsd=settings.gsd, expand_palette=False)
     check_formats(files, scene.crs)
@@ -138,7 +146,11 @@ def vectorize_raster(
             all_read=all_read,
         )
     unit = "pixels" if scene.geobox.gsd is None else "square meters"
-    note = f"the raster has no CRS: footprints are in its own coordinates, areas in {unit}"
+    notes = []
+    if scene.crs is None:
+        notes.append(f"the raster has no CRS: footprints are in its own coordinates, areas in {unit}")
+    if taken := [f"{name} {value_text(kept[name])}" for name in kept if name not in given.given()]:
+        notes.append(f"as in the raster's own run: {', '.join(taken)}; options win over them")
     return RasterSummary(
         summary.footprints,
         summary.too_small,
@@ -146,9 +158,30 @@ def vectorize_raster(
         {name: str(file) for name, file in (files | listed).items()},
         kind,
         round(time.perf_counter() - start, 3),
-        [] if scene.crs else [note],
+        notes,
         sorted_failures(salvage.failures),
     )
+
+
+def kept_settings(hints: RasterHints, given: RunSettings) -> dict[str, Any]:
+    """Settings that a raster of probabilities was made with, as far as they are possible.
+
+    Parameters
+    ----------
+    hints
+        Of the raster.
+    given
+        Settings of the user: thresholds of all classes do not fit some of the bands.
+    """
+    names = settings_of(CardSettings, "vectorize")
+    kept = {name: value for name, value in hints.settings.items() if name in names}
+    if given.bands is not None and len(kept.get("threshold") or ()) > 1:
+        del kept["threshold"]
+    try:
+        RunSettings.model_validate(kept)
+    except ValidationError:  # somebody else's tag, or one that was changed by hand
+        return {}
+    return kept
 
 
 def _stamps(scene: RasterSource) -> list[tuple[int, int, int]]:

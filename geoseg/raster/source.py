@@ -7,8 +7,8 @@ does not care about names and files. A new kind of source is one class with thes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,11 +84,14 @@ class RasterHints:
         Text of each band that is read; empty where there is none.
     class_names
         Names of the values 1, 2, ...; empty without.
+    settings
+        Settings of a run, by name, that the raster was made with and that decide its footprints.
     """
 
     scale: float
     descriptions: tuple[str, ...]
     class_names: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class PixelSource(Protocol):

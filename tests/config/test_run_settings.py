@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from typer.testing import CliRunner
 
 import geoseg
@@ -106,7 +108,7 @@ def test_user_then_card_then_default() -> None:
         ({"resolution": 0}, "resolution must be one number of meters above 0, or native, got 0."),
         ({"bbox": (1, 2, 3)}, "bbox must be four numbers: min x, min y, max x, max y, got (1, 2, 3)."),
         ({"save_prob": "perhaps"}, "save_prob must be true or false, got 'perhaps'."),
-        ({"windows": 3}, "option must be one of aoi, bands"),
+        ({"windows": 3}, "option must be one of any_resolution, aoi, bands"),
     ],
 )
 def test_a_mistake_names_the_setting_the_rule_and_the_value(values: dict[str, Any], message: str) -> None:
@@ -143,7 +145,12 @@ class TestPrintConfig:
 
     @pytest.mark.parametrize("command", ["run", "predict", "vectorize"])
     def test_it_reads_what_it_printed(self, command: str, tmp_path: Path) -> None:
-        words = [command, "no.tif", "-o", "o", "--bands", "3,2", "--print-config"]
+        with rasterio.open(
+            tmp_path / "a.tif", "w", driver="GTiff", count=1, height=8, width=8, dtype="uint8", crs=32645,
+            transform=Affine(1, 0, 350_000, 0, -1, 3_000_000),
+        ):  # fmt: skip
+            pass
+        words = [command, tmp_path / "a.tif", "-o", "o", "--bands", "3,2", "--print-config"]
         printed = run(*words).stdout
         (tmp_path / "c.toml").write_text(printed)
         again = run(*words, "--config", tmp_path / "c.toml").stdout

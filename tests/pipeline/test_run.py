@@ -16,18 +16,19 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
+from geoseg import vectorize
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
 from geoseg.files import check_outputs, plain_stem, results_folder
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.gdal_env import forget_dataset
+from geoseg.io.hints import read_hints
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import pixel_transform
 from geoseg.lazy.scene import ArrayScene
 from geoseg.pipeline.job import _Inside
 from geoseg.pipeline.run import predict_scene, run_scene
-from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.raster.source import SceneReadError
 from geoseg.vector.burn import PolygonIndex
 
@@ -380,7 +381,7 @@ class TestFolders:
         for call in (
             lambda: run_scene(scene, above(100), "/proc/self", options()),
             lambda: predict_scene(scene, above(100), "/proc/self/p.tif", options()),
-            lambda: vectorize_raster(scene, "/proc/self/a.gpkg"),
+            lambda: vectorize(scene, "/proc/self/a.gpkg"),
         ):
             with pytest.raises(InputError, match="/proc/self can't be written to"):
                 call()
@@ -564,3 +565,46 @@ def test_a_format_that_loses_the_crs_is_refused_before_the_network_runs(scene: P
         run_scene(scene, network, tmp_path / "out", options(formats=("shp",)))
     assert sum(calls) <= 1  # one window tells how many classes a plain callable has
     assert not (tmp_path / "out").exists()
+
+
+class TestRunIsPredictAndVectorize:
+    """The settings of the model's card go with the raster of probabilities."""
+
+    @pytest.mark.parametrize("saved", [False, True])
+    def test_the_same_footprints(self, scene: Path, tmp_path: Path, saved: bool) -> None:
+        chosen = {"threshold": 0.8, "min_area_m2": 300.0, "simplify_m": 0.4}
+        network = Sized(lambda batch: batch[:, :1] / np.float32(255), 4)
+        whole = run_scene(scene, network, tmp_path / "whole", options(save_prob=saved, **chosen))
+        if saved:
+            raster = Path(whole.files["prob"])
+        else:
+            raster = tmp_path / "prob.tif"
+            predict_scene(scene, network, raster, options(**chosen))
+        made = vectorize(raster, tmp_path / "parts.geojson")
+        expected, got = gpd.read_file(whole.files["geojson"]), gpd.read_file(made.files["geojson"])
+        assert made.footprints == whole.footprints == len(expected) == 1
+        columns = ["class", "area_m2", "confidence", "touches_edge"]
+        assert got[columns].to_dict("list") == expected[columns].to_dict("list")
+        assert got.geometry.geom_equals(expected.geometry).all()
+        (note,) = made.notes
+        assert note.startswith("as in the raster's own run: threshold 0.8, min_area_m2 300, simplify_m 0.4;")
+        other = vectorize(raster, tmp_path / "more.geojson", min_area_m2=0, threshold=0.4)
+        assert other.footprints == 2
+        assert other.notes == ["as in the raster's own run: simplify_m 0.4; options win over them"]
+
+    @pytest.mark.parametrize(
+        "text", ["{", "[1]", '{"threshold": 7}', '{"min_area_m2": "much"}', '{"aoi": 1}']
+    )
+    def test_a_tag_that_says_nothing(self, text: str, scene: Path, tmp_path: Path) -> None:
+        predict_scene(scene, Sized(above(100), 4), tmp_path / "p.tif", options())
+        with rasterio.open(tmp_path / "p.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as out:
+            out.update_tags(GEOSEG_SETTINGS=text)
+        assert vectorize(tmp_path / "p.tif", tmp_path / "b.geojson").footprints == 2
+
+    def test_with_another_threshold_in_the_card_it_is_written_anew(self, scene: Path, tmp_path: Path) -> None:
+        network, out = Sized(above(100), 4), tmp_path / "p.tif"
+        network.fingerprint = lambda: "it"  # type: ignore[attr-defined]
+        predict_scene(scene, network, out, options(threshold=0.5))
+        assert predict_scene(scene, network, out, options(threshold=0.5)).windows_run == 0
+        assert predict_scene(scene, network, out, options(threshold=0.7)).windows_run > 0
+        assert read_hints(out, [1]).settings == {"threshold": [0.7]}
