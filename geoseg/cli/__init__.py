@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import sys
 from typing import Any
 
 import typer
@@ -107,6 +109,10 @@ def _root(
     ),
 ) -> None:
     """Huge satellite and aerial scenes in, exact vector footprints out."""
+    # a name that the terminal can't show must not end a command whose work is done
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main() -> None:

@@ -42,6 +42,9 @@ def handle_errors(command: F) -> F:
         except GeosegError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(error.exit_code) from None
+        except UnicodeEncodeError as error:  # GDAL and the formats of footprints want names in UTF-8
+            print(f"error: names of files must be UTF-8, got {error.object!r}. Rename it.", file=sys.stderr)
+            raise SystemExit(2) from None
         except BrokenPipeError:
             raise SystemExit(1) from None
         except ImportError as error:

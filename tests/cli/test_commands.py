@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 import typer
+from affine import Affine
 from typer.testing import CliRunner
 
 import geoseg
@@ -74,3 +78,25 @@ def test_a_library_that_memory_is_too_short_for_is_one_line(capsys):
 
     with pytest.raises(ImportError):
         fault()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file names of bytes")
+@pytest.mark.parametrize("name", ["h\u00e4user.tif", os.fsdecode(b"h\xe4user.tif")])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_the_terminal_or_gdal_can_not_take(name: str, encoding: str, tmp_path: Path) -> None:
+    """A line, never a traceback; where the work can be done, it is, and told."""
+    plain = tmp_path / "plain.tif"
+    profile = {"count": 1, "height": 8, "width": 8, "dtype": "uint8", "crs": 32645}
+    place = Affine(1, 0, 350_000, 0, -1, 3_000_000)
+    with rasterio.open(plain, "w", driver="GTiff", transform=place, **profile) as out:
+        out.write(np.ones((1, 8, 8), np.uint8))
+    raster = plain.rename(tmp_path / name)
+    words = [sys.executable, "-m", "geoseg", "vectorize", os.fspath(raster), "-o", str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert b"Traceback" not in done.stderr, done.stderr
+    if name.isprintable():
+        assert done.returncode == 0, done.stderr
+        assert b"1 footprints" in done.stdout
+    else:
+        assert done.returncode in (0, 2)
+        assert done.returncode == 0 or done.stderr.startswith(b"error: ")
