@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from geoseg.errors import SceneError
 from geoseg.io.gdal_env import opened_header
 from geoseg.raster.source import RasterHints
 from geoseg.typing import PathLike
@@ -23,11 +24,18 @@ def read_hints(path: PathLike, bands: Sequence[int]) -> RasterHints:
     Raises
     ------
     MissingFileError, SceneError
-        As for :func:`geoseg.io.sources.open_raster`.
+        As for :func:`geoseg.io.sources.open_raster`, and bands whose scales differ.
     """
     with opened_header(os.fspath(path)) as dataset:
+        stated = {(dataset.scales[band - 1], dataset.offsets[band - 1]) for band in bands}
+        if len(stated) > 1:
+            raise SceneError(
+                f"bands must state one scale and offset, got {sorted(stated)} in {path}. Choose such bands."
+            )
+        scale, offset = stated.pop()
         return RasterHints(
-            scale=float(dataset.scales[bands[0] - 1]),
+            scale=float(scale),
+            offset=float(offset),
             descriptions=tuple(dataset.descriptions[band - 1] or "" for band in bands),
             class_names=named_classes(dataset.tags()),
             settings=_kept_settings(dataset.tags().get(SETTINGS_TAG)),

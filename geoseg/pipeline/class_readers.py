@@ -42,30 +42,31 @@ class ClassReader(Protocol):
         """Pixels of a window."""
 
 
-def decide_kind(dtype: str, scale: float, has_threshold: bool) -> Kind:
+def decide_kind(dtype: str, hints: RasterHints, has_threshold: bool) -> Kind:
     """What the values of a raster mean.
 
     Parameters
     ----------
     dtype
         Of the pixels.
-    scale
-        That the file states; 1 for none.
+    hints
+        What the file states.
     has_threshold
         Whether a threshold was asked for.
 
     Examples
     --------
-    >>> decide_kind("float32", 1, False), decide_kind("uint8", 1 / 254, False)
+    >>> plain, stored = RasterHints(1, (), ()), RasterHints(1 / 254, (), ())
+    >>> decide_kind("float32", plain, False), decide_kind("uint8", stored, False)
     ('float', 'stored')
-    >>> decide_kind("uint8", 1, True), decide_kind("uint8", 1, False)
+    >>> decide_kind("uint8", plain, True), decide_kind("uint8", plain, False)
     ('scaled', 'values')
     """
     if np.dtype(dtype).kind == "f":
         return "float"
-    if dtype == "uint8" and abs(scale * SCALE - 1) < 1e-6:
+    if dtype == "uint8" and abs(hints.scale * SCALE - 1) < 1e-6 and hints.offset == 0:
         return "stored"
-    return "scaled" if has_threshold or scale != 1 else "values"
+    return "scaled" if has_threshold or hints.is_scaled else "values"
 
 
 def open_classes(
@@ -103,8 +104,10 @@ def open_classes(
             f"class names must be {len(titles)}, one a band without the background, got {len(names)}."
         )
     limits = class_thresholds(threshold, names or titles, None)
-    factor = {"float": 1.0, "stored": 1 / SCALE}.get(kind) or _factor(scene.dtype, hints.scale)
-    return _Probabilities(scene, tuple(names or titles), background, limits, kind == "stored", factor)
+    factor = hints.scale if kind != "scaled" or hints.is_scaled else _factor(scene.dtype)
+    return _Probabilities(
+        scene, tuple(names or titles), background, limits, kind == "stored", factor, hints.offset
+    )
 
 
 def _values(scene: RasterSource, hints: RasterHints, names: Sequence[str] | None) -> ClassReader:
@@ -128,10 +131,8 @@ def _band_classes(descriptions: Sequence[str]) -> tuple[int | None, list[str]]:
     return background, [text or f"class_{k}" for k, text in enumerate(objects, start=1)]
 
 
-def _factor(dtype: str, scale: float) -> float:
-    """From stored integers to probabilities."""
-    if scale != 1:
-        return scale
+def _factor(dtype: str) -> float:
+    """From stored integers to probabilities, where the file states no scale."""
     if dtype != "uint8":
         raise SceneError(
             f"probabilities must be floats, 8-bit integers or state their scale, got {dtype} without one. "
@@ -176,6 +177,7 @@ class _Probabilities:
     thresholds: tuple[float, ...] | None
     stored: bool
     factor: float
+    offset: float
     dtype = "uint8"
 
     @property
@@ -190,8 +192,10 @@ class _Probabilities:
         prob = pixels.astype(np.float32)
         if self.factor != 1:
             prob *= np.float32(self.factor)
+        if self.offset:
+            prob += np.float32(self.offset)
         prob[:, ~valid] = 0
-        if prob.size and not (prob.min() >= 0 and prob.max() <= 1 + 1e-6):
+        if prob.size and not (prob.min() >= -1e-6 and prob.max() <= 1 + 1e-6):
             raise SceneError(
                 f"probabilities must lie in 0 .. 1, got {prob.min():g} .. {prob.max():g} at {window} of "
                 f"{self.scene.path}. Scale them, or make a mask of them first."

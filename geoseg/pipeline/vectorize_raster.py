@@ -103,7 +103,7 @@ def vectorize_raster(
     check_effort(*scene.geobox.shape, TRACING_MPX_S, scene.path)
     files = output_files(out, given.given().get("formats"), scene.name)
     hints = scene.hints()
-    kind = decide_kind(scene.dtype, hints.scale, given.threshold is not None)
+    kind = decide_kind(scene.dtype, hints, given.threshold is not None)
     kept = kept_settings(hints, given)
     settings = resolve(given, kept)
     if kind == "values" and settings.bands is None and scene.count > 1:

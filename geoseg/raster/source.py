@@ -78,8 +78,8 @@ class RasterHints:
 
     Attributes
     ----------
-    scale
-        Factor from stored to true values; 1 where none is stated.
+    scale, offset
+        True values are stored ones times ``scale`` plus ``offset``; 1 and 0 where nothing is stated.
     descriptions
         Text of each band that is read; empty where there is none.
     class_names
@@ -91,7 +91,13 @@ class RasterHints:
     scale: float
     descriptions: tuple[str, ...]
     class_names: tuple[str, ...]
+    offset: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether stored values are not the true ones."""
+        return self.scale != 1 or self.offset != 0
 
 
 class PixelSource(Protocol):

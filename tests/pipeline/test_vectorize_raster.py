@@ -15,12 +15,14 @@ from affine import Affine
 from scipy import ndimage
 from typer.testing import CliRunner
 
+import geoseg
 from geoseg import vectorize
 from geoseg.cli import app
-from geoseg.errors import InputError
+from geoseg.errors import InputError, SceneError
 from geoseg.files.locks import side_folder
 from geoseg.pipeline.class_readers import decide_kind
 from geoseg.pipeline.vectorize_raster import chunk_shape, output_files
+from geoseg.raster.source import RasterHints
 
 TRANSFORM = Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000)
 
@@ -29,6 +31,7 @@ def write(path: Path, bands: np.ndarray, **profile: Any) -> Path:
     """A GeoTIFF of (K, H, W) or (H, W) pixels."""
     bands = bands[None] if bands.ndim == 2 else bands
     scale, names = profile.pop("scale", None), profile.pop("names", None)
+    offset = profile.pop("offset", 0)
     tags = profile.pop("tags", {})
     options = {
         "driver": "GTiff", "count": len(bands), "height": bands.shape[1], "width": bands.shape[2],
@@ -39,6 +42,7 @@ def write(path: Path, bands: np.ndarray, **profile: Any) -> Path:
         target.update_tags(**tags)
         if scale is not None:
             target.scales = (scale,) * len(bands)
+            target.offsets = (offset,) * len(bands)
         if names is not None:
             target.descriptions = names
     return path
@@ -57,21 +61,55 @@ def read(path: Path, out: Path, **options: Any) -> gpd.GeoDataFrame:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "scale", "threshold", "expected"),
+    ("dtype", "scale", "offset", "threshold", "expected"),
     [
-        ("uint8", 1, False, "values"),
-        ("int32", 1, False, "values"),
-        ("uint8", 1, True, "scaled"),
-        ("uint8", 1 / 254, False, "stored"),
-        ("uint8", 1 / 254, True, "stored"),
-        ("uint8", 0.01, False, "scaled"),
-        ("uint16", 1e-4, False, "scaled"),
-        ("float32", 1, False, "float"),
-        ("float64", 1, True, "float"),
+        ("uint8", 1, 0, False, "values"),
+        ("int32", 1, 0, False, "values"),
+        ("uint8", 1, 0, True, "scaled"),
+        ("uint8", 1 / 254, 0, False, "stored"),
+        ("uint8", 1 / 254, 0, True, "stored"),
+        ("uint8", 1 / 254, 0.1, False, "scaled"),
+        ("uint8", 0.01, 0, False, "scaled"),
+        ("uint8", 1, -0.5, False, "scaled"),
+        ("uint16", 1e-4, 0, False, "scaled"),
+        ("float32", 1, 0, False, "float"),
+        ("float64", 1, 0, True, "float"),
     ],
 )
-def test_meaning_of_values(dtype: str, scale: float, threshold: bool, expected: str) -> None:
-    assert decide_kind(dtype, scale, threshold) == expected
+def test_meaning_of_values(dtype: str, scale: float, offset: float, threshold: bool, expected: str) -> None:
+    assert decide_kind(dtype, RasterHints(scale, ("",), (), offset=offset), threshold) == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "offset", "inside", "outside"),
+    [
+        ("int16", 0.005, 0.5, 80, -80),  # 0.9 and 0.1
+        ("uint8", 0.01, -1.0, 190, 110),
+        ("float32", 0.01, 0.0, 90, 10),
+        ("float32", 0.5, 0.5, 0.8, -0.8),
+    ],
+)
+def test_true_values_decide_where_a_scale_and_an_offset_are_stated(
+    tmp_path: Path, dtype: str, scale: float, offset: float, inside: float, outside: float
+) -> None:
+    house = np.full((20, 30), outside, dtype)
+    house[5:15, 5:15] = inside
+    path = write(tmp_path / "p.tif", house, scale=scale, offset=offset)
+    frame = read(path, tmp_path)
+    assert frame.geometry[0].area == pytest.approx(100 * TRANSFORM.a**2)
+    assert frame.confidence[0] == pytest.approx(0.9)
+    assert len(read(path, tmp_path, threshold=0.95)) == 0
+    scores = geoseg.evaluate(path, write(tmp_path / "t.tif", (house == inside).astype(np.uint8)))
+    assert scores.pixels.iou == 1
+
+
+def test_bands_of_other_scales_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.tif", np.zeros((2, 9, 9), np.uint8), scale=0.01)
+    with rasterio.open(path, "r+") as file:
+        file.scales = (0.01, 0.1)
+    with pytest.raises(SceneError, match="bands must state one scale and offset"):
+        vectorize(path, tmp_path / "out.parquet")
+    assert len(read(path, tmp_path, bands=1, threshold=0.5)) == 0  # what the message advises
 
 
 @pytest.mark.parametrize(

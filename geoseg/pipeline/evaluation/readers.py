@@ -273,7 +273,7 @@ def holds_probabilities(path: PathLike) -> bool:
 
 
 def _is_probable(scene: RasterSource, hints: RasterHints) -> bool:
-    return hints.scale != 1 or (np.dtype(scene.dtype).kind == "f" and scene.count > 1)
+    return hints.is_scaled or (np.dtype(scene.dtype).kind == "f" and scene.count > 1)
 
 
 def _names(reader: ClassReader | None, hints: RasterHints) -> tuple[str, ...]:
@@ -290,7 +290,7 @@ def _probabilities(scene: RasterSource, hints: RasterHints, threshold: float | N
         return None
     if threshold is not None and not 0 < threshold <= 1:
         raise InputError(f"threshold must be above 0 and at most 1 for {scene.path}, got {threshold}.")
-    return open_classes(scene, hints, decide_kind(scene.dtype, hints.scale, True), threshold, None)
+    return open_classes(scene, hints, decide_kind(scene.dtype, hints, True), threshold, None)
 
 
 def _halves(window: Window) -> Iterator[Window]:
