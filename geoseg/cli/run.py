@@ -66,6 +66,9 @@ def run(
     Works in bounded memory on scenes of any size. Finished chunks are kept in OUT/NAME.geoseg: after a
     kill the same command goes on where it stopped. Exit status: 0 done, 1 not all could be done, 2 bad input.
     """
+    from geoseg.io.gdal_env import check_path
+
+    check_path(scene)  # before seconds of imports
     from geoseg.models import tune_malloc
     from geoseg.pipeline.run import run_scene
 
@@ -89,6 +92,9 @@ def predict(
 
     The same command once more finds that the file is there, and predicts nothing.
     """
+    from geoseg.io.gdal_env import check_path
+
+    check_path(scene)  # before seconds of imports
     from geoseg.models import tune_malloc
     from geoseg.pipeline.run import predict_scene
 

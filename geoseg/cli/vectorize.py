@@ -49,6 +49,9 @@ def vectorize(
     json: Json = False,
 ) -> None:
     """Turn a raster into polygons: valid, with holes, the same whatever the chunks, in bounded memory."""
+    from geoseg.io.gdal_env import check_path
+
+    check_path(raster)  # before seconds of imports
     from geoseg.pipeline.vectorize_raster import vectorize_raster
 
     with progress_bar(quiet) as progress:

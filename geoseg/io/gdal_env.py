@@ -39,6 +39,7 @@ __all__ = [
     "RASTER_DRIVERS",
     "SHARING_DRIVERS",
     "cache_for_rows",
+    "check_path",
     "file_stamp",
     "forget_dataset",
     "forget_everywhere",
@@ -212,7 +213,7 @@ def open_dataset(path: PathLike) -> Any:
         A server that does not answer.
     """
     name = os.fspath(path)
-    _check_path(name)
+    check_path(name)
     drivers = list(RASTER_DRIVERS)
     if name.lower().endswith(".vrt") and not is_remote(name):
         if in_archive(name):
@@ -276,8 +277,14 @@ def _refusal(name: str, reason: str) -> GeosegError:
     )
 
 
-def _check_path(name: str) -> None:
-    """Refuse what is not there, folders, and connection strings."""
+def check_path(name: str) -> None:
+    """Refuse what is not there, folders, and connection strings.
+
+    Raises
+    ------
+    MissingFileError, SceneError
+        The path can't be a scene.
+    """
     if name.lower().startswith("/vsi"):
         if not _FILE_SYSTEM.match(name):
             raise SceneError(

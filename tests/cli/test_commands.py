@@ -100,3 +100,21 @@ def test_names_that_the_terminal_or_gdal_can_not_take(name: str, encoding: str, 
     else:
         assert done.returncode in (0, 2)
         assert done.returncode == 0 or done.stderr.startswith(b"error: ")
+
+
+@pytest.mark.parametrize("command", ["run", "predict", "vectorize"])
+def test_a_missing_file_is_missed_before_anything_heavy_is_loaded(command: str, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from geoseg.cli import app
+try:
+    app([{command!r}, "missing.tif", "-o", "o"])
+except SystemExit as stop:
+    assert stop.code == 2
+assert not [m for m in ("torch", "pandas", "zarr", "numba", "geoseg.pipeline.run") if m in sys.modules]
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stderr == "error: scene must be an existing file, got missing.tif. Check the path.\n"
+    assert not list(tmp_path.iterdir())
