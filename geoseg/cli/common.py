@@ -74,7 +74,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress as RichProgress
 
     columns = (
         TextColumn("{task.description:<12}"),
@@ -84,7 +84,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
+    with RichProgress(*columns, console=Console(stderr=True)) as bar:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: float, total: float, **info: float) -> None:

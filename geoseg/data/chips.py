@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from geoseg.data.auxiliary import AuxiliarySettings, auxiliary_targets, gap_line
 from geoseg.geo.windows import Window
+from geoseg.raster.classes import IGNORE
 from geoseg.raster.source import PixelSource
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["IGNORE", "Area", "Burned", "Chip", "ChipRef", "Truth", "cut_chip", "fit_chip"]
-
-#: Target value of pixels that teach nothing.
-IGNORE = 255
+__all__ = ["Area", "Burned", "Chip", "ChipRef", "Truth", "cut_chip", "fit_chip"]
 
 
 class ChipRef(NamedTuple):

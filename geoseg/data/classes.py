@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.data.chips import IGNORE
 from geoseg.data.settings import ClassSettings
 from geoseg.errors import ConfigError, InputError
 from geoseg.io.vectors.values import class_name
+from geoseg.raster.classes import IGNORE
 
 __all__ = ["ClassTable", "class_table", "project_table"]
 

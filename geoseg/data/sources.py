@@ -14,7 +14,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from geoseg.data.chips import IGNORE, Area
+from geoseg.data.chips import Area
 from geoseg.data.classes import ClassTable, class_table, project_table
 from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
 from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth
@@ -23,6 +23,7 @@ from geoseg.io.sources import open_raster
 from geoseg.io.vectors import class_name, is_vector_file, read_features
 from geoseg.projects.figures import Annotation
 from geoseg.projects.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
+from geoseg.raster.classes import IGNORE
 from geoseg.raster.source import PixelSource, RasterSource
 
 __all__ = [

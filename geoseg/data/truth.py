@@ -13,9 +13,10 @@ from affine import Affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.data.chips import IGNORE, Burned
+from geoseg.data.chips import Burned
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window, iter_chunks
+from geoseg.raster.classes import IGNORE
 from geoseg.raster.draw import Drawable, draw_figures
 from geoseg.raster.source import PixelSource
 from geoseg.typing import Array, BoolArray

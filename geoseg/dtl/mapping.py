@@ -12,7 +12,7 @@ from geoseg.projects.figures.meta import tag_kind
 
 __all__ = [
     "DEFAULT",
-    "IGNORE",
+    "DROP",
     "OTHER",
     "convert_classes",
     "expand",
@@ -24,8 +24,11 @@ __all__ = [
     "tag_meta",
 ]
 
+#: The class stays as it is.
 DEFAULT: Final = "__default__"
-IGNORE: Final = "__ignore__"
+#: The class is left out, and its objects with it.
+DROP: Final = "__ignore__"
+#: Every class that the mapping does not name.
 OTHER: Final = "__other__"
 
 
@@ -91,7 +94,7 @@ def map_classes(meta: ProjectMeta, full: Mapping[str, str]) -> ProjectMeta:
     result = replace(meta, classes=tuple(c for c in meta.classes if full[c.name] in (DEFAULT, c.name)))
     for one in meta.classes:
         new = full[one.name]
-        if new not in (DEFAULT, IGNORE, one.name):
+        if new not in (DEFAULT, DROP, one.name):
             result = result.with_class(replace(one, name=new, extra={}))
     return result
 
@@ -101,7 +104,7 @@ def map_objects(objects: tuple[LabeledObject, ...], full: Mapping[str, str]) -> 
     mapped = []
     for item in objects:
         new = full.get(item.class_name, DEFAULT)
-        if new != IGNORE:
+        if new != DROP:
             mapped.append(item if new == DEFAULT else item.renamed(new))
     return tuple(mapped)
 
@@ -148,7 +151,7 @@ def rename_tags(tags: tuple[Tag, ...], mapping: Mapping[str, str]) -> tuple[Tag,
 
 def _new_name(name: str, mapping: Mapping[str, str]) -> str | None:
     new = mapping.get(name, mapping.get(OTHER, DEFAULT))
-    return None if new == IGNORE else name if new == DEFAULT else new
+    return None if new == DROP else name if new == DEFAULT else new
 
 
 def tag_meta(tag: Tag) -> TagMeta:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geoseg.errors import InputError
 from geoseg.typing import Blend
 
-__all__ = ["axis_weights", "window_profile"]
+__all__ = ["blend_weights", "window_profile"]
 
 _SMALLEST = 1e-3
 
@@ -53,7 +53,7 @@ def window_profile(window: int, overlap: int, blend: Blend = "smooth") -> NDArra
     return np.maximum(np.sin(0.5 * np.pi * reach) ** 2, _SMALLEST)
 
 
-def axis_weights(
+def blend_weights(
     starts: tuple[int, ...], window: int, overlap: int, blend: Blend = "smooth"
 ) -> list[NDArray[np.float64]]:
     """Weights of every window of one axis; at each pixel those of all windows sum to one.

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.geo.blend import axis_weights
+from geoseg.geo.blend import blend_weights
 from geoseg.geo.windows import Window, axis_starts
 from geoseg.typing import Blend
 
@@ -69,7 +69,7 @@ class AxisPlan:
     @cached_property
     def weights(self) -> list[NDArray[np.float64]]:
         """Blend weights of the windows."""
-        return axis_weights(self.starts, self.window, self.overlap, self.blend)
+        return blend_weights(self.starts, self.window, self.overlap, self.blend)
 
     @cached_property
     def blocks(self) -> tuple[tuple[int, int], ...]:

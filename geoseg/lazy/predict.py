@@ -53,7 +53,7 @@ def count_classes(
         window holds no valid pixel, so that zeros were tried instead.
     """
     block = _block(*_cut(image, valid, plan, (0, 0)), plan, (0, 0), fill)
-    if block.jobs()[:1] == [(0, 0)]:
+    if block.windows_to_run()[:1] == [(0, 0)]:
         first = np.asarray(predict(block.cut(0, 0)[None].copy()))[0]
         return len(first), first
     shape = (1, image.shape[0], plan.y.window, plan.x.window)

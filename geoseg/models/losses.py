@@ -24,9 +24,9 @@ from torch import Tensor
 
 from geoseg.config import Settings
 from geoseg.errors import InputError
+from geoseg.raster.classes import IGNORE
 
 __all__ = [
-    "IGNORE",
     "LOSSES",
     "ClassWeights",
     "Loss",
@@ -42,9 +42,6 @@ __all__ = [
     "lovasz",
     "tversky",
 ]
-
-#: Target value of pixels that teach nothing.
-IGNORE: Final = 255
 
 #: (K,) weight of each class; in a config, numbers by the names of classes, 1 where none is given.
 ClassWeights: TypeAlias = Tensor | None

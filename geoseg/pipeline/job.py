@@ -172,7 +172,7 @@ def _try_first_window(
         image, valid = np.zeros((source.count, window.height, window.width), source.dtype), None
     block = Block(plan, (0, 0), image, valid, predictor.fill_values(), area)
     result = np.asarray(predictor(block.cut(0, 0)[None].copy()))[0]
-    used = block.jobs()[:1] == [(0, 0)]
+    used = block.windows_to_run()[:1] == [(0, 0)]
     return _class_names(len(result)), result if used else None
 
 

@@ -117,7 +117,7 @@ def predict_to_store(
             ):
                 done += 1
                 if block.index in needed:
-                    skipped += sum(1 for _ in plan.windows(*block.index)) - len(block.jobs())
+                    skipped += sum(1 for _ in plan.windows(*block.index)) - len(block.windows_to_run())
                     _hand_over(block, store.classes, pending, writer)
                 share = done / (plan.n_blocks[0] * plan.n_blocks[1])
                 speed = plan.shape[0] * plan.shape[1] * share / 1e6 / (time.perf_counter() - clock)

@@ -83,8 +83,8 @@ class Block:
         if any(short):
             self.image = np.pad(self.image, ((0, 0), (0, short[0]), (0, short[1])), mode="reflect")
 
-    def jobs(self) -> list[tuple[int, int]]:
-        """Windows to run: those with at least one valid pixel, y outer and x inner."""
+    def windows_to_run(self) -> list[tuple[int, int]]:
+        """(row, column) of the windows with at least one valid pixel, y outer and x inner."""
         return [
             (i, j)
             for i, j in self.plan.windows(*self.index)
@@ -141,7 +141,8 @@ def window_is_valid(plan: BlockPlan, index: tuple[int, int], valid: BoolArray, i
     return bool(valid[where.rows, where.cols].any())
 
 
-Job = tuple[Block, int, int]
+#: A window to run: its block, its row and its column in the grid.
+BlockWindow = tuple[Block, int, int]
 
 
 def predict_blocks(
@@ -149,7 +150,7 @@ def predict_blocks(
     predict: PredictBatch,
     batch_size: int,
     *,
-    wanted: Callable[[list[Job]], bool] = lambda batch: True,
+    wanted: Callable[[list[BlockWindow]], bool] = lambda batch: True,
 ) -> Iterator[Block]:
     """Predict the valid windows of blocks in batches filled across blocks; yield blocks as they are done.
 
@@ -172,10 +173,9 @@ def predict_blocks(
     ModelError
         The network's output does not have the shape of its input.
     """
-    waiting: list[
-        tuple[Block, int]
-    ] = []  # blocks not handed back yet, and how many of their windows are left
-    batch: list[Job] = []
+    # Blocks not handed back yet, and how many of their windows are left.
+    waiting: list[tuple[Block, int]] = []
+    batch: list[BlockWindow] = []
 
     def run() -> None:
         if batch and wanted(batch):
@@ -186,9 +186,9 @@ def predict_blocks(
         batch.clear()
 
     for block in blocks:
-        jobs = block.jobs()
-        waiting.append((block, len(jobs)))
-        for i, j in jobs:
+        windows = block.windows_to_run()
+        waiting.append((block, len(windows)))
+        for i, j in windows:
             batch.append((block, i, j))
             if len(batch) == batch_size:
                 run()
@@ -199,7 +199,7 @@ def predict_blocks(
         yield block
 
 
-def _predict_batch(batch: list[Job], predict: PredictBatch) -> None:
+def _predict_batch(batch: list[BlockWindow], predict: PredictBatch) -> None:
     stack = np.stack([block.cut(i, j) for block, i, j in batch])
     result = np.asarray(predict(stack))
     if result.ndim != 4 or len(result) != len(stack) or result.shape[2:] != stack.shape[2:]:

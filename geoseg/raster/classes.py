@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from geoseg.raster.stitch import INVALID, SCALE
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["ClassMap", "classify", "classify_float"]
+__all__ = ["IGNORE", "ClassMap", "classify", "classify_float"]
+
+#: Value of a target or a truth at pixels that teach nothing and count in no score; one byte, so 254 classes.
+IGNORE: Final = 255
 
 
 class ClassMap(NamedTuple):

@@ -18,7 +18,7 @@ from geoseg.models.losses import LOSSES, auxiliary_loss, call_loss
 from geoseg.models.normalize import Normalize
 from geoseg.models.scaling import Line
 from geoseg.train.config import LossTerm, TrainSettings
-from geoseg.train.metrics import confusion, image_dice, scores_of
+from geoseg.train.metrics import image_dice, scores_of, tensor_confusion
 
 __all__ = [
     "Learner", "Pixelwise", "augmented_chips", "loss_terms", "make_optimizer", "move_average", "step_seed",
@@ -218,7 +218,7 @@ class Learner(nn.Module):
                 "The last good checkpoint is kept; lower lr, clip gradients, or look at the chip."
             )
         guess = logits.detach()[:, : len(self.classes)].argmax(1)
-        scores = scores_of(confusion(guess, batch.target, len(self.classes)))
+        scores = scores_of(tensor_confusion(guess, batch.target, len(self.classes)))
         if len(self.classes) == 2:
             scores["dice"] = float(image_dice(guess, batch.target).mean())
         row = {key: float(scores[key]) for key in ("accuracy", "dice", "mean_iou")}

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geoseg.models.losses import IGNORE
+from geoseg.raster.classes import IGNORE
 
-__all__ = ["Scores", "SegmentationScore", "best_thresholds", "confusion", "image_dice", "scores_of"]
+__all__ = ["Scores", "SegmentationScore", "best_thresholds", "image_dice", "scores_of", "tensor_confusion"]
 
 #: Scores by name: numbers, and lists over the classes.
 Scores = dict[str, Any]
@@ -18,12 +18,12 @@ Scores = dict[str, Any]
 _STEPS = 254
 
 
-def confusion(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
+def tensor_confusion(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
     """(K, K) int64 counts, truth by rows; pixels of 255 are left out.
 
     Examples
     --------
-    >>> confusion(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 255]), 2).tolist()
+    >>> tensor_confusion(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 255]), 2).tolist()
     [[1, 1], [0, 0]]
     """
     valid = target != IGNORE
@@ -64,7 +64,7 @@ class SegmentationScore:
         """Add a batch: (N, K, h, w) logits of the classes, (N, h, w) target, mean loss of the batch."""
         prob = logits.float().softmax(1)
         guess = prob.argmax(1)
-        self.matrix += confusion(guess, target, self.classes)
+        self.matrix += tensor_confusion(guess, target, self.classes)
         self.dice += image_dice(guess, target).double().sum()
         self.loss += loss.double() * len(target)
         self.images += len(target)

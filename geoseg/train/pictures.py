@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from geoseg.models.losses import IGNORE
+from geoseg.raster.classes import IGNORE
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["captioned", "chip_sheet", "legend", "overlay", "to_picture"]

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from geoseg.data.auxiliary import AuxiliarySettings, auxiliary_targets, distance_target
-from geoseg.data.chips import IGNORE, Area, cut_chip, fit_chip
+from geoseg.data.chips import Area, cut_chip, fit_chip
 from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth, cell_anchors
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import Bitmap, Polygon, Rectangle
+from geoseg.raster.classes import IGNORE
 
 
 def window(row, col, height, width):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import InputError
-from geoseg.geo.blend import axis_weights, window_profile
+from geoseg.geo.blend import blend_weights, window_profile
 from geoseg.geo.windows import axis_starts
 
 
@@ -22,7 +22,7 @@ def test_weights_sum_to_one_at_every_pixel(size: int, window: int, data: st.Data
     overlap = data.draw(st.integers(0, window - 1))
     starts = axis_starts(size, window, overlap)
     total = np.zeros(max(size, window))
-    for start, weight in zip(starts, axis_weights(starts, window, overlap, blend), strict=True):  # type: ignore[arg-type]
+    for start, weight in zip(starts, blend_weights(starts, window, overlap, blend), strict=True):  # type: ignore[arg-type]
         assert (weight > 0).all()
         total[start : start + window] += weight
     np.testing.assert_allclose(total, 1, rtol=0, atol=1e-14)

@@ -15,7 +15,8 @@ from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss, SoftCrossEn
 
 from geoseg.errors import ConfigError, InputError
 from geoseg.models import losses
-from geoseg.models.losses import IGNORE, LOSSES, auxiliary_loss, boundary_weights, call_loss
+from geoseg.models.losses import LOSSES, auxiliary_loss, boundary_weights, call_loss
+from geoseg.raster.classes import IGNORE
 from geoseg.train import config
 from geoseg.typing import Array
 

@@ -12,7 +12,7 @@ from PIL import Image
 from train_samples import to_ground, write_scene
 
 from geoseg.data.dataset import join_chips
-from geoseg.models.losses import IGNORE
+from geoseg.raster.classes import IGNORE
 from geoseg.train import preview
 from geoseg.train.learner import Learner
 from geoseg.train.pictures import captioned, chip_sheet, class_color, legend, overlay

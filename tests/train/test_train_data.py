@@ -18,13 +18,14 @@ from train_samples import TINY, base_config, to_ground, town, write_project, wri
 from typer.testing import CliRunner
 
 from geoseg.cli import app
-from geoseg.data.chips import IGNORE, cut_chip
+from geoseg.data.chips import cut_chip
 from geoseg.data.dataset import ChipDataset
 from geoseg.data.settings import DataSettings
 from geoseg.data.sources import Wanted, open_areas
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import Rectangle
+from geoseg.raster.classes import IGNORE
 from geoseg.train.config import parse_train_settings
 from geoseg.train.setup import prepare
 

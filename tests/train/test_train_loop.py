@@ -22,7 +22,7 @@ from train_samples import town
 from geoseg.data import dataset
 from geoseg.errors import ConfigError, GeosegError, InputError, ModelError, RunError, StateMismatchError
 from geoseg.files import LockedError, hold
-from geoseg.models.losses import IGNORE
+from geoseg.raster.classes import IGNORE
 from geoseg.train import learner, loop, recorder
 from geoseg.train.charts import chart_picture
 from geoseg.train.checkpoints import RunFolder

@@ -11,8 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from geoseg.models.losses import IGNORE
-from geoseg.raster.classes import classify
+from geoseg.raster.classes import IGNORE, classify
 from geoseg.raster.stitch import SCALE
 from geoseg.train.charts import chart_groups, chart_page, chart_picture
 from geoseg.train.history import History

@@ -14,7 +14,7 @@ from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import Bitmap, Figure, LabeledObject, Line, Polygon, Rectangle
 from geoseg.projects.figures.strips import add_rows, made_of_rows
-from geoseg.projects.figures.trace import trace_rings
+from geoseg.projects.figures.trace import bitmap_rings
 from geoseg.projects.figures.transform import clip_figure
 from geoseg.raster.draw import figure_mask, round_half_up, stroke_mask
 from geoseg.typing import Array, BoolArray
@@ -111,7 +111,7 @@ def _drawn(
 def contours(figure: Figure) -> list[Array]:
     """The lines around a figure; rings are closed by their first vertex."""
     if isinstance(figure, Bitmap):
-        rings = list(trace_rings(figure))
+        rings = list(bitmap_rings(figure))
     elif isinstance(figure, Rectangle):
         left, top, right, bottom = figure.left, figure.top, figure.right, figure.bottom
         rings = [np.array([[left, top], [right, top], [right, bottom], [left, bottom]])]

@@ -21,7 +21,7 @@ from geoseg.projects.figures.parts import connected_parts
 from geoseg.projects.figures.stored import STRIP
 from geoseg.projects.figures.types import Bitmap, Coords, Polygon
 
-__all__ = ["part_rings", "trace_bitmap", "trace_rings"]
+__all__ = ["bitmap_rings", "part_rings", "trace_bitmap"]
 
 
 def trace_bitmap(bitmap: Bitmap) -> list[Polygon]:
@@ -45,7 +45,7 @@ def trace_bitmap(bitmap: Bitmap) -> list[Polygon]:
     return polygons
 
 
-def trace_rings(bitmap: Bitmap) -> Iterator[Coords]:
+def bitmap_rings(bitmap: Bitmap) -> Iterator[Coords]:
     """Every border of a mask, outer ones and those of holes, part by part.
 
     Only vertices where the direction changes are kept; (N, 2) float64 of x, y.

@@ -14,7 +14,7 @@ from geoseg.projects.figures.parts import connected_parts, without_small_parts
 from geoseg.projects.figures.paths import longest_paths
 from geoseg.projects.figures.stored import StoredMask, store_mask
 from geoseg.projects.figures.thin import thinned
-from geoseg.projects.figures.trace import trace_bitmap, trace_rings
+from geoseg.projects.figures.trace import bitmap_rings, trace_bitmap
 
 
 @pytest.fixture
@@ -86,12 +86,12 @@ def test_small_parts_go(large, seed, least):
 @pytest.mark.parametrize("seed", range(12))
 def test_outlines_and_lines(large, seed):
     stored, dense = bitmaps(seed)
-    polygons, rings = trace_bitmap(dense), list(trace_rings(dense))
+    polygons, rings = trace_bitmap(dense), list(bitmap_rings(dense))
     lines = list(longest_paths(dense.mask, 3)) if seed % 6 else []
     large()
     for mine, other in zip(trace_bitmap(stored), polygons, strict=True):
         assert same_figure(mine, other)
-    for mine, other in zip(trace_rings(stored), rings, strict=True):
+    for mine, other in zip(bitmap_rings(stored), rings, strict=True):
         np.testing.assert_array_equal(mine, other)
     for mine, other in zip(longest_paths(stored.pixels, 3) if seed % 6 else [], lines, strict=True):
         np.testing.assert_array_equal(mine, other)
@@ -110,7 +110,7 @@ def test_parts_are_traced_one_by_one(large, stored):
     boxes = sum(part.pixels.size for part in connected_parts(bitmap))
     tracemalloc.start()
     assert trace_bitmap(bitmap) == []
-    assert sum(1 for _ in trace_rings(bitmap)) == 200
+    assert sum(1 for _ in bitmap_rings(bitmap)) == 200
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < boxes / 4
