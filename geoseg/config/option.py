@@ -72,10 +72,10 @@ def option_of(field: FieldInfo) -> Option | None:
 
 def settings_of(cls: type[BaseModel], caller: Caller | None = None) -> dict[str, tuple[FieldInfo, Option]]:
     """Settings that a caller takes (None: all), in the order of the help texts."""
-    found = {name: (field, option_of(field)) for name, field in cls.model_fields.items()}
+    annotated = {name: (field, option_of(field)) for name, field in cls.model_fields.items()}
     taken = {
         name: (field, option)
-        for name, (field, option) in found.items()
+        for name, (field, option) in annotated.items()
         if option is not None and (caller is None or caller in option.takes)
     }
     return dict(sorted(taken.items(), key=lambda item: PANELS.index(item[1][1].panel)))

@@ -92,8 +92,8 @@ def parse_settings(
         return cls.model_validate(document)
     except ValidationError as error:
         lines = [
-            f"{source}: {format_path((*at, *place))}: {said}"
-            for place, said in _mistakes(cls, document, error)
+            f"{source}: {format_path((*at, *place))}: {message}"
+            for place, message in _mistakes(cls, document, error)
         ]
         raise ConfigError("\n".join(lines)) from None
 
@@ -101,12 +101,12 @@ def parse_settings(
 def _mistakes(
     cls: type[BaseModel], document: Any, error: ValidationError
 ) -> list[tuple[tuple[int | str, ...], str]]:
-    """Places and what is said of them.
+    """Mistakes of a document: the place of each in the document, and its message.
 
-    Where one of several forms is allowed, each was tried: of a place all is said in one, and nothing of it
-    where a form fits so far that the mistake is further inside.
+    Where one of several forms is allowed, pydantic tries each of them and reports each. The messages for one
+    place become one. A place has no message where a mistake lies inside it: there a form fits, but for that.
     """
-    found: dict[tuple[int | str, ...], list[str]] = {}
+    messages_at: dict[tuple[int | str, ...], list[str]] = {}
     for item in error.errors():
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
@@ -115,11 +115,15 @@ def _mistakes(
                 if len(item["loc"]) == 1
                 else "unknown key"
             )
-        said = found.setdefault(_place(document, item["loc"], item["type"] == "missing"), [])
-        if message not in said:
-            said.append(message)
-    inner = [place for place in found if not any(place == other[: len(place)] != other for other in found)]
-    return [(place, ", or: ".join(found[place])) for place in inner]
+        messages = messages_at.setdefault(_place(document, item["loc"], item["type"] == "missing"), [])
+        if message not in messages:
+            messages.append(message)
+    inner = [
+        place
+        for place in messages_at
+        if not any(place == other[: len(place)] != other for other in messages_at)
+    ]
+    return [(place, ", or: ".join(messages_at[place])) for place in inner]
 
 
 def _place(document: Any, location: tuple[int | str, ...], missing: bool) -> tuple[int | str, ...]:

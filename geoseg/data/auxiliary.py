@@ -136,9 +136,9 @@ def gap_line(ids: Array) -> BoolArray:
     line = np.zeros(ids.shape, bool)
     height, width = ids.shape
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        here = np.s_[: height - down, max(0, -right) : width - max(0, right)]
-        there = np.s_[down:, max(0, right) : width + min(0, right)]
-        first, second = ids[here], ids[there]
-        line[here] |= (first > 0) & (first < second)
-        line[there] |= (second > 0) & (second < first)
+        first_part = np.s_[: height - down, max(0, -right) : width - max(0, right)]
+        second_part = np.s_[down:, max(0, right) : width + min(0, right)]
+        first, second = ids[first_part], ids[second_part]
+        line[first_part] |= (first > 0) & (first < second)
+        line[second_part] |= (second > 0) & (second < first)
     return line

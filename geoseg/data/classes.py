@@ -52,10 +52,10 @@ class ClassTable:
         >>> ClassTable(("bg", "road"), {"road": 1, "track": 1}).indices(["track", "road"]).tolist()
         [1, 1]
         """
-        found = [class_name(value) for value in values]
+        titles = [class_name(value) for value in values]
         if self.every is not None:
-            return np.array([self.values.get(value, self.every) for value in found], np.uint8)
-        unknown = sorted({value or "labels without a class" for value in found if value not in self.values})
+            return np.array([self.values.get(value, self.every) for value in titles], np.uint8)
+        unknown = sorted({value or "labels without a class" for value in titles if value not in self.values})
         if unknown and self.other == "error":
             raise InputError(
                 f"values of {source} must belong to the classes {', '.join(self.names[1:])}, "
@@ -63,7 +63,7 @@ class ClassTable:
                 "List them under classes[].values, or set data.other to background or ignore."
             )
         rest = IGNORE if self.other == "ignore" else 0
-        return np.array([self.values.get(value, rest) for value in found], np.uint8)
+        return np.array([self.values.get(value, rest) for value in titles], np.uint8)
 
 
 def class_table(

@@ -40,12 +40,12 @@ def neighbors(places: Sequence[GeoBox | None]) -> list[tuple[int, ...]]:
     """For each area, the others that overlap it or nearly touch it; those without a place have none."""
     placed = [i for i, place in enumerate(places) if place is not None]
     boxes = np.array([_reach(place) for place in places if place is not None]).reshape(-1, 4)
-    found: list[list[int]] = [[] for _ in places]
+    overlapping: list[list[int]] = [[] for _ in places]
     shapes = shapely.box(*boxes.T)
     for a, b in shapely.STRtree(shapes).query(shapes, "intersects").T.tolist():
         if a != b:
-            found[placed[a]].append(placed[b])
-    return [tuple(sorted(others)) for others in found]
+            overlapping[placed[a]].append(placed[b])
+    return [tuple(sorted(others)) for others in overlapping]
 
 
 def _reach(place: GeoBox) -> NDArray[np.float64]:
@@ -93,11 +93,11 @@ def share_ground(one: Area, other: Area) -> bool:
     source, target = place_of(one), place_of(other)
     if source is None or target is None:
         return False
-    found = carry(np.array([rect_of(one.truth.region())]), source, target)
+    region = carry(np.array([rect_of(one.truth.region())]), source, target)
     theirs = np.array(rect_of(other.truth.region()))
-    if not len(found):
+    if not len(region):
         return False
-    low, high = np.maximum(found[0, :2], theirs[:2]), np.minimum(found[0, 2:], theirs[2:])
+    low, high = np.maximum(region[0, :2], theirs[:2]), np.minimum(region[0, 2:], theirs[2:])
     if (high <= low).any():
         return False
     axes = [a + (np.arange(_LATTICE) + 0.5) * (b - a) / _LATTICE for a, b in zip(low, high, strict=True)]

@@ -185,10 +185,10 @@ def _listed(wanted: Wanted) -> tuple[ClassSettings, ...]:
 def _matches(path: str) -> list[str]:
     if not any(mark in path for mark in "*?"):
         return [path]
-    found = sorted(glob.glob(path))  # noqa: PTH207 (absolute and relative patterns alike)
-    if not found:
+    paths = sorted(glob.glob(path))  # noqa: PTH207 (absolute and relative patterns alike)
+    if not paths:
         raise MissingFileError(f"no scene matches {path}")
-    return found
+    return paths
 
 
 def _is_raster(path: str) -> bool:
@@ -268,14 +268,14 @@ def _area_to_mask(scene: RasterSource, mask: RasterSource) -> Affine:
         return Affine.scale(mask.width / scene.width, mask.height / scene.height)
     own, other = scene.geobox.crs, mask.geobox.crs
     if own is None or not own.equals(other):
-        there = own.to_string() if own else "none"
+        crs_name = own.to_string() if own else "none"
         hint = (
-            f"Warp it with gdalwarp -t_srs {there} -r near"
+            f"Warp it with gdalwarp -t_srs {crs_name} -r near"
             if own
             else "Give the scene its own with gdal_edit"
         )
         raise InputError(
-            f"a mask must have its scene's CRS ({there}), got {other.to_string()} for {mask.path}. "
+            f"a mask must have its scene's CRS ({crs_name}), got {other.to_string()} for {mask.path}. "
             f"{hint}, or give vector labels."
         )
     to_mask = ~mask.geobox.transform * scene.geobox.transform
@@ -321,14 +321,14 @@ def _open_pairs(wanted: Wanted) -> Opened:
             raise MissingFileError(f"no such folder: {folder}")
     listed = wanted.classes or (ClassSettings(name=_ONE_CLASS),)
     table = class_table(listed, wanted.background, wanted.neutral, wanted.data.other, by_value=True)
-    found = {path.stem: path for path in sorted(masks.iterdir()) if _is_raster(path.name)}
+    mask_of = {path.stem: path for path in sorted(masks.iterdir()) if _is_raster(path.name)}
     areas, scenes = [], []
     for path in sorted(images.iterdir()):
         if _is_raster(path.name):
-            if path.stem not in found:
+            if path.stem not in mask_of:
                 raise MissingFileError(f"no mask named {path.stem} in {masks} for {path.name}")
             scene = open_raster(path, resolution=wanted.resolution, gsd=wanted.data.gsd)
-            areas.append(Area(scene.name, scene, _mask_truth(scene, str(found[path.stem]), table)))
+            areas.append(Area(scene.name, scene, _mask_truth(scene, str(mask_of[path.stem]), table)))
             scenes.append(scene)
     if not areas:
         raise InputError(f"data.images must hold images, got none in {images}.")
@@ -342,10 +342,10 @@ def _open_pairs(wanted: Wanted) -> Opened:
 def _open_project(wanted: Wanted) -> Opened:
     project = open_project(_path(wanted.base, str(wanted.data.project)))
     table = titles_table(wanted, project.meta.class_names)
-    found = [_project_area(project, item, table) for item in project]
-    if not found:
+    areas = [_project_area(project, item, table) for item in project]
+    if not areas:
         raise InputError(f"project must hold images, got none in {project.path}.")
-    return images_opened(found, table)
+    return images_opened(areas, table)
 
 
 def titles_table(wanted: Wanted, titles: Sequence[str]) -> ClassTable:
@@ -361,9 +361,9 @@ def titles_table(wanted: Wanted, titles: Sequence[str]) -> ClassTable:
     return ClassTable(listed.names, values, None, listed.other)
 
 
-def images_opened(found: Sequence[tuple[Area, frozenset[str]]], table: ClassTable) -> Opened:
+def images_opened(tagged_areas: Sequence[tuple[Area, frozenset[str]]], table: ClassTable) -> Opened:
     """Areas and tags of annotated images."""
-    areas, tags = (tuple(part) for part in zip(*found, strict=True))
+    areas, tags = (tuple(part) for part in zip(*tagged_areas, strict=True))
     return Opened(areas, ("auto",) * len(areas), tags, table)
 
 

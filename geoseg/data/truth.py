@@ -101,11 +101,11 @@ class VectorTruth(_Labels):
     def _anchors(self) -> NDArray[np.int32]:
         keep = (self.classes != 0) & (self.classes != IGNORE)
         points = shapely.get_coordinates(shapely.point_on_surface(self.shapes[keep]))
-        found = [_rows_cols(points, self.classes[keep])]
+        anchors = [_rows_cols(points, self.classes[keep])]
         spans = shapely.bounds(self.shapes)
         large = keep & ((spans[:, 2:] - spans[:, :2]).max(1, initial=0) > 2 * _CELL)
-        found += [_inside_points(self.shapes[i], int(self.classes[i])) for i in np.flatnonzero(large)]
-        every = np.concatenate(found)
+        anchors += [_inside_points(self.shapes[i], int(self.classes[i])) for i in np.flatnonzero(large)]
+        every = np.concatenate(anchors)
         inside = (
             (every[:, 0] >= 0) & (every[:, 1] >= 0) & (every[:, 0] < self.height) & (every[:, 1] < self.width)
         )
@@ -172,18 +172,18 @@ class MaskTruth(_Labels):
             width=int(inside_cols.max() - left + 1),
         )
         values = self.mask.read(source)[0][np.ix_(inside_rows - top, inside_cols - left)]
-        asked = np.ones(values.shape, bool) if where is None else where[known]
-        target[known] = self._indices(values, asked)
+        wanted = np.ones(values.shape, bool) if where is None else where[known]
+        target[known] = self._indices(values, wanted)
         return target
 
-    def _indices(self, values: Array, asked: BoolArray) -> NDArray[np.uint8]:
+    def _indices(self, values: Array, wanted: BoolArray) -> NDArray[np.uint8]:
         usable = (values >= 0) & (values < len(self.codes))
         codes = np.where(usable, self.codes[np.where(usable, values, 0).astype(np.int64)], REFUSED)
-        codes = np.where(asked, codes, IGNORE)
+        codes = np.where(wanted, codes, IGNORE)
         if (codes == REFUSED).any():
-            found = ", ".join(str(value) for value in np.unique(values[codes == REFUSED])[:8])
+            unknown = ", ".join(str(value) for value in np.unique(values[codes == REFUSED])[:8])
             raise InputError(
-                f"values of a mask must belong to a class, got {found}. "
+                f"values of a mask must belong to a class, got {unknown}. "
                 "List them under classes[].values, or set data.other to background or ignore."
             )
         return codes.astype(np.uint8)
@@ -303,11 +303,11 @@ def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 def _scan_anchors(region: Window, targets: Callable[[Window], NDArray[np.uint8]]) -> NDArray[np.int32]:
     """Anchors of a region whose targets are read piece by piece."""
-    found = [np.zeros((0, 3), np.int32)]
+    anchors = [np.zeros((0, 3), np.int32)]
     for piece in iter_chunks(region.height, region.width, _SCAN):
         moved = piece.shifted(region.row_off, region.col_off)
-        found.append(cell_anchors(targets(moved), moved.row_off, moved.col_off))
-    return np.concatenate(found)
+        anchors.append(cell_anchors(targets(moved), moved.row_off, moved.col_off))
+    return np.concatenate(anchors)
 
 
 def cell_anchors(

@@ -24,11 +24,11 @@ def make_plan(rng: np.random.Generator, land: Array, density: Density, region: R
     pieces, streets = divide(rng, land, density)
     lots = _Lots(rng, plan, region)
     for points in pieces:
-        here = density(*map(float, points.mean(axis=0)))
-        use = block_use(rng, here, polygon_area(points))
+        dense = density(*map(float, points.mean(axis=0)))
+        use = block_use(rng, dense, polygon_area(points))
         block = finish_block(rng, points, use, region)
         plan.blocks += plots(rng, block, region) if use == "field" else [block]
-        lots.fill(block, here)
+        lots.fill(block, dense)
     plan.street = finish_block(rng, land, "open", region)
     plan.parts[:0] = pave(rng, streets, region) + lots.ground
     return plan

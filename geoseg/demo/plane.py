@@ -98,11 +98,11 @@ def clip_convex(points: Array, origin: Array, normal: Array) -> Array:
     """The part of a convex polygon on the side of the line that ``normal`` points to."""
     side = (points - origin) @ normal
     kept: list[Array] = []
-    for here, there, a, b in zip(points, np.roll(points, -1, axis=0), side, np.roll(side, -1)):
+    for corner, following, a, b in zip(points, np.roll(points, -1, axis=0), side, np.roll(side, -1)):
         if a >= 0:
-            kept.append(here)
+            kept.append(corner)
         if (a >= 0) != (b >= 0):
-            kept.append(here + (there - here) * (a / (a - b)))
+            kept.append(corner + (following - corner) * (a / (a - b)))
     return np.array(kept).reshape(-1, 2)
 
 

@@ -188,14 +188,14 @@ class Town:
         gaps = shapely.union_all([shapely.Polygon(box_corners(*gap)) for gap in self.gaps])
         imaged = shapely.difference(shapely.box(0, 0, extent, extent), gaps)
         shapely.prepare(imaged)
-        found: list[tuple[Building, Any]] = []
+        shapes: list[tuple[Building, Any]] = []
         for building in self.plan.buildings:
             shape = _footprint(building)
             if not imaged.contains(shape):
                 shape = imaged.intersection(shape)
             pieces = [piece for piece in shapely.get_parts(shape) if piece.geom_type == "Polygon"]
-            found += [(building, piece) for piece in pieces if piece.area > 1.0]
-        return found
+            shapes += [(building, piece) for piece in pieces if piece.area > 1.0]
+        return shapes
 
     def truth(self) -> dict[str, Any]:
         """The footprints as a GeoJSON FeatureCollection in UTM 45N."""

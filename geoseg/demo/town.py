@@ -91,8 +91,8 @@ def _cut(rng: np.random.Generator, piece: Array, width: float) -> tuple[list[Arr
 def _crossings(piece: Array, origin: Array, normal: Array) -> Array:
     side = (piece - origin) @ normal
     points = [
-        here + (there - here) * (a / (a - b))
-        for here, there, a, b in zip(piece, np.roll(piece, -1, axis=0), side, np.roll(side, -1))
+        corner + (following - corner) * (a / (a - b))
+        for corner, following, a, b in zip(piece, np.roll(piece, -1, axis=0), side, np.roll(side, -1))
         if (a >= 0) != (b >= 0)
     ]
     return np.array(points)

@@ -114,15 +114,15 @@ def _feeders(graph: Graph, spec: LayerSpec, writers: Mapping[str, list[int]]) ->
     """Layers that feed a layer."""
     if spec.kind.role == "data":
         return ()
-    found: list[int] = []
+    feeders: list[int] = []
     for i, name in enumerate(spec.src):
         if name not in writers:
             known = ", ".join(sorted(writers)) or "none"
             raise graph.error(
                 spec, f"src[{i}]", f"must be written by a layer, got {name!r}. Written are {known}."
             )
-        found += writers[name]
-    return tuple(dict.fromkeys(found))
+        feeders += writers[name]
+    return tuple(dict.fromkeys(feeders))
 
 
 def _carry(

@@ -58,10 +58,10 @@ def scene_files(path: str) -> list[Path]:
     return list(_named_files(walk_files(path)))
 
 
-def _named_files(found: LocalFiles) -> dict[Path, str]:
+def _named_files(walked: LocalFiles) -> dict[Path, str]:
     """Files, those beside them that GDAL reads with them among them -> name inside a folder."""
-    files = {path: inside for path, inside in found.paths.items() if path.is_file()}
-    for name in found.names:
+    files = {path: inside for path, inside in walked.paths.items() if path.is_file()}
+    for name in walked.names:
         try:
             with opened_header(name) as dataset:
                 listed = [Path(file).resolve() for file in dataset.files]
@@ -89,8 +89,8 @@ def fingerprint_files(path: str, head: str) -> str:
         64 hexadecimal digits.
     """
     digest = hashlib.sha256(head.encode())
-    found = walk_files(path)
-    files = _named_files(found)
+    walked = walk_files(path)
+    files = _named_files(walked)
     try:
         for file, inside in files.items():
             digest.update(inside.encode())
@@ -98,7 +98,7 @@ def fingerprint_files(path: str, head: str) -> str:
     except OSError as error:
         raise SceneReadError(f"cannot read {path}: {error.strerror}.", path) from error
     with opened_header(path) as dataset:
-        if not found.complete or dataset.driver in SHARING_DRIVERS:
+        if not walked.complete or dataset.driver in SHARING_DRIVERS:
             _hash_samples(digest, path, dataset)
     return digest.hexdigest()
 

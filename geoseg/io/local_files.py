@@ -42,24 +42,24 @@ def walk_files(name: str) -> LocalFiles:
 
     A source that is not there is left out: its pixels can't be read, and once it is there the list is longer.
     """
-    found = LocalFiles()
+    local = LocalFiles()
     waiting = [name]
     while waiting:
         name = waiting.pop()
         root = container(name)
         if root is None:
-            found.complete &= not (is_remote(name) or in_archive(name))
+            local.complete &= not (is_remote(name) or in_archive(name))
             continue
         root = root.resolve()
-        if root not in found.paths:
-            found.names.append(name)
-            found.paths[root] = ""
+        if root not in local.paths:
+            local.names.append(name)
+            local.paths[root] = ""
             if root.is_dir():
-                found.paths.update((path, str(path.relative_to(root))) for path in sorted(root.rglob("*")))
+                local.paths.update((path, str(path.relative_to(root))) for path in sorted(root.rglob("*")))
             elif is_vrt(root):
                 stat = root.stat()
                 waiting += reversed(_sources(root, stat.st_size, stat.st_mtime_ns))
-    return found
+    return local
 
 
 @functools.lru_cache(maxsize=64)

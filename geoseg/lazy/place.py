@@ -63,7 +63,7 @@ def oriented(array: xr.DataArray) -> xr.DataArray:
     if all(_UNNAMED.fullmatch(dim) for dim in dims[-2:]):
         axis[dims[-2]], axis[dims[-1]] = "y", "x"
     along = {name: [dim for dim in dims if axis[dim] == name] for name in ("y", "x")}
-    if any(len(found) != 1 for found in along.values()):
+    if any(len(axis_dims) != 1 for axis_dims in along.values()):
         raise InputError(
             f"dimensions must name one axis y and one x (or lat and lon, latitude and longitude, northing "
             f"and easting), got {', '.join(dims)}. Rename them: array.rename(...)."

@@ -102,12 +102,12 @@ def stitch(
     needs: list[Any] = []
     for row in range(plan.n_blocks[0]):
         for col in range(plan.n_blocks[1]):
-            pixels, here = _cut(image, valid, plan, (row, col))
-            needs += [pixels] if here is None else [pixels, here]
+            pixels, part_valid = _cut(image, valid, plan, (row, col))
+            needs += [pixels] if part_valid is None else [pixels, part_valid]
             graph[f"block-{name}", row, col] = (
                 _predict_block,
                 _key(pixels),
-                None if here is None else _key(here),
+                None if part_valid is None else _key(part_valid),
                 plan,
                 (row, col),
                 predict,
@@ -120,11 +120,17 @@ def stitch(
         for col in range(plan.n_chunks[1]):
             window = plan.chunk_window(row, col)
             parts = [(f"block-{name}", *block) for block in plan.sources(row, col)]
-            here = None if valid is None else valid[window.rows, window.cols].rechunk(-1)
-            if here is not None:
-                needs.append(here)
+            part_valid = None if valid is None else valid[window.rows, window.cols].rechunk(-1)
+            if part_valid is not None:
+                needs.append(part_valid)
             shape = (classes, window.height, window.width)
-            graph[name, 0, row, col] = (_join, parts, (row, col), shape, None if here is None else _key(here))
+            graph[name, 0, row, col] = (
+                _join,
+                parts,
+                (row, col),
+                shape,
+                None if part_valid is None else _key(part_valid),
+            )
     chunks = ((classes,), *(_sizes(axis.size, axis.chunk) for axis in (plan.y, plan.x)))
     layers = HighLevelGraph.from_collections(name, graph, dependencies=needs)
     return da.Array(layers, name, chunks, dtype=np.float32)

@@ -293,12 +293,12 @@ def fill_network(network: nn.Module, state: Mapping[str, Tensor], label: str) ->
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
     if missing or unknown or wrong:
-        found = "; ".join(
+        differences = "; ".join(
             f"{len(names)} {what}, such as {min(names)}"
             for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", wrong))
             if names
         )
-        raise ModelError(f"{label} does not fit the network its card names: {found}")
+        raise ModelError(f"{label} does not fit the network its card names: {differences}")
     network.load_state_dict({**own, **state})
 
 

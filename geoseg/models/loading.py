@@ -66,10 +66,10 @@ class BundlePredictor:
 
     def _settle(self, content: bytes) -> tuple[str, int | None]:
         """Name of the engine, and the windows that one of its calls takes."""
-        kind, label, asked = self.bundle.kind, self.bundle.label, self._wanted_engine
+        kind, label, engine = self.bundle.kind, self.bundle.label, self._wanted_engine
         if kind == "onnx":
-            if asked not in ("auto", "onnxruntime"):
-                raise InputError(f"engine must be auto or onnxruntime for an .onnx model, got {asked}")
+            if engine not in ("auto", "onnxruntime"):
+                raise InputError(f"engine must be auto or onnxruntime for an .onnx model, got {engine}")
             if self.device != "cpu":
                 raise InputError(f"device must be cpu for an .onnx model, got {self.device}")
             file = read_onnx(content, label, self.in_channels)
@@ -80,15 +80,15 @@ class BundlePredictor:
                 )
             return "onnxruntime", file.batch
         if kind == "pt2":
-            if asked not in ("auto", "torch", "compile"):
-                raise InputError(f"engine must be one of auto, torch, compile for a .pt2 model, got {asked}")
+            if engine not in ("auto", "torch", "compile"):
+                raise InputError(f"engine must be one of auto, torch, compile for a .pt2 model, got {engine}")
             batch, channels, *_ = input_shape(plain_archive(content, label), label)
             if channels not in (None, self.in_channels):
                 raise ModelError(f"{label} takes {channels} bands, its card says {self.in_channels}")
-            return "compile" if asked == "compile" else "torch", batch
+            return "compile" if engine == "compile" else "torch", batch
         if self.auxiliary and not self.card.options.auxiliary:
             raise ModelError(f"{self.bundle.path} must keep auxiliary outputs, got none in its card")
-        chosen = choose_engine(asked, self.device)
+        chosen = choose_engine(engine, self.device)
         return chosen, 1 if chosen in ("onnxruntime", "openvino") else None
 
     def load(self) -> NetworkPredictor:

@@ -140,9 +140,9 @@ def _from_hub(fetch: Callable[[], dict[str, Tensor]], what: str) -> dict[str, Te
             return fetch()
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         # Hubs wrap a missing network in many types; all of them derive from these.
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         missed = isinstance(error, OSError) and not online
-        reason = "it can't be reached, and its cache does not hold them." if missed else told
+        reason = "it can't be reached, and its cache does not hold them." if missed else first_line
         raise ModelError(
             f"ImageNet weights of {what} could not be fetched from their hub: {reason} "
             "Set pretrained to none, give --weights, or use the encoder tu-tf_efficientnet_lite0, "

@@ -90,12 +90,12 @@ class UNetV2(nn.Module):
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """Features of the five blocks, finest first."""
-        found = []
+        features = []
         for index, layer in enumerate(self.features, start=1):
             x = layer(x)
             if index in self._ends:
-                found.append(x)
-        return found
+                features.append(x)
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """From (N, C, h, w) normalized pixels to (N, K, h, w) logits."""

@@ -96,12 +96,12 @@ def _pixels_by_part(
     for part, unit in storage_parts(window, source.file_block, source.geobox.shape, source.offset):
         inside = part.shifted(-window.row_off, -window.col_off)
         try:
-            pixels, here = read(part)
+            pixels, part_valid = read(part)
         except SceneError as error:
             failures.append(failure(unit, error))
             continue
         image[:, inside.rows, inside.cols] = pixels
-        valid[inside.rows, inside.cols] = True if here is None else here
+        valid[inside.rows, inside.cols] = True if part_valid is None else part_valid
     return image, valid, failures
 
 
@@ -149,17 +149,17 @@ class Salvage:
         values, invalid = np.zeros(shape, self.reader.dtype), np.zeros(shape, bool)
         prob = None if self.reader.prob_dtype is None else np.zeros(shape, self.reader.prob_dtype)
         for part, unit in storage_parts(window, self.block, self.shape):
-            here = part.shifted(-window.row_off, -window.col_off)
+            inside = part.shifted(-window.row_off, -window.col_off)
             try:
-                found = self.reader.read(part)
+                part_values = self.reader.read(part)
             except SceneError as error:
-                invalid[here.rows, here.cols] = True
+                invalid[inside.rows, inside.cols] = True
                 with self._lock:
                     self.failures.append(failure(unit, error))
                 continue
-            values[here.rows, here.cols] = found.values
-            if found.invalid is not None:
-                invalid[here.rows, here.cols] = found.invalid
-            if prob is not None and found.prob is not None:
-                prob[here.rows, here.cols] = found.prob
+            values[inside.rows, inside.cols] = part_values.values
+            if part_values.invalid is not None:
+                invalid[inside.rows, inside.cols] = part_values.invalid
+            if prob is not None and part_values.prob is not None:
+                prob[inside.rows, inside.cols] = part_values.prob
         return ChunkValues(values, prob, invalid)

@@ -190,7 +190,7 @@ def split_raster(
 
     def basins(place: Place, chunk: _Chunk, values: Array, height: Array, invalid: Array) -> ChunkBasins:
         smooth = smooth_height(height, values != 0, weights)
-        found = find_basins(
+        chunk_basins = find_basins(
             smooth,
             values,
             (place[0] * step[0], place[1] * step[1]),
@@ -199,22 +199,22 @@ def split_raster(
             _summed(chunk),
             invalid,
         )
-        segments = find_segments(found.labels)
+        segments = find_segments(chunk_basins.labels)
         np.savez(
             _runs_file(folder, place),
             row_ptr=segments.row_ptr,
             start=segments.start,
             value=segments.value,
         )
-        return ChunkBasins.of(found)
+        return ChunkBasins.of(chunk_basins)
 
     chunks: dict[Place, ChunkBasins] = {}
     finding: deque[tuple[Place, Future[ChunkBasins]]] = deque()
 
     def collect(most: int) -> None:
         while len(finding) > most:
-            place, found = finding.popleft()
-            chunks[place] = found.result()
+            place, future = finding.popleft()
+            chunks[place] = future.result()
             progress("split", len(chunks), rows * cols)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-split") as pool:

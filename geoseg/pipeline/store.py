@@ -310,11 +310,11 @@ class ProbStore:
     def _check_place(self) -> None:
         """Notice a folder that was moved or removed, before more is predicted for nothing."""
         try:
-            here = os.path.samestat(os.fstat(self._log), (self.folder / "chunks.log").stat())
-            here &= (self.folder / "state.json").is_file()  # not a folder that was begun anew
+            unmoved = os.path.samestat(os.fstat(self._log), (self.folder / "chunks.log").stat())
+            unmoved &= (self.folder / "state.json").is_file()  # not a folder that was begun anew
         except OSError:
-            here = False
-        if not here:
+            unmoved = False
+        if not unmoved:
             raise self._gone("the folder")
 
     def _gone(self, what: str) -> RunError:

@@ -130,14 +130,14 @@ def _pairs(
 ) -> list[IntArray]:
     """Components of a chunk and of the chunks above and to the left that are one."""
     i, j = place
-    here = summaries[place]
-    found: list[IntArray] = []
+    own = summaries[place]
+    pairs: list[IntArray] = []
 
     def meet(other: tuple[int, int], theirs: Array, ours: Array) -> None:
-        there = summaries[other]
-        same = (ours != 0) & (theirs != 0) & (here.value[ours] == there.value[theirs])
+        neighbor = summaries[other]
+        same = (ours != 0) & (theirs != 0) & (own.value[ours] == neighbor.value[theirs])
         pair = np.stack([theirs[same] + (base[other] - 1), ours[same] + (base[place] - 1)], axis=1)
-        found.append(np.unique(pair.astype(np.int64), axis=0))
+        pairs.append(np.unique(pair.astype(np.int64), axis=0))
 
     def border(other: tuple[int, int], theirs: Array, ours: Array) -> None:
         meet(other, theirs, ours)
@@ -146,14 +146,14 @@ def _pairs(
             meet(other, theirs[1:], ours[:-1])
 
     if i:
-        border((i - 1, j), summaries[i - 1, j].bottom, here.top)
+        border((i - 1, j), summaries[i - 1, j].bottom, own.top)
     if j:
-        border((i, j - 1), summaries[i, j - 1].right, here.left)
+        border((i, j - 1), summaries[i, j - 1].right, own.left)
     if connectivity == 8 and i and j:
-        meet((i - 1, j - 1), summaries[i - 1, j - 1].bottom[-1:], here.top[:1])
+        meet((i - 1, j - 1), summaries[i - 1, j - 1].bottom[-1:], own.top[:1])
     if connectivity == 8 and i and (i - 1, j + 1) in summaries:
-        meet((i - 1, j + 1), summaries[i - 1, j + 1].bottom[:1], here.top[-1:])
-    return found
+        meet((i - 1, j + 1), summaries[i - 1, j + 1].bottom[:1], own.top[-1:])
+    return pairs
 
 
 def _number(pairs: IntArray, first: IntArray) -> IntArray:

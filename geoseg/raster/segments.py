@@ -109,31 +109,31 @@ def _find_segments(  # type: ignore[no-untyped-def]
     height, width = values.shape
     rows = height + int(halo) + int(pad_bottom)
     row_ptr = np.zeros(rows + 1, np.int64)
-    found = np.empty((max(1024, width + 2), 2), np.int32)
+    pairs = np.empty((max(1024, width + 2), 2), np.int32)
     n = 0
     for r in range(rows):
-        if n + width + 2 > found.shape[0]:
-            found = _grown(found, 2 * found.shape[0] + width)
+        if n + width + 2 > pairs.shape[0]:
+            pairs = _grown(pairs, 2 * pairs.shape[0] + width)
         if halo and r == 0:
-            n = _segment_row(top[1:], top[0], 1, pad_right, changed, words, found, n)
+            n = _segment_row(top[1:], top[0], 1, pad_right, changed, words, pairs, n)
         elif r - int(halo) < height:
             row = values[r - int(halo)]
             n = _segment_row(
-                row, left[r - 1] if halo else row[0], int(halo), pad_right, changed, words, found, n
+                row, left[r - 1] if halo else row[0], int(halo), pad_right, changed, words, pairs, n
             )
         else:
-            found[n, 0] = 0
-            found[n, 1] = 0
+            pairs[n, 0] = 0
+            pairs[n, 1] = 0
             n += 1
         row_ptr[r + 1] = n
-    return row_ptr, found[:n, 0].copy(), found[:n, 1].copy()
+    return row_ptr, pairs[:n, 0].copy(), pairs[:n, 1].copy()
 
 
 @kernel
-def _segment_row(row, head, shift, pad_right, changed, words, found, n):  # type: ignore[no-untyped-def]
+def _segment_row(row, head, shift, pad_right, changed, words, pairs, n):  # type: ignore[no-untyped-def]
     """Append the segments of one row; ``head`` is the pixel before it (the first one without a halo)."""
-    found[n, 0] = 0
-    found[n, 1] = head
+    pairs[n, 0] = 0
+    pairs[n, 1] = head
     n += 1
     width = row.size
     changed[0] = row[0] != head
@@ -144,12 +144,12 @@ def _segment_row(row, head, shift, pad_right, changed, words, found, n):  # type
             continue
         for c in range(8 * w, 8 * w + 8):
             if changed[c]:
-                found[n, 0] = c + shift
-                found[n, 1] = row[c]
+                pairs[n, 0] = c + shift
+                pairs[n, 1] = row[c]
                 n += 1
     if pad_right and row[width - 1] != 0:
-        found[n, 0] = width + shift
-        found[n, 1] = 0
+        pairs[n, 0] = width + shift
+        pairs[n, 1] = 0
         n += 1
     return n
 

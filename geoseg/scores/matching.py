@@ -101,8 +101,8 @@ def greedy_match(
     """
     truth, pred, iou = sort_pairs(pairs, pred_rank, truth_rank, scores)
     n, m = len(pairs.truth_area), len(pairs.pred_area)
-    found = [_greedy(truth, pred, iou, float(least), n, m) for least in thresholds]
-    return np.array(found, np.int64).reshape(len(thresholds), m)
+    matches = [_greedy(truth, pred, iou, float(least), n, m) for least in thresholds]
+    return np.array(matches, np.int64).reshape(len(thresholds), m)
 
 
 def splits_and_merges(pairs: OverlapPairs, truth_core: BoolArray, pred_core: BoolArray) -> tuple[int, int]:
@@ -160,7 +160,7 @@ def average_precision(hit: BoolArray, scores: Float64Array | None, truths: int) 
     score = np.zeros(len(hit)) if scores is None else scores
     order = np.argsort(-score, kind="stable")
     last = np.append(score[order][1:] != score[order][:-1], True)
-    found = np.cumsum(hit[order])[last]
-    precision = found / np.arange(1, len(hit) + 1)[last]
+    hits = np.cumsum(hit[order])[last]
+    precision = hits / np.arange(1, len(hit) + 1)[last]
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(envelope[np.searchsorted(found * 100, np.arange(101) * truths)].mean())
+    return float(envelope[np.searchsorted(hits * 100, np.arange(101) * truths)].mean())

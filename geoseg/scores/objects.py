@@ -167,8 +167,8 @@ def match_objects(truth: Array, pred: Array, iou: float = 0.5, scores: Array | N
     Examples
     --------
     >>> import shapely
-    >>> found = match_objects(shapely.box([0, 9], 0, [4, 13], 4), shapely.box([1], 0, [4], 4))
-    >>> found.truth.tolist(), found.pred.tolist(), found.iou.tolist()
+    >>> matches = match_objects(shapely.box([0, 9], 0, [4, 13], 4), shapely.box([1], 0, [4], 4))
+    >>> matches.truth.tolist(), matches.pred.tolist(), matches.iou.tolist()
     ([0], [0], [0.75])
     >>> len(match_objects(np.array([]), np.array([])).iou)
     0
@@ -231,8 +231,8 @@ def evaluate_objects(
     Examples
     --------
     >>> import shapely
-    >>> found = evaluate_objects(shapely.box([0, 9], 0, [4, 13], 4), shapely.box([1], 0, [4], 4))
-    >>> found.precision, found.recall, round(found.f1, 3), found.missed
+    >>> scores = evaluate_objects(shapely.box([0, 9], 0, [4, 13], 4), shapely.box([1], 0, [4], 4))
+    >>> scores.precision, scores.recall, round(scores.f1, 3), scores.missed
     (1.0, 0.5, 0.667, 1)
     """
     check_threshold(iou)

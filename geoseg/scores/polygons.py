@@ -106,8 +106,8 @@ class OverlapPairs:
     def rows(self, truth: IntArray, pred: IntArray) -> IntArray:
         """Positions of pairs that are known to be here."""
         width = max(len(self.pred_area), 1)
-        found = np.searchsorted(self.truth * width + self.pred, truth * width + pred)
-        return found.astype(np.int64)
+        position = np.searchsorted(self.truth * width + self.pred, truth * width + pred)
+        return position.astype(np.int64)
 
     def select(self, keep: BoolArray) -> OverlapPairs:
         """The pairs where ``keep`` is True; both sets stay whole."""
@@ -127,8 +127,8 @@ def clean_polygons(geometry: Any) -> PolygonSet:
     Examples
     --------
     >>> bowtie = shapely.from_wkt("POLYGON ((0 0, 2 2, 2 0, 0 2, 0 0))")
-    >>> found = clean_polygons([bowtie, None, shapely.Point(0, 0)])
-    >>> len(found.geometry), found.repaired, found.dropped
+    >>> cleaned = clean_polygons([bowtie, None, shapely.Point(0, 0)])
+    >>> len(cleaned.geometry), cleaned.repaired, cleaned.dropped
     (1, 1, 2)
     >>> len(clean_polygons([]).geometry)
     0

@@ -21,7 +21,7 @@ def chart_groups(history: History) -> dict[str, list[str]]:
         groups[name] = [c for c in (f"train_{name}", f"val_{name}") if c in columns]
     groups["iou of classes"] = [c for c in columns if c.startswith("iou:")]
     groups["learning rate"] = [c for c in columns if c == "lr"]
-    return {name: found for name, found in groups.items() if found}
+    return {name: members for name, members in groups.items() if members}
 
 
 def chart_picture(history: History, epochs: tuple[float, float] | None = None) -> bytes:

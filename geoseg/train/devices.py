@@ -37,7 +37,7 @@ class Devices:
 
 
 def choose_devices(
-    asked: Sequence[int], override: str | None = None, available: int | None = None
+    numbers: Sequence[int], override: str | None = None, available: int | None = None
 ) -> Devices:
     """Devices to train on.
 
@@ -69,9 +69,9 @@ def choose_devices(
             return Devices("cpu", (0,) * int(count or 1))
         if not all(part.strip().isdigit() for part in override.split(",")):
             raise InputError(f"--devices must be cpu, cpu:N or GPU numbers such as 0,1, got {override}.")
-        asked = [int(part) for part in override.split(",")]
-    usable = tuple(number for number in asked if number < present)
-    missing = [str(number) for number in asked if number >= present]
+        numbers = [int(part) for part in override.split(",")]
+    usable = tuple(number for number in numbers if number < present)
+    missing = [str(number) for number in numbers if number >= present]
     if missing:
         instead = f"GPU {', '.join(map(str, usable))}" if usable else "the CPU"
         logger.warning("GPU %s asked for but absent: training on %s", ", ".join(missing), instead)

@@ -104,7 +104,7 @@ class Fitting:
                 if self.recorder is not None:
                     self.recorder.finish()
             except RuntimeError as error:
-                if self.stop.asked:  # the signal may have ended the workers, too
+                if self.stop.requested:  # the signal may have ended the workers, too
                     raise KeyboardInterrupt from error
                 raise
             finally:
@@ -171,7 +171,7 @@ class Fitting:
             # Between two steps of the optimizer no gradient is half summed: there is no more than the state.
             if done % accumulate == 0:
                 minutes = (time.monotonic() - self._saved_at) / 60
-                if self.stop.asked or (done and minutes >= self.settings.save_every_minutes):
+                if self.stop.requested or (done and minutes >= self.settings.save_every_minutes):
                     self._save()
                 self._grant_stop()
             self._set_rate()
@@ -190,12 +190,12 @@ class Fitting:
                 self.report("training", standing.batches + 1, self.points[-1], loss=scores["loss"])
                 self.recorder.batch(standing.batches + 1, scores["loss"])
             standing.batches += 1
-        if self.stop.asked:
+        if self.stop.requested:
             self._save()
         self._grant_stop()
 
     def _grant_stop(self) -> None:
-        if self.stop.asked:
+        if self.stop.requested:
             raise KeyboardInterrupt
 
     def _set_rate(self) -> None:

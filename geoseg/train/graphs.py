@@ -110,7 +110,7 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
     samples = open_graph(wanted.base / str(data.dtl), wanted.base / str(data.projects), seed=seed)
     table = titles_table(wanted, samples.meta.class_names)
     redraws = _Redraws(samples.engine, table)
-    found = []
+    areas = []
     ranks: Counter[tuple[int, frozenset[str]]] = Counter()
     for number, sample in enumerate(samples.samples()):
         name = f"{sample.dataset}/{sample.origin.stem} #{number}"
@@ -118,10 +118,10 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
         order = sample.origin.order
         redraw = partial(redraws.area, area, order, tags, ranks[order, tags])
         ranks[order, tags] += 1
-        found.append((replace(area, redraw=redraw), tags))
-    if not found:
+        areas.append((replace(area, redraw=redraw), tags))
+    if not areas:
         raise InputError(f"a DTL graph must give samples, got none from {data.dtl}.")
-    opened = images_opened(found, table)
+    opened = images_opened(areas, table)
     check_alike(opened.areas)
     return opened
 

@@ -103,10 +103,12 @@ def scores_of(matrix: Tensor) -> dict[str, Any]:
     """
     counts = matrix.double()
     hit = counts.diag()
-    truth, found = counts.sum(1), counts.sum(0)
-    union = truth + found - hit
+    truth, predicted = counts.sum(1), counts.sum(0)
+    union = truth + predicted - hit
     iou = [float(h / u) if u else None for h, u in zip(hit, union, strict=True)]
-    dice = [float(2 * h / (t + f)) for h, t, f in zip(hit[1:], truth[1:], found[1:], strict=True) if t + f]
+    dice = [
+        float(2 * h / (t + f)) for h, t, f in zip(hit[1:], truth[1:], predicted[1:], strict=True) if t + f
+    ]
     known = [value for value in iou[1:] if value is not None]
     return {
         "accuracy": float(hit.sum() / counts.sum().clamp_min(1)),

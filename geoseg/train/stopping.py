@@ -13,7 +13,7 @@ __all__ = ["StopRequest"]
 class StopRequest:
     """Ctrl-C and SIGTERM as a wish, which training grants where nothing is half done.
 
-    Used with ``with``: inside, the first of these signals sets :attr:`asked`; the second acts as it
+    Used with ``with``: inside, the first of these signals sets :attr:`requested`; the second acts as it
     did before.
     An exception out of a signal handler could be lost (in a destructor) or leave a step half done.
 
@@ -25,7 +25,7 @@ class StopRequest:
     """
 
     def __init__(self, watch: bool = True) -> None:
-        self.asked = False
+        self.requested = False
         # Python hands signals to the main thread only.
         self._watch = watch and threading.current_thread() is threading.main_thread()
         self._before: dict[int, Any] = {}
@@ -41,5 +41,5 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.requested = True
         self.__exit__()

@@ -105,13 +105,13 @@ def _link_nodes(row_ptr, start, value, width, component, y_off, x_off):  # type:
     n = 0
     for r in range(rows + 1):
         above = row_ptr[max(r - 1, 0)]
-        here = row_ptr[min(r, rows)]
+        below = row_ptr[min(r, rows)]
         need = n + 4 * (row_ptr[min(r + 1, rows)] - above) + 8
         if need > nodes.shape[0]:
             nodes = _more_nodes(nodes, max(need, 2 * nodes.shape[0]))
         if r == 0 or r == rows:
             first = 0 if r == 0 else above
-            last = row_ptr[1] if r == 0 else here
+            last = row_ptr[1] if r == 0 else below
             y = y_off + r - int(r == rows)
             n = _column_gates(nodes, n, start, value, component, first, last, y, x_off, open_edges, r == 0)
         else:
@@ -122,7 +122,7 @@ def _link_nodes(row_ptr, start, value, width, component, y_off, x_off):  # type:
                 value,
                 component,
                 above,
-                here,
+                below,
                 row_ptr[r + 1],
                 width,
                 y_off + r,

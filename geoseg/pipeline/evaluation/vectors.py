@@ -289,14 +289,14 @@ def compare_sides(
     cells = list(_cells(truth, pred, cell))
     zero = np.zeros(n_classes)
     coverage = Coverage(zero, zero, zero, 0.0)
-    found: list[_Measured] = [_empty_cell(truth, pred, n_classes, iou, boundary_distance)]
+    cell_results: list[_Measured] = [_empty_cell(truth, pred, n_classes, iou, boundary_distance)]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         results = pool.map(lambda each: _measure(each, truth, pred, n_classes, iou, boundary_distance), cells)
         for done, measured in enumerate(results, start=1):
-            found.append(measured)
+            cell_results.append(measured)
             coverage = coverage + measured.coverage
             progress("compare", done, len(cells))
-    pairs, fits = _merge(found, truth, pred)
+    pairs, fits = _merge(cell_results, truth, pred)
     scores = [score_objects(truth.table, pred.table, pairs, fits, iou)]
     if n_classes > 1:
         scores += [_of_class(k, truth, pred, pairs, fits, iou) for k in range(n_classes)]
@@ -309,15 +309,17 @@ def _empty_cell(truth: VectorSide, pred: VectorSide, n: int, iou: float, distanc
     return _Measured(pairs, fits, Coverage(zero, zero, zero, 0.0))
 
 
-def _merge(found: list[_Measured], truth: VectorSide, pred: VectorSide) -> tuple[OverlapPairs, OutlineFits]:
+def _merge(
+    cell_results: list[_Measured], truth: VectorSide, pred: VectorSide
+) -> tuple[OverlapPairs, OutlineFits]:
     def join(part: str, name: str) -> Any:
-        return np.concatenate([getattr(getattr(cell, part), name) for cell in found])
+        return np.concatenate([getattr(getattr(cell, part), name) for cell in cell_results])
 
     t, p = join("pairs", "truth"), join("pairs", "pred")
     order = np.lexsort((p, t))
     pairs = OverlapPairs(t[order], p[order], join("pairs", "area")[order], truth.area, pred.area)
     polis, hausdorff, strips = (join("fits", name)[order] for name in ("polis", "hausdorff", "boundary_iou"))
-    return pairs, OutlineFits(polis, hausdorff, strips, found[0].fits.distance)
+    return pairs, OutlineFits(polis, hausdorff, strips, cell_results[0].fits.distance)
 
 
 def _of_class(

@@ -54,9 +54,9 @@ def without_small_parts(bitmap: Bitmap, limit: float) -> Bitmap | None:
     [[True], [True]]
     """
     if bitmap.pixels.size > LARGE:
-        found = _find_parts(bitmap, 4)
-        large = np.concatenate([[False], found.pixels >= limit])
-        strips = found.strips()
+        parts = _find_parts(bitmap, 4)
+        large = np.concatenate([[False], parts.pixels >= limit])
+        strips = parts.strips()
 
         def rows(top: int, bottom: int) -> BoolArray:
             _, labels, numbers = next(strips)

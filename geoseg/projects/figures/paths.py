@@ -66,12 +66,12 @@ def longest_paths(mask: BoolArray | StoredMask, min_points: int) -> Iterator[Coo
 
 def _object_pixels(mask: BoolArray | StoredMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of the pixels of a mask, row by row."""
-    found = [np.empty((2, 0), np.int64)]
+    pieces = [np.empty((2, 0), np.int64)]
     mask = mask.laid() if isinstance(mask, StoredMask) else mask
     for top in range(0, mask.shape[0], STRIP):
         rows, cols = np.nonzero(mask[top : top + STRIP, :])
-        found.append(np.stack([rows + top, cols]))
-    rows, cols = np.concatenate(found, axis=1)
+        pieces.append(np.stack([rows + top, cols]))
+    rows, cols = np.concatenate(pieces, axis=1)
     return rows, cols
 
 
@@ -80,13 +80,13 @@ def _tree(width: int, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> list[
     places = rows * (width + 2) + cols
     sources, targets, weights = [], [], []
     for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        wanted = places + dy * (width + 2) + dx
-        found = np.minimum(np.searchsorted(places, wanted), len(places) - 1)
-        other = np.where(places[found] == wanted, found, -1)
-        here = np.flatnonzero(other >= 0)
-        sources.append(here)
-        targets.append(other[here])
-        weights.append(np.full(len(here), float(np.hypot(dy, dx))))
+        neighbor_places = places + dy * (width + 2) + dx
+        position = np.minimum(np.searchsorted(places, neighbor_places), len(places) - 1)
+        other = np.where(places[position] == neighbor_places, position, -1)
+        joined = np.flatnonzero(other >= 0)
+        sources.append(joined)
+        targets.append(other[joined])
+        weights.append(np.full(len(joined), float(np.hypot(dy, dx))))
     size = (len(rows), len(rows))
     graph = coo_matrix((np.concatenate(weights), (np.concatenate(sources), np.concatenate(targets))), size)
     tree = minimum_spanning_tree(graph.tocsr()).tocoo()

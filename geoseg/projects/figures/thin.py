@@ -86,7 +86,7 @@ def _thin(field, first, second, steps):  # type: ignore[no-untyped-def] # numba
         gone = False
         for half in range(2):
             table = first if half == 0 else second
-            here = False
+            marked = False
             for row in range(1, height - 1):
                 for col in range(1, width - 1):
                     if field[row, col]:
@@ -102,8 +102,8 @@ def _thin(field, first, second, steps):  # type: ignore[no-untyped-def] # numba
                         )
                         if table[code]:
                             field[row, col] = 2
-                            here = True
-            if here:
+                            marked = True
+            if marked:
                 gone = True
                 for row in range(1, height - 1):
                     for col in range(1, width - 1):

@@ -59,7 +59,7 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> ImportContents:
     src = Path(src)
     files = [(src, read_document(src))] if src.is_file() else _coco_files(src)
     shapes: dict[str, set[str]] = {}
-    found: list[ImportImage] = []
+    found_images: list[ImportImage] = []
     failures: list[tuple[str, str]] = []
     notes: list[str] = []
     crowds = False
@@ -67,13 +67,13 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> ImportContents:
         coco = _Coco(file, document)
         for title, kinds in coco.shapes().items():
             shapes.setdefault(title, set()).update(kinds)
-        found_here, failed = coco.images(_roots(file, images))
-        found += found_here
+        of_file, failed = coco.images(_roots(file, images))
+        found_images += of_file
         failures += failed
         crowds |= coco.has_crowds()
         notes += coco.left_out()
     classes = [plain_class(title, _shape_of(kinds)) for title, kinds in shapes.items()]
-    return ImportContents(classes, found, failures, notes, (CROWD_TAG,) if crowds else ())
+    return ImportContents(classes, found_images, failures, notes, (CROWD_TAG,) if crowds else ())
 
 
 def _shape_of(kinds: set[str]) -> str:
@@ -85,11 +85,11 @@ def _coco_files(folder: Path) -> list[tuple[Path, Any]]:
         raise MissingFileError(f"no such file or folder: {folder}")
     for pattern in ("*.json", "annotations/*.json", "*/*.json"):
         read = [(path, _json_or_none(path)) for path in sorted(folder.glob(pattern))]
-        found = [
+        coco_files = [
             (path, d) for path, d in read if isinstance(d, dict) and {"images", "categories"} <= d.keys()
         ]
-        if found:
-            return found
+        if coco_files:
+            return coco_files
     raise MissingFileError(
         f"source must hold COCO files (JSON with images, annotations and categories), got {folder} without."
     )
@@ -167,7 +167,7 @@ class _Coco:
 
     def left_out(self) -> list[str]:
         """What encloses nothing: rings of less than three vertices, annotations without a shape."""
-        entries = [entry for found in self.annotations.values() for _, entry in found]
+        entries = [entry for image_entries in self.annotations.values() for _, entry in image_entries]
         lists = [shape for entry in entries if isinstance(shape := entry.get("segmentation"), list)]
         rings = [ring for shape in lists if shape for ring in _rings(shape)]
         short = sum(isinstance(ring, list) and len(ring) < 6 for ring in rings)
@@ -183,7 +183,7 @@ class _Coco:
         """Images that were found, and those that were not with the reason."""
         dataset = _dataset_of(self.file)
         known = {entry["id"] for entry in self.entries}
-        found, failures = [], []
+        import_images, failures = [], []
         for entry in self.entries:
             name = str(entry["file_name"])
             try:
@@ -193,19 +193,19 @@ class _Coco:
                 continue
             written = entry.get("tags")  # geoseg's own; other programs keep other things under this name
             tags = tuple(tag for tag in written if isinstance(tag, str)) if isinstance(written, list) else ()
-            found.append(ImportImage(dataset, name, path, partial(self.read, entry), tags))
+            import_images.append(ImportImage(dataset, name, path, partial(self.read, entry), tags))
         lost = sum(len(entries) for image, entries in self.annotations.items() if image not in known)
         if lost:
             failures.append((str(self.file), f"{lost} annotations name an image_id that no image has"))
-        return found, failures
+        return import_images, failures
 
     def read(self, entry: Json, shape: Shape2d) -> list[LabeledObject]:
         """Objects of one image."""
-        told = entry.get("height", shape[0]), entry.get("width", shape[1])
-        if told != shape:
+        stated = entry.get("height", shape[0]), entry.get("width", shape[1])
+        if stated != shape:
             raise InputError(
                 f"image must have the size of its annotation, got {shape[1]} x {shape[0]} pixels where "
-                f"{self.file.name} says {told[1]} x {told[0]}."
+                f"{self.file.name} says {stated[1]} x {stated[0]}."
             )
         objects: list[LabeledObject] = []
         for index, annotation in self.annotations.get(entry["id"], []):

@@ -92,23 +92,23 @@ def read_vector_labels(
 
 def _scenes(src: Path) -> list[tuple[str, Path]]:
     folders = [src, *sorted(p for p in src.iterdir() if p.is_dir())] if src.is_dir() else [src]
-    found = [("ds" if f == src else f.name, path) for f in folders for path in list_images(f)]
-    if not found:
+    scenes = [("ds" if f == src else f.name, path) for f in folders for path in list_images(f)]
+    if not scenes:
         raise MissingFileError(f"source must hold scenes, got {src} without any.")
-    return found
+    return scenes
 
 
 def _labels_of(scene: Path) -> Path:
     beside = [path for path in sorted(scene.parent.iterdir()) if path.suffix.lower() in VECTOR_FORMATS]
     own = [path for path in beside if path.stem == scene.stem]
     own.sort(key=lambda path: list(VECTOR_FORMATS).index(path.suffix.lower()))
-    found = own[:1] or (beside if len(beside) == 1 else [])
-    if not found:
+    labels = own[:1] or (beside if len(beside) == 1 else [])
+    if not labels:
         raise MissingFileError(
             f"scene {scene.name} must have labels of the same stem beside it ({', '.join(VECTOR_FORMATS)}), "
             f"got {len(beside)} vector files of other names. Name the file with --labels."
         )
-    return found[0]
+    return labels[0]
 
 
 class _Labels:

@@ -196,23 +196,23 @@ def _meetings(height, values, labels, eight):  # type: ignore[no-untyped-def]
             value = values[y, x]
             if value == 0:
                 continue
-            here = y > 0 and 0 < x < cols - 1
+            first_inside = y > 0 and 0 < x < cols - 1
             for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
                 v, u = y + dy, x + dx
                 if (not eight and dy != 0 and dx != 0) or u < 0 or u >= cols or values[v, u] != value:
                     continue
                 inside = 0 < v < rows - 1 and 0 < u < cols - 1
-                if not here and not inside:
+                if not first_inside and not inside:
                     continue
                 saddle = min(height[y, x], height[v, u])
-                if here and inside:
+                if first_inside and inside:
                     a, b = labels[y - 1, x - 1], labels[v - 1, u - 1]
                     if a != b:
                         if n == inner.shape[0]:
                             inner = _taller(inner)
                         inner[n, 0], inner[n, 1], inner[n, 2] = min(a, b), max(a, b), saddle
                         n += 1
-                elif here:  # the other chunk sees the pair from its halo, and leaves it
+                elif first_inside:  # the other chunk sees the pair from its halo, and leaves it
                     if m == outer.shape[0]:
                         outer = _taller(outer)
                     outer[m, 0], outer[m, 1], outer[m, 2] = labels[y - 1, x - 1], v * cols + u, saddle
@@ -266,10 +266,10 @@ class ChunkBasins(NamedTuple):
     def at(self, rows: IntArray, cols: IntArray) -> Array:
         """Basins of border pixels, given by row and column in the chunk."""
         last_row, last_col = self.left.size - 1, self.top.size - 1
-        found = np.where(cols == 0, self.left[rows], self.right[rows])
-        found = np.where(rows == last_row, self.bottom[cols], found)
-        found = np.where(rows == 0, self.top[cols], found)
+        basin = np.where(cols == 0, self.left[rows], self.right[rows])
+        basin = np.where(rows == last_row, self.bottom[cols], basin)
+        basin = np.where(rows == 0, self.top[cols], basin)
         inside = (rows > 0) & (rows < last_row) & (cols > 0) & (cols < last_col)
         if inside.any():
             raise ValueError("only basins along the borders are known")
-        return found
+        return basin
