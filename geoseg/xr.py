@@ -320,7 +320,11 @@ def polygonize(
 def _conform(array: xr.DataArray, chunks: int | tuple[int, int] | None) -> xr.DataArray:
     """("band", "y", "x"), dask-backed."""
     if array.ndim not in (2, 3):
-        raise InputError(f"scene must have 2 or 3 dimensions, got {array.ndim}.")
+        others = [str(name) for name in array.dims if name not in ("band", "y", "x")]
+        raise InputError(
+            f"scene must have 2 or 3 dimensions, got {array.ndim} ({', '.join(map(str, array.dims))}). "
+            f"Choose one of the others, such as array.isel({others[0] if others else 'band'}=0)."
+        )
     array = _native(oriented(array))
     if array.ndim == 2:
         array = array.expand_dims("band")
@@ -392,7 +396,10 @@ def _two_dimensional(array: Any) -> xr.DataArray:
         array = oriented(array)
         array = array.squeeze([dim for dim in array.dims if dim not in ("y", "x")], drop=True)
     if array.ndim != 2:
-        raise InputError(f"mask must have 2 dimensions, got shape {array.shape}.")
+        raise InputError(
+            f"mask must have 2 dimensions, got shape {array.shape}. Choose one of each other dimension, such "
+            f"as array.isel({array.dims[0]}=0)."
+        )
     return oriented(array)
 
 

@@ -162,8 +162,12 @@ def test_a_module_and_its_chunks_agree() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="overlap"):
         geoseg.predict(xr.DataArray(picture(), dims=("band", "y", "x")), Bright(), window=64, overlap=64)
-    with pytest.raises(InputError, match="dimensions"):
+    with pytest.raises(InputError, match=r"dimensions.*array\.isel\(dim_0=0\)"):
         geoseg.split_masks(np.zeros((2, 2, 2, 2)))
+    dated = xr.DataArray(picture(), dims=("band", "y", "x")).expand_dims("time")
+    with pytest.raises(InputError, match=r"\(time, band, y, x\).*array\.isel\(time=0\)"):
+        geoseg.predict(dated, Bright())
+    geoseg.predict(dated.isel(time=0), Bright())
     with pytest.raises(ModelError, match="bands"):
         geoseg.predict(xr.DataArray(picture()[:2], dims=("band", "y", "x")), geoseg.load_model())
     with pytest.raises(InputError, match="model"):

@@ -36,12 +36,12 @@ def evaluate(
         str | None, typer.Option(help="Column with the class, in every vector file.")
     ] = None,
     score_column: Annotated[
-        str | None, typer.Option(help="Column of PRED that ranks it [confidence, score or conf].")
+        str | None, typer.Option(help=r"Column of PRED that ranks it \[confidence, score or conf].")
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Rasters: values from here on are objects [probabilities: 0.5, others: all but 0]."
+            help=r"Rasters: values from here on are objects \[probabilities: 0.5, others: all but 0]."
         ),
     ] = None,
     boundary: Annotated[float, typer.Option(help="Width of the boundary IoU's strip, in meters.")] = 1.0,

@@ -55,7 +55,7 @@ def import_project(
     images: Annotated[Path | None, typer.Option(help="coco: folder of the images.")] = None,
     labels: Annotated[Path | None, typer.Option(help="vector: label file for all scenes.")] = None,
     layer: Annotated[str | None, typer.Option(help="vector: layer of the label files.")] = None,
-    class_name: Annotated[str | None, typer.Option(help="vector: class of all objects [object].")] = None,
+    class_name: Annotated[str | None, typer.Option(help=r"vector: class of all objects \[object].")] = None,
     class_column: Annotated[str | None, typer.Option(help="vector: column that tells the class.")] = None,
     bitmaps: Annotated[bool, typer.Option("--bitmaps", help="vector: polygons as masks.")] = False,
     link: Link = False,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 import typer
 from affine import Affine
+from rich.text import Text
 from typer.testing import CliRunner
 
 import geoseg
@@ -30,6 +33,27 @@ def test_the_list_says_what_each_command_says_of_itself(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "-h"])
     assert shown.exit_code == 0
     assert "xample" in shown.stdout or name in ("dtl", "project")
+
+
+def _commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
+        command = group.get_command(None, name)
+        yield f"{path} {name}", command
+        yield from _commands(command, f"{path} {name}")
+
+
+def test_no_word_of_the_help_is_taken_for_markup() -> None:
+    helps = {
+        (command, parameter.name): parameter.help
+        for command, found in _commands(typer.main.get_command(app))
+        for parameter in found.params
+        if getattr(parameter, "help", None)
+    }
+    assert (" project import", "class_name") in helps
+    lost = {
+        key: text for key, text in helps.items() if Text.from_markup(text).plain != text.replace("\\[", "[")
+    }
+    assert not lost
 
 
 def test_help_loads_no_command() -> None:

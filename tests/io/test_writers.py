@@ -406,6 +406,14 @@ def test_a_geopackage_is_read_back_with_all_it_promises(damage: str, tmp_path: P
         check_geopackage(path, "out", 5, bounds)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1 / 3, 0.3048006096012192])
+def test_a_geopackage_holds_coordinates_of_all_digits(scale: float, tmp_path: Path) -> None:
+    batch = make(5)
+    places = shapely.transform(batch.geometry, lambda xy: xy * scale + (1e7 / 3, -100 / 7))
+    path = save("gpkg", tmp_path / "out.gpkg", FootprintBatch(places, batch.columns))
+    assert load(path).total_bounds.tolist() == shapely.total_bounds(places).tolist()
+
+
 FEET = CRS.from_proj4("+proj=utm +zone=45 +datum=WGS84 +units=us-ft +type=crs")
 KILOMETERS = CRS.from_proj4("+proj=utm +zone=45 +datum=WGS84 +units=km +type=crs")
 BOUND = CRS.from_proj4(
