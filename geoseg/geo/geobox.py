@@ -110,7 +110,9 @@ class GeoBox:
         """
         if self.crs is None:
             return self.gsd
-        to_lonlat, geod = _to_lonlat(self.crs), _geod(self.crs)
+        to_lonlat = _to_lonlat(self.crs)
+        # Geod takes no datum, but its ellipsoid by the same name.
+        geod = Geod(body_ellipsoid(self.crs).replace("+datum", "+ellps"))
         reach = max(1.0, min(self.width, self.height) / 4)
         mid = (self.width / 2, self.height / 2)
 
@@ -145,7 +147,3 @@ def _to_lonlat(crs: CRS) -> Transformer:
     """To longitude and latitude on the body of a CRS."""
     lonlat = 4326 if is_earth(crs) else f"+proj=longlat {body_ellipsoid(crs)} +no_defs +type=crs"
     return Transformer.from_crs(crs, lonlat, always_xy=True)
-
-
-def _geod(crs: CRS) -> Geod:
-    return Geod(body_ellipsoid(crs).replace("+datum", "+ellps"))

@@ -128,7 +128,8 @@ def read_header(
         dtype="uint8" if palette else dtype,
         nodata=None if palette else next((value for value in rule.nodata if value is not None), None),
         rule=rule,
-        acquired=acquired_date(_all_tags(dataset)),
+        # Where a name stands in several domains, the tags of the file itself win.
+        acquired=acquired_date({**dataset.tags(ns="EXIF"), **dataset.tags(ns="IMAGERY"), **dataset.tags()}),
         block=tuple(dataset.block_shapes[0]),
         palette=palette,
     )
@@ -158,13 +159,6 @@ def _palette(dataset: Any) -> bytes | None:
     for index, color in table.items():
         colors[index] = color
     return colors.tobytes()
-
-
-def _all_tags(dataset: Any) -> dict[str, str]:
-    tags: dict[str, str] = {}
-    for domain in ("EXIF", "IMAGERY"):
-        tags.update(dataset.tags(ns=domain))
-    return {**tags, **dataset.tags()}
 
 
 def check_place(geobox: GeoBox, path: str) -> None:

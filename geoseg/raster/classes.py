@@ -66,18 +66,15 @@ def classify(
         winner = objects.argmax(axis=0)
         best = np.take_along_axis(objects, winner[None], axis=0)[0]
     if thresholds is not None or background is None:
-        limits = _byte_limits(thresholds or (0.5,), len(objects))
+        # Rounding may put p * 254 a hair above a whole number; the smallest limit is 1, as 0 is no object.
+        steps = np.ceil(np.asarray(thresholds or (0.5,), np.float64) * SCALE - 1e-9).astype(np.int64)
+        limits = np.broadcast_to(np.maximum(steps, 1), (len(objects),))
         hit = best >= (limits[0] if len(set(limits.tolist())) == 1 else limits[winner])
     else:
         hit = best > stored[background]
     hit &= ~invalid
     values = np.where(hit, winner + 1, 0).astype(np.uint8)
     return ClassMap(values, np.where(hit, best, 0).astype(np.uint8), invalid)
-
-
-def _byte_limits(thresholds: tuple[float, ...], classes: int) -> NDArray[np.int64]:
-    limits = np.ceil(np.asarray(thresholds, np.float64) * SCALE - 1e-9).astype(np.int64)
-    return np.broadcast_to(np.maximum(limits, 1), (classes,))
 
 
 def classify_float(

@@ -80,7 +80,9 @@ def figure_mask(figure: Drawable, window: Window) -> tuple[Window, BoolArray] | 
     if box is None:
         return None
     if figure.kind == "bitmap":
-        part = _bitmap_part(figure, box)
+        origin, mask = figure.parts()
+        left, top = int(origin[0][0]), int(origin[0][1])
+        part = mask[box.row_off - top : box.row_end - top, box.col_off - left : box.col_end - left]
         return (box, part) if part.any() else None
     if figure.kind in ("rectangle", "point"):
         return box, np.ones((box.height, box.width), bool)
@@ -214,13 +216,6 @@ def _rounded(figure: Drawable) -> list[NDArray[np.int64]]:
         return [round_half_up(part) for part in parts if len(part)]
     (x, y), (height, width) = parts[0][0], parts[1].shape
     return [np.array([[x, y], [x + width - 1, y + height - 1]], np.int64)]
-
-
-def _bitmap_part(figure: Drawable, box: Window) -> BoolArray:
-    origin, mask = figure.parts()
-    x, y = int(origin[0][0]), int(origin[0][1])
-    part: BoolArray = mask[box.row_off - y : box.row_end - y, box.col_off - x : box.col_end - x]
-    return part
 
 
 def fill_rings(mask: BoolArray, rings: Sequence[Array], origin: tuple[float, float]) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 
 from geoseg.compiled import kernel
 from geoseg.errors import InputError
-from geoseg.raster.segments import Segments, as_values, find_segments, link_segments
+from geoseg.raster.segments import Segments, as_values, find_segments
+from geoseg.raster.unions import link_segments
 from geoseg.typing import Array, Connectivity
 
 __all__ = ["check_connectivity", "label_chunk", "paint"]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from geoseg.compiled import kernel
-from geoseg.raster.segments import Segments, find_segments, link_segments
+from geoseg.raster.segments import Segments, find_segments
+from geoseg.raster.unions import link_segments, roots, unite
 from geoseg.typing import Array, Connectivity, IntArray
 
 __all__ = ["ChunkRuns", "ChunkSummary", "label_runs", "merge_labels", "summarize_runs"]
@@ -158,29 +158,13 @@ def _pairs(
 
 def _number(pairs: IntArray, first: IntArray) -> IntArray:
     """Number components by the order of the first pixels of what they are joined to."""
-    root = _roots(pairs, first.size)
+    everyone = np.arange(first.size)
+    parent = everyone.copy()
+    unite(parent, *np.ascontiguousarray(pairs.T))
+    root = roots(parent, everyone)
     earliest = first.copy()
     np.minimum.at(earliest, root, first)
-    stands = np.flatnonzero(root == np.arange(root.size))
+    stands = np.flatnonzero(root == everyone)
     number = np.zeros(root.size, np.int64)
     number[stands[np.argsort(earliest[stands], kind="stable")]] = np.arange(1, stands.size + 1)
     return number[root]
-
-
-@kernel
-def _roots(pairs, count):  # type: ignore[no-untyped-def]
-    parent = np.arange(count)
-    for k in range(pairs.shape[0]):
-        i, j = _find(parent, pairs[k, 0]), _find(parent, pairs[k, 1])
-        parent[max(i, j)] = min(i, j)
-    for k in range(count):
-        parent[k] = _find(parent, k)
-    return parent
-
-
-@kernel
-def _find(parent, i):  # type: ignore[no-untyped-def]
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i

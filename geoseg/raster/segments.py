@@ -13,9 +13,9 @@ import numpy as np
 
 from geoseg.compiled import kernel
 from geoseg.errors import InputError
-from geoseg.typing import Array, Connectivity
+from geoseg.typing import Array
 
-__all__ = ["Segments", "as_values", "diagonal_pairs", "find_segments", "link_segments", "touching_pairs"]
+__all__ = ["Segments", "as_values", "diagonal_pairs", "find_segments", "touching_pairs"]
 
 
 class Segments(NamedTuple):
@@ -161,86 +161,6 @@ def _grown(array, capacity):  # type: ignore[no-untyped-def]
         for c in range(array.shape[1]):
             larger[k, c] = array[k, c]
     return larger
-
-
-def link_segments(segments: Segments, connectivity: Connectivity) -> tuple[Array, int]:
-    """Connected components of equal nonzero values.
-
-    Parameters
-    ----------
-    segments
-        Rows of the raster.
-    connectivity
-        4: pixels that share a side; 8: or a corner.
-
-    Returns
-    -------
-    component : (n,) int32
-        Component of each segment, 0 for background, 1 .. count in raster order of their first pixels.
-    count : int
-        Number of components.
-    """
-    component, count = _link(*segments, connectivity == 8)
-    return component, int(count)
-
-
-@kernel
-def _find(parent, i):  # type: ignore[no-untyped-def]
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@kernel
-def _unite(parent, i, j):  # type: ignore[no-untyped-def]
-    i, j = _find(parent, i), _find(parent, j)
-    if i < j:
-        parent[j] = i
-    elif j < i:
-        parent[i] = j
-
-
-@kernel
-def _link(row_ptr, start, value, width, diagonal):  # type: ignore[no-untyped-def]
-    parent = np.arange(start.size).astype(np.int32)
-    for r in range(1, row_ptr.size - 1):
-        i, j = row_ptr[r - 1], row_ptr[r]
-        up_end, down_end = row_ptr[r], row_ptr[r + 1]
-        while True:
-            if value[i] == value[j] and value[i] != 0:
-                _unite(parent, i, j)
-            stop_i = start[i + 1] if i + 1 < up_end else width
-            stop_j = start[j + 1] if j + 1 < down_end else width
-            if stop_i == stop_j:
-                if stop_i == width:
-                    break
-                if diagonal and value[i] != 0 and value[i] == value[j + 1]:
-                    _unite(parent, i, j + 1)
-                if diagonal and value[j] != 0 and value[j] == value[i + 1]:
-                    _unite(parent, i + 1, j)
-            if stop_i <= stop_j:
-                i += 1
-            if stop_j <= stop_i:
-                j += 1
-    return _numbered(parent, value)
-
-
-@kernel
-def _numbered(parent, value):  # type: ignore[no-untyped-def]
-    """Roots in order as 1, 2, ...: a root is the first segment of its component."""
-    component = np.zeros(parent.size, np.int32)
-    count = 0
-    for i in range(parent.size):
-        if value[i] == 0:
-            continue
-        root = _find(parent, i)
-        if root == i:
-            count += 1
-            component[i] = count
-        else:
-            component[i] = component[root]
-    return component, count
 
 
 def diagonal_pairs(segments: Segments, component: Array) -> Array:

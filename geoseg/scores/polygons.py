@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,19 +181,15 @@ def clip_polygons(geometry: Array, aoi: Any) -> ClippedPolygons:
 def _query(tree_of: Array, queries: Array) -> tuple[IntArray, IntArray]:
     if len(tree_of) == 0 or len(queries) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    asked, hit = shapely.STRtree(tree_of).query(queries, predicate="intersects")
-    return asked.astype(np.int64), hit.astype(np.int64)
-
-
-def _batches(n: int) -> Iterator[slice]:
-    for start in range(0, n, BATCH):
-        yield slice(start, start + BATCH)
+    query, hit = shapely.STRtree(tree_of).query(queries, predicate="intersects")
+    return query.astype(np.int64), hit.astype(np.int64)
 
 
 def intersection_areas(a: Array, b: Array) -> Float64Array:
     """Area of ``a[i] ∩ b[i]`` for arrays of the same length, in bounded memory."""
     areas = np.empty(len(a), np.float64)
-    for part in _batches(len(a)):
+    for start in range(0, len(a), BATCH):
+        part = slice(start, start + BATCH)
         areas[part] = shapely.area(shapely.intersection(a[part], b[part]))
     return areas
 

@@ -184,7 +184,18 @@ class Assembler:
         if not last:
             frontier = np.concatenate(self._row)
             alive[self._forest.objects(frontier[frontier >= 0])] = True
-        outlines = self._outlines(self._take_complete(alive))
+        rings, forest = self._take_complete(alive), self._forest
+        prob_sum, near = forest.totals()
+        outlines = group_outlines(
+            rings,
+            forest.regions(rings.component),
+            forest.objects(rings.component),
+            forest.value,
+            prob_sum,
+            near,
+            forest.group,
+            self._shape,
+        )
         self._renumber(self._forest.keep(alive))
         self._above, self._row = self._row, []
         self._left = np.empty(0, np.int64)
@@ -205,14 +216,9 @@ class Assembler:
         self._closed = pending
         return concat_rings(complete)
 
-    def _outlines(self, rings: Rings) -> Outlines:
-        region, whole = self._forest.regions(rings.component), self._forest.objects(rings.component)
-        prob_sum, near = self._forest.totals()
-        forest = self._forest
-        return group_outlines(rings, region, whole, forest.value, prob_sum, near, forest.group, self._shape)
-
     def _renumber(self, number: IntArray) -> None:
-        self._row = [_renumbered(ids, number) for ids in self._row]
+        if len(number):
+            self._row = [np.where(ids >= 0, number[ids], -1) for ids in self._row]
         self._closed = [block._replace(component=number[block.component]) for block in self._closed]
         for rope in self._entering.values():
             rope.component = int(number[rope.component])
@@ -223,10 +229,6 @@ def _numbered(component: Array, base: int) -> IntArray:
     numbers = component.astype(np.int64) + (base - 1)
     numbers[component == 0] = -1
     return numbers
-
-
-def _renumbered(ids: IntArray, number: IntArray) -> IntArray:
-    return np.where(ids >= 0, number[ids], -1) if len(number) else ids
 
 
 def _joined(first: _Rope, second: _Rope) -> _Rope:

@@ -12,10 +12,10 @@ from geoseg.raster.segments import (
     as_values,
     diagonal_pairs,
     find_segments,
-    link_segments,
     touching_pairs,
 )
 from geoseg.raster.stats import components_beside, sum_prob
+from geoseg.raster.unions import link_segments
 from geoseg.typing import Array, BoolArray
 from geoseg.vector.assemble import ChunkTrace
 from geoseg.vector.trace import trace_rings

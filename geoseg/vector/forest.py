@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoseg.compiled import kernel
+from geoseg.raster.unions import roots, unite
 from geoseg.typing import Array, BoolArray, IntArray
 
 __all__ = ["Forest", "Groups"]
@@ -32,12 +32,12 @@ class Groups:
 
     def join(self, first: IntArray, second: IntArray) -> None:
         """Pairs of numbers that are one group."""
-        _unite(self._parent, first, second)
+        unite(self._parent, first, second)
 
     def final(self, numbers: IntArray) -> IntArray:
         """One number a group, when all are joined; -1 stays -1."""
         return (
-            np.where(numbers >= 0, _roots(self._parent, np.maximum(numbers, 0)), -1) if len(self) else numbers
+            np.where(numbers >= 0, roots(self._parent, np.maximum(numbers, 0)), -1) if len(self) else numbers
         )
 
 
@@ -79,22 +79,22 @@ class Forest:
 
     def join(self, first: IntArray, second: IntArray) -> None:
         """Pairs of components that are one region."""
-        _unite(self._region, first, second)
+        unite(self._region, first, second)
         if self._diagonal:
-            _unite(self._object, first, second)
+            unite(self._object, first, second)
 
     def join_corners(self, first: IntArray, second: IntArray) -> None:
         """Pairs of components that meet at a corner: one object where corners connect."""
         if self._diagonal:
-            _unite(self._object, first, second)
+            unite(self._object, first, second)
 
     def regions(self, components: IntArray) -> IntArray:
         """The component that stands for the region of each."""
-        return _roots(self._region, components)
+        return roots(self._region, components)
 
     def objects(self, components: IntArray) -> IntArray:
         """The component that stands for the object of each."""
-        return _roots(self._object, components)
+        return roots(self._object, components)
 
     def totals(self) -> tuple[IntArray, BoolArray]:
         """Sum of probabilities, and whether invalid pixels are near, at each object's component."""
@@ -122,10 +122,10 @@ class Forest:
         everyone = np.arange(len(self))
         whole = self.objects(everyone)
         parent = whole.copy()
-        _unite(parent, first, second)
+        unite(parent, first, second)
         _, sample, inverse = np.unique(self.group[numbered], return_index=True, return_inverse=True)
-        _unite(parent, numbered, numbered[sample][inverse])
-        root = _roots(parent, everyone)
+        unite(parent, numbered, numbered[sample][inverse])
+        root = roots(parent, everyone)
         number = np.full(len(self), -1, np.int64)
         number[root[numbered]] = self.group[numbered]
         groups.join(self.group[numbered], number[root[numbered]])
@@ -164,30 +164,3 @@ class Forest:
         self._region = np.arange(stands.size, dtype=np.int64)
         self._object = number[whole[stands]] if self._diagonal else self._region
         return number
-
-
-@kernel
-def _find(parent, i):  # type: ignore[no-untyped-def]
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@kernel
-def _unite(parent, first, second):  # type: ignore[no-untyped-def]
-    """Join pairs; the smaller number stands for both."""
-    for k in range(first.size):
-        i, j = _find(parent, first[k]), _find(parent, second[k])
-        if i < j:
-            parent[j] = i
-        elif j < i:
-            parent[i] = j
-
-
-@kernel
-def _roots(parent, components):  # type: ignore[no-untyped-def]
-    roots = np.empty(components.size, np.int64)
-    for k in range(components.size):
-        roots[k] = _find(parent, components[k])
-    return roots

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from geoseg.raster.segments import find_segments, link_segments
+from geoseg.raster.segments import find_segments
 from geoseg.raster.stats import components_beside, prob_scale, sum_prob
+from geoseg.raster.unions import link_segments
 
 
 def labeled(mask: np.ndarray) -> tuple:

@@ -110,12 +110,6 @@ def _to_plane(source: CRS | None, plane: CRS | None) -> ToPlane:
     return move
 
 
-def _score_column(source: VectorFile, wanted: str | None) -> str | None:
-    if wanted is not None:
-        return wanted
-    return next((name for name in SCORE_COLUMNS if name in source.columns), None)
-
-
 def _check_crs(sides: Sequence[VectorFile]) -> None:
     known = [side for side in sides if side.crs is not None]
     plain = [side for side in sides if side.crs is None and side.count]
@@ -256,7 +250,9 @@ def _compare_vectors(
     _check_crs([pred, truth])
     limits = None if aoi is None else open_vector(aoi)
     plane = _common_plane([truth, pred, *([limits] if limits and not truth.count + pred.count else [])])
-    ranking = _score_column(pred, score_column)
+    ranking = score_column
+    if ranking is None:
+        ranking = next((name for name in SCORE_COLUMNS if name in pred.columns), None)
     area = _read_aoi(limits, plane)
     full = [side for side in (truth, pred) if side.count]
     if area is not None and full and not any(_may_meet(side, plane, area) for side in full):

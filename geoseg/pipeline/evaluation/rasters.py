@@ -95,7 +95,9 @@ def compare_pixels(
             f"pred and truth must have pixels in common, got {pred} and {truth}: {where}. "
             "Check that they, and the area of interest, are of one place."
         )
-    single = class_column is None and (bool(polygons) or (_single(counts) and len(codes.names) < 2))
+    # One class on each side is the same class, whatever number each file gives it (1 and 255).
+    few = len(codes.names) < 2 and all(len(values) <= 1 for values in _seen(counts))
+    single = class_column is None and (bool(polygons) or few)
     return _scores(counts, codes, single), f"pixels of {base.name}"
 
 
@@ -112,10 +114,6 @@ def _seen(counts: Array) -> tuple[Array, Array]:
     """Codes of classes that occur in the truth, and in the prediction."""
     truth, pred = (np.flatnonzero(counts.sum(axis=axis)[1:]) + 1 for axis in (1, 0))
     return truth, pred
-
-
-def _single(counts: Array) -> bool:
-    return all(len(values) <= 1 for values in _seen(counts))
 
 
 def _scores(counts: Array, codes: ClassCodes, single: bool) -> PixelScores:

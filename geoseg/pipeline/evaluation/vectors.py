@@ -289,7 +289,9 @@ def compare_sides(
     cells = list(_cells(truth, pred, cell))
     zero = np.zeros(n_classes)
     coverage = Coverage(zero, zero, zero, 0.0)
-    cell_results: list[_Measured] = [_empty_cell(truth, pred, n_classes, iou, boundary_distance)]
+    # An empty cell goes first, so that joining needs no special case where no polygon lies in any cell.
+    empty = _measure_pairs(np.empty(0, np.int64), truth, pred, iou, boundary_distance)
+    cell_results = [_Measured(*empty, coverage)]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         results = pool.map(lambda each: _measure(each, truth, pred, n_classes, iou, boundary_distance), cells)
         for done, measured in enumerate(results, start=1):
@@ -301,12 +303,6 @@ def compare_sides(
     if n_classes > 1:
         scores += [_of_class(k, truth, pred, pairs, fits, iou) for k in range(n_classes)]
     return scores, coverage
-
-
-def _empty_cell(truth: VectorSide, pred: VectorSide, n: int, iou: float, distance: float) -> _Measured:
-    pairs, fits = _measure_pairs(np.empty(0, np.int64), truth, pred, iou, distance)
-    zero = np.zeros(n)
-    return _Measured(pairs, fits, Coverage(zero, zero, zero, 0.0))
 
 
 def _merge(
