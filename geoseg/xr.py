@@ -30,6 +30,7 @@ from geoseg.lazy.scene import ArrayScene, scene_arrays
 from geoseg.lazy.split import split_by_height
 from geoseg.raster.source import RasterSource
 from geoseg.raster.split import SplitRule
+from geoseg.raster.stretch import StretchedScene, stretch_pixels
 from geoseg.typing import Array, Connectivity, PathLike
 from geoseg.vector.geometry import object_geometries
 
@@ -137,7 +138,8 @@ def predict(
     -------
     DataArray ("class", "y", "x") float32
         Lazy, on the pixels that were read; NaN where there is no data. Each window runs once, whatever the
-        chunks.
+        chunks. What the user should know of the scene, such as how wide values were stretched, is listed in
+        ``attrs["notes"]``.
 
     Raises
     ------
@@ -146,6 +148,7 @@ def predict(
     """
     from geoseg.models import as_predictor, check_bands
     from geoseg.pipeline.opening import check_array, open_for_model, warn_user
+    from geoseg.pipeline.values import stretched
 
     given = parse_run_settings(settings, caller="array")
     predictor = as_predictor(
@@ -159,12 +162,17 @@ def predict(
     if isinstance(scene, (str, os.PathLike)):
         source, notes = open_for_model(scene, predictor, given, chosen)
         array = _lazy_scene(source)
+        image, valid = _lazy_parts(array)
     else:
         array = _conform(_from_any(scene), None)
-        notes = check_array("the array", geobox_of(array), predictor, given)
+        concerns = check_array("the array", geobox_of(array), predictor, given)
+        image, valid = _lazy_parts(array)
+        source, notes = stretched(array_scene(array), predictor, chosen)
+        notes = concerns + notes
+        if isinstance(source, StretchedScene):
+            image = image.rechunk({0: -1}).map_blocks(stretch_pixels, source.limits, dtype=np.uint8)
     warn_user(notes)
-    image, valid = _lazy_parts(array)
-    check_bands(predictor, image.shape[0], str(image.dtype))
+    notes += check_bands(predictor, image.shape[0], str(image.dtype))
     plan = plan_blocks(
         image.shape[1:], window=chosen.window, overlap=chosen.overlap, chunk=1536, blend=chosen.blend
     )
@@ -185,6 +193,8 @@ def predict(
         first=first,
     )
     result = placed(out, ("class", "y", "x"), geobox_of(array), "prob")
+    if notes:
+        result.attrs["notes"] = notes
     return result.assign_coords({"class": list(names)})
 
 

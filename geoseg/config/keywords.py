@@ -15,6 +15,7 @@ class RunKeywords(TypedDict, total=False):
     """Settings that geoseg.run takes."""
 
     bands: int | Sequence[int] | None
+    stretch: Literal["auto", "off"] | str | Sequence[float | str] | None
     resolution: float | Literal["native"] | None
     gsd: float | None
     any_resolution: bool | None
@@ -45,6 +46,7 @@ class SegmentKeywords(TypedDict, total=False):
     """Settings that geoseg.segment takes."""
 
     bands: int | Sequence[int] | None
+    stretch: Literal["auto", "off"] | str | Sequence[float | str] | None
     resolution: float | Literal["native"] | None
     gsd: float | None
     any_resolution: bool | None
@@ -87,6 +89,7 @@ class PredictKeywords(TypedDict, total=False):
     """Settings that geoseg.predict takes."""
 
     bands: int | Sequence[int] | None
+    stretch: Literal["auto", "off"] | str | Sequence[float | str] | None
     resolution: float | Literal["native"] | None
     gsd: float | None
     any_resolution: bool | None

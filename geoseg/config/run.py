@@ -12,7 +12,7 @@ from numbers import Integral, Number
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from geoseg.config.option import Caller, Option, rule_of, settings_of
 from geoseg.config.settings import Settings
@@ -46,6 +46,24 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, Number) else value
 
 
+def _limits(value: Any) -> Any:
+    """Two limits as numbers or percentiles: a text is split at its comma, "p2" is "P2"."""
+    if value == "off":
+        return value
+    ends = _several(value)
+    if not isinstance(ends, Iterable):
+        return value
+    return tuple(end.strip().upper() if isinstance(end, str) else end for end in ends)
+
+
+def _ordered(ends: Any) -> Any:
+    if isinstance(ends, tuple):
+        low, high = (float(end[1:]) if isinstance(end, str) else end for end in ends)
+        if type(ends[0]) is not type(ends[1]) or low >= high:
+            raise ValueError("must be of one kind and rise")
+    return ends
+
+
 def _once(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values:
         raise ValueError("must not be empty")
@@ -58,6 +76,11 @@ Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_several)]
 #: One for all classes, one a class in the model's order, or by the name of the class.
 Threshold: TypeAlias = Share | tuple[Share, ...] | dict[str, Share]
+
+#: A value, or "P" and a percentile of the whole scene.
+Limit: TypeAlias = (
+    Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(pattern=r"^P(100|\d?\d)(\.\d+)?$")]
+)
 
 #: The four ways from a scene through a network.
 _NETWORK: tuple[Caller, ...] = ("run", "predict", "segment", "array")
@@ -253,6 +276,21 @@ class RunSettings(CardSettings):
             metavar="N[,N...]",
             keyword="int | Sequence[int]",
             unset="the first ones that are needed",
+        ),
+    ] = None
+    stretch: Annotated[
+        Literal["off"] | tuple[Limit, Limit] | None,
+        BeforeValidator(_limits),
+        AfterValidator(_ordered),
+        Option(
+            help="Values or percentiles of each band in the whole scene that become 0 and 255, such as "
+            "0,3000 or P2,P98; off: pixels as stored.",
+            takes=_NETWORK,
+            panel="Scene",
+            rule="auto, off, two values or two percentiles (P2,P98), the lower first",
+            metavar="auto|off|MIN,MAX",
+            keyword='Literal["auto", "off"] | str | Sequence[float | str]',
+            unset="auto: P2,P98 of wider pixels where the model is made for 8 bits",
         ),
     ] = None
     resolution: Annotated[

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from geoseg.errors import SceneError
 from geoseg.geo.geobox import GeoBox, is_earth
+from geoseg.io.exif import read_orientation
 from geoseg.io.metadata import acquired_date, earth_crs, gcp_transform
 from geoseg.io.validity import ValidityRule, check_dtype, decide_validity
 
@@ -45,6 +47,8 @@ class Header:
         (height, width) of the storage blocks.
     palette
         RGBA table as bytes, or None.
+    orientation
+        EXIF's, of a photo without georeferencing; 1 of all else.
     """
 
     geobox: GeoBox
@@ -55,6 +59,7 @@ class Header:
     acquired: str | None
     block: tuple[int, int]
     palette: bytes | None
+    orientation: int = 1
 
 
 def select_bands(bands: Sequence[int] | None, count: int, alpha: int | None, path: str) -> tuple[int, ...]:
@@ -132,7 +137,15 @@ def read_header(
         acquired=acquired_date({**dataset.tags(ns="EXIF"), **dataset.tags(ns="IMAGERY"), **dataset.tags()}),
         block=tuple(dataset.block_shapes[0]),
         palette=palette,
+        orientation=_orientation(dataset, path) if crs is None and transform.is_identity else 1,
     )
+
+
+def _orientation(dataset: Any, path: str) -> int:
+    stated = dataset.tags().get("EXIF_Orientation", "") if dataset.driver == "JPEG" else ""
+    if stated.strip() in {str(value) for value in range(1, 9)}:
+        return int(stated)
+    return read_orientation(Path(path)) if dataset.driver in ("GTiff", "PNG", "WEBP") else 1
 
 
 def _mask_bands(flags: Sequence[Sequence[MaskFlags]], bands: Sequence[int]) -> tuple[int, ...]:

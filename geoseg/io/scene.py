@@ -68,6 +68,9 @@ class Scene(Shaped):
         Whether its rows are decoded from the first on, so that all behind a broken one are lost.
     palette
         RGBA lookup table, uint8 (n, 4) as bytes, when palette indices are turned into colors.
+    orientation
+        EXIF's, 1 to 8, of a photo that no georeferencing places; 1 of all else. Pixels are read as they are
+        stored; :func:`geoseg.io.sources.open_raster` turns them.
     """
 
     path: str
@@ -81,6 +84,7 @@ class Scene(Shaped):
     file_block: tuple[int, int]
     in_order: bool
     palette: bytes | None = field(default=None, repr=False)
+    orientation: int = 1
 
     @property
     def offset(self) -> tuple[int, int]:
@@ -310,4 +314,5 @@ def open_file(reference: str, *, bands: Sequence[int] | None = None, expand_pale
         file_block=header.block,
         in_order=in_order,
         palette=header.palette,
+        orientation=header.orientation,
     )

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from geoseg.geo.windows import Window
 from geoseg.io.region import bbox_window, resampled_shape, with_gsd
-from geoseg.io.scene import open_file
+from geoseg.io.scene import Scene, open_file
 from geoseg.raster.source import RasterSource
+from geoseg.raster.turn import TurnedScene
 from geoseg.raster.view import SceneView
 from geoseg.typing import PathLike
 
@@ -25,10 +26,18 @@ class Opener(Protocol):
         """The source, whole and at its own resolution; None where the reference is not of this kind."""
 
 
+def open_upright(reference: str, *, bands: Sequence[int] | None, expand_palette: bool) -> Scene | TurnedScene:
+    """A file; a photo that no georeferencing places is turned upright by its EXIF orientation."""
+    scene = open_file(reference, bands=bands, expand_palette=expand_palette)
+    if scene.orientation == 1:
+        return scene
+    return TurnedScene(scene, scene.orientation)
+
+
 #: Asked in order; the first that gives a source has it. Files come last, because they take any reference.
 #: An opener looks at the reference alone and opens nothing unless it is of its kind; only one that the
 #: user's own words ask for may use the network.
-OPENERS: tuple[Opener, ...] = (open_file,)
+OPENERS: tuple[Opener, ...] = (open_upright,)
 
 
 def open_raster(
@@ -41,6 +50,8 @@ def open_raster(
     expand_palette: bool = True,
 ) -> RasterSource:
     """Open a raster as a scene; reads its header only.
+
+    A photo without georeferencing is turned upright by its EXIF orientation, wherever it is opened.
 
     Parameters
     ----------

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-from affine import Affine
 
 from geoseg.config.run import RunSettings, class_thresholds, resolve
 from geoseg.errors import InputError
@@ -22,6 +21,7 @@ from geoseg.io.vectors import read_features
 from geoseg.pipeline.opening import check_array, open_for_model
 from geoseg.pipeline.salvage import read_pixels
 from geoseg.pipeline.store import digest
+from geoseg.pipeline.values import coordinates_text, stretched
 from geoseg.raster.blocks import Block
 from geoseg.raster.source import RasterSource
 from geoseg.typing import Array, BoolArray, OnError, PathLike
@@ -102,14 +102,13 @@ def prepare(
     if isinstance(scene, (str, os.PathLike)):
         source, notes = open_for_model(scene, predictor, given, settings)
     else:
-        source, notes = scene, check_array(scene.name, scene.geobox, predictor, given)
+        concerns = check_array(scene.name, scene.geobox, predictor, given)
+        source, notes = stretched(scene, predictor, settings)
+        notes = concerns + notes
     check_effort(*source.geobox.shape, NETWORK_MPX_S, source.path)
     notes += check_bands(predictor, source.count, source.dtype)
     if source.geobox.crs is None:
-        pixels = source.geobox.transform == Affine.translation(*source.geobox.transform * (0, 0))
-        where = "in pixel coordinates, y down" if pixels else "in its own coordinates"
-        where += "" if pixels or source.geobox.gsd else ", areas in pixels"
-        notes.append(f"{source.name} has no CRS: footprints are {where}")
+        notes.append(f"{source.name} has no CRS: footprints are {coordinates_text(source)}")
     plan = plan_blocks(
         source.geobox.shape,
         window=settings.window,

@@ -1,4 +1,4 @@
-"""A scene as a model wants to see it: its bands, its ground sampling distance."""
+"""A scene as a model wants to see it: its bands, its ground sampling distance, its range of values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
+from geoseg.io.band_names import match_bands, stored_names
 from geoseg.io.sources import open_raster
+from geoseg.pipeline.values import stretched
 from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike
 
@@ -37,15 +39,14 @@ def open_for_model(
 ) -> tuple[RasterSource, list[str]]:
     """Open a file as a model wants to see it.
 
-    Of a file with more bands than the model takes the first ones are read, so that red, green, blue come
-    before near infrared.
-
     Parameters
     ----------
     path
         The file.
     predictor
-        The model.
+        The model. Where its card and the file both name their bands, they are matched by name. Else the
+        first ones are read of a file with more than the model takes, so that red, green, blue come before
+        near infrared.
     given
         Settings of the user, who hears where the resolution can't be measured for want of a CRS or ``gsd``;
         a model that wants one reads such a scene as it is stored.
@@ -62,15 +63,25 @@ def open_for_model(
     InputError
         Its pixels are far from those that the model was trained on, and ``any_resolution`` is not set.
     """
-    bands, gsd = given.bands, given.gsd
+    bands, gsd, card = given.bands, given.gsd, predictor.card
+    notes: list[str] = []
     stored = open_raster(path, bands=bands, gsd=gsd)
+    if bands is None and card is not None and card.bands:
+        bands = match_bands(card.bands, stored_names(stored))
+        if bands is not None and bands != tuple(range(1, len(bands) + 1)):
+            notes.append(
+                f"bands {','.join(map(str, bands))} of {stored.name} are read as {', '.join(card.bands)}, by "
+                "the names in the file; --bands chooses others"
+            )
     if bands is None and predictor.in_channels is not None and stored.count > predictor.in_channels:
         bands = tuple(range(1, predictor.in_channels + 1))
     measurable = stored.geobox.ground_resolution() is not None or isinstance(given.resolution, float)
     resolution = chosen.resolution if measurable else None
     source = open_raster(path, bands=bands, resolution=resolution, bbox=given.bbox, gsd=gsd)
-    notes = check_gsd(source.name, [stored.geobox, source.geobox], predictor, given)
-    return source, notes + _training_size(source, predictor)
+    notes += check_gsd(source.name, [stored.geobox, source.geobox], predictor, given)
+    notes += _training_size(source, predictor)
+    source, more = stretched(source, predictor, chosen)
+    return source, notes + more
 
 
 def check_array(name: str, geobox: GeoBox, predictor: Predictor, given: RunSettings) -> list[str]:

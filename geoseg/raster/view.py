@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from geoseg.raster.source import (
 )
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["SceneView"]
+__all__ = ["SceneView", "View"]
 
 #: Source pixels resampled in one go; larger reads are done in pieces (which cannot change the result).
 _PIECE_PX = 4 * 1024 * 1024
@@ -31,27 +31,13 @@ _PIECE_PX = 4 * 1024 * 1024
 _PIECE_COLUMNS = 4096
 
 
-@dataclass(frozen=True)
-class SceneView(Shaped):
-    """A source on a grid of its own, for any kind of source.
+class View(Shaped):
+    """What a view has from the source that it shows, where it does not say otherwise."""
 
-    Attributes
-    ----------
-    base
-        The source, whole.
-    geobox
-        Of what is read.
-    grid_shape
-        (height, width) of the whole base at the resolution read; ``geobox`` is the part of it that starts
-        at ``offset``. The same as the base's shape where pixels are read as they are.
-    offset
-        (row, column) on that grid.
-    """
+    if TYPE_CHECKING:  # a dataclass below declares the field
 
-    base: RasterSource
-    geobox: GeoBox
-    grid_shape: tuple[int, int]
-    offset: tuple[int, int] = (0, 0)
+        @property
+        def base(self) -> RasterSource: ...
 
     @property
     def name(self) -> str:
@@ -93,6 +79,41 @@ class SceneView(Shaped):
         """Whether any pixel may be invalid."""
         return self.base.has_validity
 
+    def hints(self) -> RasterHints:
+        """What the base states about the meaning of its values."""
+        return self.base.hints()
+
+    def files(self) -> Sequence[Path]:
+        """The local files that pixels come from."""
+        return self.base.files()
+
+    def facts(self) -> dict[str, Any]:
+        """How the base is stored."""
+        return self.base.facts()
+
+
+@dataclass(frozen=True)
+class SceneView(View):
+    """A source on a grid of its own, for any kind of source.
+
+    Attributes
+    ----------
+    base
+        The source, whole.
+    geobox
+        Of what is read.
+    grid_shape
+        (height, width) of the whole base at the resolution read; ``geobox`` is the part of it that starts
+        at ``offset``. The same as the base's shape where pixels are read as they are.
+    offset
+        (row, column) on that grid.
+    """
+
+    base: RasterSource
+    geobox: GeoBox
+    grid_shape: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+
     @property
     def resampled(self) -> bool:
         """Whether pixels are read at another resolution than the base's."""
@@ -106,18 +127,6 @@ class SceneView(Shaped):
             for side, m, n in zip(self.base.file_block, self.grid_shape, self.base.geobox.shape, strict=True)
         )
         return height, width
-
-    def hints(self) -> RasterHints:
-        """What the base states about the meaning of its values."""
-        return self.base.hints()
-
-    def files(self) -> Sequence[Path]:
-        """The local files that pixels come from."""
-        return self.base.files()
-
-    def facts(self) -> dict[str, Any]:
-        """How the base is stored."""
-        return self.base.facts()
 
     def fingerprint(self) -> str:
         """Of the base and the grid; a stated sampling distance changes no pixel and does not count."""

@@ -88,7 +88,7 @@ def _card(
     return ModelCard.create(
         words.name,
         classes=facts.classes,
-        bands=words.bands or _band_names(len(facts.mean)),
+        bands=words.bands or facts.bands or _band_names(len(facts.mean)),
         scaling=[ZScore(mean=m, stddev=s) for m, s in zip(facts.mean, facts.stddev, strict=True)],
         options=options,
         data_type=facts.dtype,

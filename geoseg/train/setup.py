@@ -19,9 +19,12 @@ from geoseg.data.sources import Opened, Wanted, open_areas, present_classes
 from geoseg.data.splits import AreaSplit, block_split, file_split, grid_windows
 from geoseg.errors import ConfigError, InputError
 from geoseg.geo.windows import Window
+from geoseg.io.band_names import stored_names
+from geoseg.io.scene import Scene
 from geoseg.models.architectures import build_network, input_multiple
 from geoseg.models.pretrained import load_imagenet
 from geoseg.models.scaling import ZScore, band_lines
+from geoseg.raster.view import View
 from geoseg.train.config import TrainSettings
 from geoseg.train.graphs import open_graph_areas
 from geoseg.train.learner import Pixelwise
@@ -32,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _LOOKED_AT = 64
+#: Headers that are read for the names of bands, which are the same in a set of scenes.
+_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Facts:
         Smallest and largest meters per pixel.
     scenes
         Names of what was trained on and of what was validated on.
+    bands
+        What the scenes call their bands; empty where they do not, or where they differ.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +65,7 @@ class Facts:
     stddev: tuple[float, ...]
     gsd: tuple[float, float] | None
     scenes: dict[str, list[str]]
+    bands: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -66,9 +74,11 @@ class Facts:
     @classmethod
     def read(cls, document: dict[str, Any]) -> Facts:
         """From JSON."""
-        lists = {key: tuple(document[key]) for key in ("classes", "mean", "stddev")}
         gsd = document["gsd"]
-        return cls(**{**document, **lists, "gsd": tuple(gsd) if gsd else None})
+        facts: dict[str, Any] = {**document, "gsd": tuple(gsd) if gsd else None}
+        for name in ("classes", "mean", "stddev", "bands"):  # runs of earlier versions lack the last
+            facts[name] = tuple(document.get(name, ()))
+        return cls(**facts)
 
 
 @dataclass(frozen=True)
@@ -127,8 +137,16 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         "train": sorted({names[i] for i in trained}),
         "val": sorted({names[ref.area] for ref in val}),
     }
-    facts = Facts(opened.table.names, opened.dtype, mean, stddev, opened.gsd, scenes)
+    facts = Facts(opened.table.names, opened.dtype, mean, stddev, opened.gsd, scenes, _band_names(opened))
     return Prepared(opened, epochs, val, facts)
+
+
+def _band_names(opened: Opened) -> tuple[str, ...]:
+    """What the scenes call the bands that are read, as far as the first few agree."""
+    sources = [area.pixels for area in opened.areas[:_NAMED] if isinstance(area.pixels, (Scene, View))]
+    names = {tuple(stored_names(source)[band - 1] for band in source.bands) for source in sources}
+    alike = names.pop() if len(names) == 1 else ()
+    return alike if all(alike) and len(set(alike)) == len(alike) else ()
 
 
 def _check_bands(settings: TrainSettings, channels: int) -> None:
