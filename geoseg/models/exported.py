@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import logging
 import math
 import re
 import zipfile
@@ -92,10 +93,26 @@ def load_pt2(content: bytes, name: str) -> ExportedProgram:
     import torch
 
     plain = plain_archive(content, name)
+    reasons: list[str] = []
+
+    def keep_reason(record: logging.LogRecord) -> bool:
+        """torch logs what went wrong as a traceback, and raises an error that points to the log."""
+        if record.exc_info and record.exc_info[1]:
+            reasons.append(str(record.exc_info[1]))
+        return False
+
+    logger = logging.getLogger("torch.export")
+    logger.addFilter(keep_reason)
     try:
         return torch.export.load(io.BytesIO(plain))
     except Exception as error:
-        raise ModelError(f"{name} can't be loaded as an exported program: {error}") from error
+        reason = (reasons[0] if reasons else str(error)).strip().partition("\n")[0].rstrip(".")
+        raise ModelError(
+            f"{name} can't be loaded as an exported program: {reason[:300]}. "
+            "Export it again with the torch that is installed here."
+        ) from error
+    finally:
+        logger.removeFilter(keep_reason)
 
 
 def plain_archive(content: bytes, name: str) -> bytes:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geoseg.errors import ModelError
+from geoseg.errors import GeosegError, ModelError, RunError
 from geoseg.models.card import ModelCard
 from geoseg.models.engines import Engine
 from geoseg.models.normalize import Normalize, to_tensor
@@ -189,10 +189,23 @@ class NetworkPredictor:
 
     def _call(self, part: Tensor, size: int) -> Tensor:
         """A part, filled up with zeros where the engine takes a fixed number only."""
-        short = size - len(part)
-        if self.engine.batch is None or short == 0:
-            return self.engine(part)
-        return self.engine(F.pad(part, (0, 0, 0, 0, 0, 0, 0, short)))[: len(part)]
+        count, short = len(part), size - len(part)
+        if self.engine.batch is not None and short:
+            part = F.pad(part, (0, 0, 0, 0, 0, 0, 0, short))
+        try:
+            return self.engine(part)[:count]
+        except (GeosegError, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:  # those of engines and networks share no base
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            if "allocate memory" in reason:
+                raise RunError(
+                    f"memory is too short for input {tuple(part.shape)} of the network. "
+                    "Give a smaller batch size or a smaller window."
+                ) from error
+            if reason.startswith("CUDA error"):
+                raise RunError(f"the device failed: {reason}") from error
+            raise ModelError(f"the network can't run on input {tuple(part.shape)}: {reason}") from error
 
 
 def mean_of_turns(x: Tensor, run: Callable[[Tensor], Tensor], test_time: TestTime) -> Tensor:

@@ -243,7 +243,12 @@ def read_onnx(content: bytes, label: str, channels: int | None = None) -> OnnxFi
 
 def _check_parts(model: Any, label: str) -> None:
     """Refuse weights in other files and operators of other packages, at any depth."""
-    own = {(function.domain, function.name) for function in model.functions}
+    # A runtime takes its own operator before a function of the same name.
+    own = {
+        (function.domain, function.name)
+        for function in model.functions
+        if not function.domain.startswith(("ai.onnx", "com.microsoft", "com.ms"))
+    }
     for part in _messages(model):
         kind = part.DESCRIPTOR.name
         if kind == "TensorProto" and (part.data_location or len(part.external_data)):

@@ -72,7 +72,8 @@ _OTHER_NAMES = """
 """
 _ATEN = frozenset(_ATEN_NAMES.split())
 _OTHERS = frozenset(_OTHER_NAMES.split())
-_OVERLOAD = re.compile(r"torch\.ops\.aten\.(?P<name>\w+)\.\w+")
+#: Attributes of torch's own objects stand under the same names as overloads: ``op``, ``__init__``.
+_OVERLOAD = re.compile(r"torch\.ops\.aten\.(?P<name>\w+)\.(?!op$|overloads$)[A-Za-z]\w*")
 
 
 def allowed_operator(target: str) -> bool:
@@ -83,6 +84,8 @@ def allowed_operator(target: str) -> bool:
     >>> allowed_operator("torch.ops.aten.relu_.default")
     True
     >>> allowed_operator("torch.ops.aten.from_file.default"), allowed_operator("torch.os.system")
+    (False, False)
+    >>> allowed_operator("torch.ops.aten.relu.__init__"), allowed_operator("torch.ops.aten.relu.op")
     (False, False)
     """
     match = _OVERLOAD.fullmatch(target)

@@ -186,6 +186,8 @@ def test_code_in_a_program_never_runs(
     [
         ("torch.ops.aten.relu.default", "torch.ops.geoseg.relu.default"),
         ("torch.ops.aten.relu.default", "torch.ops.aten.relu.default.__class__"),
+        ("torch.ops.aten.relu.default", "torch.ops.aten.relu.__init__"),
+        ("torch.ops.aten.relu.default", "torch.ops.aten.relu.overloads"),
         ("torch.ops.aten.relu.default", "torch.hub.load"),
         ("torch.ops.aten.relu.default", "torch.ops.prims.sin.default"),
         ("torch.ops.aten.relu.default", "#aoti:relu"),
@@ -331,6 +333,15 @@ def test_a_weight_without_bytes_takes_no_memory(content: bytes) -> None:
     empty = _with(_edited(content, edit, _WEIGHTS), **{"archive/data/weights/weight_0": b""})
     with pytest.raises(ModelError, match="got 0 bytes"):
         load_pt2(empty, "m.pt2")
+
+
+def test_the_reason_of_torch_stands_in_the_message_not_as_a_traceback(
+    content: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    newer = _edited(content, lambda document: document["schema_version"].update(major=99))
+    with pytest.raises(ModelError, match=r"major=99.* does not match .*Export it again"):
+        load_pt2(newer, "m.pt2")
+    assert (caplog.records, capfd.readouterr().err) == ([], "")
 
 
 def test_a_compressed_archive_is_refused(content: bytes) -> None:

@@ -116,6 +116,15 @@ def test_operators_of_other_packages_are_refused_by_name(domain: str, name: str,
         read_onnx(_model([outer], domains=["own", domain], functions=[inside]), "m.onnx")
 
 
+def test_a_function_does_not_bring_in_an_operator_of_the_runtime_under_its_name() -> None:
+    node = helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft")
+    function = helper.make_function(
+        "com.microsoft", "EPContext", ["x"], ["y"], [_mean()], [helper.make_opsetid("", 17)]
+    )
+    with pytest.raises(ModelError, match=r"got com\.microsoft\.EPContext"):
+        read_onnx(_model([node], domains=["com.microsoft"], functions=[function]), "m.onnx")
+
+
 def test_functions_of_the_file_itself_run(tmp_path: Path) -> None:
     inside = helper.make_function("own", "Outer", ["x"], ["y"], [_mean()], [helper.make_opsetid("", 17)])
     content = _model(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from geoseg.errors import InputError, MissingDependencyError, ModelError
+from geoseg.errors import InputError, MissingDependencyError, ModelError, RunError
 from geoseg.models import engines, runtimes
 from geoseg.models.bundle import write_bundle
 from geoseg.models.card import ModelCard
@@ -232,6 +232,22 @@ def test_callable_becomes_a_predictor() -> None:
     assert predictor.fingerprint() != as_predictor(lambda batch: batch).fingerprint()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[enforce fail] DefaultCPUAllocator: can't allocate memory", "memory is too short .* smaller batch"),
+        ("CUDA error: unspecified launch failure", "the device failed: CUDA error"),
+    ],
+)
+def test_a_machine_that_fails_is_not_the_fault_of_the_network(text: str, message: str) -> None:
+    class Failing(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError(text)
+
+    with pytest.raises(RunError, match=message):
+        as_predictor(Failing(), activation="none", classes=["a"], device="cpu")(np.ones((1, 3, 8, 8)))
+
+
 def test_models_that_return_nonsense() -> None:
     x = np.ones((1, 3, 8, 8), np.float32)
     with pytest.raises(ModelError, match=r"must return \(N, K, h, w\)"):
@@ -240,6 +256,8 @@ def test_models_that_return_nonsense() -> None:
         as_predictor(nn.MaxPool2d(2), activation="none", device="cpu")(x)
     with pytest.raises(ModelError, match="one output a class"):
         as_predictor(nn.Conv2d(3, 2, 1), classes=["a"], device="cpu")(x)
+    with pytest.raises(ModelError, match=r"can't run on input \(1, 3, 8, 8\): .*channels"):
+        as_predictor(nn.Conv2d(4, 1, 1), activation="none", in_channels=3, device="cpu")(x)
     with pytest.raises(InputError, match="got int"):
         as_predictor(3)
     assert isinstance(as_predictor(nn.Identity(), activation="none", device="cpu"), NetworkPredictor)
