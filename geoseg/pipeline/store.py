@@ -16,7 +16,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -301,10 +301,7 @@ class ProbStore:
         path = self._path(*chunk)
         if path.is_file() and _is_whole(path.read_bytes(), record):
             return True
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
         return False
 
     def _check_place(self) -> None:
@@ -344,8 +341,9 @@ def _read_log(path: Path) -> dict[tuple[int, int], _Record]:
     records = {}
     for check, _, text in (line.partition(b" ") for line in lines):
         if check == f"{zlib.crc32(text):08x}".encode():
-            row, col, checksum, failures = json.loads(text)
-            records[row, col] = _Record(checksum, failures)
+            with suppress(ValueError, TypeError, RecursionError):
+                row, col, checksum, failures = json.loads(text)
+                records[int(row), int(col)] = _Record(int(checksum), list(failures))
     return records
 
 
@@ -417,8 +415,13 @@ def _has_chunks(folder: Path) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    for item in (folder / name for name in _OWN):
-        if item.is_dir():
-            shutil.rmtree(item)
-        else:
-            item.unlink(missing_ok=True)
+    for name in _OWN:
+        _remove(folder / name)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a folder or a link, never what a link points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,6 +152,13 @@ def put_a_folder(path: Path) -> None:
     (path / "in it").mkdir(parents=True)
 
 
+def put_a_link(path: Path) -> None:
+    """To a folder of somebody's, which stays as it is."""
+    path.unlink()
+    (path.parents[5] / "theirs").mkdir()
+    path.symlink_to(path.parents[5] / "theirs")
+
+
 def swap(path: Path) -> None:
     other = path.with_name("1")
     content = path.read_bytes()
@@ -164,6 +172,7 @@ def swap(path: Path) -> None:
         (cut, 1),
         (flip, 1),
         (put_a_folder, 1),
+        (put_a_link, 1),
         (swap, 2),
         (Path.unlink, 1),
         (empty, 1),
@@ -185,6 +194,7 @@ def test_a_chunk_that_does_not_verify_is_predicted_again(
     assert 0 < again.windows < make_plan().n_windows
     np.testing.assert_array_equal(result, expected)
     assert path.read_bytes() == content
+    assert harm is not put_a_link or (tmp_path / "theirs").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -208,6 +218,8 @@ def test_a_cut_or_changed_record_costs_its_chunk_only(tmp_path: Path, line: int)
     log = tmp_path / "s" / "chunks.log"
     lines = log.read_bytes().splitlines(keepends=True)
     lines[line] = lines[line].replace(b"[", b"{", 1)
+    odd = b'{"a": 1}'
+    lines.insert(1, f"{zlib.crc32(odd):08x} ".encode() + odd + b"\n")
     log.write_bytes(b"".join(lines)[:-5])  # the last one is cut
     store = ProbStore.open(tmp_path / "s", make_plan(), 1, {"model": "m"})
     assert len(store.missing()) == 2
