@@ -15,6 +15,7 @@ from geoseg.typing import Blend
 
 __all__ = ["blend_weights", "window_profile"]
 
+#: Least weight before normalizing: a share is never the quotient of two numbers close to 0.
 _SMALLEST = 1e-3
 
 
@@ -47,7 +48,9 @@ def window_profile(window: int, overlap: int, blend: Blend = "smooth") -> NDArra
         return np.ones(window)
     if blend != "smooth":
         raise InputError(f"blend must be one of {', '.join(get_args(Blend))}, got {blend!r}.")
+    # Distances of the centers of pixels: the profile is symmetric, and above 0 at both ends.
     centers = np.arange(window) + 0.5
+    # With more overlap than half a window the two ramps would cross; they end in the middle.
     ramp = min(max(overlap, 1), window / 2)
     reach = np.minimum(np.minimum(centers, window - centers) / ramp, 1.0)
     return np.maximum(np.sin(0.5 * np.pi * reach) ** 2, _SMALLEST)
@@ -75,6 +78,7 @@ def blend_weights(
     for start in starts:
         total[start : start + window] += profile
     weights: list[NDArray[np.float64]] = []
+    # All windows but the outer ones have the same neighbors: a hundred thousand share a few arrays.
     known: dict[bytes, NDArray[np.float64]] = {}
     for start in starts:
         weight = profile / total[start : start + window]

@@ -12,6 +12,7 @@ from geoseg.geo.windows import Window
 
 __all__ = ["GeoBox", "body_ellipsoid", "is_earth"]
 
+#: Equatorial radius of the Earth, and the share by which one of its ellipsoids may differ from it.
 _EARTH_M, _EARTH_SHARE = 6_378_137.0, 0.01
 #: Steps that differ by no more than this part are taken as the same.
 _SAME_STEP = 0.01
@@ -113,6 +114,7 @@ class GeoBox:
         to_lonlat = _to_lonlat(self.crs)
         # Geod takes no datum, but its ellipsoid by the same name.
         geod = Geod(body_ellipsoid(self.crs).replace("+datum", "+ellps"))
+        # Not over a single pixel: the difference of two places so close together has few digits left.
         reach = max(1.0, min(self.width, self.height) / 4)
         mid = (self.width / 2, self.height / 2)
 
@@ -145,5 +147,6 @@ class GeoBox:
 
 def _to_lonlat(crs: CRS) -> Transformer:
     """To longitude and latitude on the body of a CRS."""
+    # PROJ refuses to go from one body to another, so another body has longitudes and latitudes of its own.
     lonlat = 4326 if is_earth(crs) else f"+proj=longlat {body_ellipsoid(crs)} +no_defs +type=crs"
     return Transformer.from_crs(crs, lonlat, always_xy=True)

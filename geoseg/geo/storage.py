@@ -9,7 +9,8 @@ from geoseg.geo.windows import Window
 
 __all__ = ["storage_parts"]
 
-#: Storage blocks thinner than the first (rows of a striped file) are taken together to about the second.
+#: A storage block of fewer rows or columns than the first (a striped file) is too thin to be read alone: as
+#: many are read together as make up the second.
 _THIN, _TOGETHER = 16, 64
 
 
@@ -25,8 +26,8 @@ def storage_parts(
     block, shape
         (height, width) of a storage block, and of the raster.
     offset
-        (row, column) of the raster's first pixel in the file: where the raster is a part of its file, the
-        blocks begin outside of it.
+        (row, column) of the raster's first pixel in the file. In a raster that is a part of its file, the
+        first block may begin outside of the raster.
 
     Yields
     ------

@@ -49,6 +49,7 @@ class Window:
     def clipped(self, height: int, width: int) -> Window:
         """The part of the window inside a scene of ``height`` x ``width`` pixels (possibly empty)."""
         top, left = min(max(self.row_off, 0), height), min(max(self.col_off, 0), width)
+        # A window wholly outside comes out empty and inside the scene, so that slicing by it is legal.
         bottom, right = max(min(self.row_end, height), top), max(min(self.col_end, width), left)
         return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
 
@@ -112,6 +113,7 @@ def axis_starts(size: int, window: int, overlap: int) -> tuple[int, ...]:
         )
     if size <= window:
         return (0,)
+    # The range ends before the flush window, which is therefore never there twice.
     return (*range(0, size - window, window - overlap), size - window)
 
 

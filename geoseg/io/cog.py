@@ -107,6 +107,7 @@ def write_cog(
         "OVERVIEW_RESAMPLING": overview_resampling(dtype, scale),
     }
     with Staged.file(path) as staged, raster_env():
+        # The COG driver only makes copies of whole files: the pixels go to a plain TIFF first.
         plain = staged.path.with_name("plain.tif")
         try:
             with quiet_georeferencing():
@@ -164,6 +165,8 @@ def is_our_cog(path: Path) -> bool:
 
 
 def _profile(geobox: GeoBox, dtype: str, count: int, nodata: float | None) -> dict[str, Any]:
+    # The plain file is compressed once more as it is copied, so the fastest level is enough. GDAL can't know
+    # the compressed size beforehand: IF_SAFER takes BigTIFF where 4 GB might not do.
     profile: dict[str, Any] = {
         "driver": "GTiff", "dtype": dtype, "count": count, "height": geobox.height, "width": geobox.width,
         "nodata": nodata, "tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "compress": "deflate",

@@ -38,6 +38,7 @@ def check_complete(path: Path) -> None:
 
 def _reaches_end(file: BinaryIO, size: int) -> bool:
     position = 8
+    # A chunk is 4 bytes of length, 4 of its name, the data, and 4 of a checksum.
     while position + 12 <= size:
         file.seek(position)
         head = file.read(8)

@@ -75,6 +75,7 @@ class GeometryHeap:
             return self._chunks[0][numbers]
         starts, ends = self._offsets[numbers].tolist(), self._offsets[numbers + 1].tolist()
         blobs = np.empty(len(numbers), object)
+        # One file position for all threads: seek and read belong together.
         with self._lock:
             for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
                 self._file.seek(start)

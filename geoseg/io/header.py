@@ -76,6 +76,7 @@ def select_bands(bands: Sequence[int] | None, count: int, alpha: int | None, pat
     ((1, 2, 3), (3, 1))
     """
     if bands is None:
+        # A raster of nothing but an alpha band is read as an image of one band.
         return tuple(band for band in range(1, count + 1) if band != alpha) or (1,)
     chosen = tuple(int(band) for band in bands)
     if not chosen or any(not 1 <= band <= count for band in chosen):
@@ -185,6 +186,7 @@ def check_place(geobox: GeoBox, path: str) -> None:
     lonlat, step = geobox.center_lonlat(), geobox.ground_resolution()
     if lonlat is None or step is None:
         return
+    # Longitudes may run on beyond 180 degrees, as across the date line; but not for several turns.
     if all(map(math.isfinite, (*lonlat, *step))) and abs(lonlat[0]) <= 720 and abs(lonlat[1]) <= 90:
         return
     x, y = geobox.transform * (geobox.width / 2, geobox.height / 2)
@@ -201,6 +203,7 @@ def georeference(dataset: Any, path: str) -> tuple[Affine, CRS | None]:
     transform = Affine(*dataset.transform[:6])
     wkt = dataset.crs.to_wkt() if dataset.crs else None
     if transform != Affine.identity():
+        # Its inverse is needed to place anything on the pixels.
         if transform.determinant == 0:
             raise SceneError(f"geotransform must span an area, got {tuple(transform[:6])} in {path}.")
         crs = earth_crs(wkt)

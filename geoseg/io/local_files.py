@@ -50,6 +50,7 @@ def walk_files(name: str) -> LocalFiles:
         if root is None:
             local.complete &= not (is_remote(name) or in_archive(name))
             continue
+        # By its real path, so that a VRT that names itself, or a file named twice, comes once.
         root = root.resolve()
         if root not in local.paths:
             local.names.append(name)

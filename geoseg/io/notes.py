@@ -18,10 +18,10 @@ _MODE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 
 
 class SharedNotes:
-    """Pairs of texts, each once, told of also by processes that were given a copy of this, forked or pickled.
+    """Pairs of texts, each once, of this process and of those that were given a copy of the notes.
 
-    Those processes write to a temporary file, line by line; it is made by the first of them, and removed with
-    the notes that were there first.
+    A copy comes with a fork or by pickling. The processes that have one append lines to a temporary file. The
+    first of them makes that file, and it is removed with the notes of the process that began them.
     """
 
     def __init__(self) -> None:

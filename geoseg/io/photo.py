@@ -60,6 +60,7 @@ def write_photo(
         "blockxsize": _TILE, "blockysize": _TILE,
         "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": quality, "interleave": "pixel",
     }  # fmt: skip
+    # As many overviews as leave at least 128 pixels along the longer side.
     levels = [2**n for n in range(1, 9) if max(geobox.shape) >> n >= 128]
     try:
         with (

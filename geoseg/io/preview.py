@@ -74,6 +74,7 @@ def _decode(scene: Scene, dataset: Any, shape: tuple[int, int]) -> tuple[Array, 
         colors = table[np.minimum(index, len(table) - 1)]
         values = np.moveaxis(colors[..., [band - 1 for band in scene.bands]], -1, 0)
         return values, (colors[..., 3] != 0) & valid_from_values(index[None], scene.rule)
+    # The mean of a nodata value and data would be neither: where values tell what is valid, they are picked.
     kind = Resampling.nearest if scene.rule.uses_values else Resampling.average
     values = dataset.read(list(scene.bands), out_shape=(scene.count, *shape), resampling=kind)
     valid = np.ones(shape, bool)

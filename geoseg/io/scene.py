@@ -245,6 +245,7 @@ class Scene(Shaped):
     def _decode_palette(self, dataset: Any, rectangle: RasterioWindow) -> tuple[Array, BoolArray]:
         table = np.frombuffer(self.palette or b"", np.uint8).reshape(-1, 4)
         index = dataset.read(1, window=rectangle)
+        # A file may hold indices that its table lacks.
         colors = table[np.minimum(index, len(table) - 1)]
         valid = self._mask(dataset, rectangle) & (colors[..., 3] != 0)
         valid &= valid_from_values(index[None], self.rule)
@@ -269,6 +270,7 @@ def _read_bands(dataset: Any, bands: Sequence[int], rectangle: RasterioWindow, d
 
 def _reason(error: BaseException) -> str:
     """What GDAL said first, in one line."""
+    # rasterio raises what it tried to do, from what GDAL said.
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -295,6 +297,7 @@ def open_file(reference: str, *, bands: Sequence[int] | None = None, expand_pale
     SceneError
         Not a raster, a PNG that is cut short, or bands that are not there.
     """
+    # A name that is no local file may stand for something new each time it is opened.
     if container(reference) is None:
         forget_everywhere(reference)
     with opened_header(reference) as dataset:

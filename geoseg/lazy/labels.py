@@ -64,6 +64,7 @@ def split_masks(mask: da.Array | Array, connectivity: int = 8) -> da.Array:
     graph: dict[Any, Any] = {}
     for place in places:
         graph[(f"runs-{name}", *place)] = (_label, (plane.name, *place), connectivity)
+        # Of a chunk only its borders and counts go to the one task that all others wait for.
         graph[(f"summary-{name}", *place)] = (summarize_runs, (f"runs-{name}", *place))
         graph[(name, *place)] = (_paint, (f"runs-{name}", *place), merge, place)
     summaries = [(f"summary-{name}", *place) for place in places]
@@ -81,6 +82,7 @@ def as_plane(mask: da.Array | Array) -> Any:
         Not two-dimensional, not of integers, or chunks of unknown size.
     """
     plane: Any = mask if isinstance(mask, da.Array) else da.from_array(np.asarray(mask), chunks=-1)
+    # Refuses dimensions and types by an array without pixels, so that nothing is computed.
     as_values(np.empty((0,) * plane.ndim, plane.dtype))
     if np.isnan(plane.shape).any():
         raise InputError("mask must have chunks of known size. Call its compute_chunk_sizes() first.")

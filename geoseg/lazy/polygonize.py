@@ -82,6 +82,7 @@ def outlines_of(
     outlines = lazy_outlines(
         plane, 4 if by_value else connectivity, values, groups and not by_value
     ).compute()
+    # Objects come out as their last chunk is traced; sorted, their order does not depend on the chunks.
     outlines = take_objects(outlines, np.argsort(outlines.key, kind="stable"))
     return merge_values(outlines) if by_value else outlines
 
@@ -107,6 +108,7 @@ def lazy_outlines(
             row_off=row_offs[i], col_off=col_offs[j], height=plane.chunks[0][i], width=plane.chunks[1][j]
         )
         graph[f"block-{name}", i, j] = (_prepare, (plane.name, i, j), wanted)
+        # Strips of their own: a neighbor would otherwise hold on to the whole chunk.
         graph[f"border-{name}", i, j] = (_border, (f"block-{name}", i, j))
         graph[f"trace-{name}", i, j] = (
             _trace,

@@ -13,6 +13,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.array.core import normalize_chunks
 from dask.highlevelgraph import HighLevelGraph
 
 from geoseg.geo.blocks import BlockPlan
@@ -131,13 +132,9 @@ def stitch(
                 shape,
                 None if part_valid is None else _key(part_valid),
             )
-    chunks = ((classes,), *(_sizes(axis.size, axis.chunk) for axis in (plan.y, plan.x)))
+    chunks = ((classes,), *normalize_chunks(plan.chunk_shape, plan.shape))
     layers = HighLevelGraph.from_collections(name, graph, dependencies=needs)
     return da.Array(layers, name, chunks, dtype=np.float32)
-
-
-def _sizes(size: int, chunk: int) -> tuple[int, ...]:
-    return tuple(min(chunk, size - start) for start in range(0, size, chunk))
 
 
 def _key(array: da.Array) -> tuple[Any, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
+from dask.array.core import normalize_chunks
 from dask.base import tokenize
 
 from geoseg.geo.geobox import GeoBox
@@ -35,14 +37,14 @@ def scene_arrays(scene: RasterSource, chunks: tuple[int, int]) -> tuple[da.Array
     dask array (C, H, W), dask array bool (H, W) or None
         None where every pixel is valid.
     """
-    height, width = scene.geobox.shape
-    rows, cols = _sizes(height, chunks[0]), _sizes(width, chunks[1])
+    rows, cols = normalize_chunks(chunks, scene.geobox.shape)
+    # By what the scene holds: a file written anew under the same name is another array.
     token = tokenize(scene.fingerprint(), scene.geobox.transform, scene.geobox.shape, chunks)
 
     def build(name: str, read: Any, lead: tuple[int, ...], dtype: Any) -> da.Array:
         graph = {}
-        for i, row in enumerate(_starts(rows)):
-            for j, col in enumerate(_starts(cols)):
+        for i, row in enumerate([0, *accumulate(rows[:-1])]):
+            for j, col in enumerate([0, *accumulate(cols[:-1])]):
                 window = Window(row_off=row, col_off=col, height=rows[i], width=cols[j])
                 graph[(name, *(0,) * len(lead), i, j)] = (read, scene, window)
         return da.Array(graph, name, (*((n,) for n in lead), rows, cols), dtype=dtype)
@@ -50,14 +52,6 @@ def scene_arrays(scene: RasterSource, chunks: tuple[int, int]) -> tuple[da.Array
     image = build(f"scene-{token}", _read, (scene.count,), np.dtype(scene.dtype))
     valid = build(f"valid-{token}", _read_valid, (), bool) if scene.has_validity else None
     return image, valid
-
-
-def _sizes(size: int, chunk: int) -> tuple[int, ...]:
-    return tuple(min(chunk, size - start) for start in range(0, size, chunk))
-
-
-def _starts(sizes: tuple[int, ...]) -> list[int]:
-    return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int).tolist()
 
 
 def _read(scene: RasterSource, window: Window) -> Array:

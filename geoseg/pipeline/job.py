@@ -145,8 +145,8 @@ def _fingerprint(
     picks its kernels by the size of the batch, so that the last bits of bfloat16 may differ; and there
     ``auto`` depends on the memory that happens to be free, so that a fingerprint with it would refuse the
     very command that was killed. The store therefore remembers the batch size and a run goes on with it,
-    which gives the bytes of an undisturbed run. Only who asks for another number on purpose (a GPU that ran
-    out of memory) goes on with that one, and has to expect a difference of one in 254 here and there.
+    which gives the bytes of an undisturbed run. Whoever asks for another number on purpose (after a GPU
+    ran out of memory) goes on with that one, and has to expect a difference of one in 254 here and there.
     """
     return {
         "scene": source.fingerprint(),

@@ -29,6 +29,7 @@ from geoseg.typing import Array, BoolArray, OnError, PredictBatch, Progress, no_
 
 __all__ = ["PredictSummary", "predict_to_store"]
 
+#: Blocks that are read ahead, and chunks that wait to be written: what memory is bounded by.
 _AHEAD = 3
 _WRITES = 4
 
@@ -101,6 +102,8 @@ def predict_to_store(
     missing = set(store.missing())
     needed = {block for chunk in missing for block in plan.sources(*chunk)}
     rows = sorted({row for row, _ in needed})
+    # Whole rows of blocks, also where a part is done already: batches are filled from block to block, and
+    # which windows share a batch decides the last bits of what the network gives.
     order = [(row, col) for row in rows for col in range(plan.n_blocks[1])]
     clock, timed = time.perf_counter(), _Timed(predict)
     reader = _Reader(source, plan, fill, inside, on_error, store, first)
@@ -146,6 +149,7 @@ def _hand_over(
     for piece in block.pieces(classes):
         if piece.chunk in pending:
             pending[piece.chunk].append(piece)
+    # The pieces are copies: the sums of a whole block need not wait for its row to end.
     block.total = None
     for chunk in itertools.product(plan.y.completed(block.index[0]), plan.x.completed(block.index[1])):
         if chunk in pending:
@@ -177,6 +181,7 @@ class _Reader:
         window = self.plan.block_window(*index).clipped(*self.plan.shape)
         inside = None if self.inside is None else self.inside(window)
         if inside is not None and not inside.any():
+            # Nothing of it counts, so it need not be read.
             image = np.zeros((self.source.count, *inside.shape), self.source.dtype)
             return Block(self.plan, index, image, inside, self.fill)
         image, valid, failures = read_pixels(self.source, window, self.on_error)

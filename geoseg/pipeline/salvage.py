@@ -93,6 +93,7 @@ def _pixels_by_part(
     image = np.zeros((source.count, window.height, window.width), source.dtype)
     valid = np.zeros((window.height, window.width), bool)
     failures = []
+    # Only now: by parts, reading takes longer, and nearly every window is whole.
     for part, unit in storage_parts(window, source.file_block, source.geobox.shape, source.offset):
         inside = part.shifted(-window.row_off, -window.col_off)
         try:
@@ -113,6 +114,7 @@ def failure(unit: Window, error: Exception) -> dict[str, Any]:
 
 def sorted_failures(failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each region once, row-major."""
+    # Blocks overlap, so neighbors list the same region.
     unique = {(item["row_off"], item["col_off"]): item for item in failures}
     return [unique[place] for place in sorted(unique)]
 

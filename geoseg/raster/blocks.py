@@ -77,9 +77,10 @@ class Block:
         if self.inside is not None:
             self.valid = self.inside if self.valid is None else self.valid & self.inside
         if self.valid is not None and self.valid.all():
-            self.valid = None
+            self.valid = None  # then no window has to be looked at
         where = self.plan.block_window(*self.index)
         short = where.height - self.image.shape[1], where.width - self.image.shape[2]
+        # Only a scene smaller than a window is short of pixels; what is mirrored is cut off again.
         if any(short):
             self.image = np.pad(self.image, ((0, 0), (0, short[0]), (0, short[1])), mode="reflect")
 
@@ -222,6 +223,7 @@ def sum_pieces(pieces: list[Piece], shape: tuple[int, int, int]) -> Array:
         (K, h, w) of the chunk.
     """
     first = pieces[0].values
+    # A chunk of one whole piece is that piece: nothing is copied.
     if len(pieces) == 1 and first.shape == shape:
         return first
     total = zero_pages(shape, first.dtype)

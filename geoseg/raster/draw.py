@@ -36,7 +36,7 @@ __all__ = [
 
 Kind = Literal["polygon", "bitmap", "rectangle", "line", "point"]
 
-#: Most pixels of a figure that are drawn at once.
+#: Most pixels of a figure that are drawn at once: a mask of 16 MB.
 _AT_ONCE = 2**24
 
 
@@ -322,6 +322,7 @@ def _fill(canvas, coords, ring_ends, part_ends, values):  # type: ignore[no-unty
         counts = np.zeros(max(0, row1 - row0) + 1, np.int64)
         crossings = np.empty(0, np.float64)
         fill_at = counts
+        # Twice over the edges: crossings are counted first, and then put down row by row.
         for phase in range(2 if row1 > row0 else 0):
             if phase == 1:
                 for row in range(row1 - row0):
@@ -338,6 +339,7 @@ def _fill(canvas, coords, ring_ends, part_ends, values):  # type: ignore[no-unty
                         continue
                     if y0 > y1:
                         x0, y0, x1, y1 = x1, y1, x0, y0
+                    # Half open: a vertex on the middle of a row belongs to one of its two edges.
                     first = int(max(float(row0), np.ceil(y0)))
                     last = int(min(float(row1), np.ceil(y1)))
                     for row in range(first, last):
@@ -350,6 +352,7 @@ def _fill(canvas, coords, ring_ends, part_ends, values):  # type: ignore[no-unty
         for row in range(row0, row1):
             xs = np.sort(crossings[counts[row - row0] : counts[row - row0 + 1]])
             for k in range(0, len(xs) - 1, 2):
+                # Half open too: of two polygons with a common wall, one has the pixels on it.
                 left = int(max(0.0, np.ceil(xs[k])))
                 right = int(min(float(width), np.ceil(xs[k + 1])))
                 for col in range(left, right):
@@ -364,6 +367,7 @@ def _outline(mask, points, closed, left, top):  # type: ignore[no-untyped-def] #
     for i in range(count if closed or count == 1 else count - 1):
         j = (i + 1) % count
         x0, y0, x1, y1 = points[i, 0] - left, points[i, 1] - top, points[j, 0] - left, points[j, 1] - top
+        # From left to right, so that a line has the same pixels in both directions; halves go to its start.
         if x1 < x0:
             x0, y0, x1, y1 = x1, y1, x0, y0
         dx, dy = x1 - x0, abs(y1 - y0)

@@ -48,6 +48,7 @@ def _reach(index: NDArray[np.int64], source: int, target: int) -> tuple[NDArray[
     """First and last source pixel of output pixels, inclusive."""
     if target <= source:
         return index * source // target, ((index + 1) * source - 1) // target
+    # In whole numbers: no rounding, so a pixel is the same in every window.
     center = (2 * index + 1) * source - target  # of the output pixel, in units of 1 / (2 target)
     low = center // (2 * target)
     high = low + (center % (2 * target) > 0)
@@ -97,6 +98,7 @@ def _resample(  # type: ignore[no-untyped-def]
     values, first_y, count_y, weights_y, first_x, count_x, weights_x, total, whole, out
 ):
     channels, _, width = values.shape
+    # Rows are weighted before columns: the inner loop then runs along memory.
     sums = np.empty(width, np.float64)
     for c in range(channels):
         for i in range(first_y.size):

@@ -139,6 +139,7 @@ def _segment_row(row, head, shift, pad_right, changed, words, pairs, n):  # type
     changed[0] = row[0] != head
     for c in range(width - 1):
         changed[c + 1] = row[c + 1] != row[c]
+    # Most rows have few runs: one look at a word passes over eight pixels without a change.
     for w in range(words.size):
         if words[w] == 0:
             continue

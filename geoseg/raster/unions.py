@@ -107,6 +107,7 @@ def _link(row_ptr, start, value, width, diagonal):  # type: ignore[no-untyped-de
                 _join(parent, i, j)
             stop_i = start[i + 1] if i + 1 < up_end else width
             stop_j = start[j + 1] if j + 1 < down_end else width
+            # Both runs end here: only at such a place do pixels meet at a corner alone.
             if stop_i == stop_j:
                 if stop_i == width:
                     break

@@ -40,6 +40,7 @@ def _vertices(geometry: Array) -> tuple[Float64Array, IntArray]:
     parts, owner = shapely.get_parts(geometry, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
     points, ring = shapely.get_coordinates(rings, return_index=True)
+    # The last point of a ring repeats its first: a mean over vertices would count it twice.
     last = np.ones(len(ring), np.bool_)
     last[:-1] = ring[1:] != ring[:-1]
     return points[~last], owner[part[ring[~last]]].astype(np.int64)
@@ -145,6 +146,7 @@ def boundary_iou(a: Array, b: Array, distance: float) -> Float64Array:
     for start in range(0, len(a), BATCH):
         part = slice(start, start + BATCH)
         inner_a, inner_b = (shapely.buffer(side[part], -distance, quad_segs=4) for side in (a, b))
+        # By inclusion and exclusion: the strips themselves, rings that are thin and many, are never built.
         shared = (
             intersection_areas(a[part], b[part])
             - intersection_areas(inner_a, b[part])
@@ -152,6 +154,7 @@ def boundary_iou(a: Array, b: Array, distance: float) -> Float64Array:
             + intersection_areas(inner_a, inner_b)
         )
         strips = shapely.area(a[part]) - shapely.area(inner_a) + shapely.area(b[part]) - shapely.area(inner_b)
+        # Rounding may leave a difference of areas a hair below 0.
         result[part] = np.clip(shared, 0, None) / (strips - shared)
     return np.clip(result, 0, 1)
 

@@ -47,6 +47,7 @@ def _greedy(
 ) -> Any:
     taken = np.zeros(n_truth, np.bool_)
     match = np.full(n_pred, -1, np.int64)
+    # Pairs come in the order of matching: the first truth that is still free is the best one.
     for k in range(len(pred)):
         if match[pred[k]] < 0 and iou[k] >= least and not taken[truth[k]]:
             match[pred[k]] = truth[k]
@@ -159,8 +160,11 @@ def average_precision(hit: BoolArray, scores: Float64Array | None, truths: int) 
         return 0.0
     score = np.zeros(len(hit)) if scores is None else scores
     order = np.argsort(-score, kind="stable")
+    # The curve has one point for all predictions of one score, behind the last of them.
     last = np.append(score[order][1:] != score[order][:-1], True)
     hits = np.cumsum(hit[order])[last]
     precision = hits / np.arange(1, len(hit) + 1)[last]
+    # COCO's interpolation: the best precision at this recall or a higher one, 0 beyond the last.
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    # In whole numbers: recalls are compared without rounding.
     return float(envelope[np.searchsorted(hits * 100, np.arange(101) * truths)].mean())

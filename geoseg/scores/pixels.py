@@ -140,6 +140,7 @@ def _class_scores(name: str, tp: float, fp: float, fn: float) -> ClassScores:
 def _summary(classes: Sequence[ClassScores], correct: float, total: float, unit: str) -> PixelScores:
     def mean(name: str) -> float:
         values = [getattr(c, name) for c in classes if c.tp + c.fp + c.fn > 0]
+        # A class that is there and never predicted has no precision: in the mean it counts as 0.
         values = [0.0 if np.isnan(value) else value for value in values]
         return float(np.mean(values)) if values else float("nan")
 
@@ -170,12 +171,12 @@ def pixel_scores(counts: Array, names: Sequence[str]) -> PixelScores:
     >>> pixel_scores(np.array([[5, 1], [1, 2]]), ["building"]).iou
     0.5
     """
-    found, as_truth, as_pred = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    hits, as_truth, as_pred = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     classes = [
-        _class_scores(name, int(found[k]), int(as_pred[k] - found[k]), int(as_truth[k] - found[k]))
+        _class_scores(name, int(hits[k]), int(as_pred[k] - hits[k]), int(as_truth[k] - hits[k]))
         for k, name in enumerate(names, start=1)
     ]
-    return _summary(classes, int(found.sum()), int(counts.sum()), "px")
+    return _summary(classes, int(hits.sum()), int(counts.sum()), "px")
 
 
 def evaluate_pixels(
@@ -249,6 +250,7 @@ def measure_coverage(
     """
     rows = [_areas(truth[truth_codes == k], pred[pred_codes == k]) for k in range(n)]
     areas = np.array(rows, np.float64).reshape(n, 3)
+    # Ground under several classes at once counts once, so the sum over the classes does not give it.
     whole = rows[0] if n == 1 else _areas(truth, pred)
     return Coverage(areas[:, 0], areas[:, 1], areas[:, 2], whole[1] + whole[2] - whole[0])
 
@@ -276,6 +278,7 @@ def coverage_scores(
     """
     areas = zip(names, coverage.shared.tolist(), coverage.truth.tolist(), coverage.pred.tolist(), strict=True)
     rows = [_class_scores(name, tp, max(p - tp, 0.0), max(t - tp, 0.0)) for name, tp, t, p in areas]
+    # Right is what both sides give to one class, and what both leave empty.
     correct = float(coverage.shared.sum()) + total - coverage.covered
     return _summary(rows, correct, total, unit)
 

@@ -105,6 +105,7 @@ class OverlapPairs:
     def rows(self, truth: IntArray, pred: IntArray) -> IntArray:
         """Positions of pairs that are known to be here."""
         width = max(len(self.pred_area), 1)
+        # Pairs are sorted by (truth, pred), so that one number can stand for both.
         position = np.searchsorted(self.truth * width + self.pred, truth * width + pred)
         return position.astype(np.int64)
 
@@ -133,10 +134,13 @@ def clean_polygons(geometry: Any) -> PolygonSet:
     0
     """
     shapes = shapely.force_2d(np.array(geometry, dtype=object).reshape(-1))
+    # Polygons, multipolygons and collections.
     polygonal = np.isin(shapely.get_type_id(shapes), (3, 6, 7))
     broken = polygonal & ~shapely.is_valid(shapes)
     if broken.any():
+        # By structure: the other method makes a hole of ground that two parts cover.
         shapes[broken] = shapely.make_valid(shapes[broken], method="structure", keep_collapsed=False)
+    # Repair may leave lines and points beside the polygons: they have no area.
     mixed = polygonal & (shapely.get_type_id(shapes) == 7)
     for i in np.flatnonzero(mixed):
         parts = shapely.get_parts(shapes[i])
@@ -169,6 +173,7 @@ def clip_polygons(geometry: Array, aoi: Any) -> ClippedPolygons:
     if aoi is None:
         return ClippedPolygons(geometry, every, np.zeros(len(every), np.bool_), np.ones(len(every), np.bool_))
     shapely.prepare(aoi)
+    # Nearly all polygons lie wholly inside: only the others are cut.
     cut = ~shapely.covers(aoi, geometry)
     parts = geometry.copy()
     parts[cut] = shapely.intersection(geometry[cut], aoi)

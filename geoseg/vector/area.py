@@ -46,6 +46,7 @@ def _ring_areas(xy, ring_offsets):  # type: ignore[no-untyped-def]
     areas = np.zeros(ring_offsets.size - 1)
     for r in range(areas.size):
         first = ring_offsets[r]
+        # From the first corner on: coordinates in the millions would leave a small area few digits.
         x0, y0 = xy[first, 0], xy[first, 1]
         total = 0.0
         for k in range(first, ring_offsets[r + 1] - 1):
@@ -148,6 +149,7 @@ class GroundArea:
         rings, part = shapely.get_rings(parts, return_index=True)
         xy, ring = shapely.get_coordinates(rings, return_index=True)
         offsets = np.searchsorted(ring, np.arange(len(rings) + 1))
+        # shapely gives the rings of a polygon with the shell first.
         is_hole = np.diff(part, prepend=-1) == 0
         areas = np.abs(self.rings(xy, offsets))
         total = np.zeros(len(geometry))

@@ -180,6 +180,7 @@ class Assembler:
             touching = np.concatenate(self._touching)
             self._forest.number_groups(touching[:, 0], touching[:, 1], self._groups)
         self._touching = [np.empty((0, 2), np.int64)]
+        # What reaches the last pixels of this row of chunks may go on below; all else is complete.
         alive = np.zeros(len(self._forest), np.bool_)
         if not last:
             frontier = np.concatenate(self._row)
@@ -278,6 +279,7 @@ def group_outlines(
     """
     count = len(rings.component)
     first = rings.xy[rings.offsets[:-1]].astype(np.int64)
+    # Raster order of the first corners: the row in the upper 32 bits, the column in the lower ones.
     key = (first[:, 1] << 32) | first[:, 0]
     shell = rings.area2 > 0
     part_key = np.zeros(len(value), np.int64)
@@ -285,6 +287,7 @@ def group_outlines(
     object_key = np.full(len(value), np.iinfo(np.int64).max)
     np.minimum.at(object_key, whole[shell], key[shell])
 
+    # By object, then by part; the shell of a part before its holes.
     order = np.lexsort((key, ~shell, part_key[region], object_key[whole]))
     xy, ring_offsets = close_rings(rings, order)
     is_shell, owner = shell[order], whole[order]

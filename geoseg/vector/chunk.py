@@ -89,6 +89,7 @@ def trace_chunk(
     values = chunk.values
     bottom, right = window.row_end == shape[0], window.col_end == shape[1]
     segments = find_segments(values, halo.top, halo.left, pad_bottom=bottom, pad_right=right)
+    # Always by sides: a ring belongs to a region, and the assembler joins regions at corners.
     component, count = link_segments(segments, 4)
     rings, chains = trace_rings(*segments, component, window.row_off, window.col_off)
     value = np.zeros(count + 1, np.int32)
@@ -119,6 +120,7 @@ def trace_chunk(
         top=component[: row_ptr[1]].copy(),
         bottom=component[row_ptr[last_row] : row_ptr[last_row + 1]].copy(),
         left=component[row_ptr[:-1]],
+        # At the right edge the last run of a row is the padding, which begins behind the last column.
         right=component[ends - (start[ends] > last_col)],
     )
 

@@ -123,6 +123,7 @@ class Forest:
         whole = self.objects(everyone)
         parent = whole.copy()
         unite(parent, first, second)
+        # All components of one number become one group, and so do those that touch.
         _, sample, inverse = np.unique(self.group[numbered], return_index=True, return_inverse=True)
         unite(parent, numbered, numbered[sample][inverse])
         root = roots(parent, everyone)
@@ -130,6 +131,7 @@ class Forest:
         number[root[numbered]] = self.group[numbered]
         groups.join(self.group[numbered], number[root[numbered]])
         objects = np.bincount(root[whole == everyone], minlength=len(self))
+        # An object that touches no other needs no number; most have none.
         new = np.flatnonzero((objects > 1) & (number < 0))
         number[new] = groups.add(new.size) + np.arange(new.size)
         self.group = number[root]

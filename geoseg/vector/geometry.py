@@ -66,6 +66,7 @@ def region_polygons(
     polygons = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, coordinates, (ring_offsets, part_offsets)
     )
+    # A transform that turns y around turns the rings around, too.
     mirrored = transform is not None and transform[0] * transform[4] - transform[1] * transform[3] < 0
     return shapely.reverse(polygons) if mirrored else polygons
 

@@ -240,6 +240,7 @@ def simple_rings(xy: Array, saddle: BoolArray, offsets: IntArray, component: Int
 
 def _second_visits(xy: Array, saddle: BoolArray, offsets: IntArray) -> tuple[IntArray, IntArray]:
     """Corners that their ring visits for the second time, ascending, and the first visit of each."""
+    # Only where two regions of one value touch at a corner can a ring come back to it.
     at = np.flatnonzero(saddle)
     ring = np.searchsorted(offsets, at, side="right")
     order = np.lexsort((xy[at, 0], xy[at, 1], ring))
@@ -285,6 +286,7 @@ def _split(xy, offsets, again, before):  # type: ignore[no-untyped-def]
 @kernel
 def _write_loop(xy, corners, out, out_offsets, m):  # type: ignore[no-untyped-def]
     """Write one loop from its uppermost, there leftmost corner; returns twice its signed area."""
+    # So the ring begins at the same corner however the raster was cut.
     first = 0
     for k in range(1, corners.size):
         x, y = xy[corners[k], 0], xy[corners[k], 1]
@@ -296,6 +298,7 @@ def _write_loop(xy, corners, out, out_offsets, m):  # type: ignore[no-untyped-de
         source = corners[(first + k) % corners.size]
         out[to + k, 0] = xy[source, 0]
         out[to + k, 1] = xy[source, 1]
+    # In whole numbers: areas of pixels are exact, at any size.
     area2 = np.int64(0)
     for k in range(to, to + corners.size):
         after = k + 1 if k + 1 < to + corners.size else to

@@ -87,6 +87,7 @@ class Features:
             Only one of the two has a CRS.
         """
         check_crs_pair(self.source, geobox.crs, name)
+        # In the order of the file, where later features are drawn over earlier ones.
         near = np.sort(self._tree.query(shapely.box(*_reach(geobox, self.source.crs)))).astype(np.int64)
         moved = shapely.transform(
             self.geometry[near], pixel_transform(self.source.crs, geobox), interleaved=False
@@ -216,5 +217,6 @@ def _reach(geobox: GeoBox, crs: CRS | None) -> tuple[float, float, float, float]
         return -np.inf, -np.inf, np.inf, np.inf
     if left > right:  # over the antimeridian: longitudes from either side of it
         left, right = -360.0, 360.0
+    # Projected edges are curves, of which only some points were looked at.
     across, up = (right - left) / 50, (top - bottom) / 50
     return left - across, bottom - up, right + across, top + up

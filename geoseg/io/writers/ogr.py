@@ -38,6 +38,7 @@ from geoseg.io.writers.checks import (
 __all__ = ["FlatGeobufWriter", "GeoPackageWriter", "ShapefileWriter", "dbf_names", "layer_name"]
 
 _GEOMETRY = "geom"
+#: Batches that wait for GDAL, and the time between two looks at whether its thread still lives.
 _QUEUE_BATCHES = 4
 _POLL_S = 0.2
 #: GeoPackage and dBASE store the time of writing; this one instead makes equal input give equal files.
@@ -117,6 +118,7 @@ class OgrWriter(FootprintWriter):
         # pyogrio warns where there is no CRS. Filters are global: one start at a time, and only its start.
         with _start_lock, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'crs' was not provided")
+            # A writer that is never closed must not keep the process alive.
             self._thread.daemon = True
             self._thread.start()
             self._started.wait()

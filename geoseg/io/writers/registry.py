@@ -148,8 +148,9 @@ def open_writer(
     decimals
         Digits after the point of a coordinate in GeoJSON, which is text (see :func:`coordinate_decimals`).
     repair
-        Whether polygons may become invalid in GeoJSON's degrees and digits, and are then made valid: those
-        with a corner on one of their edges, as simplified ones have. Corners of pixels need it not.
+        Whether to make polygons valid that rounding to GeoJSON's degrees and digits makes invalid. It can do
+        so to simplified polygons, which may have a corner on one of their edges; outlines of pixels stay
+        valid, and are written faster without.
 
     Returns
     -------

@@ -95,6 +95,7 @@ def local_plane(crs: CRS | None, bounds: Sequence[float] | None) -> CRS | None:
         return None
     to_lonlat = Transformer.from_crs(crs, 4326, always_xy=True)
     lon, lat = to_lonlat.transform((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
+    # Six digits are 0.1 m: the plane does not depend on the last bits of the bounds.
     return CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m +no_defs")
 
 
@@ -249,6 +250,7 @@ def _compare_vectors(
 ) -> Evaluation:
     _check_crs([pred, truth])
     limits = None if aoi is None else open_vector(aoi)
+    # The area of interest gives the plane only where both files are empty: its CRS can't stand in for theirs.
     plane = _common_plane([truth, pred, *([limits] if limits and not truth.count + pred.count else [])])
     ranking = score_column
     if ranking is None:

@@ -191,6 +191,7 @@ def _cells(truth: VectorSide, pred: VectorSide, size: int) -> Iterator[_Cell]:
     if len(bounds) == 0:
         return
     centers = (bounds[:, :2] + bounds[:, 2:]) / 2
+    # Wider by 1, so that no center lies on its border.
     whole = (*(bounds[:, :2].min(axis=0) - 1).tolist(), *(bounds[:, 2:].max(axis=0) + 1).tolist())
     todo: list[tuple[tuple[float, ...], IntArray]] = [(whole, np.arange(len(bounds)))]
     while todo:
@@ -206,6 +207,7 @@ def _halve(
     box: tuple[float, ...], members: IntArray, centers: Float64Array
 ) -> list[tuple[tuple[float, ...], IntArray]] | None:
     long_axis = int(box[3] - box[1] > box[2] - box[0])
+    # The other axis where all centers lie on one line; where all are one point, the cell stays whole.
     for axis in (long_axis, 1 - long_axis):
         at = float(np.median(centers[members, axis]))
         low = centers[members, axis] < at
@@ -292,6 +294,7 @@ def compare_sides(
     # An empty cell goes first, so that joining needs no special case where no polygon lies in any cell.
     empty = _measure_pairs(np.empty(0, np.int64), truth, pred, iou, boundary_distance)
     cell_results = [_Measured(*empty, coverage)]
+    # Four cells in memory at the most; GEOS runs without the lock of the interpreter.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         results = pool.map(lambda each: _measure(each, truth, pred, n_classes, iou, boundary_distance), cells)
         for done, measured in enumerate(results, start=1):
@@ -312,6 +315,7 @@ def _merge(
         return np.concatenate([getattr(getattr(cell, part), name) for cell in cell_results])
 
     t, p = join("pairs", "truth"), join("pairs", "pred")
+    # As if all pairs had been measured at once: cells leave no trace in the order.
     order = np.lexsort((p, t))
     pairs = OverlapPairs(t[order], p[order], join("pairs", "area")[order], truth.area, pred.area)
     polis, hausdorff, strips = (join("fits", name)[order] for name in ("polis", "hausdorff", "boundary_iou"))

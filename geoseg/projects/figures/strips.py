@@ -1,4 +1,4 @@
-"""Large bitmaps made strip by strip: only one strip at a time is unpacked, to a byte for each pixel."""
+"""Large bitmaps made strip by strip: a pixel takes a byte once unpacked, so strips are unpacked one by one."""
 
 from __future__ import annotations
 
