@@ -1,4 +1,4 @@
-"""Large bitmaps made strip by strip: a pixel takes a byte once unpacked, so strips are unpacked one by one."""
+"""Large bitmaps made strip by strip: unpacked, a pixel takes a byte, so strips are unpacked one by one."""
 
 from __future__ import annotations
 
