@@ -11,8 +11,9 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.geo.windows import iter_chunks
-from geoseg.projects.figures import Annotation, figure_area
+from geoseg.projects.figures import Annotation
 from geoseg.projects.formats.export import objects_in
+from geoseg.projects.formats.rings import drawn_area
 from geoseg.projects.formats.transfer import Failure
 from geoseg.projects.project import open_project
 from geoseg.raster.draw import draw_figures
@@ -184,7 +185,7 @@ def project_stats(path: PathLike, *, progress: Progress = no_progress) -> Projec
         pairs += np.outer(present, present)
         tags.update({tag.name for tag in annotation.tags})
         for entry in annotation.objects:
-            areas[entry.class_name].append(figure_area(entry.figure))
+            areas[entry.class_name].append(drawn_area(entry.figure))
     progress("stats", len(project), len(project))
     stats.sizes = {title: size_stats(np.array(values)) for title, values in areas.items()}
     stats.co_occurrence = {

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.geo.windows import Window
 from geoseg.projects.check import Problem, check_project
-from geoseg.projects.figures import Annotation, LabeledObject, Polygon, ProjectMeta
+from geoseg.projects.figures import Annotation, Bitmap, LabeledObject, Polygon, ProjectMeta, Rectangle
+from geoseg.projects.formats.rings import drawn_area
 from geoseg.projects.project import open_project
 from geoseg.projects.stats import project_stats, size_stats
 from geoseg.projects.writer import ProjectWriter
@@ -41,13 +42,21 @@ def test_figures_of_the_project(project: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sum(c.area_px for c in total.classes.values()) + total.unlabeled_px == total.pixels
     assert stats.datasets["two"].unlabeled_px == 0
     assert stats.sizes["roof"].count == 4
-    assert stats.sizes["roof"].largest == 300
+    roof = draw_figures([OBJECTS[1].figure], [1], WHOLE)
+    assert stats.sizes["roof"].largest == roof.sum() == 360
     assert stats.sizes["road"].count == 0
     assert stats.co_occurrence["roof"] == {"roof": 2, "mask": 2, "bg": 2, "road": 2, "tree": 2, "unused": 0}
     assert stats.tags == {"train": 1, "val": 1}
     json.dumps(stats.to_dict())
     monkeypatch.setattr("geoseg.projects.stats._CHUNK", 7)
     assert project_stats(project).to_dict() == stats.to_dict()
+
+
+def test_an_object_has_one_size_whatever_it_is_stored_as() -> None:
+    rectangle, mask = Rectangle(5, 3, 24, 12), Bitmap((5, 3), np.ones((10, 20), bool))
+    polygon = Polygon(np.array([[5.0, 3], [24, 3], [24, 12], [5, 12]]))
+    drawn = draw_figures([polygon], [1], Window(row_off=0, col_off=0, height=20, width=30))
+    assert drawn_area(polygon) == drawn_area(rectangle) == drawn_area(mask) == drawn.sum() == 200
 
 
 def test_broken_images_count_nowhere_and_are_listed(project: Path) -> None:

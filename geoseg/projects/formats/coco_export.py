@@ -19,12 +19,11 @@ from geoseg.projects.figures import (
     Polygon,
     ProjectMeta,
     Rectangle,
-    figure_area,
     figure_bounds,
 )
 from geoseg.projects.formats.coco import CROWD_TAG
 from geoseg.projects.formats.export import ExportItem, FlatNames, LeftOut
-from geoseg.projects.formats.rings import figure_outline, figure_rings
+from geoseg.projects.formats.rings import drawn_area, figure_outline, figure_rings
 from geoseg.projects.formats.rle import encode_counts, pack_counts
 from geoseg.projects.formats.transfer import write_json
 from geoseg.projects.image_output import copy_image
@@ -74,16 +73,15 @@ class CocoExporter:
             self.left_out["COCO has no lines and points" if lines else "no pixel inside the image"] += 1
             return None
         if isinstance(item.figure, Polygon):
-            outline = figure_outline(item.figure)
-            (left, top, right, bottom), area = outline.bounds, outline.area
+            left, top, right, bottom = figure_outline(item.figure).bounds
         else:
             left, top, right, bottom = figure_bounds(item.figure)
-            right, bottom, area = right + 1, bottom + 1, figure_area(item.figure)
+            right, bottom = right + 1, bottom + 1
         return {
             "category_id": self.ids[item.class_name],
             "segmentation": segmentation,
             "bbox": [left, top, right - left, bottom - top],
-            "area": area,
+            "area": drawn_area(item.figure),
             "iscrowd": int(any(tag.name == CROWD_TAG for tag in item.tags)),
         }
 

@@ -6,13 +6,13 @@ import numpy as np
 import rasterio.features
 import shapely
 
-from geoseg.projects.figures import Bitmap, Figure, Line, Point, Polygon, Rectangle
+from geoseg.projects.figures import Bitmap, Figure, Line, Point, Polygon, Rectangle, figure_area
 from geoseg.projects.figures.parts import connected_parts
 from geoseg.projects.figures.stored import LARGE
 from geoseg.raster.draw import round_half_up
 from geoseg.typing import Array
 
-__all__ = ["bridged", "figure_outline", "figure_rings", "mask_rings"]
+__all__ = ["bridged", "drawn_area", "figure_outline", "figure_rings", "mask_rings"]
 
 
 def figure_rings(figure: Figure) -> list[Array]:
@@ -98,6 +98,17 @@ def figure_outline(figure: Figure) -> shapely.Geometry:
         return _around_pixels(figure)
     rings = figure_rings(figure)
     return shapely.Polygon(rings[0]) if rings else shapely.Polygon()
+
+
+def drawn_area(figure: Figure) -> float:
+    """Area in pixels of what a figure draws, alike for a polygon and a mask of the same pixels; 0 for lines.
+
+    Examples
+    --------
+    >>> drawn_area(Polygon(np.array([[0.0, 0], [19, 0], [19, 9], [0, 9]])))
+    200.0
+    """
+    return float(figure_outline(figure).area) if isinstance(figure, Polygon) else figure_area(figure)
 
 
 def _around_pixels(figure: Polygon) -> shapely.Geometry:
