@@ -7,6 +7,7 @@ model's card that suggest a setting, the defaults, ``--config`` and ``--print-co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Number
 from pathlib import Path
@@ -440,7 +441,9 @@ def resolve(given: RunSettings, suggested: Mapping[str, Any]) -> RunSettings:
     return chosen if fitting == chosen.overlap else chosen.model_copy(update={"overlap": fitting})
 
 
-def footprint_settings(chosen: RunSettings, thresholds: tuple[float, ...] | None) -> dict[str, Any]:
+def footprint_settings(
+    chosen: RunSettings, thresholds: tuple[float, ...] | None, gsd: tuple[float, float] | None = None
+) -> dict[str, Any]:
     """Settings that decide what footprints are made of probabilities, and that a raster of them keeps.
 
     Parameters
@@ -449,9 +452,13 @@ def footprint_settings(chosen: RunSettings, thresholds: tuple[float, ...] | None
         Settings of the run.
     thresholds
         One a class, as :func:`class_thresholds` gives them.
+    gsd
+        Meters per column and row of the raster, where its geobox states them for want of a CRS.
     """
     names = settings_of(CardSettings, "vectorize")
     kept = {name: value for name, value in chosen.given().items() if name in names}
+    if gsd is not None:  # whole columns and rows: the two may differ a little, and areas are to be right
+        kept["gsd"] = math.sqrt(gsd[0] * gsd[1])
     # by position: names of classes may be changed when footprints are made
     return kept | ({} if thresholds is None else {"threshold": list(thresholds)})
 

@@ -219,7 +219,7 @@ def predict_scene(
     check_tiff_crs(job.source.geobox.crs)
     check_unowned({"prob": target}, job.settings.overwrite)
     mark = _mark(job.predictor, job.fingerprint, dtype)
-    kept = footprint_settings(job.settings, job.thresholds)
+    kept = footprint_settings(job.settings, job.thresholds, job.source.geobox.gsd)
     with results_folder(target.parent), hold(target, folder):
         same = finished is not None and mark is not None and finished[0] == mark
         if same and read_hints(target, [1]).settings == kept:
@@ -392,7 +392,8 @@ def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Pro
 
 def _save_rasters(job: Job, store: ProbStore, files: dict[str, Path], progress: Progress) -> None:
     if "prob" in files:
-        tags = {SETTINGS_TAG: json.dumps(footprint_settings(job.settings, job.thresholds))}
+        kept = footprint_settings(job.settings, job.thresholds, job.source.geobox.gsd)
+        tags = {SETTINGS_TAG: json.dumps(kept)}
         save_prob(files["prob"], store.read, job.source.geobox, job.classes, tags=tags, progress=progress)
     if "mask" in files:
         save_mask(

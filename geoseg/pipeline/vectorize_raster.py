@@ -105,9 +105,12 @@ def vectorize_raster(
     hints = scene.hints()
     kind = decide_kind(scene.dtype, hints, given.threshold is not None)
     kept = kept_settings(hints, given)
+    if scene.crs is not None:  # it was given one since, which states the distance
+        kept.pop("gsd", None)
     settings = resolve(given, kept)
-    if kind == "values" and settings.bands is None and scene.count > 1:
-        scene = open_raster(path, bands=scene.bands[:1], gsd=settings.gsd, expand_palette=False)
+    bands = scene.bands[:1] if kind == "values" and given.bands is None else scene.bands
+    if (bands, settings.gsd) != (scene.bands, given.gsd):
+        scene = open_raster(path, bands=bands, gsd=settings.gsd, expand_palette=False)
     check_formats(files, scene.crs)
     check_outputs(files.values(), scene.files())
     check_unowned(files, settings.overwrite)
@@ -173,7 +176,7 @@ def kept_settings(hints: RasterHints, given: RunSettings) -> dict[str, Any]:
     given
         Settings of the user: thresholds of all classes do not fit some of the bands.
     """
-    names = settings_of(CardSettings, "vectorize")
+    names = [*settings_of(CardSettings, "vectorize"), "gsd"]
     kept = {name: value for name, value in hints.settings.items() if name in names}
     if given.bands is not None and len(kept.get("threshold") or ()) > 1:
         del kept["threshold"]

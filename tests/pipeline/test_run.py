@@ -592,6 +592,22 @@ class TestRunIsPredictAndVectorize:
         assert other.footprints == 2
         assert other.notes == ["as in the raster's own run: simplify_m 0.4; options win over them"]
 
+    @pytest.mark.parametrize("saved", [False, True])
+    def test_a_distance_that_the_user_knew_goes_along(self, tmp_path: Path, saved: bool) -> None:
+        photo = save(tmp_path / "photo.tif", picture(), crs=None)
+        chosen = {"gsd": 0.4, "min_area_m2": 200.0, "resolution": 0.8}
+        whole = run_scene(photo, Sized(above(100), 4), tmp_path / "out", options(save_prob=saved, **chosen))
+        raster = tmp_path / "out" / "photo.prob.tif"
+        if not saved:
+            predict_scene(photo, Sized(above(100), 4), raster, options(**chosen))
+        made = vectorize(raster, tmp_path / "parts.geojson")
+        expected, got = gpd.read_file(whole.files["geojson"]), gpd.read_file(made.files["geojson"])
+        assert 0 < len(got) < vectorize(raster, tmp_path / "all.geojson", min_area_m2=0).footprints
+        assert got["area_m2"].tolist() == expected["area_m2"].tolist()
+        with rasterio.open(raster, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as out:
+            out.crs = "EPSG:32645"
+        assert "gsd" not in " ".join(vectorize(raster, tmp_path / "utm.geojson").notes)
+
     @pytest.mark.parametrize(
         "text", ["{", "[1]", '{"threshold": 7}', '{"min_area_m2": "much"}', '{"aoi": 1}']
     )
