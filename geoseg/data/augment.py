@@ -68,9 +68,13 @@ class Augment:
         if self.settings.flips:
             square = image.shape[-1] == image.shape[-2]
             turns = torch.randint(0, 8, (len(image),), generator=rng)
+            # Chips that are not square keep their shape under half turns only: codes 0 and 2, and mirrored 4
+            # and 6.
             turns = turns if square else turns // 4 * 4 + turns % 2 * 2
             image, target, auxiliary = (turn_chips(x, turns) for x in (image, target, auxiliary))
         image, target, auxiliary = self._move(image, target, auxiliary, rng)
+        # After moving, so that pasted objects stay whole; before colors, which then fall on them as on their
+        # ground.
         if self.settings.paste:
             takes = torch.rand(len(image), generator=rng) < self.settings.paste
             image, target, auxiliary = paste_objects(image, target, auxiliary, takes)
@@ -86,6 +90,7 @@ class Augment:
         if not (s.scale or s.shift or s.rotate):
             return image, target, auxiliary
         count = len(image)
+        # Logarithms: enlarging to double is as likely as shrinking to half.
         zoom = torch.exp(_span(count, rng) * math.log1p(s.scale))
         angle = _span(count, rng) * math.radians(s.rotate)
         shift = torch.stack([_span(count, rng), _span(count, rng)], 1) * 2 * s.shift
@@ -107,6 +112,7 @@ class Augment:
         if s.brightness:
             image = image + draws(s.brightness)
         if s.contrast:
+            # About the mean, so that contrast leaves brightness alone.
             middle = image.mean((1, 2, 3), keepdim=True)
             image = middle + (image - middle) * torch.exp(draws(math.log1p(s.contrast)))
         if s.gamma:
@@ -127,12 +133,14 @@ class Augment:
         s, count = self.settings, len(image)
 
         def chosen() -> Tensor:
+            # Both numbers are drawn for every chip, whether it is taken or not: later draws do not shift.
             taken = torch.rand(count, generator=rng) < s.share
             return torch.where(taken, torch.rand(count, generator=rng), 0.0).to(image.device)
 
         if s.blur:
             image = _blur(image, chosen() * s.blur)
         if s.noise:
+            # Noise of a whole batch on the CPU would have to travel to the device each step.
             own = torch.Generator(image.device).manual_seed(seed)
             grain = torch.randn(image.shape, generator=own, device=image.device)
             image = image + grain * (chosen() * s.noise).view(-1, 1, 1, 1)
@@ -156,6 +164,7 @@ def turn_chips(x: Tensor, turns: Tensor) -> Tensor:
     """
     moved = x.clone()
     for turn in turns.unique().tolist():
+        # At most eight rotations a batch, whatever its size.
         picked = (turns == turn).nonzero().flatten().to(x.device)
         part = torch.rot90(x[picked], turn % 4, (-2, -1))
         moved[picked] = part.flip(-1) if turn >= 4 else part
@@ -177,7 +186,9 @@ def move_chips(
         (N, 2) of x, y in half sides.
     """
     height, width = image.shape[-2:]
+    # affine_grid goes from the result back to the source: zooming in reads a smaller part.
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    # Its coordinates run from -1 to 1 on both axes, so a turn must undo the stretching of an oblong chip.
     aspect = height / width
     rows = (
         torch.stack([cos, -sin * aspect, shift[:, 0]], 1),
@@ -185,14 +196,18 @@ def move_chips(
     )
     matrix = torch.stack(rows, 1).to(image)
     grid = F.affine_grid(matrix, [len(image), 1, height, width], align_corners=False)
+    # Pixels are reflected, so that no black corners teach the network where a chip ends; labels there are
+    # unknown, since reflected objects do not exist.
     outside = (grid.abs() > 1).any(-1)
     moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    # Nearest: between class 1 and class 3 lies no class 2.
     labels = F.grid_sample(
         target.unsqueeze(1).to(image.dtype), grid, mode="nearest", padding_mode="border", align_corners=False
     )
     labels = torch.where(outside, 255.0, labels.squeeze(1)).round().to(target.dtype)
     if not auxiliary.shape[1]:
         return moved, labels, auxiliary
+    # Nearest here, too: one NaN among four neighbors would spread.
     extra = F.grid_sample(auxiliary, grid, mode="nearest", padding_mode="border", align_corners=False)
     return moved, labels, torch.where(outside.unsqueeze(1), torch.nan, extra)
 
@@ -219,8 +234,10 @@ def paste_objects(
     >>> pasted[0, 0, :5, 0].tolist(), int(labels[0].sum()), torch.equal(labels[1], target[1])
     ([1.0, 1.0, 1.0, 1.0, 0.0], 1, True)
     """
+    # The chip before in the batch: a neighbor in the list comes from elsewhere, since batches mix scenes.
     others = [x.roll(1, 0) for x in (image, target, auxiliary)]
     side = 2 * _MARGIN + 1
+    # A maximum over a square widens objects, so that their shadow and edge come along.
     reach = F.max_pool2d(_is_object(others[1]).to(image.dtype).unsqueeze(1), side, 1, _MARGIN) > 0
     reach &= takes.to(image.device).view(-1, 1, 1, 1)
     return (
@@ -246,6 +263,7 @@ def _shuffle_bands(image: Tensor, takes: Tensor, rng: torch.Generator) -> Tensor
 def _turn_hue(image: Tensor, angle: Tensor) -> Tensor:
     """Turn colors about the gray axis (Rodrigues' formula)."""
     cos, sin = torch.cos(angle), torch.sin(angle)
+    # Gray is equal parts of the three bands; a turn about it keeps the mean of a pixel.
     axis = 1 / math.sqrt(3)
     cross = torch.tensor([[0, -axis, axis], [axis, 0, -axis], [-axis, axis, 0]]).to(image)
     matrix = (
@@ -258,12 +276,15 @@ def _turn_hue(image: Tensor, angle: Tensor) -> Tensor:
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur of each chip by its own sigma; 0 leaves it as it is."""
+    # Beyond 2.5 sigma a Gaussian holds about one percent of its weight.
     radius = max(1, math.ceil(2.5 * float(sigma.max())))
+    # Reflection can't pad by a whole side or more.
     radius = min(radius, min(image.shape[-2:]) - 1)
     steps = torch.arange(-radius, radius + 1).to(image)
     kernel = torch.exp(-(steps**2) / (2 * sigma.clamp_min(1e-3).view(-1, 1) ** 2))
     kernel = kernel / kernel.sum(1, keepdim=True)
     count, bands = image.shape[:2]
+    # Chips become channels: one grouped convolution then blurs each by its own kernel.
     weights = kernel.repeat_interleave(bands, 0)
     flat = image.reshape(1, count * bands, *image.shape[-2:])
     flat = F.pad(flat, (radius, radius, radius, radius), mode="reflect")
@@ -291,9 +312,15 @@ def jpeg_artefacts(image: Tensor, strength: Tensor) -> Tensor:
     to_ycc = torch.tensor(_YCC).to(image)
     x = torch.einsum("ij,njhw->nihw", to_ycc, F.pad(image, pad, mode="replicate") * 255)
     blocks = x.unfold(2, 8, 8).unfold(3, 8, 8)
-    basis = _cosines().to(image)
+    # The orthonormal 8 x 8 matrix of the cosine transform (DCT-II).
+    k, n = torch.arange(8.0).view(-1, 1), torch.arange(8.0)
+    cosines = torch.cos(math.pi * (2 * n + 1) * k / 16) / 2
+    cosines[0] /= math.sqrt(2)
+    basis = cosines.to(image)
+    # Centered on 0, as the specification does before its transform.
     coefficients = basis @ (blocks - 128) @ basis.T
     quality = 95 - 90 * strength
+    # The scale of the Independent JPEG Group, which image libraries call quality.
     scale = torch.where(quality < 50, 50 / quality.clamp_min(1), 2 - quality / 50).view(-1, 1, 1, 1)
     tables = torch.tensor([_LUMA, _CHROMA, _CHROMA]).to(image).view(1, 3, 8, 8)
     steps = (tables * scale).round().clamp_min(1).view(-1, 3, 1, 1, 8, 8)
@@ -301,11 +328,3 @@ def jpeg_artefacts(image: Tensor, strength: Tensor) -> Tensor:
     flat = restored.permute(0, 1, 2, 4, 3, 5).reshape(x.shape)
     back = torch.einsum("ij,njhw->nihw", torch.linalg.inv(to_ycc), flat)[..., :height, :width] / 255
     return torch.where((strength > 0).view(-1, 1, 1, 1), back, image)
-
-
-def _cosines() -> Tensor:
-    """Orthonormal 8 x 8 matrix of the cosine transform (DCT-II)."""
-    k, n = torch.arange(8.0).view(-1, 1), torch.arange(8.0)
-    matrix = torch.cos(math.pi * (2 * n + 1) * k / 16) / 2
-    matrix[0] /= math.sqrt(2)
-    return matrix

@@ -50,6 +50,7 @@ class AuxiliarySettings(Settings):
     def halo(self) -> int:
         """Pixels around a chip that its targets depend on."""
         reach = {"boundary": self.boundary_px, "contact": self.contact_px, "distance": self.distance_px}
+        # One more pixel than the reach: a rim is known by the pixel beyond it.
         return max(reach[kind] for kind in self.kinds) + 1
 
 
@@ -61,6 +62,7 @@ def auxiliary_targets(ids: Array, known: BoolArray, settings: AuxiliarySettings)
         "distance": lambda: distance_target(ids, settings.distance_px),
     }
     targets = np.stack([makers[kind]().astype(np.float32) for kind in settings.kinds])
+    # NaN and not 255: these targets are numbers, and the loss leaves NaN out.
     targets[:, ~known] = np.nan
     return targets
 
@@ -98,7 +100,10 @@ def _depth(ids: Array) -> NDArray[np.float32]:
     """1 on the outermost pixels of an object, growing inwards; 0 on background."""
     inner = _inner(ids)
     if inner.all():
+        # Without a border in sight a distance has no end; more than any reach will do.
         return np.full(ids.shape, float(sum(ids.shape)), np.float32)
+    # From the inner pixels, so that the outermost count as 1: the distance from one object to the next is
+    # found where the two touch, which a mask of all objects does not show.
     depth = ndimage.distance_transform_edt(inner).astype(np.float32)
     return np.where(ids > 0, depth + 1, 0).astype(np.float32)
 
@@ -112,7 +117,9 @@ def contact_target(ids: Array, reach: int) -> BoolArray:
     array([[0, 0, 0, 1, 0, 0, 0, 0, 0]])
     """
     size = 2 * reach + 1
+    # Two objects are near where the highest and the lowest number differ: two filters, however many objects.
     highest = ndimage.maximum_filter(ids, size, mode="nearest")
+    # Background must not be the lowest number of a square.
     big = np.where(ids == 0, ids.max(initial=0) + 1, ids)
     lowest = ndimage.minimum_filter(big, size, mode="nearest")
     return (highest > 0) & (lowest < highest)
@@ -136,9 +143,10 @@ def gap_line(ids: Array) -> BoolArray:
     line = np.zeros(ids.shape, bool)
     height, width = ids.shape
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        first_part = np.s_[: height - down, max(0, -right) : width - max(0, right)]
-        second_part = np.s_[down:, max(0, right) : width + min(0, right)]
-        first, second = ids[first_part], ids[second_part]
-        line[first_part] |= (first > 0) & (first < second)
-        line[second_part] |= (second > 0) & (second < first)
+        # Half of the eight directions: each pair of neighbors is met once.
+        pixels = np.s_[: height - down, max(0, -right) : width - max(0, right)]
+        beside = np.s_[down:, max(0, right) : width + min(0, right)]
+        first, second = ids[pixels], ids[beside]
+        line[pixels] |= (first > 0) & (first < second)
+        line[beside] |= (second > 0) & (second < first)
     return line

@@ -103,6 +103,7 @@ class Area:
 
         A chip of the whole area is one of the whole area again, another is moved inside.
         """
+        # Epoch 0 is the area as it was opened: no need to make its samples twice.
         area = self if self.redraw is None or not ref.epoch else self.redraw(ref.epoch)
         if area.shape == self.shape:
             return area, ref.window
@@ -155,6 +156,7 @@ def cut_chip(
     height, width = area.shape
     inside = window.clipped(height, width)
     image, valid = area.pixels.read_with_valid(inside)
+    # Rims and contacts at the edge of a window depend on objects beyond it; a gap reaches one pixel.
     halo = max(auxiliary.halo if auxiliary else 0, int(gap))
     grown = _grow(inside, halo).clipped(height, width)
     burned = area.truth.burn(grown)
@@ -164,13 +166,16 @@ def cut_chip(
     ]
     target = np.where(valid, burned.target[core], IGNORE).astype(np.uint8)
     if gap:
+        # Unknown ground stays unknown: a gap is a statement about what is there.
         target[gap_line(burned.ids)[core] & (target != IGNORE)] = 0
     extra = np.zeros((0, *target.shape), np.float32)
     if auxiliary:
         extra = auxiliary_targets(burned.ids, burned.target != IGNORE, auxiliary)[(slice(None), *core)].copy()
+        # Where the sensor has no data, outputs beside the classes have nothing to learn from either.
         extra[:, target == IGNORE] = np.nan
     name = f"{area.name}, {window}"
     if len(fill) and not valid.all():
+        # The mean of the band, which is 0 to the network: nodata of -9999 would drown all other pixels.
         image = np.where(valid, image, np.asarray(fill)[:, None, None]).astype(image.dtype)
     return _pad(Chip(image, target, extra, name), inside, window)
 
@@ -191,6 +196,7 @@ def _pad(chip: Chip, inside: Window, window: Window) -> Chip:
     cols = (inside.col_off - window.col_off, window.col_end - inside.col_end)
     around = ((0, 0), rows, cols)
     return Chip(
+        # Mirrored with the edge pixel: a network is not to learn that scenes end in black.
         np.pad(chip.image, around, mode="symmetric"),
         np.pad(chip.target, (rows, cols), constant_values=IGNORE),
         np.pad(chip.auxiliary, around, constant_values=np.nan),
@@ -206,23 +212,24 @@ def fit_chip(chip: Chip, height: int, width: int) -> Chip:
     image = torch.from_numpy(chip.image.astype(np.float32))[None]
     smooth = F.interpolate(image, size=size, mode="bilinear", align_corners=False)[0].numpy()
     if np.issubdtype(chip.image.dtype, np.integer):
+        # Cutting decimals off would darken every stretched image by half a value on average.
         smooth = np.rint(smooth)
     target = torch.from_numpy(chip.target)[None, None]
     extra = torch.from_numpy(chip.auxiliary)[None]
     return Chip(
         smooth.astype(chip.image.dtype),
         F.interpolate(target, size=size, mode="nearest")[0, 0].numpy(),
-        F.interpolate(extra, size=size, mode="nearest")[0].numpy() if len(chip.auxiliary) else _none(size),
+        # torch refuses to stretch a tensor without channels.
+        F.interpolate(extra, size=size, mode="nearest")[0].numpy()
+        if len(chip.auxiliary)
+        else np.zeros((0, *size), np.float32),
         chip.name,
     )
 
 
-def _none(size: tuple[int, int]) -> NDArray[np.float32]:
-    return np.zeros((0, *size), np.float32)
-
-
 def chip_tensors(chip: Chip) -> dict[str, Any]:
     """A chip as tensors; uint16 and uint32 pixels travel as the next signed type."""
+    # torch can hold unsigned types and do next to nothing with them.
     wider = {"uint16": np.int32, "uint32": np.int64}
     image = chip.image.astype(wider.get(chip.image.dtype.name, chip.image.dtype), copy=False)
     return {

@@ -52,10 +52,10 @@ class ClassTable:
         >>> ClassTable(("bg", "road"), {"road": 1, "track": 1}).indices(["track", "road"]).tolist()
         [1, 1]
         """
-        titles = [class_name(value) for value in values]
+        names = [class_name(value) for value in values]
         if self.every is not None:
-            return np.array([self.values.get(value, self.every) for value in titles], np.uint8)
-        unknown = sorted({value or "labels without a class" for value in titles if value not in self.values})
+            return np.array([self.values.get(name, self.every) for name in names], np.uint8)
+        unknown = sorted({name or "labels without a class" for name in names if name not in self.values})
         if unknown and self.other == "error":
             raise InputError(
                 f"values of {source} must belong to the classes {', '.join(self.names[1:])}, "
@@ -63,7 +63,7 @@ class ClassTable:
                 "List them under classes[].values, or set data.other to background or ignore."
             )
         rest = IGNORE if self.other == "ignore" else 0
-        return np.array([self.values.get(value, rest) for value in titles], np.uint8)
+        return np.array([self.values.get(name, rest) for name in names], np.uint8)
 
 
 def class_table(
@@ -90,6 +90,7 @@ def class_table(
         raise ConfigError("$.classes: must name at least one class besides the background.")
     if len(set(titles)) < len(titles):
         raise ConfigError(f"$.classes: names must differ, got {', '.join(titles)}.")
+    # A target is one byte a pixel, and 255 means unknown.
     if len(real) > IGNORE - 1:
         raise ConfigError(f"$.classes: must be at most {IGNORE - 1}, got {len(real)}.")
     names = (background, *real)
@@ -97,8 +98,10 @@ def class_table(
     values: dict[str | None, int] = {}
     for item in classes:
         for value in [item.name] if item.values is None else item.values:
+            # Compared by the name that a reader of vector files gives it: 1 and 1.0 are one value.
             if values.setdefault(class_name(value), codes[item.name]) != codes[item.name]:
                 raise ConfigError(f"$.classes: {value} must stand for one class, got two.")
+    # A single class without values is what all labels are, whatever their column says.
     alone = len(real) == 1 and next(item for item in classes if item.name == real[0]).values is None
     if not by_value and not alone:
         raise ConfigError(
@@ -116,6 +119,7 @@ def project_table(titles: Iterable[str], background: str, neutral: str) -> Class
     >>> project_table(["road", "bg", "car", "neutral"], "bg", "neutral").names
     ('bg', 'car', 'road')
     """
+    # Sorted, so that the same project always gives the same outputs in the same order.
     real = sorted(set(titles) - {background, neutral})
     if not real:
         raise InputError(

@@ -106,12 +106,14 @@ class ChipDataset(Dataset[dict[str, Any]]):
         return chip_tensors(fit_chip(chip, *self.size))
 
     def _replace(self, ref: ChipRef, error: GeosegError) -> dict[str, Any]:
+        # Counted in each worker by itself; they share no memory.
         self._failed.append(str(error))
         if len(self._failed) > self.corrupted or not self.spare:
             raise RunError(
                 f"chips must be readable, got {len(self._failed)} that are not; the last: {error} "
                 "Repair the file, or raise allow_corrupted_samples."
             ) from error
+        # A checksum in place of chance: the same run replaces the same chip by the same one, in any worker.
         turn = zlib.crc32(f"{ref}{len(self._failed)}".encode())
         return self[self.spare[turn % len(self.spare)]]
 
@@ -168,6 +170,7 @@ class BatchLoader(DataLoader[Any]):
             num_workers=workers,
             worker_init_fn=_ignore_interrupt,
             collate_fn=_join_sent,
+            # From page-locked memory a batch travels to the GPU while the one before is still computed.
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -187,5 +190,6 @@ def val_loader(
     dataset: ChipDataset, refs: Sequence[ChipRef], batch: int, workers: int, rank: int = 0, world: int = 1
 ) -> BatchLoader:
     """Loader of validation chips in order; each process takes every ``world``-th batch."""
+    # Dealt by batches: all processes score the same chips together as one process would.
     batches = [list(refs[i : i + batch]) for i in range(0, len(refs), batch)]
     return BatchLoader(dataset, batches[rank::world], workers)

@@ -22,6 +22,7 @@ _LONLAT = CRS.from_epsg(4326)
 _EDGE = 9
 #: Part of a pixel that is rounding, not ground.
 _SLACK = 1e-3
+# Points along each side of what two areas share: blocks of labeled ground under a 24th of it may be missed.
 _LATTICE = 24
 
 
@@ -39,6 +40,7 @@ def rect_of(window: Window) -> tuple[int, int, int, int]:
 def neighbors(places: Sequence[GeoBox | None]) -> list[tuple[int, ...]]:
     """For each area, the others that overlap it or nearly touch it; those without a place have none."""
     placed = [i for i, place in enumerate(places) if place is not None]
+    # Boxes in longitude and latitude serve for a first look only, for scenes of any CRS in one index.
     boxes = np.array([_reach(place) for place in places if place is not None]).reshape(-1, 4)
     overlapping: list[list[int]] = [[] for _ in places]
     shapes = shapely.box(*boxes.T)
@@ -50,6 +52,7 @@ def neighbors(places: Sequence[GeoBox | None]) -> list[tuple[int, ...]]:
 
 def _reach(place: GeoBox) -> NDArray[np.float64]:
     """Bounds in longitude and latitude, a tenth wider on each side; NaN where there are none."""
+    # Wider, because blocks keep training at a distance: scenes that nearly touch matter, too.
     rows, cols = place.height / 10, place.width / 10
     rect = np.array([[-rows, -cols, place.height + rows, place.width + cols]])
     xy = np.stack(_projector(place.crs, _LONLAT).transform(*_ground(_outline(rect)[0], place).T), -1)
@@ -81,7 +84,10 @@ def carry(rects: NDArray[np.int64], source: GeoBox, target: GeoBox) -> NDArray[n
     if not len(rects):
         return np.zeros((0, 4), np.int64)
     moved = _move(_outline(rects).reshape(-1, 2), source, target).reshape(len(rects), -1, 2)
+    # PROJ gives infinity outside the domain of a projection.
     moved = moved[np.isfinite(moved).all(axis=(1, 2))]
+    # Without the slack a common edge would count as a pixel of common ground, by the last digits of a
+    # projection.
     low = np.floor(moved.min(axis=1, initial=np.inf) + _SLACK)
     high = np.ceil(moved.max(axis=1, initial=-np.inf) - _SLACK)
     meets = (high > 0).all(axis=1) & (low < (target.height, target.width)).all(axis=1)
@@ -93,11 +99,11 @@ def share_ground(one: Area, other: Area) -> bool:
     source, target = place_of(one), place_of(other)
     if source is None or target is None:
         return False
-    region = carry(np.array([rect_of(one.truth.region())]), source, target)
+    moved = carry(np.array([rect_of(one.truth.region())]), source, target)
     theirs = np.array(rect_of(other.truth.region()))
-    if not len(region):
+    if not len(moved):
         return False
-    low, high = np.maximum(region[0, :2], theirs[:2]), np.minimum(region[0, 2:], theirs[2:])
+    low, high = np.maximum(moved[0, :2], theirs[:2]), np.minimum(moved[0, 2:], theirs[2:])
     if (high <= low).any():
         return False
     axes = [a + (np.arange(_LATTICE) + 0.5) * (b - a) / _LATTICE for a, b in zip(low, high, strict=True)]
@@ -137,4 +143,5 @@ def _ground(points: NDArray[np.float64], place: GeoBox) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=256)
 def _projector(source: CRS, target: CRS) -> Transformer:
+    # Cached: making a transformer takes far longer than moving the few corners of a rectangle.
     return Transformer.from_crs(source, target, always_xy=True)

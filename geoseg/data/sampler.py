@@ -19,7 +19,6 @@ from geoseg.data.chips import Area, ChipRef
 from geoseg.data.settings import SamplerSettings
 from geoseg.data.splits import AreaSplit, touches
 from geoseg.errors import InputError
-from geoseg.typing import BoolArray
 
 __all__ = ["BatchSampler", "ImageEpochs", "WindowEpochs", "deal_streams"]
 
@@ -54,9 +53,14 @@ class _Ground:
         drawn: list[NDArray[np.int64]] = []
         left = count
         for _ in range(_TRIES):
+            # More than needed, for some will fall on validation blocks or on unlabeled ground.
             points = self._points(2 * left + 8, foreground, rng)
-            corners = self._corners(points, rng)
-            corners = corners[self._allowed(corners, min_known)][:left]
+            # The point lies anywhere in its window: objects always in the middle would be learned as such.
+            offsets = np.floor(rng.random(points.shape) * self.chip).astype(np.int64)
+            limits = np.maximum(np.array(self.area.shape) - self.chip, 0)
+            corners = np.clip(points - offsets, 0, limits)
+            clear = ~touches(corners, self.chip, self.split.forbidden)
+            corners = corners[clear & (self._known(corners) >= min_known)][:left]
             drawn.append(corners)
             left -= len(corners)
             if not left:
@@ -75,19 +79,11 @@ class _Ground:
         if foreground == 0 or not len(self.anchors):
             return points
         classes, first, sizes = np.unique(self.anchors[:, 2], return_index=True, return_counts=True)
+        # First a class, then one of its points: rare classes are drawn as often as common ones.
         pick = rng.integers(0, len(classes), count)
         index = first[pick] + np.floor(rng.random(count) * sizes[pick]).astype(np.int64)
         on_object = rng.random(count) < foreground
         return np.where(on_object[:, None], self.anchors[index, :2], points)
-
-    def _corners(self, points: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        offsets = np.floor(rng.random(points.shape) * self.chip).astype(np.int64)
-        limits = np.maximum(np.array(self.area.shape) - self.chip, 0)
-        return np.clip(points - offsets, 0, limits)
-
-    def _allowed(self, corners: NDArray[np.int64], min_known: float) -> BoolArray:
-        clear = ~touches(corners, self.chip, self.split.forbidden)
-        return clear & (self._known(corners) >= min_known)
 
     def _known(self, corners: NDArray[np.int64], points: int = 4) -> NDArray[np.float64]:
         """Share of each window that is labeled, on a lattice of points inside the area."""
@@ -119,6 +115,7 @@ def deal_streams(order: NDArray[np.int64], batch: int, batches: int, groups: int
     >>> deal_streams(np.arange(8), 2, 4, 2).tolist()
     [[0, 4], [2, 6], [1, 5], [3, 7]]
     """
+    # np.resize repeats the list from its beginning where the streams hold a few more than it has.
     length = -(-batches // groups)
     streams = np.resize(order, batch * groups * length).reshape(batch, groups, length)
     return streams.transpose(2, 1, 0).reshape(length * groups, batch)[:batches]
@@ -161,12 +158,8 @@ class WindowEpochs:
         if self.settings.chips_per_epoch:
             return self.settings.chips_per_epoch
         chip = self.grounds[0].chip
+        # Twice the ground: windows that lie at random cover about 86 % of it then (1 - exp(-2)).
         return max(1, round(2 * sum(ground.pixels for ground in self.grounds) / (chip[0] * chip[1])))
-
-    def _shares(self) -> NDArray[np.float64]:
-        power = {"equal": 0.0, "sqrt": 0.5, "area": 1.0}[self.settings.balance]
-        weights = np.array([ground.pixels**power * ground.area.weight for ground in self.grounds])
-        return weights / weights.sum()
 
     def batches(self, epoch: int, batch: int, groups: int) -> list[list[ChipRef]]:
         """All batches of an epoch."""
@@ -177,10 +170,12 @@ class WindowEpochs:
         return [[refs[index]._replace(epoch=epoch) for index in row] for row in dealt]
 
     def _draw(self, count: int, rng: np.random.Generator) -> tuple[list[ChipRef], NDArray[np.int64]]:
-        counts = _round_shares(self._shares() * count, rng)
+        settings = self.settings
+        power = {"equal": 0.0, "sqrt": 0.5, "area": 1.0}[settings.balance]
+        weights = np.array([ground.pixels**power * ground.area.weight for ground in self.grounds])
+        counts = _round_shares(weights / weights.sum() * count, rng)
         refs: list[ChipRef] = []
         ranks: list[NDArray[np.float64]] = []
-        settings = self.settings
         for ground, area, number in zip(self.grounds, self.areas, counts, strict=True):
             corners = ground.draw(int(number), settings.foreground, settings.min_known, rng)
             refs += [ChipRef(area, int(row), int(col), *ground.chip) for row, col in corners]
@@ -206,6 +201,7 @@ def _round_shares(wanted: NDArray[np.float64], rng: np.random.Generator) -> NDAr
     base = np.floor(wanted).astype(np.int64)
     rest = round(float(wanted.sum())) - int(base.sum())
     if rest > 0:
+        # Above 0 each, or there could be fewer areas to choose from than places left.
         rests = np.maximum(wanted - base, 1e-9)
         base[rng.choice(len(base), rest, replace=False, p=rests / rests.sum())] += 1
     return base
@@ -271,6 +267,7 @@ class BatchSampler:
         loaded = -1
         for index in range(self.start, self.stop):
             epoch, place = divmod(index, per_epoch)
+            # One epoch at a time: all of a long run would be millions of windows.
             if epoch != loaded:
                 batches, loaded = self.epochs.batches(epoch, self.batch * self.world, self.groups), epoch
             yield self._mine(batches[place])
@@ -280,5 +277,6 @@ class BatchSampler:
         if self.world == 1:
             return refs
         share = -(-len(refs) // self.world)
+        # Every process must take part in every step, or the others wait for its gradients.
         full = [refs[i % len(refs)] for i in range(share * self.world)]
         return full[self.rank * share : (self.rank + 1) * share]

@@ -87,6 +87,7 @@ class SplitSettings(Settings):
     val: tuple[str, ...] = ()
     val_fraction: float = Field(default=0.2, gt=0, lt=1)
     block_chips: int = Field(default=2, ge=1)
+    # Without it a training chip could end at a validation block, in the middle of a house.
     buffer_px: int = Field(default=32, ge=0)
 
 
@@ -141,6 +142,7 @@ class DataSettings(Settings):
             raise ValueError("gsd goes with images and masks. State that of a scene in data.scenes[].gsd.")
         if (self.dtl is None) != (self.projects is None):
             raise ValueError("dtl must come with projects, the folder of the projects that it reads.")
+        # Several sources would need a rule for whose classes and whose bands count.
         given = [name for name in ("scenes", "project", "images", "dtl") if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"data must have one source, got {' and '.join(given)}.")
@@ -176,7 +178,9 @@ class SamplerSettings(Settings):
     """
 
     chips_per_epoch: int | None = Field(default=None, ge=1)
+    # In most scenes objects cover little: drawn evenly, most windows would hold none.
     foreground: float = Field(default=0.5, ge=0, le=1)
+    # The root lies between: a large scene shows more, but not in proportion to its area.
     balance: Literal["equal", "area", "sqrt"] = "sqrt"
     region_px: int = Field(default=1024, ge=0)
     min_known: float = Field(default=0.25, ge=0, le=1)
@@ -243,6 +247,7 @@ class AugmentSettings(Settings):
     noise: float = Field(default=0.0, ge=0, le=1)
     blur: float = Field(default=0.0, ge=0, le=10)
     jpeg: float = Field(default=0.0, ge=0, le=1)
+    # Most chips stay as sharp as the scenes that the network will see.
     share: float = Field(default=0.3, ge=0, le=1)
     paste: float = Field(default=0.0, ge=0, le=1)
     repaint: float = Field(default=0.0, ge=0, le=1)

@@ -22,7 +22,7 @@ from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import class_name, is_vector_file, read_features
 from geoseg.projects.figures import Annotation
-from geoseg.projects.project import IMAGE_SUFFIXES, Item, Project, open_project, read_annotation
+from geoseg.projects.project import IMAGE_SUFFIXES, open_project, read_annotation
 from geoseg.raster.classes import IGNORE
 from geoseg.raster.source import PixelSource, RasterSource
 
@@ -152,6 +152,7 @@ def _open_scenes(wanted: Wanted) -> Opened:
     expanded = [
         (path, settings) for settings in data.scenes for path in _matches(_path(wanted.base, settings.path))
     ]
+    # Pixels of a mask always carry a value; polygons only where a column says so.
     by_value = bool(data.class_column) or all(_is_raster(settings.labels) for _, settings in expanded)
     table = class_table(_listed(wanted), wanted.background, wanted.neutral, data.other, by_value=by_value)
     areas, scenes = [], []
@@ -185,6 +186,7 @@ def _listed(wanted: Wanted) -> tuple[ClassSettings, ...]:
 def _matches(path: str) -> list[str]:
     if not any(mark in path for mark in "*?"):
         return [path]
+    # Sorted, or the order of the file system would decide which scene has which number, and what is drawn.
     paths = sorted(glob.glob(path))  # noqa: PTH207 (absolute and relative patterns alike)
     if not paths:
         raise MissingFileError(f"no scene matches {path}")
@@ -202,6 +204,7 @@ def _scene_truth(scene: RasterSource, settings: SceneSettings, table: ClassTable
         truth = _mask_truth(scene, labels, table)
     else:
         shapes, classes = _read_shapes(scene, labels, table, wanted.data.class_column)
+        # Stable: labels of one class keep the order of their file.
         order = np.argsort(_priorities(classes, table), kind="stable")
         truth = VectorTruth(scene.height, scene.width, shapes[order], classes[order])
     if not settings.aoi:
@@ -225,6 +228,7 @@ def _read_shapes(
     if not len(labels):
         raise InputError(f"labels must hold polygons, got none in {path}.")
     on_scene = labels.on(scene.geobox, str(scene.path))
+    # Labels of a whole country may come with one scene: only those on it are kept.
     touching = shapely.intersects(on_scene.geometry, shapely.box(0, 0, scene.width, scene.height))
     if not touching.any():
         raise _apart("labels", path, labels.source.bounds, scene)
@@ -237,6 +241,7 @@ def _read_aoi(scene: RasterSource, path: str) -> NDArray[np.object_]:
     ground = read_features(path)
     shapes = ground.on(scene.geobox, str(scene.path)).geometry
     whole = shapely.box(0, 0, scene.width, scene.height)
+    # By area: a polygon that only touches the border of the scene labels nothing of it.
     inside = shapely.area(shapely.intersection(shapes, whole)) > 0
     if not inside.any():
         raise _apart("aoi", path, ground.source.bounds, scene)
@@ -257,6 +262,7 @@ def _apart(what: str, path: str, bounds: Sequence[float] | None, scene: RasterSo
 
 
 def _mask_truth(scene: RasterSource, path: str, table: ClassTable) -> MaskTruth:
+    # The indices of a palette are the classes; its colors are for the eye.
     mask = open_raster(path, bands=(1,), expand_palette=False)
     codes = mask_codes(table, mask.dtype, mask.nodata)
     return MaskTruth(scene.height, scene.width, mask, _area_to_mask(scene, mask), codes)
@@ -264,21 +270,23 @@ def _mask_truth(scene: RasterSource, path: str, table: ClassTable) -> MaskTruth:
 
 def _area_to_mask(scene: RasterSource, mask: RasterSource) -> Affine:
     """From pixel corners of the scene to those of its mask: by georeferencing, else by stretching."""
+    # A PNG beside a GeoTIFF shows the same picture at its own size.
     if mask.geobox.crs is None:
         return Affine.scale(mask.width / scene.width, mask.height / scene.height)
     own, other = scene.geobox.crs, mask.geobox.crs
     if own is None or not own.equals(other):
-        crs_name = own.to_string() if own else "none"
+        own_name = own.to_string() if own else "none"
         hint = (
-            f"Warp it with gdalwarp -t_srs {crs_name} -r near"
+            f"Warp it with gdalwarp -t_srs {own_name} -r near"
             if own
             else "Give the scene its own with gdal_edit"
         )
         raise InputError(
-            f"a mask must have its scene's CRS ({crs_name}), got {other.to_string()} for {mask.path}. "
+            f"a mask must have its scene's CRS ({own_name}), got {other.to_string()} for {mask.path}. "
             f"{hint}, or give vector labels."
         )
     to_mask = ~mask.geobox.transform * scene.geobox.transform
+    # Rows and columns of a mask are looked up apart, which a turned one does not allow. Rounding is no turn.
     if abs(to_mask.b) + abs(to_mask.d) > 1e-6 * abs(to_mask.a):
         raise InputError(
             f"a mask must lie square to its scene, got {mask.path} turned. Warp it to the scene."
@@ -302,6 +310,7 @@ def mask_codes(table: ClassTable, dtype: str, nodata: float | None = None) -> ND
     kind = np.dtype(dtype)
     if kind.kind not in "iub":
         raise InputError(f"a mask must hold whole numbers, got {dtype}.")
+    # A table of all values of 16 bits; a larger value in a wider file is one of no class.
     count = 256 if kind.itemsize == 1 else 65536
     rest = {"error": REFUSED, "ignore": IGNORE, "background": 0}[table.other]
     codes = np.full(count, rest if table.every is None else table.every, np.uint8)
@@ -321,14 +330,14 @@ def _open_pairs(wanted: Wanted) -> Opened:
             raise MissingFileError(f"no such folder: {folder}")
     listed = wanted.classes or (ClassSettings(name=_ONE_CLASS),)
     table = class_table(listed, wanted.background, wanted.neutral, wanted.data.other, by_value=True)
-    mask_of = {path.stem: path for path in sorted(masks.iterdir()) if _is_raster(path.name)}
+    masks_by_stem = {path.stem: path for path in sorted(masks.iterdir()) if _is_raster(path.name)}
     areas, scenes = [], []
     for path in sorted(images.iterdir()):
         if _is_raster(path.name):
-            if path.stem not in mask_of:
+            if path.stem not in masks_by_stem:
                 raise MissingFileError(f"no mask named {path.stem} in {masks} for {path.name}")
             scene = open_raster(path, resolution=wanted.resolution, gsd=wanted.data.gsd)
-            areas.append(Area(scene.name, scene, _mask_truth(scene, str(mask_of[path.stem]), table)))
+            areas.append(Area(scene.name, scene, _mask_truth(scene, str(masks_by_stem[path.stem]), table)))
             scenes.append(scene)
     if not areas:
         raise InputError(f"data.images must hold images, got none in {images}.")
@@ -342,10 +351,14 @@ def _open_pairs(wanted: Wanted) -> Opened:
 def _open_project(wanted: Wanted) -> Opened:
     project = open_project(_path(wanted.base, str(wanted.data.project)))
     table = titles_table(wanted, project.meta.class_names)
-    areas = [_project_area(project, item, table) for item in project]
-    if not areas:
+    annotated = []
+    for item in project:
+        scene = open_raster(item.image)
+        annotation = read_annotation(item, project.meta, (scene.height, scene.width))
+        annotated.append(annotated_area(f"{item.dataset}/{item.stem}", scene, annotation, table))
+    if not annotated:
         raise InputError(f"project must hold images, got none in {project.path}.")
-    return images_opened(areas, table)
+    return images_opened(annotated, table)
 
 
 def titles_table(wanted: Wanted, titles: Sequence[str]) -> ClassTable:
@@ -361,9 +374,9 @@ def titles_table(wanted: Wanted, titles: Sequence[str]) -> ClassTable:
     return ClassTable(listed.names, values, None, listed.other)
 
 
-def images_opened(tagged_areas: Sequence[tuple[Area, frozenset[str]]], table: ClassTable) -> Opened:
+def images_opened(annotated: Sequence[tuple[Area, frozenset[str]]], table: ClassTable) -> Opened:
     """Areas and tags of annotated images."""
-    areas, tags = (tuple(part) for part in zip(*tagged_areas, strict=True))
+    areas, tags = (tuple(part) for part in zip(*annotated, strict=True))
     return Opened(areas, ("auto",) * len(areas), tags, table)
 
 
@@ -375,9 +388,3 @@ def annotated_area(
     figures = tuple(o.figure for o in annotation.objects)
     truth = FigureTruth(*pixels.geobox.shape, figures, classes)
     return Area(name, pixels, truth), frozenset(tag.name for tag in annotation.tags)
-
-
-def _project_area(project: Project, item: Item, table: ClassTable) -> tuple[Area, frozenset[str]]:
-    scene = open_raster(item.image)
-    annotation = read_annotation(item, project.meta, (scene.height, scene.width))
-    return annotated_area(f"{item.dataset}/{item.stem}", scene, annotation, table)

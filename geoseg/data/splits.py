@@ -52,6 +52,7 @@ def grid_windows(area: Area, chip: tuple[int, int], inside: Window | None = None
     region = inside or area.truth.region()
     if not (region.height and region.width):
         return ()
+    # Without overlap: each validation pixel counts once in the scores, but for the last row and column.
     grid = Grid(shape=(region.height, region.width), window=chip, overlap=(0, 0))
     windows = []
     for window in grid:
@@ -61,6 +62,7 @@ def grid_windows(area: Area, chip: tuple[int, int], inside: Window | None = None
             height=chip[0],
             width=chip[1],
         )
+        # A window without labels can't be scored and would only cost time.
         if known_share(area, moved) > 0:
             windows.append(moved)
     return tuple(windows)
@@ -144,6 +146,7 @@ def block_split(
     splits: list[AreaSplit] = []
     held: list[NDArray[np.int64]] = []
     for index, (area, part) in enumerate(zip(areas, parts, strict=True)):
+        # By number: a scene added at the end of the config leaves the blocks of the others where they are.
         rng = np.random.default_rng((seed, index))
         if part == "val":
             blocks = np.array([rect_of(area.truth.region())])
@@ -152,9 +155,11 @@ def block_split(
             blocks = _NOTHING
             splits.append(AreaSplit(True, _NOTHING, ()))
         else:
+            # Only areas before this one have blocks yet; the later ones will take theirs from it.
             others = _carried(held, places, [j for j in near[index] if j < index], index)
             blocks = _draw_blocks(area, chip, settings, rng, others)
             splits.append(_split_area(area, chip, blocks, settings.buffer_px))
+            # Blocks that left no room for training were dropped, so they bind no other area either.
             blocks = blocks if splits[-1].val else _NOTHING
         held.append(blocks)
     if not any(split.val for split in splits):
@@ -216,12 +221,14 @@ def _draw_blocks(
         )
         for piece in iter_chunks(region.height, region.width, side)
     ]
+    # Rests at the edge that hold no whole chip, and blocks that are mostly unlabeled, would say little.
     usable = [b for b in blocks if b.height >= chip[0] and b.width >= chip[1] and known_share(area, b) >= 0.5]
     if len(blocks) < 2 or not usable:
         return _NOTHING
     count = max(1, round(settings.val_fraction * len(blocks)))
     rects = np.array([rect_of(block) for block in usable], np.int64)
     order = rng.permutation(len(usable))
+    # Chance first, then a stable sort: among blocks that share no ground with another area chance decides.
     order = order[np.argsort(-_common(rects, others)[order], kind="stable")]
     return rects[order[:count]]
 
@@ -256,4 +263,5 @@ def _leaves_room(area: Area, chip: tuple[int, int], rects: NDArray[np.int64]) ->
     spans = (region.height - chip[0], region.width - chip[1])
     rows, cols = (np.linspace(0, max(span, 0), 9).astype(np.int64) for span in spans)
     corners = np.stack(np.meshgrid(rows + region.row_off, cols + region.col_off), -1).reshape(-1, 2)
+    # With fewer, drawing windows at random would nearly always hit a block.
     return float((~touches(corners, chip, rects)).mean()) > 0.05

@@ -47,6 +47,7 @@ class SampleStream(IterableDataset[Any]):
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         rank, ranks = self._distributed()
+        # Ranks and workers are numbered through, so that together they make each sample once.
         return self.samples.shard(rank * workers + number, ranks * workers)
 
     def _distributed(self) -> tuple[int, int]:
@@ -56,4 +57,5 @@ class SampleStream(IterableDataset[Any]):
         return self._place
 
     def __getstate__(self) -> dict[str, Any]:
+        # Asked here, in the parent: a spawned worker has no process group to ask.
         return {**self.__dict__, "_place": self._distributed()}

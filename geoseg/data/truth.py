@@ -26,6 +26,7 @@ __all__ = ["REFUSED", "AoiTruth", "FigureTruth", "MaskTruth", "VectorTruth", "ce
 
 #: Large objects get an anchor in every square of this many pixels.
 _CELL = 64
+# Pixels that a mask is read by when it is searched: 4 MB a piece, whatever the mask's size.
 _SCAN = 2048
 #: Code of mask values that are an error.
 REFUSED = 254
@@ -39,6 +40,7 @@ class _Labels:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is worked out anew in a worker."""
+        # Indices of polygons may be many times as large as what they are made from.
         return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
 
     def anchors(self) -> NDArray[np.int32]:
@@ -101,6 +103,7 @@ class VectorTruth(_Labels):
     def _anchors(self) -> NDArray[np.int32]:
         keep = (self.classes != 0) & (self.classes != IGNORE)
         points = shapely.get_coordinates(shapely.point_on_surface(self.shapes[keep]))
+        # A point of its own for every object: the smallest must be found as often as the others.
         anchors = [_rows_cols(points, self.classes[keep])]
         spans = shapely.bounds(self.shapes)
         large = keep & ((spans[:, 2:] - spans[:, :2]).max(1, initial=0) > 2 * _CELL)
@@ -119,6 +122,7 @@ def _rows_cols(points: NDArray[np.float64], classes: Array) -> NDArray[np.int32]
 
 def _inside_points(shape: Any, code: int) -> NDArray[np.int32]:
     left, top, right, bottom = shapely.bounds(shape)
+    # At most 128 a side: a forest as large as its scene would have as many points as all other objects.
     step = max(_CELL, max(right - left, bottom - top) / 128)
     xs, ys = np.meshgrid(np.arange(left + step / 2, right, step), np.arange(top + step / 2, bottom, step))
     points = np.column_stack([xs.ravel(), ys.ravel()])
@@ -156,6 +160,7 @@ class MaskTruth(_Labels):
 
     def targets(self, window: Window, where: BoolArray | None = None) -> NDArray[np.uint8]:
         """Class indices of a window, 255 beyond the mask and outside ``where``."""
+        # Centers of pixels, looked up one axis at a time: no rounding can open a line between two windows.
         rows = np.floor(self.to_mask.f + self.to_mask.e * (np.arange(window.row_off, window.row_end) + 0.5))
         cols = np.floor(self.to_mask.c + self.to_mask.a * (np.arange(window.col_off, window.col_end) + 0.5))
         height, width = self.mask.geobox.shape
@@ -172,18 +177,19 @@ class MaskTruth(_Labels):
             width=int(inside_cols.max() - left + 1),
         )
         values = self.mask.read(source)[0][np.ix_(inside_rows - top, inside_cols - left)]
-        wanted = np.ones(values.shape, bool) if where is None else where[known]
-        target[known] = self._indices(values, wanted)
+        labeled = np.ones(values.shape, bool) if where is None else where[known]
+        target[known] = self._indices(values, labeled)
         return target
 
-    def _indices(self, values: Array, wanted: BoolArray) -> NDArray[np.uint8]:
+    def _indices(self, values: Array, labeled: BoolArray) -> NDArray[np.uint8]:
         usable = (values >= 0) & (values < len(self.codes))
         codes = np.where(usable, self.codes[np.where(usable, values, 0).astype(np.int64)], REFUSED)
-        codes = np.where(wanted, codes, IGNORE)
+        # Before the check: outside the labeled ground a mask may hold anything.
+        codes = np.where(labeled, codes, IGNORE)
         if (codes == REFUSED).any():
-            unknown = ", ".join(str(value) for value in np.unique(values[codes == REFUSED])[:8])
+            refused = ", ".join(str(value) for value in np.unique(values[codes == REFUSED])[:8])
             raise InputError(
-                f"values of a mask must belong to a class, got {unknown}. "
+                f"values of a mask must belong to a class, got {refused}. "
                 "List them under classes[].values, or set data.other to background or ignore."
             )
         return codes.astype(np.uint8)
@@ -279,6 +285,7 @@ class AoiTruth(_Labels):
     def region(self) -> Window:
         """Bounds of the polygons inside the area."""
         left, top, right, bottom = shapely.total_bounds(self.aoi)
+        # The pixels whose centers lie within the bounds.
         row, col = int(np.floor(top + 0.5)), int(np.floor(left + 0.5))
         end = int(np.ceil(bottom - 0.5)), int(np.ceil(right - 0.5))
         rect = Window(row_off=row, col_off=col, height=max(0, end[0] - row), width=max(0, end[1] - col))
@@ -295,6 +302,7 @@ def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:
     last = 0
     for code in np.unique(target):
         if code not in (0, IGNORE):
+            # Corners connect, too: a house drawn with a thin diagonal part stays one object.
             labels, count = ndimage.label(target == code, np.ones((3, 3), int))
             numbers = np.where(labels > 0, labels + last, numbers).astype(np.int32)
             last += count
@@ -328,6 +336,7 @@ def cell_anchors(
     rows, cols = np.nonzero((target != 0) & (target != IGNORE))
     codes = target[rows, cols].astype(np.int64)
     across = -(-target.shape[1] // cell)
+    # One number for square and class, so that one sort serves all of them.
     key = ((rows // cell) * across + cols // cell) * 256 + codes
     order = np.argsort(key, kind="stable")
     _, first, count = np.unique(key[order], return_index=True, return_counts=True)

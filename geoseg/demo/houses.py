@@ -18,7 +18,7 @@ STOREY_M = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """Material, colour and pitch shared by the wings of one building."""
+    """Material, color and pitch shared by the wings of one building."""
 
     surface: Surface
     color: Rgb
@@ -66,7 +66,7 @@ def shape_boxes(rng: np.random.Generator, name: str, box: Box) -> tuple[Box, ...
 
 
 def choose_roof(rng: np.random.Generator, region: Region, area: float, use: str) -> Roof:
-    """A roof as usual in ``region`` for a building of ``area`` square metres."""
+    """A roof as usual in ``region`` for a building of ``area`` square meters."""
     weights = np.array(region.roofs)
     if use == "hall" or area > 320:
         weights = weights * (0.3, 2.5, 0.6)
@@ -197,7 +197,7 @@ def _chimney(rng: np.random.Generator, wing: Part) -> Part:
 
 
 def _patches(rng: np.random.Generator, wing: Part, region: Region) -> list[Part]:
-    """Sheets of another colour on a metal roof, as repairs leave them."""
+    """Sheets of another color on a metal roof, as repairs leave them."""
     if wing.surface != "metal" or rng.random() < 0.5:
         return []
     parts: list[Part] = []

@@ -72,7 +72,7 @@ def _field(rng: np.random.Generator, feature_px: float, size: int) -> Noise:
 
 @lru_cache(maxsize=16)
 def make_textures(gsd: float) -> Textures:
-    """Noise fields for pixels of ``gsd`` metres; always the same ones, kept for reuse."""
+    """Noise fields for pixels of ``gsd`` meters; always the same ones, kept for reuse."""
     rng = np.random.default_rng(_SEED)
     return Textures(
         broad=_field(rng, 70 / gsd, 251),

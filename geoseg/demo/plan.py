@@ -19,7 +19,7 @@ __all__ = ["make_plan"]
 
 
 def make_plan(rng: np.random.Generator, land: Array, density: Density, region: Region) -> Plan:
-    """Everything on the convex polygon ``land`` (metres), at random."""
+    """Everything on the convex polygon ``land`` (meters), at random."""
     plan = Plan(sun=_sun(rng))
     pieces, streets = divide(rng, land, density)
     lots = _Lots(rng, plan, region)
@@ -204,11 +204,11 @@ class _Lots:
                 ground.append(car(self.rng, frame, 0.0, 0.0))
                 continue
             w, d = self.rng.uniform(0.4, 2.1, 2)
-            grey = float(self.rng.uniform(40, 190))
+            gray = float(self.rng.uniform(40, 190))
             color = (
                 pick(self.rng, self.region.metal)
                 if self.rng.random() < 0.25
-                else (grey, grey * 0.96, grey * 0.88)
+                else (gray, gray * 0.96, gray * 0.88)
             )
             ground.append(Part(frame, (0, 0, w, d), self.rng.uniform(0.2, 1.4), "plain", color))
 

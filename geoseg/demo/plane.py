@@ -1,4 +1,4 @@
-"""Plane geometry in metres, x to the right and y down: frames, boxes, convex polygons."""
+"""Plane geometry in meters, x to the right and y down: frames, boxes, convex polygons."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Frame:
         return dx * self.cos + dy * self.sin, dy * self.cos - dx * self.sin
 
 
-#: (u0, v0, u1, v1), half-open: a pixel centre on u0 is inside, one on u1 is not.
+#: (u0, v0, u1, v1), half-open: a pixel center on u0 is inside, one on u1 is not.
 Box = tuple[float, float, float, float]
 
 
@@ -60,7 +60,7 @@ def box_corners(frame: Frame, box: Box) -> Array:
 
 
 def separate(corners: Array, others: Array, slack: float = 0.02) -> bool:
-    """Whether a rectangle meets none of ``others`` by more than ``slack`` metres.
+    """Whether a rectangle meets none of ``others`` by more than ``slack`` meters.
 
     The separating axis theorem on the edges of both rectangles.
 
@@ -107,7 +107,7 @@ def clip_convex(points: Array, origin: Array, normal: Array) -> Array:
 
 
 def inside_convex(points: Array, x: Array, y: Array, margin: float = 0.0) -> BoolArray:
-    """Whether (x, y) lie in a convex polygon of positive area, ``margin`` metres from its edges."""
+    """Whether (x, y) lie in a convex polygon of positive area, ``margin`` meters from its edges."""
     inside = np.ones(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
     corners = points.tolist()
     for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1]):

@@ -1,7 +1,7 @@
-"""Colours and habits of three places, so that generated towns resemble real imagery.
+"""Colors and habits of three places, so that generated towns resemble real imagery.
 
-The colours were measured on OpenAerialMap imagery of Banepa (Nepal), Kampala (Uganda) and Bicol
-(Philippines): cluster centres of the median colour of each building, and of the ground between.
+The colors were measured on OpenAerialMap imagery of Banepa (Nepal), Kampala (Uganda) and Bicol
+(Philippines): cluster centers of the median color of each building, and of the ground between.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ _SHADOW = np.array([0.30, 0.345, 0.41], dtype=np.float32)[:, None, None]
 
 @dataclass(frozen=True)
 class Look:
-    """What the camera adds: exposure, haze (grey levels), blur (sigma, pixels), noise (grey levels).
+    """What the camera adds: exposure, haze (gray levels), blur (sigma, pixels), noise (gray levels).
 
-    ``color`` scales the saturation: 1 leaves it, 0 makes grey.
+    ``color`` scales the saturation: 1 leaves it, 0 makes gray.
     """
 
     gain: float = 1.0
@@ -74,7 +74,7 @@ class _Canvas:
 
 
 class Renderer:
-    """Paints windows of one plan at one ground sampling distance (metres per pixel)."""
+    """Paints windows of one plan at one ground sampling distance (meters per pixel)."""
 
     def __init__(self, plan: Plan, gsd: float, *, look: Look | None = None, shift: int = 0) -> None:
         self.plan, self.gsd, self.look = plan, gsd, look or Look()
@@ -260,10 +260,10 @@ def _cast_tree(canvas: _Canvas, tree: Tree, bounds: Array, sun: Sun) -> None:
 def _develop(canvas: _Canvas, look: Look) -> Array:
     """From light to the sensor's bytes: exposure, haze, blur, noise."""
     out = np.empty(canvas.rgb.shape, dtype=np.uint8)
-    grey = canvas.rgb.mean(axis=0)
+    gray = canvas.rgb.mean(axis=0)
     exposure = (look.gain * (1 + 0.02 * canvas.broad)).astype(np.float32)
     for channel, noise in enumerate(canvas.pixel):
-        light = (grey + look.color * (canvas.rgb[channel] - grey)) * exposure
+        light = (gray + look.color * (canvas.rgb[channel] - gray)) * exposure
         light = ndimage.gaussian_filter(light, look.blur, radius=_BLUR_RADIUS) + look.haze
         out[channel] = np.clip(light + look.noise * noise, 0, 255)
     return out

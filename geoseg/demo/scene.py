@@ -66,7 +66,7 @@ def make_scene(
     seed : int
         Of everything random.
     gsd : float
-        Metres per pixel, from 0.05 to 2.
+        Meters per pixel, from 0.05 to 2.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def make_chip(size: int, gsd: float, rng: np.random.Generator) -> tuple[Array, A
     size : int
         Rows and columns.
     gsd : float
-        Metres per pixel.
+        Meters per pixel.
     rng : numpy.random.Generator
         Decides the place, the light and the camera.
 
@@ -183,7 +183,7 @@ class Town:
         return image * valid, mask * valid, valid
 
     def footprints(self) -> list[tuple[Building, Any]]:
-        """Buildings with their footprint (shapely, metres from the corner), cut to what is imaged."""
+        """Buildings with their footprint (shapely, meters from the corner), cut to what is imaged."""
         extent = self.size * self.gsd
         gaps = shapely.union_all([shapely.Polygon(box_corners(*gap)) for gap in self.gaps])
         imaged = shapely.difference(shapely.box(0, 0, extent, extent), gaps)
@@ -223,7 +223,7 @@ def _check(size: int, gsd: float, least: int) -> None:
             f"size must be at least {least}, got {size}. Give the rows of the picture in pixels."
         )
     if not 0.05 <= gsd <= 2:
-        raise InputError(f"gsd must be from 0.05 to 2 metres per pixel, got {gsd}. Choose for example 0.3.")
+        raise InputError(f"gsd must be from 0.05 to 2 meters per pixel, got {gsd}. Choose for example 0.3.")
 
 
 def _square(half: float) -> Box:
@@ -237,7 +237,7 @@ def _footprint(building: Building) -> Any:
 
 
 def _density(rng: np.random.Generator, extent: float) -> Density:
-    """An old town near the middle, smaller centres around it, fields at the edge."""
+    """An old town near the middle, smaller centers around it, fields at the edge."""
     centers = [(extent * rng.uniform(0.4, 0.6), extent * rng.uniform(0.4, 0.6), 0.95, 0.3)]
     centers += [(*(extent * rng.uniform(0.1, 0.9, 2)), rng.uniform(0.4, 0.75), 0.14) for _ in range(4)]
     noise = rng.standard_normal((8, 8)) * 0.09

@@ -38,13 +38,13 @@ def pave(rng: np.random.Generator, streets: list[Street], region: Region) -> lis
 
 def _surface(rng: np.random.Generator, street: Street, paved: bool, region: Region) -> Part:
     half = street.width / 2 * (rng.uniform(0.66, 0.85) if street.width > 6 else rng.uniform(0.8, 1.0))
-    grey = float(rng.uniform(88, 134))
+    gray = float(rng.uniform(88, 134))
     if not paved:
         color = pick(rng, region.soils, 6)
     elif street.width > 6 or rng.random() < 0.5:
-        color = (grey, grey, grey * 0.98)
+        color = (gray, gray, gray * 0.98)
     else:
-        color = (grey + 42, grey + 38, grey + 26)
+        color = (gray + 42, gray + 38, gray + 26)
     box = (0.0, -half, street.length, half)
     salt = int(rng.integers(1 << 30))
     return Part(street.frame, box, 0.0, "asphalt" if paved else "dirt", color, salt=salt)

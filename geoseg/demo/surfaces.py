@@ -1,4 +1,4 @@
-"""How roofs, streets and small things look: colours of pixels from their place on a part."""
+"""How roofs, streets and small things look: colors of pixels from their place on a part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RUST = np.array([118.0, 78.0, 54.0], dtype=np.float32)[:, None]
 
 @dataclass(frozen=True)
 class Spot:
-    """The pixels of a part: place in its box (metres from its corner) and noise, each (n,)."""
+    """The pixels of a part: place in its box (meters from its corner) and noise, each (n,)."""
 
     u: Array
     v: Array
@@ -28,7 +28,7 @@ class Spot:
 
 
 def shade(part: Part, spot: Spot, sun: Sun) -> FloatArray:
-    """Colours (3, n) of the pixels of ``part``, before shadows fall on it."""
+    """Colors (3, n) of the pixels of ``part``, before shadows fall on it."""
     return _SURFACES[part.surface](part, spot, sun).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ Surface = Literal["concrete", "metal", "tile", "plain", "asphalt", "dirt"]
 
 @dataclass(frozen=True, slots=True)
 class Sun:
-    """Unit vector on the ground away from the sun, and metres of shadow a metre of height."""
+    """Unit vector on the ground away from the sun, and meters of shadow a meter of height."""
 
     dx: float
     dy: float
@@ -28,7 +28,7 @@ class Part:
     """A box on the ground or on a roof.
 
     ``slope`` is the rise of a pitched roof (0 flat), ``ridge`` the axis its ridge follows;
-    ``rim`` the width in metres of a parapet; ``footprint`` marks what counts as building.
+    ``rim`` the width in meters of a parapet; ``footprint`` marks what counts as building.
     """
 
     frame: Frame
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A crown: a lumpy disc of ``radius`` metres, ``height`` metres up."""
+    """A crown: a lumpy disc of ``radius`` meters, ``height`` meters up."""
 
     x: float
     y: float
@@ -60,7 +60,7 @@ class Tree:
 class Block:
     """A convex piece of ground between streets, and how it is covered.
 
-    ``green`` shifts the balance of vegetation and soil; ``furrow`` is the wave vector (per metre)
+    ``green`` shifts the balance of vegetation and soil; ``furrow`` is the wave vector (per meter)
     of plough lines, (0, 0) for none.
     """
 
@@ -85,7 +85,7 @@ class Building:
 
 @dataclass
 class Plan:
-    """Everything in a scene, in the order it is painted. Metres from the top left corner."""
+    """Everything in a scene, in the order it is painted. Meters from the top left corner."""
 
     sun: Sun
     blocks: list[Block] = field(default_factory=list)

@@ -54,7 +54,7 @@ def divide(rng: np.random.Generator, land: Array, density: Density) -> tuple[lis
 
 
 def _block_area(density: float) -> float:
-    """Square metres of a block: small in the old town, wide in the fields."""
+    """Square meters of a block: small in the old town, wide in the fields."""
     return 1900 + 15000 * (1 - density) ** 1.6
 
 
@@ -121,8 +121,8 @@ def finish_block(rng: np.random.Generator, points: Array, use: str, region: Regi
     """Give a block its soil, its vegetation and their balance."""
     soil = pick(rng, region.soils)
     if use in ("dense", "hall", "court") and rng.random() < 0.6:
-        grey = sum(soil) / 3 * 0.8
-        soil = vary(rng, (grey, grey, grey * 0.96), 8)
+        gray = sum(soil) / 3 * 0.8
+        soil = vary(rng, (gray, gray, gray * 0.96), 8)
     green = _GREEN[use] + rng.normal(0, 0.35)
     return Block(points, use, soil, pick(rng, region.grasses), float(green))
 
@@ -146,8 +146,8 @@ def _plot(rng: np.random.Generator, points: Array, region: Region) -> Block:
     along, _ = longest_edge(points)
     if rng.random() < 0.5:
         along = np.array([-along[1], along[0]])
-    per_metre = 1 / rng.uniform(1.2, 3.2) if rng.random() < 0.55 else 0.0
+    per_meter = 1 / rng.uniform(1.2, 3.2) if rng.random() < 0.55 else 0.0
     green = rng.choice([1.3, 0.9, 0.3, -0.9], p=[0.35, 0.3, 0.2, 0.15])
     length = hypot(along[0], along[1])
-    wave = (float(along[0] / length * per_metre), float(along[1] / length * per_metre))
+    wave = (float(along[0] / length * per_meter), float(along[1] / length * per_meter))
     return Block(points, "plot", pick(rng, region.soils), pick(rng, region.grasses, 10), float(green), wave)

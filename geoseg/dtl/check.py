@@ -90,6 +90,7 @@ def _totals(engine: Engine, notes: list[str], progress: Progress) -> list[Count]
     totals: list[Count] = [(0, 0)] * len(engine.plan.graph.layers)
     for order, (layer, item) in enumerate(engine.items):
         try:
+            # Counts depend on sizes (how many windows fit), which only the header tells.
             shape = open_image(item.image).shape
         except InputError as error:
             notes.append(f"{item} can't be read and will be left: {error}")
@@ -98,8 +99,10 @@ def _totals(engine: Engine, notes: list[str], progress: Progress) -> list[Count]
         for target in range(len(totals)):
             least, most = counter.reaching(target, layer, shape, origin)
             before = totals[target]
+            # One image without a bound makes the whole without one.
             total = None if before[1] is None or most is None else before[1] + most
             totals[target] = before[0] + least, total
         progress("images", order + 1, len(engine))
+    # At the end: all images of one size are told in one line.
     notes += counter.refusals()
     return totals

@@ -45,7 +45,12 @@ class Counter:
             Its image, None if unknown; conditions on names are answered by it.
         """
         # What an image's name decides is part of the key, so images that go one way share their counts.
-        answers = tuple(self._answer(spec, origin) for spec in self._ifs)
+        answers = tuple(
+            spec.settings.known_answer(origin)
+            if origin is not None and isinstance(spec.settings, IfSettings)
+            else None
+            for spec in self._ifs
+        )
         # A list of what is still to be counted, not recursion: a graph of some thousand layers would reach
         # Python's limit.
         waiting = [(layer, shape)]
@@ -81,11 +86,6 @@ class Counter:
         }
         return [lines[key] for key in sorted(lines)]
 
-    @staticmethod
-    def _answer(spec: LayerSpec, origin: Origin | None) -> bool | None:
-        assert isinstance(spec.settings, IfSettings)  # chosen so
-        return spec.settings.known_answer(origin) if origin is not None else None
-
     def _fed(self, layer: int, shape: Shape | None) -> list[list[tuple[int, Shape | None]]]:
         """For each branch the layers fed, with the size of the samples they get."""
         after = self.plan.graph.layers[layer].settings.plan_shape(shape)
@@ -97,6 +97,7 @@ class Counter:
         branches = []
         for fed in self._fed(layer, shape):
             parts = [self._known[target, other, size, answers] for other, size in fed]
+            # A branch may feed several layers, and each gets every sample: their counts add up.
             mosts = [most for _, most in parts if most is not None]
             branches.append((sum(p[0] for p in parts), sum(mosts) if len(mosts) == len(parts) else None))
         if isinstance(spec.settings, IfSettings):
@@ -105,6 +106,8 @@ class Counter:
                 branches = [branches[0 if answer else 1]]
         if not branches:
             return 0, 0
+        # Of several branches a sample takes one, which is not known here: the least and the most of them
+        # bound it.
         least = min(b[0] for b in branches)
         most = None if any(b[1] is None for b in branches) else max(b[1] or 0 for b in branches)
         own_least, own_most = spec.settings.plan_count(shape)
@@ -121,6 +124,7 @@ def warnings_of(plan: GraphPlan) -> list[str]:
     for later, spec in enumerate(data):
         for name in spec.src:
             project = name.partition("/")[0]
+            # The first data layer that names a data set takes all its images, as in the original.
             first = next((s for s in data[:later] if {name, project, f"{project}/*"} & {*s.src}), None)
             if first is not None:
                 notes.append(f"{spec.title} gets no image of {name}: {first.title} takes them all.")

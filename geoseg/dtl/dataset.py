@@ -39,6 +39,7 @@ class GraphSamples:
     def __init__(self, engine: Engine, transform: Callable[[Sample], Any] | None = None) -> None:
         self.transform = transform
         self._engine = engine
+        # Workers of a loader keep their copy of the data set: the epoch must reach them in shared memory.
         self._epoch = SharedEpoch(engine.epoch)
         self._failures = SharedNotes()
 
@@ -86,6 +87,8 @@ class GraphSamples:
     def samples(self, index: int = 0, count: int = 1) -> Iterator[Sample]:
         """The samples themselves; what fails is told by a warning, noted in ``failures`` and left."""
         engine = self.engine
+        # Every count-th and not a run of them: neighbors in a folder are alike, and workers would end at
+        # different times.
         for order in range(index, len(engine), count):
             try:
                 yield from engine.samples(order, failed=lambda error: self._note(order, error))  # noqa: B023
@@ -121,6 +124,7 @@ class MappedSamples(GraphSamples):
     ) -> None:
         super().__init__(engine, transform)
         self.keep_open = keep_open
+        # Sums from the beginning on: a search among them finds the image of a sample.
         self._ends = list(itertools.accumulate(counts))
         self._open: OrderedDict[int, Sample] = OrderedDict()
 
@@ -155,6 +159,7 @@ class MappedSamples(GraphSamples):
         """The image behind its data layer, from the few kept open."""
         if order not in self._open:
             self._open[order] = self.engine.enter(order)
+            # The image that was not asked for the longest time goes.
             while len(self._open) > self.keep_open:
                 source = self._open.popitem(last=False)[1].pixels.source
                 if isinstance(source, ImageFile):
@@ -163,6 +168,7 @@ class MappedSamples(GraphSamples):
         return self._open[order]
 
     def __getstate__(self) -> dict[str, Any]:
+        # Workers open their own images; decoded pixels would be copied to each.
         return {**self.__dict__, "_open": OrderedDict()}
 
 
@@ -218,6 +224,8 @@ def known_counts(engine: Engine) -> list[int] | None:
     counts = []
     for order, (layer, item) in enumerate(engine.items):
         origin = engine.origin(order)
+        # Without the size first: for most graphs it does not matter, and opening images takes far longer than
+        # counting.
         least, most = counter.saved(layer, None, origin)
         if least != most:
             least, most = counter.saved(layer, open_image(item.image).shape, origin)

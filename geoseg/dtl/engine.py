@@ -62,6 +62,7 @@ class Engine:
     def origin(self, order: int) -> Origin:
         """The image at a position."""
         item = self.items[order][1]
+        # By names and not by position: an image added to a project changes no draw of the others.
         key = root_key(self.seed, item.project, item.dataset, item.name)
         return Origin(item.project, item.dataset, item.name, key, order, self.listing, self.root)
 
@@ -120,6 +121,7 @@ class Engine:
             The image or its annotation can't be used.
         """
         spec = self.plan.graph.layers[self.items[order][0]]
+        # A data layer makes one sample of an image.
         ((_, sample),) = self.apply(spec, self.open(order))
         return sample
 
@@ -180,6 +182,7 @@ class Engine:
         try:
             outputs = spec.kind.apply(sample, spec.settings, generator(derive(key, "epoch", epoch)))
             for number, (branch, out) in enumerate(outputs):
+                # Copies of one sample differ by their number, or multiply would give the same crop n times.
                 yield branch, replace(out, key=derive(key, number))
         except GeosegError as error:
             raise LayerError(f"{spec.title}: {error}") from error

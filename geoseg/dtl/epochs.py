@@ -36,6 +36,8 @@ class SharedEpoch:
         self._cell.value = value
 
     def __getstate__(self) -> tuple[Any]:
+        # Shared memory can be handed over only while a process is started; elsewhere the number itself goes
+        # along.
         return (self._cell if get_spawning_popen() is not None else self.value,)
 
     def __setstate__(self, state: tuple[Any]) -> None:

@@ -23,6 +23,7 @@ __all__ = ["NOWHERE", "Graph", "LayerSpec", "graph_schema", "parse_graph", "read
 NOWHERE = "null"
 
 _KEYS = ("action", "src", "dst", "settings")
+# Far beyond any graph that a person writes; a file of millions of layers would be planned for hours.
 _MAX_LAYERS = 10_000
 
 
@@ -162,6 +163,7 @@ def _parse_layer(entry: Any, index: int, source: str, twins: dict[bytes, int]) -
     title = f"layer {index + 1} ({action})"
     kind = registry.find(action) if isinstance(action, str) else None
     if kind is None:
+        # Most wrong actions are typing mistakes or names of another version.
         close = difflib.get_close_matches(str(action), registry.actions(), 1)
         hint = f"Did you mean {close[0]}?" if close else f"Known actions are {', '.join(registry.actions())}."
         raise fail(".action", f"action must be the name of a layer, got {action!r}. {hint}")
@@ -177,6 +179,7 @@ def _parse_layer(entry: Any, index: int, source: str, twins: dict[bytes, int]) -
     dst = _parse_dst(entry["dst"], kind, fail)
     if not isinstance(entry["settings"], Mapping):
         raise fail(".settings", f"must be an object, got {_kind(entry['settings'])}.")
+    # Python's JSON reader takes NaN and Infinity, which pass comparisons with limits.
     endless = _endless(entry["settings"], (index, "settings"))
     if endless is not None:
         raise ConfigError(f"{source}: {title}: {format_path(endless)}: a number must be finite.")
@@ -185,16 +188,21 @@ def _parse_layer(entry: Any, index: int, source: str, twins: dict[bytes, int]) -
             kind.settings, entry["settings"], source=f"{source}: {title}", at=(index, "settings")
         )
     except ConfigError as error:
+        # One line: the first mistake is enough, and commands print errors in a line.
         raise ConfigError(str(error).partition("\n")[0]) from None
     # Defaults are left out: a setting that a later version adds must not change what is drawn at random.
     written = settings.model_dump_json(exclude_defaults=True)
+    # Sources sorted, for their order changes nothing. Position in the file is left out: layers may be listed
+    # in any order with the same result.
     identity = root_key(0, kind.name, *sorted(src), "->", *dst, written)
+    # Two layers that are equal in all must still draw apart from each other.
     twins[identity] = twins.get(identity, -1) + 1
     return LayerSpec(index, str(action), kind, src, dst, settings, identity + bytes([twins[identity] % 256]))
 
 
 def _endless(value: Any, path: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
     """Where settings hold an infinite number, or one that is none."""
+    # A list and no recursion: depth is the file's to choose.
     left = [(value, path)]
     while left:
         part, at = left.pop()
@@ -219,6 +227,7 @@ def _parse_src(value: Any, kind: LayerKind, fail: Any) -> tuple[str, ...]:
                 raise fail(f".src[{i}]", str(error)) from None
         elif not name.startswith("$"):
             raise fail(f".src[{i}]", f"must be a connection like $name, got {name!r}.")
+    # The original took the last of several projects without a word.
     if kind.role == "data" and len({name.partition("/")[0] for name in value}) > 1:
         raise fail(
             ".src", f"must name data sets of one project, got {', '.join(value)}. Add a data layer for each."

@@ -91,6 +91,7 @@ def map_classes(meta: ProjectMeta, full: Mapping[str, str]) -> ProjectMeta:
     InputError
         Classes of different shapes are merged.
     """
+    # Renamed classes move to the end of the list, as in the original.
     result = replace(meta, classes=tuple(c for c in meta.classes if full[c.name] in (DEFAULT, c.name)))
     for one in meta.classes:
         new = full[one.name]
@@ -145,6 +146,7 @@ def rename_tags(tags: tuple[Tag, ...], mapping: Mapping[str, str]) -> tuple[Tag,
     for tag in tags:
         new = _new_name(tag.name, mapping)
         if new is not None:
+            # Of tags that get one name the first stays: tags are a set.
             renamed.setdefault(new, tag if new == tag.name else Tag(new, tag.value))
     return tuple(renamed.values())
 

@@ -57,7 +57,9 @@ class NamePattern:
         options = re2.Options()
         options.log_errors = False  # they would go to stderr beside ours
         try:
-            self._compiled = re2.compile(self._for_re2(), options)
+            # Python has accepted the pattern, so every set has its end.
+            rewritten = _TOKENS.sub(lambda token: self._rewritten(token[0]), pattern)
+            self._compiled = re2.compile(rewritten, options)
         except (re2.error, UnicodeEncodeError) as error:
             reason = error.args[0] if isinstance(error, re2.error) else error
             reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
@@ -89,10 +91,6 @@ class NamePattern:
         # Bytes of a file name that are not UTF-8 reach Python as lone surrogates, which RE2 can't encode.
         text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         return self._compiled.search(text) is not None
-
-    def _for_re2(self) -> str:
-        """The pattern in RE2's words. Python has accepted it, so every set has its end."""
-        return _TOKENS.sub(lambda token: self._rewritten(token[0]), self.pattern)
 
     def _rewritten(self, token: str) -> str:
         if token[0] == "[":

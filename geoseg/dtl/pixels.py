@@ -62,6 +62,7 @@ class LazyPixels:
     def read(self, window: Window | None = None) -> Array:
         """Pixels (C, h, w) of a window, of the whole image by default; an array of the caller's own."""
         pixels = np.ascontiguousarray(self._read(window if window is not None else whole(self.shape)))
+        # Decoded pixels that an image keeps open come read-only; a caller may write into its own.
         return pixels if pixels.flags.writeable else pixels.copy()
 
     def valid(self, window: Window | None = None) -> BoolArray:
@@ -88,6 +89,7 @@ class LazyPixels:
         xs, ys = zip(*corners, strict=True)
         # Rounded, or an error of 1e-12 would ask for one more row or column of the source.
         left, top, right, bottom = (round(v, 6) for v in (min(xs), min(ys), max(xs), max(ys)))
+        # Whole pixels outward: split_spatial must see every pixel that the image shows.
         row, col = math.floor(top), math.floor(left)
         window = Window(
             row_off=row, col_off=col, height=math.ceil(bottom) - row, width=math.ceil(right) - col
@@ -301,6 +303,7 @@ class Padded(Derived):
     def _read(self, window: Window) -> Array:
         inside, place = self._parts(window)
         values = self.base._read(inside)
+        # Black, as the original lays images on a canvas; they are invalid there.
         canvas = np.zeros((len(values), window.height, window.width), values.dtype)
         canvas[:, place[0], place[1]] = values
         return canvas
@@ -344,6 +347,7 @@ class Treated(Derived):
             width=window.width + 2 * self.halo,
         ).clipped(*self.shape)
         top, left = window.row_off - grown.row_off, window.col_off - grown.col_off
+        # read and not _read: a treatment may write into what it gets.
         values = self.treat(self.base.read(grown), grown)
         return np.ascontiguousarray(values[:, top : top + window.height, left : left + window.width])
 

@@ -92,6 +92,7 @@ def plan_graph(graph: Graph, metas: Mapping[str, ProjectMeta] | None = None) -> 
                 writers[name].append(spec.index)
     feeders = tuple(_feeders(graph, spec, writers) for spec in graph.layers)
     try:
+        # Layers may stand in any order in the file.
         order = tuple(TopologicalSorter(dict(enumerate(feeders))).static_order())
     except CycleError as error:
         loop = [graph.layers[index] for index in error.args[1][1:]]
@@ -101,6 +102,7 @@ def plan_graph(graph: Graph, metas: Mapping[str, ProjectMeta] | None = None) -> 
         ) from None
     consumers = tuple(
         tuple(
+            # In the order of the file: it decides which sample comes first, and so which one keeps the name.
             tuple(other.index for other in graph.layers if name in other.src and other.kind.role != "data")
             for name in (spec.dst if spec.kind.role != "save" else ())
         )
@@ -122,6 +124,7 @@ def _feeders(graph: Graph, spec: LayerSpec, writers: Mapping[str, list[int]]) ->
                 spec, f"src[{i}]", f"must be written by a layer, got {name!r}. Written are {known}."
             )
         feeders += writers[name]
+    # Once each: a layer may write two names that the same one reads.
     return tuple(dict.fromkeys(feeders))
 
 
@@ -140,6 +143,7 @@ def _carry(
             else:
                 before = ProjectMeta()
                 for other in feeders[index]:
+                    # Branches that join bring their classes together.
                     before = before.union(result[other])
         except InputError as error:
             raise graph.error(spec, "src", error) from None

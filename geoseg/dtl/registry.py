@@ -135,6 +135,7 @@ class Registry:
         """
         for name in (kind.name, *kind.aliases):
             known = self._kinds.get(name)
+            # The same module may be imported twice, by a test or a notebook.
             if known is not None and known.apply.__module__ != kind.apply.__module__:
                 raise ConfigError(
                     f"action of a layer must be unique, got {name!r} from {kind.apply.__module__} and "
@@ -162,6 +163,7 @@ class Registry:
     def _extend(self) -> None:
         if self._extended:
             return
+        # Before the loop: a module that registers layers asks the registry, too.
         self._extended = True
         for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
             try:

@@ -39,6 +39,8 @@ class Reprojected(Remapped):
     def step(self) -> Affine:
         """The affine map that fits the three corners best known: exact there, close between."""
         height, width = self.shape
+        # Geometry outside of pixels (bounds, split_spatial) needs an affine map, which a change of CRS is
+        # only nearly.
         (x0, x1, x2), (y0, y1, y2) = self.to_base(np.array([0.0, width, 0]), np.array([0.0, 0, height]))
         return Affine((x1 - x0) / width, (x2 - x0) / height, x0, (y1 - y0) / width, (y2 - y0) / height, y0)
 
@@ -111,8 +113,11 @@ def _target(box: GeoBox, crs: CRS, gsd: float | None) -> GeoBox:
             "Choose one for its region."
         )
     extent_x, extent_y = np.ptp(x), np.ptp(y)
+    # About as many pixels as before, spread evenly.
     step = gsd or math.sqrt(extent_x * extent_y / (box.width * box.height))
+    # Rounding must not add a column.
     width, height = math.ceil(extent_x / step - 1e-6), math.ceil(extent_y / step - 1e-6)
+    # A resolution in meters for a CRS in degrees, or the other way round.
     if width * height > 10_000 * max(1, box.width * box.height):
         raise InputError(
             f"gsd must be in units of {crs.to_string()}, got {step:g} ({width} x {height} pixels). "
@@ -126,6 +131,7 @@ def _figure(figure: Figure, pixels: Reprojected, shape: Shape) -> Figure | None:
         return _bitmap(figure, pixels, shape)
 
     def move(xy: Array) -> Array:
+        # Vertices name pixels by their centers, half a pixel from the corners that geoboxes count in.
         cols, rows = pixels.from_base(xy[:, 0] + 0.5, xy[:, 1] + 0.5)
         return np.stack([cols, rows], axis=1) - 0.5
 

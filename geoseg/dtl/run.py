@@ -157,10 +157,13 @@ def run_graph(
     repaired, samples, failures = 0, 0, list[Failure]()
     tags: dict[str, set[str]] = {}
     with ProjectWriter(target, engine.plan.meta, legacy=legacy, overwrite=overwrite) as writer:
+        # In the folder of the result: on the same file system, so a finished sample is renamed to its place.
         setup = _Setup(engine, settings, writer.folder / ".staging", legacy)
         for done, treated in enumerate(_treat_all(setup, workers), 1):
             repaired += treated.repaired
             gather(tags, treated.tags)
+            # Names are given out here, in one process and in order: the result is the same for any number of
+            # workers.
             for number in sorted(treated.saved):
                 error = _adopt(treated.saved[number], writer)
                 samples += error is None
@@ -189,7 +192,9 @@ def _treat_all(setup: _Setup, workers: int) -> Iterator[_Treated]:
         for order in range(count):
             yield _treat(setup, order, 0, 1)
         return
+    # From four images a worker on, dealing out whole images keeps all of them busy.
     shares = workers if count < 4 * workers else 1
+    # Never fork: GDAL and the threads of numerical libraries do not survive it.
     context = get_context("spawn")
     stop = context.Event()
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(setup, stop)) as pool:
@@ -200,6 +205,8 @@ def _treat_all(setup: _Setup, workers: int) -> Iterator[_Treated]:
                     waiting.append(
                         [pool.submit(_treat_here, order, share, shares) for share in range(shares)]
                     )
+                # Two tasks a worker: one being done and one to take up at once. More would only fill memory
+                # with results.
                 if len(waiting) * shares >= 2 * workers:
                     yield _joined(waiting.popleft())
             while waiting:
@@ -277,6 +284,7 @@ def _treat(
             treated.repaired = sample.repaired
             if number // _RUN % shares == share:
                 _write(sample, folder, number, setup, treated)
+    # All further samples would fail the same way: the run ends.
     except DiskFullError:
         raise
     except (GeosegError, OSError, MemoryError) as error:
@@ -287,6 +295,7 @@ def _treat(
 
 
 def _line(error: BaseException) -> str:
+    # Errors of libraries come in several lines; the list of failures has one a reason.
     text = " ".join(str(error).split())
     if isinstance(error, GeosegError | OSError):
         return text or type(error).__name__
@@ -298,6 +307,7 @@ def _check_target(target: Path, engine: Engine) -> None:
     own = target.resolve()
     for name in engine.metas:
         source = (engine.root / name).resolve()
+        # The result replaces its folder as a whole, and with it whatever it is read from.
         if own == source or source in own.parents or own in source.parents:
             raise InputError(
                 f"out must not be a project that the graph reads, got {target}. "

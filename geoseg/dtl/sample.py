@@ -29,6 +29,7 @@ from geoseg.typing import Array
 
 __all__ = ["Listing", "Origin", "Sample", "crop_annotation"]
 
+# Beyond, one byte a pixel is four gigabytes: a graph with a slip in a size, not a picture.
 _MOST_PIXELS = 2**32
 
 
@@ -43,6 +44,7 @@ class Listing:
         """How many images before image ``order`` have a name from ``bounds[0]`` to ``bounds[1]``."""
         if bounds not in self._ranks:
             inside = [bounds[0] <= name <= bounds[1] for name in self.names]
+            # Counted once for all images: each of them asks for its own rank.
             self._ranks[bounds] = np.cumsum([0, *inside])
         return int(self._ranks[bounds][order])
 
@@ -186,6 +188,7 @@ class Sample:
 
     def turned(self, quarters: int) -> Sample:
         """Turned counter-clockwise by right angles, exactly."""
+        # Mirrors and exchanges of axes only, so a right angle moves pixels and samples none.
         if quarters % 4 == 2:
             return self.mirrored(0).mirrored(1)
         if quarters % 4 == 1:
@@ -237,6 +240,8 @@ def crop_annotation(annotation: Annotation, window: Window, *, shift: bool = Tru
     bounds = annotation.bounds
     left, top = window.col_off, window.row_off
     right, bottom = window.col_end - 1, window.row_end - 1
+    # A scene may have 100,000 objects and a window a dozen: boxes of all at once, then single figures. Half a
+    # pixel, since vertices stand for centers of pixels.
     near = (bounds[:, 2] >= left - 0.5) & (bounds[:, 0] < right + 0.5)
     near &= (bounds[:, 3] >= top - 0.5) & (bounds[:, 1] < bottom + 0.5)
     objects = []

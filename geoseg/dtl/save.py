@@ -64,6 +64,7 @@ def further_name(stem: str, key: bytes, attempt: int) -> str:
     >>> name[:2], len(name)
     ('a_', 12)
     """
+    # From the key and not at random: the same seed gives the same names.
     draws = generator(derive(key, "name", attempt)).integers(0, len(_ALPHANUMERICS), 10)
     return f"{stem}_{''.join(_ALPHANUMERICS[i] for i in draws)}"
 
@@ -87,6 +88,7 @@ def write_sample(
     source, pixels, parts = sample.pixels.source, None, settings.parts()
     image = source if isinstance(source, ImageFile) else None
     files: dict[str, Path] = {}
+    # As written, upper case included: what is copied keeps its name.
     suffix = sample.origin.name[len(sample.origin.stem) :]
     # A VRT only points to its pixels, by paths that may not hold in another folder.
     untouched = isinstance(sample.pixels, FilePixels) and suffix.lower() != ".vrt"
@@ -98,7 +100,9 @@ def write_sample(
     if parts.images:
         files["img"] = folder / f"{number}{suffix}"
         if untouched and image is not None:
+            # Byte for byte: decoding and encoding again would wear down a JPEG.
             copy_image(image.path, files["img"])
+        # Written window by window it never lies in memory as a whole.
         elif suffix.lower() in (".tif", ".tiff") and sample.shape[0] * sample.shape[1] > _LARGE:
             write_windows(files["img"], sample.pixels.read, sample.geobox, like=image)
         else:
@@ -113,11 +117,13 @@ def write_sample(
     if parts.annotations:
         files["ann"] = folder / f"{number}.json"
         annotation = sample.annotation
+        # In another frame objects need not lie inside the image.
         if sample.drawn_shape is None:
             annotation = crop_annotation(annotation, whole(sample.shape))
         text = json_text(annotation.to_json(legacy=legacy))
         files["ann"].write_text(text, encoding="utf-8")
     files |= _pictures(sample, pixels, folder, number, parts, meta)
+    # Names of projects from elsewhere may hold what a file system refuses.
     stem = Path(safe_name(f"{sample.origin.stem}{suffix}")).stem
     return SavedSample(safe_name(sample.dataset), stem, suffix, sample.key, files)
 

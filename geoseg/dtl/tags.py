@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from geoseg.config import read_document
 from geoseg.dtl.sample import Sample
@@ -77,7 +76,10 @@ def settled_tags(meta: ProjectMeta, kinds: Mapping[str, set[str]]) -> tuple[Proj
             meta = meta.with_tag(TagMeta(name, kind, color=color_of(name)))
         else:
             wider = replace(
-                known, value_type=kind, extra={k: v for k, v in known.extra.items() if k != "values"}
+                # A list of allowed values would refuse the text that now stands there.
+                known,
+                value_type=kind,
+                extra={k: v for k, v in known.extra.items() if k != "values"},
             )
             meta = replace(meta, tags=tuple(wider if tag is known else tag for tag in meta.tags))
     return meta, frozenset(as_text)
@@ -90,12 +92,7 @@ def values_to_text(files: Iterable[Path], names: frozenset[str]) -> None:
         places = [document, *document["objects"]]
         changed = [tag for place in places for tag in place["tags"] if tag["name"] in names]
         for tag in changed:
-            tag["value"] = _text(tag["value"])
+            value = tag["value"] if tag["value"] is not None else ""
+            tag["value"] = value if isinstance(value, str) else json.dumps(value)
         if changed:
             path.write_text(json_text(document), encoding="utf-8")
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)

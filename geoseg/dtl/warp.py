@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -16,6 +15,7 @@ from geoseg.typing import Array, BoolArray
 
 __all__ = ["Remapped", "Warped"]
 
+# Three lobes of the kernel, as Pillow's Lanczos has them.
 _REACH = 3
 
 
@@ -42,7 +42,9 @@ class Remapped(Derived):
         values = self.base.read(below)
         out = np.zeros((len(values), window.height, window.width), values.dtype)
         if below.height and below.width:
-            limits = _limits(values.dtype)
+            whole_numbers = values.dtype.kind in "iu"
+            info = np.iinfo(values.dtype) if whole_numbers else None
+            limits = (float(info.min), float(info.max), True) if info else (-np.inf, np.inf, False)
             _lanczos(values, xs, ys, below.row_off, below.col_off, *self.base.shape, *limits, out)
         return out
 
@@ -82,14 +84,6 @@ class Warped(Remapped):
         return a * cols + b * rows + c - 0.5, d * cols + e * rows + f - 0.5
 
 
-def _limits(dtype: np.dtype[Any]) -> tuple[float, float, bool]:
-    """Smallest and largest value of a pixel type, and whether it holds whole numbers."""
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        return float(info.min), float(info.max), True
-    return -np.inf, np.inf, False
-
-
 @kernel
 def _lanczos(values, xs, ys, top, left, height, width, low, high, integral, out):  # type: ignore[no-untyped-def]
     channels = values.shape[0]
@@ -98,6 +92,7 @@ def _lanczos(values, xs, ys, top, left, height, width, low, high, integral, out)
     for i in range(rows):
         for j in range(cols):
             x, y = xs[i, j], ys[i, j]
+            # Outside the image the canvas stays black.
             if x < -0.5 or y < -0.5 or x >= width - 0.5 or y >= height - 0.5:
                 continue
             x0, y0 = int(np.floor(x)), int(np.floor(y))
@@ -120,5 +115,7 @@ def _lanczos(values, xs, ys, top, left, height, width, low, high, integral, out)
                     for q in range(6):
                         col = min(max(x0 - 2 + q, 0), width - 1) - left
                         sum_ += wy[p] * wx[q] * values[c, row, col]
+                # Divided by the sum of the weights, which is 1 only nearly: a constant image stays constant.
+                # Lanczos overshoots at edges, so the result is limited to the type.
                 value = min(max(sum_ / (total_x * total_y), low), high)
                 out[c, i, j] = np.floor(value + 0.5) if integral else value

@@ -54,7 +54,15 @@ def build_network(spec: ArchitectureSpec, *, in_channels: int, classes: int) -> 
     ModelError
         The name, the encoder or an argument is not known.
     """
-    builder = _builder(spec)
+    if spec.name in OWN:
+        builder = _own(spec)
+    elif spec.name in SMP_DECODERS:
+        builder = _smp(spec)
+    else:
+        raise ModelError(
+            f"architecture.name must be one of {', '.join(architecture_names())}, got {spec.name}"
+        )
+    # Constructors draw random weights, which real ones replace: a caller's seed must not move by that.
     with torch.random.fork_rng(devices=[]):
         try:
             return builder(in_channels=in_channels, classes=classes).eval()
@@ -67,20 +75,13 @@ def input_multiple(spec: ArchitectureSpec, network: nn.Module) -> int:
     if spec.name in OWN:
         return int(getattr(network, "input_multiple", 1))
     stride = getattr(getattr(network, "encoder", None), "output_stride", None)
+    # Encoders that do not say halve their input five times, nearly all of them.
     return int(stride) if stride else 32
 
 
 def describe(spec: ArchitectureSpec) -> str:
     """One line for messages: ``unet(resnet18)``."""
     return f"{spec.name}({spec.encoder})" if spec.encoder else spec.name
-
-
-def _builder(spec: ArchitectureSpec) -> Callable[..., nn.Module]:
-    if spec.name in OWN:
-        return _own(spec)
-    if spec.name in SMP_DECODERS:
-        return _smp(spec)
-    raise ModelError(f"architecture.name must be one of {', '.join(architecture_names())}, got {spec.name}")
 
 
 def _own(spec: ArchitectureSpec) -> Callable[..., nn.Module]:
@@ -100,5 +101,7 @@ def _smp(spec: ArchitectureSpec) -> Callable[..., nn.Module]:
         )
     factory: Any = getattr(smp, SMP_DECODERS[spec.name])
     return lambda **sizes: cast(
-        nn.Module, factory(spec.encoder, encoder_weights=None, **sizes, **spec.kwargs)
+        # Without weights of its own: building a network never asks a hub.
+        nn.Module,
+        factory(spec.encoder, encoder_weights=None, **sizes, **spec.kwargs),
     )

@@ -13,6 +13,7 @@ from geoseg.typing import PathLike
 __all__ = ["BundleFiles", "inside", "multihash"]
 
 #: Limits of a .zip: one file's size, number of files, and how far it may unfold.
+# A small file that unfolds without end would fill memory; real weights hardly shrink at all.
 MAX_FILE_BYTES = 8 * 2**30
 MAX_FILES = 1000
 MAX_RATIO = 1000
@@ -46,6 +47,7 @@ def inside(name: str, what: str = "path") -> PurePosixPath:
     ...
     geoseg.errors.ModelError: path must stay inside its bundle, got '../model.onnx'
     """
+    # As Windows would read the name, on every system: a bundle that is safe here must be safe there.
     path = PurePosixPath(name.replace("\\", "/"))
     if not name or path.is_absolute() or ".." in path.parts or ":" in name or not name.isprintable():
         raise ModelError(f"{what} must stay inside its bundle, got {name!r:.200}")
@@ -96,17 +98,17 @@ class BundleFiles:
             if self.is_zip:
                 with zipfile.ZipFile(self.path) as archive:
                     return archive.read(self._members[str(relative)])
-            return self._local(relative).read_bytes()
+            target = (self.path / relative).resolve()
+            # The name may be harmless and the file a link to anything that the user can read.
+            if not target.is_relative_to(self.path.resolve()):
+                raise ModelError(
+                    f"asset href must stay inside its bundle, got {relative}, a link to {target}"
+                )
+            return target.read_bytes()
         except (KeyError, FileNotFoundError):
             raise ModelError(f"{where} is missing. The bundle is incomplete; get it again.") from None
         except (OSError, zipfile.BadZipFile) as error:
             raise ModelError(f"{where} can't be read: {error}") from None
-
-    def _local(self, relative: PurePosixPath) -> Path:
-        target = (self.path / relative).resolve()
-        if not target.is_relative_to(self.path.resolve()):
-            raise ModelError(f"asset href must stay inside its bundle, got {relative}, a link to {target}")
-        return target
 
 
 def _zip_members(path: Path) -> dict[str, str]:
@@ -122,6 +124,7 @@ def _zip_members(path: Path) -> dict[str, str]:
         _check_member(path, info)
     names = [str(inside(info.filename)) for info in infos]
     tops = {PurePosixPath(name).parts[0] for name in names}
+    # Most programs that pack a folder put the folder itself into the archive.
     wrapped = len(tops) == 1 and all("/" in name for name in names)
     return {name.partition("/")[2] if wrapped else name: info.filename for name, info in zip(names, infos)}
 
@@ -130,6 +133,7 @@ def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
     inside(info.filename, f"{path}: member")
     if stat.S_ISLNK(info.external_attr >> 16):
         raise ModelError(f"{path}: {info.filename} must be a plain file, got a link")
+    # Against at least 1000 bytes, or a tiny file of blanks would count as absurd.
     if info.file_size > MAX_FILE_BYTES or info.file_size > MAX_RATIO * max(info.compress_size, 1000):
         raise ModelError(
             f"{path}: {info.filename} unfolds to {info.file_size} bytes, more than is sane for a model"

@@ -94,6 +94,7 @@ class Bundle:
         content = self.path.read_bytes() if self.files is None else self.files.read(self.asset.href)
         if self.asset.size is not None and len(content) != self.asset.size:
             raise ModelError(f"{self.label} must hold {self.asset.size} bytes, got {len(content)}. {_AGAIN}")
+        # 1220 is SHA-256 of 32 bytes; other hashes of the multihash table are not checked.
         wanted = self.asset.checksum or ""
         if wanted.startswith("1220") and multihash(content) != wanted.lower():
             raise ModelError(f"{self.label} is corrupt: its checksum is not the card's. {_AGAIN}")
@@ -152,6 +153,7 @@ def refuse_pickle(path: Path) -> None:
         It is a pickle or a zip of ``torch.save``; the message says why and what to do.
     """
     suffix = path.suffix.lower()
+    # These formats can't run code. A .pt2 file is a .zip like those of torch.save, so it is looked into.
     if suffix in _KINDS and suffix != ".pt2":
         return
     try:
@@ -163,6 +165,7 @@ def refuse_pickle(path: Path) -> None:
     if (
         suffix in _PICKLES
         or torch_zip
+        # How pickles of protocols 2 to 5 begin, whatever the file is called.
         or (head[:1] == b"\x80" and head[1:] in (b"\x02", b"\x03", b"\x04", b"\x05"))
     ):
         raise ModelError(
@@ -202,6 +205,7 @@ def _card_name(files: BundleFiles) -> str:
 def _card_document(files: BundleFiles) -> object:
     name = _card_name(files)
     try:
+        # Editors on Windows begin files with a byte order mark.
         document: object = json.loads(files.read(name).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # depth without end is one, too
         raise ModelError(f"{files.path}: {name} is not valid JSON: {error}") from None
@@ -290,6 +294,7 @@ def fill_network(network: nn.Module, state: Mapping[str, Tensor], label: str) ->
     """
     own = network.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    # Older PyTorch kept no such counters, and in evaluation they count nothing.
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
     if missing or unknown or wrong:
@@ -358,7 +363,10 @@ def write_bundle(
     )
     files = {CARD_NAME: card_text(card.with_asset(asset)).encode(), href: content}
     if path.suffix.lower() == ".zip":
-        _write_zip(path, files)
+        with Staged.file(path) as staged, zipfile.ZipFile(staged.path, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in files.items():
+                # A ZipInfo of its own has a fixed date: the same model gives the same bytes.
+                archive.writestr(zipfile.ZipInfo(name), content)
     else:
         with Staged.folder(path) as staged:
             for name, content in files.items():
@@ -377,13 +385,8 @@ def _state_bytes(network: nn.Module, card: ModelCard, dtype: str) -> bytes:
     state: dict[str, Tensor] = {}
     for name, value in network.state_dict().items():
         value = value.detach().cpu()
+        # A clone each: safetensors refuses tensors that share memory, as tied weights do.
         state[name] = (value.to(target) if value.is_floating_point() else value).contiguous().clone()
         if value.is_floating_point() and bool((torch.isfinite(value) & ~torch.isfinite(state[name])).any()):
             raise ModelError(f"{name} holds weights too large for float16. Write float32.")
     return save(state)
-
-
-def _write_zip(path: Path, files: Mapping[str, bytes]) -> None:
-    with Staged.file(path) as staged, zipfile.ZipFile(staged.path, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name), content)

@@ -191,6 +191,7 @@ class ModelCard(_Open):
     @model_validator(mode="after")
     def _consistent(self) -> ModelCard:
         classes, outputs = self.properties.output[0].classes, self.properties.output[0].outputs
+        # The list may name the background though the network has no output for it.
         if outputs is not None and classes and outputs not in (len(classes), len(_objects(classes))):
             raise ValueError(f"{outputs} outputs must have one class each, got {[c.name for c in classes]}")
         options = self.options
@@ -239,7 +240,10 @@ class ModelCard(_Open):
         listed = sorted(output.classes, key=lambda item: item.value)
         if output.outputs is not None and len(listed) != output.outputs:
             listed = _objects(listed)
-        return tuple(item.name for item in listed) or _numbered(output.outputs or 1)
+        if not listed:
+            count = output.outputs or 1
+            return ("object",) if count == 1 else tuple(f"class_{index}" for index in range(count))
+        return tuple(item.name for item in listed)
 
     @property
     def background(self) -> int | None:
@@ -319,6 +323,7 @@ class ModelCard(_Open):
         ModelError
             The parts contradict each other.
         """
+        # A program or .onnx of one size has lost its architecture, and with it the freedom of its sides.
         fixed = options.multiple == 1 and options.architecture is None
         sides = options.window if fixed else (-1, -1)
         item = {
@@ -337,10 +342,6 @@ class ModelCard(_Open):
 
 def _objects(classes: list[ClassObject]) -> list[ClassObject]:
     return [item for item in classes if item.value > 0]
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    return ("object",) if count == 1 else tuple(f"class_{index}" for index in range(count))
 
 
 def parse_card(document: Any, *, source: str = "model card") -> ModelCard:
@@ -374,6 +375,7 @@ def read_card(path: PathLike) -> ModelCard:
 
 def card_text(card: ModelCard) -> str:
     """The card as JSON text, indented, keys in the order of the card."""
+    # Only what was set: defaults of fields that the author left out would look like statements.
     document = card.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

@@ -50,6 +50,7 @@ def model_properties(
         "mlm:architecture": architecture or named,
         "mlm:tasks": ["semantic-segmentation"],
         "mlm:framework": "PyTorch",
+        # Null means that any will do.
         "mlm:accelerator": None,
         "mlm:hyperparameters": {"geoseg": options.model_dump(mode="json")},
         **({"gsd": options.gsd} if options.gsd else {}),

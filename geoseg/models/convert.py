@@ -75,12 +75,14 @@ def _pt2_bytes(source: PathLike) -> bytes:
 
     bundle = open_bundle(source)
     options = bundle.card.options
+    # The window rounded up to what the network can take.
     side = -(-max(options.window) // options.multiple) * options.multiple
     network = load_module(bundle)
     example = (torch.zeros(2, bundle.card.in_channels, side, side),)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # Only the number of windows is free.
             program = torch.export.export(network, example, dynamic_shapes=({0: torch.export.Dim("n")},))
     except Exception as error:
         raise ModelError(f"{source}: the network can't be exported: {error}") from error
@@ -89,6 +91,7 @@ def _pt2_bytes(source: PathLike) -> bytes:
     # Three windows: neither the number that it was traced with nor one, which torch treats apart.
     check_export(network, (3, *example[0].shape[1:]), load_pt2(content, str(source)).module())
     buffer = io.BytesIO(content)
+    # Stored as torch stores its own members: a compressed one is refused on reading.
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
         root = archive.namelist()[0].partition("/")[0]
         archive.writestr(zipfile.ZipInfo(f"{root}/{PT2_CARD}"), card_text(card))

@@ -50,6 +50,7 @@ def card_from_metadata(file: OnnxFile) -> ModelCard:
     classes = _class_names(_json(metadata, "class_names", name, {}), outputs)
     size = int(_number(metadata, "tiles_size", name, height or 512))
     window = (height or size, width or size)
+    # Stated in percent, and the resolution in centimeters.
     share = _number(metadata, "tiles_overlap", name, 25.0) / 100
     small = _number(metadata, "seg_small_segment", name, 0.0)
     resolution = _number(metadata, "resolution", name, 0.0) / 100
@@ -58,6 +59,7 @@ def card_from_metadata(file: OnnxFile) -> ModelCard:
             gsd=resolution or None,
             window=window,
             overlap=(_overlap(window[0], share), _overlap(window[1], share)),
+            # Deepness expects probabilities from the network.
             activation="none",
             threshold=_number(metadata, "seg_thresh", name, 0.5),
             min_area_m2=math.pi / 4 * (small * resolution) ** 2,
@@ -86,6 +88,7 @@ def metadata_from_card(card: ModelCard) -> dict[str, str]:
     given = options.threshold
     several = given.values() if isinstance(given, dict) else given if isinstance(given, tuple) else (given,)
     threshold = min((share for share in several if share is not None), default=0.5)  # Deepness knows only one
+    # It has one number for both sides.
     side, overlap = max(options.window), max(options.overlap)
     values: dict[str, Any] = {
         "model_type": "Segmentor",
@@ -93,12 +96,16 @@ def metadata_from_card(card: ModelCard) -> dict[str, str]:
         "tiles_size": side,
         "tiles_overlap": round(100 * overlap / side),
         "seg_thresh": threshold,
-        "seg_small_segment": _diameter(options.min_area_m2, options.gsd),
+        # Pixels across a disc of the smallest area: Deepness drops segments that are narrower.
+        "seg_small_segment": round(2 * math.sqrt(options.min_area_m2 / math.pi) / options.gsd)
+        if options.gsd
+        else 0,
     }
     if options.gsd:
         values["resolution"] = round(options.gsd * 100, 3)
     if (standard := standardization(card)) is not None:
         values["standardization_mean"], values["standardization_std"] = standard
+    # The whole card goes along: read back by geoseg, nothing is lost to what Deepness has no field for.
     return {**{key: json.dumps(value) for key, value in values.items()}, CARD_KEY: card_text(card)}
 
 
@@ -112,12 +119,8 @@ def standardization(card: ModelCard) -> tuple[list[float], list[float]] | None:
 
 
 def _overlap(side: int, share: float) -> int:
+    # An overlap as wide as the window would never move on.
     return min(round(side * share), side - 1)
-
-
-def _diameter(area_m2: float, gsd: float | None) -> int:
-    """Pixels across a disc of this area: the size below which Deepness drops a segment."""
-    return round(2 * math.sqrt(area_m2 / math.pi) / gsd) if gsd else 0
 
 
 def _as_outputs(card: ModelCard, *, background: bool) -> ModelCard:
@@ -141,6 +144,7 @@ def _json(metadata: Mapping[str, str], key: str, name: str, default: Any = None)
     try:
         return json.loads(metadata[key])
     except ValueError:
+        # Plain text in place of JSON is taken as it is.
         return metadata[key]
 
 

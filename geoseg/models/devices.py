@@ -63,6 +63,7 @@ def resolve_device(name: str = "auto", *, missing: Literal["error", "cpu"] = "er
     message = f"device must be one of auto, {', '.join(have)} on this machine, got {name}."
     if missing == "error" or not known:
         raise InputError(f"{message} Use auto to take what is there.")
+    # A config written on a machine with GPUs must run on one without.
     warnings.warn(f"{message} Going on with the CPU.", RuntimeWarning, stacklevel=2)
     return torch.device("cpu")
 
@@ -80,6 +81,8 @@ def device_name(name: str = "auto") -> str:
     >>> device_name("cpu")
     'cpu'
     """
+    # Looked for in the file system: to ask torch takes seconds, which geoseg --help and a run by ONNX Runtime
+    # do not have to spend.
     without = sys.platform == "darwin" or (
         sys.platform == "linux" and not any(Path(file).exists() for file in _GPU_FILES)
     )
@@ -92,6 +95,7 @@ def amp_dtype(device: torch.device) -> torch.dtype | None:
         return None
     import torch
 
+    # Ampere (8.0) was the first with bfloat16, which never overflows where float32 does not.
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 

@@ -77,6 +77,7 @@ def callable_digest(function: Callable[..., Any]) -> str:
 def _sha256(parts: Iterator[bytes]) -> str:
     digest = hashlib.sha256()
     for part in parts:
+        # The length first: "ab", "c" and "a", "bc" must not be one.
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()
@@ -90,11 +91,13 @@ def _tensor_bytes(value: torch.Tensor) -> Any:
 
 def _of(item: Any, seen: _Seen) -> Iterator[bytes]:
     """Bytes that stand for anything a callable may hold."""
+    # 1, 1.0 and True are equal and need not give equal results.
     yield type(item).__qualname__.encode()
     torch: Any = sys.modules.get("torch")  # what nobody has imported made none of the objects
     if isinstance(item, _PLAIN) or (torch is not None and isinstance(item, torch.device | torch.dtype)):
         yield repr(item).encode()
         return
+    # Objects may hold each other in a ring.
     if id(item) in seen:
         yield str(seen[id(item)][0]).encode()
         return
@@ -109,10 +112,12 @@ def _of(item: Any, seen: _Seen) -> Iterator[bytes]:
         yield module_digest(item).encode()
         yield from _of_modules(item, seen)
     elif isinstance(item, Mapping):
+        # Order of insertion changes no result, and differs between processes.
         for key in sorted(item, key=repr):
             yield from _of(key, seen)
             yield from _of(item[key], seen)
     elif isinstance(item, list | tuple | set | frozenset):
+        # The order of a set depends on the seed of hashes, which is new in each process.
         for part in sorted(item, key=repr) if isinstance(item, set | frozenset) else item:
             yield from _of(part, seen)
     elif not isinstance(item, _IRRELEVANT):
@@ -147,6 +152,7 @@ def _of_function(function: types.FunctionType, seen: _Seen) -> Iterator[bytes]:
             yield from _of(cell.cell_contents, seen)
         except ValueError:  # a name that has no value yet
             yield b"empty"
+    # A global that code names is as much a part of the result as an argument.
     for name in _names(function.__code__):
         value = function.__globals__.get(name)
         if value is None:

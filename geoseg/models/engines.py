@@ -36,7 +36,9 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
+# A scene has windows of one size; a few more leave room for scenes smaller than the window.
 _KEPT_SHAPES = 4
+# Enough to see which batch norm follows which convolution; a whole window would double the first run.
 _CORNER = 128
 
 
@@ -80,25 +82,23 @@ class TorchEngine:
         self.name = "compile" if compiled else "torch"
         self.batch, self.shape, self.device, self.compiled = batch, shape, device, compiled
         self.network = network
+        # Prepared at the first batch, which shows the network a real input.
         self._run: Callable[[Tensor], Any] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run the network."""
         if self._run is None:
-            self._run = self._prepare(x)
+            network = self.network
+            if isinstance(network, nn.Module):
+                network = fold_batch_norms(network, x[:1, :, :_CORNER, :_CORNER])
+            self._run = torch.compile(network) if self.compiled else network
         dtype = amp_dtype(self.device)
         mixed = torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
         with torch.inference_mode(), mixed:
             return first_tensor(self._run(x.contiguous(memory_format=torch.channels_last))).float()
 
-    def _prepare(self, x: Tensor) -> Callable[[Tensor], Any]:
-        """The network with its batch norms folded, as seen on a corner of the first window, and compiled."""
-        network = self.network
-        if isinstance(network, nn.Module):
-            network = fold_batch_norms(network, x[:1, :, :_CORNER, :_CORNER])
-        return torch.compile(network) if self.compiled else network
-
     def __getstate__(self) -> dict[str, Any]:
+        # A compiled network does not pickle; the copy makes its own.
         return {**self.__dict__, "_run": None}
 
 
@@ -117,6 +117,7 @@ class _ByShape:
         """Run one window with the runner of its shape, made when the shape is new."""
         size = tuple(x.shape)
         if size not in self._runners:
+            # The one that was not used for the longest time goes.
             while len(self._runners) >= _KEPT_SHAPES:
                 self._runners.popitem(last=False)
             self._runners[size] = self.convert(size)
@@ -153,7 +154,9 @@ class OnnxRuntimeEngine(_ByShape):
     def convert(self, size: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
         """Export for this shape (or take the kept export) and open a session."""
         try:
-            return _session_runner(self._session(size))
+            session = self._session(size)
+            source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
+            return lambda x: torch.from_numpy(session.run([target], {source: x.contiguous().numpy()})[0])
         except ModelError as error:
             if self.fallback is None:
                 raise
@@ -161,6 +164,7 @@ class OnnxRuntimeEngine(_ByShape):
             return self.fallback
 
     def _session(self, size: tuple[int, ...]) -> Any:
+        # Another torch may export another graph.
         text = f"{self.key} {size} {torch.__version__}"
         key = f"engines/{hashlib.sha256(text.encode()).hexdigest()[:40]}.onnx"
         threads = torch.get_num_threads()
@@ -210,10 +214,13 @@ class OpenVinoEngine(_ByShape):
                 model = openvino.convert_model(
                     self.network, example_input=torch.zeros(size), input=[list(size)]
                 )
+            # By default OpenVINO takes bfloat16 where the processor has it, and results would depend on the
+            # machine.
             hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
             compiled = openvino.Core().compile_model(model, "CPU", hints)
         except Exception as error:
             raise ModelError(f"the network can't be converted for OpenVINO: {_first_line(error)}") from error
+        # A copy: the next call writes into the same buffer.
         return lambda x: torch.from_numpy(compiled(x.numpy())[0].copy())
 
 
@@ -270,12 +277,14 @@ def make_engine(
         return OnnxRuntimeEngine(network, key, fallback)
     if name == "openvino":
         return OpenVinoEngine(network, key)
+    # Convolutions of PyTorch are faster with channels last in memory.
     network = network.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TorchEngine(network, device, compiled=name == "compile")
 
 
 def first_tensor(output: Any) -> Tensor:
     """The main output of a network that may return several."""
+    # torchvision's networks give {"out": ..., "aux": ...}.
     if isinstance(output, dict):
         output = output.get("out", next(iter(output.values())))
     while isinstance(output, tuple | list):
@@ -283,11 +292,6 @@ def first_tensor(output: Any) -> Tensor:
     if not isinstance(output, Tensor):
         raise ModelError(f"the network must return a tensor (N, K, h, w), got {type(output).__name__}")
     return output
-
-
-def _session_runner(session: Any) -> Callable[[Tensor], Tensor]:
-    source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
-    return lambda x: torch.from_numpy(session.run([target], {source: x.contiguous().numpy()})[0])
 
 
 def _first_line(error: BaseException) -> str:

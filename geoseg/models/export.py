@@ -33,6 +33,7 @@ class WithActivation(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = first_tensor(self.network(x))
+        # Auxiliary outputs are no classes: a softmax over all of them would mix the two.
         prob = activate(logits[:, : self.classes], self.activation)
         if self.classes is None:
             return prob
@@ -77,6 +78,7 @@ def export_onnx(path: PathLike, out: PathLike) -> Path:
     )
     onnx.helper.set_model_props(model, metadata_from_card(finished))
     content = model.SerializeToString()
+    # Read back as a user's file would be: whatever geoseg refuses there it must not write.
     run = read_onnx(content, str(out), card.in_channels).open(threads=torch.get_num_threads())
     check_export(network, (1, card.in_channels, side, side), lambda x: torch.from_numpy(run(x.numpy())))
     write_bytes(out, content)
@@ -102,6 +104,7 @@ def check_export(
     ModelError
         The outputs differ by more than rounding.
     """
+    # Random numbers, for zeros pass through a wrong network, too.
     sample = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         wanted, got = first_tensor(network(sample)), first_tensor(exported(sample))
@@ -110,6 +113,7 @@ def check_export(
             f"the export must return {tuple(wanted.shape)} as the network does, got {tuple(got.shape)}"
         )
     difference = float((got - wanted).abs().max()) / max(1.0, float(wanted.abs().max()))
+    # Written this way round, NaN is refused as well.
     if not difference <= _TOLERANCE:
         raise ModelError(
             f"the export must return what the network does, got a difference of {difference:.3g} of its range"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["input_shape", "load_pt2", "plain_archive", "save_pt2"]
 
+# s27 is a free size; oo and int_oo are the infinities of sympy and torch.
 _SYMBOL = re.compile(r"[a-z]{1,3}\d{1,6}|-?\d+(\.\d*)?|oo|int_oo|True|False")
 #: Names of tensors, weights and arguments. torch writes them into Python code as they are.
 _NAME = re.compile(r"(?!.*(^|\.)__\w*__(\.|$))[A-Za-z0-9_.]{0,500}")
@@ -198,11 +199,15 @@ def _members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
             raise ModelError(
                 f"{name} holds {info.filename}, code or a pickled object, which geoseg never runs"
             )
+        # Sample inputs are pickles in every version; they are never read, and an empty file takes their
+        # place.
         if suffix == ".pt" and "sample_inputs/" not in info.filename:
             raise ModelError(
                 f"{name} keeps {info.filename} as a pickle, an old format. "
                 "Save it with a newer torch.export.save."
             )
+        # torch does not compress, so whoever did wants something else, such as a file that unfolds without
+        # end.
         if info.compress_type != zipfile.ZIP_STORED:
             raise ModelError(f"{name}: {info.filename} must be stored as it is, got a compressed file")
     return {
@@ -247,8 +252,11 @@ def _plain_members(
             member = f"data/{folder}/{_payload_file(payload, folder, name)}"
             if member not in files:
                 files[member] = read(member)
+            # Without this an empty file would stand for a tensor, whose numbers would be whatever lay in
+            # memory.
             if not files[member] and math.prod(_sizes(payload)) != 0:
                 raise ModelError(f"{name}: {member} must hold a tensor of {_sizes(payload)}, got 0 bytes")
+    # Sample inputs are pickles; an empty member takes their place.
     files["data/sample_inputs/model.pt"] = b""
     return files
 
@@ -307,6 +315,7 @@ def _plain(value: Any, name: str, key: str = "") -> Any:
         if value.get("custom_obj_values"):
             raise ModelError(f"{name} holds custom objects, which geoseg never runs")
         if key in ("device", "as_device"):
+            # A network from a GPU machine must load on one without; it is moved afterwards.
             return {"type": "cpu", "index": None}
         # Notes of a node: stack traces and names of functions, which torch would look up.
         notes = isinstance(value.get("target"), str)
@@ -342,6 +351,7 @@ def _check_containers(text: str, key: str, name: str) -> None:
     """Refuse arguments and results in anything but plain containers; torch would construct it."""
     try:
         _, spec = json.loads(text)
+        # A stack in place of recursion: depth is the file's to choose.
         stack = [spec]
         while stack:
             spec = stack.pop()
@@ -374,6 +384,7 @@ def _plain_expression(text: str) -> bool:
     >>> _plain_expression("__import__('os').system('x')")
     False
     """
+    # Python's own parser can be driven out of memory by depth.
     if len(text) >= 10_000:
         return False
     try:

@@ -37,6 +37,8 @@ def fold_batch_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     Conv-bn fusion: Jacob et al., section 3.2, https://arxiv.org/abs/1712.05877.
     """
     try:
+        # What follows what is seen in a run, for the order of modules in a network need not be that of its
+        # calls.
         output, pairs = _find_pairs(network, sample)
         if not pairs:
             return network
@@ -65,6 +67,7 @@ def _close(got: Tensor, wanted: Tensor) -> bool:
     if got.shape != wanted.shape:
         return False
     largest = float(wanted.abs().amax()) if wanted.numel() else 0.0
+    # The 1e-7 is for outputs that are zero all over.
     return bool(((got - wanted).abs() <= _TOLERANCE * largest + 1e-7).all())
 
 
@@ -95,6 +98,7 @@ def _find_pairs(network: nn.Module, sample: Tensor) -> tuple[object, list[tuple[
     finally:
         for hook in hooks:
             hook.remove()
+    # A layer that is used twice has two neighbors; folding would change the other use.
     return output, [pair for pair in taken if all(calls[name] == 1 for name in pair)]
 
 
@@ -110,6 +114,7 @@ def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 def _fold(network: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
     state = [*network.parameters(), *network.buffers()]
+    # The memo makes the copy share its tensors: a second set of weights would double the memory.
     folded = copy.deepcopy(network, {id(tensor): tensor for tensor in state})
     for convolution, norm in pairs:
         before, after = folded.get_submodule(convolution), folded.get_submodule(norm)

@@ -56,12 +56,14 @@ class BundlePredictor:
         self.activation: Activation = "none" if auxiliary else card.activation
         self.test_time: TestTime = card.options.test_time if test_time is None else test_time
         self._wanted_engine = engine
+        # A file of ONNX runs on the CPU alone, whatever the machine has.
         self.device = "cpu" if bundle.kind == "onnx" and device == "auto" else device_name(device)
         content = bundle.weights()
         self._digest = hashlib.sha256(content).hexdigest()
         self._engine, self._batch = self._settle(content)
         # Shared with the copies that with_test_time makes.
         self._loaded: list[NetworkPredictor] = []
+        # Several threads may call a predictor, and each would load the network for itself.
         self._lock = threading.Lock()
 
     def _settle(self, content: bytes) -> tuple[str, int | None]:
@@ -147,6 +149,7 @@ class BundlePredictor:
             return 1
         if self.device == "cpu":
             return cpu_batch_size(window)
+        # Only a GPU has to be asked how much memory it has left.
         return self.load().batch_size_default(window)
 
     def with_test_time(self, test_time: TestTime) -> BundlePredictor:
@@ -161,6 +164,7 @@ class BundlePredictor:
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # Absolute: a worker may start in another folder.
         path = str(self.bundle.path.resolve())
         return _reload, (path, self.device, self._wanted_engine, self.auxiliary, self.test_time)
 
@@ -186,6 +190,7 @@ def _load(predictor: BundlePredictor) -> NetworkPredictor:
     bundle, card = predictor.bundle, predictor.card
     device, digest = torch.device(predictor.device), predictor._digest
     content = bundle.weights()
+    # The fingerprint of the run was taken from the weights as they were opened.
     if hashlib.sha256(content).hexdigest() != digest:
         raise ModelError(f"{bundle.label} changed since it was opened. Load the model again.")
     multiple, label = card.options.multiple, bundle.label
@@ -211,9 +216,15 @@ def _load(predictor: BundlePredictor) -> NetworkPredictor:
         network = load_module(bundle, auxiliary=predictor.auxiliary)
         if predictor.auxiliary:
             network = WithActivation(network, card.activation, len(card.classes))
+        # Auxiliary outputs and activation are part of the exported graph, so of its name in the cache.
         key = digest + json.dumps([predictor.classes, predictor.activation])
         engine = make_engine(
-            predictor._engine, network, device, key, strict=predictor._wanted_engine != "auto"
+            # Who names an engine wants that one; "auto" may fall back to PyTorch.
+            predictor._engine,
+            network,
+            device,
+            key,
+            strict=predictor._wanted_engine != "auto",
         )
     return NetworkPredictor(
         engine,
@@ -353,6 +364,7 @@ def _from_module(
 
     target = resolve_device(device)
     chosen = "torch" if engine == "auto" else choose_engine(engine, str(target))
+    # A copy: the engine moves and rearranges its weights.
     network = copy.deepcopy(network).eval()
     digest = module_digest(network)
     carrier = make_engine(chosen, network, target, digest)
@@ -370,6 +382,7 @@ def _from_module(
         activation=activation,
         in_channels=channels,
         background=0 if activation == "softmax" else None,
+        # Weights do not tell what code runs them; a bundle's card does.
         digest=digest + configuration_digest(network),
     )
 
@@ -396,6 +409,7 @@ def count_outputs(network: nn.Module, device: torch.device, channels: int | None
 
     from geoseg.models.engines import first_tensor
 
+    # 64 is quick; networks that halve their input often, or that take one size, want more.
     for side in (64, 512):
         sample = torch.zeros(1, channels or 3, side, side, device=device)
         try:

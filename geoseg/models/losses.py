@@ -89,6 +89,7 @@ def loss(name: str, classes: int | None = None) -> Callable[[Callable[..., Tenso
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        # The limits of a setting stand in its annotation, beside the argument that they hold for.
         hints = get_type_hints(function, include_extras=True)
         fields: dict[str, Any] = {
             key: (
@@ -108,6 +109,7 @@ def loss(name: str, classes: int | None = None) -> Callable[[Callable[..., Tenso
 def _split_target(target: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Valid (N,h,w) bool, target with 0 where invalid (int64), one-hot (N,K,h,w) zeroed where invalid."""
     valid = target != IGNORE
+    # 255 is no class index: gather and one_hot would fail on it.
     index = torch.where(valid, target.long(), 0)
     hot = F.one_hot(index, classes).movedim(-1, 1) * valid.unsqueeze(1)
     return valid, index, hot
@@ -115,10 +117,12 @@ def _split_target(target: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]
 
 def _masked_probabilities(logits: Tensor, valid: Tensor) -> Tensor:
     """Softmax with zeros, and no gradient, where invalid."""
+    # torch.where and not a product: 0 times infinity would be NaN.
     return torch.where(valid.unsqueeze(1), logits.float().softmax(1), 0.0)
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    # Without any labeled pixel this is 0 / tiny, which is 0 with a zero gradient.
     return (values * weights).sum() / weights.sum().clamp_min(torch.finfo(values.dtype).tiny)
 
 
@@ -135,6 +139,8 @@ def boundary_weights(target: Tensor, extra: float, radius: int = 2) -> Tensor:
     valid = target != IGNORE
     values = target.float().unsqueeze(1)
     size, pad = 2 * radius + 1, radius
+    # Where the largest and the smallest class around a pixel differ there is a border; unknown pixels can be
+    # neither.
     high = F.max_pool2d(torch.where(valid.unsqueeze(1), values, -1.0), size, 1, pad)
     low = -F.max_pool2d(torch.where(valid.unsqueeze(1), -values, -256.0), size, 1, pad)
     near = (high > low).squeeze(1)
@@ -201,6 +207,7 @@ def focal(
     """
     valid, index, _ = _split_target(target, logits.shape[1])
     log_p = logits.float().log_softmax(1).gather(1, index.unsqueeze(1)).squeeze(1)
+    # Rounding may put p a little above 1, and a negative number to a fractional power is NaN.
     values = -((1 - log_p.exp()).clamp_min(0) ** gamma) * log_p
     return _weighted_mean(
         torch.where(valid, values, 0.0), _pixel_weights(target, valid, index, class_weights, 0.0)
@@ -225,6 +232,7 @@ def bce_dice(logits: Tensor, target: Tensor, *, bce: Positive = 1.0, dice: Posit
     valid = target != IGNORE
     p = _masked_probabilities(logits, valid)[:, 1]
     t = ((target == 1) & valid).float()
+    # The formula of the tutorials' trainer, its quirks included: scores of a run must compare with theirs.
     overlap = 2 * ((p * t).sum((1, 2)) + 1) / (p.sum((1, 2)) + t.sum((1, 2)) + 1)
     score = overlap.mean().clamp(0, 1)
     return (bce * cross_entropy(logits, target) + dice * (1 - score)) / (bce + dice)
@@ -240,6 +248,7 @@ def dice(
     ----------
     Milletari et al., V-Net, https://arxiv.org/abs/1606.04797.
     """
+    # Dice is Tversky with both errors at one half: 2 TP / (2 TP + FP + FN), halved above and below.
     return tversky(logits, target, alpha=0.5, beta=0.5, smooth=smooth / 2, class_weights=class_weights)
 
 
@@ -272,6 +281,7 @@ def tversky(
     """
     valid, _, hot = _split_target(target, logits.shape[1])
     p = _masked_probabilities(logits, valid)
+    # Over the whole batch: a class that one chip lacks would otherwise pull its Dice to 0 or 1.
     hit = (p * hot).sum((0, 2, 3))
     false, missed = p.sum((0, 2, 3)) - hit, hot.sum((0, 2, 3)) - hit
     index = (hit + smooth) / (hit + alpha * false + beta * missed + smooth)
@@ -293,14 +303,17 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     p = logits.float().softmax(1).movedim(1, -1)[valid]
     t = target.long()[valid]
     losses = [_lovasz_class(p[:, k], (t == k).float()) for k in range(classes) if bool((t == k).any())]
+    # A sum times 0 keeps the graph, so that backward works on a batch without labels.
     return torch.stack(losses).mean() if losses else logits.sum() * 0.0
 
 
 def _lovasz_class(p: Tensor, truth: Tensor) -> Tensor:
+    # Stable: equal errors, which saturated outputs are full of, keep one order on every machine.
     errors, order = (truth - p).abs().sort(descending=True, stable=True)
     truth = truth[order]
     total = truth.sum()
     jaccard = 1 - (total - truth.cumsum(0)) / (total + (1 - truth).cumsum(0))
+    # How much the Jaccard loss grows by each further error, the largest first: the Lovász extension.
     steps = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
     return (errors * steps).sum()
 
@@ -323,6 +336,7 @@ def auxiliary_loss(logits: Tensor, target: Tensor, kinds: tuple[str, ...]) -> Te
         valid = ~truth.isnan()
         truth = torch.where(valid, truth, 0.0)
         if kind == "distance":
+            # Distances are in 0..1: with the default beta of 1 all errors would be squared.
             values = F.smooth_l1_loss(x.sigmoid(), truth, reduction="none", beta=0.1)
         else:
             values = F.binary_cross_entropy_with_logits(x, truth, reduction="none")

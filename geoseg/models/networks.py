@@ -80,6 +80,7 @@ class NetworkPredictor:
         self.classes, self.background, self.activation = classes, background, activation
         self.in_channels, self.card, self.multiple, self.test_time = in_channels, card, multiple, test_time
         self._digest = digest
+        # Falls when the GPU's memory runs out, and stays there: the next batch would fail the same way.
         self._largest = LARGEST_BATCH
         self.notes: list[str] = []
 
@@ -107,6 +108,7 @@ class NetworkPredictor:
             x = self.normalize(to_tensor(batch, self.device))
             prob = mean_of_turns(x, self._probabilities, self.test_time)
             prob = prob.to("cpu", torch.float32).contiguous()
+            # On the CPU, where the numbers are anyway; on the GPU it would wait for it once more.
             low, high = (float(value) for value in prob.aminmax())
         if note := range_note(low, high, self.activation):
             take_note(self.notes, note)
@@ -150,6 +152,7 @@ class NetworkPredictor:
         if self.device.type != "cuda":
             return cpu_batch_size(window, self._largest)
         free, _ = torch.cuda.mem_get_info(self.device)
+        # Half: the other half is for what the estimate leaves out.
         fits = int(free * 0.5 / (window[0] * window[1] * _BYTES_PER_PIXEL))
         return max(1, min(fits, self._largest))
 
@@ -162,6 +165,7 @@ class NetworkPredictor:
         rows = padded_side(height, self.multiple, self.engine.shape[0], "height")
         cols = padded_side(width, self.multiple, self.engine.shape[1], "width")
         if (rows, cols) != (height, width):
+            # The edge repeated: zeros would be a wall of mean color beside real ground.
             x = F.pad(x, (0, cols - width, 0, rows - height), mode="replicate")
         out = self._in_parts(x)
         if out.ndim != 4 or out.shape[0] != x.shape[0] or out.shape[-2:] != x.shape[-2:]:
@@ -185,6 +189,7 @@ class NetworkPredictor:
                 if size == 1 or self.engine.batch is not None:
                     raise
                 size = self._largest = size // 2
+                # What the failed try had reserved is in pieces too small for the next one.
                 torch.cuda.empty_cache()
 
     def _call(self, part: Tensor, size: int) -> Tensor:
@@ -213,6 +218,7 @@ def mean_of_turns(x: Tensor, run: Callable[[Tensor], Tensor], test_time: TestTim
     turns = list(_turns(test_time))
     if len(turns) == 1:
         return run(x)
+    # One copy at a time: eight at once would need eight times the memory.
     parts = (_turn_back(run(_turn(x, *turn)), *turn) for turn in turns)
     return sum(parts, start=torch.zeros((), device=x.device)) / len(turns)
 
@@ -240,5 +246,6 @@ def _turns(test_time: TestTime) -> Iterator[tuple[bool, int]]:
         yield False, 0
         return
     for flip in (False, True):
+        # Half turns alone keep the shape of windows that are not square.
         for quarter in range(4) if test_time == "d4" else (0, 2):
             yield flip, quarter

@@ -76,9 +76,12 @@ class Normalize(nn.Module):
 
     def forward(self, raw: Tensor) -> Tensor:
         """(N, C, h, w) of any type to float32, a tensor of its own with its channels last in memory."""
+        # A tensor of its own, for the steps below write into it.
         x = raw.to(torch.float32, copy=True, memory_format=torch.channels_last)
+        # Integers hold neither NaN nor infinity.
         if raw.dtype.is_floating_point:
             x = torch.where(torch.isfinite(x), x, self.fill)
         if self._clips:
             x = torch.clamp(x, self.low, self.high)
+        # In place: a batch of large windows takes hundreds of megabytes.
         return x if self._plain else x.mul_(self.gain).add_(self.offset)

@@ -94,6 +94,7 @@ class OnnxFile:
             except Exception as error:  # noqa: BLE001  (the runtime's errors share no public base)
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 raise ModelError(f"{self.label} can't run on input {given.shape}: {reason}") from None
+            # The output of some such networks has its classes in front all the same.
             if self.bands_last and out.ndim == 4 and out.shape[1:3] == given.shape[1:3]:
                 return np.ascontiguousarray(out.transpose(0, 3, 1, 2))
             return out
@@ -150,6 +151,7 @@ class OnnxFile:
                 f"{self.label} takes {self.dtype} pixels, got values from {x.min():g} to {x.max():g}. "
                 "Scale the scene to that type first."
             )
+        # Resampled pixels are not whole; cutting would darken them.
         return np.rint(x).astype(kind)
 
 
@@ -169,6 +171,7 @@ def onnx_session(content: bytes, name: str, *, threads: int = 0) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # its errors come back as exceptions
+    # Otherwise bytes that look like ONNX Runtime's own format would be read as that, past all checks.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -209,6 +212,7 @@ def read_onnx(content: bytes, label: str, channels: int | None = None) -> OnnxFi
     if not model.graph.node:
         raise ModelError(f"{label} is no sound ONNX network: it has no nodes")
     _check_parts(model, label)
+    # Old files list weights among their inputs.
     given = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in given]
     if len(inputs) != 1 or not model.graph.output:
@@ -267,6 +271,7 @@ def _check_parts(model: Any, label: str) -> None:
 
 def _messages(message: Any) -> Iterator[Any]:
     """A message and all that it holds: graphs in graphs, functions, attributes, tensors."""
+    # A stack: subgraphs may lie deeper than Python's recursion goes.
     stack = [message]
     while stack:
         message = stack.pop()
@@ -291,6 +296,7 @@ def _bands_last(shape: list[int | None], channels: int | None) -> bool:
     """Whether an input is (N, h, w, C)."""
     second, last = shape[1], shape[3]
     if channels is not None:
+        # (N, 3, h, 3) is taken for bands first, PyTorch's order.
         return last == channels and second != channels
     return last is not None and last < _MANY and (second is None or second >= _MANY)
 

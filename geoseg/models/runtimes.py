@@ -79,6 +79,7 @@ def import_onnxruntime() -> Any:
     Importing its newer versions writes an identifier of the device and a queue of events into the user's
     home. Whoever wants that sets ``ORT_DISABLE_TELEMETRY=0``.
     """
+    # Before the import, which reads it.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     return importlib.import_module("onnxruntime")
 

@@ -16,6 +16,7 @@ _VGG16_BLOCKS: Final = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), 
 
 
 def _conv_bn_relu(inputs: int, outputs: int, dilation: int = 1) -> list[nn.Module]:
+    # With a bias though a batch norm follows: ImageNet's VGG16-BN has one, and its weights must fit.
     conv = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
@@ -26,6 +27,7 @@ def _vgg16_layers(in_channels: int) -> tuple[nn.Sequential, tuple[int, ...]]:
     ends: list[int] = []
     inputs = in_channels
     for number, block in enumerate(_VGG16_BLOCKS):
+        # The last pool of VGG16 is left out: the bottleneck works at stride 16.
         if number:
             layers.append(nn.MaxPool2d(2))
         for outputs in block:
@@ -40,6 +42,7 @@ class _DecoderStep(nn.Module):
 
     def __init__(self, inputs: int, skip: int) -> None:
         super().__init__()
+        # Nearest, then a 1 x 1 convolution, as the tutorials' network has it.
         self.up = nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(inputs, skip, 1))
         self.mix = nn.Sequential(
             *_conv_bn_relu(2 * skip, skip), *_conv_bn_relu(skip, skip), *_conv_bn_relu(skip, skip)
@@ -81,10 +84,13 @@ class UNetV2(nn.Module):
     def __init__(self, in_channels: int = 3, classes: int = 2) -> None:
         super().__init__()
         self.features, self._ends = _vgg16_layers(in_channels)
+        # Dilation 2 widens what a pixel sees without another loss of resolution.
         self.bottleneck = nn.Sequential(*_conv_bn_relu(512, 512, 2), *_conv_bn_relu(512, 512, 2))
         skips = (512, 256, 128, 64)
         self.decoder = nn.ModuleList(
-            _DecoderStep(inputs, skip) for inputs, skip in zip((1024, *skips), skips, strict=False)
+            # 1024: the bottleneck's output stacked on its input.
+            _DecoderStep(inputs, skip)
+            for inputs, skip in zip((1024, *skips), skips, strict=False)
         )
         self.last_conv = nn.Conv2d(skips[-1], classes, 1)
 

@@ -76,7 +76,7 @@ def to_rgb(values: Array, valid: BoolArray) -> Array:
     """Pixels of any type and number of bands as a picture.
 
     Three-band uint8 is shown as it is; everything else is stretched from its 2nd to its 98th percentile.
-    Invalid pixels become light grey.
+    Invalid pixels become light gray.
 
     Parameters
     ----------

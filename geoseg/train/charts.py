@@ -18,10 +18,11 @@ def chart_groups(history: History) -> dict[str, list[str]]:
     columns = history.columns()
     groups = {}
     for name in ("loss", "accuracy", "dice", "mean_iou"):
+        # Training beside validation: where the two part, the network learns its chips by heart.
         groups[name] = [c for c in (f"train_{name}", f"val_{name}") if c in columns]
     groups["iou of classes"] = [c for c in columns if c.startswith("iou:")]
     groups["learning rate"] = [c for c in columns if c == "lr"]
-    return {name: members for name, members in groups.items() if members}
+    return {name: names for name, names in groups.items() if names}
 
 
 def chart_picture(history: History, epochs: tuple[float, float] | None = None) -> bytes:
@@ -37,11 +38,13 @@ def chart_picture(history: History, epochs: tuple[float, float] | None = None) -
     groups = chart_groups(history)
     columns = 2
     rows = max(1, -(-len(groups) // columns))
+    # Without pyplot: it keeps figures alive and may look for a screen.
     figure = Figure(figsize=(11, 3.2 * rows), layout="constrained")
     for place, (title, names) in enumerate(groups.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         for name in names:
             xs, ys = _within(*history.column(name), epochs)
+            # Dots show where few values lie; many of them would hide the line.
             axes.plot(xs, ys, marker="." if len(xs) < 60 else "", label=name.removeprefix("iou:"))
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
@@ -64,9 +67,7 @@ def chart_page(history: History, title: str = "Training") -> str:
         name: {column: list(zip(*history.column(column), strict=True)) for column in columns}
         for name, columns in chart_groups(history).items()
     }
+    # A class called "</script>" must not end the script that holds the numbers.
     data = json.dumps(charts).replace("<", "\\u003c")
-    return _page().replace("__TITLE__", html.escape(title)).replace("__DATA__", data)
-
-
-def _page() -> str:
-    return resources.files(__package__).joinpath("charts_page.html").read_text(encoding="utf-8")
+    page = resources.files(__package__).joinpath("charts_page.html").read_text(encoding="utf-8")
+    return page.replace("__TITLE__", html.escape(title)).replace("__DATA__", data)

@@ -84,6 +84,8 @@ class RunFolder:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the state to resume from."""
+        # Into memory first: the file is then written whole or not at all, and a state half written never
+        # replaces a good one.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         write_bytes(self.state_path, buffer.getvalue())
@@ -98,6 +100,7 @@ class RunFolder:
         """
         if not self.state_path.is_file():
             raise MissingFileError(f"a run to resume must hold last.ckpt, got {self.path} without it.")
+        # To the CPU: the device it was saved on may be absent, and each process copies it to its own.
         return dict(torch.load(self.state_path, map_location="cpu", weights_only=True))
 
     # ------------------------------------------------------------ checkpoints
@@ -125,31 +128,32 @@ class RunFolder:
         keep
             Newest checkpoints whose weights are kept, the best besides; None keeps all.
         """
+        # The index is written last. A kill before it leaves a folder that is not listed and is written anew.
         folder = self.checkpoint_path(int(facts["index"]))
+        # safetensors refuses tensors whose memory is not in one piece, as those of channels-last networks.
         content = save({key: value.detach().cpu().contiguous() for key, value in weights.items()})
         write_bytes(folder / "model.safetensors", content)
         write_text(folder / "checkpoint.json", json.dumps(dict(facts), indent=2) + "\n")
         rows = [row for row in self.list_checkpoints() if row["index"] < facts["index"]] + [dict(facts)]
         self._write_index(rows)
         if keep is not None:
-            self._prune(keep)
+            # The index keeps the rows of what is removed: charts and numbers need no weights.
+            for row in self.list_checkpoints()[:-keep]:
+                if not row["best"]:
+                    shutil.rmtree(self.checkpoint_path(row["index"]), ignore_errors=True)
 
     def _write_index(self, rows: list[dict[str, Any]]) -> None:
+        # Of equal losses the earlier one, as the platform of the tutorials marks them.
         best = min(rows, key=lambda row: (row["loss"], row["index"]))["index"] if rows else None
         marked = [{**row, "best": row["index"] == best} for row in rows]
         write_text(self.path / "checkpoints" / "index.json", json.dumps(marked, indent=2) + "\n")
-
-    def _prune(self, keep: int) -> None:
-        rows = self.list_checkpoints()
-        for row in rows[:-keep]:
-            if not row["best"]:
-                shutil.rmtree(self.checkpoint_path(row["index"]), ignore_errors=True)
 
     def drop_after(self, validations: int) -> None:
         """Forget checkpoints from number ``validations`` on: the run goes on from before them."""
         rows = self.list_checkpoints()
         for row in rows[validations:]:
             shutil.rmtree(self.checkpoint_path(row["index"]), ignore_errors=True)
+        # Rewritten even though folders are gone: the best may have been among them.
         if len(rows) > validations:
             self._write_index(rows[:validations])
 

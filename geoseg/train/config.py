@@ -37,6 +37,7 @@ class TrainValCount(Settings):
 class InputSize(Settings):
     """Pixels of a chip."""
 
+    # The tutorials' default; which sizes a network can take is checked once it is built.
     width: int = Field(default=128, ge=8)
     height: int = Field(default=128, ge=8)
 
@@ -64,6 +65,7 @@ class SpecialClasses(Settings):
 class LrDecreasing(Settings):
     """Divide the rate when the last ``patience`` validations brought no new lowest loss."""
 
+    # A thousand validations, the tutorials' default: more than most runs have, so it is off unless asked for.
     patience: int = Field(default=1000, ge=1)
     lr_divisor: float = Field(default=5.0, gt=1)
 
@@ -84,6 +86,7 @@ class LossWeights(Settings):
 class LossTerm(Settings):
     """One part of the loss: its name, its weight, and what its function in ``LOSSES`` takes besides."""
 
+    # What else a term holds is known by its loss alone, and checked in _fits.
     model_config = ConfigDict(extra="allow")
 
     name: str
@@ -121,6 +124,7 @@ class LossTerm(Settings):
     def arguments(self) -> dict[str, Any]:
         """Settings given for the function."""
         given = LOSSES[self.name].settings.model_validate(self.model_extra)
+        # Defaults stay with the function that has them.
         return given.model_dump(exclude_unset=True)
 
 
@@ -188,6 +192,7 @@ class CardSettings(Settings):
     @field_validator("name")
     @classmethod
     def _allowed(cls, name: str) -> str:
+        # Checked before training: a card that is refused after hours of it would leave no bundle.
         if not re.match(NAME_PATTERN, name):
             raise ValueError(
                 "must be 3 or more of the letters a to z, digits, spaces, dots, dashes and underscores, the "
@@ -211,6 +216,7 @@ class TrainSettings(Settings):
     weights_init_type: Literal["transfer_learning", "continue_training"] = "transfer_learning"
     lr_decreasing: LrDecreasing = LrDecreasing()
     loss_weights: LossWeights = LossWeights()
+    # Part of the tutorials' configs, which must load as they are; Adam has no use for it, SGD has.
     momentum: float = Field(default=0.9, ge=0, lt=1)
     allow_corrupted_samples: TrainValCount = TrainValCount()
     validate_with_model_eval: bool = True
@@ -248,6 +254,7 @@ class TrainSettings(Settings):
     @field_validator("precision", mode="before")
     @classmethod
     def _precision_text(cls, value: Any) -> Any:
+        # JSON configs and --set give 32 as a number.
         return str(value) if isinstance(value, int) else value
 
     @field_validator("architecture", mode="before")
@@ -310,6 +317,7 @@ def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[
     >>> apply_overrides({"loss": [{"name": "dice"}]}, ["loss.0.weight=2"])
     {'loss': [{'name': 'dice', 'weight': 2}]}
     """
+    # A deep copy: the document of the caller stays as it is.
     changed: dict[str, Any] = json.loads(json.dumps(document))
     for override in overrides:
         path, sign, text = override.partition("=")
@@ -322,7 +330,12 @@ def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[
             at = _entry(place, name, key, override)
             place = place.setdefault(at, {}) if isinstance(place, dict) else place[at]
             name = key
-        place[_entry(place, name, last, override)] = _value(text)
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            # Plain text: nobody wants to quote "bf16-mixed" twice at a shell.
+            value = text
+        place[_entry(place, name, last, override)] = value
     return changed
 
 
@@ -338,13 +351,6 @@ def _entry(place: Any, name: str, key: str, override: str) -> Any:
         numbers = f"0 to {len(place) - 1}" if len(place) > 1 else "0"
         raise ConfigError(f"--set {override}: an entry of {name} must be {numbers}, got {key}.")
     return int(key)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def parse_train_settings(document: Mapping[str, Any] | Any, source: str = "settings") -> TrainSettings:

@@ -37,13 +37,13 @@ class Devices:
 
 
 def choose_devices(
-    numbers: Sequence[int], override: str | None = None, available: int | None = None
+    wanted: Sequence[int], override: str | None = None, available: int | None = None
 ) -> Devices:
     """Devices to train on.
 
     Parameters
     ----------
-    asked
+    wanted
         ``gpu_devices`` of the config.
     override
         ``cpu``, ``cpu:2`` (two processes) or GPU numbers such as ``0,1``.
@@ -69,9 +69,10 @@ def choose_devices(
             return Devices("cpu", (0,) * int(count or 1))
         if not all(part.strip().isdigit() for part in override.split(",")):
             raise InputError(f"--devices must be cpu, cpu:N or GPU numbers such as 0,1, got {override}.")
-        numbers = [int(part) for part in override.split(",")]
-    usable = tuple(number for number in numbers if number < present)
-    missing = [str(number) for number in numbers if number >= present]
+        wanted = [int(part) for part in override.split(",")]
+    # Configs travel between machines: the tutorials' name GPU 0, and must train on a laptop without one.
+    usable = tuple(number for number in wanted if number < present)
+    missing = [str(number) for number in wanted if number >= present]
     if missing:
         instead = f"GPU {', '.join(map(str, usable))}" if usable else "the CPU"
         logger.warning("GPU %s asked for but absent: training on %s", ", ".join(missing), instead)

@@ -63,16 +63,19 @@ class Fitting:
         self.prepared, self.report = prepared, report
         self.rank, self.world = fabric.global_rank, fabric.world_size
         facts = prepared.facts
+        # The optimizer takes parameters as they lie on their device, so the network moves there first.
         self.learner = Learner(settings, network, facts.classes, pixelwise_of(facts)).to(fabric.device)
         self.optimizer = make_optimizer(self.learner.network, settings)
         self.forward, self.stepper = fabric.setup(self.learner.network, self.optimizer)
         self.per_epoch = self._batches(0, 0).per_epoch
+        # Every process works out the same points by itself: none has to be told when to validate.
         self.points = validation_points(self.per_epoch, settings.epochs, settings.val_every)
         corrupted = settings.allow_corrupted_samples
         self.train_chips = prepared.chips(settings, corrupted.train)
         self.val_chips = prepared.chips(settings, corrupted.val, train=False)
         self.standing = Standing()
         self.recent: list[dict[str, float]] = []
+        # A process that stopped alone would leave the others waiting for its gradients, see StopRequest.
         self.stop = StopRequest(watch=self.world == 1)
         self.recorder: Recorder | None = None
         self._saved_at = time.monotonic()
@@ -92,6 +95,8 @@ class Fitting:
         with warnings.catch_warnings(), self.stop:
             be_quiet()
             if self.fabric.is_global_zero:
+                # A run that was killed between a checkpoint and its state left a checkpoint that will be made
+                # again.
                 self.folder.drop_after(standing.validations)
                 self.recorder = Recorder(
                     self.folder, self.settings, standing.validations, standing.batches, self._examples()
@@ -120,7 +125,10 @@ class Fitting:
         self.learner.network.load_state_dict(state["network"])
         if self.learner.average is not None:
             self.learner.average.load_state_dict(state["average"])
+        # Without its moments Adam would begin anew, and the resumed run would be another one.
         self.optimizer.load_state_dict(state["optimizer"])
+        # The scaler of float16 has adapted its factor to this network; it is part of the state for the same
+        # reason.
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.standing, self.recent = Standing(**state["progress"]), state["recent"]
 
@@ -137,7 +145,9 @@ class Fitting:
                 "optimizer": self.optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),
                 "progress": asdict(self.standing),
+                # The training scores since the last validation, which the next row of the history sums up.
                 "recent": self.recent,
+                # What is random differs by process, so a run goes on only with as many as it began with.
                 "world": self.world,
             }
         )
@@ -163,6 +173,8 @@ class Fitting:
     def _train(self) -> None:
         """All batches from here to the next validation."""
         standing, accumulate = self.standing, self.settings.accumulate
+        # A state may have been saved between two validations: the loader begins behind its batches, while the
+        # steps of the optimizer are counted from the last validation.
         start = self.points[standing.validations - 1] if standing.validations else 0
         end = self.points[standing.validations]
         self.learner.set_modes(training=True)
@@ -175,13 +187,17 @@ class Fitting:
                     self._save()
                 self._grant_stop()
             self._set_rate()
+            # The batches before a validation are stepped even if fewer than accumulate are left, so that what
+            # is validated has learned from all of them.
             last = (done + 1) % accumulate == 0 or standing.batches + 1 == end
+            # Gradients travel between processes once a step, not once a batch.
             with self.fabric.no_backward_sync(self.forward, enabled=not last):
                 batch = batch.to(self.fabric.device, True)
                 with self.fabric.autocast():
                     loss, scores = self.learner.training_loss(
                         self.forward, batch, standing.batches, self.rank
                     )
+                # A sum of shares is the mean over the batches of a step: accumulate does not change the rate.
                 self.fabric.backward(loss / accumulate)
             if last:
                 self._step()
@@ -204,6 +220,7 @@ class Fitting:
             done, self.points[-1], schedule.name, schedule.warmup, schedule.floor
         )
         for group in self.optimizer.param_groups:
+            # From the config's rate at each batch, never from the last one: rounding would pile up.
             group["lr"] = self.settings.lr * group["share"] * factor
 
     def _step(self) -> None:
@@ -233,11 +250,13 @@ class Fitting:
             with self.fabric.autocast():
                 logits = self.learner.evaluated(self.learner.normalize(batch.image))
                 loss = self.learner.losses(logits, batch)
+            # Auxiliary outputs follow the classes and have no score.
             score.update(logits[:, : len(self.learner.classes)], batch.target, loss)
             if self.recorder is not None:
                 self.report("validation", number, len(loader))
         score.reduce(self._total)
         scores = score.compute()
+        # Before anything is recorded: this checkpoint must not become the newest of the run.
         if not math.isfinite(scores["loss"]):
             raise RunError(
                 f"validation loss must be finite, got {scores['loss']} after {self.standing.batches} "
@@ -255,12 +274,16 @@ class Fitting:
         row = {
             "epoch": standing.batches / self.per_epoch,
             "batches": float(standing.batches),
+            # The last group is the decoder's; the encoder's rate may be a share of it.
             "lr": float(self.optimizer.param_groups[-1]["lr"]),
         }
         for name in ("loss", "accuracy", "dice", "mean_iou"):
+            # Training chips are scored while the network changes, so these are means over the epoch, and
+            # those of this process alone.
             row[f"train_{name}"] = reduce_means([(batch[name], int(batch["chips"])) for batch in self.recent])
             row[f"val_{name}"] = scores[name]
         for name, iou in zip(self.learner.classes, scores["iou"], strict=True):
+            # A class that is neither labeled nor predicted has no IoU; its cell of the CSV stays empty.
             if iou is not None:
                 row[f"iou:{name}"] = iou
         decreasing, early = self.settings.lr_decreasing, self.settings.early_stopping

@@ -64,6 +64,8 @@ class SamplePixels:
             return pixels.read(window), pixels.valid(window)
         finally:
             if isinstance(pixels.source, ImageFile):
+                # A run reads chips of all images at random: what one decoded picture takes must not add up
+                # over them.
                 pixels.source.forget()
 
 
@@ -84,8 +86,10 @@ class _Redraws:
     def area(self, first: Area, order: int, tags: frozenset[str], rank: int, epoch: int) -> Area:
         """What follows the area ``first`` in an epoch."""
         if epoch != self.epoch:
+            # Workers go through epochs in order, so those before are not asked for again.
             self.epoch, self.made = epoch, {}
         if order not in self.made:
+            # An image that fails now did so when the graph was opened, and was reported then.
             samples = self.engine.at_epoch(epoch).samples(order, failed=lambda _: None)
             self.made[order] = list(samples)
         alike = [sample for sample in self.made[order] if _tags(sample) == tags]
@@ -95,6 +99,7 @@ class _Redraws:
         return annotated_area(first.name, SamplePixels(sample), sample.annotation, self.table)[0]
 
     def __getstate__(self) -> dict[str, Any]:
+        # Workers draw samples themselves; sending them would copy every annotation to each.
         return {**self.__dict__, "made": {}}
 
 
@@ -110,7 +115,7 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
     samples = open_graph(wanted.base / str(data.dtl), wanted.base / str(data.projects), seed=seed)
     table = titles_table(wanted, samples.meta.class_names)
     redraws = _Redraws(samples.engine, table)
-    areas = []
+    areas_with_tags = []
     ranks: Counter[tuple[int, frozenset[str]]] = Counter()
     for number, sample in enumerate(samples.samples()):
         name = f"{sample.dataset}/{sample.origin.stem} #{number}"
@@ -118,10 +123,10 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
         order = sample.origin.order
         redraw = partial(redraws.area, area, order, tags, ranks[order, tags])
         ranks[order, tags] += 1
-        areas.append((replace(area, redraw=redraw), tags))
-    if not areas:
+        areas_with_tags.append((replace(area, redraw=redraw), tags))
+    if not areas_with_tags:
         raise InputError(f"a DTL graph must give samples, got none from {data.dtl}.")
-    opened = images_opened(areas, table)
+    opened = images_opened(areas_with_tags, table)
     check_alike(opened.areas)
     return opened
 

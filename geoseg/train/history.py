@@ -29,12 +29,15 @@ class History:
         self.rows: list[dict[str, float]] = []
         if keep and path.is_file():
             with path.open(encoding="utf-8", newline="") as file:
+                # Empty cells are values that a validation did not have.
                 kept = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
             self.rows = [row for row in kept if row["index"] < keep]
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row and write the file; values that are no numbers are left out."""
         self.rows.append({k: float(v) for k, v in row.items() if isinstance(v, int | float)})
+        # The whole file each time: a row may bring a column that the header lacks, and a kill leaves no half
+        # row.
         write_text(self.path, self.text())
 
     def columns(self) -> list[str]:
@@ -47,6 +50,7 @@ class History:
         writer = csv.DictWriter(buffer, self.columns(), lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
+            # repr keeps every bit of a number, so that a resumed run writes the same file.
             writer.writerow({name: repr(value).removesuffix(".0") for name, value in row.items()})
         return buffer.getvalue()
 

@@ -41,8 +41,10 @@ def read_initial(path: Path) -> Initial:
         run = RunFolder(path)
         return _of_run(run, run.best_index())
     if (path / "checkpoint.json").is_file():
+        # checkpoints/00000012 lies two folders below its run.
         return _of_run(RunFolder(path.parent.parent), int(path.name))
     bundle = open_bundle(path)
+    # Graphs of ONNX and .pt2 files have constants in place of weights that could be trained.
     if bundle.kind != "safetensors":
         raise ModelError(f"weights to start from must be safetensors, got {bundle.label}.")
     return Initial(read_state(bundle.weights(), bundle.label), bundle.card.classes, str(path))
@@ -122,5 +124,6 @@ def _transfer(network: nn.Module, initial: Initial) -> None:
         raise ModelError(
             f"weights must fit the network at least in part, got {initial.source} of another one."
         )
+    # In the dtype of the network: weights of a half-precision bundle would otherwise not load.
     network.load_state_dict({**own, **{key: value.to(own[key].dtype) for key, value in fitting.items()}})
     logger.info("%d of %d tensors taken from %s", len(fitting), len(own), initial.source)

@@ -25,6 +25,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Steps over which the average catches up at the start.
+# An average with its full decay of 0.999 would hold the first random weights for thousands of steps.
 _EMA_RAMP = 10
 
 
@@ -88,6 +89,7 @@ def _class_weights(term: LossTerm, classes: Sequence[str]) -> Tensor | None:
 def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     """The optimizer; the encoder has its own rate where the config says so."""
     chosen = settings.optimizer
+    # smp calls the pretrained half "encoder", the tutorials' network calls it "features".
     encoder = [p for name in ("encoder", "features") for p in _parameters(network, name)]
     own = {id(p) for p in encoder}
     rest = [p for p in network.parameters() if id(p) not in own]
@@ -111,6 +113,7 @@ def _parameters(network: nn.Module, name: str) -> list[nn.Parameter]:
 
 def step_seed(seed: int, batches: int, rank: int = 0) -> int:
     """What decides all that is random in the step after ``batches`` of a process."""
+    # Primes keep seeds of neighboring batches and processes apart; torch takes no negative seed.
     return (seed * 1_000_003 + batches * 4099 + rank * 7919) % 2**31
 
 
@@ -122,7 +125,9 @@ def augmented_chips(
     unit, target, auxiliary = change(
         (batch.image.float() - dark) / span, batch.target, batch.auxiliary, seed=seed
     )
+    # Contrast and gamma can run far out of the range of the sensor; a little beyond dark and bright stays.
     raw = unit.clamp(-0.5, 1.5) * span + dark
+    # Prediction will never meet 8-bit pixels beyond these.
     if batch.image.dtype == torch.uint8:
         raw = raw.clamp(0, 255)
     return raw, Batch(batch.image, target, auxiliary, batch.names)
@@ -151,10 +156,13 @@ class Learner(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.classes = settings, classes
+        # About half the time of a step on the CPU.
         self.network = network.to(memory_format=torch.channels_last)
+        # Copied before the first step: the average begins at the weights that training begins with.
         self.average = copy.deepcopy(self.network).requires_grad_(False) if settings.ema else None
         self.normalize = Normalize(pixelwise.lines, torch.tensor(pixelwise.fill).numpy())
         for name, values in (("dark", pixelwise.dark), ("bright", pixelwise.bright)):
+            # Not persistent: they come from the facts of the run.
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
         strengths = settings.augment.model_dump(exclude={"share"})
         self.augment = Augment(settings.augment) if any(strengths.values()) else None
@@ -167,6 +175,7 @@ class Learner(nn.Module):
 
     def set_modes(self, *, training: bool) -> None:
         """Switch layers such as batch norm to training, or to how the config wants them validated."""
+        # The average takes over batch norm's statistics from the network and never collects its own.
         self.network.train()
         if self.average is not None:
             self.average.eval()
@@ -176,6 +185,7 @@ class Learner(nn.Module):
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
         """Loss of a batch from logits (N, K + A, h, w)."""
         main, auxiliary = logits[:, : len(self.classes)], self.settings.auxiliary
+        # float32 even under autocast: sums of pixels soon leave what 16 bits hold.
         total = logits.new_zeros((), dtype=torch.float32)
         for term, weights in self.terms:
             arguments = {**term.arguments, **({"class_weights": weights} if weights is not None else {})}
@@ -204,6 +214,7 @@ class Learner(nn.Module):
             The loss is not finite; the message names the chips.
         """
         seed = step_seed(self.settings.seed, batches, rank)
+        # Dropout draws from torch's own generator.
         torch.manual_seed(seed)
         if self.augment is not None:
             raw, batch = augmented_chips(self.augment, batch, self.dark, self.bright, seed)
@@ -212,6 +223,7 @@ class Learner(nn.Module):
         logits = forward(self.normalize(raw))
         loss = self.losses(logits, batch)
         if not torch.isfinite(loss.detach()):
+            # Chips one by one: only now, since it costs a loss each.
             where = "; ".join(self._not_finite(logits.detach(), batch) or batch.names)
             raise RunError(
                 f"loss must be finite, got {float(loss.detach())} after {batches} batches, at {where}. "

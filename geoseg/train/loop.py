@@ -84,10 +84,12 @@ def train(
     """
     from geoseg.train.export import export_checkpoint
 
+    # Devices and folder are checked before the data, which may take minutes to open.
     base = Path(base)
     run = RunFolder(out)
     chosen = choose_devices(settings.gpu_devices, devices)
     run.check_writable()
+    # The lock is held to the end: two runs in one folder would write each other's checkpoints.
     with hold(run.path):
         _check_folder(run, settings, resume)
         prepared = prepare(settings, base)
@@ -95,10 +97,12 @@ def train(
         if resume and run.state_path.is_file():
             _check_state(run, prepared, chosen)
         else:
+            # A run that goes on has its weights in the state; where they came from no longer matters.
             initial = read_initial(base / settings.weights) if settings.weights else None
             start_from(
                 network, initial, prepared.facts.classes, settings.weights_init_type, settings.pretrained
             )
+        # Written before the first batch: a run killed at once can already be resumed, and is known as a run.
         run.write_json("config.json", settings.model_dump(mode="json"))
         run.write_json("facts.json", prepared.facts.document())
         _launch(settings, run, prepared, network, chosen, progress)
@@ -130,6 +134,7 @@ def _check_folder(run: RunFolder, settings: TrainSettings, resume: bool) -> None
 
 def _check_state(run: RunFolder, prepared: Prepared, devices: Devices) -> None:
     """Refuse a state of other data or of another number of processes."""
+    # Through JSON, or tuples would differ from the lists that were read.
     facts = json.loads(json.dumps(prepared.facts.document()))
     before = run.read_json("facts.json")
     changed = [key for key in facts if facts[key] != before.get(key)]
@@ -138,6 +143,7 @@ def _check_state(run: RunFolder, prepared: Prepared, devices: Devices) -> None:
             f"a run to resume must find its own data, got another {', '.join(changed)} than in "
             f"{run.path / 'facts.json'}. Restore the data, or begin a new run."
         )
+    # Each process draws its own share of every batch: with another number the run would be another one.
     world = run.load_state().get("world", 1)
     if world != devices.world:
         raise StateMismatchError(
@@ -156,6 +162,7 @@ def _launch(
 ) -> None:
     """Fit on the devices, each in a process of its own where there are several; make errors clear."""
     precision: Any = settings.precision
+    # Autocast of the CPU is used with bfloat16, which needs no scaling of the loss.
     if precision == "16-mixed" and devices.accelerator == "cpu":
         logger.warning("precision 16-mixed needs a GPU: bf16-mixed is used on the CPU")
         precision = "bf16-mixed"
@@ -172,6 +179,7 @@ def _launch(
     )
     # The first error of any process; torch itself would bring it here as the text of a traceback.
     errors = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    # Only children that this run starts may be ended by it.
     others = multiprocessing.active_children()
     try:
         # A progress bar can't travel to other processes.
@@ -186,6 +194,8 @@ def _launch(
         raise KeyboardInterrupt(_STOPPED) from stopped
     except ProcessException as error:
         if not errors.empty():
+            # The process that failed first told why; those it left behind fail with messages about their
+            # connection.
             raise errors.get() from error
         if not isinstance(error, ProcessExitedException):
             raise

@@ -27,6 +27,7 @@ def tensor_confusion(prediction: Tensor, target: Tensor, classes: int) -> Tensor
     [[1, 1], [0, 0]]
     """
     valid = target != IGNORE
+    # One number a cell of the matrix, so that a single bincount fills it.
     pairs = target[valid].long() * classes + prediction[valid].long()
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
 
@@ -34,9 +35,10 @@ def tensor_confusion(prediction: Tensor, target: Tensor, classes: int) -> Tensor
 def image_dice(prediction: Tensor, target: Tensor) -> Tensor:
     """Dice of class 1 of each image, 2 I / (P + T + 1e-5), (N,); unlabeled pixels count as neither."""
     valid = target != IGNORE
-    found, truth = (prediction == 1) & valid, (target == 1) & valid
-    total = found.sum((1, 2)) + truth.sum((1, 2))
-    return 2 * (found & truth).sum((1, 2)) / (total + 1e-5)
+    predicted, truth = (prediction == 1) & valid, (target == 1) & valid
+    total = predicted.sum((1, 2)) + truth.sum((1, 2))
+    # An image without objects, rightly left empty, scores 0 as in the tutorials; 1e-5 is theirs, too.
+    return 2 * (predicted & truth).sum((1, 2)) / (total + 1e-5)
 
 
 class SegmentationScore:
@@ -55,6 +57,8 @@ class SegmentationScore:
     def __init__(self, classes: int, device: torch.device | str = "cpu") -> None:
         self.classes = classes
         self.matrix = torch.zeros(classes, classes, dtype=torch.long, device=device)
+        # Thresholds are chosen from counts: keeping the probabilities would take the memory of the whole
+        # data.
         self.histogram = torch.zeros(classes - 1, 2, _STEPS + 1, dtype=torch.long, device=device)
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
         self.dice = torch.zeros((), dtype=torch.float64, device=device)
@@ -66,6 +70,7 @@ class SegmentationScore:
         guess = prob.argmax(1)
         self.matrix += tensor_confusion(guess, target, self.classes)
         self.dice += image_dice(guess, target).double().sum()
+        # Weighted by chips, or a short last batch would count as much as a full one.
         self.loss += loss.double() * len(target)
         self.images += len(target)
         # Probability of the strongest object class, by that class and by whether it is right.
@@ -106,8 +111,9 @@ def scores_of(matrix: Tensor) -> dict[str, Any]:
     truth, predicted = counts.sum(1), counts.sum(0)
     union = truth + predicted - hit
     iou = [float(h / u) if u else None for h, u in zip(hit, union, strict=True)]
+    # The background is left out of the means: it is most of a scene and nearly always right.
     dice = [
-        float(2 * h / (t + f)) for h, t, f in zip(hit[1:], truth[1:], predicted[1:], strict=True) if t + f
+        float(2 * h / (t + p)) for h, t, p in zip(hit[1:], truth[1:], predicted[1:], strict=True) if t + p
     ]
     known = [value for value in iou[1:] if value is not None]
     return {
@@ -129,12 +135,16 @@ def best_thresholds(histogram: Tensor, truth: Tensor) -> tuple[list[float], list
     truth
         (K - 1,) labeled pixels of each class.
     """
+    # Summed from the top: what a threshold lets through is all that lies at or above it.
     above = histogram.double().flip(-1).cumsum(-1).flip(-1)
+    # The union is the truth and what is wrongly called so; right pixels are part of the truth.
     iou = above[:, 1] / (truth.double()[:, None] + above[:, 0]).clamp_min(1)
+    # A threshold of 0 would take every pixel.
     best = iou[:, 1:].argmax(1) + 1
     chosen = iou.gather(1, best[:, None]).flatten().tolist()
     # Half a step below the stored value, so that rounding cannot lift it past it.
     thresholds = [round((int(step) - 0.5) / _STEPS, 4) for step in best]
+    # A class that is never right tells nothing of its threshold.
     none = [score == 0 for score in chosen]
     return [0.5 if n else t for n, t in zip(none, thresholds, strict=True)], chosen
 

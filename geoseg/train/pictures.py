@@ -23,6 +23,8 @@ _SWATCH = 28
 
 def class_color(index: int) -> tuple[int, int, int]:
     """A color of its own for each class; neighbors differ clearly."""
+    # Steps of the golden ratio around the hue circle keep many colors apart. The first is pink, which
+    # is rare among fields and roofs.
     red, green, blue = colorsys.hsv_to_rgb((0.88 + 0.618 * (index - 1)) % 1, 0.9, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
 
@@ -30,6 +32,7 @@ def class_color(index: int) -> tuple[int, int, int]:
 def to_picture(image: Array, dark: Sequence[float], bright: Sequence[float]) -> NDArray[np.uint8]:
     """Raw pixels (C, h, w) as RGB (h, w, 3); the first three bands, or one band in gray."""
     low, high = (np.asarray(v, np.float32)[:, None, None] for v in (dark, bright))
+    # A band that is dark and bright at one value must not divide by zero.
     unit = np.clip((image.astype(np.float32) - low) / np.maximum(high - low, 1e-6), 0, 1)
     bands = unit[:3] if len(unit) >= 3 else np.repeat(unit[:1], 3, axis=0)
     return np.rint(np.moveaxis(bands, 0, -1) * 255).astype(np.uint8)
@@ -46,6 +49,7 @@ def overlay(picture: NDArray[np.uint8], target: Array, strength: float = 0.45) -
             mixed[where & rim] = color
     rows, cols = np.indices(target.shape)
     unknown = target == IGNORE
+    # Dark and hatched: dark alone can't be told from shadow, hatching alone not from a bright field.
     mixed[unknown] *= 0.35
     mixed[unknown & ((rows + cols) % 8 == 0)] = 170
     return np.rint(mixed).astype(np.uint8)

@@ -32,6 +32,7 @@ def spare_grouped(network: nn.Module) -> None:
 
 
 def _leave(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+    # Kept on the module for the hook behind it; autocast itself has no place for it.
     module._under_autocast = torch.is_autocast_enabled("cpu")  # type: ignore[assignment]
     if not module._under_autocast:
         return None

@@ -37,9 +37,11 @@ def preview_chips(
     cells: list[NDArray[np.uint8]] = []
     batches = prepared.epochs.batches(0, settings.batch_size.train, settings.data_workers.train)
     for step, refs in enumerate(batches):
+        # A chip is two cells, bare and with its target.
         wanted = count - len(cells) // 2
         if wanted <= 0:
             break
+        # Augmentation draws by the whole batch (paste takes objects of other chips), so all of it is read.
         batch = join_chips([data[ref] for ref in (refs if augment else refs[:wanted])])
         if augment:
             batch = _augmented(batch, settings, pixelwise, step)
@@ -47,6 +49,7 @@ def preview_chips(
         for image, target, name in shown[:wanted]:
             picture = to_picture(image, pixelwise.dark, pixelwise.bright)
             cells += [captioned(picture, name), overlay(picture, target)]
+    # About as many rows as columns of chips.
     across = 2 * max(1, round((count / 2) ** 0.5))
     rows = [cells[i : i + across] for i in range(0, len(cells), across)]
     write_bytes(out, chip_sheet(rows, prepared.facts.classes))

@@ -48,6 +48,7 @@ class Recorder:
     ) -> None:
         self.run, self.settings, self.examples = run, settings, examples
         self.history = History(run.path / "metrics.csv", validations)
+        # What an earlier try wrote behind this batch would otherwise show as a second line.
         self.board = SummaryWriter(str(run.path / "tensorboard"), purge_step=batches + 1)
         self._drawn_at = time.monotonic()
 
@@ -75,11 +76,13 @@ class Recorder:
             "scores": {key: scores[key] for key in ("accuracy", "dice", "mean_iou", "iou", "tuned_iou")},
             "thresholds": scores["thresholds"],
         }
+        # The checkpoint first: whatever comes after it can be drawn again, weights can't.
         self.run.add_checkpoint(learner.evaluated.state_dict(), facts, self.settings.keep_checkpoints)
         self.history.add({"index": index, **row})
         self._draw_charts()
         self._draw_examples(learner, index)
         for name, value in {"index": index, **row}.items():
+            # TensorBoard groups by the part before the slash: train/loss, val/loss, iou/CLASS.
             place = name.replace("_", "/", 1).replace(":", "/")
             self.board.add_scalar(place, value, int(row["batches"]))
         self.board.flush()
@@ -101,6 +104,7 @@ class Recorder:
         if not self.examples:
             return
         batch = join_chips(self.examples).to(learner.dark.device)
+        # Whatever the config says of validation: batch statistics of four chips would make an odd picture.
         learner.evaluated.eval()
         logits = learner.evaluated(learner.normalize(batch.image))[:, : len(learner.classes)]
         guesses = logits.argmax(1).cpu().numpy()

@@ -33,7 +33,9 @@ __all__ = ["Facts", "Prepared", "build", "check_size", "pixelwise_of", "prepare"
 
 logger = logging.getLogger(__name__)
 
+# Of the pictures that pretrained encoders learned from, as shares of 255; the tutorials use them, too.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Batches whose pixels are measured for the statistics of the bands.
 _LOOKED_AT = 64
 #: Headers that are read for the names of bands, which are the same in a set of scenes.
 _NAMED = 8
@@ -95,6 +97,7 @@ class Prepared:
         """Chips that may stand in for unreadable ones."""
         if isinstance(self.epochs, ImageEpochs):
             return self.epochs.refs
+        # The first windows of the first epoch serve: any readable chip does.
         return tuple(self.epochs.batches(0, 16, 1)[0])
 
     def chips(self, settings: TrainSettings, corrupted: int = 0, *, train: bool = True) -> ChipDataset:
@@ -104,6 +107,8 @@ class Prepared:
             settings.chip,
             settings.auxiliary,
             self.facts.mean,
+            # Gaps teach the network to part touching objects; scores are those against the labels as they
+            # are.
             settings.data.gap and train,
             corrupted,
             self.spare if corrupted else (),
@@ -124,18 +129,22 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         data, base, settings.classes, settings.resolution, special.background, special.neutral or ""
     )
     opened = open_graph_areas(wanted, settings.seed) if data.dtl else open_areas(wanted)
-    _check_bands(settings, opened.channels)
+    names = settings.card.bands
+    if names and len(names) != opened.channels:
+        raise ConfigError(
+            f"$.card.bands: must name the {opened.channels} bands of the scenes, got {', '.join(names)}."
+        )
     _check_colors(settings, opened.channels)
     epochs, val = _split(settings, data, opened)
     if not val:
         raise InputError("validation must have chips, got none with labeled ground. Change data.split.")
-    trained = _trained(epochs)
+    trained = set(epochs.areas) if isinstance(epochs, WindowEpochs) else {ref.area for ref in epochs.refs}
     _check_classes(opened, trained)
     mean, stddev = _statistics(settings, opened, epochs)
-    names = [area.name for area in opened.areas]
+    area_names = [area.name for area in opened.areas]
     scenes = {
-        "train": sorted({names[i] for i in trained}),
-        "val": sorted({names[ref.area] for ref in val}),
+        "train": sorted({area_names[i] for i in trained}),
+        "val": sorted({area_names[ref.area] for ref in val}),
     }
     facts = Facts(opened.table.names, opened.dtype, mean, stddev, opened.gsd, scenes, _band_names(opened))
     return Prepared(opened, epochs, val, facts)
@@ -149,14 +158,6 @@ def _band_names(opened: Opened) -> tuple[str, ...]:
     return alike if all(alike) and len(set(alike)) == len(alike) else ()
 
 
-def _check_bands(settings: TrainSettings, channels: int) -> None:
-    names = settings.card.bands
-    if names and len(names) != channels:
-        raise ConfigError(
-            f"$.card.bands: must name the {channels} bands of the scenes, got {', '.join(names)}."
-        )
-
-
 def _check_colors(settings: TrainSettings, channels: int) -> None:
     """Refuse augmentation that means red, green and blue where there are other bands."""
     for name in ("hue", "saturation", "jpeg"):
@@ -168,14 +169,9 @@ def _check_colors(settings: TrainSettings, channels: int) -> None:
             )
 
 
-def _trained(epochs: WindowEpochs | ImageEpochs) -> set[int]:
-    if isinstance(epochs, WindowEpochs):
-        return set(epochs.areas)
-    return {ref.area for ref in epochs.refs}
-
-
 def _check_classes(opened: Opened, trained: set[int]) -> None:
     present = present_classes([opened.areas[i] for i in trained])
+    # A network trained on background alone says "nothing here" everywhere, with the best of scores.
     if not present - {0}:
         raise InputError("labels must hold objects where training looks, got none. Check classes and aoi.")
     missing = [name for i, name in enumerate(opened.table.names) if i and i not in present]
@@ -191,7 +187,10 @@ def _split(
 ) -> tuple[WindowEpochs | ImageEpochs, tuple[ChipRef, ...]]:
     by: str = data.split.by
     if by == "auto":
-        by = "tags" if data.project or data.dtl else _auto_split(data, opened)
+        # Whole files where somebody has named them or they are separate pictures. Scenes are cut into blocks,
+        # since there may be one only.
+        named = data.split.val or any(part != "auto" for part in opened.parts)
+        by = "tags" if data.project or data.dtl else "file" if named or data.images else "blocks"
     if by == "tags":
         train, val = _tagged(opened, settings)
         if data.stretches:
@@ -210,11 +209,6 @@ def _split(
         return ImageEpochs(train_refs, settings.seed), val_refs
     refs = [ChipRef(i, w.row_off, w.col_off, w.height, w.width) for i, s in enumerate(splits) for w in s.val]
     return _windows(settings, opened, splits), tuple(refs)
-
-
-def _auto_split(data: DataSettings, opened: Opened) -> str:
-    named = data.split.val or any(part != "auto" for part in opened.parts)
-    return "file" if named or data.images else "blocks"
 
 
 def _windows(settings: TrainSettings, opened: Opened, splits: list[AreaSplit]) -> WindowEpochs:
@@ -259,6 +253,7 @@ def _statistics(
         raise ConfigError(
             f"$.normalization: imagenet must go with 3 bands of uint8, got {bands} of {opened.dtype}."
         )
+    # Pretrained encoders expect these numbers; the tutorials' network gets them whatever it starts from.
     if rgb and given in ("auto", "imagenet"):
         mean, stddev = _IMAGENET
         return tuple(round(255 * v, 6) for v in mean), tuple(round(255 * v, 6) for v in stddev)
@@ -280,13 +275,17 @@ def _measured(
         area = opened.areas[ref.area]
         window: Window = ref.window.clipped(*area.shape)
         image, valid = area.pixels.read_with_valid(window)
+        # float64: in float32 the sum of squares of 16-bit pixels loses the small differences that matter.
         pixels = image[:, valid].astype(np.float64)
         total, squares = total + pixels.sum(1), squares + (pixels**2).sum(1)
         count += pixels.shape[1]
     if not count:
         raise InputError("scenes must hold valid pixels where they are labeled, got none.")
     mean = total / count
+    # Rounding can make the variance of a constant band a little negative.
     stddev = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+    # Rounded before the run uses them, not only for the card: prediction then divides by the same numbers. A
+    # constant band must not divide by zero.
     return tuple(float(f"{v:.6g}") for v in mean), tuple(float(f"{max(v, 1e-6):.6g}") for v in stddev)
 
 
@@ -297,6 +296,7 @@ def pixelwise_of(facts: Facts) -> Pixelwise:
     if facts.dtype == "uint8":
         dark, bright = (0.0,) * len(lines), (255.0,) * len(lines)
     else:
+        # Other dtypes have no natural range: two and a half deviations hold nearly all pixels.
         dark = tuple(m - 2.5 * s for m, s in zip(facts.mean, facts.stddev, strict=True))
         bright = tuple(m + 2.5 * s for m, s in zip(facts.mean, facts.stddev, strict=True))
     return Pixelwise(lines, facts.mean, dark, bright)
@@ -314,6 +314,7 @@ def build(settings: TrainSettings, channels: int, classes: int) -> nn.Module:
     """
     extra = len(settings.auxiliary.kinds) if settings.auxiliary else 0
     spec = settings.architecture
+    # Right before the network is built, so that nothing done to the data shifts its random weights.
     torch.manual_seed(settings.seed)
     network = build_network(spec, in_channels=channels, classes=classes + extra)
     check_size(settings.chip, input_multiple(spec, network))

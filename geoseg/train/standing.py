@@ -48,9 +48,11 @@ class Standing:
         if loss < self.best:
             self.best, self.best_index = loss, self.validations
         self.since_best += 1
+        # Apart from best: a loss lower by less than the margin is the best checkpoint, and still no progress.
         if loss < self.stop_best - min_delta or not math.isfinite(self.stop_best):
             self.stop_best, self.since_best = loss, 0
         self.validations += 1
+        # The rule of the tutorials: what starts the count anew is a new lowest loss or a division.
         if self.validations - max(self.best_index + 1, self.cut_index) < patience:
             return False
         self.rate /= divisor
@@ -75,8 +77,10 @@ def validation_points(per_epoch: int, epochs: int, val_every: float) -> list[int
     """
     points: list[int] = []
     for batch in range(1, per_epoch * epochs + 1):
+        # The 1e-9 is the tutorials': 0.3 / 0.1 is a little under 3.
         if math.floor(batch / per_epoch / val_every + 1e-9) > len(points):
             points.append(batch)
+    # Or the last batches would be trained and never scored nor kept.
     if not points or points[-1] != per_epoch * epochs:
         points.append(per_epoch * epochs)
     return points
@@ -101,9 +105,11 @@ def rate_factor(step: int, total: int, name: str, warmup: float | None, floor: f
     >>> [round(rate_factor(step, 4, "cosine", None, 0.0), 2) for step in range(5)]
     [1.0, 0.85, 0.5, 0.15, 0.0]
     """
+    # The share that torch's OneCycleLR rises over, too.
     default = 0.3 if name == "one_cycle" else 0.0
     rise = math.ceil((default if warmup is None else warmup) * total)
     if step < rise:
+        # Above 0 from the first step: a step at rate 0 would be lost.
         return (step + 1) / (rise + 1)
     if name == "constant":
         return 1.0

@@ -13,9 +13,8 @@ __all__ = ["StopRequest"]
 class StopRequest:
     """Ctrl-C and SIGTERM as a wish, which training grants where nothing is half done.
 
-    Used with ``with``: inside, the first of these signals sets :attr:`requested`; the second acts as it
-    did before.
-    An exception out of a signal handler could be lost (in a destructor) or leave a step half done.
+    Used with ``with``: inside, the first of these signals sets :attr:`requested`; the second acts as it did
+    before.
 
     Parameters
     ----------
@@ -25,6 +24,8 @@ class StopRequest:
     """
 
     def __init__(self, watch: bool = True) -> None:
+        # A wish and no exception: one out of a signal handler could be lost in a destructor, or leave a step
+        # half done.
         self.requested = False
         # Python hands signals to the main thread only.
         self._watch = watch and threading.current_thread() is threading.main_thread()
@@ -42,4 +43,5 @@ class StopRequest:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        # Who presses Ctrl-C twice does not want to wait for the end of the step.
         self.__exit__()

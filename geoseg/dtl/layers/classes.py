@@ -44,6 +44,7 @@ def background(sample: Sample, settings: BackgroundSettings, rng: np.random.Gene
     It is an object like any other: ``min_objects_count`` behind this layer counts it.
     """
     height, width = sample.shape
+    # The last column and row, not the width: rectangles cover the pixels of their corners.
     below = LabeledObject(settings.class_name, Rectangle(0, 0, width - 1, height - 1))
     yield 0, sample.with_objects((below, *sample.objects))
 
@@ -61,6 +62,7 @@ class RenameSettings(LayerSettings):
 def rename(sample: Sample, settings: RenameSettings, rng: np.random.Generator) -> Output:
     """Rename, merge or drop classes."""
     names = tuple(dict.fromkeys(item.class_name for item in sample.objects))
+    # expand refuses titles that are not there, and one image need not have objects of all classes.
     known = {k: v for k, v in settings.classes_mapping.items() if k in names or k == "__other__"}
     yield 0, sample.with_objects(map_objects(sample.objects, expand(known, names, complete=False)))
 
@@ -108,6 +110,7 @@ def duplicate_objects(sample: Sample, settings: DuplicateSettings, rng: np.rando
         objects.append(item)
         new = settings.classes_mapping.get(item.class_name)
         if new is not None:
+            # Without the original's number and author: it is another object.
             objects.append(replace(item, class_name=new, extra={}))
     yield 0, sample.with_objects(objects)
 
@@ -227,5 +230,6 @@ def _selected(item: LabeledObject, sizes: PolygonSizes, shape: tuple[int, int]) 
         values = [(100 * filled_area(item.figure) / (shape[0] * shape[1]), sizes.area_size.percent)]
     else:
         left, top, right, bottom = figure_bounds(item.figure)
+        # Bounds name the first and the last pixel.
         values = [(right - left + 1, sizes.area_size.width), (bottom - top + 1, sizes.area_size.height)]
     return any(value < limit if sizes.comparator == "less" else value > limit for value, limit in values)

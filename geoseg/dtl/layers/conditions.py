@@ -16,6 +16,7 @@ from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Origin, Sample
 from geoseg.projects.figures import filled_area
 
+# Questions that need a second key, and which.
 _EXTRA = {"sum_object_area": "classes", "name_in_range": "frame_step", "class_share": "classes"}
 
 
@@ -93,6 +94,7 @@ class IfSettings(LayerSettings):
     """The condition."""
 
     branches: ClassVar[int] = 2
+    # An image that changed sides between epochs would be trained on and validated on.
     same_every_epoch: ClassVar[bool] = True
     condition: Condition
 
@@ -104,6 +106,7 @@ class IfSettings(LayerSettings):
     def known_answer(self, origin: Origin) -> bool | None:
         """The answer where it follows from the image's name alone."""
         condition = self.condition
+        # Never and always are no draws: counts behind them are known before the run.
         if condition.probability in (0, 1):
             return condition.probability == 1
         if condition.regex_names is not None:

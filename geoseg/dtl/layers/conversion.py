@@ -199,17 +199,15 @@ def approx_vector(sample: Sample, settings: ApproxSettings, rng: np.random.Gener
     objects = []
     for item in sample.objects:
         if item.class_name in settings.classes:
+            # Checked at the object too: a class of shape "any" passes the plan.
             need(item.figure, VERTICES, item.class_name, "approx_vector")
-            item = item.with_figure(_whole(simplify_figure(item.figure, settings.epsilon)))
+            simple = simplify_figure(item.figure, settings.epsilon)
+            first, *holes = (round_half_up(part).astype(np.float64) for part in simple.parts())
+            item = item.with_figure(
+                Polygon(first, tuple(holes)) if isinstance(simple, Polygon) else Line(first)
+            )
         objects.append(item)
     yield 0, sample.with_objects(objects)
-
-
-def _whole(figure: Figure) -> Figure:
-    if isinstance(figure, Polygon):
-        rings = [round_half_up(part).astype(np.float64) for part in figure.parts()]
-        return Polygon(rings[0], tuple(rings[1:]))
-    return Line(round_half_up(figure.parts()[0]).astype(np.float64))
 
 
 class RasterizeSettings(ToBitmapSettings):
@@ -229,6 +227,7 @@ def rasterize(sample: Sample, settings: RasterizeSettings, rng: np.random.Genera
     for item in sample.objects:
         bitmap = as_bitmap(item.figure, sample.shape) if item.class_name in mapping else None
         if bitmap is not None:
+            # By rows, since later bitmaps are cut out of it row by row.
             drawn.append((item.renamed(mapping[item.class_name]), bitmap.by_rows()))
     yield 0, sample.with_objects((*kept, *_cut_by_later(drawn)))
 
@@ -238,6 +237,8 @@ def _cut_by_later(drawn: list[tuple[LabeledObject, Bitmap]]) -> Iterator[Labeled
     for index, (item, bitmap) in enumerate(drawn):
         left, top, right, bottom = boxes[index]
         later = boxes[index + 1 :]
+        # Objects of a scene are spread out: nearly all boxes meet few others, and pixels are looked at for
+        # those alone.
         near = (later[:, 0] <= right) & (later[:, 2] >= left) & (later[:, 1] <= bottom) & (later[:, 3] >= top)
         if not near.any():
             yield item.with_figure(bitmap)

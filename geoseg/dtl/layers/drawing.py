@@ -30,6 +30,7 @@ __all__ = [
     "without",
 ]
 
+# 16 million pixels: one byte each in a mask, whatever the scene's size.
 _AT_ONCE = 2**24
 F = TypeVar("F", bound=Figure)
 
@@ -37,6 +38,7 @@ F = TypeVar("F", bound=Figure)
 def row_windows(shape: Shape) -> Iterator[Window]:
     """An image in strips of whole rows, from top to bottom, of up to 16 million pixels or one row each."""
     height, width = shape
+    # Whole rows, since stored bitmaps are decoded row by row.
     step = max(1, _AT_ONCE // width)
     for top in range(0, height, step):
         yield Window(row_off=top, col_off=0, height=min(step, height - top), width=width)
@@ -63,6 +65,7 @@ def as_bitmap(figure: Figure, shape: Shape) -> Bitmap | None:
 def stroke_bitmap(figure: Figure, width: float, shape: Shape) -> Bitmap | None:
     """The pixels of a figure's contour drawn with a pen."""
     lines = [line for line in contours(figure) if len(line)]
+    # Half the pen on either side of the contour.
     reaches = _reaches(lines, math.ceil(width / 2))
 
     def draw(window: Window) -> tuple[Window, BoolArray] | None:
@@ -75,6 +78,7 @@ def stroke_bitmap(figure: Figure, width: float, shape: Shape) -> Bitmap | None:
 
 def _reaches(lines: Sequence[Array], around: int = 0) -> NDArray[np.int64]:
     """First column and row, and those after the last, that each line can touch, (N, 4)."""
+    # Rounded as the drawing does, or a strip could miss the last row of a line.
     boxes = [(*round_half_up(line.min(axis=0)), *round_half_up(line.max(axis=0))) for line in lines]
     return np.array(boxes, np.int64).reshape(-1, 4) + np.array([-around, -around, around + 1, around + 1])
 
@@ -126,6 +130,7 @@ def union_bitmap(bitmaps: Sequence[Bitmap]) -> Bitmap:
     """The pixels of any of the bitmaps, in the box around all."""
     bitmaps = [bitmap.by_rows() for bitmap in bitmaps]
     box = _box(bitmaps)
+    # Rows that each bitmap begins and ends at: only those that reach into a strip are decoded for it.
     first = np.array([bitmap.origin[1] - box.row_off for bitmap in bitmaps])
     last = first + [bitmap.shape[0] for bitmap in bitmaps]
 

@@ -228,6 +228,7 @@ class SlidingWindowSettings(LayerSettings):
             return 0, None
         if self.window.height > shape[0] or self.window.width > shape[1]:
             return 0, 0
+        # The grid itself is asked, never a formula beside it.
         count = len(self.grid(shape))
         return count, count
 
@@ -284,6 +285,7 @@ def instances_crop(sample: Sample, settings: InstancesCropSettings, rng: np.rand
             continue
         # Whole pixels around the object, however its vertices lie on them.
         left, top, right, bottom = (math.floor(v + 0.5) for v in figure_bounds(item.figure))
+        # Percent are of the object's box, not of the image.
         pad = settings.pad.sides.pixels(bottom - top + 1, right - left + 1)
         row, col = top - pad[1], left - pad[0]
         window = Window(
@@ -291,6 +293,7 @@ def instances_crop(sample: Sample, settings: InstancesCropSettings, rng: np.rand
         ).clipped(height, width)
         kept = (
             other
+            # By position: two objects may be equal in all.
             for i, other in enumerate(sample.objects)
             if i == index or other.class_name in settings.save_classes
         )

@@ -92,6 +92,7 @@ def drop_lines_under_polygon(
     for item in sample.objects:
         if item.class_name == settings.polygons_class:
             need(item.figure, (Polygon,), item.class_name, "drop_lines_under_polygon")
+            # The union of polygons that cross themselves would raise.
             polygons.append(shapely.make_valid(to_shapely(item.figure)))
     cover = shapely.union_all(polygons) if polygons else shapely.Polygon()
     objects = []
@@ -132,6 +133,7 @@ def contour_sliding_box(sample: Sample, settings: ContourBoxSettings, rng: np.ra
     """Add boxes along the outlines of polygons, one every ``distance`` pixels, kept inside the image."""
     height, width = sample.shape
     half = to_pixels(settings.box.width, width) // 2, to_pixels(settings.box.height, height) // 2
+    # A percentage of a small image may come to no pixel at all, and the walk would never end.
     step = max(1, to_pixels(settings.distance, min(height, width)))
     objects = []
     for item in sample.objects:
@@ -157,6 +159,7 @@ def _along(ring: Array, step: float) -> Array:
 
 def _inside(center: float, half: int, size: int) -> float:
     """Start of a box about a center, moved into [0, size)."""
+    # At the edge the box is moved and keeps its size.
     return float(max(0, min(np.floor(center + 0.5) - half, size - 1 - 2 * half)))
 
 
@@ -213,6 +216,7 @@ def _draw_places(
     counts: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> Iterator[tuple[int, int]]:
     """Different pixels drawn at random, all alike: row, and number among the ``counts`` of that row."""
+    # Pixels are numbered through, row after row, so that a draw needs no list of them.
     ends = np.cumsum(counts)
     total = int(ends[-1])
     for rank in rng.choice(total, min(count, total), replace=False, shuffle=False) if total else ():

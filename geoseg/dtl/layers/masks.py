@@ -78,6 +78,7 @@ def merge_bitmap_masks(sample: Sample, settings: MergeSettings, rng: np.random.G
         return
     merged = union_bitmap([_bitmap(item, "merge_bitmap_masks") for item in mine])
     others = [item for item in sample.objects if item.class_name != settings.class_name]
+    # Tags of the first one go to all: one object can't have those of several.
     yield 0, sample.with_objects((*others, mine[0].with_figure(merged)))
 
 
@@ -95,6 +96,7 @@ class BitwiseSettings(LayerSettings):
 _OPERATIONS: dict[str, Callable[[BoolArray, BoolArray], BoolArray]] = {
     "or": np.logical_or,
     "and": np.logical_and,
+    # Not a slip: what the original calls nor is an exclusive or, and graphs rely on it.
     "nor": np.logical_xor,
 }
 
@@ -149,6 +151,7 @@ class SkeletonizeSettings(MaskClassesSettings):
 
 _METHODS: dict[str, Callable[[BoolArray], BoolArray]] = {
     "skeletonization": morphology.skeletonize,
+    # Ties are broken at random there; a fixed seed gives the same lines in every run.
     "medial_axis": lambda mask: morphology.medial_axis(mask, rng=0),
     "thinning": morphology.thin,
 }

@@ -17,6 +17,7 @@ from geoseg.geo.windows import Window
 from geoseg.typing import Array
 
 Output = Iterator[tuple[int, Sample]]
+# As large as the blocks of most files; a whole scene's noise is never made at once.
 _BLOCK = 256
 
 
@@ -30,6 +31,7 @@ def _stored(values: Array, dtype: np.dtype[Any]) -> Array:
     if dtype.kind not in "iu":
         return values.astype(dtype)
     info = np.iinfo(dtype)
+    # Clipped before the cast, which would wrap 256 round to 0.
     return np.clip(np.rint(values), info.min, info.max).astype(dtype)
 
 
@@ -78,12 +80,14 @@ def blur(sample: Sample, settings: BlurSettings, rng: np.random.Generator) -> Ou
         size = settings.kernel
 
         def median(pixels: Array, window: Window) -> Array:
+            # Band by band: a median over all of them would mix colors.
             return np.stack([ndimage.median_filter(channel, size, mode="nearest") for channel in pixels])
 
         yield 0, sample.treated(median, size // 2)
         return
     assert settings.sigma is not None  # by validation
     sigma = float(rng.uniform(settings.sigma.min, settings.sigma.max))
+    # scipy's own reach; stated, so that the halo is the filter's.
     reach = max(1, round(4 * sigma))
 
     def gaussian(pixels: Array, window: Window) -> Array:
@@ -170,6 +174,7 @@ def contrast_brightness(
     contrast, brightness = settings.contrast, settings.brightness
     factor = float(rng.uniform(contrast.min, contrast.max)) if contrast else 1.0
     shift = float(rng.uniform(brightness.min, brightness.max)) if brightness else 0.0
+    # The original's number, though the middle of 0 to 255 is 127.5.
     center = 128.0 if contrast and contrast.center_grey else 0.0
 
     def change(pixels: Array, window: Window) -> Array:

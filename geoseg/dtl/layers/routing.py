@@ -54,6 +54,7 @@ def dummy(sample: Sample, settings: AnySettings, rng: np.random.Generator) -> Ou
 class MultiplySettings(LayerSettings):
     """How many of each."""
 
+    # n in total, not n more: the tutorials' counts follow from it.
     multiply: int = Field(ge=1, strict=True, description="Samples in total for one that enters.")
 
     def plan_count(self, shape: tuple[int, int] | None) -> Count:

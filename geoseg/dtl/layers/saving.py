@@ -60,6 +60,7 @@ class SaveSettings(LayerSettings):
 class ProjectSettings(SaveSettings):
     """Settings of ``supervisely``: only ``jpeg_quality`` is looked at."""
 
+    # The original looked at no settings of this layer, so its graphs may hold any.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -83,6 +84,7 @@ class ArchiveSettings(SaveSettings):
 
     @model_validator(mode="after")
     def _some(self) -> ArchiveSettings:
+        # A project of neither would be empty.
         if not (self.images or self.annotations):
             raise ValueError("at least one of images and annotations must be true")
         return self

@@ -54,6 +54,7 @@ class ResizeSettings(LayerSettings):
             return max(1, round(height * self.width / width)), self.width
         if not self.aspect_ratio.keep:
             return self.height, self.width
+        # The tighter side decides: the whole image fits inside.
         ratio = min(self.width / width, self.height / height)
         return min(self.height, max(1, round(height * ratio))), min(self.width, max(1, round(width * ratio)))
 

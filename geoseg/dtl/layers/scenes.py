@@ -79,6 +79,7 @@ def rasterize_vector(sample: Sample, settings: RasterizeVectorSettings, rng: np.
     origin = sample.origin
     place = settings.file.format(project=origin.project, dataset=origin.dataset, name=origin.stem)
     objects = list(sample.objects)
+    # Names of images are put into the path and may come from anywhere: it must stay in the projects' folder.
     path = safe_join(origin.root, place, "file")
     if settings.missing == "empty" and not split_layer(path)[0].exists():
         yield 0, sample
@@ -89,6 +90,7 @@ def rasterize_vector(sample: Sample, settings: RasterizeVectorSettings, rng: np.
         name = settings.class_name
         if labels.values is not None:
             title = class_name(labels.values[index])
+            # Empty cells go to the class without a column, other values of the column to none.
             name = title if title in settings.classes else (settings.class_name if title is None else None)
         if name is not None:
             for part in shapely.get_parts(shape):  # an object a part
@@ -128,6 +130,7 @@ def split_spatial(sample: Sample, settings: SplitSpatialSettings, rng: np.random
     left out. So no pixel is on both sides, however often a scene was cropped or flipped. A block larger than
     the image splits whole images.
     """
+    # Where the pixels come from, not how they are laid down: turned and scaled copies are judged alike.
     window = sample.pixels.source_window
     own = _blocks(window, settings, sample, 0)
     near = _blocks(window, settings, sample, settings.buffer)
@@ -148,6 +151,7 @@ def _blocks(window: Window, settings: SplitSpatialSettings, sample: Sample, buff
     ).clipped(height, width)
     for row in range(grown.row_off // settings.block, (grown.row_end - 1) // settings.block + 1):
         for col in range(grown.col_off // settings.block, (grown.col_end - 1) // settings.block + 1):
+            # From the image's key, so every sample and every epoch finds the same answer for a block.
             draw = generator(derive(sample.origin.key, "split_spatial", settings.block, row, col)).random()
             yield bool(draw < settings.val_share)
 
@@ -165,6 +169,7 @@ class FilterValidSettings(LayerSettings):
 def filter_valid(sample: Sample, settings: FilterValidSettings, rng: np.random.Generator) -> Output:
     """Drop samples in which too few pixels have data: nodata, transparent and outside pixels have none."""
     height, width = sample.shape
+    # In strips: the mask of a scene of many gigapixels would not fit.
     count = sum(np.count_nonzero(sample.pixels.valid(strip)) for strip in row_windows(sample.shape))
     if count / (height * width) >= settings.min_share:
         yield 0, sample
@@ -188,6 +193,7 @@ def resample(sample: Sample, settings: ResampleSettings, rng: np.random.Generato
             f"image must have a CRS for resample, got {sample.origin.name} without. Use resize for it."
         )
     target = box.at_resolution(settings.gsd_m)
+    # A resolution in centimeters where meters are meant.
     if target.height * target.width > 100 * 100 * box.height * box.width:
         raise InputError(
             f"gsd_m must be at most 100 times finer than the image, got {settings.gsd_m:g}. It is in meters."
@@ -207,6 +213,7 @@ class ReprojectSettings(LayerSettings):
         return None
 
     def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
+        # An unknown CRS is told before the first image is read.
         self.target()
         return meta
 

@@ -15,6 +15,7 @@ __all__ = ["LARGEST_SIDE", "Amount", "Range", "Sides", "SignedAmount", "to_pixel
 #: Pixels of the longest side of an image that a graph may ask for.
 LARGEST_SIDE = 1_000_000
 
+# Digits are limited: a number of a thousand digits would become infinity.
 _AMOUNT = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)(px|%)", re.ASCII)
 
 
@@ -30,6 +31,7 @@ def to_pixels(amount: str, size: int) -> int:
     if match is None:
         raise ValueError(f"an amount must be like '12px' or '5%', got {amount!r}")
     value = float(match[1])
+    # Floored as in the original; rounding would give other crops at 50 % of odd sizes.
     return math.floor(value) if match[2] == "px" else math.floor(value * size / 100)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from pydantic import Field
 
-from geoseg.dtl.mapping import DEFAULT, expand, map_classes, map_objects, map_tags, rename_tags
+from geoseg.dtl.mapping import expand, map_classes, map_objects, map_tags, rename_tags
 from geoseg.dtl.pixels import whole
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
@@ -28,13 +28,11 @@ class DataSettings(LayerSettings):
         default="default", description="As classes_mapping, for tags; tags not named are kept."
     )
 
-    def _full(self, meta_names: tuple[str, ...]) -> dict[str, str]:
-        if self.classes_mapping == "default":
-            return dict.fromkeys(meta_names, DEFAULT)
-        return expand(self.classes_mapping, meta_names, complete=True)
-
     def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
-        result = map_classes(meta, self._full(meta.class_names))
+        result = meta
+        if self.classes_mapping != "default":
+            # Complete: a class that the mapping forgets is an error in the original, too.
+            result = map_classes(meta, expand(self.classes_mapping, meta.class_names, complete=True))
         return result if self.tags_mapping == "default" else map_tags(result, self.tags_mapping)
 
 
@@ -67,6 +65,7 @@ def _normalized(
     for index, item in enumerate(objects):
         figure = item.figure
         if isinstance(figure, Polygon):
+            # It encloses nothing; the original drops it on reading as well.
             if len(figure.exterior) < 3:
                 continue
             pieces = repair_polygon(figure) if index in broken else None

@@ -33,7 +33,7 @@ _SPARE_PIXELS = 2**24
 
 
 def encode_mask(mask: BoolArray | StoredMask) -> str:
-    """Write a mask the way labelling tools expect: a one-bit palette PNG, False transparent.
+    """Write a mask the way labeling tools expect: a one-bit palette PNG, False transparent.
 
     A compressed mask is written strip by strip.
 

@@ -264,7 +264,7 @@ def figure_area(figure: Figure) -> float:
 
 
 def filled_area(figure: Figure) -> float:
-    """Area in pixels with the holes of polygons filled, as labelling tools tell it."""
+    """Area in pixels with the holes of polygons filled, as labeling tools tell it."""
     return ring_area(figure.exterior) if isinstance(figure, Polygon) else figure_area(figure)
 
 
