@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from geoseg.data.dataset import ChipDataset, join_chips, train_loader
 from geoseg.data.sampler import BatchSampler
-from geoseg.train.config import parse_train_settings
-from geoseg.train.setup import Prepared, build, prepare
+from geoseg.training.config import parse_train_settings
+from geoseg.training.setup import Prepared, build, prepare
 
 SIZE, BATCH, WORKERS = 512, 8, 2
 

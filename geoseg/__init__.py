@@ -13,6 +13,7 @@ The steps one by one, on xarray (also as methods, ``array.geoseg``)
     polygonize : their outlines
 
 Networks of your own
+    train : a network from scenes and labels, ends with a bundle
     evaluate : a prediction against the truth
     open_project : an annotated project
     open_graph, run_graph : transformation graphs over projects
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from geoseg.models import load_model
     from geoseg.pipeline.evaluation.files import evaluate_files as evaluate
     from geoseg.projects.project import open_project
+    from geoseg.training.loop import train
     from geoseg.xr import open_scene, polygonize, predict, split_masks
 
 __version__ = "0.1.0"
@@ -57,6 +59,7 @@ __all__ = [
     "run_graph",
     "segment",
     "split_masks",
+    "train",
     "vectorize",
 ]
 
@@ -74,6 +77,7 @@ __getattr__, __dir__ = offer_late(
         "run_graph": "geoseg.dtl",
         "segment": "geoseg.api",
         "split_masks": "geoseg.xr",
+        "train": "geoseg.training.loop",
         "vectorize": "geoseg.api",
     },
 )

@@ -415,3 +415,13 @@ assert hasattr(xarray.DataArray, "geoseg")
 assert type(xarray.__spec__.loader).__module__.startswith(("importlib", "_frozen_importlib"))
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_train_takes_a_file_or_what_it_holds(tmp_path):
+    from geoseg.errors import ConfigError
+
+    config = tmp_path / "wrong.toml"
+    config.write_text("epochs = -1\n")
+    for given in (config, str(config), {"epochs": -1}):
+        with pytest.raises(ConfigError, match=r"\$\.epochs"):
+            geoseg.train(given, tmp_path / "run")

@@ -32,10 +32,10 @@ import geoseg
 from geoseg.config import read_document
 from geoseg.models import tune_malloc
 from geoseg.pipeline.evaluation.files import evaluate_files
-from geoseg.train.checkpoints import RunFolder
-from geoseg.train.config import TrainSettings, apply_overrides, parse_train_settings
-from geoseg.train.export import export_checkpoint
-from geoseg.train.loop import train
+from geoseg.training.checkpoints import RunFolder
+from geoseg.training.config import TrainSettings, apply_overrides, parse_train_settings
+from geoseg.training.export import export_checkpoint
+from geoseg.training.loop import train
 
 
 def settings_without(

@@ -31,8 +31,8 @@ from geoseg.models import tune_malloc
 from geoseg.models.architectures import build_network
 from geoseg.models.bundle import load_module, open_bundle, write_bundle
 from geoseg.models.card import ModelCard
-from geoseg.train.checkpoints import RunFolder
-from geoseg.train.export import export_checkpoint
+from geoseg.training.checkpoints import RunFolder
+from geoseg.training.export import export_checkpoint
 
 #: How `geoseg run` uses the network where the user does not say otherwise.
 USE = {

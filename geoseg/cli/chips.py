@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Draw training chips with their targets over them; unknown ground is dark and hatched."""
-        from geoseg.train.preview import preview_chips
+        from geoseg.training.preview import preview_chips
 
         settings = load_settings(config, changes, data, scenes, labels, aoi, (dtl, projects))
         preview_chips(settings, config.absolute().parent, preview, out, augment=augment)

@@ -54,8 +54,8 @@ def export(
             raise InputError(f"--checkpoint must come with a training run, got {model}.")
         print(convert_model(model, out, overwrite=overwrite))
         return
-    from geoseg.train.checkpoints import RunFolder
-    from geoseg.train.export import export_checkpoint
+    from geoseg.training.checkpoints import RunFolder
+    from geoseg.training.export import export_checkpoint
 
     run = RunFolder(model)
     with tempfile.TemporaryDirectory(prefix="geoseg-export-") as folder:

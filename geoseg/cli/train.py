@@ -51,7 +51,7 @@ def load_settings(
     """Settings from the config and the options that name data; paths of options start from here."""
     from geoseg.config import read_document
     from geoseg.errors import ConfigError
-    from geoseg.train.config import apply_overrides, parse_train_settings
+    from geoseg.training.config import apply_overrides, parse_train_settings
 
     document = read_document(config)
     if not isinstance(document, dict):
@@ -180,15 +180,15 @@ def register(app: typer.Typer) -> None:
             raise InputError("--out must name the folder of the run.")
         _need_extra()
         if export is not None:
-            from geoseg.train.checkpoints import RunFolder
-            from geoseg.train.export import export_checkpoint
+            from geoseg.training.checkpoints import RunFolder
+            from geoseg.training.export import export_checkpoint
 
             typer.echo(export_checkpoint(RunFolder(out), export, bundle))
             return
         if config is None:
             raise InputError("CONFIG must be given, a JSON or TOML file.")
         from geoseg.models import tune_malloc
-        from geoseg.train.loop import train
+        from geoseg.training.loop import train
 
         tune_malloc()
         settings = load_settings(config, extra, data, scenes, labels, aoi, (dtl, projects))
@@ -214,7 +214,7 @@ def _print_config(
     aoi: str | None,
     graph: tuple[Path | None, Path | None],
 ) -> None:
-    from geoseg.train.config import apply_overrides, parse_train_settings
+    from geoseg.training.config import apply_overrides, parse_train_settings
 
     if config is None:
         settings = parse_train_settings(apply_overrides({}, changes))

@@ -18,7 +18,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from geoseg.dtl.engine import Engine, open_engine
-from geoseg.dtl.graph import Graph
+from geoseg.dtl.graph import Graph, read_graph
 from geoseg.dtl.layers.saving import SaveSettings
 from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
@@ -102,7 +102,7 @@ class _Treated:
 
 
 def run_graph(
-    graph: Graph,
+    graph: PathLike | Graph,
     projects: PathLike,
     out: PathLike,
     *,
@@ -122,7 +122,7 @@ def run_graph(
     Parameters
     ----------
     graph
-        From :func:`geoseg.dtl.graph.read_graph`.
+        A JSON file, or a graph read already.
     projects
         Folder that holds the projects it reads.
     out
@@ -147,6 +147,8 @@ def run_graph(
     RunError
         The disk is full, or a worker was killed; what had been written is removed.
     """
+    if not isinstance(graph, Graph):
+        graph = read_graph(graph)
     engine = open_engine(graph, projects, seed=seed)
     settings = graph.save.settings
     assert isinstance(settings, SaveSettings)  # all save layers have these

@@ -17,7 +17,7 @@ from geoseg.errors import ConfigError, InputError
 from geoseg.models import losses
 from geoseg.models.losses import LOSSES, auxiliary_loss, boundary_weights, call_loss
 from geoseg.raster.classes import IGNORE
-from geoseg.train import config
+from geoseg.training import config
 from geoseg.typing import Array
 
 

@@ -10,12 +10,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from geoseg.data.dataset import join_chips
 from geoseg.files import write_bytes, write_text
-from geoseg.train.charts import chart_page, chart_picture
-from geoseg.train.checkpoints import RunFolder
-from geoseg.train.config import TrainSettings
-from geoseg.train.history import History
-from geoseg.train.learner import Learner
-from geoseg.train.pictures import chip_sheet, overlay, to_picture
+from geoseg.training.charts import chart_page, chart_picture
+from geoseg.training.checkpoints import RunFolder
+from geoseg.training.config import TrainSettings
+from geoseg.training.history import History
+from geoseg.training.learner import Learner
+from geoseg.training.pictures import chip_sheet, overlay, to_picture
 
 __all__ = ["Recorder"]
 

@@ -23,11 +23,11 @@ from geoseg.data import dataset
 from geoseg.errors import ConfigError, GeosegError, InputError, ModelError, RunError, StateMismatchError
 from geoseg.files import LockedError, hold
 from geoseg.raster.classes import IGNORE
-from geoseg.train import learner, loop, recorder
-from geoseg.train.charts import chart_picture
-from geoseg.train.checkpoints import RunFolder
-from geoseg.train.export import export_checkpoint
-from geoseg.train.loop import train
+from geoseg.training import learner, loop, recorder
+from geoseg.training.charts import chart_picture
+from geoseg.training.checkpoints import RunFolder
+from geoseg.training.export import export_checkpoint
+from geoseg.training.loop import train
 
 FULL = {
     "ema": {"decay": 0.9},
@@ -74,7 +74,7 @@ def finished(towns, tmp_path_factory):
     """A plain run of two epochs and all that it leaves."""
     from train_samples import base_config
 
-    from geoseg.train.config import parse_train_settings
+    from geoseg.training.config import parse_train_settings
 
     data = {"scenes": towns, "split": {"block_chips": 1, "buffer_px": 4}}
     settings = parse_train_settings(
@@ -372,7 +372,7 @@ def test_a_permuted_class_map_is_refused(quick, tmp_path):
     data = quick().data.model_copy(update={"class_column": "roof"})
     document = json.loads(quick(classes=["tin", "tile"], epochs=1).model_dump_json())
     document["data"] = json.loads(data.model_dump_json())
-    from geoseg.train.config import parse_train_settings
+    from geoseg.training.config import parse_train_settings
 
     train(parse_train_settings(document), tmp_path / "first", devices="cpu")
     document.update(
@@ -556,8 +556,8 @@ DDP = """
 import json
 import sys
 from pathlib import Path
-from geoseg.train.config import parse_train_settings
-from geoseg.train.loop import train
+from geoseg.training.config import parse_train_settings
+from geoseg.training.loop import train
 
 if __name__ == "__main__":
     settings = parse_train_settings(json.loads(Path(sys.argv[1]).read_text()))
@@ -598,7 +598,7 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(quick, tmp_path)
 
 
 def test_targets_hold_no_other_values(quick):
-    from geoseg.train.setup import prepare
+    from geoseg.training.setup import prepare
 
     prepared = prepare(quick(), Path())
     chips = dataset.ChipDataset(prepared.opened.areas, (32, 32))

@@ -25,9 +25,9 @@ from geoseg.models.architectures import build_network, input_multiple
 from geoseg.models.pretrained import load_imagenet
 from geoseg.models.scaling import ZScore, band_lines
 from geoseg.raster.view import View
-from geoseg.train.config import TrainSettings
-from geoseg.train.graphs import open_graph_areas
-from geoseg.train.learner import Pixelwise
+from geoseg.training.config import TrainSettings
+from geoseg.training.graphs import open_graph_areas
+from geoseg.training.learner import Pixelwise
 
 __all__ = ["Facts", "Prepared", "build", "check_size", "pixelwise_of", "prepare"]
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from geoseg.raster.classes import IGNORE, classify
 from geoseg.raster.stitch import SCALE
-from geoseg.train.charts import chart_groups, chart_page, chart_picture
-from geoseg.train.history import History
-from geoseg.train.metrics import SegmentationScore, best_thresholds, image_dice, scores_of
-from geoseg.train.pictures import chip_sheet, overlay, to_picture
+from geoseg.training.charts import chart_groups, chart_page, chart_picture
+from geoseg.training.history import History
+from geoseg.training.metrics import SegmentationScore, best_thresholds, image_dice, scores_of
+from geoseg.training.pictures import chip_sheet, overlay, to_picture
 
 
 def validation(classes, seed=0, batches=3):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.data.settings import AugmentSettings, SamplerSettings, SplitSettings
 from geoseg.models.losses import LOSSES
-from geoseg.train.config import parse_train_settings
+from geoseg.training.config import parse_train_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)

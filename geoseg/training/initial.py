@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from geoseg.errors import ConfigError, InputError, ModelError
 from geoseg.models.bundle import fill_network, open_bundle, read_state
-from geoseg.train.checkpoints import RunFolder
+from geoseg.training.checkpoints import RunFolder
 
 __all__ = ["Initial", "read_initial", "start_from"]
 

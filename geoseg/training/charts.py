@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 
-from geoseg.train.history import History
+from geoseg.training.history import History
 
 __all__ = ["chart_groups", "chart_page", "chart_picture"]
 

@@ -11,8 +11,8 @@ import torch
 from train_samples import base_config, town, write_project, write_scene
 
 from geoseg.projects.figures import Rectangle
-from geoseg.train import recorder
-from geoseg.train.config import parse_train_settings
+from geoseg.training import recorder
+from geoseg.training.config import parse_train_settings
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
+from collections.abc import Mapping
 from functools import partial
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -16,15 +18,16 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
+from geoseg.config import read_document
 from geoseg.errors import GeosegError, InputError, RunError, StateMismatchError
 from geoseg.files import hold
-from geoseg.train.checkpoints import RunFolder
-from geoseg.train.config import TrainSettings, parse_train_settings
-from geoseg.train.devices import Devices, choose_devices
-from geoseg.train.fit import Fitting, be_quiet
-from geoseg.train.initial import read_initial, start_from
-from geoseg.train.precision import spare_grouped
-from geoseg.train.setup import Prepared, build, prepare
+from geoseg.training.checkpoints import RunFolder
+from geoseg.training.config import TrainSettings, parse_train_settings
+from geoseg.training.devices import Devices, choose_devices
+from geoseg.training.fit import Fitting, be_quiet
+from geoseg.training.initial import read_initial, start_from
+from geoseg.training.precision import spare_grouped
+from geoseg.training.setup import Prepared, build, prepare
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["train"]
@@ -40,10 +43,10 @@ _FAULTS = ("SIGSEGV", "SIGABRT", "SIGILL", "SIGFPE", "SIGBUS")
 
 
 def train(
-    settings: TrainSettings,
+    settings: TrainSettings | PathLike | Mapping[str, Any],
     out: PathLike,
     *,
-    base: PathLike = ".",
+    base: PathLike | None = None,
     resume: bool = False,
     devices: str | None = None,
     progress: Progress = no_progress,
@@ -53,11 +56,11 @@ def train(
     Parameters
     ----------
     settings
-        The config.
+        The config: a JSON or TOML file, what such a file holds, or settings that were parsed already.
     out
         Folder of the run: checkpoints, charts, and in the end ``bundle``.
     base
-        Folder that the config's relative paths start from.
+        Folder that the config's relative paths start from; None: the folder of the file, else this one.
     resume
         Go on from the last state in ``out``; the result is that of a run that was never stopped
         (bit for bit on the CPU). Without a state there, training begins.
@@ -82,10 +85,15 @@ def train(
     KeyboardInterrupt
         Ctrl-C or SIGTERM.
     """
-    from geoseg.train.export import export_checkpoint
+    from geoseg.training.export import export_checkpoint
 
+    if isinstance(settings, (str, os.PathLike)):
+        base = Path(settings).absolute().parent if base is None else base
+        settings = parse_train_settings(read_document(settings), Path(settings).name)
+    elif not isinstance(settings, TrainSettings):
+        settings = parse_train_settings(settings)
+    base = Path(base or ".")
     # Devices and folder are checked before the data, which may take minutes to open.
-    base = Path(base)
     run = RunFolder(out)
     chosen = choose_devices(settings.gpu_devices, devices)
     run.check_writable()

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from geoseg.cli.train import load_settings
 from geoseg.errors import ConfigError, MissingFileError
-from geoseg.train.config import TrainSettings, apply_overrides, parse_train_settings
-from geoseg.train.devices import choose_devices
-from geoseg.train.learner import loss_terms
-from geoseg.train.setup import check_size
-from geoseg.train.standing import Standing, rate_factor, validation_points
+from geoseg.training.config import TrainSettings, apply_overrides, parse_train_settings
+from geoseg.training.devices import choose_devices
+from geoseg.training.learner import loss_terms
+from geoseg.training.setup import check_size
+from geoseg.training.standing import Standing, rate_factor, validation_points
 
 #: The configs of the tutorials, as they print them.
 TUTORIALS = {

@@ -15,14 +15,14 @@ from torch import Tensor, inference_mode, nn
 from geoseg.data.dataset import train_loader, val_loader
 from geoseg.data.sampler import BatchSampler
 from geoseg.errors import RunError
-from geoseg.train.checkpoints import RunFolder
-from geoseg.train.config import TrainSettings
-from geoseg.train.learner import Learner, make_optimizer
-from geoseg.train.metrics import Scores, SegmentationScore, reduce_means
-from geoseg.train.recorder import Recorder
-from geoseg.train.setup import Prepared, pixelwise_of
-from geoseg.train.standing import Standing, rate_factor, validation_points
-from geoseg.train.stopping import StopRequest
+from geoseg.training.checkpoints import RunFolder
+from geoseg.training.config import TrainSettings
+from geoseg.training.learner import Learner, make_optimizer
+from geoseg.training.metrics import Scores, SegmentationScore, reduce_means
+from geoseg.training.recorder import Recorder
+from geoseg.training.setup import Prepared, pixelwise_of
+from geoseg.training.standing import Standing, rate_factor, validation_points
+from geoseg.training.stopping import StopRequest
 from geoseg.typing import Progress
 
 __all__ = ["Fitting", "be_quiet"]

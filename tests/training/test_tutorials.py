@@ -18,7 +18,7 @@ from geoseg.io.sources import open_raster
 from geoseg.io.vectors import read_features
 from geoseg.models.bundle import load_module, open_bundle
 from geoseg.projects.figures import Bitmap, Polygon, Rectangle
-from geoseg.train.checkpoints import RunFolder
+from geoseg.training.checkpoints import RunFolder
 
 #: What makes the runs tiny; everything else is the tutorial's.
 SMALL = [

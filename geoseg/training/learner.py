@@ -17,8 +17,8 @@ from geoseg.errors import ConfigError, RunError
 from geoseg.models.losses import LOSSES, auxiliary_loss, call_loss
 from geoseg.models.normalize import Normalize
 from geoseg.models.scaling import Line
-from geoseg.train.config import LossTerm, TrainSettings
-from geoseg.train.metrics import image_dice, scores_of, tensor_confusion
+from geoseg.training.config import LossTerm, TrainSettings
+from geoseg.training.metrics import image_dice, scores_of, tensor_confusion
 
 __all__ = [
     "Learner", "Pixelwise", "augmented_chips", "loss_terms", "make_optimizer", "move_average", "step_seed",

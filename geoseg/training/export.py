@@ -11,9 +11,9 @@ from geoseg.models.bundle import cut_outputs, write_bundle
 from geoseg.models.card import ModelCard
 from geoseg.models.options import GeosegOptions
 from geoseg.models.scaling import ZScore
-from geoseg.train.checkpoints import RunFolder
-from geoseg.train.config import TrainSettings, parse_train_settings
-from geoseg.train.setup import Facts
+from geoseg.training.checkpoints import RunFolder
+from geoseg.training.config import TrainSettings, parse_train_settings
+from geoseg.training.setup import Facts
 from geoseg.typing import PathLike
 
 __all__ = ["export_checkpoint"]

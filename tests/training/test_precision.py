@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from geoseg.train.precision import spare_grouped
+from geoseg.training.precision import spare_grouped
 
 
 def make_network() -> nn.Module:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from geoseg.data.augment import Augment
 from geoseg.data.dataset import Batch, join_chips
 from geoseg.files import write_bytes
-from geoseg.train.config import TrainSettings
-from geoseg.train.learner import Pixelwise, augmented_chips, step_seed
-from geoseg.train.pictures import captioned, chip_sheet, overlay, to_picture
-from geoseg.train.setup import pixelwise_of, prepare
+from geoseg.training.config import TrainSettings
+from geoseg.training.learner import Pixelwise, augmented_chips, step_seed
+from geoseg.training.pictures import captioned, chip_sheet, overlay, to_picture
+from geoseg.training.setup import pixelwise_of, prepare
 
 __all__ = ["preview_chips"]
 

@@ -26,8 +26,8 @@ from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import Rectangle
 from geoseg.raster.classes import IGNORE
-from geoseg.train.config import parse_train_settings
-from geoseg.train.setup import prepare
+from geoseg.training.config import parse_train_settings
+from geoseg.training.setup import prepare
 
 
 def prepared(tmp_path, **changes):

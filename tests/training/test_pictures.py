@@ -13,10 +13,10 @@ from train_samples import to_ground, write_scene
 
 from geoseg.data.dataset import join_chips
 from geoseg.raster.classes import IGNORE
-from geoseg.train import preview
-from geoseg.train.learner import Learner
-from geoseg.train.pictures import captioned, chip_sheet, class_color, legend, overlay
-from geoseg.train.setup import build, pixelwise_of, prepare
+from geoseg.training import preview
+from geoseg.training.learner import Learner
+from geoseg.training.pictures import captioned, chip_sheet, class_color, legend, overlay
+from geoseg.training.setup import build, pixelwise_of, prepare
 
 NAMES = ("bg", *(f"class number {i}" for i in range(1, 13)))
 

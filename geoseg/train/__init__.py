@@ -1,1 +1,0 @@
-"""Fitting a network: settings, the loop, checkpoints, charts."""

@@ -1,0 +1,1 @@
+"""Fitting a network: settings, the loop, checkpoints, charts; ``geoseg.training`` is its function."""
