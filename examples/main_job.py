@@ -40,7 +40,7 @@ def step_by_step(scene_path: Path, model: Any, out: Path) -> Path:
 
 def in_one_call(scene_path: Path, model: Any, out: Path) -> Path:
     """The same with the driver: bounded memory, restart after a kill, confidence, several formats."""
-    summary = geoseg.segment(scene_path, model, out=out, formats=("geojson", "parquet"), min_area_m2=8)
+    summary = geoseg.run(scene_path, model, out=out, formats=("geojson", "parquet"), min_area_m2=8)
     print(f"one call    {summary.footprints} footprints in {summary.seconds:.0f} s")
     return Path(summary.files["geojson"])
 

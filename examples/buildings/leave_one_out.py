@@ -107,7 +107,7 @@ def score_place(
     out.mkdir(parents=True, exist_ok=True)
     path, labels = base / scenes[0]["path"], base / scenes[0]["labels"]
     aoi = write_ground(scenes, base, out / "aoi.geojson")
-    summary = geoseg.segment(
+    summary = geoseg.run(
         path,
         bundle,
         out=out,
@@ -115,7 +115,7 @@ def score_place(
         window=512,
         overlap=128,
         threshold=threshold,
-        flips=flips,
+        test_time="d4" if flips else "none",
         restart=True,
     )
     found = evaluate_files(summary.files["geojson"], labels, aoi=aoi)

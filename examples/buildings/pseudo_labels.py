@@ -59,7 +59,7 @@ def write_pseudo_labels(
         Share of the pixels that are background, building and unsure.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        summary = geoseg.segment(scene, bundle, out=scratch, flips=True, save_prob=True)
+        summary = geoseg.run(scene, bundle, out=scratch, test_time="d4", save_prob=True)
         with rasterio.open(summary.files["prob"]) as src:
             grid = {"width": src.width, "height": src.height, "crs": src.crs, "transform": src.transform}
             probability = src.read(src.count, masked=True) * np.float32(src.scales[-1])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import lru_cache
-from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +13,12 @@ import shapely
 from affine import Affine
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
+from rasterio.io import MemoryFile
 
 from geoseg.errors import InputError
 from geoseg.geo.geobox import is_earth
 from geoseg.io.gdal_env import quiet_georeferencing, raster_env
+from geoseg.typing import PathLike
 
 #: A millimeter.
 _SAME_DEGREES = 1e-8
@@ -53,7 +54,7 @@ def same_crs(one: CRS | None, other: CRS | None) -> bool:
     return bool(np.allclose(back, straight, rtol=0, atol=_SAME_DEGREES))
 
 
-def read_crs(path: Path, layer: str | None = None) -> CRS | None:
+def read_crs(path: PathLike, layer: str | None = None) -> CRS | None:
     """The CRS that a reader finds in a vector file."""
     text = pyogrio.read_info(path, layer=layer)["crs"]
     return None if text is None else CRS.from_user_input(text)
@@ -74,20 +75,24 @@ def stated_crs(driver: str, suffix: str, crs: CRS) -> str:
     own = crs.to_json_dict()
     own["id"] = {"authority": "GEOSEG", "code": 1}
     for text in (crs.to_wkt(), CRS.from_json_dict(own).to_wkt()):
-        with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
-            path = Path(folder) / f"probe{suffix}"
+        # In memory: a full disk is no reason to refuse a format
+        folder = f"/vsimem/geoseg-{uuid4().hex}/"
+        path = f"{folder}probe{suffix}"
+        try:
             fields = pa.schema([("id", pa.int64()), ("geom", pa.binary())])
             shape = shapely.to_wkb(shapely.box(0, 0, 1, 1))
             row = pa.record_batch([pa.array([1]), pa.array([shape], pa.binary())], schema=fields)
             reader = pa.RecordBatchReader.from_batches(fields, [row])
-            try:
-                pyogrio.write_arrow(
-                    reader, path, driver=driver, geometry_name="geom", geometry_type="Polygon", crs=text
-                )
-                if same_crs(read_crs(path), crs):
-                    return text
-            except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, CRSError, RuntimeError):
-                continue  # the driver refuses this text; what no text does is refused below
+            pyogrio.write_arrow(
+                reader, path, driver=driver, geometry_name="geom", geometry_type="Polygon", crs=text
+            )
+            if same_crs(read_crs(path), crs):
+                return text
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, CRSError, RuntimeError):
+            continue  # the driver refuses this text; what no text does is refused below
+        finally:
+            if pyogrio.vsi_listtree(folder):
+                pyogrio.vsi_rmtree(folder)
     raise InputError(
         f"format must be one that can hold the scene's CRS ({crs.name}), got {suffix[1:]}, which would give "
         "it back changed. Use parquet or gpkg, or bring the scene to another CRS."
@@ -106,12 +111,11 @@ def check_tiff_crs(crs: CRS | None) -> None:
     if crs is None:
         return
     profile = {"driver": "GTiff", "width": 1, "height": 1, "count": 1, "dtype": "uint8", "crs": crs.to_wkt()}
-    with tempfile.TemporaryDirectory(prefix="geoseg-") as folder, raster_env(), quiet_georeferencing():
-        path = Path(folder) / "probe.tif"
-        with rasterio.open(path, "w", **profile, transform=Affine.translation(1, 1)):
+    # Without the .aux.xml, which would not go along with the file
+    with raster_env(), rasterio.Env(GDAL_PAM_ENABLED="NO"), quiet_georeferencing(), MemoryFile() as file:
+        with file.open(**profile, transform=Affine.translation(1, 1)):
             pass
-        path.with_name(f"{path.name}.aux.xml").unlink(missing_ok=True)  # it would not go along with the file
-        with rasterio.open(path) as written:
+        with file.open() as written:
             kept = None if written.crs is None else CRS.from_user_input(written.crs.to_wkt())
     if not same_crs(kept, crs):
         raise InputError(

@@ -462,7 +462,7 @@ def test_a_full_disk(bundle: Path, tmp_path: Path) -> None:
     old[0].parent.mkdir()
     for file in old:
         file.write_text("of an earlier run")
-    model = ["--model", bundle, "--engine", "torch", "--chunk", 128]
+    model = ["--model", bundle, "--engine", "torch", "--chunk", 128, "--overwrite"]
     start = ["run", scene, *model, "--out", tmp_path / "o"]
     predict = ["predict", scene, *model, "-o", old[1]]
     commands: list[tuple[int, list[Any]]] = [
@@ -471,8 +471,8 @@ def test_a_full_disk(bundle: Path, tmp_path: Path) -> None:
         (16_000, start),  # footprints
         (10, predict),
         (16_000, predict),
-        (100, ["vectorize", mask, "-o", old[2]]),
-        (100_000, ["vectorize", mask, "-o", old[2]]),
+        (100, ["vectorize", mask, "-o", old[2], "--overwrite"]),
+        (100_000, ["vectorize", mask, "-o", old[2], "--overwrite"]),
     ]
     plain = json.dumps([(limit, list(map(str, words))) for limit, words in commands])
     child = subprocess.run([sys.executable, "-c", LIMITED, plain], capture_output=True, text=True, check=True)
@@ -484,10 +484,10 @@ def test_a_full_disk(bundle: Path, tmp_path: Path) -> None:
     assert {file.read_text() for file in old} == {"of an earlier run"}
     left = {str(file.relative_to(tmp_path)) for file in tmp_path.glob("**/*") if "prob" not in file.parts}
     stores = {"o/scene.geoseg", "o/p.tif.geoseg"}
-    assert left == stores | {f"{store}/state.json" for store in stores} | {
+    assert left == stores | {f"{store}/{name}" for store in stores for name in ("state.json", "chunks.log")} | {
         "scene.tif", "mask.tif", "o", *(f"o/{file.name}" for file in old)
     }  # fmt: skip
-    assert go(scene, bundle, tmp_path / "o", "--chunk", 128)["footprints"] is not None
+    assert go(scene, bundle, tmp_path / "o", "--chunk", 128, "--overwrite")["footprints"] is not None
     assert len(gpd.read_file(old[0]))
 
 

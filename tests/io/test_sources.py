@@ -244,9 +244,7 @@ def test_geojson_of_another_body_is_refused_before_the_network_runs(tmp_path: Pa
         calls.append(len(batch))
         return batch / 255
 
-    with pytest.raises(
-        InputError, match=r"format must be one of gpkg, .*, got geojson, which holds positions on"
-    ):
+    with pytest.raises(InputError, match=r"format must be gpkg, .*, got geojson, which holds positions on"):
         geoseg.run(path, network, out=tmp_path / "out", window=16, overlap=4)
     assert calls == [1]  # which tells how many outputs it has
     assert not (tmp_path / "out").exists()
