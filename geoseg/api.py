@@ -66,8 +66,10 @@ def segment(
         frame = gpd.read_parquet(summary.files["parquet"])
     frame.attrs |= {"notes": summary.notes, "failures": summary.failures}
     if summary.failures:
-        some = "1 region" if len(summary.failures) == 1 else f"{len(summary.failures)} regions"
-        lost = Concern(f"{some} could not be read and are missing; see .attrs['failures'] of the result")
+        some, are = (
+            ("1 region", "is") if len(summary.failures) == 1 else (f"{len(summary.failures)} regions", "are")
+        )
+        lost = Concern(f"{some} could not be read and {are} missing; see .attrs['failures'] of the result")
         warn_user([lost])
     warn_user(summary.notes)
     return frame

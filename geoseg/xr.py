@@ -379,7 +379,8 @@ def _from_any(array: Any) -> xr.DataArray:
         return array
     if getattr(array, "ndim", 0) not in (2, 3):
         raise InputError(
-            f"scene must be a file or an array of 2 or 3 dimensions, got {type(array).__name__}."
+            f"scene must be a file or an array of 2 or 3 dimensions, got {type(array).__name__}. "
+            "Give a path, or a DataArray with x and y."
         )
     return xr.DataArray(array, dims=("band", "y", "x")[-array.ndim :])
 

@@ -112,9 +112,10 @@ def print_json(value: Any) -> None:
 def report_failures(failures: Sized, files: Mapping[str, str]) -> None:
     """Say how many regions could not be read, and end with exit status 1 if there are any."""
     if failures:
-        some = "1 region" if len(failures) == 1 else f"{len(failures)} regions"
+        some, are = ("1 region", "is") if len(failures) == 1 else (f"{len(failures)} regions", "are")
         listed = files.get("failures", "the summary")
         print(
-            f"error: {some} could not be read and are missing from the result; see {listed}", file=sys.stderr
+            f"error: {some} could not be read and {are} missing from the result; see {listed}",
+            file=sys.stderr,
         )
         raise SystemExit(1)

@@ -198,7 +198,7 @@ def predict_scene(
     Raises
     ------
     InputError
-        Bad input; nothing is left behind.
+        Bad input, or ``out`` does not end in .tif or .tiff; nothing is left behind.
     RunError
         The run could not finish; what was done is kept.
     """
@@ -206,6 +206,8 @@ def predict_scene(
     settings = settings or RunSettings()
     dtype = settings.dtype
     target = Path(out)
+    if target.suffix.lower() not in (".tif", ".tiff") or target.is_dir():
+        raise InputError(f"out must be a GeoTIFF, got {target}. Give a name that ends in .tif.")
     folder = target.with_name(f"{target.name}.geoseg")
     finished = None if settings.restart or folder.exists() else read_finished(target, _MARK)
 
