@@ -119,6 +119,10 @@ _handles = _Handles()
 _openings: dict[str, int] = {}
 
 
+#: Archives read in this process: what each looked like at its openings.
+_archives: dict[str, list[tuple[int, int, int]]] = {}
+
+
 @functools.cache
 def _limit_cache(pid: int) -> None:
     """Bound GDAL's block cache once a process, unless the user's environment already does."""
@@ -222,7 +226,7 @@ def open_dataset(path: PathLike) -> Any:
         drivers = ["VRT"]
     try:
         with raster_env(is_remote(name)), quiet_georeferencing():
-            return DatasetReader(_gdal_name(name), driver=drivers, sharing=False)
+            return DatasetReader(_respelled(_gdal_name(name)), driver=drivers, sharing=False)
     except RasterioError as error:
         raise _refusal(name, " ".join(str(error).split()).rstrip(".")) from None
 
@@ -255,6 +259,24 @@ def _gdal_name(name: str) -> str:
     if scheme.lower() not in _SCHEMES:
         raise SceneError(f"scheme of a URL must be one of {', '.join(_SCHEMES)}, got {name}.")
     return _SCHEMES[scheme.lower()] + rest
+
+
+def _respelled(name: str) -> str:
+    """A place in an archive, spelled otherwise each time the archive was replaced.
+
+    GDAL keeps sizes and places of the last gzip file by its name alone: of a file that was replaced it would
+    read the new bytes at the old places.
+    """
+    root = container(name) if in_archive(name) else None
+    if root is None:
+        return name
+    stat = root.stat()
+    stamp = stat.st_ino, stat.st_size, stat.st_mtime_ns
+    stamps = _archives.setdefault(str(root), [])
+    if stamp not in stamps:
+        stamps.append(stamp)
+    spelled = os.path.join(root.parent, *["."] * stamps.index(stamp), root.name)  # noqa: PTH118 - Path drops "."
+    return name.replace(str(root), spelled, 1)
 
 
 def _refusal(name: str, reason: str) -> GeosegError:

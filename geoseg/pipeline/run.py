@@ -206,8 +206,6 @@ def predict_scene(
     settings = settings or RunSettings()
     dtype = settings.dtype
     target = Path(out)
-    if target.suffix.lower() not in (".tif", ".tiff") or target.is_dir():
-        raise InputError(f"out must be a GeoTIFF, got {target}. Give a name that ends in .tif.")
     folder = target.with_name(f"{target.name}.geoseg")
     finished = None if settings.restart or folder.exists() else read_finished(target, _MARK)
 
@@ -218,6 +216,8 @@ def predict_scene(
 
     job = prepare(scene, model, settings, known)
     check_outputs([target], _inputs(job, model))
+    if target.suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(f"out must be a GeoTIFF, got {target}. Give a name that ends in .tif.")
     check_tiff_crs(job.source.geobox.crs)
     check_unowned({"prob": target}, job.settings.overwrite)
     mark = _mark(job.predictor, job.fingerprint, dtype)

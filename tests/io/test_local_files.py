@@ -142,6 +142,22 @@ def test_a_file_that_was_replaced_is_seen_at_any_depth(
         assert open_raster(make(tmp_path / "b", 1)).fingerprint() == scene.fingerprint()
 
 
+@pytest.mark.parametrize("packed", ["gz", "tar.gz"])
+def test_a_gzip_file_that_grew_is_read_as_it_is(packed: str, tmp_path: Path) -> None:
+    whole = Window(row_off=0, col_off=0, height=256, width=256)
+    for seed in (None, 1, None, 2):
+        pixels = np.zeros((1, 256, 256), np.uint8) if seed is None else noise(1, 256, 256, seed=seed)
+        path = save(tmp_path / "s.tif", pixels)
+        if packed == "gz":
+            (tmp_path / "s.tif.gz").write_bytes(gzip.compress(path.read_bytes()))
+            name = f"/vsigzip/{tmp_path}/s.tif.gz"
+        else:
+            with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as file:
+                file.add(path, "s.tif")
+            name = f"/vsitar/{tmp_path}/a.tar.gz/s.tif"
+        np.testing.assert_array_equal(open_raster(name).read(whole), pixels)
+
+
 @pytest.mark.parametrize("make", KINDS)
 def test_no_input_is_written_over(make: Callable[[Path, int], str], tmp_path: Path) -> None:
     name = make(tmp_path, 0)
