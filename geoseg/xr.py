@@ -316,7 +316,7 @@ def polygonize(
     labels = np.dtype(array.dtype).itemsize > 1
     columns: dict[str, Array] = {}
     if steps.names:
-        batch = steps(Batch.traced(outlines, Ground(box)))
+        batch = steps.all_at_once(Batch.traced(outlines, Ground(box)))
         outlines, columns = batch.outlines, batch.columns
     geometry = object_geometries(outlines)
     if box.transform != Affine.identity():

@@ -31,6 +31,8 @@ class RunKeywords(TypedDict, total=False):
     threshold: float | Sequence[float] | Mapping[str, float] | None
     split: float | Literal["auto", "off"] | None
     min_area_m2: float | None
+    min_hole_m2: float | None
+    regularize: bool | None
     simplify_m: float | None
     connectivity: Literal[4, 8] | None
     formats: str | Sequence[str] | None
@@ -62,6 +64,8 @@ class SegmentKeywords(TypedDict, total=False):
     threshold: float | Sequence[float] | Mapping[str, float] | None
     split: float | Literal["auto", "off"] | None
     min_area_m2: float | None
+    min_hole_m2: float | None
+    regularize: bool | None
     simplify_m: float | None
     connectivity: Literal[4, 8] | None
     chunk: int | None
@@ -76,6 +80,8 @@ class VectorizeKeywords(TypedDict, total=False):
     threshold: float | Sequence[float] | Mapping[str, float] | None
     split: float | Literal["auto", "off"] | None
     min_area_m2: float | None
+    min_hole_m2: float | None
+    regularize: bool | None
     simplify_m: float | None
     class_names: str | Sequence[str] | None
     connectivity: Literal[4, 8] | None
@@ -107,4 +113,6 @@ class PolygonizeKeywords(TypedDict, total=False):
     """Settings that geoseg.polygonize takes."""
 
     min_area_m2: float | None
+    min_hole_m2: float | None
+    regularize: bool | None
     simplify_m: float | None

@@ -172,6 +172,24 @@ class CardSettings(Settings):
             panel="Footprints",
         ),
     ] = 0.0
+    min_hole_m2: Annotated[
+        float,
+        Field(ge=0, allow_inf_nan=False),
+        Option(
+            help="Fill smaller holes, in square meters (in pixels without a CRS).",
+            takes=_STEPS,
+            panel="Footprints",
+        ),
+    ] = 0.0
+    regularize: Annotated[
+        bool,
+        Option(
+            help="Draw outlines with right angles and straight walls; what does not agree with its pixels is "
+            "simplified. Replaces --simplify-m.",
+            takes=_STEPS,
+            panel="Footprints",
+        ),
+    ] = False
     simplify_m: Annotated[
         float,
         Field(ge=0, allow_inf_nan=False),

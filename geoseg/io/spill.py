@@ -12,6 +12,7 @@ import numpy as np
 
 from geoseg.errors import RunError
 from geoseg.typing import Array, BoolArray, IntArray
+from geoseg.vector.clashes import Joined
 from geoseg.vector.forest import Groups
 from geoseg.vector.rings import Outlines, ragged_offsets
 
@@ -59,6 +60,7 @@ class OutlineSpill:
         self._sums = [(0, 0)] * len(self._paths)  # bytes and checksum of each file
         self._rings = self._corners = 0
         self.count = 0
+        self._again = False  # whether objects were written twice
 
     def __enter__(self) -> OutlineSpill:
         return self
@@ -69,8 +71,17 @@ class OutlineSpill:
         for path in self._paths:
             path.unlink(missing_ok=True)
 
-    def add(self, outlines: Outlines, columns: Mapping[str, Array] | None = None) -> None:
+    def add(
+        self, outlines: Outlines, columns: Mapping[str, Array] | None = None, *, again: bool = False
+    ) -> None:
         """Write a batch of outlines, with the columns that were declared.
+
+        Parameters
+        ----------
+        outlines, columns
+            The batch.
+        again
+            The objects are there already: these take their place.
 
         Raises
         ------
@@ -95,7 +106,8 @@ class OutlineSpill:
             self._files[k].write(content)
             size, checksum = self._sums[k]
             self._sums[k] = size + len(content), zlib.crc32(content, checksum)
-        self.count += len(outlines)
+        self.count += 0 if again else len(outlines)
+        self._again |= again
         self._rings += len(lengths)
         self._corners += len(outlines.xy)
 
@@ -113,18 +125,35 @@ class OutlineSpill:
         """
         objects = self._objects()
         order = np.argsort(objects["key"], kind="stable")
+        if self._again:  # of equal ones the last was written last
+            key = objects["key"][order]
+            order = order[np.append(key[1:] != key[:-1], True)]
         corners = np.cumsum(objects["corners"][order])
         del objects
         for start, stop in _batches(corners, np.arange(1, order.size + 1)):
             yield self._read(order[start:stop])
 
-    def in_groups(self, groups: Groups) -> Iterator[Outlines]:
+    def in_groups(self, groups: Groups, joined: Joined | None = None) -> Iterator[Outlines]:
         """All outlines in batches of whole groups of touching objects, in raster order within a group.
 
         A batch is of bounded size, but for a group that is larger by itself.
+
+        Parameters
+        ----------
+        groups
+            Of the objects.
+        joined
+            Groups that have grown since; then only those of them that grew in the last round.
         """
         objects = self._objects()
-        key, group, corners = objects["key"], groups.final(objects["group"]), objects["corners"]
+        key, corners = objects["key"], objects["corners"]
+        numbers = joined.final if joined is not None else lambda _, group: groups.final(group)
+        group = numbers(key, objects["group"])
+        if joined is not None:
+            chosen = np.flatnonzero(np.isin(group, joined.affected))
+        else:
+            chosen = np.arange(len(key))
+        key, group, corners = key[chosen], group[chosen], corners[chosen]
         grouped = np.flatnonzero(group >= 0)
         first_key = key.copy()
         lowest = np.full(len(groups), np.iinfo(np.int64).max)
@@ -134,8 +163,8 @@ class OutlineSpill:
         ends = np.append(np.flatnonzero(np.diff(first_key[order])) + 1, order.size)
         del objects
         for start, stop in _batches(np.cumsum(corners[order]), ends):
-            outlines, _ = self._read(order[start:stop])
-            yield replace(outlines, group=groups.final(outlines.group))
+            outlines, _ = self._read(chosen[order[start:stop]])
+            yield replace(outlines, group=numbers(outlines.key, outlines.group))
 
     def _objects(self) -> Array:
         """The records, after a look at all files: a footprint must not come from bytes nobody wrote."""

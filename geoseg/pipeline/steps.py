@@ -15,8 +15,12 @@ import numpy as np
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.typing import Array, BoolArray
-from geoseg.vector.area import GroundArea
+from geoseg.vector.area import GroundArea, ring_areas
+from geoseg.vector.clashes import Joined, find_clashes
+from geoseg.vector.forest import Groups
 from geoseg.vector.geometry import object_geometries, place_corners
+from geoseg.vector.holes import empty_holes, without_rings
+from geoseg.vector.regularize import LEVELS, REACH, regularize_outlines
 from geoseg.vector.rings import Outlines, take_objects
 from geoseg.vector.simplify import simplify_outlines
 
@@ -40,6 +44,12 @@ class Ground:
         self.transform = tuple(geobox.transform[:6])
         self.scale = geobox.ground_resolution() or (1.0, 1.0)
         self.area = None if geobox.ground_resolution() is None else GroundArea(geobox)
+
+    def ring_areas(self, outlines: Outlines) -> Array:
+        """Signed area of each ring, (r,) float64: square meters, or pixels where they are not known."""
+        if self.area is None:
+            return ring_areas(outlines.xy, outlines.ring_offsets)
+        return self.area.rings(place_corners(outlines.xy, self.transform), outlines.ring_offsets)
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class Batch:
         """Objects as they were traced."""
         if ground.area is None or len(outlines) == 0:
             return cls(outlines, ground, outlines.pixels.astype(np.float64))
-        rings = ground.area.rings(place_corners(outlines.xy, ground.transform), outlines.ring_offsets)
+        rings = ground.ring_areas(outlines)
         first_ring = outlines.part_offsets[outlines.object_offsets[:-1]]
         return cls(outlines, ground, np.abs(np.add.reduceat(rings, first_ring)))
 
@@ -116,6 +126,9 @@ class Step:
         From a batch and the setting's value to a batch.
     moves_walls
         Whether it moves corners: then it gets groups of touching objects whole, else objects one by one.
+    may_overlap
+        Whether objects that do not touch may come to overlap: those are then made one group, which the step
+        gets once more, and keeps apart.
     columns
         Columns that it adds to ``Batch.columns`` and to the file: name -> NumPy type of a fixed size, such as
         ``f8`` or ``U8``.
@@ -124,6 +137,7 @@ class Step:
     setting: str
     apply: Callable[[Batch, Any], Batch]
     moves_walls: bool = False
+    may_overlap: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -132,15 +146,50 @@ def leave_out_small(batch: Batch, least: float) -> Batch:
     return batch.where(~(batch.area < least))  # an area that can't be measured, NaN, is not small
 
 
+def drop_small_holes(batch: Batch, least: float) -> Batch:
+    """Fill holes of less than ``least`` m2 (pixels without a CRS) in which no object lies."""
+    outlines = batch.outlines
+    is_hole = np.ones(outlines.ring_offsets.size - 1, np.bool_)
+    is_hole[outlines.part_offsets[:-1]] = False
+    area = np.abs(batch.ground.ring_areas(outlines))
+    filled = empty_holes(outlines, np.flatnonzero(is_hole & (area < least)))
+    if not filled.size:
+        return batch
+    first_ring = outlines.part_offsets[outlines.object_offsets]
+    owner = np.searchsorted(first_ring, filled, side="right") - 1
+    larger = batch.area.copy()
+    np.add.at(larger, owner, area[filled])
+    return replace(batch, outlines=without_rings(outlines, filled), area=larger)
+
+
 def simplify(batch: Batch, tolerance: float) -> Batch:
     """Drop corners within ``tolerance`` meters of the outline (pixels without a CRS)."""
     ground = batch.ground
     return batch.reshaped(*simplify_outlines(batch.outlines, tolerance, ground.scale, ground.transform))
 
 
+def regularize(batch: Batch, wanted: bool) -> Batch:
+    """Draw outlines with right angles, along the lines that houses have."""
+    regular = regularize_outlines(batch.outlines, batch.ground.scale, batch.ground.transform)
+    return batch.reshaped(
+        regular.outlines,
+        regular.geometry,
+        outline=LEVELS[regular.level],
+        outline_iou=regular.iou,
+    )
+
+
 #: All steps in the order they are taken. Small objects go first: what is left out need not be simplified.
 STEPS = (
     Step("min_area_m2", leave_out_small),
+    Step("min_hole_m2", drop_small_holes, moves_walls=True, may_overlap=True),
+    Step(
+        "regularize",
+        regularize,
+        moves_walls=True,
+        may_overlap=True,
+        columns={"outline": "U10", "outline_iou": "f8"},
+    ),
     Step("simplify_m", simplify, moves_walls=True),
 )
 
@@ -160,7 +209,11 @@ class Steps:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self._steps = [(step, settings[step.setting]) for step in STEPS if settings.get(step.setting)]
+        wanted = [step for step in STEPS if settings.get(step.setting)]
+        # What can't be regularized is simplified there, and the others have no corner too many.
+        if settings.get("regularize"):
+            wanted = [step for step in wanted if step.setting != "simplify_m"]
+        self._steps = [(step, settings[step.setting]) for step in wanted]
 
     @property
     def names(self) -> list[str]:
@@ -173,6 +226,11 @@ class Steps:
         return any(step.moves_walls for step, _ in self._steps)
 
     @property
+    def may_overlap(self) -> bool:
+        """Whether free-standing objects may come to overlap."""
+        return any(step.may_overlap for step, _ in self._steps)
+
+    @property
     def columns(self) -> dict[str, str]:
         """Columns that the steps add, and their NumPy types."""
         return {name: kind for step, _ in self._steps for name, kind in step.columns.items()}
@@ -182,3 +240,17 @@ class Steps:
         for step, value in self._steps:
             batch = step.apply(batch, value)
         return batch
+
+    def all_at_once(self, batch: Batch) -> Batch:
+        """Take them all with all objects there are, in raster order; free-standing ones stay apart."""
+        groups = Groups()
+        groups.add(int(batch.outlines.group.max(initial=-1)) + 1)
+        stepped, joined = self(batch), Joined(groups)
+        while self.may_overlap:
+            key, group = find_clashes([stepped.outlines], REACH)
+            if not key.size:
+                break
+            joined.add(key, group)
+            number = joined.final(batch.outlines.key, batch.outlines.group)
+            stepped = self(replace(batch, outlines=replace(batch.outlines, group=number)))
+        return stepped

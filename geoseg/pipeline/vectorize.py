@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -26,7 +26,9 @@ from geoseg.raster.split import SplitRule
 from geoseg.raster.stats import prob_scale
 from geoseg.typing import Array, Progress, no_progress
 from geoseg.vector.chunk import ChunkValues
+from geoseg.vector.clashes import Joined, find_clashes
 from geoseg.vector.forest import Groups
+from geoseg.vector.regularize import REACH
 
 __all__ = ["ChunkValues", "VectorizeSummary", "vectorize_classes"]
 
@@ -165,7 +167,7 @@ def vectorize_classes(
         batches: Iterator[tuple[Batch, int]] = (
             (steps(Batch.traced(outlines, ground)), len(outlines)) for outlines, _ in spill.in_order()
         )
-        if groups is not None and len(groups):
+        if groups is not None and (len(groups) or steps.may_overlap):
             batches = _whole_groups(spill, groups, steps, ground, spill_dir)
         done = 0
         for batch, looked_at in _one_ahead((table.rows(batch), looked_at) for batch, looked_at in batches):
@@ -181,6 +183,8 @@ def _whole_groups(
 ) -> Iterator[tuple[Batch, int]]:
     """Take the steps group by group, then give the objects in raster order.
 
+    Groups that come to overlap are one from then on, and take the steps once more.
+
     The groups lie among each other, so what came of them is put aside once more until all are done.
     """
     folder = folder / "stepped"
@@ -190,6 +194,20 @@ def _whole_groups(
             for outlines in spill.in_groups(groups):
                 batch = steps(Batch.traced(outlines, ground))
                 stepped.add(batch.outlines, {"area": batch.area, **batch.columns})
+            joined = Joined(groups)
+            while steps.may_overlap:
+                # All pairs are found before any is mended, so that the result does not depend on batches.
+                numbered = (
+                    replace(outlines, group=groups.final(outlines.group))
+                    for outlines, _ in stepped.in_order()
+                )
+                key, group = find_clashes(numbered, REACH)
+                if not key.size:
+                    break
+                joined.add(key, group)
+                for again in spill.in_groups(groups, joined):
+                    batch = steps(Batch.traced(again, ground))
+                    stepped.add(batch.outlines, {"area": batch.area, **batch.columns}, again=True)
             left_out = spill.count - stepped.count
             for outlines, facts in stepped.in_order():
                 yield Batch(outlines, ground, facts.pop("area"), columns=facts), left_out + len(outlines)

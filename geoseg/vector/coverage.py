@@ -11,12 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 
 from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, IntArray
-from geoseg.vector.rings import Outlines, ragged_offsets
+from geoseg.vector.rings import Outlines, ragged_offsets, take_objects
 
-__all__ = ["Arcs", "find_arcs"]
+__all__ = ["Arcs", "find_arcs", "number_points", "objects_of_pieces", "overlapping"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Arcs:
         xy, ring_offsets
             As in ``Outlines``.
         """
-        if self.arc.size == len(self) and self.arc.size == self.ring_offsets.size - 1:
+        if np.array_equal(self.arc, np.arange(self.ring_offsets.size - 1)):
             return xy, offsets  # every ring is one arc
         corners = np.diff(offsets)[self.arc] - 1
         ring_offsets = ragged_offsets(np.add.reduceat(corners, self.ring_offsets[:-1]) + 1)
@@ -83,14 +84,46 @@ def find_arcs(outlines: Outlines) -> Arcs:
     Where three regions meet at a point of a straight wall, only two of them have a traced corner there. The
     third gets one, so that all have the same ends of arcs.
     """
+    free = outlines.group < 0
+    if free.all():
+        rings = outlines.ring_offsets.size - 1
+        return Arcs(
+            outlines.xy,
+            outlines.ring_offsets,
+            np.arange(rings),
+            np.zeros(rings, np.bool_),
+            np.arange(rings + 1),
+        )
+    if not free.any():
+        return _arcs_of_groups(outlines)
+    # Most objects of most scenes stand free, and need no search for walls.
+    alone = take_objects(outlines, np.flatnonzero(free))
+    walls = _arcs_of_groups(take_objects(outlines, np.flatnonzero(~free)))
+    ring_free = np.repeat(np.repeat(free, np.diff(outlines.object_offsets)), np.diff(outlines.part_offsets))
+    pieces = np.ones(ring_free.size, np.int64)
+    pieces[~ring_free] = np.diff(walls.ring_offsets)
+    piece_free = np.repeat(ring_free, pieces)
+    rings = alone.ring_offsets.size - 1
+    arc, backward = np.empty(piece_free.size, np.int64), np.zeros(piece_free.size, np.bool_)
+    arc[piece_free] = np.arange(rings)
+    arc[~piece_free] = rings + walls.arc
+    backward[~piece_free] = walls.backward
+    return Arcs(
+        np.concatenate([alone.xy, walls.xy]),
+        np.append(alone.ring_offsets, alone.ring_offsets[-1] + walls.offsets[1:]),
+        arc,
+        backward,
+        ragged_offsets(pieces),
+    )
+
+
+def _arcs_of_groups(outlines: Outlines) -> Arcs:
     xy, ring_offsets = outlines.xy, outlines.ring_offsets
     rings = ring_offsets.size - 1
-    if rings == 0 or (outlines.group < 0).all():
-        return Arcs(xy, ring_offsets, np.arange(rings), np.zeros(rings, np.bool_), np.arange(rings + 1))
     if xy.dtype.kind == "i":
         xy, ring_offsets = _with_junctions(np.ascontiguousarray(xy), ring_offsets)
     ring = np.repeat(np.arange(rings), np.diff(ring_offsets))
-    point = _points(xy)
+    point = number_points(xy)
     twin = _twins(point, ring_offsets)
     neighbor = np.where(twin >= 0, ring[twin], -1)
     last = ring_offsets[1:] - 1
@@ -112,13 +145,38 @@ def find_arcs(outlines: Outlines) -> Arcs:
     return Arcs(*_cut(xy, ring_offsets, ring, junction[point], twin))
 
 
+def objects_of_pieces(outlines: Outlines, arcs: Arcs) -> IntArray:
+    """Object that each piece of a ring belongs to, (m,) int64, ascending."""
+    parts = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
+    rings = np.repeat(parts, np.diff(outlines.part_offsets))
+    return np.repeat(rings, np.diff(arcs.ring_offsets))
+
+
+def overlapping(geometry: Array, group: IntArray, changed: IntArray) -> IntArray:
+    """Objects that overlap others of their group, among the groups of the changed ones."""
+    members = np.flatnonzero((group >= 0) & np.isin(group, group[changed]))
+    found = members[:0]
+    if members.size:
+        found = members[_overlaps(geometry[members])]
+    if found.size and (group[members] != group[members[0]]).any():
+        # Objects of different groups may overlap, so look at each group alone.
+        alone = [np.flatnonzero(group == number) for number in np.unique(group[found])]
+        found = np.concatenate([objects[_overlaps(geometry[objects])] for objects in alone])
+    return found
+
+
+def _overlaps(geometry: Array) -> BoolArray:
+    return np.asarray(~shapely.is_empty(shapely.coverage_invalid_edges(geometry)))
+
+
 def _keys(first: Array, second: Array) -> IntArray:
     return (first.astype(np.int64) << 32) | second.astype(np.int64)
 
 
 def _with_junctions(xy: Array, ring_offsets: IntArray) -> tuple[Array, IntArray]:
     """The rings with a corner wherever a corner of another ring lies on one of their edges."""
-    by_row, by_col = np.unique(_keys(xy[:, 1], xy[:, 0])), np.unique(_keys(xy[:, 0], xy[:, 1]))
+    by_row, by_col = (np.sort(_keys(xy[:, axis], xy[:, 1 - axis])) for axis in (1, 0))
+    by_row, by_col = (keys[np.append(True, keys[1:] != keys[:-1])] for keys in (by_row, by_col))
     start, end = xy[:-1], xy[1:]
     along_row = start[:, 1] == end[:, 1]
     low, high = np.minimum(start, end), np.maximum(start, end)
@@ -155,8 +213,8 @@ def _fill_corners(xy, first, count, by_row, by_col, offsets, out):  # type: igno
             out[to + 1 + step, 1 - axis] = xy[k, 1 - axis]
 
 
-def _points(xy: Array) -> IntArray:
-    """A number for each corner; equal corners have the same."""
+def number_points(xy: Array) -> IntArray:
+    """A number for each corner, (p,) int64; equal corners have the same."""
     order = np.lexsort((xy[:, 0], xy[:, 1]))
     new = (xy[order[1:]] != xy[order[:-1]]).any(axis=1)
     point = np.empty(len(xy), np.int64)

@@ -10,7 +10,7 @@ import shapely
 
 from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, IntArray
-from geoseg.vector.coverage import find_arcs
+from geoseg.vector.coverage import find_arcs, objects_of_pieces, overlapping
 from geoseg.vector.geometry import object_geometries
 from geoseg.vector.rings import Outlines, ragged_offsets, take_objects
 
@@ -144,15 +144,13 @@ def simplify_outlines(
     """
     arcs = find_arcs(outlines)
     scaled = np.ascontiguousarray(arcs.xy * np.asarray(scale, np.float64))
-    part_of_ring = np.repeat(np.arange(outlines.part_offsets.size - 1), np.diff(outlines.part_offsets))
-    object_of_part = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
-    ring_of_piece = np.repeat(np.arange(part_of_ring.size), np.diff(arcs.ring_offsets))
-    object_of_piece = object_of_part[part_of_ring[ring_of_piece]]
+    object_of_piece = objects_of_pieces(outlines, arcs)
 
     halved = np.zeros(len(arcs), np.int64)
     keep = np.zeros(len(arcs.xy), np.bool_)
     geometry = np.empty(len(outlines), object)
     redo, changed = np.arange(len(arcs)), np.arange(len(outlines))
+    unchecked = changed  # whether they overlap others
     while True:
         limit = np.where(halved <= _HALVINGS, tolerance / 2.0**halved, 0.0)
         _simplify(scaled, arcs.offsets, limit * limit, redo, keep)
@@ -162,14 +160,15 @@ def simplify_outlines(
         # Two arcs between the same junctions may fall together: such a ring has no area.
         flat = np.diff(ring_offsets) < 4
         if flat.any():
-            bad = flat[ring_of_piece]
+            bad = np.repeat(flat, np.diff(arcs.ring_offsets))
         else:
             everything = changed.size == len(outlines)
             some = simple if everything else take_objects(simple, changed)
             geometry[changed] = object_geometries(some, transform)
             broken = changed[~shapely.is_valid(geometry[changed])]
             if not broken.size:
-                broken = _overlapping(geometry, outlines.group, changed)
+                broken = overlapping(geometry, outlines.group, unchecked)
+                unchecked = changed[:0]
             if not broken.size:
                 return simple, geometry
             bad = np.isin(object_of_piece, broken)
@@ -182,20 +181,4 @@ def simplify_outlines(
         halved[redo] += 1
         moved = np.unique(object_of_piece[np.isin(arcs.arc, redo)])
         changed = np.union1d(changed, moved) if flat.any() else moved  # those of before are not drawn yet
-
-
-def _overlapping(geometry: Array, group: IntArray, changed: IntArray) -> IntArray:
-    """Objects that overlap others of their group, among the groups of the changed ones."""
-    members = np.flatnonzero((group >= 0) & np.isin(group, group[changed]))
-    overlapping = members[:0]
-    if members.size:
-        overlapping = members[_overlaps(geometry[members])]
-    if overlapping.size and (group[members] != group[members[0]]).any():
-        # Objects of different groups may overlap, so look at each group alone.
-        alone = [np.flatnonzero(group == number) for number in np.unique(group[overlapping])]
-        overlapping = np.concatenate([objects[_overlaps(geometry[objects])] for objects in alone])
-    return overlapping
-
-
-def _overlaps(geometry: Array) -> BoolArray:
-    return np.asarray(~shapely.is_empty(shapely.coverage_invalid_edges(geometry)))
+        unchecked = np.union1d(unchecked, changed)

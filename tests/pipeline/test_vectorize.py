@@ -229,3 +229,47 @@ def test_progress_tells_both_stages(tmp_path: Path) -> None:
     )
     assert told[0] == ("vectorize", 1, 9)
     assert told[-1] == ("write", summary.footprints, summary.footprints)
+
+
+def test_regularized_files_do_not_depend_on_chunks(tmp_path: Path) -> None:
+    """Houses that touch, houses a pixel apart, holes with and without a house in them."""
+    rng = np.random.default_rng(5)
+    values = np.zeros(SHAPE, np.uint8)
+    for k in range(60):
+        height, width = rng.integers(6, 30, 2)
+        row, col = rng.integers(0, SHAPE[0] - height), rng.integers(0, SHAPE[1] - width)
+        values[row : row + height, col : col + width] = k % 3
+    values[20:50, 20:50], values[24:46, 24:46], values[26:44, 26:44] = 1, 0, 2
+    values = ndimage.median_filter(values, 3)
+    written = set()
+    for k, chunk in enumerate((1000, 64, (37, 51))):
+        chosen = Steps(regularize=True, min_hole_m2=200.0, min_area_m2=1.0)
+        _, out = vectorize(tmp_path / str(k), {"values": values}, steps=chosen, chunk=chunk, connectivity=4)
+        written.add(out["parquet"].read_bytes())
+    assert len(written) == 1
+    frame = gpd.read_parquet(out["parquet"])
+    assert {"regular"} <= {*frame["outline"]} <= {"regular", "simplified", "raw"}
+    assert frame["outline_iou"].between(0.8, 1).all()
+    np.testing.assert_allclose(frame["area_m2"], frame.area, rtol=1e-2)
+    one, other = frame.sindex.query(frame.geometry, predicate="intersects")
+    pairs = one < other
+    shared = shapely.intersection(
+        frame.geometry.to_numpy()[one[pairs]], frame.geometry.to_numpy()[other[pairs]]
+    )
+    assert shapely.area(shared).max() < 1e-6
+
+
+def test_small_holes_are_filled_where_nothing_lies_in_them(tmp_path: Path) -> None:
+    values = np.zeros(SHAPE, np.uint8)
+    values[10:60, 10:60] = 1
+    values[20:24, 20:24] = 0  # 4 m2
+    values[40:44, 40:44] = 2  # another object
+    values[50:54, 20:24] = 0  # one that stands free in the hole
+    values[51:53, 21:23] = 2
+    values[30:40, 20:30] = 0  # 25 m2
+    _, out = vectorize(tmp_path, {"values": values}, steps=Steps(min_hole_m2=5.0))
+    frame = gpd.read_parquet(out["parquet"])
+    house = frame.loc[frame["class"] == "building"].iloc[0]
+    assert len(house.geometry.interiors) == 3
+    assert house["area_m2"] == pytest.approx(house.geometry.area, rel=2e-3)
+    assert len(frame) == 3

@@ -1,0 +1,59 @@
+"""Small holes of objects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import shapely
+
+from geoseg.typing import BoolArray, IntArray
+from geoseg.vector.geometry import region_polygons
+from geoseg.vector.rings import Outlines, ragged_offsets
+
+__all__ = ["empty_holes", "without_rings"]
+
+
+def empty_holes(outlines: Outlines, candidates: IntArray) -> IntArray:
+    """Those of some holes in which no object of the same group lies.
+
+    Parameters
+    ----------
+    outlines
+        Whole groups of objects, as they were traced.
+    candidates : (k,) int64
+        Rings that are holes.
+
+    Returns
+    -------
+    (j,) int64
+    """
+    if not candidates.size:
+        return candidates
+    # The pixel below the first corner of a shell, which is its uppermost, belongs to it.
+    shells = outlines.part_offsets[:-1]
+    inside = shapely.points(outlines.xy[outlines.ring_offsets[shells]] + 0.5)
+    part_object = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
+    lengths = np.diff(outlines.ring_offsets)[candidates]
+    offsets = ragged_offsets(lengths)
+    corners = np.repeat(outlines.ring_offsets[candidates] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    holes = region_polygons(outlines.xy[corners], offsets, np.arange(candidates.size + 1))
+    hole, part = shapely.STRtree(inside).query(holes, predicate="contains")
+    hole_object = part_object[np.searchsorted(outlines.part_offsets, candidates, side="right") - 1]
+    mine, other = hole_object[hole], part_object[part]
+    one_group = (outlines.group[mine] == outlines.group[other]) & (outlines.group[other] >= 0)
+    return np.delete(candidates, np.unique(hole[(mine == other) | one_group]))
+
+
+def without_rings(outlines: Outlines, dropped: IntArray) -> Outlines:
+    """The same objects without some of their holes."""
+    keep: BoolArray = np.ones(outlines.ring_offsets.size - 1, np.bool_)
+    keep[dropped] = False
+    lengths = np.diff(outlines.ring_offsets)
+    before = np.append(0, np.cumsum(keep))
+    return replace(
+        outlines,
+        part_offsets=before[outlines.part_offsets],
+        ring_offsets=ragged_offsets(lengths[keep]),
+        xy=outlines.xy[np.repeat(keep, lengths)],
+    )

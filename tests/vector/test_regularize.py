@@ -1,0 +1,242 @@
+"""Right angles: near to known houses, valid, walls shared, whatever the chunks and neighbors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.features import rasterize
+from scipy import ndimage
+
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.pipeline.outlines import iter_outlines
+from geoseg.pipeline.steps import Batch, Ground, Steps
+from geoseg.vector.chunk import ChunkValues
+from geoseg.vector.forest import Groups
+from geoseg.vector.geometry import object_geometries
+from geoseg.vector.regularize import LEVELS, Regular, regularize_outlines
+from geoseg.vector.rings import Outlines, concat_outlines, take_objects
+
+
+def traced(values: np.ndarray, chunk: object = 1000, connectivity: int = 4) -> Outlines:
+    """All outlines in raster order, with final groups."""
+
+    def read(window: Window) -> ChunkValues:
+        return ChunkValues(values[window.rows, window.cols])
+
+    groups = Groups()
+    found = concat_outlines(list(iter_outlines(read, values.shape, chunk, connectivity, groups=groups)))
+    found = take_objects(found, np.argsort(found.key))
+    return replace(found, group=groups.final(found.group))
+
+
+def burnt(shapes: list[shapely.Geometry], size: int = 200) -> np.ndarray:
+    """Shapes as pixels of the values 1, 2, ..., the later over the earlier."""
+    numbered = [(shape, k) for k, shape in enumerate(shapes, start=1)]
+    return rasterize(numbered, out_shape=(size, size), dtype="uint8")
+
+
+def wobbly(values: np.ndarray, seed: int, amplitude: float = 1.0) -> np.ndarray:
+    """The same pixels, displaced smoothly."""
+    rng = np.random.default_rng(seed)
+    shift = [ndimage.gaussian_filter(rng.standard_normal(values.shape), 4) for _ in range(2)]
+    moved = [axis + amplitude * s / s.std() for axis, s in zip(np.indices(values.shape), shift)]
+    return ndimage.map_coordinates(values, moved, order=0)
+
+
+def turned(shape: shapely.Geometry, angle: float) -> shapely.Geometry:
+    """Turned about the middle of the scene, degrees."""
+    return shapely.affinity.rotate(shape, angle, origin=(100, 100))
+
+
+def regular(values: np.ndarray) -> Regular:
+    return regularize_outlines(traced(values), (1.0, 1.0))
+
+
+def angles(shape: shapely.Polygon) -> np.ndarray:
+    """Turn at each corner of the shell, degrees."""
+    xy = shapely.get_coordinates(shape.exterior)[:-1]
+    edge = np.roll(xy, -1, axis=0) - xy
+    heading = np.degrees(np.arctan2(edge[:, 1], edge[:, 0]))
+    return (heading - np.roll(heading, 1) + 180) % 360 - 180
+
+
+def iou(one: shapely.Geometry, other: shapely.Geometry) -> float:
+    return one.intersection(other).area / one.union(other).area
+
+
+L_SHAPE = shapely.Polygon([(50, 60), (150, 60), (150, 100), (100, 100), (100, 150), (50, 150)])
+
+
+@pytest.mark.parametrize("angle", [0, 17, 45, 80])
+def test_a_house_gets_the_corners_it_has(angle: float) -> None:
+    plan = turned(L_SHAPE, angle)
+    result = regular(wobbly(burnt([plan]), 3))
+    (house,) = result.geometry
+    assert LEVELS[result.level].tolist() == ["regular"]
+    assert len(house.exterior.coords) == 7
+    np.testing.assert_allclose(np.abs(angles(house)), 90, atol=1e-6)
+    assert iou(house, plan) > 0.95
+    np.testing.assert_allclose(
+        result.iou, iou(house, object_geometries(traced(wobbly(burnt([plan]), 3)))[0]), atol=0.003
+    )
+
+
+def test_a_long_diagonal_stays() -> None:
+    plan = turned(shapely.Polygon([(50, 50), (150, 50), (150, 100), (110, 140), (50, 140)]), 10)
+    (house,) = regular(wobbly(burnt([plan]), 1, 0.4)).geometry
+    turns = np.sort(np.abs(angles(house)))
+    assert len(turns) == 5
+    np.testing.assert_allclose(turns[:2], 45, atol=6)
+    np.testing.assert_allclose(turns[2:], 90, atol=1e-6)
+    assert iou(house, plan) > 0.95
+
+
+def test_a_tank_stays_round() -> None:
+    plan = shapely.Point(100, 100).buffer(30)
+    result = regular(wobbly(burnt([plan]), 1))
+    (tank,) = result.geometry
+    assert len(tank.exterior.coords) > 16
+    assert iou(tank, plan) > 0.95
+    radii = shapely.distance(tank.centroid, shapely.points(shapely.get_coordinates(tank)))
+    assert np.ptp(radii) < 1e-6
+
+
+def test_a_square_is_no_tank() -> None:
+    (house,) = regular(wobbly(burnt([turned(shapely.box(80, 80, 120, 120), 20)]), 2)).geometry
+    assert len(house.exterior.coords) == 5
+
+
+def test_a_courtyard_has_the_direction_of_its_house() -> None:
+    plan = turned(shapely.box(40, 50, 160, 150) - shapely.box(75, 80, 125, 120), 25)
+    (house,) = regular(wobbly(burnt([plan]), 5)).geometry
+    (court,) = house.interiors
+    assert len(court.coords) == 5
+    edges = [np.diff(shapely.get_coordinates(ring)[:2], axis=0)[0] for ring in (house.exterior, court)]
+    headings = [np.degrees(np.arctan2(edge[1], edge[0])) % 90 for edge in edges]
+    assert headings[0] == pytest.approx(headings[1], abs=1e-6)
+    assert iou(house, plan) > 0.93
+
+
+def terrace(angle: float, jog: float = 0) -> list[shapely.Polygon]:
+    houses = [shapely.box(30 + 25 * k, 80 + jog * (k % 2), 55 + 25 * k, 125) for k in range(5)]
+    return [turned(house, angle) for house in houses]
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45])
+def test_a_terrace_has_one_facade_and_single_walls(angle: float) -> None:
+    plans = terrace(angle)
+    result = regular(wobbly(burnt(plans), 7, 0.8))
+    assert (LEVELS[result.level] == "regular").all()
+    assert shapely.coverage_is_valid(result.geometry)
+    whole = shapely.union_all(result.geometry)
+    assert len(shapely.remove_repeated_points(whole.simplify(1e-6), 1e-6).exterior.coords) == 5
+    assert (shapely.get_num_coordinates(shapely.simplify(result.geometry, 1e-6)) == 5).all()
+    order = np.argsort([iou(house, plans[0]) for house in result.geometry])[::-1]
+    assert iou(result.geometry[order[0]], plans[0]) > 0.9
+    shared = [
+        a.boundary.intersection(b.boundary).length for a, b in zip(result.geometry, result.geometry[1:])
+    ]
+    assert np.sum(np.array(shared) > 40) >= 1
+
+
+def test_houses_that_stand_back_keep_their_step() -> None:
+    plans = terrace(0, jog=10)
+    result = regular(burnt(plans))
+    assert shapely.coverage_is_valid(result.geometry)
+    for house in result.geometry:
+        assert max(iou(house, plan) for plan in plans) > 0.99
+
+
+def test_four_houses_about_a_courtyard_leave_it_open() -> None:
+    court = shapely.box(80, 80, 120, 120)
+    plans = [
+        turned(plan, 15)
+        for plan in (
+            shapely.box(40, 40, 120, 80),
+            shapely.box(120, 40, 160, 120),
+            shapely.box(80, 120, 160, 160),
+            shapely.box(40, 80, 80, 160),
+        )
+    ]
+    result = regular(wobbly(burnt(plans), 2, 0.7))
+    assert shapely.coverage_is_valid(result.geometry)
+    whole = shapely.union_all(result.geometry)
+    assert len(whole.interiors) == 1
+    assert iou(shapely.Polygon(whole.interiors[0]), turned(court, 15)) > 0.85
+
+
+def test_houses_that_touch_at_a_corner_do_not_overlap() -> None:
+    values = burnt([shapely.box(40, 40, 100, 100), shapely.box(100, 100, 160, 160)])
+    result = regular(values)
+    assert shapely.coverage_is_valid(result.geometry)
+    assert [iou(*pair) for pair in zip(result.geometry, object_geometries(traced(values)))] == [1, 1]
+
+
+def street(seed: int) -> np.ndarray:
+    """Houses in every relation to each other: rows, wings, tanks, courts, corners, gaps of a pixel."""
+    rng = np.random.default_rng(seed)
+    shapes: list[shapely.Geometry] = []
+    for _ in range(rng.integers(1, 5)):
+        x, y = rng.uniform(20, 180, 2)
+        angle, depth = rng.uniform(0, 360), rng.uniform(8, 40)
+        for _ in range(rng.integers(1, 6)):
+            width = rng.uniform(4, 30)
+            jog, gap = rng.choice([0, 0, 3, 7]), rng.choice([0, 0, 0, 1, 2])
+            plan = shapely.box(x + gap, y + jog, x + width, y + depth + rng.choice([0, 0, 9]))
+            if rng.random() < 0.2:
+                plan = shapely.Point(x, y).buffer(width / 2)
+            elif rng.random() < 0.2:
+                plan = plan - shapely.box(x + width / 3, y + depth / 3, x + width * 0.7, y + depth * 0.7)
+            shapes.append(shapely.affinity.rotate(plan, angle, origin=(x, y)))
+            x += width
+    return wobbly(burnt(shapes), seed, rng.choice([0.0, 0.5, 1.5]))
+
+
+def check(result: Regular, found: Outlines) -> None:
+    assert shapely.is_valid(result.geometry).all()
+    for number in np.unique(found.group[found.group >= 0]):
+        assert shapely.coverage_is_valid(result.geometry[found.group == number])
+    assert (result.iou >= 0.8 - 1e-9).all()
+    raw = LEVELS[result.level] == "raw"
+    assert (result.geometry == object_geometries(found))[raw & (found.group < 0)].all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([4, 8]))
+def test_valid_and_walls_stay_shared(seed: int, connectivity: int) -> None:
+    found = traced(street(seed), connectivity=connectivity)
+    check(regularize_outlines(found, (1.0, 1.0)), found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.integers(1, 4), st.integers(1, 6))
+def test_noise_of_any_kind_stays_a_coverage(seed: int, side: int, values: int, zoom: int) -> None:
+    small = np.random.default_rng(seed).integers(0, values + 1, (side, side)).astype(np.uint8)
+    found = traced(ndimage.zoom(small, zoom, order=0))
+    check(regularize_outlines(found, (1.0, 1.0)), found)
+
+
+BOX = GeoBox(Affine.identity(), None, 200, 200)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_free_standing_neighbors_do_not_begin_to_overlap(seed: int) -> None:
+    found = traced(street(seed))
+    done = Steps(regularize=True).all_at_once(Batch.traced(found, Ground(BOX)))
+    one, other = shapely.STRtree(done.geometry).query(done.geometry, predicate="intersects")
+    pairs = one < other
+    one, other = one[pairs], other[pairs]
+    shared = shapely.intersection(done.geometry[one], done.geometry[other])
+    assert shapely.area(shared).max(initial=0) < 1e-9
+
+
+def test_no_objects() -> None:
+    assert len(regular(np.zeros((3, 3), np.uint8)).geometry) == 0
