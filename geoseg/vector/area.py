@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import shapely
 from pyproj import Transformer
 
 from geoseg.compiled import kernel
 from geoseg.geo.geobox import GeoBox, body_ellipsoid
 from geoseg.typing import Array, IntArray
+from geoseg.vector.ragged import ragged_polygons
 
 __all__ = ["GroundArea", "ring_areas"]
 
@@ -145,13 +145,9 @@ class GroundArea:
         (n,) float64
             Square meters.
         """
-        parts, owner = shapely.get_parts(geometry, return_index=True)
-        rings, part = shapely.get_rings(parts, return_index=True)
-        xy, ring = shapely.get_coordinates(rings, return_index=True)
-        offsets = np.searchsorted(ring, np.arange(len(rings) + 1))
-        # shapely gives the rings of a polygon with the shell first.
-        is_hole = np.diff(part, prepend=-1) == 0
-        areas = np.abs(self.rings(xy, offsets))
+        xy, rings, polygons, features = ragged_polygons(geometry)
+        areas = -np.abs(self.rings(xy, rings))
+        areas[polygons[:-1][np.diff(polygons) > 0]] *= -1  # shells
         total = np.zeros(len(geometry))
-        np.add.at(total, owner[part], np.where(is_hole, -areas, areas))
+        np.add.at(total, np.repeat(np.arange(len(geometry)), np.diff(polygons[features])), areas)
         return total

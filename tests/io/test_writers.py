@@ -352,7 +352,7 @@ def test_numbers_are_written_as_python_writes_them(
     )
     ring = np.round(xy, decimals).tolist()[:: -1 if turn else 1]
     kind, coordinates = ("MultiPolygon", [[ring]]) if multi else ("Polygon", [ring])
-    assert text == json.dumps({"type": kind, "coordinates": coordinates})
+    assert bytes(text).decode() == json.dumps({"type": kind, "coordinates": coordinates})
 
 
 def test_attributes_are_written_as_json_writes_them(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from geoseg.geo.geobox import is_earth
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, Geometries, GeometryType
 from geoseg.io.writers.geojson_text import geometry_texts
-from geoseg.typing import Array, IntArray
+from geoseg.typing import Array
 from geoseg.vector.area import ring_areas
+from geoseg.vector.ragged import ragged_polygons
 
 __all__ = ["GeoJSONSeqWriter", "GeoJSONWriter"]
 
@@ -31,9 +32,14 @@ _KEPT_TEXTS = 1 << 14
 
 
 def _still_valid(geometry: Geometries, decimals: int) -> Geometries:
-    """Polygons that stay valid when their coordinates are rounded; those that do as they are."""
-    rounded = shapely.transform(geometry, lambda xy: np.round(xy, decimals))
-    broken = np.flatnonzero(~shapely.is_valid(rounded))
+    """Polygons that stay valid when their coordinates are rounded; those that do as they are.
+
+    They are rounded in place and put back, since a second copy of millions of holes would be too much.
+    """
+    xy = shapely.get_coordinates(geometry)
+    shapely.set_coordinates(geometry, np.round(xy, decimals))
+    broken = np.flatnonzero(~shapely.is_valid(geometry))
+    shapely.set_coordinates(geometry, xy)
     if broken.size == 0:
         return geometry
     sound = shapely.set_precision(geometry[broken], 10.0**-decimals)
@@ -115,8 +121,11 @@ class GeoJSONWriter(FootprintWriter):
         shapes = self._geometries(batch.geometry)
         columns = [self._texts(batch.columns[name]) for name in self.schema.names]
         rows = zip(*columns, strict=True) if columns else [()] * len(batch)
-        lines = [f"{self._template % row}{shape}}}" for row, shape in zip(rows, shapes, strict=True)]
-        self._file.write(self._between.join(lines).encode())
+        # Piece by piece: the text of an object with millions of holes is not copied once more.
+        between = b""
+        for row, shape in zip(rows, shapes, strict=True):
+            self._file.writelines((between, (self._template % row).encode(), shape, b"}"))
+            between = self._between.encode()
 
     def _finish(self) -> None:
         self._file.write(self._tail().encode())
@@ -150,9 +159,9 @@ class GeoJSONWriter(FootprintWriter):
             self._known[value] = text
         return text
 
-    def _geometries(self, geometry: Geometries) -> list[str]:
+    def _geometries(self, geometry: Geometries) -> list[memoryview]:
         """The texts of geometries: reprojected, split at 180 degrees, shells counterclockwise."""
-        xy, rings, polygons, features = _ragged(geometry)
+        xy, rings, polygons, features = ragged_polygons(geometry)
         if self._transformer is not None:
             xy = np.column_stack(self._transformer.transform(xy[:, 0], xy[:, 1]))
             if not np.isfinite(xy).all():
@@ -163,20 +172,12 @@ class GeoJSONWriter(FootprintWriter):
                 geometry = split_at_antimeridian(geometry, continuous=self.crs.is_geographic)
             if self.repair:
                 geometry = _still_valid(geometry, self.decimals)
-            xy, rings, polygons, features = _ragged(geometry)
+            xy, rings, polygons, features = ragged_polygons(geometry)
         is_shell = np.zeros(rings.size - 1, np.bool_)
         is_shell[polygons[:-1]] = True
         backward = (ring_areas(xy, rings) > 0) != is_shell
         several = shapely.get_type_id(geometry) == int(shapely.GeometryType.MULTIPOLYGON)
         return geometry_texts(xy, rings, polygons, features, several, backward, self.decimals)
-
-
-def _ragged(geometry: Geometries) -> tuple[Array, IntArray, IntArray, IntArray]:
-    """Coordinates, and the offsets of rings, polygons and features."""
-    both = np.append(geometry, shapely.multipolygons([shapely.box(0, 0, 1, 1)]))  # so that it is of one kind
-    _, xy, offsets = shapely.to_ragged_array(both, include_z=False)
-    rings, polygons, features = (np.asarray(each, np.int64)[:-1] for each in offsets)
-    return xy[: rings[-1]], rings, polygons, features
 
 
 def _may_cross(longitude: Array) -> bool:

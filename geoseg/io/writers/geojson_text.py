@@ -29,8 +29,8 @@ def geometry_texts(
     several: BoolArray,
     backward: BoolArray,
     decimals: int,
-) -> list[str]:
-    """The ``geometry`` member of each feature.
+) -> list[memoryview]:
+    """The ``geometry`` member of each feature, ASCII.
 
     Parameters
     ----------
@@ -53,20 +53,18 @@ def geometry_texts(
     --------
     >>> triangle = np.array([[0, 0], [1.25, 0], [0, 1e-5], [0, 0]])
     >>> one = np.array([0, 1])
-    >>> geometry_texts(triangle, np.array([0, 4]), one, one, np.array([False]), np.array([False]), 7)
-    ['{"type": "Polygon", "coordinates": [[[0.0, 0.0], [1.25, 0.0], [0.0, 1e-05], [0.0, 0.0]]]}']
+    >>> no = np.array([False])
+    >>> [bytes(text) for text in geometry_texts(triangle, np.array([0, 4]), one, one, no, no, 7)]
+    [b'{"type": "Polygon", "coordinates": [[[0.0, 0.0], [1.25, 0.0], [0.0, 1e-05], [0.0, 0.0]]]}']
     """
-    units = np.rint(xy * 10.0**decimals)
-    if units.size and np.abs(units).max() >= _EXACT:
-        rounded = units / 10.0**decimals
+    if xy.size and np.rint(max(-xy.min(), xy.max()) * 10.0**decimals) >= _EXACT:
+        rounded = np.rint(xy * 10.0**decimals) / 10.0**decimals
         return _by_json(rounded, rings, polygons, features, several, backward)
-    negative = np.signbit(units)  # of -0.0 too
-    size = units.size * _NUMBER_BYTES + 4 * (rings.size + polygons.size) + _FEATURE_BYTES * features.size
+    size = xy.size * _NUMBER_BYTES + 4 * (rings.size + polygons.size) + _FEATURE_BYTES * features.size
     buffer = np.empty(size, np.uint8)
     ends = np.empty(features.size, np.int64)
     _write(
-        np.abs(units).astype(np.int64),
-        negative,
+        np.ascontiguousarray(xy, np.float64),
         decimals,
         rings,
         polygons,
@@ -77,7 +75,7 @@ def geometry_texts(
         buffer,
         ends,
     )
-    text = buffer[: ends[-1]].tobytes().decode("ascii")
+    text = buffer.data
     return [text[start:end] for start, end in pairwise(ends.tolist())]
 
 
@@ -88,28 +86,26 @@ def _by_json(
     features: IntArray,
     several: BoolArray,
     backward: BoolArray,
-) -> list[str]:
+) -> list[memoryview]:
     """The same for numbers of more digits, one by one."""
     points = xy.tolist()
     loops = [points[a:b] for a, b in pairwise(rings.tolist())]
     loops = [loop[::-1] if turn else loop for loop, turn in zip(loops, backward, strict=True)]
     shapes = [loops[a:b] for a, b in pairwise(polygons.tolist())]
-    return [
-        json.dumps(
-            {"type": "MultiPolygon", "coordinates": shapes[a:b]}
-            if multi
-            else {"type": "Polygon", "coordinates": shapes[a]}
-        )
+    members = [
+        {"type": "MultiPolygon", "coordinates": shapes[a:b]}
+        if multi
+        else {"type": "Polygon", "coordinates": shapes[a]}
         for (a, b), multi in zip(pairwise(features.tolist()), several, strict=True)
     ]
+    return [memoryview(json.dumps(member).encode()) for member in members]
 
 
 # Numba counts references to arrays at every call, which costs more than a character does: so one function
 # writes them all.
 @kernel
 def _write(  # type: ignore[no-untyped-def]
-    units,
-    negative,
+    xy,
     decimals,
     rings,
     polygons,
@@ -120,7 +116,7 @@ def _write(  # type: ignore[no-untyped-def]
     out,
     ends,
 ):
-    one = 10**decimals
+    one, scale = 10**decimals, 10.0**decimals
     digits = np.empty(20, np.uint8)
     p = 0
     ends[0] = 0
@@ -156,8 +152,9 @@ def _write(  # type: ignore[no-untyped-def]
                         if axis == 1:
                             out[p], out[p + 1] = 44, 32
                             p += 2
-                        value = units[corner, axis]
-                        if negative[corner, axis]:
+                        unit = np.rint(xy[corner, axis] * scale)
+                        value = np.int64(abs(unit))
+                        if unit < 0 or (unit == 0 and np.signbit(unit)):  # -0.0 too
                             out[p] = 45  # minus
                             p += 1
                         if 0 < value < one // 10000:  # below 1e-4: as 1.2e-05
