@@ -341,13 +341,18 @@ def write_bundle(
     Raises
     ------
     InputError
-        ``path`` exists and ``overwrite`` is not set.
+        ``path`` exists and ``overwrite`` is not set, or it is a folder with other files.
     ModelError
         The card names no architecture for safetensors, or float16 can't hold the weights.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise InputError(f"path must not exist yet, got {path}. Remove it, or allow overwriting.")
+    if path.is_dir() and (others := _others(path)):
+        raise InputError(
+            f"path must be a bundle to be overwritten, got {path} with {', '.join(others[:3])} in it. "
+            "Choose another name."
+        )
     content = network if isinstance(network, bytes) else _state_bytes(network, card, dtype)
     href = f"model.{kind}"
     asset = Asset.model_validate(
@@ -373,6 +378,12 @@ def write_bundle(
                 (staged.path / name).write_bytes(content)
             staged.commit(replace=True)
     return path
+
+
+def _others(folder: Path) -> list[str]:
+    """What lies in a folder beside a card and weights: replacing it would lose that."""
+    own = {CARD_NAME, *(f"model{suffix}" for suffix in _KINDS)}
+    return sorted(entry.name for entry in folder.iterdir() if entry.name not in own)
 
 
 def _state_bytes(network: nn.Module, card: ModelCard, dtype: str) -> bytes:

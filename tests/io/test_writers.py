@@ -479,6 +479,12 @@ def test_files_of_others_are_not_written_over(format: str, tmp_path: Path) -> No
         side.write_bytes(b"neither")
     with pytest.raises(InputError, match="--overwrite"):
         check_unowned({format: path})
+    path.unlink()
+    if format == "shp":  # a table of the user's without a shapefile
+        with pytest.raises(InputError, match="--overwrite"):
+            check_unowned({format: path})
+    else:
+        check_unowned({format: path})
 
 
 def test_a_geopackage_keeps_its_other_layers(tmp_path: Path) -> None:

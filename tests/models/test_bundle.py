@@ -118,6 +118,10 @@ def test_writing_over_a_bundle_must_be_allowed(
         write_bundle(tmp_path / name, network, make_card(gsd=0.5), overwrite=True)
         assert open_bundle(tmp_path / name).card.options.gsd == 0.5
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a", "a.zip"]
+    (tmp_path / "a" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match=r"must be a bundle to be overwritten, .* with thesis\.txt in it"):
+        write_bundle(tmp_path / "a", network, make_card(), overwrite=True)
+    assert (tmp_path / "a" / "thesis.txt").read_text() == "years of work"
 
 
 def test_missing_and_corrupt_weights_name_the_file(tmp_path: Path, bundle: Path) -> None:

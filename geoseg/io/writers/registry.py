@@ -94,7 +94,9 @@ def check_unowned(files: Mapping[str, Path], overwrite: bool = False) -> None:
     """
     for name, path in files.items():
         is_ours = _WRITERS[name][1].is_ours if name in _WRITERS else is_our_cog
-        if not overwrite and path.is_file() and not is_ours(path):
+        # A table without a shapefile is somebody's, too.
+        exists = path.is_file() or (name == "shp" and path.with_suffix(".dbf").is_file())
+        if not overwrite and exists and not is_ours(path):
             raise InputError(
                 f"output must be new or written by geoseg before, got {path}, which is neither. "
                 "Choose another name, or give --overwrite (overwrite=True)."
