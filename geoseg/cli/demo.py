@@ -78,17 +78,14 @@ def _print_result(result: DemoResult) -> None:
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
     made = ", made just now" if result.made else ""
-    print(f"scene       {result.scene} ({run.mpx:.1f} Mpx at {_gsd(run.gsd)}{made})")
+    resolution = "its own resolution" if run.gsd is None else f"{run.gsd:g} m per pixel"
+    print(f"scene       {result.scene} ({run.mpx:.1f} Mpx at {resolution}{made})")
     for kind, label in _LABELS.items():
         if kind in result.files:
             print(f"{label:<11} {result.files[kind]}")
     print(f"footprints  {run.footprints} in {run.seconds:.1f} s ({run.windows_run} windows predicted now)")
     if result.score is not None:
         print(f"score       {_describe(result.score)}")
-
-
-def _gsd(gsd: float | None) -> str:
-    return "its own resolution" if gsd is None else f"{gsd:g} m per pixel"
 
 
 def _describe(score: Score) -> str:

@@ -60,7 +60,11 @@ def load_settings(
     _check_sources(data, scenes, labels, aoi, graph)
     if data is not None or scenes or any(graph):
         source = _graph(*graph) if any(graph) else _source(data, scenes, labels, aoi)
-        document["data"] = {**_kept(document.get("data")), **source}
+        # The rest of the config's data (split, fit, column) holds for the other source, too.
+        sources = ("scenes", "project", "images", "masks", "dtl", "projects")
+        own = document.get("data")
+        kept = {key: own[key] for key in own if key not in sources} if isinstance(own, dict) else {}
+        document["data"] = {**kept, **source}
     return parse_train_settings(document, config.name)
 
 
@@ -81,12 +85,6 @@ def _check_sources(
     for name, value in (("--labels", labels), ("--aoi", aoi)):
         if value and not scenes:
             raise InputError(f"{name} must come with --scenes; a config's own are in data.scenes.")
-
-
-def _kept(data: Any) -> dict[str, Any]:
-    """What of a config's data stays when the source is another."""
-    sources = ("scenes", "project", "images", "masks", "dtl", "projects")
-    return {key: value for key, value in data.items() if key not in sources} if isinstance(data, dict) else {}
 
 
 def _source(
@@ -111,6 +109,7 @@ def _graph(graph: Path | None, projects: Path | None) -> dict[str, Any]:
 
 
 def _absolute(text: str) -> str:
+    # A URL or a name of GDAL's own has no folder to start from.
     return text if "://" in text or text.startswith("/vsi") else str(Path(text).absolute())
 
 
@@ -120,6 +119,7 @@ def _need_extra() -> None:
 
     from geoseg.errors import MissingDependencyError
 
+    # Looked for without importing them, which takes seconds.
     missing = [
         name
         for name in ("lightning-fabric", "tensorboard")
@@ -170,9 +170,13 @@ def register(app: typer.Typer) -> None:
         The result is a bundle for [bold]geoseg predict[/bold], beside numbered checkpoints, charts
         (charts.html, charts.png, metrics.csv, tensorboard) and example pictures.
         """
+        import json
+
         from geoseg.errors import InputError
 
-        extra = [*(changes or ()), *([f"weights={_quoted(weights)}"] if weights else [])]
+        # As JSON: a folder called 12 or true would else become a number or a truth value.
+        named = [f"weights={json.dumps(str(weights.absolute()))}"] if weights else []
+        extra = [*(changes or ()), *named]
         if print_config:
             _print_config(config, extra, data, scenes, labels, aoi, (dtl, projects))
             return
@@ -190,6 +194,7 @@ def register(app: typer.Typer) -> None:
         from geoseg.models import tune_malloc
         from geoseg.training.loop import train
 
+        # Before the first large array, or it has no effect on it.
         tune_malloc()
         settings = load_settings(config, extra, data, scenes, labels, aoi, (dtl, projects))
         with progress_bar(quiet) as report:
@@ -197,12 +202,6 @@ def register(app: typer.Typer) -> None:
                 settings, out, base=config.absolute().parent, resume=resume, devices=devices, progress=report
             )
         typer.echo(made)
-
-
-def _quoted(path: Path) -> str:
-    import json
-
-    return json.dumps(str(path.absolute()))
 
 
 def _print_config(

@@ -20,7 +20,9 @@ __all__ = ["make_plan"]
 
 def make_plan(rng: np.random.Generator, land: Array, density: Density, region: Region) -> Plan:
     """Everything on the convex polygon ``land`` (meters), at random."""
-    plan = Plan(sun=_sun(rng))
+    # Late morning to early afternoon; the shadows of a picture all fall the same way.
+    angle = rng.uniform(0, 2 * pi)
+    plan = Plan(sun=Sun(cos(angle), sin(angle), float(rng.uniform(0.35, 0.9))))
     pieces, streets = divide(rng, land, density)
     lots = _Lots(rng, plan, region)
     for points in pieces:
@@ -32,12 +34,6 @@ def make_plan(rng: np.random.Generator, land: Array, density: Density, region: R
     plan.street = finish_block(rng, land, "open", region)
     plan.parts[:0] = pave(rng, streets, region) + lots.ground
     return plan
-
-
-def _sun(rng: np.random.Generator) -> Sun:
-    """Late morning to early afternoon; the shadows of a picture all fall the same way."""
-    angle = rng.uniform(0, 2 * pi)
-    return Sun(cos(angle), sin(angle), float(rng.uniform(0.35, 0.9)))
 
 
 class _Lots:

@@ -84,7 +84,10 @@ class Renderer:
         self._blocks = _bounds([block.points for block in plan.blocks])
         self._parts = _bounds([box_corners(part.frame, part.box) for part in self.parts])
         self._part_shadows = _swept(self._parts, [part.height for part in self.parts], plan.sun)
-        self._trees = _bounds([_square(tree) for tree in plan.trees])
+        # Crowns are lumpy: they reach out of their radius by nearly a third.
+        self._trees = _bounds(
+            [np.array([[t.x, t.y]]) + 1.3 * t.radius * np.array([[-1, -1], [1, 1]]) for t in plan.trees]
+        )
         self._tree_shadows = _swept(self._trees, [tree.height for tree in plan.trees], plan.sun)
 
     def render(self, window: Window) -> tuple[Array, Array]:
@@ -136,11 +139,6 @@ def _swept(bounds: Array, heights: list[float], sun: Sun) -> Array:
     dx, dy = sun.dx * reach, sun.dy * reach
     moves = np.stack([np.minimum(dx, 0), np.minimum(dy, 0), np.maximum(dx, 0), np.maximum(dy, 0)], axis=1)
     return bounds + moves.reshape(-1, 4)
-
-
-def _square(tree: Tree) -> Array:
-    reach = tree.radius * 1.3
-    return np.array([[tree.x - reach, tree.y - reach], [tree.x + reach, tree.y + reach]])
 
 
 def _paint_ground(canvas: _Canvas, plan: Plan, near: Array) -> None:

@@ -44,18 +44,15 @@ def divide(rng: np.random.Generator, land: Array, density: Density) -> tuple[lis
         piece = pending.pop()
         area = polygon_area(piece)
         x, y = piece.mean(axis=0)
-        if area < _block_area(density(float(x), float(y))) * rng.uniform(0.7, 1.6):
+        # Square meters of a block: small in the old town, wide in the fields.
+        usual = 1900 + 15000 * (1 - density(float(x), float(y))) ** 1.6
+        if area < usual * rng.uniform(0.7, 1.6):
             blocks.append(piece)
             continue
         halves, street = _cut(rng, piece, _street_width(rng, area))
         streets.append(street)
         pending += [half for half in halves if len(half) >= 3 and polygon_area(half) > 60]
     return blocks, streets
-
-
-def _block_area(density: float) -> float:
-    """Square meters of a block: small in the old town, wide in the fields."""
-    return 1900 + 15000 * (1 - density) ** 1.6
 
 
 def _street_width(rng: np.random.Generator, area: float) -> float:

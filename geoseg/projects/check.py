@@ -109,6 +109,7 @@ def _meta_problems(project: Project) -> Iterator[Problem]:
 
 def _dataset_problems(project: Project, dataset: Dataset) -> Iterator[Problem]:
     folder = Path(*dataset.name.split("/"))
+    # Without the case: on Windows and macOS both would be one file.
     stems = Counter(item.stem.casefold() for item in dataset.items)
     for item in dataset.items:
         if stems[item.stem.casefold()] > 1:
@@ -123,6 +124,7 @@ def _dataset_problems(project: Project, dataset: Dataset) -> Iterator[Problem]:
         return
     root = dataset.items[0].image.parents[1]
     used = {item.annotation.name for item in dataset.items if item.annotation}
+    # Listed, for an annotation without image belongs to no item.
     annotations = {path.name for path in (root / "ann").iterdir()} if (root / "ann").is_dir() else set()
     for name in sorted(annotations - used):
         if name.endswith(".json"):
@@ -212,6 +214,7 @@ def _figure_problems(figure: Figure, shape: tuple[int, int] | None) -> Iterator[
     if shape is None:
         return
     left, top, right, bottom = figure_bounds(figure)
+    # Vertices stand for centers of pixels, so the image ends half a pixel further.
     if right < -0.5 or bottom < -0.5 or left >= shape[1] - 0.5 or top >= shape[0] - 0.5:
         yield "wholly outside the image"
     elif left < -0.5 or top < -0.5 or right > shape[1] - 0.5 or bottom > shape[0] - 0.5:

@@ -14,7 +14,7 @@ from geoseg.projects.figures import Annotation, ProjectMeta, Tag, TagMeta, color
 from geoseg.projects.formats.binary_masks import ClassValues, read_binary_masks
 from geoseg.projects.formats.coco import read_coco
 from geoseg.projects.formats.coco_export import CocoExporter
-from geoseg.projects.formats.contents import ImportContents, ImportImage
+from geoseg.projects.formats.contents import ImportContents
 from geoseg.projects.formats.export import Exporter, ExportItem
 from geoseg.projects.formats.image_folder import read_image_folder
 from geoseg.projects.formats.kitti import read_kitti
@@ -26,7 +26,7 @@ from geoseg.projects.formats.vector_labels import LabelOptions, read_vector_labe
 from geoseg.projects.formats.yolo_export import YoloExporter
 from geoseg.projects.image_output import copy_image
 from geoseg.projects.images import open_image
-from geoseg.projects.project import Item, open_project, read_annotation
+from geoseg.projects.project import open_project, read_annotation
 from geoseg.projects.writer import ProjectWriter
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -182,11 +182,14 @@ def import_source(
         for index, image in enumerate(source.images):
             dataset = safe_name(image.dataset)
             try:
-                annotation = _annotation_of(image)
+                # The header alone is read: labels need the size of the image and not its pixels.
+                shape = open_image(image.path).shape
+                annotation = Annotation(*shape, tuple(image.read(shape)), tuple(map(Tag, image.tags)))
                 name = names.setdefault(dataset, UniqueNames())(image.name)
                 writer.add(dataset, name, annotation, partial(copy_image, image.path, link=link))
                 done, objects = done + 1, objects + len(annotation.objects)
             except (InputError, RunError, OSError) as error:
+                # A full disk fails every image that follows: it ends the import.
                 stop_if_full(error, writer.folder.parent)
                 failures.append(Failure(f"{image.dataset}/{image.name}", str(error)))
             progress("import", index + 1, len(source.images))
@@ -219,12 +222,6 @@ def _meta_of(source: ImportContents) -> ProjectMeta:
     for name in source.object_tags:
         meta = meta.with_tag(TagMeta(name, applies_to="objectsOnly", color=color_of(name)))
     return meta
-
-
-def _annotation_of(image: ImportImage) -> Annotation:
-    shape = open_image(image.path).shape
-    objects = tuple(image.read(shape))
-    return Annotation(*shape, objects, tuple(Tag(tag) for tag in image.tags))
 
 
 #: Formats of :func:`export_project`.
@@ -289,10 +286,12 @@ def export_project(
         exporter = _exporter(format, folder, opened.meta, link)
         for index, item in enumerate(opened):
             try:
-                entry = _open_entry(item, opened.meta)
+                image = open_image(item.image)
+                entry = ExportItem(item, image, read_annotation(item, opened.meta, image.shape))
                 exporter.add(entry)
                 done, objects = done + 1, objects + len(entry.annotation.objects)
             except (InputError, RunError, OSError) as error:
+                # As in an import: a full disk ends it.
                 stop_if_full(error, folder.parent)
                 failures.append(Failure(f"{item.dataset}/{item.name}", str(error)))
             progress("export", index + 1, len(opened))
@@ -302,11 +301,6 @@ def export_project(
         _list_failures(Path(out), failures)
     lost = exporter.left_out.total()
     return ExportSummary(Path(out), done, objects - lost, tuple(failures), tuple(exporter.left_out.notes()))
-
-
-def _open_entry(item: Item, meta: ProjectMeta) -> ExportItem:
-    image = open_image(item.image)
-    return ExportItem(item, image, read_annotation(item, meta, image.shape))
 
 
 def _exporter(format: str, folder: Path, meta: ProjectMeta, link: bool) -> Exporter:

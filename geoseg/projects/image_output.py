@@ -126,6 +126,7 @@ def write_windows(
     RunError
         As :func:`write_image`.
     """
+    # One pixel tells bands and type, which layers may have changed.
     sample = read(Window(row_off=0, col_off=0, height=1, width=1))
     parts = ((window, read(window)) for window in iter_chunks(geobox.height, geobox.width, _PART))
     _write(Path(path), parts, (len(sample), *geobox.shape), sample.dtype, geobox, like, None)
@@ -158,7 +159,10 @@ def _write(
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path, "w", **profile) as out:
                 for window, pixels in parts:
-                    out.write(pixels, window=_rasterio_window(window))
+                    place = None
+                    if window is not None:
+                        place = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+                    out.write(pixels, window=place)
                 if profile["driver"] == "GTiff":
                     _describe(out, like)
             if profile["driver"] == "GTiff":
@@ -167,12 +171,6 @@ def _write(
         if isinstance(error, GeosegError):
             raise
         raise RunError(f"{path} can't be written: {error}") from error
-
-
-def _rasterio_window(window: Window | None) -> RasterioWindow | None:
-    if window is None:
-        return None
-    return RasterioWindow(window.col_off, window.row_off, window.width, window.height)
 
 
 def _driver(
@@ -200,6 +198,7 @@ def _describe(out: Any, like: ImageFile | None) -> None:
         return
     stored = [like.scene.facts()["stored_bands"][band - 1] for band in like.scene.bands]
     kinds = [ColorInterp[band["color"]] for band in stored]
+    # A palette does not survive a change of its values.
     if ColorInterp.palette not in kinds:
         out.colorinterp = kinds
     out.descriptions = tuple(band["description"] for band in stored)

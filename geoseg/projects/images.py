@@ -19,6 +19,7 @@ __all__ = ["ImageFile", "is_complete", "open_image"]
 _WHOLE = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp"})
 #: Values of an image kept in memory as a whole; larger ones are read by window, slowly.
 _MOST_DECODED = 2**30
+# The end of a JPEG may have some bytes of a camera behind it.
 _TAIL = 65536
 
 
@@ -92,6 +93,7 @@ class ImageFile:
             self._pixels = self.scene.read(
                 Window(row_off=0, col_off=0, height=self.scene.height, width=self.scene.width)
             )
+            # Windows are views of one array: a caller that writes into one would change the others.
             self._pixels.flags.writeable = False
         return self._pixels[:, window.rows, window.cols]
 
@@ -108,6 +110,7 @@ class ImageFile:
         self._pixels = None
 
     def __getstate__(self) -> dict[str, Any]:
+        # A worker decodes for itself; sending pixels takes longer.
         return {**self.__dict__, "_pixels": None}
 
 

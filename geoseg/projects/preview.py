@@ -22,6 +22,7 @@ def preview_pixels(pixels: Array) -> Array:
         return bands
     values = bands.astype(np.float32)
     finite = values[np.isfinite(values)]
+    # A few glaring roofs would otherwise leave all else black.
     low, high = np.percentile(finite, (2, 98)) if finite.size else (0.0, 1.0)
     scaled = (np.nan_to_num(values) - low) / max(high - low, 1e-9) * 255
     return np.clip(scaled, 0, 255).astype(np.uint8)
@@ -30,6 +31,7 @@ def preview_pixels(pixels: Array) -> Array:
 def laid_over(shown: Array, colors: Array, covered: BoolArray) -> Array:
     """The image with colors over half of its light, where it is covered; (3, H, W) uint8 each."""
     mixed = shown.copy()
+    # In 16 bits: the sum of two bytes does not fit into one.
     mixed[:, covered] = (shown[:, covered].astype(np.uint16) + colors[:, covered]) // 2
     return mixed
 

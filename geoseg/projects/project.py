@@ -37,6 +37,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f/\\|<>:"?*]')
+# File systems take 255 bytes; endings such as .json and the ten characters of a copy come on top.
 _MAX_NAME = 180
 
 

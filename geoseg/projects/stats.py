@@ -183,6 +183,7 @@ def project_stats(path: PathLike, *, progress: Progress = no_progress) -> Projec
         stats.total.add(one)
         present = np.array([one.classes[title].objects > 0 for title in titles], np.int64)
         pairs += np.outer(present, present)
+        # A set: an image of 2018 may carry a tag twice.
         tags.update({tag.name for tag in annotation.tags})
         for entry in annotation.objects:
             areas[entry.class_name].append(drawn_area(entry.figure))
@@ -219,6 +220,7 @@ def _shown_pixels(annotation: Annotation, titles: tuple[str, ...]) -> IntArray:
             counts[0] += window.height * window.width
             continue
         figures, values = [item.figure for item in objects], [order[item.class_name] for item in objects]
+        # 16 bits: a project may have more than 255 classes.
         drawn = draw_figures(figures, values, window, dtype=np.uint16)
         counts += np.bincount(drawn.ravel(), minlength=len(counts))
     return counts

@@ -152,6 +152,7 @@ class ProjectWriter:
         """Write meta.json and give the folder its name."""
         text = json_text(self.meta.to_json(legacy=self.legacy), indent=2)
         (self.folder / "meta.json").write_text(text, encoding="utf-8")
+        # Looked at again: since the beginning something else may have been put there.
         replace = self.overwrite and self.path.exists() and _replaceable(self.path)
         self._stage().commit(replace=replace)
         self._staged = None

@@ -101,7 +101,8 @@ def footprint_picture(
     spot = center if center is not None else _busiest(counts, source, side)
     window = _detail_window(source, spot, side)
     detail = _detail_panel(source, polygons, place, window, height)
-    caption = title or _caption(source, polygons)
+    size = f"{source.width:,} x {source.height:,} pixels"
+    caption = title or f"{source.name}: {size}, {polygons.count:,} footprints"
     picture = _compose(source, whole, detail, window, caption)
     if colors is not None:
         picture = picture.quantize(min(colors, 256), dither=Image.Dither.NONE)
@@ -114,10 +115,6 @@ def _save(picture: Image.Image, path: Path) -> None:
         raise InputError(f"out must end in .png, .jpg or another picture's suffix, got {path}.")
     with Staged.file(path) as staged:
         picture.save(staged.path, optimize=True)
-
-
-def _caption(scene: RasterSource, polygons: VectorFile) -> str:
-    return f"{scene.name}: {scene.width:,} x {scene.height:,} pixels, {polygons.count:,} footprints"
 
 
 def _to_pixels(scene: RasterSource, polygons: VectorFile) -> Callable[[Array], Array]:

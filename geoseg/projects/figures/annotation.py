@@ -122,6 +122,7 @@ class LabeledObject:
         known = meta.find_class(name) if meta is not None else None
         if meta is not None and known is None:
             raise InputError(f"class of an object must be in meta.json, got {name!r}. Add it there.")
+        # Today's key, then that of 2018.
         own = entry.get("geometryType", entry.get("type", ""))
         shape = own if known is None or known.shape == "any" else known.shape
         tags = tuple(Tag.from_json(tag) for tag in _entries(entry, "tags"))

@@ -29,6 +29,7 @@ __all__ = ["MOST_PIXELS", "decode_mask", "decode_pixels", "encode_mask", "mask_l
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Most pixels of a mask: those of a scene.
 MOST_PIXELS = 2**32
+# For small images: a mask may reach out of them by more than a factor.
 _SPARE_PIXELS = 2**24
 
 
@@ -50,6 +51,7 @@ def encode_mask(mask: BoolArray | StoredMask) -> str:
     palette.putpalette([0, 0, 0, 255, 255, 255])
     buffer = io.BytesIO()
     palette.save(buffer, "PNG", transparency=0, bits=1)
+    # Level 1: the PNG inside is compressed already, and readers want the zlib around it.
     return base64.b64encode(zlib.compress(buffer.getvalue(), 1)).decode("ascii")
 
 
@@ -240,6 +242,7 @@ def _png_bytes(text: str, most_pixels: int) -> bytes:
         return packed
     try:
         unpacker = zlib.decompressobj()
+        # The header first: a few bytes may unfold to gigabytes.
         head = unpacker.decompress(packed, 64)
         limit = _check_header(head, most_pixels)
         return head + unpacker.decompress(unpacker.unconsumed_tail, limit)
@@ -256,4 +259,5 @@ def _check_header(head: bytes, most_pixels: int) -> int:
     width, height = struct.unpack(">II", head[16:24])
     if width * height > most_pixels or not width or not height:
         raise InputError(f"bitmap data must have 1 to {most_pixels} pixels, got {width} x {height}.")
+    # Eight bytes a pixel (four channels of 16 bits), a filter byte a row, and room for other parts.
     return 8 * (width + 1) * (height + 1) + 65536

@@ -61,6 +61,7 @@ def format_color(color: Iterable[int]) -> str:
 
 def color_of(name: str) -> Color:
     """A lively color that always belongs to the same name."""
+    # A checksum: the same name has the same color in every run, unlike Python's own hash.
     hue = (zlib.crc32(name.encode(errors="surrogatepass")) % 3600) / 3600
     red, green, blue = (round(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.75, 0.95))
     return red, green, blue
@@ -280,6 +281,7 @@ class ProjectMeta:
         classes = [c.to_json(legacy=legacy) for c in self.classes]
         if not legacy:
             return {"classes": classes, "tags": [t.to_json() for t in self.tags], "projectType": "images"}
+        # The form of 2018 has two lists and no kinds.
         images = [t.name for t in self.tags if t.applies_to != "objectsOnly"]
         objects = [t.name for t in self.tags if t.applies_to != "imagesOnly"]
         return {"classes": classes, "tags_images": images, "tags_objects": objects}

@@ -35,6 +35,7 @@ def connected_parts(bitmap: Bitmap) -> Iterator[Bitmap]:
         yield from _gathered(_find_parts(bitmap, 8), bitmap.origin)
         return
     labels, count = _labels(bitmap.mask, 8)
+    # Most masks are one object: no need to copy its pixels.
     if count == 1:
         tight = bitmap.tight()
         if tight is not None:
@@ -147,6 +148,7 @@ def _joined(pairs: NDArray[np.int64], total: int) -> tuple[NDArray[np.int64], in
     _, first, group = np.unique(
         connected_components(graph, directed=False)[1], return_index=True, return_inverse=True
     )
+    # Numbered by their first pixel, as one pass over the whole mask would.
     return np.argsort(np.argsort(first))[group], len(first)
 
 

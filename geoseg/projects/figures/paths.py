@@ -50,6 +50,8 @@ def longest_paths(mask: BoolArray | StoredMask, min_points: int) -> Iterator[Coo
         start = waiting.popleft()
         if not alive[start]:
             continue
+        # The node farthest from anywhere is an end of a longest path of a tree; the walk from there finds the
+        # other.
         far = _walk(neighbors, alive, start)[-1][0]
         steps = _walk(neighbors, alive, far)
         came = dict(steps)
@@ -61,6 +63,7 @@ def longest_paths(mask: BoolArray | StoredMask, min_points: int) -> Iterator[Coo
             continue
         alive[path] = False
         yield np.stack([cols[path], rows[path]], axis=1).astype(np.float64)
+        # What falls apart is taken up next, so lines of one object follow one another.
         waiting.extendleft(node for node, _ in reversed(steps) if alive[node])
 
 
@@ -77,8 +80,10 @@ def _object_pixels(mask: BoolArray | StoredMask) -> tuple[NDArray[np.int64], NDA
 
 def _tree(width: int, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> list[list[int]]:
     """Neighbors of each pixel in the minimum spanning forest."""
+    # Two columns more than there are: a neighbor beyond the edge can't be a pixel of the row before or after.
     places = rows * (width + 2) + cols
     sources, targets, weights = [], [], []
+    # Half of the eight directions: each pair of pixels is met once.
     for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
         neighbor_places = places + dy * (width + 2) + dx
         position = np.minimum(np.searchsorted(places, neighbor_places), len(places) - 1)

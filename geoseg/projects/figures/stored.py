@@ -15,8 +15,10 @@ from geoseg.typing import BoolArray
 __all__ = ["LARGE", "STRIP", "StoredMask", "pack_rows", "store_mask", "store_rows"]
 
 #: Pixels from which masks are kept compressed.
+# Four megabytes at a byte a pixel; smaller masks are not worth the time.
 LARGE = 2**22
 #: Rows that are compressed together.
+# The height of the blocks of most files.
 STRIP = 256
 #: Most pixels unpacked at once where rows are read across the strips.
 _SLAB = 2**26
@@ -142,6 +144,7 @@ def pack_rows(mask: BoolArray | StoredMask) -> Iterator[NDArray[np.uint8]]:
 
 def store_rows(strips: Iterable[NDArray[np.uint8]], height: int, width: int) -> StoredMask:
     """Keep packed rows, as :func:`pack_rows` gives them."""
+    # Level 1: masks are long runs, on which higher levels gain little.
     packed = tuple(zlib.compress(strip.tobytes(), 1) for strip in strips)
     return StoredMask(packed, -(-width // 8), (0, 0, height, width))
 

@@ -47,21 +47,19 @@ def thinned(bitmap: Bitmap) -> Bitmap | None:
         changed, strips = np.zeros_like(moving), []
         for index, top in enumerate(tops, 1):
             rows = bitmap.part(slice(top, top + STRIP), slice(None))
+            # A strip can change only where it or one beside it did.
             if moving[index - 1 : index + 2].any():
                 above = min(top, 2 * _STEPS)
                 around = bitmap.part(slice(top - above, top + STRIP + 2 * _STEPS), slice(None))
-                left = _after_steps(around, first, second)[above : above + len(rows)]
-                changed[index] = bool((left != rows).any())
-                rows = left
+                # A rim of background, which the kernel looks at and never changes.
+                field = np.pad(around.astype(np.uint8), 1)
+                _thin(field, first, second, _STEPS)
+                thinner = field[1:-1, 1:-1].astype(bool)[above : above + len(rows)]
+                changed[index] = bool((thinner != rows).any())
+                rows = thinner
             strips.append(np.packbits(rows, axis=1))
         bitmap, moving = Bitmap(bitmap.origin, store_rows(strips, height, width)), changed
     return bitmap.tight()
-
-
-def _after_steps(mask: BoolArray, first: BoolArray, second: BoolArray) -> BoolArray:
-    field = np.pad(mask.astype(np.uint8), 1)
-    _thin(field, first, second, _STEPS)
-    return field[1:-1, 1:-1].astype(bool)
 
 
 def _tables() -> tuple[BoolArray, BoolArray]:
@@ -101,6 +99,8 @@ def _thin(field, first, second, steps):  # type: ignore[no-untyped-def] # numba
                             | (field[row - 1, col + 1] != 0) << 7
                         )
                         if table[code]:
+                            # Marked first and removed after: all pixels of a half step decide on the same
+                            # picture.
                             field[row, col] = 2
                             marked = True
             if marked:

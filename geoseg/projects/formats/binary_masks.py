@@ -44,7 +44,10 @@ def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None =
     InputError
         A mask's values are not given as integers above zero.
     """
-    mapping = _checked(classes or {"untitled": "__all__"})
+    mapping: dict[str, ClassValues] = dict(classes or {"untitled": "__all__"})
+    for title, wanted in mapping.items():
+        if wanted != "__all__" and not (wanted and all(isinstance(v, int) and v > 0 for v in wanted)):
+            raise InputError(f"class {title!r} must have mask values above 0 or '__all__', got {wanted!r}.")
     images: list[ImportImage] = []
     notes: list[str] = []
     for dataset, folder in _datasets(Path(src)):
@@ -58,13 +61,6 @@ def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None =
             f"mask without image: {masks[stem]}" for stem in sorted(masks.keys() - {p.stem for p in paths})
         ]
     return ImportContents([plain_class(title, "bitmap") for title in mapping], images, notes=notes)
-
-
-def _checked(classes: Mapping[str, ClassValues]) -> dict[str, ClassValues]:
-    for title, values in classes.items():
-        if values != "__all__" and not (values and all(isinstance(v, int) and v > 0 for v in values)):
-            raise InputError(f"class {title!r} must have mask values above 0 or '__all__', got {values!r}.")
-    return dict(classes)
 
 
 def _datasets(src: Path) -> list[tuple[str, Path]]:

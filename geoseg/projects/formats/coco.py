@@ -72,17 +72,18 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> ImportContents:
         failures += failed
         crowds |= coco.has_crowds()
         notes += coco.left_out()
-    classes = [plain_class(title, _shape_of(kinds)) for title, kinds in shapes.items()]
+    # A category without objects is one of polygons, COCO's usual shape.
+    classes = [
+        plain_class(title, "any" if len(kinds) > 1 else next(iter(kinds), "polygon"))
+        for title, kinds in shapes.items()
+    ]
     return ImportContents(classes, found_images, failures, notes, (CROWD_TAG,) if crowds else ())
-
-
-def _shape_of(kinds: set[str]) -> str:
-    return "polygon" if not kinds else kinds.copy().pop() if len(kinds) == 1 else "any"
 
 
 def _coco_files(folder: Path) -> list[tuple[Path, Any]]:
     if not folder.is_dir():
         raise MissingFileError(f"no such file or folder: {folder}")
+    # From near to far: the first place that holds COCO files is the one meant.
     for pattern in ("*.json", "annotations/*.json", "*/*.json"):
         read = [(path, _json_or_none(path)) for path in sorted(folder.glob(pattern))]
         coco_files = [
@@ -108,6 +109,7 @@ def _roots(file: Path, images: PathLike | None) -> list[Path]:
     above, dataset = file.parent.parent, _dataset_of(file)
     roots = [file.parent, file.parent / "images", file.parent / dataset]
     if file.parent.name == "annotations":
+        # Where the tools that write an annotations folder put their images.
         roots += [above / "images" / dataset, above / dataset, above / "images", above]
     return [root for root in roots if root.is_dir()]
 

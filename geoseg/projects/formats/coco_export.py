@@ -111,6 +111,7 @@ def coco_segmentation(figure: Figure, shape: tuple[int, int]) -> Any:
         left, top, right, bottom = figure.left, figure.top, figure.right + 1.0, figure.bottom + 1.0
         return [[float(v) for v in (left, top, right, top, right, bottom, left, bottom)]]
     if isinstance(figure, Polygon) and not figure.holes:
+        # Six decimals: a millionth of a pixel, without the digits of binary fractions.
         return [ring.round(6).ravel().tolist() for ring in figure_rings(figure)] or None
     return _rle(figure, shape)
 

@@ -108,6 +108,7 @@ def read_band(path: Path, shape: Shape2d) -> Array:
         try:
             with raster_env():
                 values: Array = dataset.read(1)
+                # Gray pictures saved as RGB have three equal bands; colors have no class numbers.
                 different = [band for band in colors[1:] if not np.array_equal(dataset.read(band), values)]
         except rasterio.errors.RasterioError as error:
             raise InputError(f"label image must be readable, got {path}: {error}. It is damaged.") from None

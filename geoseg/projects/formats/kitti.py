@@ -57,6 +57,7 @@ def read_kitti(src: PathLike) -> ImportContents:
     if not src.is_dir():
         raise MissingFileError(f"no such folder: {src}")
     folders = [folder for folder in (src, *sorted(src.iterdir())) if (folder / "image_2").is_dir()]
+    # A folder with images of its own is a data set, whatever else lies in it.
     folders = folders[:1] if folders[:1] == [src] else folders
     if not folders:
         raise MissingFileError(f"source must have a folder image_2 (or training/image_2), got {src} without.")

@@ -37,6 +37,7 @@ BACKGROUND, NEUTRAL = "bg", "neutral"
 
 _NEUTRAL_VALUE = 255
 _CHUNK = 2048
+# To be looked at: a larger PNG takes viewers long to open.
 _HUMAN_SIDE = 4096
 _GREEN_BAR = 4
 
@@ -87,6 +88,7 @@ class MasksExporter:
         """Position of each pixel's class among the colors, 1-based; every ``step``-th pixel."""
         order = {name: index for index, name in enumerate(self.colors, 1)}
         index = np.zeros(shape, np.uint16)
+        # A multiple of the step, or pieces would be sampled at other pixels than the whole.
         size = _CHUNK // step * step
         for window in iter_chunks(*entry.image.shape, size):
             drawn = _drawn(entry.annotation, order, window, np.uint16)[::step, ::step]
@@ -148,5 +150,6 @@ def _preview(image: ImageFile) -> tuple[Array, int]:
     rows = []
     for window in iter_chunks(height, width, (_CHUNK // step * step, width)):
         rows.append(image.read(window)[:3, ::step, ::step])
+    # Decoded for the preview only; the next image comes.
     image.forget()
     return preview_pixels(np.concatenate(rows, axis=1)), step

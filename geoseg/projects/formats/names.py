@@ -13,6 +13,7 @@ __all__ = ["UniqueNames", "list_images", "safe_name"]
 
 #: A VRT points to other files, so it can't be taken over by itself.
 _SUFFIXES = IMAGE_SUFFIXES - {".vrt"}
+# Below what a project takes, so that a counter and endings still fit.
 _LONGEST = 150
 _LONGEST_SUFFIX = 20
 

@@ -68,6 +68,7 @@ def bridged(exterior: Array, *holes: Array) -> Array:
         start = int(np.argmin(hole[:, 0]))
         nearest = int(((ring - hole[start]) ** 2).sum(axis=1).argmin())
         around = np.roll(hole, -start, axis=0)
+        # Against the ring's own direction, so that the area of the hole counts as outside.
         around = around if _turn(around) != outer else np.roll(around[::-1], 1, axis=0)
         ring = np.concatenate([ring[: nearest + 1], around, around[:1], ring[nearest:]])
     return ring
@@ -130,11 +131,8 @@ def _around_pixels(figure: Polygon) -> shapely.Geometry:
     pixels = shapely.box(*(corners - 0.5).T, *(corners + 0.5).T)
     edges = [np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings]
     lines = shapely.buffer(shapely.linestrings(np.concatenate(edges)), 0.5, cap_style="flat")
-    area = shapely.buffer(_polygonal(shapely.make_valid(outline)), **reach)
+    repaired = shapely.make_valid(outline)
+    # Repairing may leave lines and points beside polygons, which are drawn above.
+    pieces = [p for part in shapely.get_parts(repaired) for p in shapely.get_parts(part)]
+    area = shapely.buffer(shapely.union_all([p for p in pieces if p.geom_type == "Polygon"]), **reach)
     return shapely.union_all([area, *pixels, *lines])
-
-
-def _polygonal(geometry: shapely.Geometry) -> shapely.Geometry:
-    """The polygons of a geometry."""
-    parts = [p for part in shapely.get_parts(geometry) for p in shapely.get_parts(part)]
-    return shapely.union_all([part for part in parts if part.geom_type == "Polygon"])

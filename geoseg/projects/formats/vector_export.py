@@ -37,6 +37,7 @@ class VectorExporter:
         if geobox.crs is None:
             raise InputError(f"image must have a CRS to become {self.format}, got {entry.item} without.")
         outlines = np.array([figure_outline(item.figure) for item in entry.annotation.objects], object)
+        # Files of polygons have no place for lines and points.
         areal = ~shapely.is_empty(outlines) if len(outlines) else np.zeros(0, bool)
         if not areal.all():
             self.left_out["without area (lines, points)"] += int((~areal).sum())

@@ -80,6 +80,7 @@ def read_vector_labels(
     images = []
     for dataset, scene in scenes:
         file = labels if labels is not None else _labels_of(scene)
+        # One file may serve many scenes and is read once.
         table = files.setdefault(file, _Labels(file, options))
         images.append(ImportImage(dataset, scene.name, scene, partial(table.read, scene)))
     shapes: dict[str, set[str]] = {}
@@ -101,6 +102,7 @@ def _scenes(src: Path) -> list[tuple[str, Path]]:
 def _labels_of(scene: Path) -> Path:
     beside = [path for path in sorted(scene.parent.iterdir()) if path.suffix.lower() in VECTOR_FORMATS]
     own = [path for path in beside if path.stem == scene.stem]
+    # Several files of one stem: the order of the formats decides, not that of the file system.
     own.sort(key=lambda path: list(VECTOR_FORMATS).index(path.suffix.lower()))
     labels = own[:1] or (beside if len(beside) == 1 else [])
     if not labels:

@@ -69,6 +69,7 @@ class YoloExporter:
         lines = [
             "path: .",
             f"train: images/{train}",
+            # YOLO's trainer wants both; without a validation split it gets the training images.
             f"val: images/{'val' if 'val' in self.names else train}",
         ]
         lines += ["test: images/test"] if "test" in self.names else []
