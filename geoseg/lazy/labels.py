@@ -21,7 +21,7 @@ from geoseg.raster.merge import ChunkRuns, ChunkSummary, label_runs, merge_label
 from geoseg.raster.segments import as_values
 from geoseg.typing import Array, Connectivity
 
-__all__ = ["as_plane", "split_masks"]
+__all__ = ["as_plane", "chunk_grid", "split_masks"]
 
 
 def split_masks(mask: da.Array | Array, connectivity: int = 8) -> da.Array:
@@ -57,10 +57,9 @@ def split_masks(mask: da.Array | Array, connectivity: int = 8) -> da.Array:
     plane = as_plane(mask)
     if plane.size == 0:
         return da.zeros(plane.shape, np.int32, chunks=plane.chunks)
-    places = [(i, j) for i in range(plane.numblocks[0]) for j in range(plane.numblocks[1])]
+    places, row_offs, col_offs = chunk_grid(plane)
     name = "split-masks-" + tokenize(plane.name, connectivity)
     merge = f"merge-{name}"
-    offsets = [[0, *accumulate(sizes[:-1])] for sizes in plane.chunks]
     graph: dict[Any, Any] = {}
     for place in places:
         graph[(f"runs-{name}", *place)] = (_label, (plane.name, *place), connectivity)
@@ -68,7 +67,7 @@ def split_masks(mask: da.Array | Array, connectivity: int = 8) -> da.Array:
         graph[(f"summary-{name}", *place)] = (summarize_runs, (f"runs-{name}", *place))
         graph[(name, *place)] = (_paint, (f"runs-{name}", *place), merge, place)
     summaries = [(f"summary-{name}", *place) for place in places]
-    graph[merge] = (_merge, summaries, places, *offsets, connectivity)
+    graph[merge] = (_merge, summaries, places, row_offs, col_offs, connectivity)
     layers = HighLevelGraph.from_collections(name, graph, dependencies=[plane])
     return da.Array(layers, name, plane.chunks, dtype=np.int32)
 
@@ -89,6 +88,13 @@ def as_plane(mask: da.Array | Array) -> Any:
     if any(0 in sizes and sum(sizes) for sizes in plane.chunks):
         plane = plane.rechunk(tuple(tuple(n for n in sizes if n) or (0,) for sizes in plane.chunks))
     return plane
+
+
+def chunk_grid(plane: da.Array) -> tuple[list[tuple[int, int]], list[int], list[int]]:
+    """The chunks of a plane, row-major, with the first row of each row of them and the first column."""
+    places = [(i, j) for i in range(plane.numblocks[0]) for j in range(plane.numblocks[1])]
+    row_offs, col_offs = ([0, *accumulate(sizes[:-1])] for sizes in plane.chunks)
+    return places, row_offs, col_offs
 
 
 def _label(block: Any, connectivity: Connectivity) -> ChunkRuns:

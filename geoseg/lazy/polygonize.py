@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 from typing import Any
 
 import dask.array as da
@@ -15,7 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
-from geoseg.lazy.labels import as_plane
+from geoseg.lazy.labels import as_plane, chunk_grid
 from geoseg.raster.labels import check_connectivity
 from geoseg.raster.segments import as_values
 from geoseg.typing import Array, Connectivity, IntArray
@@ -100,8 +99,7 @@ def lazy_outlines(
     """
     wanted = None if values is None else _checked_values(values)
     name = "outlines-" + tokenize(plane.name, connectivity, wanted, groups)
-    places = [(i, j) for i in range(plane.numblocks[0]) for j in range(plane.numblocks[1])]
-    row_offs, col_offs = ([0, *accumulate(sizes[:-1])] for sizes in plane.chunks)
+    places, row_offs, col_offs = chunk_grid(plane)
     graph: dict[Any, Any] = {}
     for i, j in places:
         window = Window(

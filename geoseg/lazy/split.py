@@ -6,7 +6,6 @@ then every chunk is painted from its runs.
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Any
 
 import dask.array as da
@@ -16,7 +15,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from geoseg.errors import InputError
-from geoseg.lazy.labels import as_plane
+from geoseg.lazy.labels import as_plane, chunk_grid
 from geoseg.raster.labels import check_connectivity, paint
 from geoseg.raster.segments import Segments, as_values, find_segments
 from geoseg.raster.split import (
@@ -83,8 +82,7 @@ def split_by_height(
     depth = {axis: min(rule.reach, side) for axis, side in enumerate(plane.shape)}
     wide_mask = overlap(plane, depth, boundary="none", allow_rechunk=False)
     wide_field = overlap(field.rechunk(plane.chunks), depth, boundary="none", allow_rechunk=False)
-    rows, cols = ([0, *accumulate(sizes[:-1])] for sizes in plane.chunks)
-    places = [(i, j) for i in range(len(rows)) for j in range(len(cols))]
+    places, rows, cols = chunk_grid(plane)
     name = "split-by-height-" + tokenize(plane.name, field.name, rule, connectivity)
     graph: dict[Any, Any] = {}
     for i, j in places:
@@ -118,6 +116,7 @@ def _basins(
     values = values[reach - 1 : reach + rows + 1, reach - 1 : reach + cols + 1]
     height = np.pad(as_height(np.asarray(field)), missing)
     smooth = smooth_height(height, values != 0, smoothing_weights(rule.sigma))
+    # Nothing is summed over these basins: one zero, without memory of its own, stands for all pixels.
     nothing = np.zeros((1, 1), np.uint8)
     basins = find_basins(
         smooth,

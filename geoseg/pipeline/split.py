@@ -301,6 +301,7 @@ def _with_rims(
                     kept[near] = chunk
         chunk = kept.pop(place) if place in kept else pool.submit(fetch, place).result()
         yield (place, chunk, *_surrounded(place, chunk, rims, reach))
+        # This was the last chunk that has that one for a neighbor.
         rims.pop((place[0] - 1, place[1] - 1), None)
         if place[1] == cols - 1:
             rims.pop((place[0] - 1, place[1]), None)

@@ -126,6 +126,7 @@ def vectorize_classes(
         ``spill_dir`` is full.
     """
     steps = steps or Steps()
+    # Only a step that moves walls has to know which objects share one.
     groups = Groups() if steps.moves_walls else None
     probability = 0  # what stands for 1
 

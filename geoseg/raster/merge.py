@@ -137,6 +137,7 @@ def _pairs(
         neighbor = summaries[other]
         same = (ours != 0) & (theirs != 0) & (own.value[ours] == neighbor.value[theirs])
         pair = np.stack([theirs[same] + (base[other] - 1), ours[same] + (base[place] - 1)], axis=1)
+        # A long border names the same pair at each of its pixels.
         pairs.append(np.unique(pair.astype(np.int64), axis=0))
 
     def border(other: tuple[int, int], theirs: Array, ours: Array) -> None:
@@ -162,6 +163,7 @@ def _number(pairs: IntArray, first: IntArray) -> IntArray:
     parent = everyone.copy()
     unite(parent, *np.ascontiguousarray(pairs.T))
     root = roots(parent, everyone)
+    # The component that stands for an object need not be the one that holds its first pixel.
     earliest = first.copy()
     np.minimum.at(earliest, root, first)
     stands = np.flatnonzero(root == everyone)

@@ -205,6 +205,7 @@ class SceneView(View):
         except SceneReadError as error:
             raise damaged(self.path, piece, error.reason, inner) from None
         values, valid = resample(pixels, rows, cols), resample_valid(pixels_valid, rows, cols)
+        # Resampled, what is partly invalid would be a mean of data and nodata.
         if self.nodata is not None:
             values[:, ~valid] = self.nodata
         return values, valid

@@ -117,6 +117,7 @@ def find_basins(
 def _climb(height, values, eight, summed, marked):  # type: ignore[no-untyped-def]
     rows, cols = values.shape
     high, value_at, mark = height.ravel(), values.ravel(), marked.ravel()
+    # Sides before corners: with 4-connectivity only the first four are looked at.
     steps = np.array([-cols, -1, 1, cols, -cols - 1, -cols + 1, cols - 1, cols + 1])
     any_marked = mark.any()
     up = np.empty(rows * cols, np.int32)
@@ -152,6 +153,7 @@ def _climb(height, values, eight, summed, marked):  # type: ignore[no-untyped-de
             end = start
             while up[end] >= 0 and up[end] != end:
                 end = up[end]
+            # All that was walked over points to the summit from now on, so that no climb is walked twice.
             at = start
             while up[at] >= 0 and up[at] != end:
                 up[at], at = end, up[at]
@@ -231,6 +233,7 @@ def _highest(edges: IntArray) -> IntArray:
     """Of all saddles of a pair the highest."""
     if not len(edges):
         return edges
+    # Sorted by pair with the highest saddle first, of which the first row of each pair is kept.
     edges = edges[np.lexsort((-edges[:, 2], edges[:, 1], edges[:, 0]))]
     new = np.ones(len(edges), bool)
     new[1:] = (edges[1:, :2] != edges[:-1, :2]).any(axis=1)

@@ -110,6 +110,7 @@ def join_basins(
     edge = np.concatenate(edges)
     first, second = leads[edge[:, 0]], leads[edge[:, 1]]
     low, high = np.minimum(terminal[first], terminal[second]), np.maximum(terminal[first], terminal[second])
+    # From the highest saddle down; equal ones by their places in the raster, which no chunk changes.
     order = np.lexsort((high, low, -edge[:, 2]))
     order = order[first[order] != second[order]]
 
