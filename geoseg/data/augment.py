@@ -15,7 +15,7 @@ from torch import Tensor
 
 from geoseg.data.settings import AugmentSettings
 
-__all__ = ["Augment", "jpeg_artefacts", "move_chips", "paste_objects", "turn_chips"]
+__all__ = ["Augment", "jpeg_artifacts", "move_chips", "paste_objects", "turn_chips"]
 
 #: Standard quantization tables of the JPEG specification, annex K.1 (brightness and color).
 _LUMA = (
@@ -145,7 +145,7 @@ class Augment:
             grain = torch.randn(image.shape, generator=own, device=image.device)
             image = image + grain * (chosen() * s.noise).view(-1, 1, 1, 1)
         if s.jpeg and image.shape[1] == 3:
-            image = jpeg_artefacts(image, chosen() * s.jpeg)
+            image = jpeg_artifacts(image, chosen() * s.jpeg)
         return image
 
 
@@ -293,7 +293,7 @@ def _blur(image: Tensor, sigma: Tensor) -> Tensor:
     return flat.view_as(image)
 
 
-def jpeg_artefacts(image: Tensor, strength: Tensor) -> Tensor:
+def jpeg_artifacts(image: Tensor, strength: Tensor) -> Tensor:
     """What JPEG would do to each chip: its 8 x 8 cosine coefficients, rounded.
 
     Parameters

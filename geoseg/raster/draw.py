@@ -8,7 +8,7 @@ column and bottom row, a line is one pixel wide, a point one pixel.
 References
 ----------
 The rule follows the behavior documented for polygon filling in OpenCV's imgproc drawing functions, which
-labelling tools share: docs.opencv.org, "Drawing Functions".
+labeling tools share: docs.opencv.org, "Drawing Functions".
 """
 
 from __future__ import annotations

@@ -247,14 +247,14 @@ class Learner(nn.Module):
         return names
 
     def move_average(self, steps: float) -> None:
-        """Move the average towards the network after so many steps; at the start it catches up faster."""
+        """Move the average toward the network after so many steps; at the start it catches up faster."""
         if self.average is not None and self.settings.ema is not None:
             decay = min(self.settings.ema.decay, steps / (_EMA_RAMP + steps))
             move_average(self.average, self.network, decay)
 
 
 def move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move averaged weights and statistics towards the network's; counters are copied.
+    """Move averaged weights and statistics toward the network's; counters are copied.
 
     ``torch.optim.swa_utils`` does the sums. Its ``AveragedModel`` is not used: it would begin as a copy of
     the weights after the first step instead of before it, and would average the counters of batch norm, which

@@ -132,8 +132,8 @@ def _link_nodes(row_ptr, start, value, width, component, y_off, x_off):  # type:
     return nodes, n
 
 
-# The like of raster.segments, once more: numba keeps what it compiled of a kernel until the file of that kernel
-# changes, and does not look at the files of the kernels that it calls.
+# Like one in raster.segments: numba keeps what it compiled of a kernel until the file of that kernel changes,
+# and does not look at the files of the kernels that it calls.
 @kernel
 def _more_nodes(nodes, capacity):  # type: ignore[no-untyped-def]
     larger = np.empty((capacity, nodes.shape[1]), nodes.dtype)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from geoseg.data.augment import Augment, jpeg_artefacts, move_chips, paste_objects, turn_chips
+from geoseg.data.augment import Augment, jpeg_artifacts, move_chips, paste_objects, turn_chips
 from geoseg.data.settings import AugmentSettings
 
 STRONG = {
@@ -151,7 +151,7 @@ def test_color_changes_leave_other_numbers_of_bands_alone():
     assert torch.equal(moved, image)
 
 
-def test_jpeg_artefacts_are_those_of_a_real_codec():
+def test_jpeg_artifacts_are_those_of_a_real_codec():
     rng = np.random.default_rng(0)
     smooth = np.cumsum(np.cumsum(rng.normal(0, 1, (48, 56, 3)), 0), 1)
     picture = ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.uint8)
@@ -161,11 +161,11 @@ def test_jpeg_artefacts_are_those_of_a_real_codec():
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=0)
         real = torch.tensor(np.array(Image.open(buffer))).permute(2, 0, 1)[None].float() / 255
-        ours = jpeg_artefacts(image, torch.tensor([(95 - quality) / 90]))
+        ours = jpeg_artifacts(image, torch.tensor([(95 - quality) / 90]))
         error = float((real - image).pow(2).mean().sqrt())
         gap = float((real - ours).pow(2).mean().sqrt())
         assert gap < 0.35 * error + 0.003, (quality, gap, error)
-    assert torch.equal(jpeg_artefacts(image, torch.zeros(1)), image)
+    assert torch.equal(jpeg_artifacts(image, torch.zeros(1)), image)
 
 
 @pytest.mark.parametrize("bands", [3, 4])

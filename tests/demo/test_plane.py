@@ -32,7 +32,7 @@ def test_separate_agrees_with_shapely(x: float, y: float, angle: float, w: float
         assert found
 
 
-def test_neighbours_that_share_a_wall_are_separate() -> None:
+def test_neighbors_that_share_a_wall_are_separate() -> None:
     frame = Frame.at(3.3, 1.7, 0.77)
     first, second = box_corners(frame, (0, 0, 7.1, 9)), box_corners(frame, (7.1, 0, 12, 9))
     assert separate(first, second[None])

@@ -23,7 +23,7 @@ SIZE = 700
 
 
 def colorful(batch: Array) -> Array:
-    """Roofs of painted metal and tile: pixels far from grey and from green."""
+    """Roofs of painted metal and tile: pixels far from gray and from green."""
     red, green, blue = (batch[:, i].astype(np.float32) for i in range(3))
     score = np.maximum(blue - green, red - green - 15) / 30
     return np.clip(score, 0, 1)[:, None]

@@ -24,7 +24,7 @@ from geoseg.report.picture import footprint_picture
 CRS = "EPSG:32645"
 ORIGIN = (366000.0, 3058000.0)
 YELLOW = np.array((255, 214, 10))
-GREY = 90
+GRAY = 90
 
 
 def write_scene(path: Path, pixels: np.ndarray, crs: str | None = CRS, **extra: Any) -> Path:
@@ -58,8 +58,8 @@ def placed(col: float, row: float, side: float) -> Any:
 
 
 @pytest.fixture
-def grey_scene(tmp_path: Path) -> Path:
-    return write_scene(tmp_path / "grey.tif", np.full((3, 300, 400), GREY, np.uint8))
+def gray_scene(tmp_path: Path) -> Path:
+    return write_scene(tmp_path / "gray.tif", np.full((3, 300, 400), GRAY, np.uint8))
 
 
 def detail_panel(picture: Path, height: int) -> np.ndarray:
@@ -69,11 +69,11 @@ def detail_panel(picture: Path, height: int) -> np.ndarray:
     return pixels[12 + 3 : 12 + height - 3, right - height + 3 : right - 3]
 
 
-def test_outlines_lie_where_the_footprints_are(grey_scene: Path, tmp_path: Path) -> None:
+def test_outlines_lie_where_the_footprints_are(gray_scene: Path, tmp_path: Path) -> None:
     ring = placed(100, 80, 60).difference(placed(120, 100, 20))
     truth = write_polygons(tmp_path / "a.geojson", [ring])
     summary = footprint_picture(
-        grey_scene, truth, tmp_path / "a.png", height=300, detail_px=100, center=(130, 110)
+        gray_scene, truth, tmp_path / "a.png", height=300, detail_px=100, center=(130, 110)
     )  # fmt: skip
     assert summary.detail == Window(row_off=60, col_off=80, height=100, width=100)
     assert summary.footprints == 1
@@ -84,17 +84,17 @@ def test_outlines_lie_where_the_footprints_are(grey_scene: Path, tmp_path: Path)
 
     for row, col in ((80, 130), (140, 130), (110, 100), (110, 160), (100, 130), (110, 120)):
         assert np.abs(at(row, col) - YELLOW).max() < 60, (row, col)
-    assert np.abs(at(66, 130) - GREY).max() < 3  # outside
-    assert np.abs(at(110, 130) - GREY).max() < 3  # in the courtyard
+    assert np.abs(at(66, 130) - GRAY).max() < 3  # outside
+    assert np.abs(at(110, 130) - GRAY).max() < 3  # in the courtyard
     inside = at(90, 130)
-    assert inside[0] > GREY + 8  # faintly filled
-    assert inside[2] < GREY
+    assert inside[0] > GRAY + 8  # faintly filled
+    assert inside[2] < GRAY
 
 
-def test_the_whole_is_painted_and_the_busiest_place_is_chosen(grey_scene: Path, tmp_path: Path) -> None:
+def test_the_whole_is_painted_and_the_busiest_place_is_chosen(gray_scene: Path, tmp_path: Path) -> None:
     shapes = [placed(310 + 9 * i, 210 + 9 * j, 6) for i in range(6) for j in range(6)] + [placed(20, 20, 30)]
     truth = write_polygons(tmp_path / "a.geojson", shapes)
-    summary = footprint_picture(grey_scene, truth, tmp_path / "a.png", height=300, detail_px=80)
+    summary = footprint_picture(gray_scene, truth, tmp_path / "a.png", height=300, detail_px=80)
     window = summary.detail
     assert window.col_off <= 330 < window.col_end
     assert window.row_off <= 230 < window.row_end
@@ -104,13 +104,13 @@ def test_the_whole_is_painted_and_the_busiest_place_is_chosen(grey_scene: Path, 
     assert square[0] > 150 > 80 > square[2]
 
 
-def test_footprints_in_degrees_give_the_same_picture(grey_scene: Path, tmp_path: Path) -> None:
+def test_footprints_in_degrees_give_the_same_picture(gray_scene: Path, tmp_path: Path) -> None:
     shapes = [placed(50 + 30 * i, 60 + 20 * i, 18) for i in range(8)]
     back = Transformer.from_crs(CRS, 4326, always_xy=True)
     degrees = shapely.transform(shapes, lambda x, y: back.transform(x, y), interleaved=False)
     for name, these, crs in (("a", shapes, CRS), ("b", list(degrees), None)):
         truth = write_polygons(tmp_path / f"{name}.geojson", these, crs)
-        footprint_picture(grey_scene, truth, tmp_path / f"{name}.png", height=300, title="x")
+        footprint_picture(gray_scene, truth, tmp_path / f"{name}.png", height=300, title="x")
     first, second = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in "ab")
     assert np.abs(first - second).mean() < 0.2
     assert first.std() > 20
@@ -143,23 +143,23 @@ def test_pixel_coordinates_and_other_types(tmp_path: Path) -> None:
 
 
 def test_very_long_scenes_fit_the_page(tmp_path: Path) -> None:
-    scene = write_scene(tmp_path / "s.tif", np.full((3, 2, 3000), GREY, np.uint8))
+    scene = write_scene(tmp_path / "s.tif", np.full((3, 2, 3000), GRAY, np.uint8))
     truth = write_polygons(tmp_path / "a.geojson", [placed(5, 0, 2)])
     summary = footprint_picture(scene, truth, tmp_path / "a.png", height=200)
     assert summary.width < 200 * 3
 
 
-def test_bad_input(grey_scene: Path, tmp_path: Path) -> None:
+def test_bad_input(gray_scene: Path, tmp_path: Path) -> None:
     truth = write_polygons(tmp_path / "a.geojson", [placed(0, 0, 9)])
     with pytest.raises(MissingFileError):
         footprint_picture(tmp_path / "none.tif", truth, tmp_path / "a.png")
     with pytest.raises(MissingFileError):
-        footprint_picture(grey_scene, tmp_path / "none.geojson", tmp_path / "a.png")
-    plain = write_scene(tmp_path / "plain.tif", np.full((3, 50, 50), GREY, np.uint8), crs=None)
+        footprint_picture(gray_scene, tmp_path / "none.geojson", tmp_path / "a.png")
+    plain = write_scene(tmp_path / "plain.tif", np.full((3, 50, 50), GRAY, np.uint8), crs=None)
     with pytest.raises(InputError, match="coordinates"):
         footprint_picture(plain, truth, tmp_path / "a.png")
     with pytest.raises(InputError, match="suffix"):
-        footprint_picture(grey_scene, truth, tmp_path / "a.xyz")
+        footprint_picture(gray_scene, truth, tmp_path / "a.xyz")
     assert not (tmp_path / "a.png").exists()
 
 
