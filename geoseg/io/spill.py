@@ -14,7 +14,7 @@ from geoseg.errors import RunError
 from geoseg.typing import Array, BoolArray, IntArray
 from geoseg.vector.clashes import Joined
 from geoseg.vector.forest import Groups
-from geoseg.vector.rings import Outlines, ragged_offsets
+from geoseg.vector.rings import Outlines, ragged_offsets, ragged_rows
 
 __all__ = ["OutlineSpill"]
 
@@ -186,8 +186,10 @@ class OutlineSpill:
         # The files are mapped anew for each batch, so that pages read before do not stay in memory.
         record, length, corner = self._types
         objects = np.memmap(self._paths[0], record, "r")[index]
-        lengths = np.memmap(self._paths[1], length, "r")[_spread(objects["first_ring"], objects["rings"])]
+        rings, _ = ragged_rows(objects["first_ring"], objects["rings"])
+        lengths = np.memmap(self._paths[1], length, "r")[rings]
         corners = np.memmap(self._paths[2], corner, "r").reshape(-1, 2)
+        xy = corners[ragged_rows(objects["first_corner"], objects["corners"])[0]]
         is_shell: BoolArray = lengths > 0
         parts_before = np.concatenate([[0], np.cumsum(is_shell)])
         outlines = Outlines(
@@ -195,7 +197,7 @@ class OutlineSpill:
             object_offsets=parts_before[ragged_offsets(objects["rings"])],
             part_offsets=np.append(np.flatnonzero(is_shell), len(lengths)),
             ring_offsets=ragged_offsets(np.abs(lengths)),
-            xy=corners[_spread(objects["first_corner"], objects["corners"])],
+            xy=xy,
         )
         return outlines, {name: objects[f"+{name}"] for name in self._columns}
 
@@ -225,9 +227,3 @@ def _batches(corners: IntArray, ends: IntArray) -> Iterator[tuple[int, int]]:
             stop = int(ends[np.searchsorted(ends, start, side="right")])
         yield start, stop
         start = stop
-
-
-def _spread(first: Array, length: Array) -> IntArray:
-    """first[0], first[0] + 1, ..., for ``length[0]`` numbers, then the same for the others."""
-    offsets = ragged_offsets(length)
-    return np.repeat(first - offsets[:-1], length) + np.arange(offsets[-1])

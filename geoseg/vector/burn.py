@@ -47,6 +47,7 @@ def burn_polygons(canvas: Array, polygons: Any, values: Any, window: Window) -> 
     coords, ring = shapely.get_coordinates(rings, return_index=True)
     ring_ends = np.cumsum(np.bincount(ring, minlength=len(rings)))
     part_ends = np.cumsum(np.bincount(part, minlength=len(parts)))
+    # Polygons count from the corners of pixels, the kernel from their centers.
     origin = (window.col_off + 0.5, window.row_off + 0.5)
     full = part_ends > np.concatenate([[0], part_ends[:-1]])  # an empty polygon has no ring
     every = np.broadcast_to(np.asarray(values, canvas.dtype), shapes.shape)

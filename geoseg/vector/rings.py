@@ -22,6 +22,7 @@ __all__ = [
     "concat_rings",
     "merge_values",
     "ragged_offsets",
+    "ragged_rows",
     "simple_rings",
     "take_objects",
     "take_rings",
@@ -156,9 +157,20 @@ def merge_values(outlines: Outlines) -> Outlines:
 
 def _spread(offsets: IntArray, index: IntArray) -> tuple[IntArray, IntArray]:
     """Numbers of all that the ragged rows at ``index`` hold, and the offsets of these rows."""
-    lengths = np.diff(offsets)[index]
-    new = ragged_offsets(lengths)
-    return np.repeat(offsets[index] - new[:-1], lengths) + np.arange(new[-1]), new
+    return ragged_rows(offsets[index], np.diff(offsets)[index])
+
+
+def ragged_rows(first: Array, lengths: Array) -> tuple[IntArray, IntArray]:
+    """Numbers first[0], first[0] + 1, ... of each row, one row behind the other, and the offsets of the rows.
+
+    Examples
+    --------
+    >>> numbers, offsets = ragged_rows(np.array([7, 0]), np.array([2, 1]))
+    >>> numbers.tolist(), offsets.tolist()
+    ([7, 8, 0], [0, 2, 3])
+    """
+    offsets = ragged_offsets(lengths)
+    return np.repeat(first - offsets[:-1], lengths) + np.arange(offsets[-1]), offsets
 
 
 def ragged_offsets(lengths: Array) -> IntArray:

@@ -20,7 +20,7 @@ from geoseg.errors import GeosegError, InputError
 from geoseg.files import Staged, write_error
 from geoseg.typing import Array
 
-__all__ = ["MARK", "FootprintBatch", "FootprintWriter", "GeometryType", "promoted"]
+__all__ = ["MARK", "FootprintBatch", "FootprintWriter", "GeometryType", "promoted", "widen"]
 
 #: What a file says of who wrote it.
 MARK = "geoseg"
@@ -85,6 +85,12 @@ def promoted(geometry: Geometries) -> Geometries:
     out = geometry.copy()
     out[single] = shapely.multipolygons(geometry[single], indices=np.arange(int(single.sum())))
     return out
+
+
+def widen(extent: Array, bounds: Array) -> None:
+    """Make (4,) bounds large enough for those of some geometries, (n, 4), in place."""
+    extent[:2] = np.fmin(extent[:2], bounds[:, :2].min(axis=0))
+    extent[2:] = np.fmax(extent[2:], bounds[:, 2:].max(axis=0))
 
 
 class FootprintWriter(ABC):
@@ -204,6 +210,7 @@ class FootprintWriter(ABC):
             return
         batch = FootprintBatch.joined(self._pending)
         size = self.batch_rows
+        # Batches of one size, whatever came in: equal footprints give equal files.
         stop = len(batch) if last else len(batch) // size * size
         for start in range(0, stop, size):
             part = batch.rows(start, min(start + size, stop))
@@ -221,6 +228,7 @@ class FootprintWriter(ABC):
         except Exception as error:
             self.abort()
             raise write_error(self.path, error) from error
+        # Ctrl-C, for example: nothing may stay behind under the temporary name.
         except BaseException:
             self.abort()
             raise

@@ -27,7 +27,7 @@ from pyproj import CRS
 
 from geoseg.errors import RunError
 from geoseg.io.crs import read_crs, same_crs, stated_crs
-from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, promoted
+from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, promoted, widen
 from geoseg.io.writers.checks import (
     check_flatgeobuf,
     check_geopackage,
@@ -132,9 +132,7 @@ class OgrWriter(FootprintWriter):
 
     def _arrow(self, batch: FootprintBatch) -> pa.RecordBatch:
         geometry = promoted(batch.geometry) if self._layer_type() == "MultiPolygon" else batch.geometry
-        bounds = shapely.bounds(geometry)
-        self._bounds[:2] = np.fmin(self._bounds[:2], bounds[:, :2].min(axis=0))
-        self._bounds[2:] = np.fmax(self._bounds[2:], bounds[:, 2:].max(axis=0))
+        widen(self._bounds, shapely.bounds(geometry))
         arrays = [
             array.cast(field.type)
             for array, field in zip(batch.arrays(self.schema), self._fields, strict=False)

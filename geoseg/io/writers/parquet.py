@@ -14,7 +14,7 @@ from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.io.crs import same_crs
-from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter
+from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, widen
 
 __all__ = ["ParquetWriter"]
 
@@ -56,8 +56,7 @@ class ParquetWriter(FootprintWriter):
     def _put(self, batch: FootprintBatch) -> None:
         geometry = shapely.orient_polygons(batch.geometry, exterior_cw=False)
         bounds = shapely.bounds(geometry)
-        self._bounds[:2] = np.fmin(self._bounds[:2], bounds[:, :2].min(axis=0))
-        self._bounds[2:] = np.fmax(self._bounds[2:], bounds[:, 2:].max(axis=0))
+        widen(self._bounds, bounds)
         self._types |= {shapely.GeometryType(kind).name for kind in np.unique(shapely.get_type_id(geometry))}
         arrays = [
             *batch.arrays(self.schema),
