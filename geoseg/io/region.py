@@ -40,7 +40,7 @@ def with_gsd(box: GeoBox, gsd: float | None, path: str) -> GeoBox:
         raise SceneError(
             f"gsd must be given for scenes without a CRS only, got {gsd:g} m for {path}, which states "
             f"{max(step):.3g} m in {box.crs.to_string() if box.crs else ''}. Leave it out, or use resolution "
-            "to read at another distance."
+            "to have it resampled."
         )
     return replace(box, gsd=(float(gsd), float(gsd)))
 

@@ -108,7 +108,7 @@ class ArrayScene(Shaped):
 
     @property
     def nodata(self) -> float | None:
-        """None: what has no data is told by ``valid``."""
+        """None: ``valid`` says where data are missing."""
         return None
 
     @property
