@@ -80,7 +80,7 @@ class GeoJSONWriter(FootprintWriter):
         """Refuse another body than the Earth: positions are longitude and latitude on it (RFC 7946)."""
         if crs is not None and not is_earth(crs):
             raise InputError(
-                f"format must be gpkg, parquet, fgb or shp for a scene in {crs.name}, got "
+                f"format must be one of gpkg, parquet, fgb, shp for a scene in {crs.name}, got "
                 f"{cls.format}, which holds positions on the Earth only."
             )
 
