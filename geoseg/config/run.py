@@ -551,8 +551,7 @@ def parse_run_settings(
     unknown = [name for name in values if name not in known]
     if unknown:
         raise ConfigError(
-            f"option must be one of {', '.join(map(spelling, sorted(known)))}, "
-            f"got {', '.join(map(spelling, unknown))}."
+            f"option must be one of {', '.join(sorted(known))}, got {', '.join(map(spelling, unknown))}."
         )
     try:
         return RunSettings.model_validate(values)

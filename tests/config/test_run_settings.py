@@ -160,7 +160,10 @@ class TestPrintConfig:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("windw = 3", ("run.toml: windw", "run.toml: window")),
+            (
+                "windw = 3",
+                ("option must be one of any_resolution, aoi, bands", "window, got", "run.toml: windw"),
+            ),
             ("overlap = -1", ("run.toml: overlap must be", "got -1")),
             ("overlap = ", ("run.toml is not valid TOML",)),
             ("dtype = 'uint8'", ("run.toml: dtype",)),  # of another command
