@@ -135,7 +135,10 @@ def regularize_outlines(
             geometry[changed] = object_geometries(some, transform)
             iou[changed] = outline_iou(outlines, drawn, changed)
             out = (np.abs(_bounds(drawn, changed) - bounds[changed]) > REACH).any(axis=1)
-            bad = changed[~shapely.is_valid(geometry[changed]) | (iou[changed] < _LEAST_IOU) | out]
+            sound = shapely.is_valid(geometry[changed])
+            if transform is not None:  # a sliver may be valid in one system of coordinates only
+                sound &= shapely.is_valid(object_geometries(some))
+            bad = changed[~sound | (iou[changed] < _LEAST_IOU) | out]
             if not bad.size:
                 bad = overlapping(geometry, outlines.group, unchecked)
                 unchecked = changed[:0]
