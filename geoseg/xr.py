@@ -139,7 +139,7 @@ def predict(
     DataArray ("class", "y", "x") float32
         Lazy, on the pixels that were read; NaN where there is no data. Each window runs once, whatever the
         chunks. What the user should know of the scene, such as how wide values were stretched, is listed in
-        ``attrs["notes"]``.
+        ``attrs["notes"]``; the percentiles of a stretch are read from the scene when this is called.
 
     Raises
     ------

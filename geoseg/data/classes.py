@@ -32,12 +32,15 @@ class ClassTable:
         Class index of all labels, where one class takes them all.
     other
         What a value of no class means: ``error``, ``background`` or ``ignore``.
+    colors
+        Class index, or 255 for neutral, of each color of a mask: red * 65536 + green * 256 + blue.
     """
 
     names: tuple[str, ...]
     values: Mapping[str | None, int] = field(default_factory=dict)
     every: int | None = None
     other: str = "error"
+    colors: Mapping[int, int] = field(default_factory=dict)
 
     def indices(self, values: Iterable[Any], source: str = "labels") -> NDArray[np.uint8]:
         """Class index of each label value.
@@ -101,6 +104,13 @@ def class_table(
             # Compared by the name that a reader of vector files gives it: 1 and 1.0 are one value.
             if values.setdefault(class_name(value), codes[item.name]) != codes[item.name]:
                 raise ConfigError(f"$.classes: {value} must stand for one class, got two.")
+    colors: dict[int, int] = {}
+    for item in classes:
+        if item.color is None:
+            continue
+        color = int(item.color[1:], 16)
+        if colors.setdefault(color, codes[item.name]) != codes[item.name]:
+            raise ConfigError(f"$.classes: {item.color} must stand for one class, got two.")
     # A single class without values is what all labels are, whatever their column says.
     alone = len(real) == 1 and next(item for item in classes if item.name == real[0]).values is None
     if not by_value and not alone:
@@ -108,7 +118,7 @@ def class_table(
             "$.data.class_column: must name the column that tells the classes apart. "
             "Without it there is one class, without values."
         )
-    return ClassTable(names, values, 1 if alone else None, other)
+    return ClassTable(names, values, 1 if alone else None, other, colors)
 
 
 def project_table(titles: Iterable[str], background: str, neutral: str) -> ClassTable:

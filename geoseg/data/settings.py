@@ -28,10 +28,13 @@ class ClassSettings(Settings):
     values
         What stands for it: values of ``data.class_column``, pixel values of a mask, or titles of a
         project. None: the name itself, or everything where there is one class.
+    color
+        What stands for it in masks in colors, ``#rrggbb``.
     """
 
     name: str = Field(min_length=1)
     values: tuple[int | str, ...] | None = None
+    color: str | None = Field(default=None, pattern="^#[0-9a-fA-F]{6}$")
 
 
 class SceneSettings(Settings):

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from geoseg.data.chips import Area
 from geoseg.data.classes import ClassTable, class_table, project_table
+from geoseg.data.mask_codes import mask_codes
 from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
-from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth
+from geoseg.data.truth import AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import class_name, is_vector_file, read_features
@@ -262,17 +263,40 @@ def _apart(what: str, path: str, bounds: Sequence[float] | None, scene: RasterSo
 
 
 def _mask_truth(scene: RasterSource, path: str, table: ClassTable) -> MaskTruth:
-    # The indices of a palette are the classes; its colors are for the eye.
-    mask = open_raster(path, bands=(1,), expand_palette=False)
-    codes = mask_codes(table, mask.dtype, mask.nodata)
-    return MaskTruth(scene.height, scene.width, mask, _area_to_mask(scene, mask), codes)
+    # The indices of a palette are the classes, unless the config says what its colors are.
+    mask = open_raster(path, expand_palette=bool(table.colors))
+    return MaskTruth(scene.height, scene.width, mask, _area_to_mask(scene, mask), mask_codes(table, mask))
+
+
+def _by_shape(scene: RasterSource, mask: RasterSource) -> Affine:
+    """From a scene to a mask that no georeferencing places: the same picture, perhaps of another size."""
+    ratios = mask.height / scene.height, mask.width / scene.width
+    # a side may have been rounded up or down by a whole pixel when either of the two was scaled
+    if abs(ratios[0] - ratios[1]) > max(1, *ratios) * (1 / scene.height + 1 / scene.width):
+        raise InputError(
+            f"a mask without georeferencing must have its scene's shape, got {mask.width} x {mask.height} "
+            f"pixels of {mask.path} for {scene.width} x {scene.height} of {scene.path}. Georeference it, or "
+            "cut it to the scene; a photo is turned by its EXIF orientation before."
+        )
+    return Affine.scale(ratios[1], ratios[0])
 
 
 def _area_to_mask(scene: RasterSource, mask: RasterSource) -> Affine:
-    """From pixel corners of the scene to those of its mask: by georeferencing, else by stretching."""
-    # A PNG beside a GeoTIFF shows the same picture at its own size.
+    """From pixel corners of the scene to those of its mask: by georeferencing, else by shape."""
     if mask.geobox.crs is None:
-        return Affine.scale(mask.width / scene.width, mask.height / scene.height)
+        if mask.geobox.transform.is_identity:
+            return _by_shape(scene, mask)
+        if scene.geobox.crs is None and scene.geobox.transform.is_identity:
+            raise InputError(
+                f"a mask must lie where its scene does, got {mask.path} with a geotransform for {scene.path} "
+                "without one. Remove its world file, or give the scene one."
+            )
+        if scene.geobox.crs is not None:
+            logger.warning(
+                "%s states no CRS: its coordinates are taken for those of %s (%s).",
+                mask.path, scene.path, scene.geobox.crs.to_string(),
+            )  # fmt: skip
+        return _placed(scene, mask)
     own, other = scene.geobox.crs, mask.geobox.crs
     if own is None or not own.equals(other):
         own_name = own.to_string() if own else "none"
@@ -285,6 +309,11 @@ def _area_to_mask(scene: RasterSource, mask: RasterSource) -> Affine:
             f"a mask must have its scene's CRS ({own_name}), got {other.to_string()} for {mask.path}. "
             f"{hint}, or give vector labels."
         )
+    return _placed(scene, mask)
+
+
+def _placed(scene: RasterSource, mask: RasterSource) -> Affine:
+    """From a scene to a mask by their transforms, which are of one CRS."""
     to_mask = ~mask.geobox.transform * scene.geobox.transform
     # Rows and columns of a mask are looked up apart, which a turned one does not allow. Rounding is no turn.
     if abs(to_mask.b) + abs(to_mask.d) > 1e-6 * abs(to_mask.a):
@@ -295,32 +324,6 @@ def _area_to_mask(scene: RasterSource, mask: RasterSource) -> Affine:
     if (ends.max(0) <= 0).any() or (ends.min(0) >= (mask.width, mask.height)).any():
         raise _apart("a mask", mask.path, mask.geobox.bounds(), scene)
     return to_mask
-
-
-def mask_codes(table: ClassTable, dtype: str, nodata: float | None = None) -> NDArray[np.uint8]:
-    """Class index of every value an integer mask may hold; 0 is background unless a class claims it.
-
-    The file's own nodata value, if it is not 0 and no class claims it, teaches nothing.
-
-    Examples
-    --------
-    >>> mask_codes(ClassTable(("bg", "road"), {"7": 1}, other="background"), "uint8")[[0, 7, 8]].tolist()
-    [0, 1, 0]
-    """
-    kind = np.dtype(dtype)
-    if kind.kind not in "iub":
-        raise InputError(f"a mask must hold whole numbers, got {dtype}.")
-    # A table of all values of 16 bits; a larger value in a wider file is one of no class.
-    count = 256 if kind.itemsize == 1 else 65536
-    rest = {"error": REFUSED, "ignore": IGNORE, "background": 0}[table.other]
-    codes = np.full(count, rest if table.every is None else table.every, np.uint8)
-    codes[0] = 0
-    if nodata and 0 < nodata < count:
-        codes[int(nodata)] = IGNORE
-    for value, code in table.values.items():
-        if value and value.isdigit() and int(value) < count:
-            codes[int(value)] = code
-    return codes
 
 
 def _open_pairs(wanted: Wanted) -> Opened:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.data.chips import Burned
-from geoseg.errors import InputError
+from geoseg.data.mask_codes import MaskCodes
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.raster.classes import IGNORE
 from geoseg.raster.draw import Drawable, draw_figures
@@ -22,14 +22,12 @@ from geoseg.raster.source import PixelSource
 from geoseg.typing import Array, BoolArray
 from geoseg.vector.burn import PolygonIndex
 
-__all__ = ["REFUSED", "AoiTruth", "FigureTruth", "MaskTruth", "VectorTruth", "cell_anchors"]
+__all__ = ["AoiTruth", "FigureTruth", "MaskTruth", "VectorTruth", "cell_anchors"]
 
 #: Large objects get an anchor in every square of this many pixels.
 _CELL = 64
 # Pixels that a mask is read by when it is searched: 4 MB a piece, whatever the mask's size.
 _SCAN = 2048
-#: Code of mask values that are an error.
-REFUSED = 254
 
 
 class _Labels:
@@ -139,19 +137,18 @@ class MaskTruth(_Labels):
     height, width
         Pixels of the area.
     mask
-        Label values, first band.
+        Label values or colors.
     to_mask
         From pixel corners of the area to those of the mask, without rotation.
     codes
-        (n,) uint8: class index of each label value below n; values beyond, and those of
-        :data:`REFUSED`, are errors.
+        What they stand for.
     """
 
     height: int
     width: int
     mask: PixelSource
     to_mask: Affine
-    codes: NDArray[np.uint8]
+    codes: MaskCodes
 
     def burn(self, window: Window) -> Burned:
         """Nearest mask pixel of each pixel; objects are the connected pieces of one class."""
@@ -176,23 +173,10 @@ class MaskTruth(_Labels):
             height=int(inside_rows.max() - top + 1),
             width=int(inside_cols.max() - left + 1),
         )
-        values = self.mask.read(source)[0][np.ix_(inside_rows - top, inside_cols - left)]
-        labeled = np.ones(values.shape, bool) if where is None else where[known]
-        target[known] = self._indices(values, labeled)
+        pixels = self.mask.read(source)[:, (inside_rows - top)[:, None], inside_cols - left]
+        labeled = np.ones(pixels.shape[1:], bool) if where is None else where[known]
+        target[known] = self.codes(pixels, labeled)
         return target
-
-    def _indices(self, values: Array, labeled: BoolArray) -> NDArray[np.uint8]:
-        usable = (values >= 0) & (values < len(self.codes))
-        codes = np.where(usable, self.codes[np.where(usable, values, 0).astype(np.int64)], REFUSED)
-        # Before the check: outside the labeled ground a mask may hold anything.
-        codes = np.where(labeled, codes, IGNORE)
-        if (codes == REFUSED).any():
-            refused = ", ".join(str(value) for value in np.unique(values[codes == REFUSED])[:8])
-            raise InputError(
-                f"values of a mask must belong to a class, got {refused}. "
-                "List them under classes[].values, or set data.other to background or ignore."
-            )
-        return codes.astype(np.uint8)
 
     def anchors(self) -> NDArray[np.int32]:
         """A pixel of each class in every 64-pixel square that has it; reads the mask once, in pieces."""

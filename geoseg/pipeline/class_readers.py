@@ -11,7 +11,7 @@ import numpy as np
 from geoseg.config.run import Threshold, class_thresholds
 from geoseg.errors import InputError, SceneError
 from geoseg.geo.windows import Window
-from geoseg.raster.classes import classify, classify_float
+from geoseg.raster.classes import classify, classify_float, one_value
 from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.raster.stitch import SCALE
 from geoseg.typing import Array
@@ -97,7 +97,7 @@ def open_classes(
         Names or bands that do not fit the kind.
     """
     if kind == "values":
-        return _values(scene, hints, names)
+        return _Values(scene, tuple(names or hints.class_names) or None)
     background, titles = _band_classes(hints.descriptions)
     if names is not None and len(names) != len(titles):
         raise InputError(
@@ -108,12 +108,6 @@ def open_classes(
     return _Probabilities(
         scene, tuple(names or titles), background, limits, kind == "stored", factor, hints.offset
     )
-
-
-def _values(scene: RasterSource, hints: RasterHints, names: Sequence[str] | None) -> ClassReader:
-    if scene.count > 1:
-        raise InputError(f"bands must be a single one for a mask or a class map, got {scene.count}.")
-    return _Values(scene, tuple(names or hints.class_names) or None)
 
 
 def _band_classes(descriptions: Sequence[str]) -> tuple[int | None, list[str]]:
@@ -159,11 +153,16 @@ class _Values:
 
     def read(self, window: Window) -> ChunkValues:
         if self.scene.nodata == 0 or not self.scene.has_validity:  # nodata 0 means background here
-            return ChunkValues(self._classes(self.scene.read(window)[0]))
+            return ChunkValues(self._classes(self.scene.read(window)))
         pixels, valid = self.scene.read_with_valid(window)
-        return ChunkValues(self._classes(pixels[0]), invalid=~valid)
+        return ChunkValues(self._classes(pixels), invalid=~valid)
 
-    def _classes(self, values: Array) -> Array:
+    def _classes(self, pixels: Array) -> Array:
+        values = one_value(
+            pixels,
+            self.scene.path,
+            "Choose the band that holds the classes, such as --bands 1, or save class numbers as one band.",
+        )
         return values != 0 if self._is_one_class else values
 
 

@@ -84,9 +84,9 @@ def vectorize_raster(
     settings
         See :class:`geoseg.config.run.RunSettings`. What is not given is as the raster says that its run had
         it (``geoseg predict`` and ``--save-prob`` write that), else the default. Without ``formats`` the
-        suffix of ``out`` decides, else it is geojson; without ``bands`` the first one of a class map is
-        read, and all of probabilities. With a ``threshold``, 8-bit integers without a stated scale are taken
-        as p * 255.
+        suffix of ``out`` decides, else it is geojson. Without ``bands`` all are read: of probabilities one a
+        class; of a class map they must be equal, colors are refused. With a ``threshold``, 8-bit integers
+        without a stated scale are taken as p * 255.
     threads, progress
         As for :func:`geoseg.pipeline.vectorize.vectorize_classes`.
 
@@ -108,9 +108,10 @@ def vectorize_raster(
     if scene.crs is not None:  # it was given one since, which states the distance
         kept.pop("gsd", None)
     settings = resolve(given, kept)
-    bands = scene.bands[:1] if kind == "values" and given.bands is None else scene.bands
-    if (bands, settings.gsd) != (scene.bands, given.gsd):
-        scene = open_raster(path, bands=bands, gsd=settings.gsd, expand_palette=False)
+    if settings.gsd != given.gsd:
+        scene = open_raster(path, bands=given.bands, gsd=settings.gsd, expand_palette=False)
+    if kind == "values" and given.bands is not None and scene.count > 1:
+        raise InputError(f"bands must be a single one for a mask or a class map, got {scene.count}.")
     check_formats(files, scene.crs)
     check_outputs(files.values(), scene.files())
     check_unowned(files, settings.overwrite)

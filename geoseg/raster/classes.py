@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.errors import InputError
 from geoseg.raster.stitch import INVALID, SCALE
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["IGNORE", "ClassMap", "classify", "classify_float"]
+__all__ = ["IGNORE", "ClassMap", "classify", "classify_float", "one_value"]
 
 #: Value of a target or a truth at pixels that teach nothing and count in no score; one byte, so 254 classes.
 IGNORE: Final = 255
@@ -32,6 +33,34 @@ class ClassMap(NamedTuple):
     values: NDArray[np.uint8]
     prob: NDArray[np.uint8]
     invalid: BoolArray
+
+
+def one_value(pixels: Array, name: str, advice: str) -> Array:
+    """The value of each pixel of a mask or a class map: of several bands the first, if all are equal.
+
+    Parameters
+    ----------
+    pixels
+        (C, h, w), C at least 1.
+    name
+        The raster, for the message.
+    advice
+        What to do where bands differ.
+
+    Raises
+    ------
+    InputError
+        They differ: these are colors, or other things than classes.
+
+    Examples
+    --------
+    >>> one_value(np.full((3, 1, 2), 7, np.uint8), "a.png", "").tolist()
+    [[7, 7]]
+    """
+    first = pixels[0]
+    if any(not np.array_equal(band, first) for band in pixels[1:]):
+        raise InputError(f"{name} must have one value a pixel, got bands that differ, as of colors. {advice}")
+    return first
 
 
 def classify(

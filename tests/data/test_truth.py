@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from geoseg.data.auxiliary import AuxiliarySettings, auxiliary_targets, distance_target
 from geoseg.data.chips import Area, cut_chip, fit_chip
-from geoseg.data.truth import REFUSED, AoiTruth, FigureTruth, MaskTruth, VectorTruth, cell_anchors
+from geoseg.data.mask_codes import REFUSED, MaskCodes
+from geoseg.data.truth import AoiTruth, FigureTruth, MaskTruth, VectorTruth, cell_anchors
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import Bitmap, Polygon, Rectangle
@@ -100,9 +101,7 @@ def test_truth_survives_pickling(make_area):
 
 
 def mask_truth(array_pixels, values, height, width, to_mask, codes=None):
-    table = np.full(256, REFUSED, np.uint8)
-    for value, code in (codes or {0: 0, 1: 1, 2: 2, 9: IGNORE}).items():
-        table[value] = code
+    table = MaskCodes(codes or {0: 0, 1: 1, 2: 2, 9: IGNORE}, REFUSED, REFUSED)
     return MaskTruth(height, width, array_pixels(values[None]), to_mask, table)
 
 

@@ -213,8 +213,14 @@ def test_background_band_competes(tmp_path: Path) -> None:
 
 def test_band_of_a_mask_can_be_chosen(tmp_path: Path) -> None:
     path = write(tmp_path / "two.tif", np.stack([np.zeros_like(mask()), mask()]))
-    assert len(read(path, tmp_path)) == 0
+    with pytest.raises(
+        InputError, match=r"one value a pixel, .* as of colors. Choose the band .* --bands 1,"
+    ):
+        read(path, tmp_path)
+    assert len(read(path, tmp_path, bands=[1])) == 0
     assert len(read(path, tmp_path, bands=[2])) == 3
+    gray = write(tmp_path / "gray.tif", np.stack([mask()] * 3))
+    assert len(read(gray, tmp_path)) == 3
     with pytest.raises(InputError, match="single"):
         read(path, tmp_path, bands=[1, 2])
 

@@ -606,8 +606,10 @@ def test_bad_input(tmp_path: Path) -> None:
     many = tmp_path / "rgb.tif"
     with rasterio.open(many, "w", driver="GTiff", height=4, width=4, count=3, dtype="uint8", crs=UTM,
                        transform=Affine(1, 0, ORIGIN[0], 0, -1, ORIGIN[1])) as file:  # fmt: skip
-        file.write(np.zeros((3, 4, 4), np.uint8))
-    with pytest.raises(InputError, match="raster of one band, got 3"):
+        file.write(np.stack([np.zeros((4, 4)), np.eye(4), np.zeros((4, 4))]).astype(np.uint8))
+    with pytest.raises(
+        InputError, match=r"one value a pixel, got bands that differ, as of colors. Save class"
+    ):
         evaluate_files(many, good)
 
 

@@ -27,7 +27,7 @@ from geoseg.geo.windows import Window
 from geoseg.projects.figures import Rectangle
 from geoseg.raster.classes import IGNORE
 from geoseg.training.config import parse_train_settings
-from geoseg.training.setup import prepare
+from geoseg.training.setup import Facts, prepare
 
 
 def prepared(tmp_path, **changes):
@@ -68,6 +68,20 @@ def test_scenes_are_read_at_the_resolution_asked_for(tmp_path):
     assert found.facts.gsd == pytest.approx((1.0, 1.0), rel=0.01)
     coarse = expected(192, 1)[1::2, 1::2]
     assert (whole(area).target != coarse).mean() < 0.05
+
+
+def test_the_card_names_bands_as_the_scenes_do(tmp_path):
+    scene = write_scene(tmp_path, "a", 192, 1)
+    assert prepared(tmp_path, data={"scenes": scene}).facts.bands == ("red", "green", "blue")
+    with rasterio.open(scene["path"], "r+") as file:
+        file.descriptions = ("B02", "B03", "B04")
+    facts = prepared(tmp_path, data={"scenes": scene}).facts
+    assert facts.bands == ("blue", "green", "red")
+    turned = prepared(tmp_path, data={"scenes": {**scene, "bands": [3, 2, 1]}}).facts
+    assert turned.bands == ("red", "green", "blue")
+    assert Facts.read(json.loads(json.dumps(facts.document()))) == facts
+    earlier = {name: value for name, value in facts.document().items() if name != "bands"}
+    assert Facts.read(earlier).bands == ()
 
 
 def test_classes_from_a_column_with_priorities_and_a_neutral_one(tmp_path):

@@ -52,7 +52,7 @@ def compare_pixels(
     Raises
     ------
     InputError
-        Rasters of several bands, values that are no classes, unlike coordinate systems, an area of
+        Rasters in colors, values that are no classes, unlike coordinate systems, an area of
         interest without polygons, a class column beside a raster that a threshold leaves without classes.
     """
     base = Path(pred) if is_vector_file(truth) else Path(truth)

@@ -13,6 +13,7 @@ from geoseg.geo.windows import Window
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import Features, class_name, pixel_transform
 from geoseg.pipeline.class_readers import ClassReader, decide_kind, open_classes
+from geoseg.raster.classes import one_value
 from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.typing import Array, BoolArray, IntArray, PathLike
 from geoseg.vector.burn import PolygonIndex
@@ -174,7 +175,7 @@ class RasterValues:
     Raises
     ------
     InputError
-        Several bands that are no probabilities; a coordinate reference system that one of the two lacks.
+        A coordinate reference system that one of the two lacks; two sizes without any georeferencing.
     """
 
     def __init__(self, path: PathLike, grid: GeoBox, threshold: float | None, codes: ClassCodes) -> None:
@@ -187,14 +188,15 @@ class RasterValues:
         self._names = () if self.flat else _names(self._reader, hints)
         self._codes = codes
         codes.add(self._names)
-        if self._reader is None and self.scene.count != 1:
-            raise InputError(
-                f"{path} must be a raster of one band, got {self.scene.count}. "
-                "Extract the band of classes first."
-            )
         box = self.scene.geobox
         if (box.crs is None) != (grid.crs is None):
             raise InputError(f"crs of {self.scene.path} must match the other raster's: one has none.")
+        pixels = box.crs is None and box.transform.is_identity and grid.transform.is_identity
+        if pixels and box.shape != grid.shape:
+            raise InputError(
+                f"{self.scene.path} must be as large as the other raster of {grid.width} x {grid.height}, "
+                f"got {box.width} x {box.height}: neither is georeferenced. Resize it, or georeference both."
+            )
         same = box.shape == grid.shape and box.transform.almost_equals(grid.transform, 1e-9)
         self._same = same and box.crs == grid.crs
 
@@ -235,7 +237,9 @@ class RasterValues:
             values = np.asarray(chunk.values)
             valid = np.ones(values.shape, np.bool_) if chunk.invalid is None else ~chunk.invalid
         else:
-            values, valid = self.scene.read(window)[0], self._valid(window)
+            advice = "Save class numbers as one band, or as a PNG with a palette."
+            values = one_value(self.scene.read(window), self.scene.path, advice)
+            valid = self._valid(window)
             if self.threshold is not None:
                 values = values >= self.threshold
         return self._coded(np.where(valid, values, 0)), valid

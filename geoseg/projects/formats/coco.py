@@ -207,7 +207,8 @@ class _Coco:
         if stated != shape:
             raise InputError(
                 f"image must have the size of its annotation, got {shape[1]} x {shape[0]} pixels where "
-                f"{self.file.name} says {stated[1]} x {stated[0]}."
+                f"{self.file.name} says {stated[1]} x {stated[0]}. Photos are turned upright by their EXIF "
+                "orientation, as viewers show them."
             )
         objects: list[LabeledObject] = []
         for index, annotation in self.annotations.get(entry["id"], []):
