@@ -69,7 +69,7 @@ def test_pseudo_labels_are_what_the_network_is_sure_of(
     with rasterio.open(target) as src:
         mask = src.read(1)
         assert src.nodata == 255
-    again = geoseg.segment(scene, out=tmp_path / "again", flips=True, save_prob=True)
+    again = geoseg.run(scene, out=tmp_path / "again", test_time="d4", save_prob=True)
     with rasterio.open(again.files["prob"]) as src:
         known, share = src.read_masks(1) > 0, src.read(1) * src.scales[0]
     assert {0, 1, 255} == set(np.unique(mask))
