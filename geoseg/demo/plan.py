@@ -32,6 +32,7 @@ def make_plan(rng: np.random.Generator, land: Array, density: Density, region: R
         plan.blocks += plots(rng, block, region) if use == "field" else [block]
         lots.fill(block, dense)
     plan.street = finish_block(rng, land, "open", region)
+    # Streets and ground first, under all that stands on them.
     plan.parts[:0] = pave(rng, streets, region) + lots.ground
     return plan
 
@@ -84,10 +85,12 @@ class _Lots:
         rng = self.rng
         position = rng.uniform(0.2, 2.0)
         while position < length - 3:
+            # About 7 m: the middle of a log-normal distribution is e to its first number.
             width = rng.lognormal(1.95, 0.28)
             front = offset + (0.0 if rng.random() < 0.65 else rng.uniform(0, 1.6))
             back = offset + depth * (1.0 if rng.random() < 0.6 else rng.uniform(0.65, 1.0))
             if not self._place(block, frame, (position, front, position + width, back)):
+                # Another try a little further: the corner of a block may be too narrow here.
                 position += 1.4
                 continue
             position += width
@@ -99,6 +102,7 @@ class _Lots:
         corners = box_corners(frame, box)
         if not inside_convex(block.points, corners[:, 0], corners[:, 1], grow).all():
             return False
+        # Exact truth: two footprints never overlap, though they may share a wall.
         if not separate(corners, np.array(self.taken).reshape(-1, 4, 2)):
             return False
         self.taken.append(corners)
@@ -223,6 +227,7 @@ class _Lots:
         for x, y in self._spots(block, int(count), 0.0):
             radius = float(self.rng.lognormal(0.75, 0.42))
             near = np.hypot(*(taken - (x, y)).T).min(initial=99.0)
+            # Houses have little room for trees, and a footprint hidden under a crown would be no fair truth.
             if near < 3.5 + radius * 0.6:
                 continue
             for _ in range(1 + int(self.rng.random() < 0.35) * int(self.rng.integers(1, 4))):

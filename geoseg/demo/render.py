@@ -17,6 +17,7 @@ from geoseg.typing import Array, BoolArray, FloatArray
 __all__ = ["Look", "Renderer", "in_box"]
 
 _BLUR_RADIUS = 3
+# Light from the sky alone, which is bluer than that of the sun.
 _SHADOW = np.array([0.30, 0.345, 0.41], dtype=np.float32)[:, None, None]
 
 
@@ -79,6 +80,7 @@ class Renderer:
     def __init__(self, plan: Plan, gsd: float, *, look: Look | None = None, shift: int = 0) -> None:
         self.plan, self.gsd, self.look = plan, gsd, look or Look()
         self.shift = shift % 100_000
+        # Rounded: textures are kept by resolution, and 0.30000001 is the same one.
         self.textures = make_textures(round(gsd, 4))
         self.parts = [part for part in plan.parts if part.box[0] < part.box[2] and part.box[1] < part.box[3]]
         self._blocks = _bounds([block.points for block in plan.blocks])
@@ -92,6 +94,7 @@ class Renderer:
 
     def render(self, window: Window) -> tuple[Array, Array]:
         """Image uint8 (3, h, w) and building mask uint8 (h, w), 1 = building, of a window."""
+        # Painted wider by what the blur reaches, so that no window shows where it ends.
         edge = _BLUR_RADIUS
         wide = Window(
             row_off=window.row_off - edge,
@@ -106,6 +109,7 @@ class Renderer:
         return np.ascontiguousarray(image[(slice(None), *inner)]), np.ascontiguousarray(canvas.mask[inner])
 
     def _paint(self, canvas: _Canvas) -> None:
+        # Ground, parts, trees, then shadows, which need the height of all that stands.
         _paint_ground(canvas, self.plan, self._near(canvas, self._blocks))
         sun = self.plan.sun
         for i in self._near(canvas, self._parts):
@@ -116,6 +120,7 @@ class Renderer:
             _cast_box(canvas, self.parts[i], self._part_shadows[i], sun)
         for i in self._near(canvas, self._tree_shadows):
             _cast_tree(canvas, self.plan.trees[i], self._tree_shadows[i], sun)
+        # Whatever is lower than the shadow's upper end; a little more, or roofs would shade themselves.
         shaded = canvas.shadow > canvas.height + 0.15
         canvas.rgb *= np.where(shaded, _SHADOW, np.float32(1))
 
@@ -135,6 +140,8 @@ def _bounds(polygons: list[Array]) -> Array:
 def _swept(bounds: Array, heights: list[float], sun: Sun) -> Array:
     """Bounds of what casts a shadow together with the shadow; empty bounds for what is too low."""
     tall = np.array(heights, dtype=float)
+    # Lower things throw shadows of less than a pixel at usual resolutions. NaN is in no comparison, so they
+    # are near nothing.
     reach = np.where(tall >= 0.3, tall * sun.reach, np.nan)
     dx, dy = sun.dx * reach, sun.dy * reach
     moves = np.stack([np.minimum(dx, 0), np.minimum(dy, 0), np.maximum(dx, 0), np.maximum(dy, 0)], axis=1)
@@ -191,6 +198,7 @@ def _paint_part(canvas: _Canvas, part: Part, bounds: Array, sun: Sun) -> None:
         inside &= ((2 * u - u0 - u1) / (u1 - u0)) ** 2 + ((2 * v - v0 - v1) / (v1 - v0)) ** 2 <= 1
     if part.surface in ("asphalt", "dirt"):
         half = (v1 - v0) / 2
+        # Frayed edges: roads of bare ground and old asphalt have no straight ones.
         inside &= half - np.abs(v - (v0 + v1) / 2) > 0.35 * canvas.fine[spot] + 0.35
     noise = (layer[spot][inside] for layer in (canvas.middle, canvas.fine, canvas.grit))
     canvas.rgb[(slice(None), *spot)][:, inside] = shade(
@@ -236,6 +244,7 @@ def _cast_box(canvas: _Canvas, part: Part, bounds: Array, sun: Sun) -> None:
 
 def _slab(place: Array, low: float, high: float, move: float) -> tuple[Array, Array]:
     """Interval of t for which ``place - t * move`` lies between ``low`` and ``high``."""
+    # A ray along the slab would divide by zero.
     move = move if abs(move) > 1e-9 else 1e-9
     a, b = (place - low) / move, (place - high) / move
     return (b, a) if move > 0 else (a, b)

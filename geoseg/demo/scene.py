@@ -76,6 +76,7 @@ def make_scene(
         Writing failed, for example on a full disk.
     """
     town = Town(size=size, seed=seed, gsd=gsd)
+    # The truth first: a scene that is there has its truth.
     write_text(truth_path, json.dumps(town.truth()))
 
     def read(window: Window) -> tuple[Array, BoolArray]:
@@ -160,6 +161,7 @@ class Town:
     @cached_property
     def gaps(self) -> list[tuple[Frame, Box]]:
         """Boxes without imagery: a hole, and the ragged ends of flight strips at two edges."""
+        # A stream of its own, so that gaps leave the town as it is.
         rng = np.random.default_rng(self.seed + 1)
         return _gaps(rng, self.size * self.gsd)
 

@@ -47,7 +47,9 @@ class Ink:
         rings = [np.round(shapely.get_coordinates(ring) * _FINER, 1) for ring in shapely.get_rings(polygon)]
         for number, ring in enumerate(rings):
             points = [tuple(point) for point in ring.tolist()]
+            # Rings after the first are holes.
             self._area_pen.polygon(points, fill=0 if number else 255)
+            # One point beyond the end, or the first corner would have no joint.
             self._line_pen.line([*points, points[1]], fill=255, width=self._line, joint="curve")
 
     def blend(self, picture: Array, color: Color, *, area: float, line: float) -> Array:
@@ -58,6 +60,7 @@ class Ink:
             for layer in (self._areas, self._lines)
         )
         cover = np.maximum(areas * area, lines * line)[..., None]
+        # Only lines of more than a pixel get one: around thinner ones it would hide the scene.
         edge = 0.45 if self._line > _FINER else 0.0
         dark = (np.clip(_spread(lines) - lines, 0, 1) * edge)[..., None]
         mixed = picture * (1 - dark) * (1 - cover) + np.array(color, dtype=np.float32) * cover
@@ -100,6 +103,7 @@ def to_rgb(values: Array, valid: BoolArray) -> Array:
 
 def _stretch(band: Array, valid: BoolArray) -> Array:
     seen = band[valid & np.isfinite(band)].astype(np.float64)
+    # A few glaring roofs would otherwise leave all else black.
     low, high = np.percentile(seen, (2, 98)) if seen.size else (0.0, 1.0)
     scaled = (np.where(valid, band, low).astype(np.float64) - low) / max(high - low, 1e-12)
     return (np.clip(np.nan_to_num(scaled), 0, 1) * 255).astype(np.uint8)

@@ -126,6 +126,7 @@ def layer_samples(engine: Engine, order: int = 0, *, limit: int = 4) -> dict[int
     while waiting:
         index, sample = waiting.pop(0)
         spec, row = engine.plan.graph.layers[index], rows[index]
+        # All that enter are counted, the first few run: behind a sliding window there may be thousands.
         row.seen += 1
         if row.seen > limit:
             continue
@@ -174,7 +175,12 @@ def open_sample(graph: Graph, image: str, projects: PathLike | None, *, seed: in
         listing = Listing([item.stem])
         return Engine(plan_graph(graph), ((data.index, item),), metas, path.parent, seed, listing), 0
     engine = open_engine(graph, projects, seed=seed)
-    orders = [order for order, (_, item) in enumerate(engine.items) if _is_meant(item, image)]
+    path = Path(image)
+    orders = [
+        order
+        for order, (_, item) in enumerate(engine.items)
+        if image in (str(item), item.name) or (path.is_file() and path.samefile(item.image))
+    ]
     if len(orders) != 1:
         some = ", ".join(str(item) for _, item in engine.items[:3]) or "none"
         raise InputError(
@@ -182,11 +188,6 @@ def open_sample(graph: Graph, image: str, projects: PathLike | None, *, seed: in
             f"They are named like {some}."
         )
     return engine, orders[0]
-
-
-def _is_meant(item: Item, image: str) -> bool:
-    path = Path(image)
-    return image in (str(item), item.name) or (path.is_file() and path.samefile(item.image))
 
 
 def show_sample(

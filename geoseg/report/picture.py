@@ -95,16 +95,26 @@ def footprint_picture(
     """
     source = open_raster(scene)
     polygons = open_vector(footprints)
+    # Everything is drawn in pixels of the scene, whatever the CRS of the footprints.
     place = _to_pixels(source, polygons)
     side = _detail_side(source, detail_px)
+    # One pass draws the whole and counts where footprints are many, so the detail needs no pass of its own
+    # for it.
     whole, counts = _whole_panel(source, polygons, place, height, side)
     spot = center if center is not None else _busiest(counts, source, side)
-    window = _detail_window(source, spot, side)
+    # Moved inside where the spot lies near an edge of the scene.
+    window = Window(
+        row_off=int(np.clip(spot[1] - side / 2, 0, source.height - side)),
+        col_off=int(np.clip(spot[0] - side / 2, 0, source.width - side)),
+        height=side,
+        width=side,
+    )
     detail = _detail_panel(source, polygons, place, window, height)
     size = f"{source.width:,} x {source.height:,} pixels"
     caption = title or f"{source.name}: {size}, {polygons.count:,} footprints"
     picture = _compose(source, whole, detail, window, caption)
     if colors is not None:
+        # Without dithering, whose noise compresses badly.
         picture = picture.quantize(min(colors, 256), dither=Image.Dither.NONE)
     _save(picture, Path(out))
     return PictureSummary(str(out), picture.width, picture.height, polygons.count, window)
@@ -137,6 +147,7 @@ def _detail_side(scene: RasterSource, detail_px: int | None) -> int:
     if detail_px is not None:
         return max(1, min(detail_px, shortest))
     step = scene.geobox.ground_resolution()
+    # 150 m: a few streets with their houses, each large enough to judge its outline.
     wanted = max(shortest / 10, 64) if step is None else 150 / max(step)
     return max(1, min(round(wanted), shortest))
 
@@ -145,11 +156,13 @@ def _whole_panel(
     scene: RasterSource, polygons: VectorFile, place: Callable[[Array], Array], height: int, side: int
 ) -> tuple[Array, Array]:
     """The scene with all footprints, and how many of them lie in each cell of half a detail."""
+    # A long strip would otherwise be as wide as its length allows.
     scale = min(height / scene.height, 1.6 * height / scene.width)
     shape = (max(1, round(scene.height * scale)), max(1, round(scene.width * scale)))
     picture = _shown(scene, shape)
     cell = max(1, side // 2)
     counts = np.zeros((-(-scene.height // cell), -(-scene.width // cell)), dtype=np.int64)
+    # Thin: on the whole scene houses are a few pixels.
     ink = Ink(*shape, line=0.4)
     for shapes in _shapes(polygons, place):
         points = shapely.get_coordinates(shapely.centroid(shapes))
@@ -162,6 +175,7 @@ def _whole_panel(
 
 def _shown(scene: RasterSource, shape: tuple[int, int]) -> Array:
     """The whole scene as a picture of ``shape``."""
+    # Twice as large as shown, so that shrinking can smooth.
     longest = min(2 * max(shape), max(scene.height, scene.width))
     values, valid = read_preview(scene, max(longest, *preview_shape(*shape, max(shape))))
     picture = Image.fromarray(to_rgb(values, valid))
@@ -170,6 +184,8 @@ def _shown(scene: RasterSource, shape: tuple[int, int]) -> Array:
 
 def _busiest(counts: Array, scene: RasterSource, side: int) -> tuple[float, float]:
     """Middle (column, row) of the square of 2 x 2 cells that holds most footprints."""
+    # Cells are half a detail, and any 2 x 2 of them are one: a cluster on the border of two cells is found,
+    # too.
     padded = np.pad(counts, ((0, 1), (0, 1)))
     sums = padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]
     if not sums.any():
@@ -177,12 +193,6 @@ def _busiest(counts: Array, scene: RasterSource, side: int) -> tuple[float, floa
     row, col = np.unravel_index(int(sums.argmax()), sums.shape)
     cell = max(1, side // 2)
     return (float(col) + 1) * cell, (float(row) + 1) * cell
-
-
-def _detail_window(scene: RasterSource, center: tuple[float, float], side: int) -> Window:
-    row = int(np.clip(center[1] - side / 2, 0, scene.height - side))
-    col = int(np.clip(center[0] - side / 2, 0, scene.width - side))
-    return Window(row_off=row, col_off=col, height=side, width=side)
 
 
 def _detail_panel(
@@ -196,6 +206,7 @@ def _detail_panel(
     offset = np.array([window.col_off, window.row_off])
     frame = (window.col_off, window.row_off, window.col_end, window.row_end)
     for shapes in _shapes(polygons, place):
+        # By boxes: of a million footprints a few hundred lie in the detail.
         near = shapes[shapely.intersects(shapely.box(*frame), shapely.envelope(shapes))]
         ink.draw(shapely.transform(near, lambda xy: (xy - offset) * scale))
     return ink.blend(picture, _DETAIL_COLOR, area=0.1, line=1.0)
@@ -216,6 +227,7 @@ def _compose(scene: RasterSource, whole: Array, detail: Array, window: Window, c
         left + window.col_end * scale + 1, top + window.row_end * scale + 1,
     )  # fmt: skip
     for end, corner in ((_MARGIN, (box[2], box[1])), (_MARGIN + len(detail), (box[2], box[3]))):
+        # A dark line under a light one is seen on any ground.
         pen.line([corner, (right, end)], fill=(120, 124, 130), width=3)
         pen.line([corner, (right, end)], fill=(255, 255, 255), width=1)
     pen.rectangle(box, outline=(0, 0, 0), width=4)

@@ -45,7 +45,12 @@ def stats_figure(stats: ProjectStats, meta: ProjectMeta | None = None) -> Figure
     classes = stats.total.classes
     titles = sorted(classes, key=lambda t: (-classes[t].area_px, -classes[t].objects, t))
     shown = [title for title in titles if classes[title].objects][:_MOST] or titles[:_MOST]
-    colors = {title: _color(title, meta) for title in shown}
+    known = {one.name: one.color for one in meta.classes} if meta is not None else {}
+    # matplotlib counts colors from 0 to 1.
+    colors: Colors = {}
+    for title in shown:
+        red, green, blue = known.get(title) or color_of(title)
+        colors[title] = red / 255, green / 255, blue / 255
     height = max(3.2, 0.24 * len(shown) + 1.4)
     figure = Figure(figsize=(13, 2 * height), layout="constrained")
     (objects, areas), (sizes, pairs) = figure.subplots(2, 2)
@@ -58,12 +63,6 @@ def stats_figure(stats: ProjectStats, meta: ProjectMeta | None = None) -> Figure
     images, total = stats.total.images, stats.total.objects
     figure.suptitle(f"{stats.project}: {images:,} images, {total:,} objects, {len(classes)} classes")
     return figure
-
-
-def _color(title: str, meta: ProjectMeta | None) -> tuple[float, float, float]:
-    known = meta.find_class(title) if meta is not None else None
-    red, green, blue = known.color if known is not None else color_of(title)
-    return red / 255, green / 255, blue / 255
 
 
 def _bars(
@@ -107,6 +106,7 @@ def _pairs(axes: Axes, stats: ProjectStats, titles: list[str]) -> None:
     places = range(len(titles))
     axes.set_xticks(places, titles, rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(places, titles, fontsize=8, parse_math=False)
+    # More numbers than that can't be read in their cells.
     if len(titles) <= 20:
         for (row, col), value in np.ndenumerate(table):
             dark = value > table.max() / 2
