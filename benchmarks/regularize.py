@@ -168,7 +168,7 @@ def coverage(drawn: np.ndarray, truth: np.ndarray, walls: list[tuple[int, int]])
         wall = shapely.intersection(truth[a].boundary, truth[b].boundary)
         both = shapely.intersection(sound[a].boundary, sound[b].boundary)
         lines = [part for part in shapely.get_parts(both) if part.geom_type == "LineString"]
-        near = shapely.buffer(shapely.multilinestrings(lines), 1.2 / PIXEL)
+        near = shapely.buffer(shapely.union_all(lines), 1.2 / PIXEL)
         shared += shapely.intersection(wall, near).length
         total += wall.length
     square = PIXEL * PIXEL
