@@ -51,11 +51,12 @@ def load_settings(
     """Settings from the config and the options that name data; paths of options start from here."""
     from geoseg.config import read_document
     from geoseg.errors import ConfigError
-    from geoseg.training.config import apply_overrides, parse_train_settings
 
-    document = read_document(config)
+    document = read_document(config)  # before seconds of imports
     if not isinstance(document, dict):
         raise ConfigError(f"{config}: $ must be an object.")
+    from geoseg.training.config import apply_overrides, parse_train_settings
+
     document = apply_overrides(document, changes or ())
     _check_sources(data, scenes, labels, aoi, graph)
     if data is not None or scenes or any(graph):
@@ -191,12 +192,12 @@ def register(app: typer.Typer) -> None:
             return
         if config is None:
             raise InputError("CONFIG must be given, a JSON or TOML file.")
+        settings = load_settings(config, extra, data, scenes, labels, aoi, (dtl, projects))
         from geoseg.models import tune_malloc
         from geoseg.training.loop import train
 
         # Before the first large array, or it has no effect on it.
         tune_malloc()
-        settings = load_settings(config, extra, data, scenes, labels, aoi, (dtl, projects))
         with progress_bar(quiet) as report:
             made = train(
                 settings, out, base=config.absolute().parent, resume=resume, devices=devices, progress=report
