@@ -17,7 +17,6 @@ from geoseg.errors import InputError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.geo.windows import Window
-from geoseg.io.vectors import read_features
 from geoseg.pipeline.opening import check_array, open_for_model
 from geoseg.pipeline.salvage import read_pixels
 from geoseg.pipeline.store import digest
@@ -202,6 +201,8 @@ class _Inside:
 
 
 def _area_of_interest(path: Path, source: RasterSource) -> _Inside:
+    from geoseg.io.vectors import read_features  # loads geopandas, which a run without an area does without
+
     if source.geobox.crs is None:
         raise InputError(f"--aoi needs a scene with a CRS, and {source.name} has none. Use --bbox in pixels.")
     area = read_features(path)

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyogrio
 import shapely
 from pyproj import CRS
 
@@ -57,11 +56,15 @@ class _FixedTime:
         self._users = 0
 
     def __enter__(self) -> None:
+        import pyogrio  # loads pandas and geopandas, 0.3 s that a run to GeoJSON does without
+
         with self._lock:
             self._users += 1
             pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_TIME})
 
     def __exit__(self, *_: object) -> None:
+        import pyogrio
+
         with self._lock:
             self._users -= 1
             if self._users == 0:
@@ -152,6 +155,8 @@ class OgrWriter(FootprintWriter):
 
     def _run(self, written: Path) -> None:
         """Body of the thread: GDAL pulls from the queue until it ends."""
+        import pyogrio
+
         try:
             reader = pa.RecordBatchReader.from_batches(self._fields, self._stream())
             with _fixed_time:
