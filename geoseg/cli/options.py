@@ -145,7 +145,7 @@ def _collect(
         origins |= dict.fromkeys(filed, str(config))
         # each file names its mistakes itself; what both give is looked at in either
         parse_run_settings(filed, caller=caller, spelling=lambda name: f"{config}: {name}")
-        if "aoi" in filed:
+        if filed.get("aoi") is not None:
             filed["aoi"] = config.parent / filed["aoi"]
     spelling = {name: _flag(name, option) for name, (_, option) in known.items()}
     parse_run_settings(typed, caller=caller, spelling=spelling.__getitem__)

@@ -93,6 +93,10 @@ _OUTLINES: tuple[Caller, ...] = ("run", "segment", "vectorize")
 _STEPS: tuple[Caller, ...] = (*_OUTLINES, "polygonize")
 
 
+#: Settings that ``auto`` leaves to the model, the device or the scene.
+_AUTO = ("split", "stretch", "batch_size", "device", "engine")
+
+
 class CardSettings(Settings):
     """Settings that a model's card may suggest; they are keys of its ``geoseg`` object as well."""
 
@@ -414,9 +418,9 @@ class RunSettings(CardSettings):
         if not isinstance(values, Mapping):
             return values
         return {
-            name: value.item() if hasattr(value, "item") and not isinstance(value, type) else value
+            name: value.tolist() if hasattr(value, "tolist") else value
             for name, value in values.items()
-            if value is not None and not (isinstance(value, str) and value == "auto")
+            if value is not None and not (isinstance(value, str) and value == "auto" and name in _AUTO)
         }
 
     def given(self) -> dict[str, Any]:
@@ -449,7 +453,13 @@ def resolve(given: RunSettings, suggested: Mapping[str, Any]) -> RunSettings:
     (64, 64)
     >>> resolve(RunSettings(window=(96, 256)), {"overlap": 128}).overlap
     (24, 128)
+    >>> resolve(RunSettings(simplify_m=0.5), {"regularize": True}).regularize
+    False
     """
+    given_names = given.model_fields_set
+    if "simplify_m" in given_names and "regularize" not in given_names:
+        # Who asks for simple outlines gets them, also where the model would have them squared
+        suggested = {name: value for name, value in suggested.items() if name != "regularize"}
     chosen = RunSettings.model_validate({**suggested, **given.given()})
     if "overlap" in given.model_fields_set:
         return chosen

@@ -59,7 +59,7 @@ def read_document(path: PathLike) -> Any:
         return tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except (ValueError, RecursionError) as error:  # numbers and depths without end are these, too
         raise ConfigError(
-            f"{path} is not valid {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}"
+            f"{path} is not valid {'TOML' if path.suffix.lower() == '.toml' else 'JSON'}: {error}"
         ) from None
 
 

@@ -56,10 +56,11 @@ logger = logging.getLogger(__name__)
 #: GDAL's block cache for tiled scenes, shared by all threads (GDAL's own default is 5 % of the RAM).
 CACHE_BYTES = 32 * 1024 * 1024
 
-#: Formats that a scene may have. XML and web formats (WMS, STACTA, SAFE, ...) are left out on purpose.
+#: Formats that a scene may have. XML and web formats (WMS, STACTA, SAFE, ...) are left out on purpose, and so
+#: are ERS and PCIDSK: their headers name other files, which GDAL opens by any driver, on any host.
 RASTER_DRIVERS = (
-    "GTiff", "JPEG", "PNG", "JP2OpenJPEG", "WEBP", "BMP", "GIF", "BIGGIF", "HFA", "ENVI", "EHdr", "ERS",
-    "PCIDSK", "NITF", "RST", "SAGA", "RRASTER", "AAIGrid", "SRTMHGT", "DTED", "PNM", "GPKG", "MBTiles",
+    "GTiff", "JPEG", "PNG", "JP2OpenJPEG", "WEBP", "BMP", "GIF", "BIGGIF", "HFA", "ENVI", "EHdr",
+    "NITF", "RST", "SAGA", "RRASTER", "AAIGrid", "SRTMHGT", "DTED", "PNM", "GPKG", "MBTiles",
     "Zarr", "netCDF", "HDF5", "HDF5Image", "GRIB",
 )  # fmt: skip
 

@@ -169,7 +169,10 @@ class Scene(Shaped):
                 "driver": dataset.driver,
                 "compression": dataset.compression.value if dataset.compression else None,
                 "interleaving": dataset.interleaving.value if dataset.interleaving else None,
-                "overviews": list(dataset.overviews(1)),
+                # Overviews that a header places elsewhere would make GDAL open that file, on whatever host
+                "overviews": (
+                    [] if "OVERVIEW_FILE" in dataset.tags(ns="OVERVIEWS") else list(dataset.overviews(1))
+                ),
                 "stored_bands": [
                     {"band": band, "dtype": dtype, "color": color.name, "description": description}
                     for band, dtype, color, description in rows

@@ -98,8 +98,20 @@ def _checked(path: Path) -> Iterator[Path]:
                 head = archive_head(source, _HEAD_BYTES)
                 if head is None or _is_xml(head):  # it could be a VRT that nobody has looked through
                     raise _not_local(text, path)
+            if _names_other_files(source):
+                raise _not_local(text, path)
             if os.path.isfile(source):  # noqa: PTH113 - a name with a NUL or too long is no file, and no error
                 yield Path(source)
+
+
+def _names_other_files(source: str) -> bool:
+    """Whether a source is of a format whose header names files, which GDAL would open by any driver."""
+    try:
+        with Path(source).open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except (OSError, ValueError):  # not there, or no name of a file
+        return False
+    return head.startswith(b"PCIDSK") or b"DatasetHeader" in head
 
 
 def _is_source(element: ElementTree.Element) -> bool:

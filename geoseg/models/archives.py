@@ -107,7 +107,7 @@ class BundleFiles:
             return target.read_bytes()
         except (KeyError, FileNotFoundError):
             raise ModelError(f"{where} is missing. The bundle is incomplete; get it again.") from None
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise ModelError(f"{where} can't be read: {error}") from None
 
 
@@ -116,7 +116,7 @@ def _zip_members(path: Path) -> dict[str, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:  # names that are no UTF-8 are ValueErrors
         raise ModelError(f"{path} is not a sound .zip: {error}") from None
     if len(infos) > MAX_FILES:
         raise ModelError(f"{path} must hold at most {MAX_FILES} files, got {len(infos)}")

@@ -179,7 +179,7 @@ def _holds_pickle(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("data.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, ValueError):  # names that are no UTF-8 are ValueErrors
         return False
 
 

@@ -144,7 +144,9 @@ def plain_archive(content: bytes, name: str) -> bytes:
                     plain.writestr(f"archive/{member}", data)
     except RecursionError:
         raise ModelError(f"{name} is nested deeper than any network. Get the bundle again.") from None
-    except (zipfile.BadZipFile, RuntimeError, EOFError, AttributeError, TypeError, KeyError) as error:
+    except (
+        zipfile.BadZipFile, RuntimeError, EOFError, AttributeError, TypeError, KeyError, ValueError,
+    ) as error:  # fmt: skip
         # Parts of the document that are of another kind than the schema's end here as well.
         raise ModelError(f"{name} is broken: {error}. Get the bundle again.") from None
     return buffer.getvalue()
@@ -410,6 +412,8 @@ def _exponent(node: ast.AST) -> ast.AST | None:
 
 
 def _small(exponent: ast.AST) -> bool:
+    if any(isinstance(node, ast.BinOp) for node in ast.walk(exponent)):
+        return False  # small numbers make large ones: 8**8**8**8
     constants = [node.value for node in ast.walk(exponent) if isinstance(node, ast.Constant)]
     names = {node.id for node in ast.walk(exponent) if isinstance(node, ast.Name)}
     return (

@@ -305,7 +305,10 @@ def _data_type(value: Any, does: str, allowed: tuple[str, ...], label: str) -> s
     from onnx import TensorProto, helper
 
     number = value.type.tensor_type.elem_type
-    name = str(helper.tensor_dtype_to_np_dtype(number)) if number else "nothing"
+    try:
+        name = str(helper.tensor_dtype_to_np_dtype(number)) if number else "nothing"
+    except KeyError:
+        name = f"the unknown type {number}"
     if name not in allowed or number == TensorProto.BFLOAT16:
         raise ModelError(f"{label} must {does} {', '.join(allowed)}, got {name}")
     return name

@@ -100,6 +100,8 @@ def predict_to_store(
         A chunk can't be written.
     """
     missing = set(store.missing())
+    if on_error == "fail":  # holes of an earlier run that skipped them are no result now
+        missing |= store.with_failures()
     needed = {block for chunk in missing for block in plan.sources(*chunk)}
     rows = sorted({row for row, _ in needed})
     # Whole rows of blocks, also where a part is done already: batches are filled from block to block, and
@@ -185,8 +187,7 @@ class _Reader:
             image = np.zeros((self.source.count, *inside.shape), self.source.dtype)
             return Block(self.plan, index, image, inside, self.fill)
         image, valid, failures = read_pixels(self.source, window, self.on_error)
-        if failures:
-            self.store.note_failures(index, failures)
+        self.store.note_failures(index, failures)
         block = Block(self.plan, index, copy_pages(image), valid, self.fill, inside)
         if self.first is not None and index == (0, 0):
             block.add(0, 0, self.first)

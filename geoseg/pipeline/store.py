@@ -200,6 +200,10 @@ class ProbStore:
         rows, cols = self.plan.n_chunks
         return [(row, col) for row in range(rows) for col in range(cols) if not self.has(row, col)]
 
+    def with_failures(self) -> set[tuple[int, int]]:
+        """Finished chunks in which regions could not be read."""
+        return {chunk for chunk, record in self._records.items() if record.failures}
+
     def check_complete(self) -> None:
         """Make sure that every chunk is there, before they are read.
 
@@ -287,7 +291,10 @@ class ProbStore:
 
     def note_failures(self, block: tuple[int, int], failures: list[dict[str, Any]]) -> None:
         """Keep the list of regions that could not be read for a block, for the chunks that it goes into."""
-        self._block_failures[block] = failures
+        if failures:
+            self._block_failures[block] = failures
+        else:
+            self._block_failures.pop(block, None)
 
     def failures(self) -> list[dict[str, Any]]:
         """Regions that could not be read, each once, row-major."""

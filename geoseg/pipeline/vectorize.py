@@ -82,7 +82,7 @@ def vectorize_classes(
     Parameters
     ----------
     read_chunk
-        Pixels of a window; called once for each chunk, from several threads.
+        Pixels of a window; called once for each chunk, at most twice with ``split``, from several threads.
     height, width
         Pixels of the raster.
     chunk

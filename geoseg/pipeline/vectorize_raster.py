@@ -179,12 +179,12 @@ def kept_settings(hints: RasterHints, given: RunSettings) -> dict[str, Any]:
     """
     names = [*settings_of(CardSettings, "vectorize"), "gsd"]
     kept = {name: value for name, value in hints.settings.items() if name in names}
-    if given.bands is not None and len(kept.get("threshold") or ()) > 1:
-        del kept["threshold"]
     try:
-        RunSettings.model_validate(kept)
+        threshold = RunSettings.model_validate(kept).threshold
     except ValidationError:  # somebody else's tag, or one that was changed by hand
         return {}
+    if given.bands is not None and isinstance(threshold, tuple) and len(threshold) > 1:
+        del kept["threshold"]
     return kept
 
 

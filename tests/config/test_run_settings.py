@@ -176,3 +176,17 @@ class TestPrintConfig:
         assert result.stderr.startswith("error: ")
         for word in words:
             assert word in result.stderr
+
+
+def test_auto_is_a_word_like_any_other_where_no_setting_offers_it() -> None:
+    assert parse_run_settings({"class_names": "auto"}).class_names == ("auto",)
+    assert parse_run_settings({"split": "auto", "batch_size": "auto"}).given() == {}
+    with pytest.raises(ConfigError):
+        parse_run_settings({"formats": "auto", "regularize": "auto"})
+
+
+def test_arrays_are_lists() -> None:
+    settings = parse_run_settings(
+        {"bbox": np.array([0.0, 1, 2, 3]), "bands": np.arange(1, 4), "window": np.array([64, 32])}
+    )
+    assert (settings.bbox, settings.bands, settings.window) == ((0, 1, 2, 3), (1, 2, 3), (64, 32))

@@ -12,6 +12,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from pyproj import CRS
 from rasters import NORTH_UP, noise, save
@@ -244,7 +245,7 @@ def test_geojson_of_another_body_is_refused_before_the_network_runs(tmp_path: Pa
         calls.append(len(batch))
         return batch / 255
 
-    with pytest.raises(InputError, match=r"format must be gpkg, .*, got geojson, which holds positions on"):
+    with pytest.raises(InputError, match=r"format must be one of gpkg, .*, got geojson, which holds"):
         geoseg.run(path, network, out=tmp_path / "out", window=16, overlap=4)
     assert calls == [1]  # which tells how many outputs it has
     assert not (tmp_path / "out").exists()
@@ -270,3 +271,30 @@ def test_places_of_training_are_on_the_earth() -> None:
         box = GeoBox(NORTH_UP, None if crs is None else CRS.from_user_input(crs), 4, 4)
         area = Placed(Checker("checker:1", (1,), box))
         assert (place_of(area) is not None) == placed  # type: ignore[arg-type]
+
+
+def test_formats_whose_headers_name_other_files_are_not_opened(tmp_path: Path) -> None:
+    """GDAL would open what an ERS or PCIDSK header names by any driver, on any host."""
+    pixels = np.ones((1, 4, 4), np.uint8)
+    box = {"width": 4, "height": 4, "count": 1, "dtype": "uint8", "transform": Affine(1, 0, 0, 0, -1, 4)}
+    for driver, name in (("ERS", "a.ers"), ("PCIDSK", "a.pix")):
+        with rasterio.open(tmp_path / name, "w", driver=driver, **box) as out:
+            out.write(pixels)
+        with pytest.raises(SceneError):
+            open_raster(tmp_path / name)
+        vrt = tmp_path / f"{name}.vrt"
+        vrt.write_text(
+            '<VRTDataset rasterXSize="4" rasterYSize="4"><VRTRasterBand dataType="Byte" band="1">'
+            "<SimpleSource>"
+            f'<SourceFilename relativeToVRT="1">{name}</SourceFilename><SourceBand>1</SourceBand>'
+            "</SimpleSource></VRTRasterBand></VRTDataset>"
+        )
+        with pytest.raises(SceneError):
+            open_raster(vrt)
+
+
+def test_overviews_that_lie_elsewhere_are_not_looked_for(tmp_path: Path) -> None:
+    box = {"width": 4, "height": 4, "count": 1, "dtype": "uint8", "transform": Affine(1, 0, 0, 0, -1, 4)}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **box) as out:
+        out.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(tmp_path / "elsewhere.ovr"))
+    assert open_raster(tmp_path / "a.tif").facts()["overviews"] == []

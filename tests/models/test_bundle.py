@@ -356,3 +356,15 @@ def test_a_card_nested_without_end(depth: int, tmp_path: Path, bundle: Path) -> 
     else:
         with pytest.raises(ModelError, match=r"model\.json"):
             describe_model(copy)
+
+
+@pytest.mark.parametrize("name", ["bad.zip", "bad.pt2"])
+def test_an_archive_with_a_name_that_is_no_utf8_is_one_line(tmp_path, name):
+    import zipfile
+
+    path = tmp_path / name
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model\u00e9.json", "{}")
+    path.write_bytes(path.read_bytes().replace("model\u00e9".encode(), b"model\xff\xfe"))
+    with pytest.raises(ModelError):
+        load_model(path)

@@ -304,6 +304,25 @@ def test_broken_regions_fail_or_are_listed(tmp_path: Path) -> None:
     store.close()
 
 
+def test_holes_of_a_run_that_skipped_them_are_read_again_by_one_that_does_not(tmp_path: Path) -> None:
+    plan, fine = make_plan(), make_scene()
+    broken = Broken(fine.image, fine.valid, fine.geobox, fine.name)
+    store = ProbStore.open(tmp_path / "store", plan, 2, {"a": 1}, batch_size=2)
+    predict_to_store(broken, network, plan, store, batch_size=2, on_error="skip")
+    assert store.failures()
+    with pytest.raises(SceneError):
+        predict_to_store(broken, network, plan, store, batch_size=2, on_error="fail")
+    predict_to_store(fine, network, plan, store, batch_size=2, on_error="fail")
+    assert store.failures() == []
+    whole = Window(row_off=0, col_off=0, height=plan.shape[0], width=plan.shape[1])
+    result = store.read(whole)
+    store.close()
+    plain = ProbStore.open(tmp_path / "plain", plan, 2, {"a": 1}, batch_size=2)
+    predict_to_store(fine, network, plan, plain, batch_size=2)
+    assert (result == plain.read(whole)).all()
+    plain.close()
+
+
 def test_a_full_disk_says_so_and_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan()
     store = ProbStore.open(tmp_path / "s", plan, 1, {})

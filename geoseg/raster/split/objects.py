@@ -88,9 +88,11 @@ def join_basins(
         row, col = pixels // width, pixels % width
         i, j = np.searchsorted(rows, row, "right") - 1, np.searchsorted(cols, col, "right") - 1
         basins = np.zeros(pixels.size, np.int64)
-        for grid in np.unique(i * cols.size + j):
-            place = (int(grid // cols.size), int(grid % cols.size))
-            those = (i == place[0]) & (j == place[1])
+        grid = i * cols.size + j
+        order = np.argsort(grid, kind="stable")
+        starts = np.flatnonzero(np.diff(grid[order], prepend=-1))
+        for those in np.split(order, starts[1:]) if pixels.size else ():
+            place = (int(i[those[0]]), int(j[those[0]]))
             local = chunks[place].at(row[those] - rows[place[0]], col[those] - cols[place[1]])
             basins[those] = local.astype(np.int64) + (base[place] - 1)
         return basins
