@@ -65,12 +65,6 @@ def _ordered(ends: Any) -> Any:
     return ends
 
 
-def _once(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not values:
-        raise ValueError("must not be empty")
-    return tuple(dict.fromkeys(values))
-
-
 Side: TypeAlias = Annotated[int, Field(gt=0)]
 Length: TypeAlias = Annotated[int, Field(ge=0)]
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]

@@ -119,8 +119,9 @@ def _remove_empty(folders: Iterable[Path]) -> None:
 def write_failures(path: Path, failures: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
     """Write the list of what could not be done; without any, remove the list of an earlier run.
 
-    It is written before the result gets its name: a run that is killed between the two leaves a list without
-    a result, which its next start replaces, and never a result without its list.
+    Write a list before the result gets its name, and remove an old one after: a run that is killed between
+    the two leaves a list without a result, which its next start replaces, and never a result without its
+    list.
 
     Returns
     -------

@@ -145,10 +145,13 @@ def run_scene(
     with results_folder(Path(out)), hold(*targets), _kept(job, store_folder) as store:
         done = _predict(job, store, progress)
         failures = store.failures()
-        listed = write_failures(store_folder.with_suffix(".failures.json"), failures)
+        failures_file = store_folder.with_suffix(".failures.json")
+        listed = write_failures(failures_file, failures) if failures else {}
         count = _vectorize(job, store, files, progress)
         _save_rasters(job, store, rasters, progress)
         _check_scene(job, store, targets)
+        if not failures:  # the list of an earlier run goes with the last of its results
+            write_failures(failures_file, [])
         notes = _damage_notes(store)
     return _summarize(job, done, files | rasters | listed, count, failures, start, notes)
 
@@ -231,13 +234,16 @@ def predict_scene(
         with _kept(job, folder, dtype) as store:
             done = _predict(job, store, progress)
             failures = store.failures()
-            listed = write_failures(target.with_name(f"{target.stem}.failures.json"), failures)
+            failures_file = target.with_name(f"{target.stem}.failures.json")
+            listed = write_failures(failures_file, failures) if failures else {}
             # what lacks regions is tried again
             marks = {} if failures or mark is None else {_MARK: mark}
             tags = {SETTINGS_TAG: json.dumps(kept), **marks}
             place = job.source.geobox
             save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
             _check_scene(job, store, [target])
+            if not failures:
+                write_failures(failures_file, [])
             notes = _damage_notes(store)
             store.discard()
     return _summarize(job, done, {"prob": target, **listed}, None, failures, start, notes)

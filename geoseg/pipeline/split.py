@@ -11,7 +11,7 @@ import itertools
 import os
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -218,12 +218,14 @@ def split_raster(
             progress("split", len(chunks), rows * cols)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-split") as pool:
+        surrounded = _with_rims(read, shape, step, reach, pool, threads)
         try:
-            for place, chunk_pixels, *around in _with_rims(read, shape, step, reach, pool, threads):
+            for place, chunk_pixels, *around in surrounded:
                 finding.append((place, pool.submit(basins, place, chunk_pixels, *around)))
                 collect(threads)
             collect(0)
         finally:
+            surrounded.close()
             for _, waiting in finding:
                 waiting.cancel()
     objects = join_basins(
@@ -253,7 +255,7 @@ def _with_rims(
     reach: int,
     pool: ThreadPoolExecutor,
     threads: int,
-) -> Iterator[tuple[Place, _Chunk, Array, Array, Array]]:
+) -> Generator[tuple[Place, _Chunk, Array, Array, Array], None, None]:
     """Chunks in row-major order with the pixels around them.
 
     The chunk below and to the right has to be read before its turn. Its rim is kept; its pixels are kept too
@@ -288,23 +290,27 @@ def _with_rims(
             if 0 <= v < rows and 0 <= u < cols
         ]
 
-    for turn, place in enumerate(order):
-        for coming in order[turn : turn + threads + 1]:  # read ahead
-            for near in neighbors(coming):
-                if near not in rims and near not in reading:
-                    reading[near] = pool.submit(fetch, near)
-        for near in neighbors(place):
-            if near in reading:
-                chunk = reading.pop(near).result()
-                rims[near] = chunk.rim(reach)
-                if near == place or sum(other.nbytes for other in kept.values()) + chunk.nbytes <= _KEPT:
-                    kept[near] = chunk
-        chunk = kept.pop(place) if place in kept else pool.submit(fetch, place).result()
-        yield (place, chunk, *_surrounded(place, chunk, rims, reach))
-        # This was the last chunk that has that one for a neighbor.
-        rims.pop((place[0] - 1, place[1] - 1), None)
-        if place[1] == cols - 1:
-            rims.pop((place[0] - 1, place[1]), None)
+    try:
+        for turn, place in enumerate(order):
+            for coming in order[turn : turn + threads + 1]:  # read ahead
+                for near in neighbors(coming):
+                    if near not in rims and near not in reading:
+                        reading[near] = pool.submit(fetch, near)
+            for near in neighbors(place):
+                if near in reading:
+                    chunk = reading.pop(near).result()
+                    rims[near] = chunk.rim(reach)
+                    if near == place or sum(other.nbytes for other in kept.values()) + chunk.nbytes <= _KEPT:
+                        kept[near] = chunk
+            chunk = kept.pop(place) if place in kept else pool.submit(fetch, place).result()
+            yield (place, chunk, *_surrounded(place, chunk, rims, reach))
+            # This was the last chunk that has that one for a neighbor.
+            rims.pop((place[0] - 1, place[1] - 1), None)
+            if place[1] == cols - 1:
+                rims.pop((place[0] - 1, place[1]), None)
+    finally:
+        for waiting in reading.values():
+            waiting.cancel()
 
 
 def _surrounded(

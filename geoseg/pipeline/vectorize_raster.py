@@ -119,6 +119,7 @@ def vectorize_raster(
     salvage = Salvage(reader, scene.file_block, scene.geobox.shape)
     skips = settings.on_error == "skip"
     first, stamps = next(iter(files.values())), _stamps(scene)
+    failures_file = first.with_name(f"{first.stem}.failures.json")
     listed: dict[str, Path] = {}
 
     def all_read() -> None:
@@ -128,7 +129,8 @@ def vectorize_raster(
                 "Give the same command again."
             )
         failures = sorted_failures(salvage.failures)
-        listed.update(write_failures(first.with_name(f"{first.stem}.failures.json"), failures))
+        if failures:
+            listed.update(write_failures(failures_file, failures))
 
     # held from the beginning: two rasters of one name would otherwise both work, and the last one stay
     with results_folder(first.parent), hold(*files.values()), scratch_folder(first) as spill:
@@ -149,6 +151,8 @@ def vectorize_raster(
             threads=threads,
             all_read=all_read,
         )
+        if not listed:
+            write_failures(failures_file, [])
     unit = "pixels" if scene.geobox.gsd is None else "square meters"
     notes = []
     if scene.crs is None:
