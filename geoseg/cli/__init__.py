@@ -56,24 +56,30 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class _Commands(TyperGroup):
-    """The commands of the table; only the one that is called loads its module."""
+    """The commands of the table; only the one that is called loads its module.
+
+    The list alone needs neither numpy nor pydantic, and stays quick.
+    """
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
+        # Stand-ins with a name and a line of help; the real command takes its place when it is called.
         self.commands = {name: TyperCommand(name, help=line) for name, (_, line) in _COMMANDS.items()}
         self._listing = False
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or what the list shows of it."""
         if not self._listing and cmd_name in self.commands and self.commands[cmd_name].callback is None:
-            part = typer.Typer(rich_markup_mode="rich", context_settings=_CONTEXT)
-            part.callback()(lambda: None)  # one command alone would become the whole application
-            importlib.import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}").register(part)
-            self.commands.update(typer.main.get_group(part).commands)
+            module_app = typer.Typer(rich_markup_mode="rich", context_settings=_CONTEXT)
+            # Without a callback, typer makes an application of one command into that command.
+            module_app.callback()(lambda: None)
+            importlib.import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}").register(module_app)
+            self.commands.update(typer.main.get_group(module_app).commands)
         return super().get_command(ctx, cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The list of commands, without loading them."""
+        # click asks for every command to list it, by the method that loads the one that is called.
         self._listing = True
         try:
             super().format_help(ctx, formatter)
@@ -109,7 +115,8 @@ def _root(
     ),
 ) -> None:
     """Huge satellite and aerial scenes in, exact vector footprints out."""
-    # a name that the terminal can't show must not end a command whose work is done
+    # A name with a letter that the terminal does not have, or bytes that are no text, must not end a command
+    # whose work is done.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -117,6 +124,6 @@ def _root(
 
 def main() -> None:
     """Entry point of the console script."""
-    # GDAL's own lines on stderr say nothing that our one line on an error does not; CPL_LOG brings them back
+    # GDAL's own lines on stderr say nothing that our one line on an error does not; CPL_LOG brings them back.
     os.environ.setdefault("CPL_LOG", os.devnull)
     app()

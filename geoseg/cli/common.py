@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
 
 from geoseg.errors import GeosegError
 from geoseg.typing import Progress, no_progress
 
-__all__ = ["Json", "Model", "Quiet", "handle_errors", "print_json", "progress_bar", "report_failures"]
+__all__ = ["Json", "Model", "Quiet", "handle_errors", "print_json", "progress_bar", "report_summary"]
 
 Model = Annotated[
     str | None,
@@ -32,23 +31,22 @@ def handle_errors(command: F) -> F:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            # A name with a letter that the terminal does not have, or bytes that are no text, must not end
-            # a command whose work is done.
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
         try:
             return command(*args, **kwargs)
         except GeosegError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(error.exit_code) from None
-        except UnicodeEncodeError as error:  # GDAL and the formats of footprints want names in UTF-8
+        except UnicodeEncodeError as error:
+            # Bytes of a path that are no text reach us as lone surrogates. GDAL and the formats of footprints
+            # want names in UTF-8, which has none.
             print(f"error: names of files must be UTF-8, got {error.object!r}. Rename it.", file=sys.stderr)
             raise SystemExit(2) from None
         except BrokenPipeError:
+            # The reader of stdout (`| head`) has gone, so there is nobody to tell.
             raise SystemExit(1) from None
         except ImportError as error:
-            # what the system says of a library that memory is too short for, as under `ulimit -v`
+            # What the system says of a library that memory is too short for, as under `ulimit -v`. Any other
+            # failed import is a fault of ours or of the installation, and keeps its traceback.
             if "failed to map segment" not in str(error):
                 raise
             print(
@@ -56,10 +54,12 @@ def handle_errors(command: F) -> F:
             )
             raise SystemExit(1) from None
         except (OSError, MemoryError) as error:
+            # Most MemoryErrors have no text; those of libraries have several lines, and an error is one.
             reason = str(error) or "out of memory"
             print(f"error: {' '.join(reason.split())}", file=sys.stderr)
             raise SystemExit(1) from None
         except KeyboardInterrupt as stop:
+            # A run says with the signal what is kept; 130 is what shells expect of Ctrl-C (128 + SIGINT).
             print(f"stopped: {stop}" if stop.args else "stopped", file=sys.stderr)
             raise SystemExit(130) from None
 
@@ -69,6 +69,7 @@ def handle_errors(command: F) -> F:
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Progress]:
     """A rich bar on stderr, one line a stage; nothing where stderr is no terminal or ``quiet`` is set."""
+    # A bar in a log file would be thousands of lines.
     if quiet or not sys.stderr.isatty():
         yield no_progress
         return
@@ -88,6 +89,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: float, total: float, **info: float) -> None:
+            # A stage is known from its first report: which ones a job has depends on its settings.
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total, info="")
             text = " ".join(
@@ -109,13 +111,48 @@ def print_json(value: Any) -> None:
     print(text)
 
 
-def report_failures(failures: Sized, files: Mapping[str, str]) -> None:
-    """Say how many regions could not be read, and end with exit status 1 if there are any."""
-    if failures:
-        some, are = ("1 region", "is") if len(failures) == 1 else (f"{len(failures)} regions", "are")
-        listed = files.get("failures", "the summary")
+class Summary(Protocol):
+    """What a job on a scene or a raster tells when it is done."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know, one sentence each."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Paths of what was written, by kind."""
+
+    @property
+    def failures(self) -> Sized:
+        """Regions that could not be read."""
+
+    def as_dict(self) -> Mapping[str, Any]:
+        """All of it, for JSON."""
+
+
+def report_summary(summary: Summary, done: str, *, quiet: bool, json: bool) -> None:
+    """Print a summary, and end with exit status 1 where regions could not be read.
+
+    Parameters
+    ----------
+    done
+        What was made, in one line.
+    """
+    if json:
+        print_json(summary.as_dict())
+    elif not quiet:
+        # Notes go to stderr, so that a script may read the paths of the results from stdout.
+        for note in summary.notes:
+            print(f"note: {note}", file=sys.stderr)
+        print(done)
+        for path in summary.files.values():
+            print(path)
+    if summary.failures:
+        count = len(summary.failures)
+        regions, are = ("1 region", "is") if count == 1 else (f"{count} regions", "are")
+        list_of_them = summary.files.get("failures", "the summary")
         print(
-            f"error: {some} could not be read and {are} missing from the result; see {listed}",
+            f"error: {regions} could not be read and {are} missing from the result; see {list_of_them}",
             file=sys.stderr,
         )
         raise SystemExit(1)

@@ -12,7 +12,7 @@ from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, pro
 from geoseg.errors import InputError
 
 if TYPE_CHECKING:
-    from geoseg.demo.run import DemoResult, Score
+    from geoseg.demo.run import Score
 
 __all__ = ["register"]
 
@@ -57,11 +57,13 @@ def demo(
     GeoParquet and a picture, and prints where they are and how good they are. What was done is kept: a
     second call uses the scene again, and a stopped call goes on.
     """
+    # Checked before seconds of imports.
     if truth is not None and scene is None:
         raise InputError(f"--truth must come with --scene, got {truth} alone. The town brings its own truth.")
     from geoseg.demo.run import run_demo
     from geoseg.models import tune_malloc
 
+    # Before the first large array, or it has no effect on it.
     tune_malloc()
     with progress_bar(quiet or json) as progress:
         result = run_demo(
@@ -69,16 +71,15 @@ def demo(
         )
     if json:
         print_json(result.as_dict())
-    elif not quiet:
-        _print_result(result)
-
-
-def _print_result(result: DemoResult) -> None:
+        return
+    if quiet:
+        return
     run = result.run
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
     made = ", made just now" if result.made else ""
     resolution = "its own resolution" if run.gsd is None else f"{run.gsd:g} m per pixel"
+    # Every word of the first column is padded to the width of the longest, "footprints".
     print(f"scene       {result.scene} ({run.mpx:.1f} Mpx at {resolution}{made})")
     for kind, label in _LABELS.items():
         if kind in result.files:
@@ -90,6 +91,7 @@ def _print_result(result: DemoResult) -> None:
 
 def _describe(score: Score) -> str:
     def text(value: float | None) -> str:
+        # Without buildings in the truth or in the result there is nothing to divide by.
         return "-" if value is None else f"{value:.3f}"
 
     return (

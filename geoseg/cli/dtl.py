@@ -59,13 +59,15 @@ def run(
             jpeg_quality=jpeg_quality,
             progress=progress,
         )
+    # What follows goes to stderr: it stands beside the result, a script reads the result's line alone.
     print(f"{report.project}: {report.samples} samples of {report.images} images")
     if report.repaired:
         print(f"{report.repaired} polygons that crossed themselves were repaired", file=sys.stderr)
     if report.failures:
-        listed = report.project.with_name(f"{report.project.name}.failures.json")
+        details = report.project.with_name(f"{report.project.name}.failures.json")
+        # Images, not failures: one image may fail in several of the branches that it takes.
         failed = len({failure.image for failure in report.failures})
-        print(f"error: {failed} images failed, in part or as a whole; see {listed}", file=sys.stderr)
+        print(f"error: {failed} images failed, in part or as a whole; see {details}", file=sys.stderr)
         raise SystemExit(1)
 
 
@@ -93,6 +95,7 @@ def check(
     from rich.console import Console
     from rich.table import Table
 
+    # Long lists of classes are folded: cut off, the class that is missing could not be seen.
     table = Table("#")
     for title in ("layer", "from", "to", "samples in", "classes out"):
         table.add_column(title, overflow="fold")
@@ -153,16 +156,17 @@ def show(
         raise InputError("--projects must come with --sample, got it alone. Name an image.")
     if sample is not None and out is None:
         raise InputError("--sample must come with --out, got it alone. Name a file to draw to.")
-    opened = read_graph(graph)
+    parsed = read_graph(graph)
     if out is None:
-        print(mermaid(*graph_boxes(opened)))
+        print(mermaid(*graph_boxes(parsed)))
         return
-    show_graph(opened, out)
+    # The drawing first: it needs no images, and is there even where the sample's image can't be read.
+    show_graph(parsed, out)
     print(out)
     if sample is not None:
-        sheet = out.with_name(f"{out.stem}.sample.png")
-        show_sample(opened, sample, sheet, projects, seed=seed)
-        print(sheet)
+        contact_sheet = out.with_name(f"{out.stem}.sample.png")
+        show_sample(parsed, sample, contact_sheet, projects, seed=seed)
+        print(contact_sheet)
 
 
 def register(app: typer.Typer) -> None:

@@ -69,23 +69,21 @@ def evaluate(
         )
     if json:
         print_json(result.to_dict())
-    else:
-        _print_tables(result)
-
-
-def _number(value: float | int, unit: str = "") -> str:
-    if isinstance(value, float) and math.isnan(value):
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}{unit}"
-
-
-def _print_tables(result: Evaluation) -> None:
+        return
     from rich.console import Console
 
     console = Console()
+    # Where a side is a raster there are no objects to match.
     if result.objects is not None:
         console.print(_object_table(result))
     console.print(_pixel_table(result))
+
+
+def _number(value: float | int, unit: str = "") -> str:
+    # A ratio without anything to divide by is not 0, which would be the worst score there is.
+    if isinstance(value, float) and math.isnan(value):
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}{unit}"
 
 
 def _object_table(result: Evaluation) -> Any:
@@ -114,6 +112,7 @@ def _object_table(result: Evaluation) -> Any:
     ]  # fmt: skip
     for label, field, suffix in rows:
         values = [getattr(scores, field) for scores in columns.values()]
+        # Broken polygons are rare; four rows of zeros would have to be read every time.
         if field.startswith(("repaired", "dropped")) and not any(values):
             continue
         table.add_row(label, *(_number(value, suffix) for value in values))
@@ -132,5 +131,6 @@ def _pixel_table(result: Evaluation) -> Any:
             entry.name, *(_number(v) for v in (entry.iou, entry.f1, entry.precision, entry.recall)), ""
         )
     means = (pixels.iou, pixels.f1, pixels.precision, pixels.recall, pixels.accuracy)
+    # Accuracy counts right pixels of all classes together, so it stands in this row alone.
     table.add_row("mean" if len(pixels.classes) > 1 else "all", *(_number(value) for value in means))
     return table

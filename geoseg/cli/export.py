@@ -49,6 +49,7 @@ def export(
     from geoseg.errors import InputError
     from geoseg.models.convert import convert_model
 
+    # A run is told from a bundle by its folder of checkpoints; its bundle of the best one is beside them.
     if not (model / "checkpoints").is_dir():
         if checkpoint is not None:
             raise InputError(f"--checkpoint must come with a training run, got {model}.")
@@ -58,6 +59,7 @@ def export(
     from geoseg.training.export import export_checkpoint
 
     run = RunFolder(model)
+    # A checkpoint holds weights alone; the bundle made of it knows classes, bands and normalization, too.
     with tempfile.TemporaryDirectory(prefix="geoseg-export-") as folder:
         index = run.best_index() if checkpoint is None else checkpoint
         bundle = export_checkpoint(run, index, Path(folder) / "bundle")

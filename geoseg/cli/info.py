@@ -21,6 +21,7 @@ _EPILOG = """Examples:
 
 #: Suffixes of models; a pickled checkpoint is one too, and is refused with the reason.
 _MODEL_SUFFIXES = (".zip", ".onnx", ".pt2", ".safetensors", ".pt", ".pth", ".ckpt", ".pkl")
+#: Files of a Zarr store of format 3, and of a group or an array of format 2.
 _ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
 
 
@@ -67,11 +68,7 @@ def info(
         content = describe(path, gsd)
     if json:
         print_json(content)
-    else:
-        _print_table(content)
-
-
-def _print_table(content: dict[str, Any]) -> None:
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -81,6 +78,7 @@ def _print_table(content: dict[str, Any]) -> None:
     for name, value in content.items():
         for index, line in enumerate(_lines(value)):
             table.add_row(name.replace("_", " ") if index == 0 else "", line)
+    # Names of files and bands may hold brackets, which rich would take for markup.
     Console(markup=False, highlight=False).print(table)
 
 
@@ -96,6 +94,7 @@ def _lines(value: Any) -> list[str]:
 def _text(value: Any) -> str:
     if value is None or value == [] or value == {}:
         return "-"
+    # Before numbers, for True is one to Python.
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):

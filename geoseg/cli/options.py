@@ -47,19 +47,21 @@ class SettingsCommand(TyperCommand):
         from geoseg.models import open_bundle, shipped_model
 
         suggested = open_bundle(shipped_model()).card.options.suggested()
-        known = settings_of(RunSettings)
+        settings = settings_of(RunSettings)
         for parameter in self.params:
-            field, option = known.get(str(parameter.name), (None, None))
+            # --json, --config and their like are no settings.
+            field, option = settings.get(str(parameter.name), (None, None))
             if field is None or option is None:
                 continue
             if option.choices:
                 module, _, name = option.choices.partition(":")
-                listed = ", ".join(getattr(importlib.import_module(module), name))
-                parameter.help = f"{option.help} Known: {listed}."  # type: ignore[attr-defined]
+                choices = ", ".join(getattr(importlib.import_module(module), name))
+                parameter.help = f"{option.help} Known: {choices}."  # type: ignore[attr-defined]
+            # vectorize runs no network, so what the shipped one suggests says nothing about it.
             if parameter.name in suggested and ctx.info_name != "vectorize":
                 shipped = value_text(suggested[parameter.name])
-                words = default_text(str(parameter.name), field, option, "run")
-                parameter.show_default = f"{words}; the shipped one sets {shipped}"  # type: ignore[attr-defined]
+                default = default_text(str(parameter.name), field, option, "run")
+                parameter.show_default = f"{default}; the shipped one sets {shipped}"  # type: ignore[attr-defined]
         super().format_help(ctx, formatter)
 
 
@@ -76,19 +78,20 @@ def with_settings(caller: Caller, suggest: Suggest) -> Callable[[Callable[..., N
     options = settings_of(RunSettings, caller)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        plain = inspect.signature(command, eval_str=True)
-        own = [one for one in plain.parameters.values() if one.name != "settings"]
+        signature = inspect.signature(command, eval_str=True)
 
         @functools.wraps(command)
-        def wrapped(config: Path | None, print_config: bool, **given: Any) -> None:
-            words = {name: given.pop(name) for name in options}
-            settings, origins = _collect(caller, words, config)
+        def wrapped(config: Path | None, print_config: bool, **arguments: Any) -> None:
+            texts = {name: arguments.pop(name) for name in options}
+            settings, origins = _collect(caller, texts, config)
             if print_config:
-                _print(caller, settings, suggest(given), origins)
+                _print_toml(caller, settings, suggest(arguments), origins)
             else:
-                command(settings=settings, **given)
+                command(settings=settings, **arguments)
 
         kind = inspect.Parameter.KEYWORD_ONLY
+        own = [one.replace(kind=kind) for one in signature.parameters.values() if one.name != "settings"]
+        # The default of every flag is None, not the setting's own: what nobody typed is left to the model.
         flags = [
             inspect.Parameter(name, kind, default=None, annotation=_annotation(caller, name, field, option))
             for name, (field, option) in options.items()
@@ -97,44 +100,46 @@ def with_settings(caller: Caller, suggest: Suggest) -> Callable[[Callable[..., N
             inspect.Parameter("config", kind, default=None, annotation=Annotated[Path | None, _CONFIG]),
             inspect.Parameter("print_config", kind, default=False, annotation=Annotated[bool, _PRINT]),
         ]
-        parameters = [one.replace(kind=kind) for one in own]
-        wrapped.__signature__ = plain.replace(parameters=[*parameters, *flags])  # type: ignore[attr-defined]
+        # typer reads the parameters from here.
+        wrapped.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
         return wrapped
 
     return decorate
 
 
 def _annotation(caller: Caller, name: str, field: FieldInfo, option: Option) -> Any:
+    """Type and typer's option of a setting's flag."""
     flag = _flag(name, option)
     if field.annotation is bool:
+        # With --no-FLAG, so that a switch that the model or --config turns on can be turned off.
         switch = typer.Option(
             f"{flag}/--no-{flag[2:]}", help=option.help, rich_help_panel=option.panel, show_default="no"
         )
         return Annotated[bool | None, switch]
+    metavar = option.metavar
+    if not metavar:
+        (form,) = plain_type(field.annotation)
+        placeholders = {int: "N", float: "X", str: "NAME"}
+        metavar = placeholders[form] if form in placeholders else "|".join(map(str, get_args(form)))
+    # Always text: click's types know neither a pair nor "native", and their errors are not the settings'.
     return Annotated[
         str | None,
         typer.Option(
             flag,
             help=option.help,
             rich_help_panel=option.panel,
-            metavar=option.metavar or _metavar(field),
+            metavar=metavar,
             show_default=default_text(name, field, option, caller),
         ),
     ]
 
 
-def _metavar(field: FieldInfo) -> str:
-    (form,) = plain_type(field.annotation)
-    names = {int: "N", float: "X", str: "NAME"}
-    return names[form] if form in names else "|".join(map(str, get_args(form)))
-
-
 def _collect(
-    caller: Caller, words: Mapping[str, Any], config: Path | None
+    caller: Caller, texts: Mapping[str, Any], config: Path | None
 ) -> tuple[RunSettings, dict[str, str]]:
     """Settings of the command line over those of a file, and where each comes from."""
     known = settings_of(RunSettings, caller)
-    typed = {name: _value(word, *known[name]) for name, word in words.items() if word is not None}
+    typed = {name: _value(text, *known[name]) for name, text in texts.items() if text is not None}
     origins = dict.fromkeys(typed, "this command")
     filed: dict[str, Any] = {}
     if config is not None:
@@ -143,8 +148,9 @@ def _collect(
             raise ConfigError(f"{config} must hold settings by name, got {type(document).__name__}.")
         filed = {name: value for name, value in document.items() if name not in typed}
         origins |= dict.fromkeys(filed, str(config))
-        # each file names its mistakes itself; what both give is looked at in either
+        # Parsed by themselves first, so that a mistake is called as its file or its flag has it.
         parse_run_settings(filed, caller=caller, spelling=lambda name: f"{config}: {name}")
+        # Of all settings only this one is a path, and paths in a file start from the file's folder.
         if filed.get("aoi") is not None:
             filed["aoi"] = config.parent / filed["aoi"]
     spelling = {name: _flag(name, option) for name, (_, option) in known.items()}
@@ -152,22 +158,23 @@ def _collect(
     return parse_run_settings({**filed, **typed}, caller=caller), origins
 
 
-def _value(word: Any, field: FieldInfo, option: Option) -> Any:
-    """What a word of the command line stands for: numbers where the setting has numbers, else text."""
+def _value(text: Any, field: FieldInfo, option: Option) -> Any:
+    """What the text of a flag stands for: numbers where the setting has numbers, else the text itself."""
     forms = list(plain_type(field.annotation))
-    if not isinstance(word, str) or not any(_holds_number(form) for form in forms):
-        return word
-    if "=" in word:
-        return {
-            name.strip(): _number(text) for name, _, text in (pair.partition("=") for pair in word.split(","))
-        }
-    values = tuple(map(_number, word.split(",")))
-    # pairs are typed in the order of x and y, and kept in that of rows and columns
+    # A switch comes as a bool; a class or a file whose name is 12 stays a text.
+    if not isinstance(text, str) or not any(_holds_number(form) for form in forms):
+        return text
+    if "=" in text:
+        pairs = (pair.partition("=") for pair in text.split(","))
+        return {name.strip(): _number(value) for name, _, value in pairs}
+    values = tuple(map(_number, text.split(",")))
+    # Pairs are typed in the order of x and y, and kept in that of rows and columns.
     values = values[::-1] if option.metavar in ("N|W,H", "N|X,Y") else values
     return values[0] if len(values) == 1 else values
 
 
 def _holds_number(form: Any) -> bool:
+    """Whether a form, or one inside it, is a number; Literal[4, 8] is one as well."""
     return (
         form in (int, float)
         or any(_holds_number(inner) for part in get_args(form) for inner in plain_type(part))
@@ -176,6 +183,7 @@ def _holds_number(form: Any) -> bool:
 
 
 def _number(text: str) -> Any:
+    """A number, whole where it is written so; what is none stays text, which the setting may refuse."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -184,18 +192,18 @@ def _number(text: str) -> Any:
     return text.strip()
 
 
-def _print(
+def _print_toml(
     caller: Caller, given: RunSettings, suggested: Mapping[str, Any], origins: Mapping[str, str]
 ) -> None:
     """Settings as TOML that ``--config`` reads; what is not set stands in a comment."""
     chosen = resolve(given, suggested)
     print(f"# geoseg {caller}: settings, and where each comes from")
+    source = "the raster" if caller == "vectorize" else "the model"
     for name, (field, option) in settings_of(RunSettings, caller).items():
         value = getattr(chosen, name)
-        source = "the raster" if caller == "vectorize" else "the model"
-        origin = {"given": origins.get(name, ""), "model": source, "default": "the default"}[
-            origin_of(name, given, suggested)
-        ]
+        texts = {"given": origins.get(name, ""), "model": source, "default": "the default"}
+        origin = texts[origin_of(name, given, suggested)]
+        # TOML has no null: a line without a value would be refused when the file is read back.
         if value is None:
             print(f"# {name}: {default_text(name, field, option, caller)}")
         else:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+#: Lines printed of a long list; the files beside the results, or --json, hold all of it.
 _SHOWN = 50
 
 _project = typer.Typer(
@@ -69,7 +70,7 @@ def import_project(
     """
     from geoseg.projects.exchange import ImportOptions, import_source, read_source
 
-    mapping = dict(map(_class_values, classes)) if classes else None
+    mapping = dict(map(_class_values, classes)) if classes else None  # of a class given twice, the last
     options = ImportOptions(mapping, images, labels, class_name, class_column, bitmaps, layer)
     source = read_source(format, src, options)
     with progress_bar(quiet) as progress:
@@ -77,7 +78,7 @@ def import_project(
     for old, new in summary.renamed.items():
         print(f"renamed: {old} -> {new}", file=sys.stderr)
     print(f"{summary.project}: {summary.images} images, {summary.objects} objects")
-    _tell(summary.notes, summary.failures, summary.project)
+    _report(summary.notes, summary.failures, summary.project)
 
 
 def _class_values(text: str) -> tuple[str, Any]:
@@ -94,15 +95,15 @@ def _class_values(text: str) -> tuple[str, Any]:
         raise InputError(f"--class must have whole numbers after {name}=, got {values!r}.") from None
 
 
-def _tell(notes: Sequence[str], failures: Sequence[Any], result: Path) -> None:
+def _report(notes: Sequence[str], failures: Sequence[Any], result: Path) -> None:
     """Notes and failures on stderr; exit status 1 where anything failed."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     for failure in failures[:_SHOWN]:
         print(f"failed: {failure.image}: {failure.reason}", file=sys.stderr)
     if failures:
-        listed = result.with_name(f"{result.name}.failures.json")
-        print(f"{len(failures)} failed, all listed in {listed}", file=sys.stderr)
+        details = result.with_name(f"{result.name}.failures.json")
+        print(f"{len(failures)} failed, all listed in {details}", file=sys.stderr)
         raise SystemExit(1)
 
 
@@ -137,7 +138,7 @@ def export_project(
     with progress_bar(quiet) as progress:
         summary = export(project, format, out, link=link, progress=progress)
     print(f"{summary.folder}: {summary.images} images, {summary.objects} objects")
-    _tell(summary.notes, summary.failures, summary.folder)
+    _report(summary.notes, summary.failures, summary.folder)
 
 
 @_project.command(
@@ -167,6 +168,7 @@ def stats(
         print_json(result.to_dict())
     else:
         _print_stats(result)
+    # After the tables: what they leave out has to be the last thing that is read.
     for failure in result.failures[:_SHOWN]:
         print(f"failed: {failure.image}: {failure.reason}", file=sys.stderr)
     if result.failures:
@@ -180,19 +182,23 @@ def _print_stats(result: ProjectStats) -> None:
     console = Console()
     total = result.total
     datasets = Table("data set", "images", "labeled", "objects", "Mpx", "unlabeled", title=result.project)
+    # The total of a single data set would be its own row again.
     rows = [*result.datasets.items(), *([("total", total)] if len(result.datasets) > 1 else [])]
-    for name, one in rows:
-        counts = (f"{value:,}" for value in (one.images, one.labeled_images, one.objects))
-        datasets.add_row(name, *counts, f"{one.pixels / 1e6:,.1f}", f"{100 * one.unlabeled_share:.2f} %")
+    for name, count in rows:
+        numbers = (f"{value:,}" for value in (count.images, count.labeled_images, count.objects))
+        datasets.add_row(name, *numbers, f"{count.pixels / 1e6:,.1f}", f"{100 * count.unlabeled_share:.2f} %")
     console.print(datasets)
     classes = Table("class", "images", "objects", "area", "median px", "5 %", "95 %")
-    for title, one_class in sorted(total.classes.items(), key=lambda pair: -pair[1].area_px):
-        size = result.sizes[title].quantiles
-        share = f"{100 * one_class.area_px / max(total.pixels, 1):.2f} %"
-        middle = (f"{size[q]:,.0f}" if size else "-" for q in ("50%", "5%", "95%"))
-        classes.add_row(title, f"{one_class.images:,}", f"{one_class.objects:,}", share, *middle)
+    # By area, so that what a network sees most of stands first and rare classes stand together.
+    for title, drawn in sorted(total.classes.items(), key=lambda pair: -pair[1].area_px):
+        # Empty where no object has an area, as where all are points.
+        quantiles = result.sizes[title].quantiles
+        share = f"{100 * drawn.area_px / max(total.pixels, 1):.2f} %"
+        sizes = (f"{quantiles[q]:,.0f}" if quantiles else "-" for q in ("50%", "5%", "95%"))
+        classes.add_row(title, f"{drawn.images:,}", f"{drawn.objects:,}", share, *sizes)
     console.print(classes)
     if result.tags:
+        # Names of tags may hold brackets, which rich would take for markup.
         console.print(
             "tags: " + ", ".join(f"{tag} {count:,}" for tag, count in result.tags.items()), markup=False
         )

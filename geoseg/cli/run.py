@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, progress_bar, report_failures
+from geoseg.cli.common import Json, Model, Quiet, handle_errors, progress_bar, report_summary
 from geoseg.cli.options import SettingsCommand, with_settings
 from geoseg.config.run import RunSettings
-
-if TYPE_CHECKING:
-    from geoseg.pipeline.run import RunSummary
 
 __all__ = ["register"]
 
@@ -66,16 +62,7 @@ def run(
     Works in bounded memory on scenes of any size. Finished chunks are kept in OUT/NAME.geoseg: after a
     kill the same command goes on where it stopped. Exit status: 0 done, 1 not all could be done, 2 bad input.
     """
-    from geoseg.io.gdal_env import check_path
-
-    check_path(scene)  # before seconds of imports
-    from geoseg.models import tune_malloc
-    from geoseg.pipeline.run import run_scene
-
-    tune_malloc()
-    with progress_bar(quiet) as progress:
-        summary = run_scene(scene, model, out, settings, progress=progress)
-    _report(summary, quiet=quiet, json=json)
+    _carry_out("run", scene, model, out, settings, quiet=quiet, json=json)
 
 
 @handle_errors
@@ -92,28 +79,34 @@ def predict(
 
     The same command once more finds that the file is there, and predicts nothing.
     """
+    _carry_out("predict", scene, model, out, settings, quiet=quiet, json=json)
+
+
+def _carry_out(
+    command: Literal["run", "predict"],
+    scene: str,
+    model: str | None,
+    out: Path,
+    settings: RunSettings,
+    *,
+    quiet: bool,
+    json: bool,
+) -> None:
     from geoseg.io.gdal_env import check_path
 
-    check_path(scene)  # before seconds of imports
+    # A mistyped path is told at once, not after the seconds that torch takes to load.
+    check_path(scene)
     from geoseg.models import tune_malloc
-    from geoseg.pipeline.run import predict_scene
+    from geoseg.pipeline.run import predict_scene, run_scene
 
+    # Before the first large array, or it has no effect on it.
     tune_malloc()
+    job = run_scene if command == "run" else predict_scene
     with progress_bar(quiet) as progress:
-        summary = predict_scene(scene, model, out, settings, progress=progress)
-    _report(summary, quiet=quiet, json=json)
-
-
-def _report(summary: RunSummary, *, quiet: bool, json: bool) -> None:
-    if json:
-        print_json(summary.as_dict())
-    elif not quiet:
-        for note in summary.notes:
-            print(f"note: {note}", file=sys.stderr)
-        done = f"{summary.mpx:.1f} Mpx in {summary.seconds:.1f} s"
-        if summary.footprints is not None:
-            done = f"{summary.footprints} footprints, {done}"
-        print(f"{done} ({summary.windows_run} of {summary.windows} windows were predicted now)")
-        for path in summary.files.values():
-            print(path)
-    report_failures(summary.failures, summary.files)
+        summary = job(scene, model, out, settings, progress=progress)
+    # After a restart the windows of stored chunks are not predicted again, which explains a short time.
+    work = f"{summary.windows_run} of {summary.windows} windows were predicted now"
+    done = f"{summary.mpx:.1f} Mpx in {summary.seconds:.1f} s ({work})"
+    if summary.footprints is not None:
+        done = f"{summary.footprints} footprints, {done}"
+    report_summary(summary, done, quiet=quiet, json=json)

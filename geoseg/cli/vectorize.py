@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from geoseg.cli.common import Json, Quiet, handle_errors, print_json, progress_bar, report_failures
+from geoseg.cli.common import Json, Quiet, handle_errors, progress_bar, report_summary
 from geoseg.cli.options import SettingsCommand, with_settings
 from geoseg.config.run import RunSettings
 
@@ -34,6 +33,7 @@ def _of_the_raster(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     from geoseg.io.hints import read_hints
     from geoseg.pipeline.vectorize_raster import kept_settings
 
+    # The settings belong to the file as a whole, so any of its bands will do.
     return kept_settings(read_hints(arguments["raster"], [1]), RunSettings())
 
 
@@ -51,18 +51,12 @@ def vectorize(
     """Turn a raster into polygons: valid, with holes, the same whatever the chunks, in bounded memory."""
     from geoseg.io.gdal_env import check_path
 
-    check_path(raster)  # before seconds of imports
+    # A mistyped path is told at once, not after the seconds that the libraries of geometry take to load.
+    check_path(raster)
     from geoseg.pipeline.vectorize_raster import vectorize_raster
 
     with progress_bar(quiet) as progress:
         summary = vectorize_raster(raster, out, settings, progress=progress)
-    if json:
-        print_json(summary.as_dict())
-    elif not quiet:
-        for note in summary.notes:
-            print(f"note: {note}", file=sys.stderr)
-        left_out = f", {summary.too_small} too small" if summary.too_small else ""
-        print(f"{summary.footprints} footprints{left_out} in {summary.seconds:.1f} s")
-        for path in summary.files.values():
-            print(path)
-    report_failures(summary.failures, summary.files)
+    left_out = f", {summary.too_small} too small" if summary.too_small else ""
+    done = f"{summary.footprints} footprints{left_out} in {summary.seconds:.1f} s"
+    report_summary(summary, done, quiet=quiet, json=json)

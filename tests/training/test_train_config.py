@@ -8,7 +8,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from geoseg.cli.train import load_settings
+from geoseg.cli.train import DataOptions, load_settings
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.training.config import TrainSettings, apply_overrides, parse_train_settings
 from geoseg.training.devices import choose_devices
@@ -110,7 +110,7 @@ def test_mistakes_are_named_by_their_path(change, message):
 
 def test_toml_overrides_and_short_forms(tmp_path):
     def load(path, changes=None):
-        return load_settings(path, changes, None, None, None, None)
+        return load_settings(path, DataOptions(changes=changes))
 
     path = tmp_path / "c.toml"
     path.write_text(
