@@ -77,12 +77,8 @@ def find_arcs(outlines: Outlines) -> Arcs:
     Parameters
     ----------
     outlines
-        Whole groups of objects (see ``Outlines.group``), as they were traced or made of other arcs since.
-
-    Notes
-    -----
-    Where three regions meet at a point of a straight wall, only two of them have a traced corner there. The
-    third gets one, so that all have the same ends of arcs.
+        Whole groups of objects (see ``Outlines.group``), as they were traced or made of other arcs since:
+        both sides of a wall have the same corners along it.
     """
     free = outlines.group < 0
     if free.all():
@@ -120,8 +116,6 @@ def find_arcs(outlines: Outlines) -> Arcs:
 def _arcs_of_groups(outlines: Outlines) -> Arcs:
     xy, ring_offsets = outlines.xy, outlines.ring_offsets
     rings = ring_offsets.size - 1
-    if xy.dtype.kind == "i":
-        xy, ring_offsets = _with_junctions(np.ascontiguousarray(xy), ring_offsets)
     ring = np.repeat(np.arange(rings), np.diff(ring_offsets))
     point = number_points(xy)
     twin = _twins(point, ring_offsets)
@@ -171,46 +165,6 @@ def _overlaps(geometry: Array) -> BoolArray:
 
 def _keys(first: Array, second: Array) -> IntArray:
     return (first.astype(np.int64) << 32) | second.astype(np.int64)
-
-
-def _with_junctions(xy: Array, ring_offsets: IntArray) -> tuple[Array, IntArray]:
-    """The rings with a corner wherever a corner of another ring lies on one of their edges."""
-    by_row, by_col = (np.sort(_keys(xy[:, axis], xy[:, 1 - axis])) for axis in (1, 0))
-    by_row, by_col = (keys[np.append(True, keys[1:] != keys[:-1])] for keys in (by_row, by_col))
-    start, end = xy[:-1], xy[1:]
-    along_row = start[:, 1] == end[:, 1]
-    low, high = np.minimum(start, end), np.maximum(start, end)
-
-    def between(keys: IntArray, fixed: int, moving: int) -> tuple[IntArray, IntArray]:
-        first = np.searchsorted(keys, _keys(low[:, fixed], low[:, moving]), side="right")
-        return first, np.searchsorted(keys, _keys(low[:, fixed], high[:, moving]), side="left") - first
-
-    first_in_row, row_count = between(by_row, 1, 0)
-    first_in_col, col_count = between(by_col, 0, 1)
-    first = np.append(np.where(along_row, first_in_row, first_in_col), 0)
-    count = np.append(np.where(along_row, row_count, col_count), 0)
-    slanted = (start != end).all(axis=1)  # a step made it, and no corner is missing there
-    count[np.flatnonzero(slanted)] = 0
-    count[ring_offsets[1:] - 1] = 0  # from one ring to the next there is no edge
-    added = ragged_offsets(count + 1)
-    out = np.empty((added[-1], 2), np.int32)
-    _fill_corners(xy, first, count, by_row, by_col, added, out)
-    return out, added[ring_offsets]
-
-
-@kernel
-def _fill_corners(xy, first, count, by_row, by_col, offsets, out):  # type: ignore[no-untyped-def]
-    for k in range(count.size):
-        to = offsets[k]
-        out[to, 0], out[to, 1] = xy[k, 0], xy[k, 1]
-        for step in range(count[k]):
-            along_row = xy[k, 1] == xy[k + 1, 1]
-            axis = 0 if along_row else 1
-            rises = xy[k + 1, axis] > xy[k, axis]
-            place = first[k] + (step if rises else count[k] - 1 - step)
-            moving = (by_row[place] if along_row else by_col[place]) & 0xFFFFFFFF
-            out[to + 1 + step, axis] = moving
-            out[to + 1 + step, 1 - axis] = xy[k, 1 - axis]
 
 
 def number_points(xy: Array) -> IntArray:

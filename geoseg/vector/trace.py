@@ -3,9 +3,12 @@
 A lattice point is a corner of an outline when the 2 x 2 pixels around it differ along a row and along a
 column. Each pixel quadrant whose two side neighbors differ from it makes a corner of its own region (a
 *convex* one) and, when the other three are equal, of theirs (a *concave* one); so two regions that share a
-border are traced at once, each along its own side. One walk over the rows links every corner to the next
-one along its row and along its column. An edge that crosses the border of the chunk ends at a *gate*, named
-by its place on the lattice, and the chunk on the other side knows the same gate.
+border are traced at once, each along its own side. Where two regions end at the straight wall of a third
+one, that one gets a corner too: what touches has the same corners along what it shares.
+
+One walk over the rows links every corner to the next one along its row and along its column. An edge that
+crosses the border of the chunk ends at a *gate*, named by its place on the lattice, and the chunk on the
+other side knows the same gate.
 
 Where two pixels of one value meet at a corner only, the outlines keep them apart (the rule of
 4-connectivity): that is what keeps every polygon valid.
@@ -185,9 +188,25 @@ def _lattice_row(  # type: ignore[no-untyped-def]
         straight = a == c and b == d
         for quadrant in range(0 if straight else 4):
             own, beside, stacked, across = _seen_from(quadrant, a, b, c, d)
-            if own in (beside, stacked):
-                continue
             below, right = quadrant >> 1, quadrant & 1
+            if own in (beside, stacked):
+                along_row = own == beside
+                facing = stacked if along_row else beside
+                second_of_two = right if along_row else below
+                if own != 0 and not second_of_two and facing != across and own not in (facing, across):
+                    # Two regions end at the straight wall of this one. Both its neighbors lie along the wall:
+                    # the one to come is linked as always, the one before takes the place of the other axis.
+                    ahead, behind = (_ALONG_ROW, _ALONG_COL) if along_row else (_ALONG_COL, _ALONG_ROW)
+                    lane, side = (0, below) if along_row else (col, right)
+                    inside, _, _, _ = _seen_from(quadrant, i, i_next, j, j_next)
+                    nodes[n, _X], nodes[n, _Y] = x_off + col, y
+                    nodes[n, _COMPONENT] = component[inside]
+                    nodes[n, _FLAGS] = _LEAVES_ALONG_ROW if side else 0
+                    nodes[n, behind] = open_edges[lane, side]
+                    nodes[open_edges[lane, side], ahead] = n
+                    open_edges[lane, side] = n
+                    n += 1
+                continue
             for concave in range(2):
                 if not _is_corner(concave, own, beside, stacked, across):
                     continue

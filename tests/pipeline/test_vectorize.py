@@ -77,6 +77,15 @@ def test_same_bytes_for_any_chunks_and_threads(tmp_path: Path, options: dict[str
             assert parts[name].read_bytes() == whole[name].read_bytes(), name
 
 
+def test_objects_that_touch_have_equal_walls_in_every_format(tmp_path: Path) -> None:
+    """Where a third object ends on a wall, too; in longitude and latitude, where walls are curves, as well."""
+    values = np.kron(np.random.default_rng(0).integers(0, 3, (30, 26)), np.ones((5, 5), int)).astype(np.uint8)
+    _, out = vectorize(tmp_path, {"values": values}, tuple(FORMATS))
+    for name, path in out.items():
+        found = gpd.read_parquet(path) if name == "parquet" else gpd.read_file(path)
+        assert shapely.coverage_is_valid(found.geometry.to_numpy()), name
+
+
 def test_columns(tmp_path: Path) -> None:
     rasters = scene()
     found = frame(tmp_path, rasters, acquired="2024-05-01")
@@ -144,7 +153,9 @@ def test_classes_that_touch_share_simplified_walls(
     assert simple["id"].tolist() == raw["id"].tolist()
     assert simple["class"].tolist() == raw["class"].tolist()
     np.testing.assert_array_equal(simple["confidence"], raw["confidence"])
-    assert simple.count_coordinates().sum() < 0.75 * raw.count_coordinates().sum()
+    # More are left than of free-standing objects (0.6 above): a quarter of these corners are ends of walls,
+    # which stay.
+    assert simple.count_coordinates().sum() < 0.7 * raw.count_coordinates().sum()
     np.testing.assert_allclose(simple["area_m2"], simple.area / 0.9996**2, rtol=1e-6)
     assert simple.sindex.query(simple.geometry, predicate="overlaps").size == 0
 
