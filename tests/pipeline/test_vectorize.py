@@ -78,7 +78,7 @@ def test_same_bytes_for_any_chunks_and_threads(tmp_path: Path, options: dict[str
 
 
 def test_objects_that_touch_have_equal_walls_in_every_format(tmp_path: Path) -> None:
-    """Where a third object ends on a wall, too; in longitude and latitude, where walls are curves, as well."""
+    """Where a third object ends on a wall, too; in longitude and latitude, as well."""
     values = np.kron(np.random.default_rng(0).integers(0, 3, (30, 26)), np.ones((5, 5), int)).astype(np.uint8)
     _, out = vectorize(tmp_path, {"values": values}, tuple(FORMATS))
     for name, path in out.items():
