@@ -64,6 +64,7 @@ def decide_kind(dtype: str, hints: RasterHints, has_threshold: bool) -> Kind:
     """
     if np.dtype(dtype).kind == "f":
         return "float"
+    # The scale in a GeoTIFF is text, so 1/254 comes back with its last digits rounded.
     if dtype == "uint8" and abs(hints.scale * SCALE - 1) < 1e-6 and hints.offset == 0:
         return "stored"
     return "scaled" if has_threshold or hints.is_scaled else "values"
@@ -104,7 +105,16 @@ def open_classes(
             f"class names must be {len(titles)}, one a band without the background, got {len(names)}."
         )
     limits = class_thresholds(threshold, names or titles, None)
-    factor = hints.scale if kind != "scaled" or hints.is_scaled else _factor(scene.dtype)
+    factor = hints.scale
+    if kind == "scaled" and not hints.is_scaled:
+        # A threshold says that the integers are probabilities, but not what stands for 1. Of 8 bits it can
+        # only be 255; of 16 it might be 100, 1000, 10000 or 65535, and a guess would shift every outline.
+        if scene.dtype != "uint8":
+            raise SceneError(
+                f"probabilities must be floats, 8-bit integers or state their scale, got {scene.dtype} "
+                "without one. Leave out the threshold if the values are classes."
+            )
+        factor = 1 / 255
     return _Probabilities(
         scene, tuple(names or titles), background, limits, kind == "stored", factor, hints.offset
     )
@@ -125,16 +135,6 @@ def _band_classes(descriptions: Sequence[str]) -> tuple[int | None, list[str]]:
     return background, [text or f"class_{k}" for k, text in enumerate(objects, start=1)]
 
 
-def _factor(dtype: str) -> float:
-    """From stored integers to probabilities, where the file states no scale."""
-    if dtype != "uint8":
-        raise SceneError(
-            f"probabilities must be floats, 8-bit integers or state their scale, got {dtype} without one. "
-            "Leave out the threshold if the values are classes."
-        )
-    return 1 / 255
-
-
 @dataclass(frozen=True)
 class _Values:
     """A mask or a class map: the values are the classes; a single name is for all of them."""
@@ -152,7 +152,9 @@ class _Values:
         return self.class_names is not None and len(self.class_names) == 1
 
     def read(self, window: Window) -> ChunkValues:
-        if self.scene.nodata == 0 or not self.scene.has_validity:  # nodata 0 means background here
+        # Masks are often written with nodata 0, which means background here: taken for missing data, every
+        # object would touch its edge.
+        if self.scene.nodata == 0 or not self.scene.has_validity:
             return ChunkValues(self._classes(self.scene.read(window)))
         pixels, valid = self.scene.read_with_valid(window)
         return ChunkValues(self._classes(pixels), invalid=~valid)
@@ -186,14 +188,17 @@ class _Probabilities:
     def read(self, window: Window) -> ChunkValues:
         pixels, valid = self.scene.read_with_valid(window)
         if self.stored:
-            found = classify(pixels, background=self.background, thresholds=self.thresholds)
-            return ChunkValues(found.values, found.prob, found.invalid | ~valid)
+            # The same kernel as in a run, on the same bytes: vectorize gives the footprints that run gives.
+            classes = classify(pixels, background=self.background, thresholds=self.thresholds)
+            return ChunkValues(classes.values, classes.prob, classes.invalid | ~valid)
         prob = pixels.astype(np.float32)
         if self.factor != 1:
             prob *= np.float32(self.factor)
         if self.offset:
             prob += np.float32(self.offset)
+        # Nodata is often far from 0..1 (-9999, NaN), and would be refused below.
         prob[:, ~valid] = 0
+        # A resampled or averaged 1 may be a little above 1 in float32.
         if prob.size and not (prob.min() >= -1e-6 and prob.max() <= 1 + 1e-6):
             raise SceneError(
                 f"probabilities must lie in 0 .. 1, got {prob.min():g} .. {prob.max():g} at {window} of "

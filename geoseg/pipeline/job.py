@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "prepare"]
 
+#: Side of the squares in which the area of interest is drawn, pixels: that of a default window.
 _SQUARE = 512
 
 
@@ -97,6 +98,7 @@ def prepare(
         test_time=given.given().get("test_time"),
         lazy=True,  # a run that has nothing left to predict needs no network, and no torch
     )
+    # What the card suggests is known only with the model, so the settings are made final here and not before.
     settings = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())
     if isinstance(scene, (str, os.PathLike)):
         source, notes = open_for_model(scene, predictor, given, settings)
@@ -104,6 +106,7 @@ def prepare(
         concerns = check_array(scene.name, scene.geobox, predictor, given)
         source, notes = stretched(scene, predictor, settings)
         notes = concerns + notes
+    # Before anything that takes time with the number of pixels, which a broken header may state as 10^18.
     check_effort(*source.geobox.shape, NETWORK_MPX_S, source.path)
     notes += check_bands(predictor, source.count, source.dtype)
     if source.geobox.crs is None:
@@ -116,12 +119,14 @@ def prepare(
         blend=settings.blend,
     )
     inside = None if settings.aoi is None else _area_of_interest(settings.aoi, source)
-    fingerprint = _fingerprint(source, predictor, plan, settings, inside)  # before the model is called
+    # Before the model is called: the state of a callable, which a call may change, is part of it.
+    fingerprint = _fingerprint(source, predictor, plan, settings, inside)
     first = None
     classes = predictor.classes
     if not classes and (count := known(source, predictor, fingerprint)) is not None:
         classes = _class_names(count)
     elif not classes:
+        # A callable does not state its outputs, and the store has to know how many there are.
         classes, first = _try_first_window(predictor, source, plan, inside, settings.on_error)
     thresholds = class_thresholds(settings.threshold, classes, predictor.background)
     batch_size = settings.batch_size or predictor.batch_size_default(settings.window)
@@ -167,9 +172,12 @@ def _try_first_window(
     if area is None or area.any():
         image, valid, _ = read_pixels(source, window, on_error)  # failures are listed when the block is read
     else:
+        # Nothing of it counts, but the callable has to be asked with something.
         image, valid = np.zeros((source.count, window.height, window.width), source.dtype), None
     block = Block(plan, (0, 0), image, valid, predictor.fill_values(), area)
+    # A copy: a callable that writes into its input would change the pixels of the windows beside.
     result = np.asarray(predictor(block.cut(0, 0)[None].copy()))[0]
+    # The run leaves out a window without a valid pixel, so its result must not be taken for one.
     used = block.windows_to_run()[:1] == [(0, 0)]
     return _class_names(len(result)), result if used else None
 
@@ -210,6 +218,7 @@ def _area_of_interest(path: Path, source: RasterSource) -> _Inside:
         raise InputError(f"{path} holds no polygon. Give an area of interest with at least one.")
     shapes = area.on(source.geobox, source.name).geometry
     height, width = source.geobox.shape
+    # Polygons beyond the scene change no pixel, and so must not change the fingerprint either.
     shapes = shapes[shapely.intersects(shapes, shapely.box(0, 0, width, height))]
     if not len(shapes):
         raise InputError(

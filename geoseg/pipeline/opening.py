@@ -65,6 +65,7 @@ def open_for_model(
     """
     bands, gsd, card = given.bands, given.gsd, predictor.card
     notes: list[str] = []
+    # Opened as it is stored first: which bands to read, and at which resolution, follows from what it is.
     stored = open_raster(path, bands=bands, gsd=gsd)
     if bands is None and card is not None and card.bands:
         bands = match_bands(card.bands, stored_names(stored))
@@ -75,6 +76,8 @@ def open_for_model(
             )
     if bands is None and predictor.in_channels is not None and stored.count > predictor.in_channels:
         bands = tuple(range(1, predictor.in_channels + 1))
+    # What a card suggests is passed over where nothing tells how large a pixel is; what the user asks for
+    # is an error there, raised by the opening.
     measurable = stored.geobox.ground_resolution() is not None or isinstance(given.resolution, float)
     resolution = chosen.resolution if measurable else None
     source = open_raster(path, bands=bands, resolution=resolution, bbox=given.bbox, gsd=gsd)
@@ -141,6 +144,7 @@ def check_gsd(name: str, geoboxes: Sequence[GeoBox], predictor: Predictor, given
     steps = [step for step in (geobox.ground_resolution() for geobox in geoboxes) if step is not None]
     if card is None or card.options.gsd is None or not steps:
         return []
+    # Pixels that are not square count by their area: twice as wide and half as high are as large.
     size = max(math.sqrt(step[0] * step[1]) for step in steps)
     low, high = card.options.gsd_range or (card.options.gsd,) * 2
     if low * (1 - _OFF) <= size <= high * (1 + _OFF):
@@ -167,6 +171,7 @@ def _training_size(source: RasterSource, predictor: Predictor) -> list[str]:
     if all(abs(ratio - 1) <= _OFF for ratio in ratios):
         return []
     step = source.geobox.ground_resolution()
+    # One factor for both axes, as a resolution is one number; the training stretched each by its own.
     factor = math.sqrt(ratios[0] * ratios[1])
     ground = factor if step is None else factor * math.sqrt(step[0] * step[1])
     options = f"{'--gsd 1 ' if step is None else ''}--resolution {ground:.4g}"
@@ -182,6 +187,7 @@ def _training_size(source: RasterSource, predictor: Predictor) -> list[str]:
 
 def warn_user(notes: Sequence[str]) -> None:
     """Concerns among the notes as warnings that name the line of the caller outside the package."""
+    # A fixed stacklevel would not do: segment, predict and the accessor call one another at several depths.
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("geoseg."):
         level, frame = level + 1, frame.f_back

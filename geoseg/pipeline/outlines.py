@@ -31,12 +31,16 @@ class _Borders:
 
     def halo(self, window: Window, values: Array) -> Halo:
         """The halo of the next chunk in row-major order."""
+        # The type of the values is known with the first chunk; beyond the raster there is background.
         if not self._current.size:
             self._above, self._current = (np.zeros(self._width + 1, values.dtype) for _ in range(2))
+        # A new row of chunks: what was written under the last one is now above.
         if window.col_off == 0:
             self._above, self._current = self._current, self._above
             self._left = np.zeros(window.height, values.dtype)
+        # Shifted by one, so that the corner above and to the left of the first column has a place.
         columns = slice(window.col_off + 1, window.col_end + 1)
+        # A copy: the trace of this chunk may still run when the next row writes here.
         halo = Halo(self._above[window.col_off : window.col_end + 1].copy(), self._left)
         self._left = values[:, -1].copy()
         self._current[columns] = values[-1]
@@ -96,6 +100,7 @@ def iter_outlines(
     for done, trace in enumerate(traces, start=1):
         outlines = assembler.add(trace)
         progress("vectorize", done, total)
+        # Objects are complete only when the last chunk of a row is in, so most chunks give none.
         if outlines is not None and len(outlines):
             yield outlines
     yield assembler.finish()
@@ -123,9 +128,11 @@ def _traces(
                         break
                 if not reading:
                     break
+                # In order, whichever is read first: a chunk's halo comes from those before it.
                 window, pixels = reading.popleft()
                 chunk = pixels.result()
                 halo = values_before.halo(window, chunk.values)
+                # One pixel stretched over the chunk: most rasters have no hole, and need no array for it.
                 missing = chunk.invalid if chunk.invalid is not None else np.zeros((1, 1), np.bool_)
                 no_data = invalid_before.halo(window, np.broadcast_to(missing, chunk.values.shape))
                 tracing.append(
@@ -136,6 +143,7 @@ def _traces(
             while tracing:
                 yield tracing.popleft().result()
         finally:
+            # A reader who stops early, or an error, would otherwise wait for all that is queued.
             for _, waiting in reading:
                 waiting.cancel()
             for trace in tracing:

@@ -29,7 +29,8 @@ from geoseg.typing import Array, BoolArray, OnError, PredictBatch, Progress, no_
 
 __all__ = ["PredictSummary", "predict_to_store"]
 
-#: Blocks that are read ahead, and chunks that wait to be written: what memory is bounded by.
+#: Blocks that are read ahead, and chunks that wait to be written: what memory is bounded by. A few
+#: bridge a slow read or write; more would only take memory, for on the whole the network takes longer.
 _AHEAD = 3
 _WRITES = 4
 
@@ -100,7 +101,8 @@ def predict_to_store(
         A chunk can't be written.
     """
     missing = set(store.missing())
-    if on_error == "fail":  # holes of an earlier run that skipped them are no result now
+    # Holes of an earlier run that skipped them are no result now.
+    if on_error == "fail":
         missing |= store.with_failures()
     needed = {block for chunk in missing for block in plan.sources(*chunk)}
     rows = sorted({row for row, _ in needed})
@@ -109,6 +111,7 @@ def predict_to_store(
     order = [(row, col) for row in rows for col in range(plan.n_blocks[1])]
     clock, timed = time.perf_counter(), _Timed(predict)
     reader = _Reader(source, plan, fill, inside, on_error, store, first)
+    # Pieces of the chunks that are still to come; those of finished ones are dropped as they arrive.
     pending: dict[tuple[int, int], list[Piece]] = {chunk: [] for chunk in missing}
     done = skipped = 0
     with _Writer(store) as writer:
@@ -121,9 +124,12 @@ def predict_to_store(
                 wanted=lambda batch: any(b.index in needed for b, _, _ in batch),
             ):
                 done += 1
+                # Other blocks of the row only filled up batches; their results are stored already.
                 if block.index in needed:
                     skipped += sum(1 for _ in plan.windows(*block.index)) - len(block.windows_to_run())
                     _hand_over(block, store.classes, pending, writer)
+                # Megapixels of the scene, not of the windows, which overlap: so the rate does not depend on
+                # the overlap, and the scene's size over it is the time that is left.
                 share = done / (plan.n_blocks[0] * plan.n_blocks[1])
                 speed = plan.shape[0] * plan.shape[1] * share / 1e6 / (time.perf_counter() - clock)
                 progress("predict", done, len(order), mpx_per_s=speed)
@@ -147,24 +153,23 @@ class _Timed:
 def _hand_over(
     block: Block, classes: int, pending: dict[tuple[int, int], list[Piece]], writer: _Writer
 ) -> None:
+    """Give a block's pieces to the chunks that wait for them, and those that have all to the writer."""
     plan = block.plan
     for piece in block.pieces(classes):
         if piece.chunk in pending:
             pending[piece.chunk].append(piece)
     # The pieces are copies: the sums of a whole block need not wait for its row to end.
     block.total = None
+    around = plan.block_window(*block.index)
     for chunk in itertools.product(plan.y.completed(block.index[0]), plan.x.completed(block.index[1])):
-        if chunk in pending:
-            writer.submit(chunk, pending.pop(chunk), _valid_in_chunk(block, chunk))
-
-
-def _valid_in_chunk(block: Block, chunk: tuple[int, int]) -> BoolArray | None:
-    if block.valid is None:
-        return None
-    inside = block.plan.chunk_window(*chunk)
-    around = block.plan.block_window(*block.index)
-    part = inside.shifted(-around.row_off, -around.col_off)
-    return block.valid[part.rows, part.cols].copy()
+        if chunk not in pending:
+            continue
+        valid = None
+        if block.valid is not None:
+            part = plan.chunk_window(*chunk).shifted(-around.row_off, -around.col_off)
+            # A copy, or the chunk would hold the whole block's validity in memory until it is written.
+            valid = block.valid[part.rows, part.cols].copy()
+        writer.submit(chunk, pending.pop(chunk), valid)
 
 
 @dataclass(frozen=True)
@@ -187,8 +192,10 @@ class _Reader:
             image = np.zeros((self.source.count, *inside.shape), self.source.dtype)
             return Block(self.plan, index, image, inside, self.fill)
         image, valid, failures = read_pixels(self.source, window, self.on_error)
+        # Noted before the block's chunks are written: their lines in the record name the failures.
         self.store.note_failures(index, failures)
         block = Block(self.plan, index, copy_pages(image), valid, self.fill, inside)
+        # It went through the network when the outputs were counted.
         if self.first is not None and index == (0, 0):
             block.add(0, 0, self.first)
             block.known.add((0, 0))
@@ -199,6 +206,7 @@ def _read_ahead(reader: _Reader, order: list[tuple[int, int]]) -> Iterator[Block
     """Blocks in order, a few of them read ahead by threads."""
     waiting: deque[Future[Block]] = deque()
     todo = iter(order)
+    # Two threads: one decodes while the other waits for the disk or a server.
     with ThreadPoolExecutor(2, thread_name_prefix="geoseg-read") as pool:
         try:
             for index in itertools.islice(todo, _AHEAD):
@@ -211,6 +219,7 @@ def _read_ahead(reader: _Reader, order: list[tuple[int, int]]) -> Iterator[Block
                     waiting.append(pool.submit(reader, index))
                 yield block
         finally:
+            # After an error or Ctrl-C the pool would otherwise read what is queued before it ends.
             for future in waiting:
                 future.cancel()
 
@@ -228,6 +237,7 @@ class _Writer:
 
     def __exit__(self, kind: object, *rest: object) -> None:
         try:
+            # After an error its own reason is the one to be told, not that of a write that failed as well.
             while self.waiting and kind is None:
                 self.waiting.popleft().result()
         finally:
@@ -235,6 +245,7 @@ class _Writer:
 
     def submit(self, chunk: tuple[int, int], pieces: list[Piece], valid: BoolArray | None) -> None:
         """Queue a chunk; waits while too many are queued."""
+        # Those that are done are looked at as well, so that a full disk ends the run at once.
         while len(self.waiting) >= _WRITES or (self.waiting and self.waiting[0].done()):
             self.waiting.popleft().result()
         self.waiting.append(self.pool.submit(self._write, chunk, pieces, valid))

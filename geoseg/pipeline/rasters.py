@@ -30,6 +30,7 @@ def save_prob(
     progress: Progress = no_progress,
 ) -> None:
     """Write one band a class: uint8 with scale 1/254 and nodata 255, or float32 with nodata NaN."""
+    # With its scale in the file, GIS programs show the bytes as probabilities.
     as_float = dtype == "float32"
     write_cog(
         path,
@@ -58,6 +59,8 @@ def save_mask(
     """Write one uint8 band: 0 = no object, k = the k-th object class, 255 = no data."""
 
     def pixels(window: Window) -> Array:
+        # Classified once more from the store, chunk by chunk: kept in memory, the mask would be as large as
+        # the scene.
         classes = classify(read(window), background=background, thresholds=thresholds)
         return np.where(classes.invalid, np.uint8(INVALID), classes.values)[None]
 

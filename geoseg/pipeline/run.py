@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.config.run import RunSettings, footprint_settings
-from geoseg.errors import InputError, RunError, SceneError
+from geoseg.errors import InputError
 from geoseg.files import check_outputs, hold, plain_stem, results_folder, scratch_folder, write_failures
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
@@ -23,7 +22,8 @@ from geoseg.io.hints import SETTINGS_TAG, read_hints
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.job import Job, prepare
-from geoseg.pipeline.predict import PredictSummary, predict_to_store
+from geoseg.pipeline.kept import check_scene, damage_notes, kept_store, predict_job
+from geoseg.pipeline.predict import PredictSummary
 from geoseg.pipeline.rasters import save_mask, save_prob
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
@@ -134,6 +134,7 @@ def run_scene(
             else ProbStore.known_classes(_store_folder(source, Path(out)), fingerprint)
         ),
     )
+    # All that can be wrong with the outputs is found before the first window, which may be hours before them.
     check_formats(job.settings.formats, job.source.geobox.crs)
     files, rasters = _outputs(job, Path(out))
     if rasters:
@@ -142,17 +143,20 @@ def run_scene(
     check_unowned(files | rasters, job.settings.overwrite)
     store_folder = _store_folder(job.source, Path(out))
     targets = [*files.values(), *rasters.values()]
-    with results_folder(Path(out)), hold(*targets), _kept(job, store_folder) as store:
-        done = _predict(job, store, progress)
+    # Held from here on: two runs to one folder would otherwise both work, and the last one stay.
+    with results_folder(Path(out)), hold(*targets), kept_store(job, store_folder) as store:
+        done = predict_job(job, store, progress)
         failures = store.failures()
         failures_file = store_folder.with_suffix(".failures.json")
+        # Before the results, so that none of them lies there without the list of what it lacks.
         listed = write_failures(failures_file, failures) if failures else {}
         count = _vectorize(job, store, files, progress)
         _save_rasters(job, store, rasters, progress)
-        _check_scene(job, store, targets)
+        # Once more, for the second stage takes its time as well: the results must be of one scene.
+        check_scene(job, store, targets)
         if not failures:  # the list of an earlier run goes with the last of its results
             write_failures(failures_file, [])
-        notes = _damage_notes(store)
+        notes = damage_notes(store)
     return _summarize(job, done, files | rasters | listed, count, failures, start, notes)
 
 
@@ -210,6 +214,7 @@ def predict_scene(
     dtype = settings.dtype
     target = Path(out)
     folder = target.with_name(f"{target.name}.geoseg")
+    # A store beside the file is of a run that did not end: then the file is that of an earlier one.
     finished = None if settings.restart or folder.exists() else read_finished(target, _MARK)
 
     def known(source: RasterSource, predictor: Predictor, fingerprint: dict[str, Any]) -> int | None:
@@ -226,25 +231,26 @@ def predict_scene(
     mark = _mark(job.predictor, job.fingerprint, dtype)
     kept = footprint_settings(job.settings, job.thresholds, job.source.geobox.gsd)
     with results_folder(target.parent), hold(target, folder):
+        # The settings kept in the file decide no pixel and are not in the mark, but vectorize goes by them.
         same = finished is not None and mark is not None and finished[0] == mark
         if same and read_hints(target, [1]).settings == kept:
             done = PredictSummary(0, 0, 0.0, 0.0)
             note = f"{target} was made from this scene, model and options; --restart predicts again"
             return _summarize(job, done, {"prob": target}, None, [], start, [note])
-        with _kept(job, folder, dtype) as store:
-            done = _predict(job, store, progress)
+        with kept_store(job, folder, dtype) as store:
+            done = predict_job(job, store, progress)
             failures = store.failures()
             failures_file = target.with_name(f"{target.stem}.failures.json")
             listed = write_failures(failures_file, failures) if failures else {}
-            # what lacks regions is tried again
+            # A file that lacks regions has no mark, so that the same call tries to read them again.
             marks = {} if failures or mark is None else {_MARK: mark}
             tags = {SETTINGS_TAG: json.dumps(kept), **marks}
             place = job.source.geobox
             save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
-            _check_scene(job, store, [target])
+            check_scene(job, store, [target])
             if not failures:
                 write_failures(failures_file, [])
-            notes = _damage_notes(store)
+            notes = damage_notes(store)
             store.discard()
     return _summarize(job, done, {"prob": target, **listed}, None, failures, start, notes)
 
@@ -258,32 +264,6 @@ def _mark(predictor: Predictor, fingerprint: dict[str, Any], dtype: str) -> str 
     if function is not None and not callable(getattr(function, "fingerprint", None)):
         return None
     return digest([FORMAT, fingerprint, dtype, predictor.classes])
-
-
-@contextmanager
-def _kept(job: Job, folder: Path, dtype: str = "uint8") -> Iterator[ProbStore]:
-    """The job's store; when bad input ends the run before the first chunk, nothing of it stays."""
-    store = ProbStore.open(
-        folder,
-        job.plan,
-        len(job.classes),
-        job.fingerprint,
-        dtype=dtype,
-        restart=job.settings.restart,
-        batch_size=job.batch_size,
-        keep_batch_size=job.settings.batch_size is None,
-    )
-    try:
-        yield store
-    except InputError:
-        store.discard_if_empty()
-        raise
-    except KeyboardInterrupt as stop:
-        if stop.args:
-            raise
-        raise KeyboardInterrupt("probabilities are kept; the same command goes on from there") from None
-    finally:
-        store.close()
 
 
 def _summarize(
@@ -311,70 +291,8 @@ def _summarize(
     )
 
 
-def _damage_notes(store: ProbStore) -> list[str]:
-    if not store.damaged:
-        return []
-    some = "1 kept chunk was" if store.damaged == 1 else f"{store.damaged} kept chunks were"
-    return [f"{some} damaged or gone from {store.folder}: predicted again"]
-
-
-def _check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> None:
-    """Make sure that the scene is still the one the run began with.
-
-    Chunks are predicted over hours. A scene that is replaced meanwhile would be mixed with the old one, and
-    the mix would be kept under the fingerprint of the old one. An array in memory is left alone: to look at
-    all of it once more would cost more than it is worth.
-
-    Raises
-    ------
-    RunError
-        It changed; what was predicted is thrown away.
-    """
-    if not job.source.files():
-        return
-    try:
-        fingerprint = job.source.fingerprint()
-    except (SceneError, OSError):  # it is gone, or being written
-        fingerprint = ""
-    if fingerprint == job.fingerprint["scene"]:
-        return
-    store.discard()
-    done = f" {', '.join(map(str, written))} still show it as it was." if written else ""
-    raise RunError(
-        f"{job.source.name} was replaced or changed during the run, so what was predicted is not kept.{done} "
-        "Give the same command again."
-    )
-
-
-def _predict(job: Job, store: ProbStore, progress: Progress) -> PredictSummary:
-    """The first stage, and a look at what it left: all chunks, of one scene."""
-    try:
-        done = predict_to_store(
-            job.source,
-            job.predictor,
-            job.plan,
-            store,
-            batch_size=store.batch_size,
-            fill=job.predictor.fill_values(),
-            inside=job.inside,
-            on_error=job.settings.on_error,
-            first=job.first,
-            progress=progress,
-        )
-    except KeyboardInterrupt:
-        rows, cols = job.plan.n_chunks
-        left = len(store.missing())
-        raise KeyboardInterrupt(
-            f"{rows * cols - left} of {rows * cols} chunks are finished and kept; "
-            "the same command goes on from there"
-        ) from None
-    if done.windows or done.skipped:
-        _check_scene(job, store)
-    store.check_complete()
-    return done
-
-
 def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Progress) -> int:
+    # The store keeps probabilities, not classes: another threshold on a kept run predicts nothing anew.
     def read_chunk(window: Window) -> ChunkValues:
         classes = classify(store.read(window), background=job.background, thresholds=job.thresholds)
         return ChunkValues(classes.values, classes.prob, classes.invalid)

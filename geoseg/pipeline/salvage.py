@@ -42,6 +42,7 @@ def naming_damage(source: RasterSource, window: Window, read: Callable[[Window],
     try:
         return read(window)
     except SceneReadError as error:
+        # None where it is not known: of arrays, and of servers, which are not asked for each block once more.
         damage = source.locate_damage(window) or error
         message = f"{damage} --on-error skip goes on without what is broken."
         raise SceneReadError(message, damage.path, window, damage.reason) from None
@@ -83,22 +84,19 @@ def read_pixels(
     try:
         return *read(window), []
     except SceneError:
-        return _pixels_by_part(source, window, read)
-
-
-def _pixels_by_part(
-    source: RasterSource, window: Window, read: Callable[[Window], tuple[Array, BoolArray | None]]
-) -> tuple[Array, BoolArray, list[dict[str, Any]]]:
-    """Read by the scene's file blocks, so that only what is really broken is lost."""
+        # By file blocks, so that only what is really broken is lost. Only now: by parts, reading takes
+        # longer, and nearly every window is whole.
+        parts = storage_parts(window, source.file_block, source.geobox.shape, source.offset)
     image = np.zeros((source.count, window.height, window.width), source.dtype)
     valid = np.zeros((window.height, window.width), bool)
     failures = []
-    # Only now: by parts, reading takes longer, and nearly every window is whole.
-    for part, unit in storage_parts(window, source.file_block, source.geobox.shape, source.offset):
+    for part, unit in parts:
         inside = part.shifted(-window.row_off, -window.col_off)
         try:
             pixels, part_valid = read(part)
         except SceneError as error:
+            # The whole file block is listed, not the part of it in this window, so that the neighbor which
+            # meets the same block lists the same region.
             failures.append(failure(unit, error))
             continue
         image[:, inside.rows, inside.cols] = pixels
@@ -148,6 +146,7 @@ class Salvage:
 
     def _parts(self, window: Window) -> ChunkValues:
         shape = (window.height, window.width)
+        # What is lost stays background and counts as without data.
         values, invalid = np.zeros(shape, self.reader.dtype), np.zeros(shape, bool)
         prob = None if self.reader.prob_dtype is None else np.zeros(shape, self.reader.prob_dtype)
         for part, unit in storage_parts(window, self.block, self.shape):
@@ -156,7 +155,7 @@ class Salvage:
                 part_values = self.reader.read(part)
             except SceneError as error:
                 invalid[inside.rows, inside.cols] = True
-                with self._lock:
+                with self._lock:  # chunks are read in several threads
                     self.failures.append(failure(unit, error))
                 continue
             values[inside.rows, inside.cols] = part_values.values

@@ -79,9 +79,11 @@ class Batch:
     @classmethod
     def traced(cls, outlines: Outlines, ground: Ground) -> Batch:
         """Objects as they were traced."""
+        # In pixels the area is counted already. reduceat below has nothing to give for no objects at all.
         if ground.area is None or len(outlines) == 0:
             return cls(outlines, ground, outlines.pixels.astype(np.float64))
         rings = ground.ring_areas(outlines)
+        # Holes have the opposite sign, so an object's area is the plain sum over its rings.
         first_ring = outlines.part_offsets[outlines.object_offsets[:-1]]
         return cls(outlines, ground, np.abs(np.add.reduceat(rings, first_ring)))
 
@@ -143,7 +145,8 @@ class Step:
 
 def leave_out_small(batch: Batch, least: float) -> Batch:
     """Leave out objects of less than ``least`` m2 (pixels without a CRS)."""
-    return batch.where(~(batch.area < least))  # an area that can't be measured, NaN, is not small
+    # Written so that an area that can't be measured, NaN, is not small.
+    return batch.where(~(batch.area < least))
 
 
 def drop_small_holes(batch: Batch, least: float) -> Batch:
@@ -152,11 +155,13 @@ def drop_small_holes(batch: Batch, least: float) -> Batch:
     is_hole = np.ones(outlines.ring_offsets.size - 1, np.bool_)
     is_hole[outlines.part_offsets[:-1]] = False
     area = np.abs(batch.ground.ring_areas(outlines))
+    # A hole with an object in it stays, however small: filled, the two would overlap.
     filled = empty_holes(outlines, np.flatnonzero(is_hole & (area < least)))
     if not filled.size:
         return batch
     first_ring = outlines.part_offsets[outlines.object_offsets]
     owner = np.searchsorted(first_ring, filled, side="right") - 1
+    # The area is known without measuring all outlines anew: that of the holes is added.
     larger = batch.area.copy()
     np.add.at(larger, owner, area[filled])
     return replace(batch, outlines=without_rings(outlines, filled), area=larger)
@@ -210,7 +215,7 @@ class Steps:
 
     def __init__(self, **settings: Any) -> None:
         wanted = [step for step in STEPS if settings.get(step.setting)]
-        # What can't be regularized is simplified there, and the others have no corner too many.
+        # What can't be regularized is simplified in that step, and the others have no corner too many.
         if settings.get("regularize"):
             wanted = [step for step in wanted if step.setting != "simplify_m"]
         self._steps = [(step, settings[step.setting]) for step in wanted]
@@ -243,6 +248,7 @@ class Steps:
 
     def all_at_once(self, batch: Batch) -> Batch:
         """Take them all with all objects there are, in raster order; free-standing ones stay apart."""
+        # The groups as they were traced: each object of a batch knows the number of its own.
         groups = Groups()
         groups.add(int(batch.outlines.group.max(initial=-1)) + 1)
         stepped, joined = self(batch), Joined(groups)
@@ -251,6 +257,7 @@ class Steps:
             if not key.size:
                 break
             joined.add(key, group)
+            # From the outlines as they were traced again: a step taken twice would simplify twice.
             number = joined.final(batch.outlines.key, batch.outlines.group)
             stepped = self(replace(batch, outlines=replace(batch.outlines, group=number)))
         return stepped

@@ -13,15 +13,11 @@ import itertools
 import json
 import os
 import shutil
-import struct
-import zlib
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import zarr
 from numcodecs import Zstd
@@ -31,6 +27,7 @@ from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
 from geoseg.files import hold, os_reason, place_bytes, remove_folder, write_bytes, write_text
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
+from geoseg.pipeline.chunk_log import ChunkRecord, log_line, read_log
 from geoseg.pipeline.salvage import sorted_failures
 from geoseg.raster.stitch import INVALID, to_bytes
 from geoseg.typing import Array, BoolArray
@@ -43,20 +40,11 @@ FORMAT = 4
 _OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill")
 #: The fastest level: stitched probabilities are written while the network waits for nothing else.
 _ZSTD_LEVEL = 1
-_CHECKSUM = struct.Struct("<I")  # as zarr's crc32c codec puts it behind a chunk
 
 
 def digest(value: Any) -> str:
     """SHA-256 of a JSON-able value, the same for equal values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Record:
-    """What is known of a finished chunk: its checksum, and the regions its blocks could not read."""
-
-    checksum: int
-    failures: list[dict[str, Any]]
 
 
 class ProbStore:
@@ -79,14 +67,23 @@ class ProbStore:
         self._dtype = np.dtype(state["dtype"]).newbyteorder("<")
         self._zstd = Zstd(level=_ZSTD_LEVEL)
         self._block_failures: dict[tuple[int, int], list[dict[str, Any]]] = {}
-        written = _read_log(folder / "chunks.log")
-        self._records = {chunk: record for chunk, record in written.items() if self._is_sound(chunk, record)}
+        written = read_log(folder / "chunks.log")
+        # Every chunk is read when a run goes on, so that one which a disk or a copy spoiled is found while it
+        # can still be predicted again.
+        self._records: dict[tuple[int, int], ChunkRecord] = {}
+        for chunk, record in written.items():
+            path = self._path(*chunk)
+            if path.is_file() and record.unsealed(path.read_bytes()) is not None:
+                self._records[chunk] = record
+            else:
+                _remove(path)  # whatever lies there instead
         self.damaged = len(written) - len(self._records)
-        # written anew, so that a line that was cut by a kill is not continued by the next
-        write_text(folder / "chunks.log", "".join(_log_line(*entry) for entry in self._records.items()))
+        # Written anew, so that a line that was cut by a kill is not continued by the next.
+        write_text(folder / "chunks.log", "".join(log_line(*entry) for entry in self._records.items()))
         self._log = os.open(folder / "chunks.log", os.O_WRONLY | os.O_APPEND)
         self._log_open.callback(os.close, self._log)
-        for row in range(plan.n_chunks[0]):  # so that no write makes folders that were removed meanwhile
+        # All folders now, so that no write makes one anew that was removed meanwhile.
+        for row in range(plan.n_chunks[0]):
             self._path(row, 0).parent.mkdir(parents=True, exist_ok=True)
         self._check_place()
 
@@ -147,23 +144,30 @@ class ProbStore:
             kept = None if restart else _read_state(folder)
             if kept is not None and keep_batch_size:
                 batch_size = int(kept.get("batch_size", batch_size))
+            # As JSON gives it back, or a tuple would differ from the list that state.json holds.
             wanted = json.loads(json.dumps(dict(fingerprint), default=str))
             state = {"format": FORMAT, **wanted, "dtype": dtype, "classes": classes, "batch_size": batch_size}
             if kept is None and not restart and _has_chunks(folder):
                 raise StateMismatchError(
                     f"{folder} holds a run of which nothing is known. Give --restart to begin again."
                 )
-            differ = [] if kept is None else _differing(kept, state)
+            # A run may go on with another batch size; see the fingerprint of a job.
+            keys = {*(kept or {}), *state} - {"batch_size"}
+            differ = [] if kept is None else sorted(key for key in keys if kept.get(key) != state.get(key))
+            # Without a chunk there is nothing to mix, so a store that was only begun is begun anew.
             if differ and _has_chunks(folder):
                 raise StateMismatchError(_differences(kept or {}, state, differ, folder))
             if kept is None or differ:
-                _clear(folder)
+                for name in _OWN:
+                    _remove(folder / name)
             if kept != state:
                 write_text(folder / "state.json", json.dumps({**state, "check": digest(state)}, indent=2))
             _keep_metadata(folder / "prob" / "zarr.json", plan, classes, dtype)
+            # Taking hold of a file removes what a killed writer of it left beside it; no more is needed.
             with hold(folder / "state.json", folder / "chunks.log", folder / "prob" / "zarr.json"):
-                pass  # what a killed run left beside them goes
+                pass
             store = cls(folder, plan, state)
+            # Held until close(), which may be hours from here; an error above lets go at once.
             store._held = held.pop_all()
             return store
 
@@ -233,16 +237,18 @@ class ProbStore:
         else:
             pixels = prob if valid is None else np.where(valid, prob, np.nan)
         fill = INVALID if self._dtype == np.uint8 else np.nan
-        # chunks at the edge are filled up: zarr has them all of one size
+        # Chunks at the edge are filled up: zarr has them all of one size.
         values = np.full((self.classes, *self.plan.chunk_shape), fill, self._dtype)
         values[:, : window.height, : window.width] = pixels
         packed = bytes(self._zstd.encode(values))
         lost = [self._block_failures.get(block, []) for block in self.plan.sources(row, col)]
-        record = _Record(google_crc32c.value(packed), list(itertools.chain.from_iterable(lost)))
+        record = ChunkRecord.of(packed, list(itertools.chain.from_iterable(lost)))
         self._check_place()
         try:
-            place_bytes(self._path(row, col), packed + _CHECKSUM.pack(record.checksum))
-            line = _log_line((row, col), record).encode()
+            place_bytes(self._path(row, col), record.sealed(packed))
+            # The chunk first, then its line: a kill between the two leaves a chunk that does not count. The
+            # other way round there would be a line for a chunk that is missing.
+            line = log_line((row, col), record).encode()
             if os.write(self._log, line) < len(line):
                 raise OSError(None, "only a part of a line was written")
         except OSError as error:
@@ -280,13 +286,14 @@ class ProbStore:
             content = None
         if record is None or content is None:
             raise self._gone(f"the chunk at {self.plan.chunk_window(row, col)}")
-        if not _is_whole(content, record):
+        packed = record.unsealed(content)
+        if packed is None:
             raise RunError(
                 f"the chunk at {self.plan.chunk_window(row, col)} in {self.folder} is not what was written "
                 "there. Give the same command again: it is predicted anew. If that happens twice, check "
                 "the disk."
             )
-        values = np.frombuffer(self._zstd.decode(content[: -_CHECKSUM.size]), self._dtype)
+        values = np.frombuffer(self._zstd.decode(packed), self._dtype)
         return values.reshape(self.classes, *self.plan.chunk_shape)
 
     def note_failures(self, block: tuple[int, int], failures: list[dict[str, Any]]) -> None:
@@ -302,14 +309,6 @@ class ProbStore:
 
     def _path(self, row: int, col: int) -> Path:
         return self.folder / "prob" / "c" / "0" / str(row) / str(col)
-
-    def _is_sound(self, chunk: tuple[int, int], record: _Record) -> bool:
-        """Whether a chunk's file is what was written; what lies there instead is removed."""
-        path = self._path(*chunk)
-        if path.is_file() and _is_whole(path.read_bytes(), record):
-            return True
-        _remove(path)
-        return False
 
     def _check_place(self) -> None:
         """Notice a folder that was moved or removed, before more is predicted for nothing."""
@@ -328,34 +327,9 @@ class ProbStore:
         )
 
 
-def _is_whole(content: bytes, record: _Record) -> bool:
-    """Whether a chunk ends in the checksum of the record, and that is its own."""
-    packed, end = content[: -_CHECKSUM.size], content[-_CHECKSUM.size :]
-    return end == _CHECKSUM.pack(record.checksum) and google_crc32c.value(packed) == record.checksum
-
-
-def _log_line(chunk: tuple[int, int], record: _Record) -> str:
-    text = json.dumps([*chunk, record.checksum, record.failures])
-    return f"{zlib.crc32(text.encode()):08x} {text}\n"
-
-
-def _read_log(path: Path) -> dict[tuple[int, int], _Record]:
-    """Records of finished chunks; lines that are cut or changed are left out, and so are their chunks."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError:
-        return {}
-    records = {}
-    for check, _, text in (line.partition(b" ") for line in lines):
-        if check == f"{zlib.crc32(text):08x}".encode():
-            with suppress(ValueError, TypeError, RecursionError):
-                row, col, checksum, failures = json.loads(text)
-                records[int(row), int(col)] = _Record(int(checksum), list(failures))
-    return records
-
-
 def _check_finite(prob: Array, valid: BoolArray | None, window: Window) -> None:
-    if prob.size == 0 or np.isfinite((prob.min(), prob.max())).all():  # NaN passes through both
+    # Two passes over the array instead of a boolean array of its size: NaN passes through min and max.
+    if prob.size == 0 or np.isfinite((prob.min(), prob.max())).all():
         return
     good = np.isfinite(prob)
     bad = ~good.all(axis=0) if valid is None else ~good.all(axis=0) & valid
@@ -375,12 +349,13 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
     if not isinstance(state, dict):
         return None
     check = state.pop("check", None)
-    # a store of an older format has no check, and is refused for its format
+    # A store of an older format has no check, and is refused for its format.
     return state if check == digest(state) or state.get("format") != FORMAT else None
 
 
 def _keep_metadata(path: Path, plan: BlockPlan, classes: int, dtype: str) -> None:
     """Write zarr.json where it is missing or is not as it must be."""
+    # zarr makes the text in memory; into the folder it would write without fsync.
     written: dict[str, Any] = {}
     zarr.create_array(
         written,
@@ -394,11 +369,6 @@ def _keep_metadata(path: Path, plan: BlockPlan, classes: int, dtype: str) -> Non
     content = written["zarr.json"].to_bytes()
     if not path.is_file() or path.read_bytes() != content:
         write_bytes(path, content)
-
-
-def _differing(kept: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
-    """Keys that differ; a run may go on with another batch size."""
-    return sorted(key for key in {*kept, *state} - {"batch_size"} if kept.get(key) != state.get(key))
 
 
 def _differences(
@@ -419,11 +389,6 @@ def _short(value: Any) -> str:
 
 def _has_chunks(folder: Path) -> bool:
     return next((folder / "prob" / "c").rglob("*/*/*"), None) is not None
-
-
-def _clear(folder: Path) -> None:
-    for name in _OWN:
-        _remove(folder / name)
 
 
 def _remove(path: Path) -> None:

@@ -25,6 +25,7 @@ _AUTO = ("P2", "P98")
 def coordinates_text(source: RasterSource) -> str:
     """In which coordinates the footprints of a scene without a CRS are."""
     box = source.geobox
+    # A part of a scene is shifted by whole pixels; anything else is a georeference without a CRS.
     if box.transform != Affine.translation(*box.transform * (0, 0)):
         return "in its own coordinates" + ("" if box.gsd else ", areas in pixels")
     turned = "exif_orientation" in source.facts()
@@ -42,6 +43,8 @@ def stretched(
         Limits were given for a model that is made for other pixels than those of 8 bits.
     """
     card, stretch = predictor.card, settings.stretch
+    # Without a card, or with one that scales no values, nothing is known of the range that a model wants:
+    # a stretch is then made only where somebody asks for it.
     made_for = "other" if card is None or (stretch is not None and card.scaling is None) else card.dtype
     if stretch == "off" or (stretch is None and (made_for != "uint8" or source.dtype in ("uint8", "int8"))):
         return source, []
@@ -54,7 +57,7 @@ def stretched(
         low, high = stretch
         limits: tuple[tuple[float, float], ...] = ((float(low), float(high)),) * source.count
         return StretchedScene(source, limits), []
-    # of the whole file at its own resolution, so that a part of it gets the numbers of the whole
+    # Of the whole file at its own resolution, so that a part of it gets the numbers of the whole.
     samples = sample_values(source.base if isinstance(source, SceneView) else source)
     if stretch is None and not _beyond_bytes(samples):
         return source, []
@@ -71,9 +74,10 @@ def stretched(
 def _beyond_bytes(samples: list[Array]) -> bool:
     """Whether values can't be the 0..255 of 8 bits in a wider type: above it, below, or shares up to 1."""
     filled = [values for values in samples if len(values)]
-    if not filled:
+    if not filled:  # no pixel has data, so there is nothing to stretch
         return False
     low, high = min(float(values.min()) for values in filled), max(float(values.max()) for values in filled)
+    # Shares up to 1 are floats alone: of integers, 0 and 1 are two dark grays of 8 bits.
     return high > 255 or low < 0 or (filled[0].dtype.kind == "f" and high <= 1)
 
 

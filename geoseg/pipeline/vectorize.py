@@ -128,7 +128,8 @@ def vectorize_classes(
     steps = steps or Steps()
     # Only a step that moves walls has to know which objects share one.
     groups = Groups() if steps.moves_walls else None
-    probability = 0  # what stands for 1
+    # What stands for 1 in the sums; the dtype of the probabilities is known with the first chunk.
+    probability = 0
 
     def read(window: Window) -> ChunkValues:
         nonlocal probability
@@ -156,9 +157,11 @@ def vectorize_classes(
             progress=progress,
         ):
             spill.add(outlines if pieces is None else pieces.described(outlines))
+        # Splitting and tracing have read every chunk at least once; nothing has been written yet.
         all_read()
         classes = None if pieces is None else pieces.objects.value
         table = _Table(geobox, class_names, classes, probability, scene, acquired, steps)
+        # Moved walls may cross once they are rounded to the format's digits: those outlines are checked again.
         style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": steps.moves_walls}
         writers = [
             files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs, **style))
@@ -168,6 +171,7 @@ def vectorize_classes(
         batches: Iterator[tuple[Batch, int]] = (
             (steps(Batch.traced(outlines, ground)), len(outlines)) for outlines, _ in spill.in_order()
         )
+        # Without two objects that touch or may come to, batches can stay in raster order all along.
         if groups is not None and (len(groups) or steps.may_overlap):
             batches = _whole_groups(spill, groups, steps, ground, spill_dir)
         done = 0
@@ -203,12 +207,14 @@ def _whole_groups(
                     for outlines, _ in stepped.in_order()
                 )
                 key, group = find_clashes(numbered, REACH)
+                # Groups only grow, so this ends: at the latest when all objects are one group.
                 if not key.size:
                     break
                 joined.add(key, group)
                 for again in spill.in_groups(groups, joined):
                     batch = steps(Batch.traced(again, ground))
                     stepped.add(batch.outlines, {"area": batch.area, **batch.columns}, again=True)
+            # Objects that a step left out are looked at too, or the progress would never reach the end.
             left_out = spill.count - stepped.count
             for outlines, facts in stepped.in_order():
                 yield Batch(outlines, ground, facts.pop("area"), columns=facts), left_out + len(outlines)
@@ -218,7 +224,10 @@ def _whole_groups(
 
 
 def _one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made in another thread while the one before it is used."""
+    """The same items, each made in another thread while the one before it is used.
+
+    Most of both is compiled code that releases the GIL, so two CPUs are at work.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="geoseg-footprints") as pool:
         waiting = pool.submit(next, items, None)
         while (item := waiting.result()) is not None:
@@ -239,7 +248,8 @@ class _Table:
         acquired: str | None,
         steps: Steps,
     ) -> None:
-        self._classes = classes  # of split objects, whose outlines hold their number in place of their class
+        # Of split objects, whose outlines hold their number in place of their class.
+        self._classes = classes
         self._names = None if class_names is None else np.array(["", *class_names], object)
         self._probability = probability
         self._fixed = {"scene": scene} | ({} if acquired is None else {"acquired": acquired})
@@ -262,7 +272,15 @@ class _Table:
         """The objects as footprints."""
         outlines, count = batch.outlines, len(batch.outlines)
         value = outlines.value if self._classes is None else self._classes[outlines.value]
-        classes = self._class_column(value)
+        if self._names is None:
+            classes = value.astype(str).astype(object)
+        elif value.size and not 0 < value.min() <= value.max() < self._names.size:
+            raise InputError(
+                f"values must be 1 .. {self._names.size - 1}, one for each class name, got a pixel of value "
+                f"{value.max() if value.min() > 0 else value.min()}. Name all classes, or none."
+            )
+        else:
+            classes = np.asarray(self._names[value])
         columns: dict[str, Array] = {
             "id": np.arange(self.written + 1, self.written + count + 1, dtype=np.int64),
             "class": classes,
@@ -277,13 +295,3 @@ class _Table:
             self.classes[str(name)] = self.classes.get(str(name), 0) + int(number)
         self.written += count
         return FootprintBatch(batch.drawn(), columns)
-
-    def _class_column(self, value: Array) -> Array:
-        if self._names is None:
-            return value.astype(str).astype(object)
-        if value.size and not 0 < value.min() <= value.max() < self._names.size:
-            raise InputError(
-                f"values must be 1 .. {self._names.size - 1}, one for each class name, got a pixel of value "
-                f"{value.max() if value.min() > 0 else value.min()}. Name all classes, or none."
-            )
-        return np.asarray(self._names[value])

@@ -99,15 +99,18 @@ def vectorize_raster(
     """
     start = time.perf_counter()
     given = settings or RunSettings()
+    # The numbers of a palette are the classes here; its colors mean nothing.
     scene = open_raster(path, bands=given.bands, gsd=given.gsd, expand_palette=False)
     check_effort(*scene.geobox.shape, TRACING_MPX_S, scene.path)
     files = output_files(out, given.given().get("formats"), scene.name)
     hints = scene.hints()
     kind = decide_kind(scene.dtype, hints, given.threshold is not None)
     kept = kept_settings(hints, given)
-    if scene.crs is not None:  # it was given one since, which states the distance
+    # It was given a CRS since, which states the size of a pixel better.
+    if scene.crs is not None:
         kept.pop("gsd", None)
     settings = resolve(given, kept)
+    # Which settings the raster keeps is known only when it is open; a distance among them changes its geobox.
     if settings.gsd != given.gsd:
         scene = open_raster(path, bands=given.bands, gsd=settings.gsd, expand_palette=False)
     if kind == "values" and given.bands is not None and scene.count > 1:
@@ -120,9 +123,10 @@ def vectorize_raster(
     skips = settings.on_error == "skip"
     first, stamps = next(iter(files.values())), _stamps(scene)
     failures_file = first.with_name(f"{first.stem}.failures.json")
-    listed: dict[str, Path] = {}
+    failures_files: dict[str, Path] = {}
 
     def all_read() -> None:
+        # A file that is replaced while it is read gives the upper half of one scene and the lower of another.
         if _stamps(scene) != stamps:
             raise RunError(
                 f"{scene.name} was replaced or changed while it was read, so nothing is written. "
@@ -130,9 +134,9 @@ def vectorize_raster(
             )
         failures = sorted_failures(salvage.failures)
         if failures:
-            listed.update(write_failures(failures_file, failures))
+            failures_files.update(write_failures(failures_file, failures))
 
-    # held from the beginning: two rasters of one name would otherwise both work, and the last one stay
+    # Held from the beginning: two rasters of one name would otherwise both work, and the last one stay
     with results_folder(first.parent), hold(*files.values()), scratch_folder(first) as spill:
         summary = vectorize_classes(
             salvage.read if skips else lambda window: naming_damage(scene, window, reader.read),
@@ -151,7 +155,8 @@ def vectorize_raster(
             threads=threads,
             all_read=all_read,
         )
-        if not listed:
+        # The list of an earlier run goes with the last of its results.
+        if not failures_files:
             write_failures(failures_file, [])
     unit = "pixels" if scene.geobox.gsd is None else "square meters"
     notes = []
@@ -163,7 +168,7 @@ def vectorize_raster(
         summary.footprints,
         summary.too_small,
         summary.classes,
-        {name: str(file) for name, file in (files | listed).items()},
+        {name: str(file) for name, file in (files | failures_files).items()},
         kind,
         round(time.perf_counter() - start, 3),
         notes,
@@ -187,6 +192,7 @@ def kept_settings(hints: RasterHints, given: RunSettings) -> dict[str, Any]:
         threshold = RunSettings.model_validate(kept).threshold
     except ValidationError:  # somebody else's tag, or one that was changed by hand
         return {}
+    # They are kept by position, and the positions are those of all bands.
     if given.bands is not None and isinstance(threshold, tuple) and len(threshold) > 1:
         del kept["threshold"]
     return kept
@@ -210,6 +216,7 @@ def chunk_shape(block: tuple[int, int], shape: tuple[int, int], chunk: int) -> t
     >>> chunk_shape((1, 40_000), (30_000, 40_000), 2000)
     (100, 40000)
     """
+    # A block that is cut by a chunk's border is decoded once for each of the chunks that it lies in.
     if block[1] >= shape[1] and chunk < shape[1]:
         rows = max(1, chunk * chunk // shape[1])
         return max(block[0], rows - rows % block[0]), shape[1]
@@ -236,6 +243,7 @@ def output_files(out: PathLike, formats: Sequence[str] | None, stem: str) -> dic
     by_suffix = {suffix: name for name, suffix in FORMATS.items()}
     named = by_suffix.get(target.suffix.lower())
     if named is None or target.is_dir():
+        # "houses.gpgk" is a mistyped name rather than a folder.
         if target.suffix and formats is None and not target.is_dir():
             raise InputError(
                 f"output must end in one of {', '.join(by_suffix)}, or be a folder, got {target}. "

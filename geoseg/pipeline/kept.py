@@ -1,0 +1,116 @@
+"""The first stage of a run: a job's store from its opening to the last chunk, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from geoseg.errors import InputError, RunError, SceneError
+from geoseg.pipeline.job import Job
+from geoseg.pipeline.predict import PredictSummary, predict_to_store
+from geoseg.pipeline.store import ProbStore
+from geoseg.typing import Progress
+
+__all__ = ["check_scene", "damage_notes", "kept_store", "predict_job"]
+
+
+@contextmanager
+def kept_store(job: Job, folder: Path, dtype: str = "uint8") -> Iterator[ProbStore]:
+    """The job's store while the run lasts; when bad input ends it before the first chunk, nothing stays."""
+    store = ProbStore.open(
+        folder,
+        job.plan,
+        len(job.classes),
+        job.fingerprint,
+        dtype=dtype,
+        restart=job.settings.restart,
+        batch_size=job.batch_size,
+        keep_batch_size=job.settings.batch_size is None,
+    )
+    try:
+        yield store
+    except InputError:
+        # A message that asks for other input must not leave a store which refuses that other input.
+        store.discard_if_empty()
+        raise
+    except KeyboardInterrupt as stop:
+        # The first stage says itself how many chunks are kept.
+        if stop.args:
+            raise
+        raise KeyboardInterrupt("probabilities are kept; the same command goes on from there") from None
+    finally:
+        store.close()
+
+
+def predict_job(job: Job, store: ProbStore, progress: Progress) -> PredictSummary:
+    """Predict what the store lacks, and look at what it holds then: all chunks, of one scene.
+
+    Raises
+    ------
+    SceneError, RunError
+        As :func:`geoseg.pipeline.predict.predict_to_store`; or the scene changed, or chunks vanished.
+    KeyboardInterrupt
+        With a message that says how much is kept.
+    """
+    try:
+        done = predict_to_store(
+            job.source,
+            job.predictor,
+            job.plan,
+            store,
+            batch_size=store.batch_size,
+            fill=job.predictor.fill_values(),
+            inside=job.inside,
+            on_error=job.settings.on_error,
+            first=job.first,
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        rows, cols = job.plan.n_chunks
+        left = len(store.missing())
+        raise KeyboardInterrupt(
+            f"{rows * cols - left} of {rows * cols} chunks are finished and kept; "
+            "the same command goes on from there"
+        ) from None
+    # Where nothing was read just now, the fingerprint was taken a moment ago.
+    if done.windows or done.skipped:
+        check_scene(job, store)
+    store.check_complete()
+    return done
+
+
+def check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> None:
+    """Make sure that the scene is still the one the run began with.
+
+    Chunks are predicted over hours. A scene that is replaced meanwhile would be mixed with the old one, and
+    the mix would be kept under the fingerprint of the old one. An array in memory is left alone: to look at
+    all of it once more would cost more than it is worth.
+
+    Raises
+    ------
+    RunError
+        It changed; what was predicted is thrown away.
+    """
+    if not job.source.files():
+        return
+    try:
+        fingerprint = job.source.fingerprint()
+    except (SceneError, OSError):  # it is gone, or being written
+        fingerprint = ""
+    if fingerprint == job.fingerprint["scene"]:
+        return
+    store.discard()
+    done = f" {', '.join(map(str, written))} still show it as it was." if written else ""
+    raise RunError(
+        f"{job.source.name} was replaced or changed during the run, so what was predicted is not kept.{done} "
+        "Give the same command again."
+    )
+
+
+def damage_notes(store: ProbStore) -> list[str]:
+    """A note on kept chunks that did not verify; else none."""
+    if not store.damaged:
+        return []
+    chunks = "1 kept chunk was" if store.damaged == 1 else f"{store.damaged} kept chunks were"
+    return [f"{chunks} damaged or gone from {store.folder}: predicted again"]
