@@ -161,7 +161,7 @@ def vectorize_classes(
         all_read()
         classes = None if pieces is None else pieces.objects.value
         table = _Table(geobox, class_names, classes, probability, scene, acquired, steps)
-        # Moved walls may cross once they are rounded to the format's digits: those outlines are checked again.
+        # Moved walls may cross when they are rounded to the digits of GeoJSON; outlines of pixels can't.
         style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": steps.moves_walls}
         writers = [
             files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs, **style))

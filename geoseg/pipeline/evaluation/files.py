@@ -73,6 +73,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    # JSON has neither NaN nor infinity; Python's writer would put words that other readers refuse.
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -113,6 +114,7 @@ def _to_plane(source: CRS | None, plane: CRS | None) -> ToPlane:
 
 def _check_crs(sides: Sequence[VectorFile]) -> None:
     known = [side for side in sides if side.crs is not None]
+    # An empty GeoJSON has no place either way, and must not count as pixel coordinates.
     plain = [side for side in sides if side.crs is None and side.count]
     if known and plain:
         raise InputError(
@@ -128,6 +130,7 @@ def _may_meet(source: VectorFile, plane: CRS | None, area: shapely.Geometry) -> 
     bounds = source.bounds
     if source.crs is not None and plane is not None:
         bounds = Transformer.from_crs(source.crs, plane, always_xy=True).transform_bounds(*bounds)
+    # Bounds beyond what a projection can show become infinite, which tells nothing.
     return not np.isfinite(bounds).all() or bool(area.intersects(shapely.box(*bounds)))
 
 
@@ -199,7 +202,18 @@ def evaluate_files(
     vectors = {
         name: open_vector(path) for name, path in (("pred", pred), ("truth", truth)) if is_vector_file(path)
     }
-    _check_options(len(vectors), class_column, score_column, threshold)
+    # What would be passed over, or means nothing, is refused: scores must be of what was asked for.
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"threshold must be a finite number, got {threshold}.")
+    if not vectors and class_column is not None:
+        raise InputError(
+            f"class column must go with a vector file, got {class_column!r} and two rasters. "
+            "Leave it out: rasters are compared by their values."
+        )
+    if len(vectors) == 2 and threshold is not None:
+        raise InputError("threshold must go with a raster, got two vector files.")
+    if len(vectors) < 2 and score_column is not None:
+        raise InputError("score column must go with two vector files: pixels are not ranked.")
     if len(vectors) < 2:
         pixels, method = compare_pixels(
             pred, truth, aoi=aoi, class_column=class_column, threshold=threshold, progress=progress
@@ -219,23 +233,6 @@ def evaluate_files(
         )
 
 
-def _check_options(
-    vectors: int, class_column: str | None, score_column: str | None, threshold: float | None
-) -> None:
-    """Refuse what would be passed over, or means nothing."""
-    if threshold is not None and not math.isfinite(threshold):
-        raise InputError(f"threshold must be a finite number, got {threshold}.")
-    if vectors == 0 and class_column is not None:
-        raise InputError(
-            f"class column must go with a vector file, got {class_column!r} and two rasters. "
-            "Leave it out: rasters are compared by their values."
-        )
-    if vectors == 2 and threshold is not None:
-        raise InputError("threshold must go with a raster, got two vector files.")
-    if vectors < 2 and score_column is not None:
-        raise InputError("score column must go with two vector files: pixels are not ranked.")
-
-
 def _compare_vectors(
     pred: VectorFile,
     truth: VectorFile,
@@ -251,17 +248,24 @@ def _compare_vectors(
     _check_crs([pred, truth])
     limits = None if aoi is None else open_vector(aoi)
     # The area of interest gives the plane only where both files are empty: its CRS can't stand in for theirs.
-    plane = _common_plane([truth, pred, *([limits] if limits and not truth.count + pred.count else [])])
+    placed = [truth, pred, *([limits] if limits and not truth.count + pred.count else [])]
+    # Of the truth where it has polygons, so that two predictions are measured on the same plane.
+    plane = next(
+        (local_plane(side.crs, side.bounds) for side in placed if side.bounds is not None and side.crs), None
+    )
+    # geoseg's own files, and those of most tools, rank by one of a few names, so nobody need give it.
     ranking = score_column
     if ranking is None:
         ranking = next((name for name in SCORE_COLUMNS if name in pred.columns), None)
     area = _read_aoi(limits, plane)
+    # An empty file meets nothing, and is a fair prediction of an area without buildings.
     full = [side for side in (truth, pred) if side.count]
     if area is not None and full and not any(_may_meet(side, plane, area) for side in full):
         raise InputError(
             f"aoi must meet the files, got {aoi}, which lies outside of {pred} and {truth}. "
             "Check that it is of the same place."
         )
+    # Geometries alone go to the disk; the numbers of a polygon that scores need are a few dozen bytes.
     spill = pred.count + truth.count > IN_MEMORY
     names: dict[str, int] = {}
     with ExitStack() as stack:
@@ -285,6 +289,7 @@ def _compare_vectors(
             sides[0], sides[1], len(labels), iou=iou, boundary_distance=distance, progress=progress
         )
     unit = "px" if plane is None else "m"
+    # Without an area of interest nothing says how much ground is rightly empty, so there is no accuracy.
     total = math.nan if area is None else float(area.area)
     pixels = coverage_scores(coverage, labels, total=total, unit=f"{unit}2")
     pixels = replace(pixels, classes=tuple(sorted(pixels.classes, key=lambda entry: _order(entry.name))))
@@ -295,11 +300,3 @@ def _compare_vectors(
 def _order(name: str) -> tuple[bool, int, str]:
     """Numbers first, by their value; then names."""
     return (False, int(name), "") if name.isdecimal() else (True, 0, name)
-
-
-def _common_plane(sources: Sequence[VectorFile]) -> CRS | None:
-    """The plane of the first file that has polygons somewhere on the ground."""
-    for source in sources:
-        if source.bounds is not None and source.crs is not None:
-            return local_plane(source.crs, source.bounds)
-    return None

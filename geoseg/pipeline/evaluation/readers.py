@@ -22,7 +22,7 @@ __all__ = ["ClassCodes", "PolygonValues", "RasterValues", "holds_probabilities"]
 
 #: Classes of both files together, at most: counts are kept for every pair of them.
 MOST_CLASSES = 1023
-#: Pixels of a raster in another grid that are read at once.
+#: Pixels of a raster in another grid that are read at once; a window that covers more is halved.
 MOST = 64_000_000
 
 
@@ -66,6 +66,7 @@ class ClassCodes:
 
     def code(self, title: str) -> int:
         """Code of a class; new classes are added."""
+        # Values become classes as windows are met, so a height model would go on making them without end.
         if title not in self._codes:
             if len(self.titles) == MOST_CLASSES:
                 raise InputError(
@@ -90,6 +91,7 @@ class ClassCodes:
     def order(self, code: int) -> tuple[bool, int]:
         """Sorts codes: names as the files list them, then values."""
         title = self.titles[code - 1]
+        # Codes of values depend on the window in which each is met first; a table must not.
         return (False, code) if title in self.names or not title.isdecimal() else (True, int(title))
 
 
@@ -191,12 +193,14 @@ class RasterValues:
         box = self.scene.geobox
         if (box.crs is None) != (grid.crs is None):
             raise InputError(f"crs of {self.scene.path} must match the other raster's: one has none.")
+        # Two plain pictures can only be compared pixel by pixel.
         pixels = box.crs is None and box.transform.is_identity and grid.transform.is_identity
         if pixels and box.shape != grid.shape:
             raise InputError(
                 f"{self.scene.path} must be as large as the other raster of {grid.width} x {grid.height}, "
                 f"got {box.width} x {box.height}: neither is georeferenced. Resize it, or georeference both."
             )
+        # Corners may differ in the last digits between programs; a billionth of a unit is no shift.
         same = box.shape == grid.shape and box.transform.almost_equals(grid.transform, 1e-9)
         self._same = same and box.crs == grid.crs
 
@@ -205,7 +209,13 @@ class RasterValues:
         return self._read(window) if self._same else self._sampled(window)
 
     def _sampled(self, window: Window) -> tuple[Array, BoolArray]:
-        col, row = self._source_pixels(window)
+        # Nearest neighbor at the centers of the grid's pixels: classes can't be averaged.
+        cols, rows = np.meshgrid(
+            np.arange(window.col_off, window.col_end) + 0.5, np.arange(window.row_off, window.row_end) + 0.5
+        )
+        x, y = self.grid.transform * (cols, rows)
+        place = pixel_transform(self.grid.crs, self.scene.geobox)(np.asarray(x), np.asarray(y))
+        col, row = (np.floor(axis).astype(np.int64) for axis in place)
         inside = (col >= 0) & (row >= 0) & (col < self.scene.width) & (row < self.scene.height)
         values = np.zeros(inside.shape, np.int32)
         valid = np.zeros(inside.shape, np.bool_)
@@ -214,22 +224,14 @@ class RasterValues:
         top, left = int(row[inside].min()), int(col[inside].min())
         height, width = int(row[inside].max()) - top + 1, int(col[inside].max()) - left + 1
         if height * width > MOST and inside.size > 1:  # a much finer raster
-            for part in _halves(window):
-                place = part.shifted(-window.row_off, -window.col_off)
-                values[place.rows, place.cols], valid[place.rows, place.cols] = self._sampled(part)
+            for half in _halves(window):
+                part = half.shifted(-window.row_off, -window.col_off)
+                values[part.rows, part.cols], valid[part.rows, part.cols] = self._sampled(half)
             return values, valid
-        read, ok = self._read(Window(row_off=top, col_off=left, height=height, width=width))
+        read, read_valid = self._read(Window(row_off=top, col_off=left, height=height, width=width))
         values[inside] = read[row[inside] - top, col[inside] - left]
-        valid[inside] = ok[row[inside] - top, col[inside] - left]
+        valid[inside] = read_valid[row[inside] - top, col[inside] - left]
         return values, valid
-
-    def _source_pixels(self, window: Window) -> tuple[Array, Array]:
-        cols, rows = np.meshgrid(
-            np.arange(window.col_off, window.col_end) + 0.5, np.arange(window.row_off, window.row_end) + 0.5
-        )
-        x, y = self.grid.transform * (cols, rows)
-        col, row = pixel_transform(self.grid.crs, self.scene.geobox)(np.asarray(x), np.asarray(y))
-        return np.floor(col).astype(np.int64), np.floor(row).astype(np.int64)
 
     def _read(self, window: Window) -> tuple[Array, BoolArray]:
         if self._reader is not None:
@@ -239,7 +241,11 @@ class RasterValues:
         else:
             advice = "Save class numbers as one band, or as a PNG with a palette."
             values = one_value(self.scene.read(window), self.scene.path, advice)
-            valid = self._valid(window)
+            # A nodata value of 0 is the background of a class map, not a hole in it.
+            if self.scene.nodata == 0:
+                valid = np.ones((window.height, window.width), np.bool_)
+            else:
+                valid = self.scene.read_valid(window)
             if self.threshold is not None:
                 values = values >= self.threshold
         return self._coded(np.where(valid, values, 0)), valid
@@ -262,12 +268,6 @@ class RasterValues:
             )
         codes: Array = self._codes.of_values(distinct, self._names).astype(np.int32)[place]
         return codes.reshape(values.shape)
-
-    def _valid(self, window: Window) -> BoolArray:
-        """A nodata value of 0 is the background of a class map, not a hole in it."""
-        if self.scene.nodata == 0:
-            return np.ones((window.height, window.width), np.bool_)
-        return self.scene.read_valid(window)
 
 
 def holds_probabilities(path: PathLike) -> bool:

@@ -40,7 +40,7 @@ __all__ = ["VectorSide", "compare_sides", "read_side"]
 
 #: What objects without a class are called; they match one another.
 NO_CLASS = "(no class)"
-#: Polygons of both sides in one cell, about.
+#: Polygons of both sides in one cell, about. Four cells are in memory at once.
 CELL = 50_000
 
 ToPlane = Callable[[Array], Array]
@@ -118,6 +118,7 @@ def read_side(
     repaired = dropped = 0
     for batch in source.batches(columns):
         whole = clean_polygons(to_plane(shapely.force_2d(batch.geometry)))
+        # Cut once, here: every later step sees the area of interest and nothing beyond it.
         inside = clip_polygons(whole.geometry, aoi)
         repaired, dropped = repaired + whole.repaired, dropped + whole.dropped
         heap.append(inside.geometry)
@@ -153,6 +154,7 @@ def _rows(inside: ClippedPolygons, classes: IntArray, scores: Float64Array) -> _
 
 
 def _join(rows: list[_Rows]) -> _Rows:
+    # Gives the types where a file has no polygon at all; concatenate has nothing to go by otherwise.
     empty = _rows(clip_polygons(np.empty(0, object), None), np.empty(0, np.int64), np.empty(0, np.float64))
     parts = [empty, *rows]
     return _Rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(empty)})
@@ -209,6 +211,7 @@ def _halve(
     long_axis = int(box[3] - box[1] > box[2] - box[0])
     # The other axis where all centers lie on one line; where all are one point, the cell stays whole.
     for axis in (long_axis, 1 - long_axis):
+        # The median, not the middle: towns are dense and the land between them is empty.
         at = float(np.median(centers[members, axis]))
         low = centers[members, axis] < at
         if low.any():
@@ -239,11 +242,14 @@ def _measure(
     cell: _Cell, truth: VectorSide, pred: VectorSide, n: int, iou: float, distance: float
 ) -> _Measured:
     pairs, fits = _measure_pairs(cell.truths, truth, pred, iou, distance)
+    # Ground is measured on what lies inside the cell's box, so that cells add up to the whole plane.
     box = shapely.box(*cell.box)
-    t, p = (side.load(_reaching(side.bounds, cell.box)) for side in (truth, pred))
-    a, b = (clip_polygons(side.geometry, box) for side in (t, p))
-    t_classes, p_classes = truth.classes[t.index[a.index]], pred.classes[p.index[b.index]]
-    return _Measured(pairs, fits, measure_coverage(a.geometry, b.geometry, t_classes, p_classes, n))
+    loaded = [side.load(_reaching(side.bounds, cell.box)) for side in (truth, pred)]
+    cut = [clip_polygons(side.geometry, box) for side in loaded]
+    truth_classes = truth.classes[loaded[0].index[cut[0].index]]
+    pred_classes = pred.classes[loaded[1].index[cut[1].index]]
+    coverage = measure_coverage(cut[0].geometry, cut[1].geometry, truth_classes, pred_classes, n)
+    return _Measured(pairs, fits, coverage)
 
 
 def _measure_pairs(
@@ -252,12 +258,14 @@ def _measure_pairs(
     """Pairs of these truths, numbered like the two files; only those of equal class."""
     near = np.empty(0, np.int64)
     if len(rows):
+        # What the truths reach, which may lie beyond the cell: a pair counts where its truth's center lies.
         reach = truth.bounds[rows]
         near = _reaching(pred.bounds, (*reach[:, :2].min(axis=0), *reach[:, 2:].max(axis=0)))
-    t, p = truth.load(rows), pred.load(near)
-    pairs = overlap_pairs(t.geometry, p.geometry)
+    truths, preds = truth.load(rows), pred.load(near)
+    pairs = overlap_pairs(truths.geometry, preds.geometry)
+    # Objects of different classes are no partners, however well they overlap.
     pairs = pairs.select(truth.classes[rows[pairs.truth]] == pred.classes[near[pairs.pred]])
-    fits = measure_outlines(t, p, pairs, iou, distance)
+    fits = measure_outlines(truths, preds, pairs, iou, distance)
     return replace(pairs, truth=rows[pairs.truth], pred=near[pairs.pred]), fits
 
 
@@ -302,6 +310,7 @@ def compare_sides(
             coverage = coverage + measured.coverage
             progress("compare", done, len(cells))
     pairs, fits = _merge(cell_results, truth, pred)
+    # Matching is one sweep over all pairs by rank: by cells, a cell's border could decide who takes whom.
     scores = [score_objects(truth.table, pred.table, pairs, fits, iou)]
     if n_classes > 1:
         scores += [_of_class(k, truth, pred, pairs, fits, iou) for k in range(n_classes)]
@@ -314,10 +323,10 @@ def _merge(
     def join(part: str, name: str) -> Any:
         return np.concatenate([getattr(getattr(cell, part), name) for cell in cell_results])
 
-    t, p = join("pairs", "truth"), join("pairs", "pred")
+    truths, preds = join("pairs", "truth"), join("pairs", "pred")
     # As if all pairs had been measured at once: cells leave no trace in the order.
-    order = np.lexsort((p, t))
-    pairs = OverlapPairs(t[order], p[order], join("pairs", "area")[order], truth.area, pred.area)
+    order = np.lexsort((preds, truths))
+    pairs = OverlapPairs(truths[order], preds[order], join("pairs", "area")[order], truth.area, pred.area)
     polis, hausdorff, strips = (join("fits", name)[order] for name in ("polis", "hausdorff", "boundary_iou"))
     return pairs, OutlineFits(polis, hausdorff, strips, cell_results[0].fits.distance)
 
@@ -326,6 +335,8 @@ def _of_class(
     k: int, truth: VectorSide, pred: VectorSide, pairs: OverlapPairs, fits: OutlineFits, iou: float
 ) -> ObjectScores:
     """Scores of one class; all objects of other classes are put out of the count."""
+    # Both sides of a pair are of one class, so it is enough to look at one. What was repaired or dropped is
+    # told for all classes together: of a dropped polygon the class means nothing.
     keep = truth.classes[pairs.truth] == k
     tables = [
         replace(side.table, core=side.table.core & (side.classes == k), repaired=0, dropped=0)
