@@ -58,6 +58,7 @@ def _ring_areas(xy, ring_offsets):  # type: ignore[no-untyped-def]
 @kernel
 def _densify(xy, ring_offsets, longest):  # type: ignore[no-untyped-def]
     """Cut edges so that none is longer than ``longest`` along an axis."""
+    # Counted first, so that the result is made once and never grows.
     offsets = np.zeros(ring_offsets.size, np.int64)
     for r in range(ring_offsets.size - 1):
         count = 1
@@ -109,6 +110,7 @@ class GroundArea:
                 raise ValueError("geobox must have a CRS or a sampling distance, got one without.")
             self._pixel_share = geobox.gsd[0] * geobox.gsd[1] / abs(a * e - b * d)
             return
+        # Of coarse rasters 32 pixels would reach over the horizon: meters set a second limit.
         pixels = min(_LONGEST_EDGE, _LONGEST_EDGE_M / max(geobox.ground_resolution() or (1.0, 1.0)))
         self._longest = pixels * max(math.hypot(a, d), math.hypot(b, e))
         body = body_ellipsoid(geobox.crs)
@@ -135,6 +137,7 @@ class GroundArea:
         dense, offsets = _densify(np.ascontiguousarray(xy, np.float64), ring_offsets, self._longest)
         x, y = self._to_ground.transform(dense[:, 0], dense[:, 1])
         areas = ring_areas(np.stack([x, y], axis=1), offsets)
+        # PROJ says infinity where it can't project; an infinite area would pass for a large one.
         return np.where(np.isfinite(areas), areas, np.nan)
 
     def geometries(self, geometry: Array) -> Array:
@@ -146,6 +149,7 @@ class GroundArea:
             Square meters.
         """
         xy, rings, polygons, features = ragged_polygons(geometry)
+        # Which way a ring runs depends on who wrote it; that the first of a polygon is its shell does not.
         areas = -np.abs(self.rings(xy, rings))
         areas[polygons[:-1][np.diff(polygons) > 0]] *= -1  # shells
         total = np.zeros(len(geometry))

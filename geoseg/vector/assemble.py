@@ -70,6 +70,8 @@ class _Rope:
     enters: int
     leaves: int
     component: int
+    # Put together only when the ring is closed: an outline through a thousand chunks would be copied as
+    # often.
     pieces: deque[tuple[Array, BoolArray]]
 
 
@@ -119,6 +121,7 @@ class Assembler:
         """
         forest, column = self._forest, len(self._row)
         base = forest.add(trace.value[1:], trace.prob_sum[1:], trace.near_invalid[1:])
+        # The halo of the chunk is the last column and row of its neighbors: the same pixels, seen twice.
         if column:
             self._join_border(self._left, _numbered(trace.left, base))
         if self._above:
@@ -130,7 +133,13 @@ class Assembler:
         self._row.append(_numbered(trace.bottom, base))
         if len(trace.rings.component):
             self._closed.append(trace.rings._replace(component=_numbered(trace.rings.component, base)))
-        self._add_chains(trace.chains, base)
+        chains = trace.chains
+        for k in range(len(chains.enters)):
+            part = slice(chains.offsets[k], chains.offsets[k + 1])
+            # Copies, since a view would keep the corners of the whole chunk as long as one chain waits.
+            piece = (chains.xy[part].copy(), chains.saddle[part].copy())
+            enters, leaves = int(chains.enters[k]), int(chains.leaves[k])
+            self._tie(_Rope(enters, leaves, int(chains.component[k]) - 1 + base, deque([piece])))
         return self._end_row(last=False) if len(self._row) == self._columns else None
 
     def finish(self) -> Outlines:
@@ -140,18 +149,6 @@ class Assembler:
     def _join_border(self, first: IntArray, second: IntArray) -> None:
         both = first >= 0
         self._forest.join(first[both], second[both])
-
-    def _add_chains(self, chains: Chains, base: int) -> None:
-        for k in range(len(chains.enters)):
-            part = slice(chains.offsets[k], chains.offsets[k + 1])
-            piece = (chains.xy[part].copy(), chains.saddle[part].copy())
-            rope = _Rope(
-                int(chains.enters[k]),
-                int(chains.leaves[k]),
-                int(chains.component[k]) - 1 + base,
-                deque([piece]),
-            )
-            self._tie(rope)
 
     def _tie(self, rope: _Rope) -> None:
         """Join a rope with those that end where it begins and begin where it ends."""
@@ -173,19 +170,21 @@ class Assembler:
         self._leaving[rope.leaves] = rope
 
     def _end_row(self, last: bool) -> Outlines:
+        forest = self._forest
         if self._ropes:
             self._closed.append(_rings_of(self._ropes))
             self._ropes = []
+        # Before any object is handed over, for it takes the number of its group along.
         if self._groups is not None:
             touching = np.concatenate(self._touching)
-            self._forest.number_groups(touching[:, 0], touching[:, 1], self._groups)
+            forest.number_groups(touching[:, 0], touching[:, 1], self._groups)
         self._touching = [np.empty((0, 2), np.int64)]
         # What reaches the last pixels of this row of chunks may go on below; all else is complete.
-        alive = np.zeros(len(self._forest), np.bool_)
+        alive = np.zeros(len(forest), np.bool_)
         if not last:
             frontier = np.concatenate(self._row)
-            alive[self._forest.objects(frontier[frontier >= 0])] = True
-        rings, forest = self._take_complete(alive), self._forest
+            alive[forest.objects(frontier[frontier >= 0])] = True
+        rings = self._take_complete(alive)
         prob_sum, near = forest.totals()
         outlines = group_outlines(
             rings,
@@ -197,7 +196,14 @@ class Assembler:
             forest.group,
             self._shape,
         )
-        self._renumber(self._forest.keep(alive))
+        # The forest now counts the unfinished objects only; all that waits takes their new numbers. (The
+        # ropes in ``_leaving`` are those of ``_entering``.)
+        number = forest.keep(alive)
+        if number.size:
+            self._row = [np.where(ids >= 0, number[ids], -1) for ids in self._row]
+        self._closed = [block._replace(component=number[block.component]) for block in self._closed]
+        for rope in self._entering.values():
+            rope.component = int(number[rope.component])
         self._above, self._row = self._row, []
         self._left = np.empty(0, np.int64)
         return outlines
@@ -207,6 +213,7 @@ class Assembler:
         complete, pending = [], []
         for block in self._closed:
             waits = alive[self._forest.objects(block.component)]
+            # Most blocks go or stay as a whole, and need no copy.
             if not waits.any():
                 complete.append(block)
             elif waits.all():
@@ -217,13 +224,6 @@ class Assembler:
         self._closed = pending
         return concat_rings(complete)
 
-    def _renumber(self, number: IntArray) -> None:
-        if len(number):
-            self._row = [np.where(ids >= 0, number[ids], -1) for ids in self._row]
-        self._closed = [block._replace(component=number[block.component]) for block in self._closed]
-        for rope in self._entering.values():
-            rope.component = int(number[rope.component])
-
 
 def _numbered(component: Array, base: int) -> IntArray:
     """Numbers in the forest; -1 for background."""
@@ -233,7 +233,8 @@ def _numbered(component: Array, base: int) -> IntArray:
 
 
 def _joined(first: _Rope, second: _Rope) -> _Rope:
-    """One rope of two; the shorter list of pieces moves."""
+    """One rope of two."""
+    # The shorter list moves. A long outline takes on one piece after the other, and its own list stays.
     if len(first.pieces) >= len(second.pieces):
         pieces = first.pieces
         pieces.extend(second.pieces)
@@ -287,7 +288,8 @@ def group_outlines(
     object_key = np.full(len(value), np.iinfo(np.int64).max)
     np.minimum.at(object_key, whole[shell], key[shell])
 
-    # By object, then by part; the shell of a part before its holes.
+    # By object, then by part; the shell of a part before its holes. Nothing here depends on the order in
+    # which rings were closed, so the result is the same for any chunks.
     order = np.lexsort((key, ~shell, part_key[region], object_key[whole]))
     xy, ring_offsets = close_rings(rings, order)
     is_shell, owner = shell[order], whole[order]
@@ -296,27 +298,17 @@ def group_outlines(
     new_object[1:] = owner[1:] != owner[:-1]
     object_start = np.flatnonzero(new_object)
     stands = owner[object_start]
+    on_edge = (xy[:, 0] == 0) | (xy[:, 1] == 0) | (xy[:, 0] == shape[1]) | (xy[:, 1] == shape[0])
     return Outlines(
         key=object_key[stands],
         value=value[stands],
-        pixels=_sums(rings.area2[order], object_start) // 2,
+        # Holes count against their shell, and corners are whole numbers: the area is the number of pixels.
+        pixels=np.add.reduceat(rings.area2[order], object_start) // 2,
         prob_sum=prob_sum[stands],
-        touches_edge=near_invalid[stands] | _on_edge(xy, ring_offsets[object_start], shape),
+        touches_edge=near_invalid[stands] | np.logical_or.reduceat(on_edge, ring_offsets[object_start]),
         group=group[stands],
         object_offsets=np.append(np.searchsorted(part_start, object_start), part_start.size),
         part_offsets=np.append(part_start, count),
         ring_offsets=ring_offsets,
         xy=xy,
     )
-
-
-def _sums(values: IntArray, starts: IntArray) -> IntArray:
-    return np.add.reduceat(values, starts) if starts.size else np.zeros(0, np.int64)
-
-
-def _on_edge(xy: Array, starts: IntArray, shape: tuple[int, int]) -> BoolArray:
-    """Whether the corners from each start to the next reach the raster's edge."""
-    if not starts.size:
-        return np.zeros(0, np.bool_)
-    edge = (xy[:, 0] == 0) | (xy[:, 1] == 0) | (xy[:, 0] == shape[1]) | (xy[:, 1] == shape[0])
-    return np.logical_or.reduceat(edge, starts)

@@ -90,6 +90,7 @@ class PolygonIndex:
             Of the result.
         """
         box = shapely.box(window.col_off, window.row_off, window.col_end, window.row_end)
+        # The tree gives them in any order, and the later one is drawn over the earlier.
         near = np.sort(self._tree.query(box))
         canvas = np.zeros((window.height, window.width), dtype)
         burn_polygons(canvas, self.polygons[near], np.broadcast_to(values, len(self))[near], window)

@@ -8,7 +8,6 @@ import numpy as np
 
 from geoseg.geo.windows import Window
 from geoseg.raster.segments import (
-    Segments,
     as_values,
     diagonal_pairs,
     find_segments,
@@ -95,6 +94,9 @@ def trace_chunk(
     value = np.zeros(count + 1, np.int32)
     value[component] = segments.value
     marked = _with_halo(chunk.invalid, invalid_halo, values.shape)
+    # Objects of one value can't touch where a corner makes them one: the usual mask needs no search.
+    present = segments.value[segments.value != 0]
+    may_touch = present.size > 0 and (connectivity == 4 or bool((present != present[0]).any()))
     row_ptr, start, last_row, last_col = segments.row_ptr, segments.start, window.height, window.width
     ends = row_ptr[1:] - 1
     return ChunkTrace(
@@ -113,10 +115,9 @@ def trace_chunk(
         ),
         corners=diagonal_pairs(segments, component) if connectivity == 8 else np.empty((0, 2), np.int32),
         touching=(
-            touching_pairs(segments, component)
-            if groups and _may_touch(segments, connectivity)
-            else np.empty((0, 2), np.int32)
+            touching_pairs(segments, component) if groups and may_touch else np.empty((0, 2), np.int32)
         ),
+        # Copies: the assembler holds on to them until the next row of chunks is through.
         top=component[: row_ptr[1]].copy(),
         bottom=component[row_ptr[last_row] : row_ptr[last_row + 1]].copy(),
         left=component[row_ptr[:-1]],
@@ -125,15 +126,10 @@ def trace_chunk(
     )
 
 
-def _may_touch(segments: Segments, connectivity: int) -> bool:
-    """Whether objects may touch: those of one value can't where a corner makes them one."""
-    present = segments.value[segments.value != 0]
-    return present.size > 0 and (connectivity == 4 or bool((present != present[0]).any()))
-
-
 def prepared(chunk: ChunkValues) -> ChunkValues:
     """The chunk with values of a dtype that the kernels know, and background where data are missing."""
     values = as_values(chunk.values)
+    # In the pixels themselves, since the next chunks get them as their halo: both sides must see the same.
     if chunk.invalid is not None and chunk.invalid.any():
         values = np.where(chunk.invalid, values.dtype.type(0), values)
     return replace(chunk, values=values)

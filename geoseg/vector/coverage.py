@@ -128,11 +128,14 @@ def _arcs_of_groups(outlines: Outlines) -> Arcs:
 
     parts = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
     value = outlines.value[parts][np.repeat(np.arange(parts.size), np.diff(outlines.part_offsets))][ring]
+    # Objects that meet at a corner only keep it, both: there several values meet, though neither side of the
+    # edge has a neighbor.
     lowest = np.full(len(xy), np.iinfo(np.int64).max)
     highest = np.full(len(xy), np.iinfo(np.int64).min)
     np.minimum.at(lowest, point, value)
     np.maximum.at(highest, point, value)
     junction = np.zeros(len(xy), np.bool_)
+    # A wall ends where its other side belongs to another ring, or to none.
     changes = neighbor != neighbor[before]
     meets_background = (neighbor < 0) & (lowest != highest)[point]
     junction[point[changes | meets_background]] = True
@@ -152,6 +155,8 @@ def overlapping(geometry: Array, group: IntArray, changed: IntArray) -> IntArray
     found = members[:0]
     if members.size:
         found = members[_overlaps(geometry[members])]
+    # The search goes over all groups at once, which most often ends it: it found nothing, or looked at one
+    # group.
     if found.size and (group[members] != group[members[0]]).any():
         # Objects of different groups may overlap, so look at each group alone.
         alone = [np.flatnonzero(group == number) for number in np.unique(group[found])]
@@ -160,11 +165,8 @@ def overlapping(geometry: Array, group: IntArray, changed: IntArray) -> IntArray
 
 
 def _overlaps(geometry: Array) -> BoolArray:
+    # An edge is invalid that crosses another one or matches it in part. Gaps make no edge invalid.
     return np.asarray(~shapely.is_empty(shapely.coverage_invalid_edges(geometry)))
-
-
-def _keys(first: Array, second: Array) -> IntArray:
-    return (first.astype(np.int64) << 32) | second.astype(np.int64)
 
 
 def number_points(xy: Array) -> IntArray:
@@ -181,7 +183,9 @@ def _twins(point: IntArray, ring_offsets: IntArray) -> IntArray:
     twin = np.full(point.size, -1, np.int64)
     edge = np.delete(np.arange(point.size), ring_offsets[1:] - 1)
     one, other = point[edge], point[edge + 1]
-    key = _keys(np.minimum(one, other), np.maximum(one, other))
+    # Both ends in one number, which sorts faster than two columns. Rings share no area, so at most two have
+    # an edge: equal ones lie side by side, in pairs.
+    key = (np.minimum(one, other) << 32) | np.maximum(one, other)
     order = np.argsort(key, kind="stable")
     same = np.flatnonzero(key[order[1:]] == key[order[:-1]])
     one, other = edge[order[same]], edge[order[same + 1]]
@@ -193,6 +197,7 @@ def _twins(point: IntArray, ring_offsets: IntArray) -> IntArray:
 def _cut(xy, ring_offsets, ring, junction, twin):  # type: ignore[no-untyped-def]
     """Cut rings at junctions. Of the two sides of a wall, the ring that comes first gives the arc."""
     rings = ring_offsets.size - 1
+    # A corner may be the end of one arc and the beginning of the next.
     arc_xy = np.empty((2 * xy.shape[0], 2), xy.dtype)
     offsets = np.zeros(xy.shape[0] + 1, np.int64)
     pieces = np.empty(xy.shape[0], np.int64)
@@ -203,6 +208,7 @@ def _cut(xy, ring_offsets, ring, junction, twin):  # type: ignore[no-untyped-def
     for r in range(rings):
         first, count = ring_offsets[r], ring_offsets[r + 1] - 1 - ring_offsets[r]
         start = 0
+        # Arcs begin at a junction: from there on a ring falls into whole arcs.
         while start < count and not junction[first + start]:
             start += 1
         if start == count:  # no junction: the whole ring is one arc

@@ -36,9 +36,9 @@ class Groups:
 
     def final(self, numbers: IntArray) -> IntArray:
         """One number a group, when all are joined; -1 stays -1."""
-        return (
-            np.where(numbers >= 0, roots(self._parent, np.maximum(numbers, 0)), -1) if len(self) else numbers
-        )
+        if not len(self):
+            return numbers
+        return np.where(numbers >= 0, roots(self._parent, np.maximum(numbers, 0)), -1)
 
 
 class Forest:
@@ -67,6 +67,7 @@ class Forest:
 
     def add(self, value: Array, prob_sum: IntArray, near_invalid: BoolArray) -> int:
         """Add components that are not connected to any other yet; returns the number of the first."""
+        # The arrays are copied for each chunk; they hold the unfinished objects only (see ``keep``).
         base = len(self)
         new = np.arange(base, base + value.size, dtype=np.int64)
         self._region = np.concatenate([self._region, new])
@@ -124,6 +125,7 @@ class Forest:
         parent = whole.copy()
         unite(parent, first, second)
         # All components of one number become one group, and so do those that touch.
+        # (Pairs are those of the last row of chunks; that older ones touch is told by their number alone.)
         _, sample, inverse = np.unique(self.group[numbered], return_index=True, return_inverse=True)
         unite(parent, numbered, numbered[sample][inverse])
         root = roots(parent, everyone)
@@ -152,6 +154,7 @@ class Forest:
         everyone = np.arange(len(self))
         region, whole = self.regions(everyone), self.objects(everyone)
         live = alive[whole]
+        # Components of a region are never told apart again: its facts go to the one that stands for it.
         stands = np.flatnonzero(live & (region == everyone))
         number = np.full(len(self), -1, np.int64)
         number[stands] = np.arange(stands.size)

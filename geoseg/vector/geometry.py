@@ -62,6 +62,8 @@ def region_polygons(
     """
     if len(part_offsets) == 1:
         return np.empty(0, object)
+    # Placed before any geometry is made: each corner is worked out from its own column and row, so the
+    # corners that two objects share stay equal to the last bit.
     coordinates = place_corners(xy, transform)
     polygons = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, coordinates, (ring_offsets, part_offsets)
@@ -87,6 +89,7 @@ def combine_parts(polygons: Array, owner: IntArray, count: int) -> Array:
     -------
     (count,) object
     """
+    # Nearly all objects are one polygon; only the others pay for a second geometry.
     geometry = np.empty(count, object)
     several = np.bincount(owner, minlength=count) > 1
     in_several = several[owner]

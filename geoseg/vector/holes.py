@@ -9,7 +9,7 @@ import shapely
 
 from geoseg.typing import BoolArray, IntArray
 from geoseg.vector.geometry import region_polygons
-from geoseg.vector.rings import Outlines, ragged_offsets
+from geoseg.vector.rings import Outlines, ragged_offsets, ragged_rows
 
 __all__ = ["empty_holes", "without_rings"]
 
@@ -35,11 +35,12 @@ def empty_holes(outlines: Outlines, candidates: IntArray) -> IntArray:
     inside = shapely.points(outlines.xy[outlines.ring_offsets[shells]] + 0.5)
     part_object = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
     lengths = np.diff(outlines.ring_offsets)[candidates]
-    offsets = ragged_offsets(lengths)
-    corners = np.repeat(outlines.ring_offsets[candidates] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    corners, offsets = ragged_rows(outlines.ring_offsets[candidates], lengths)
     holes = region_polygons(outlines.xy[corners], offsets, np.arange(candidates.size + 1))
     hole, part = shapely.STRtree(inside).query(holes, predicate="contains")
     hole_object = part_object[np.searchsorted(outlines.part_offsets, candidates, side="right") - 1]
+    # Objects of other groups are not asked for. They may lie in another batch, and what is kept must not
+    # depend on that; a step that may overlap gets such objects once more, as one group.
     mine, other = hole_object[hole], part_object[part]
     one_group = (outlines.group[mine] == outlines.group[other]) & (outlines.group[other] >= 0)
     return np.delete(candidates, np.unique(hole[(mine == other) | one_group]))

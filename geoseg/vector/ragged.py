@@ -50,10 +50,12 @@ def ragged_polygons(geometry: Array) -> tuple[Array, IntArray, IntArray, IntArra
     [0, 1, 1, 1]
     """
     blobs = shapely.to_wkb(geometry, output_dimension=2, byte_order=1, flavor="iso")
+    # One blob is read where it lies: joining would double the memory of an object of millions of corners.
     data = np.frombuffer(blobs[0] if len(blobs) == 1 else b"".join(blobs), np.uint8)
     sizes = np.zeros(3, np.int64)
     nothing = np.empty(0, np.int64)
     features = np.zeros(len(geometry) + 1, np.int64)
+    # Read twice, first to count: arrays that grow would be copied over and over.
     if not _take_apart(data, np.empty(0, np.uint8), nothing, nothing, features, sizes):
         kinds = sorted(set(shapely.get_type_id(geometry).tolist()))
         names = ", ".join(shapely.GeometryType(kind).name for kind in kinds)

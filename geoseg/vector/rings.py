@@ -136,6 +136,8 @@ def merge_values(outlines: Outlines) -> Outlines:
     outlines
         Objects of one part each, in raster order.
     """
+    # In ``unique``'s result values ascend; ``first`` brings them into the order of their first objects. The
+    # sort is stable, so parts stay in raster order, too.
     value, first, owner = np.unique(outlines.value, return_index=True, return_inverse=True)
     order = np.argsort(first[owner], kind="stable")
     parts, starts = take_objects(outlines, order), np.sort(first)
@@ -145,11 +147,9 @@ def merge_values(outlines: Outlines) -> Outlines:
         parts,
         key=outlines.key[starts],
         value=outlines.value[starts],
-        pixels=np.add.reduceat(parts.pixels, offsets[:-1]) if starts.size else parts.pixels,
-        prob_sum=np.add.reduceat(parts.prob_sum, offsets[:-1]) if starts.size else parts.prob_sum,
-        touches_edge=(
-            np.logical_or.reduceat(parts.touches_edge, offsets[:-1]) if starts.size else parts.touches_edge
-        ),
+        pixels=np.add.reduceat(parts.pixels, offsets[:-1]),
+        prob_sum=np.add.reduceat(parts.prob_sum, offsets[:-1]),
+        touches_edge=np.logical_or.reduceat(parts.touches_edge, offsets[:-1]),
         group=np.zeros(starts.size, np.int64),
         object_offsets=offsets,
     )
@@ -200,7 +200,7 @@ def concat_rings(blocks: list[Rings]) -> Rings:
 
 
 def take_rings(rings: Rings, index: IntArray) -> Rings:
-    """The rings at ``index``, in that order, as copies."""
+    """The rings at ``index``, in that order, as copies: the others can then be forgotten."""
     offsets = ragged_offsets(np.diff(rings.offsets)[index])
     xy = _gather(rings.xy, rings.offsets, index, offsets, 0)
     return Rings(xy, offsets, rings.component[index], rings.area2[index])
@@ -245,14 +245,9 @@ def simple_rings(xy: Array, saddle: BoolArray, offsets: IntArray, component: Int
     component : (r,) int64
         Component of each ring.
     """
-    again, before = _second_visits(xy, saddle, offsets)
-    out, new_offsets, source, area2 = _split(xy, offsets, again, before)
-    return Rings(out, new_offsets, component[source].astype(np.int64), area2)
-
-
-def _second_visits(xy: Array, saddle: BoolArray, offsets: IntArray) -> tuple[IntArray, IntArray]:
-    """Corners that their ring visits for the second time, ascending, and the first visit of each."""
-    # Only where two regions of one value touch at a corner can a ring come back to it.
+    # Only where two regions of one value touch at a corner can a ring come back to it. All such corners by
+    # ring and place: a second visit stands behind the first. There is no third one: a corner has room for two
+    # regions of a value.
     at = np.flatnonzero(saddle)
     ring = np.searchsorted(offsets, at, side="right")
     order = np.lexsort((xy[at, 0], xy[at, 1], ring))
@@ -260,7 +255,9 @@ def _second_visits(xy: Array, saddle: BoolArray, offsets: IntArray) -> tuple[Int
     same = np.flatnonzero((ring[1:] == ring[:-1]) & (xy[at[1:]] == xy[at[:-1]]).all(axis=1))
     again, before = at[same + 1], at[same]
     order = np.argsort(again)
-    return again[order], before[order]
+    again, before = again[order], before[order]
+    out, new_offsets, source, area2 = _split(xy, offsets, again, before)
+    return Rings(out, new_offsets, component[source].astype(np.int64), area2)
 
 
 @kernel
@@ -279,7 +276,7 @@ def _split(xy, offsets, again, before):  # type: ignore[no-untyped-def]
     for ring in range(rings):
         top, first = 0, offsets[ring]
         for i in range(first, offsets[ring + 1]):
-            if visit < again.size and again[visit] == i:
+            if visit < again.size and again[visit] == i:  # what lies above the first visit is a loop
                 bottom = place[before[visit] - first]
                 area2[m] = _write_loop(xy, stack[bottom:top], out, out_offsets, m)
                 source[m] = ring

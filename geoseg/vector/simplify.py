@@ -60,6 +60,7 @@ def simplify_arcs(xy: Array, offsets: IntArray, tolerance: Array) -> BoolArray:
 @kernel
 def _simplify(xy, offsets, limit2, arcs, keep):  # type: ignore[no-untyped-def]
     longest = np.diff(offsets).max() if offsets.size > 1 else 0
+    # A stack in place of recursion, which could go as deep as an outline has corners.
     stack = np.empty((longest + 1, 2), np.int64)
     for a in arcs:
         first, last = offsets[a], offsets[a + 1] - 1
@@ -68,6 +69,7 @@ def _simplify(xy, offsets, limit2, arcs, keep):  # type: ignore[no-untyped-def]
         if xy[first, 0] != xy[last, 0] or xy[first, 1] != xy[last, 1]:
             _keep_between(xy, first, last, limit2[a], keep, stack)
             continue
+        # The ends of a closed arc are one corner, and give no line to measure from.
         far, farthest2 = first, -1.0
         for k in range(first, last):
             d2 = (xy[k, 0] - xy[first, 0]) ** 2 + (xy[k, 1] - xy[first, 1]) ** 2
@@ -76,7 +78,7 @@ def _simplify(xy, offsets, limit2, arcs, keep):  # type: ignore[no-untyped-def]
         keep[far] = True
         kept = 3 + _keep_between(xy, first, far, limit2[a], keep, stack)
         kept += _keep_between(xy, far, last, limit2[a], keep, stack)
-        if kept < 4:
+        if kept < 4:  # with the corner that closes it: a ring needs three, or it has no area
             keep[first : last + 1] = True
 
 
@@ -92,7 +94,7 @@ def _keep_between(xy, first, last, limit2, keep, stack):  # type: ignore[no-unty
         worst, worst2 = a, limit2
         for k in range(a + 1, b):
             d2 = _distance2(xy[k, 0], xy[k, 1], xy[a, 0], xy[a, 1], xy[b, 0], xy[b, 1])
-            if d2 > worst2:
+            if d2 > worst2:  # of corners equally far the first, whatever chunks they came from
                 worst, worst2 = k, d2
         if worst != a:
             keep[worst] = True
@@ -143,6 +145,7 @@ def simplify_outlines(
         Polygon or MultiPolygon of each.
     """
     arcs = find_arcs(outlines)
+    # Pixels need not be square on the ground, and the tolerance is a length there.
     scaled = np.ascontiguousarray(arcs.xy * np.asarray(scale, np.float64))
     object_of_piece = objects_of_pieces(outlines, arcs)
 
@@ -162,10 +165,12 @@ def simplify_outlines(
         if flat.any():
             bad = np.repeat(flat, np.diff(arcs.ring_offsets))
         else:
+            # Only what moved in the last round is drawn and checked again.
             everything = changed.size == len(outlines)
             some = simple if everything else take_objects(simple, changed)
             geometry[changed] = object_geometries(some, transform)
             broken = changed[~shapely.is_valid(geometry[changed])]
+            # Overlaps are searched for when all are valid: an invalid one is redone anyway.
             if not broken.size:
                 broken = overlapping(geometry, outlines.group, unchecked)
                 unchecked = changed[:0]

@@ -89,6 +89,7 @@ def trace_rings(
     rings = simple_rings(
         xy[split:], saddle[split:], offsets[chains:] - split, ring_component[chains:].astype(np.int64)
     )
+    # Copies: a chain may wait for long, the corners of the rings beside it need not.
     return rings, Chains(
         xy[:split].copy(),
         saddle[:split].copy(),
@@ -109,10 +110,12 @@ def _link_nodes(row_ptr, start, value, width, component, y_off, x_off):  # type:
     for r in range(rows + 1):
         above = row_ptr[max(r - 1, 0)]
         below = row_ptr[min(r, rows)]
+        # Up to four corners where segments meet, up to two gates at either end of the row.
         need = n + 4 * (row_ptr[min(r + 1, rows)] - above) + 8
         if need > nodes.shape[0]:
             nodes = _more_nodes(nodes, max(need, 2 * nodes.shape[0]))
         if r == 0 or r == rows:
+            # Beyond the first and the last row lie other chunks: what crosses over to them ends at gates.
             first = 0 if r == 0 else above
             last = row_ptr[1] if r == 0 else below
             y = y_off + r - int(r == rows)
@@ -228,6 +231,7 @@ def _lattice_row(  # type: ignore[no-untyped-def]
                     nodes[open_edges[col, col_side], _ALONG_COL] = n
                 n += 1
         i, j = i_next, j_next
+    # No segment ends between the last stop and the border: i and j are those of the last column.
     return _row_gates(nodes, n, value, component, i, j, x_off + width - 1, y, open_edges, False)
 
 
@@ -298,6 +302,7 @@ def _follow(nodes, count):  # type: ignore[no-untyped-def]
     """Walk the links: first the chains from every gate that enters, then the closed rings."""
     xy = np.empty((count, 2), np.int32)
     saddle = np.empty(count, np.bool_)
+    # A chain uses up two gates, a ring at least four corners.
     offsets = np.zeros(count // 2 + 2, np.int64)
     component = np.empty(count // 2 + 1, np.int32)
     gates = np.empty((count // 2 + 1, 2), np.int64)
@@ -338,6 +343,7 @@ def _walk(nodes, at, seen, xy, saddle, p):  # type: ignore[no-untyped-def]
 @kernel
 def _gate_key(node):  # type: ignore[no-untyped-def]
     """Name of the crossing edge: the lattice point before it, its direction, and the region's side."""
+    # One number, for the assembler's dictionary; rasters of up to 2**30 rows fit.
     place = (np.int64(node[_Y]) << 31) | np.int64(node[_X])
     flags = node[_FLAGS]
     return (place << 2) | (2 if flags & _VERTICAL else 0) | (1 if flags & _SIDE else 0)
