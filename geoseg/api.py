@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from geoseg.config.keywords import RunKeywords, SegmentKeywords, VectorizeKeywords
-from geoseg.config.run import parse_run_settings
+from geoseg.config.resolve import parse_run_settings
 from geoseg.config.signature import takes_settings
 from geoseg.typing import PathLike, Progress, no_progress
 

@@ -16,7 +16,7 @@ from affine import Affine
 from pyproj import CRS
 
 from geoseg.config.keywords import PolygonizeKeywords, PredictKeywords
-from geoseg.config.run import parse_run_settings, resolve
+from geoseg.config.resolve import parse_run_settings, resolve
 from geoseg.config.signature import takes_settings
 from geoseg.errors import InputError
 from geoseg.geo.blocks import plan_blocks

@@ -16,7 +16,8 @@ from typer.core import TyperCommand
 
 from geoseg.config import read_document
 from geoseg.config.option import Caller, Option, plain_type, settings_of
-from geoseg.config.run import RunSettings, origin_of, parse_run_settings, resolve
+from geoseg.config.resolve import origin_of, parse_run_settings, resolve
+from geoseg.config.run import RunSettings
 from geoseg.config.signature import default_text, value_text
 from geoseg.errors import ConfigError
 

@@ -73,6 +73,7 @@ def option_of(field: FieldInfo) -> Option | None:
 def settings_of(cls: type[BaseModel], caller: Caller | None = None) -> dict[str, tuple[FieldInfo, Option]]:
     """Settings that a caller takes (None: all), in the order of the help texts."""
     annotated = {name: (field, option_of(field)) for name, field in cls.model_fields.items()}
+    # Fields without an Option, such as those that other classes add, are nobody's to give.
     taken = {
         name: (field, option)
         for name, (field, option) in annotated.items()
@@ -105,6 +106,7 @@ def rule_of(field: FieldInfo, option: Option) -> str:
     (form,) = plain_type(field.annotation)
     if get_origin(form) is Literal:
         return f"one of {', '.join(map(str, get_args(form)))}"
+    # Only a least number has words here; a setting with other limits says its rule itself.
     least = next((bound.ge for bound in field.metadata if isinstance(bound, annotated_types.Ge)), None)
     words = {bool: "true or false", int: "a whole number", float: "a number", Path: "a file", str: "a text"}
     return words[form] if least is None else f"{words[form]} of at least {least}"

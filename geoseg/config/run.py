@@ -7,75 +7,29 @@ model's card that suggest a setting, the defaults, ``--config`` and ``--print-co
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral, Number
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from geoseg.config.option import Caller, Option, rule_of, settings_of
+from geoseg.config.option import Caller, Option, settings_of
 from geoseg.config.settings import Settings
-from geoseg.errors import ConfigError, InputError
+from geoseg.config.values import (
+    Length,
+    Limit,
+    Share,
+    Side,
+    Threshold,
+    Words,
+    as_limits,
+    as_pair,
+    as_tuple,
+    check_order,
+)
 from geoseg.typing import Blend, Connectivity, OnError, TestTime
 
-__all__ = [
-    "CardSettings",
-    "RunSettings",
-    "Threshold",
-    "class_thresholds",
-    "footprint_settings",
-    "origin_of",
-    "parse_run_settings",
-    "resolve",
-]
-
-
-def _pair(value: Any) -> Any:
-    """One number stands for both axes; numpy's integers are integers too."""
-    values = (value, value) if isinstance(value, Integral) else value
-    if isinstance(values, (str, Mapping)) or not isinstance(values, Iterable):
-        return value
-    return tuple(int(side) if isinstance(side, Integral) else side for side in values)
-
-
-def _several(value: Any) -> Any:
-    """One value stands for a list of one; a text is split at its commas."""
-    if isinstance(value, str):
-        return tuple(word.strip() for word in value.split(",") if word.strip())
-    return (value,) if isinstance(value, Number) else value
-
-
-def _limits(value: Any) -> Any:
-    """Two limits as numbers or percentiles: a text is split at its comma, "p2" is "P2"."""
-    if value == "off":
-        return value
-    ends = _several(value)
-    if not isinstance(ends, Iterable):
-        return value
-    return tuple(end.strip().upper() if isinstance(end, str) else end for end in ends)
-
-
-def _ordered(ends: Any) -> Any:
-    if isinstance(ends, tuple):
-        low, high = (float(end[1:]) if isinstance(end, str) else end for end in ends)
-        if type(ends[0]) is not type(ends[1]) or low >= high:
-            raise ValueError("must be of one kind and rise")
-    return ends
-
-
-Side: TypeAlias = Annotated[int, Field(gt=0)]
-Length: TypeAlias = Annotated[int, Field(ge=0)]
-Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
-Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_several)]
-#: One for all classes, one a class in the model's order, or by the name of the class.
-Threshold: TypeAlias = Share | tuple[Share, ...] | dict[str, Share]
-
-#: A value, or "P" and a percentile of the whole scene.
-Limit: TypeAlias = (
-    Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(pattern=r"^P(100|\d?\d)(\.\d+)?$")]
-)
+__all__ = ["RunSettings", "SuggestedSettings"]
 
 #: The four ways from a scene through a network.
 _NETWORK: tuple[Caller, ...] = ("run", "predict", "segment", "array")
@@ -86,17 +40,17 @@ _OUTLINES: tuple[Caller, ...] = ("run", "segment", "vectorize")
 #: What takes the steps between outlines and file.
 _STEPS: tuple[Caller, ...] = (*_OUTLINES, "polygonize")
 
-
 #: Settings that ``auto`` leaves to the model, the device or the scene.
 _AUTO = ("split", "stretch", "batch_size", "device", "engine")
 
 
-class CardSettings(Settings):
+class SuggestedSettings(Settings):
     """Settings that a model's card may suggest; they are keys of its ``geoseg`` object as well."""
 
+    # Pairs are (height, width) here, as in arrays; the command line takes them as W,H and turns them round.
     window: Annotated[
         tuple[Side, Side],
-        BeforeValidator(_pair),
+        BeforeValidator(as_pair),
         Option(
             help="Window that the network sees, in pixels.",
             takes=_NETWORK,
@@ -109,7 +63,7 @@ class CardSettings(Settings):
     ] = (512, 512)
     overlap: Annotated[
         tuple[Length, Length],
-        BeforeValidator(_pair),
+        BeforeValidator(as_pair),
         Option(
             help="Pixels that neighboring windows share.",
             takes=_NETWORK,
@@ -137,6 +91,8 @@ class CardSettings(Settings):
             panel="Network",
         ),
     ] = "none"
+    # No number is the default: against an output for the background, 0.5 would lose what has 0.4 of it and
+    # still is the most probable class.
     threshold: Annotated[
         Threshold | None,
         Option(
@@ -149,6 +105,7 @@ class CardSettings(Settings):
             unset="0.5, or more than the background where the network has that class",
         ),
     ] = None
+    # "auto" is not among its forms: it stands for not given, and is left out below.
     split: Annotated[
         Literal["off"] | Share,
         Option(
@@ -199,7 +156,7 @@ class CardSettings(Settings):
     ] = 0.0
 
 
-class RunSettings(CardSettings):
+class RunSettings(SuggestedSettings):
     """All settings of a run; see each one's ``help`` in its :class:`Option`.
 
     A value of None is as good as none: then the model's card decides, else the default.
@@ -210,9 +167,10 @@ class RunSettings(CardSettings):
     {'window': (256, 256)}
     """
 
+    # From here on nothing that a model could suggest: where to work, what to read, what to write.
     formats: Annotated[
         Annotated[tuple[str, ...], Field(min_length=1)],
-        BeforeValidator(_several),
+        BeforeValidator(as_tuple),
         Option(
             help="Formats of the footprints, several with commas.",
             takes=("run", "vectorize"),
@@ -236,6 +194,7 @@ class RunSettings(CardSettings):
             unset="as the raster says",
         ),
     ] = None
+    # A house whose wall runs diagonally hangs together at corners; cut there, it would be two.
     connectivity: Annotated[
         Connectivity,
         Option(
@@ -244,6 +203,7 @@ class RunSettings(CardSettings):
             panel="Footprints",
         ),
     ] = 8
+    # What fits depends on the device's memory and the network, so no number holds for all.
     batch_size: Annotated[
         Annotated[int, Field(ge=1)] | None,
         BeforeValidator(lambda value: None if value == "auto" else value),
@@ -273,6 +233,7 @@ class RunSettings(CardSettings):
             panel="Network",
         ),
     ] = "auto"
+    # "Wanted": a run takes the nearest multiple of the stride, vectorize whole blocks of the file.
     chunk: Annotated[
         int,
         Field(ge=1),
@@ -284,7 +245,7 @@ class RunSettings(CardSettings):
     ] = 1536
     bands: Annotated[
         Annotated[tuple[int, ...], Field(min_length=1)] | None,
-        BeforeValidator(_several),
+        BeforeValidator(as_tuple),
         Option(
             help="Bands of the scene, counted from 1, such as 3,2,1.",
             takes=(*_NETWORK, "vectorize"),
@@ -297,8 +258,8 @@ class RunSettings(CardSettings):
     ] = None
     stretch: Annotated[
         Literal["off"] | tuple[Limit, Limit] | None,
-        BeforeValidator(_limits),
-        AfterValidator(_ordered),
+        BeforeValidator(as_limits),
+        AfterValidator(check_order),
         Option(
             help="Values or percentiles of each band in the whole scene that become 0 and 255, such as "
             "0,3000 or P2,P98; off: pixels as stored.",
@@ -323,6 +284,7 @@ class RunSettings(CardSettings):
             unset="the model's",
         ),
     ] = None
+    # Not "resolution": this says how large the pixels are, that one how large they are to become.
     gsd: Annotated[
         Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
         Option(
@@ -343,6 +305,8 @@ class RunSettings(CardSettings):
             panel="Scene",
         ),
     ] = False
+    # bbox reads a part as if it were the scene; aoi reads all and counts a part. So only the second leaves
+    # the footprints inside as they are in the whole scene.
     bbox: Annotated[
         tuple[float, float, float, float] | None,
         Option(
@@ -367,6 +331,7 @@ class RunSettings(CardSettings):
             unset="the whole scene",
         ),
     ] = None
+    # 254 and not 255 steps, so that one value is left for what has no data.
     dtype: Annotated[
         Literal["uint8", "float32"],
         Option(
@@ -396,6 +361,7 @@ class RunSettings(CardSettings):
             panel="Files",
         ),
     ] = False
+    # A hole in the result is only ever made where somebody asked for it.
     on_error: Annotated[
         OnError,
         Option(
@@ -411,6 +377,7 @@ class RunSettings(CardSettings):
         """Leave out None and ``auto``, which choose nothing, and make plain numbers of numpy's."""
         if not isinstance(values, Mapping):
             return values
+        # Left out, not set to None: which settings were given decides whether the model's count.
         return {
             name: value.tolist() if hasattr(value, "tolist") else value
             for name, value in values.items()
@@ -427,142 +394,3 @@ class RunSettings(CardSettings):
         """The settings that decide the stored pixels by themselves."""
         options = settings_of(type(self)).items()
         return {name: getattr(self, name) for name, (_, option) in options if option.fingerprint}
-
-
-def resolve(given: RunSettings, suggested: Mapping[str, Any]) -> RunSettings:
-    """What the user gave, else what the model's card suggests, else the default.
-
-    An overlap that nobody gave and that a small window can't have becomes a quarter of the window.
-
-    Parameters
-    ----------
-    given
-        From the user.
-    suggested
-        Settings by name, from the card.
-
-    Examples
-    --------
-    >>> resolve(RunSettings(overlap=64), {"window": 256, "overlap": 32}).overlap
-    (64, 64)
-    >>> resolve(RunSettings(window=(96, 256)), {"overlap": 128}).overlap
-    (24, 128)
-    >>> resolve(RunSettings(simplify_m=0.5), {"regularize": True}).regularize
-    False
-    """
-    given_names = given.model_fields_set
-    if "simplify_m" in given_names and "regularize" not in given_names:
-        # Who asks for simple outlines gets them, also where the model would have them squared
-        suggested = {name: value for name, value in suggested.items() if name != "regularize"}
-    chosen = RunSettings.model_validate({**suggested, **given.given()})
-    if "overlap" in given.model_fields_set:
-        return chosen
-    fitting = tuple(
-        shared if shared < side else side // 4 for side, shared in zip(chosen.window, chosen.overlap)
-    )
-    return chosen if fitting == chosen.overlap else chosen.model_copy(update={"overlap": fitting})
-
-
-def footprint_settings(
-    chosen: RunSettings, thresholds: tuple[float, ...] | None, gsd: tuple[float, float] | None = None
-) -> dict[str, Any]:
-    """Settings that decide what footprints are made of probabilities, and that a raster of them keeps.
-
-    Parameters
-    ----------
-    chosen
-        Settings of the run.
-    thresholds
-        One a class, as :func:`class_thresholds` gives them.
-    gsd
-        Meters per column and row of the raster, where its geobox states them for want of a CRS.
-    """
-    names = settings_of(CardSettings, "vectorize")
-    kept = {name: value for name, value in chosen.given().items() if name in names}
-    if gsd is not None:  # whole columns and rows: the two may differ a little, and areas are to be right
-        kept["gsd"] = math.sqrt(gsd[0] * gsd[1])
-    # by position: names of classes may be changed when footprints are made
-    return kept | ({} if thresholds is None else {"threshold": list(thresholds)})
-
-
-def class_thresholds(
-    threshold: Threshold | None, classes: Sequence[str], background: int | None
-) -> tuple[float, ...] | None:
-    """One threshold an object class, or a single one for all; None: none was set.
-
-    Parameters
-    ----------
-    threshold
-        As it was set. An object class that it does not name has to reach 0.5.
-    classes
-        Names of all outputs.
-    background
-        Index of the output that is background.
-
-    Raises
-    ------
-    InputError
-        It names other classes, or another number of them.
-
-    Examples
-    --------
-    >>> class_thresholds({"road": 0.3}, ["background", "road", "tree"], 0)
-    (0.3, 0.5)
-    """
-    objects = [name for k, name in enumerate(classes) if k != background]
-    if isinstance(threshold, dict):
-        if unknown := [name for name in threshold if name not in classes]:
-            raise InputError(
-                f"threshold must name classes of {', '.join(objects)}, got {', '.join(unknown)}."
-            )
-        return tuple(threshold.get(name, 0.5) for name in objects)
-    thresholds = (threshold,) if isinstance(threshold, float) else threshold
-    if thresholds is not None and len(thresholds) not in (1, len(objects)):
-        raise InputError(
-            f"threshold must be one number or one for each of {len(objects)} classes, got {len(thresholds)}."
-        )
-    return thresholds
-
-
-def origin_of(name: str, given: RunSettings, suggested: Mapping[str, Any]) -> str:
-    """Where the value of a setting comes from: ``given``, ``model`` or ``default``."""
-    return "given" if name in given.model_fields_set else "model" if name in suggested else "default"
-
-
-def parse_run_settings(
-    values: Mapping[str, Any],
-    *,
-    caller: Caller | None = None,
-    spelling: Callable[[str], str] = str,
-) -> RunSettings:
-    """Settings from what was given by name.
-
-    Parameters
-    ----------
-    values
-        Values by name; None counts as not given.
-    caller
-        Who takes them; None: all are taken.
-    spelling
-        From the name of a setting to how the user wrote it, for errors.
-
-    Raises
-    ------
-    ConfigError
-        One line for each mistake, "NAME must be ..., got ...".
-    """
-    known = settings_of(RunSettings, caller)
-    unknown = [name for name in values if name not in known]
-    if unknown:
-        raise ConfigError(
-            f"option must be one of {', '.join(sorted(known))}, got {', '.join(map(spelling, unknown))}."
-        )
-    try:
-        return RunSettings.model_validate(values)
-    except ValidationError as error:
-        wrong = dict.fromkeys(str(item["loc"][0]) for item in error.errors())
-    raise ConfigError(
-        "\n".join(
-            f"{spelling(name)} must be {rule_of(*known[name])}, got {values[name]!r}." for name in wrong
-        )
-    )

@@ -50,6 +50,7 @@ def read_document(path: PathLike) -> Any:
     """
     path = Path(path)
     try:
+        # Editors on Windows put a byte-order mark in front, which is no JSON.
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise MissingFileError(f"no such file: {path}") from None
@@ -107,11 +108,14 @@ def _mistakes(
     place become one. A place has no message where a mistake lies inside it: there a form fits, but for that.
     """
     messages_at: dict[tuple[int | str, ...], list[str]] = {}
+    keys = {field.alias or name for name, field in cls.model_fields.items()}
     for item in error.errors():
+        # The words that pydantic puts before the message of a validator of ours.
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = (
-                f"unknown key; known keys are {', '.join(sorted(_known_keys(cls)))}"
+                f"unknown key; known keys are {', '.join(sorted(keys))}"
+                # Of the outermost object alone: which class an inner one was meant for is not known here.
                 if len(item["loc"]) == 1
                 else "unknown key"
             )
@@ -130,21 +134,17 @@ def _place(document: Any, location: tuple[int | str, ...], missing: bool) -> tup
     """A location without the names of forms, which are no keys of the document."""
     value, place = document, list[int | str]()
     for step, part in enumerate(location):
-        if _holds(value, part):
+        # pydantic puts the names of the forms it tried between the keys: only what is there is a key.
+        if isinstance(value, Mapping):
+            is_key = part in value
+        else:
+            is_key = isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
+        if is_key:
             place.append(part)
             value = value[part]
         elif isinstance(part, int):  # of a short form that has been written out
             return (*place, *location[step:])
+        # A key that is missing is in no document, and still the place of the mistake.
         elif missing and step == len(location) - 1:
             place.append(part)
     return tuple(place)
-
-
-def _holds(value: Any, part: int | str) -> bool:
-    if isinstance(value, Mapping):
-        return part in value
-    return isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
-
-
-def _known_keys(cls: type[BaseModel]) -> set[str]:
-    return {field.alias or name for name, field in cls.model_fields.items()}

@@ -16,12 +16,13 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from geoseg.config.option import Caller, Option, plain_type, settings_of
-from geoseg.config.run import CardSettings, RunSettings
+from geoseg.config.run import RunSettings, SuggestedSettings
 
 __all__ = ["default_text", "keyword_module", "takes_settings", "value_text"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: No class for the command ``predict``: its function is ``geoseg.predict``, which takes what ``array`` takes.
 _CLASSES: dict[Caller, str] = {
     "run": "RunKeywords",
     "segment": "SegmentKeywords",
@@ -46,6 +47,7 @@ from geoseg.typing import PathLike
 
 def _type_text(field: FieldInfo, option: Option) -> str:
     """Type of the keyword argument, as Python source."""
+    # The type of the field is what a value becomes; a caller may write it in shorter forms.
     if option.keyword:
         return f"{option.keyword} | None"
     (form,) = plain_type(field.annotation)
@@ -83,11 +85,12 @@ def value_text(value: Any) -> str:
 
 def default_text(name: str, field: FieldInfo, option: Option, caller: Caller) -> str:
     """What a caller does without a setting, in words."""
-    words = option.unset or value_text(field.default)
-    if name not in CardSettings.model_fields or caller == "polygonize":
-        return words
-    # a raster of probabilities says what its model's card suggested
-    return f"the {'raster' if caller == 'vectorize' else 'model'}'s, else {words}"
+    default = option.unset or value_text(field.default)
+    # polygonize is given labels, of which no model is known any more.
+    if name not in SuggestedSettings.model_fields or caller == "polygonize":
+        return default
+    # A raster of probabilities says what its model's card suggested.
+    return f"the {'raster' if caller == 'vectorize' else 'model'}'s, else {default}"
 
 
 def takes_settings(caller: Caller) -> Callable[[F], F]:
@@ -101,15 +104,16 @@ def takes_settings(caller: Caller) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         options = settings_of(RunSettings, caller)
-        plain = inspect.signature(function)
-        own = [one for one in plain.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         keywords = [
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_type_text(field, option)
             )
             for name, (field, option) in options.items()
         ]
-        function.__signature__ = plain.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
+        # For help() and notebooks; type checkers read the TypedDict, which can't be made at run time.
+        function.__signature__ = signature.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
         lines = ["", "Other Parameters", "----------------"]
         for name, (field, option) in options.items():
             lines.append(f"{name} : {_type_text(field, option).removesuffix(' | None')}")

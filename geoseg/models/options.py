@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from geoseg.config import Settings
-from geoseg.config.run import CardSettings
+from geoseg.config.run import SuggestedSettings
 
 __all__ = ["Activation", "ArchitectureSpec", "GeosegOptions"]
 
@@ -68,11 +68,11 @@ class ArchitectureSpec(Settings):
         return kwargs
 
 
-class GeosegOptions(CardSettings):
+class GeosegOptions(SuggestedSettings):
     """Everything a run needs to know of a model beyond the MLM fields.
 
-    The settings that a card may suggest are those of :class:`geoseg.config.run.CardSettings`; a run takes
-    what its user gives instead.
+    The settings that a card may suggest are those of :class:`geoseg.config.run.SuggestedSettings`; a run
+    takes what its user gives instead.
 
     Examples
     --------
@@ -120,7 +120,7 @@ class GeosegOptions(CardSettings):
 
     def suggested(self) -> dict[str, Any]:
         """Settings of a run that the card suggests, by their names there."""
-        chosen = {name: getattr(self, name) for name in CardSettings.model_fields}
+        chosen = {name: getattr(self, name) for name in SuggestedSettings.model_fields}
         chosen = {name: value for name, value in chosen.items() if name in self.model_fields_set}
         # the network's own ground sampling distance is a fact; reading the scene at it is a setting
         chosen["resolution"] = self.gsd

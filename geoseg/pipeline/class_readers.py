@@ -8,7 +8,8 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from geoseg.config.run import Threshold, class_thresholds
+from geoseg.config.resolve import class_thresholds
+from geoseg.config.values import Threshold
 from geoseg.errors import InputError, SceneError
 from geoseg.geo.windows import Window
 from geoseg.raster.classes import classify, classify_float, one_value

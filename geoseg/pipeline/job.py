@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
-from geoseg.config.run import RunSettings, class_thresholds, resolve
+from geoseg.config.resolve import class_thresholds, resolve
+from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.config.run import RunSettings, footprint_settings
+from geoseg.config.resolve import footprint_settings
+from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.files import check_outputs, hold, plain_stem, results_folder, scratch_folder, write_failures
 from geoseg.geo.windows import Window

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from geoseg.config.option import settings_of
-from geoseg.config.run import CardSettings, RunSettings, resolve
+from geoseg.config.resolve import resolve
+from geoseg.config.run import RunSettings, SuggestedSettings
 from geoseg.config.signature import value_text
 from geoseg.errors import InputError, RunError
 from geoseg.files import check_outputs, hold, results_folder, scratch_folder, write_failures
@@ -186,7 +187,7 @@ def kept_settings(hints: RasterHints, given: RunSettings) -> dict[str, Any]:
     given
         Settings of the user: thresholds of all classes do not fit some of the bands.
     """
-    names = [*settings_of(CardSettings, "vectorize"), "gsd"]
+    names = [*settings_of(SuggestedSettings, "vectorize"), "gsd"]
     kept = {name: value for name, value in hints.settings.items() if name in names}
     try:
         threshold = RunSettings.model_validate(kept).threshold

@@ -17,14 +17,8 @@ import geoseg
 from geoseg.cli import app
 from geoseg.config import keywords
 from geoseg.config.option import PANELS, Caller, settings_of
-from geoseg.config.run import (
-    CardSettings,
-    RunSettings,
-    class_thresholds,
-    origin_of,
-    parse_run_settings,
-    resolve,
-)
+from geoseg.config.resolve import class_thresholds, origin_of, parse_run_settings, resolve
+from geoseg.config.run import RunSettings, SuggestedSettings
 from geoseg.config.signature import keyword_module
 from geoseg.errors import ConfigError, InputError
 from geoseg.models import GeosegOptions
@@ -63,8 +57,8 @@ def test_each_setting_is_declared_whole() -> None:
 
 
 def test_a_card_knows_the_settings_that_it_may_suggest() -> None:
-    assert set(CardSettings.model_fields) < set(GeosegOptions.model_fields)
-    for name, field in CardSettings.model_fields.items():
+    assert set(SuggestedSettings.model_fields) < set(GeosegOptions.model_fields)
+    for name, field in SuggestedSettings.model_fields.items():
         assert GeosegOptions.model_fields[name].default == field.default
     card = GeosegOptions(gsd=0.3, window=256, overlap=32, threshold={"road": 0.4})
     assert card.suggested() == {

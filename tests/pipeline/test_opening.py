@@ -13,7 +13,8 @@ from affine import Affine
 from rasterio.enums import ColorInterp
 
 import geoseg
-from geoseg.config.run import RunSettings, parse_run_settings
+from geoseg.config.resolve import parse_run_settings
+from geoseg.config.run import RunSettings
 from geoseg.errors import ConfigError, InputError, ModelError
 from geoseg.geo.windows import Window
 from geoseg.io.band_names import match_bands, stored_names
