@@ -71,9 +71,11 @@ class Block:
     total: Array | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        # What is invalid reaches into the receptive field of valid pixels, so it must look like nothing.
         if self.valid is not None and not self.valid.all():
             fill = np.broadcast_to(np.asarray(self.fill, dtype=self.image.dtype), (len(self.image),))
             self.image = np.where(self.valid, self.image, fill[:, None, None])
+        # Only now: pixels outside keep what they show, so that the network sees what lies around an area.
         if self.inside is not None:
             self.valid = self.inside if self.valid is None else self.valid & self.inside
         if self.valid is not None and self.valid.all():
@@ -119,6 +121,7 @@ class Block:
                 else:
                     rows = slice(hy.start - where.row_off, hy.stop - where.row_off)
                     cols = slice(hx.start - where.col_off, hx.stop - where.col_off)
+                    # A view would keep the whole block until the last of its chunks is done.
                     values = copy_pages(self.total[:, rows, cols])
                 height, width = self.plan.chunk_shape
                 offset = hy.start - hy.chunk * height, hx.start - hx.chunk * width
@@ -180,7 +183,16 @@ def predict_blocks(
 
     def run() -> None:
         if batch and wanted(batch):
-            _predict_batch(batch, predict)
+            stack = np.stack([block.cut(i, j) for block, i, j in batch])
+            result = np.asarray(predict(stack))
+            if result.ndim != 4 or len(result) != len(stack) or result.shape[2:] != stack.shape[2:]:
+                raise ModelError(
+                    f"the model must return (N, K, h, w) for an input (N, C, h, w) of {stack.shape}, "
+                    f"got {result.shape}."
+                )
+            for (block, i, j), prob in zip(batch, result, strict=True):
+                block.add(i, j, prob)
+        # A batch that need not run counts as done, too: its blocks go on.
         for block, _, _ in batch:
             at = next(k for k, (other, _) in enumerate(waiting) if other is block)
             waiting[at] = (block, waiting[at][1] - 1)
@@ -193,23 +205,12 @@ def predict_blocks(
             batch.append((block, i, j))
             if len(batch) == batch_size:
                 run()
+        # A block whose windows are all invalid is done at once, but waits for those before it.
         while waiting and waiting[0][1] == 0:
             yield waiting.pop(0)[0]
     run()
     for block, _ in waiting:
         yield block
-
-
-def _predict_batch(batch: list[BlockWindow], predict: PredictBatch) -> None:
-    stack = np.stack([block.cut(i, j) for block, i, j in batch])
-    result = np.asarray(predict(stack))
-    if result.ndim != 4 or len(result) != len(stack) or result.shape[2:] != stack.shape[2:]:
-        raise ModelError(
-            f"the model must return (N, K, h, w) for an input (N, C, h, w) of {stack.shape}, "
-            f"got {result.shape}."
-        )
-    for (block, i, j), prob in zip(batch, result, strict=True):
-        block.add(i, j, prob)
 
 
 def sum_pieces(pieces: list[Piece], shape: tuple[int, int, int]) -> Array:

@@ -98,8 +98,10 @@ def classify(
         # Rounding may put p * 254 a hair above a whole number; the smallest limit is 1, as 0 is no object.
         steps = np.ceil(np.asarray(thresholds or (0.5,), np.float64) * SCALE - 1e-9).astype(np.int64)
         limits = np.broadcast_to(np.maximum(steps, 1), (len(objects),))
+        # One limit for all classes spares looking it up pixel by pixel.
         hit = best >= (limits[0] if len(set(limits.tolist())) == 1 else limits[winner])
     else:
+        # More, not as much: where object and background are equal there is no object.
         hit = best > stored[background]
     hit &= ~invalid
     values = np.where(hit, winner + 1, 0).astype(np.uint8)
@@ -139,5 +141,6 @@ def classify_float(
     if background is not None and thresholds is None:
         hit = best > prob[background]
     else:
+        # In float32 as the probabilities are: the threshold 0.7 in float64 lies above the 0.7 in float32.
         hit = best >= np.float32((thresholds or (0.5,))[0])
     return np.where(hit, winner + 1, 0).astype(np.uint8), np.where(hit, best, np.float32(0))

@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from geoseg.compiled import kernel
 from geoseg.geo.windows import Window
+from geoseg.raster.fill import fill_rings
 from geoseg.typing import Array, BoolArray
 
 __all__ = [
@@ -28,8 +29,6 @@ __all__ = [
     "draw_figures",
     "figure_mask",
     "figure_strips",
-    "fill_parts",
-    "fill_rings",
     "paint_mask",
     "stroke_mask",
 ]
@@ -90,6 +89,7 @@ def figure_mask(figure: Drawable, window: Window) -> tuple[Window, BoolArray] | 
     closed = figure.kind == "polygon"
     if closed:
         fill_rings(mask, rings, (box.col_off, box.row_off))
+    # After the filling, whose rule leaves out some centers on an edge: the border is inclusive.
     for ring in rings:
         _outline(mask, ring, closed, box.col_off, box.row_off)
     return (box, mask) if mask.any() else None
@@ -121,18 +121,13 @@ def figure_strips(figure: Drawable, window: Window) -> Iterator[tuple[Window, Bo
     by_rows = getattr(figure, "by_rows", None)
     if by_rows is not None and box.height * box.width > _AT_ONCE:
         figure = by_rows()
-    for part in _row_windows(box):
-        drawn = figure_mask(figure, part)
-        if drawn is not None:
-            yield drawn
-
-
-def _row_windows(box: Window) -> Iterator[Window]:
-    """A window in parts, from top to bottom, that are drawn at once."""
-    rows = max(1, _AT_ONCE // max(1, box.width))
+    rows = max(1, _AT_ONCE // box.width)
     for top in range(box.row_off, box.row_end, rows):
         height = min(rows, box.row_end - top)
-        yield Window(row_off=top, col_off=box.col_off, height=height, width=box.width)
+        strip = Window(row_off=top, col_off=box.col_off, height=height, width=box.width)
+        drawn = figure_mask(figure, strip)
+        if drawn is not None:
+            yield drawn
 
 
 def draw_figures(
@@ -189,6 +184,7 @@ def paint_mask(canvas: Array, mask: BoolArray, value: Any) -> None:
     """
     if canvas.shape != mask.shape:
         raise ValueError(f"mask must have the shape of the canvas, {canvas.shape}, got {mask.shape}")
+    # Numba would wrap a number that is too large around; NumPy's type refuses it.
     _paint(canvas, mask, canvas.dtype.type(value))
 
 
@@ -201,6 +197,7 @@ def _box(rings: Sequence[NDArray[np.int64]], window: Window) -> Window | None:
     if not rings:
         return None
     coords = np.concatenate(list(rings))
+    # Vertices are pixels, and the last one is inside: the box ends behind it.
     (left, top), (right, bottom) = coords.min(axis=0), coords.max(axis=0) + 1
     left, top = max(int(left), window.col_off), max(int(top), window.row_off)
     right, bottom = min(int(right), window.col_end), min(int(bottom), window.row_end)
@@ -216,58 +213,6 @@ def _rounded(figure: Drawable) -> list[NDArray[np.int64]]:
         return [round_half_up(part) for part in parts if len(part)]
     (x, y), (height, width) = parts[0][0], parts[1].shape
     return [np.array([[x, y], [x + width - 1, y + height - 1]], np.int64)]
-
-
-def fill_rings(mask: BoolArray, rings: Sequence[Array], origin: tuple[float, float]) -> None:
-    """Set the pixels of ``mask`` whose centers lie inside the rings, even-odd over all of them.
-
-    Parameters
-    ----------
-    mask
-        (h, w) bool, written in place.
-    rings
-        (N, 2) arrays of x, y, in pixel indices; need not be whole numbers.
-    origin
-        Column and row of the mask's first pixel.
-    """
-    rings = [np.asarray(ring, np.float64) for ring in rings if len(ring) >= 3]
-    if rings:
-        ends = np.cumsum([len(ring) for ring in rings])
-        fill_parts(mask, np.concatenate(rings) - origin, ends, np.array([len(ends)]), np.ones(1, np.bool_))
-
-
-def fill_parts(canvas: Array, coords: Array, ring_ends: Array, part_ends: Array, values: Array) -> None:
-    """Write a value to the pixels whose centers lie inside each part, one part over the other.
-
-    Even-odd over the rings of a part. A center on an edge belongs to the part on its right or, at level
-    edges, below it, so parts that share an edge share no pixel.
-
-    Parameters
-    ----------
-    canvas
-        (h, w), written in place.
-    coords
-        (p, 2) float64 of x, y of all rings, in pixel indices of the canvas: (0, 0) is the center of its first
-        pixel.
-    ring_ends
-        (rings,) int, end of each ring in ``coords``; rings may repeat their first vertex at the end.
-    part_ends
-        (parts,) int, end of each part's rings.
-    values
-        (parts,) of the canvas's dtype.
-
-    Examples
-    --------
-    >>> canvas = np.zeros((2, 3), np.uint8)
-    >>> square = np.array([[-0.5, -0.5], [1.5, -0.5], [1.5, 1.5], [-0.5, 1.5]])
-    >>> fill_parts(canvas, square, np.array([4]), np.array([1]), np.array([7], np.uint8))
-    >>> canvas.tolist()
-    [[7, 7, 0], [7, 7, 0]]
-    """
-    if canvas.size and len(coords):
-        coords = np.ascontiguousarray(coords, np.float64)
-        ends = np.asarray(ring_ends, np.int64), np.asarray(part_ends, np.int64)
-        _fill(canvas, coords, *ends, np.asarray(values, canvas.dtype))
 
 
 def stroke_mask(lines: Sequence[Array], width: float, window: Window) -> tuple[Window, BoolArray] | None:
@@ -286,6 +231,7 @@ def stroke_mask(lines: Sequence[Array], width: float, window: Window) -> tuple[W
         As :func:`figure_mask`.
     """
     rounded = [round_half_up(line) for line in lines if len(line)]
+    # The box of all lines, moved by the reach both ways, holds the strokes.
     reach = int(np.ceil(width / 2))
     box = _box([np.concatenate([line - reach, line + reach]) for line in rounded], window)
     if box is None:
@@ -304,60 +250,6 @@ def _paint(canvas, mask, value):  # type: ignore[no-untyped-def] # numba
         for col in range(mask.shape[1]):
             if mask[row, col]:
                 canvas[row, col] = value
-
-
-@kernel
-def _fill(canvas, coords, ring_ends, part_ends, values):  # type: ignore[no-untyped-def] # numba
-    height, width = canvas.shape
-    first_ring = first_point = 0
-    for part in range(len(part_ends)):
-        last_point = ring_ends[part_ends[part] - 1]
-        top, bottom = np.inf, -np.inf
-        for i in range(first_point, last_point):
-            top, bottom = min(top, coords[i, 1]), max(bottom, coords[i, 1])
-        # Rows of the part alone: a canvas may hold many small parts.
-        row0, row1 = 0, 0
-        if bottom > 0 and top < height:
-            row0, row1 = int(max(0.0, np.ceil(top))), int(min(float(height), np.ceil(bottom)))
-        counts = np.zeros(max(0, row1 - row0) + 1, np.int64)
-        crossings = np.empty(0, np.float64)
-        fill_at = counts
-        # Twice over the edges: crossings are counted first, and then put down row by row.
-        for phase in range(2 if row1 > row0 else 0):
-            if phase == 1:
-                for row in range(row1 - row0):
-                    counts[row + 1] += counts[row]
-                crossings = np.empty(counts[row1 - row0], np.float64)
-                fill_at = counts[: row1 - row0].copy()
-            start = first_point
-            for ring in range(first_ring, part_ends[part]):
-                end = ring_ends[ring]
-                for i in range(start, end):
-                    j = i + 1 if i + 1 < end else start
-                    x0, y0, x1, y1 = coords[i, 0], coords[i, 1], coords[j, 0], coords[j, 1]
-                    if y0 == y1:
-                        continue
-                    if y0 > y1:
-                        x0, y0, x1, y1 = x1, y1, x0, y0
-                    # Half open: a vertex on the middle of a row belongs to one of its two edges.
-                    first = int(max(float(row0), np.ceil(y0)))
-                    last = int(min(float(row1), np.ceil(y1)))
-                    for row in range(first, last):
-                        if phase == 0:
-                            counts[row - row0 + 1] += 1
-                        else:
-                            crossings[fill_at[row - row0]] = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
-                            fill_at[row - row0] += 1
-                start = end
-        for row in range(row0, row1):
-            xs = np.sort(crossings[counts[row - row0] : counts[row - row0 + 1]])
-            for k in range(0, len(xs) - 1, 2):
-                # Half open too: of two polygons with a common wall, one has the pixels on it.
-                left = int(max(0.0, np.ceil(xs[k])))
-                right = int(min(float(width), np.ceil(xs[k + 1])))
-                for col in range(left, right):
-                    canvas[row, col] = values[part]
-        first_ring, first_point = part_ends[part], last_point
 
 
 @kernel

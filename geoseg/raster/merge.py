@@ -105,8 +105,10 @@ def merge_labels(
     """
     places = [(i, j) for i in range(len(row_offs)) for j in range(len(col_offs))]
     counts = np.array([len(summaries[place].value) - 1 for place in places], np.int64)
+    # All components of the raster in one row of numbers from 0; a chunk counts its own from 1.
     base = dict(zip(places, np.concatenate([[0], np.cumsum(counts)])[:-1].tolist(), strict=True))
     pairs = [pair for i, j in places for pair in _pairs(summaries, base, (i, j), connectivity)]
+    # First pixels in raster order: the row in the upper 32 bits, the column in the lower ones.
     first = np.concatenate(
         [
             (summaries[i, j].first[1:, 0].astype(np.int64) + row_offs[i] << 32)
@@ -114,8 +116,18 @@ def merge_labels(
             for i, j in places
         ]
     )
-    both = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)
-    number = _number(both, first)
+    everyone = np.arange(first.size)
+    parent = everyone.copy()
+    if pairs:
+        unite(parent, *np.ascontiguousarray(np.concatenate(pairs).T))
+    root = roots(parent, everyone)
+    # The component that stands for an object need not be the one that holds its first pixel.
+    earliest = first.copy()
+    np.minimum.at(earliest, root, first)
+    stands = np.flatnonzero(root == everyone)
+    number = np.zeros(root.size, np.int64)
+    number[stands[np.argsort(earliest[stands], kind="stable")]] = np.arange(1, stands.size + 1)
+    number = number[root]
     return {
         place: np.concatenate([[0], number[base[place] : base[place] + count]]).astype(np.int32)
         for place, count in zip(places, counts, strict=True)
@@ -155,18 +167,3 @@ def _pairs(
     if connectivity == 8 and i and (i - 1, j + 1) in summaries:
         meet((i - 1, j + 1), summaries[i - 1, j + 1].bottom[:1], own.top[-1:])
     return pairs
-
-
-def _number(pairs: IntArray, first: IntArray) -> IntArray:
-    """Number components by the order of the first pixels of what they are joined to."""
-    everyone = np.arange(first.size)
-    parent = everyone.copy()
-    unite(parent, *np.ascontiguousarray(pairs.T))
-    root = roots(parent, everyone)
-    # The component that stands for an object need not be the one that holds its first pixel.
-    earliest = first.copy()
-    np.minimum.at(earliest, root, first)
-    stands = np.flatnonzero(root == everyone)
-    number = np.zeros(root.size, np.int64)
-    number[stands[np.argsort(earliest[stands], kind="stable")]] = np.arange(1, stands.size + 1)
-    return number[root]

@@ -112,7 +112,7 @@ def _resample(  # type: ignore[no-untyped-def]
                 sum_ = 0.0
                 for k in range(count_x[j]):
                     sum_ += weights_x[j, k] * sums[first_x[j] + k]
-                mean = sum_ / total
+                mean = sum_ / total  # the one division: sums of whole numbers are exact in any order
                 out[c, i, j] = np.floor(mean + 0.5) if whole else mean
 
 
@@ -134,6 +134,7 @@ def resample(values: Array, rows: Axis, cols: Axis) -> Array:
     out = np.empty((values.shape[0], rows.first.size, cols.first.size), values.dtype)
     whole = values.dtype.kind in "iu"
     total = rows.total * cols.total
+    # Numba knows no half floats.
     source = np.ascontiguousarray(values if values.dtype.itemsize > 2 or whole else values.astype(np.float32))
     target = out if out.dtype == source.dtype else np.empty(out.shape, source.dtype)
     _resample(
@@ -165,5 +166,6 @@ def resample_valid(valid: BoolArray, rows: Axis, cols: Axis) -> BoolArray:
     -------
     bool array (H, W)
     """
+    # All weights are above 0, so the mean of what is bad is 0 only where nothing is.
     bad = resample(np.logical_not(valid)[None].astype(np.float32), rows, cols)
     return np.equal(bad[0], 0)

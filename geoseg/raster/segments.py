@@ -57,6 +57,7 @@ def as_values(values: Array) -> Array:
         return np.ascontiguousarray(values).view(np.uint8)
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
+    # Only where values may lie beyond it: the look costs a pass over the pixels.
     info = np.iinfo(np.int32)
     if values.dtype.itemsize >= 4 and values.dtype != np.int32 and values.size:
         low, high = int(values.min()), int(values.max())
@@ -87,6 +88,7 @@ def find_segments(
     """
     halo = top is not None and left is not None
     nothing = np.empty(0, values.dtype)
+    # Whole words of eight flags; those behind the last pixel stay 0.
     changed = np.zeros((values.shape[1] + 7) // 8 * 8, np.uint8)
     row_ptr, start, value = _find_segments(
         values,
@@ -112,6 +114,7 @@ def _find_segments(  # type: ignore[no-untyped-def]
     pairs = np.empty((max(1024, width + 2), 2), np.int32)
     n = 0
     for r in range(rows):
+        # A row has a segment a pixel at most, one for the halo and one for the padding.
         if n + width + 2 > pairs.shape[0]:
             pairs = _grown(pairs, 2 * pairs.shape[0] + width)
         if halo and r == 0:
@@ -187,6 +190,7 @@ def _diagonal_pairs(row_ptr, start, value, width, component):  # type: ignore[no
             pairs = _grown(pairs, max(need, 2 * pairs.shape[0]))
         while i + 1 < up_end and j + 1 < down_end:
             stop_i, stop_j = start[i + 1], start[j + 1]
+            # Both runs end here: only at such a place do pixels meet at a corner alone.
             if stop_i == stop_j:
                 if value[i] != 0 and value[i] == value[j + 1] and component[i] != component[j + 1]:
                     pairs[n, 0], pairs[n, 1] = component[i], component[j + 1]
@@ -227,6 +231,7 @@ def _touching_pairs(row_ptr, start, value, width, component):  # type: ignore[no
             for k in range(n):
                 larger[k] = pairs[k]
             pairs = larger
+        # Along the row itself; along the first one, the halo, the chunk above has looked.
         for k in range(j, down_end - 1):
             n = _add_pair(pairs, n, component[k], component[k + 1])
         while True:
@@ -250,6 +255,8 @@ def _add_pair(pairs, n, first, second):  # type: ignore[no-untyped-def]
     if first == second or first == 0 or second == 0:
         return n
     pair = np.int64(min(first, second)) << 32 | np.int64(max(first, second))
+    # A wall between two runs names them once a row. Most repeats go here, cheaply, the rest when all are
+    # sorted.
     if n > 0 and pairs[n - 1] == pair:
         return n
     pairs[n] = pair

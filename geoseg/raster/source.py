@@ -49,6 +49,7 @@ class SceneReadError(SceneError):
         self.window = window
         self.reason = reason
 
+    # Exceptions are pickled with their message alone: from another process it would come without the window.
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.path, self.window, self.reason)
 
@@ -68,7 +69,7 @@ def check_inside(window: Window, shape: tuple[int, int]) -> None:
     InputError
         It does.
     """
-    if window.clipped(*shape) != window or window.height < 0 or window.width < 0:
+    if window.clipped(*shape) != window:  # a side below 0 is clipped to 0
         raise InputError(f"window must lie inside the scene of {shape[0]} x {shape[1]} pixels, got {window}.")
 
 

@@ -55,7 +55,7 @@ def _sum_stored(row_ptr, start, component, count, prob):  # type: ignore[no-unty
             if component[k] == 0:
                 continue
             stop = start[k + 1] if k + 1 < row_ptr[r + 1] else width + 1
-            total = np.int64(0)
+            total = np.int64(0)  # in a register along the run: one write to the sums for all its pixels
             for c in range(max(start[k] - 1, 0), min(stop - 1, width)):
                 total += np.int64(prob[r - 1, c])
             sums[component[k]] += total
@@ -104,6 +104,7 @@ def _beside(row_ptr, start, width, component, count, marked):  # type: ignore[no
     beside = np.zeros(count + 1, np.bool_)
     for r in range(row_ptr.size - 1):
         for k in range(row_ptr[r], row_ptr[r + 1]):
+            # Once found, a component is passed over: most pixels are far from what is marked.
             if component[k] == 0 or beside[component[k]]:
                 continue
             stop = start[k + 1] if k + 1 < row_ptr[r + 1] else width

@@ -18,7 +18,8 @@ SCALE = 254
 INVALID = 255
 
 
-#: Added and taken away again, these round a float64 to multiples of 2**-23 and of 2**-40.
+#: Added and taken away again, these round a float64 to multiples of 2**-23 and of 2**-40: the steps of a
+#: float64 from 2**29 to 2**30 and from 2**12 to 2**13. From the middle, a small number leads out at no end.
 _TO_23_BITS, _TO_40_BITS = 1.5 * 2.0**29, 1.5 * 2.0**12
 
 
@@ -86,6 +87,7 @@ def to_bytes(prob: Array, valid: BoolArray | None = None) -> NDArray[np.uint8]:
     [[[0, 127, 255]]]
     """
     out = np.empty(prob.shape, np.uint8)
+    # Strip by strip: scaled at once, a chunk would take four times the memory of its bytes.
     for values, stored in zip(_strips(prob), _strips(out), strict=True):
         scaled = np.clip(values, 0.0, 1.0)
         scaled *= SCALE

@@ -80,7 +80,7 @@ def stretch_limits(samples: Sequence[Array], low: str, high: str) -> tuple[Limit
             limits.append((0.0, 255.0))
             continue
         ends = np.percentile(values, [float(low[1:]), float(high[1:])]).astype(float)
-        # a band of one value has no range; it becomes black, as its darkest pixels do in any other band
+        # A band of one value has no range; it becomes black, as its darkest pixels do in any other band
         limits.append((float(ends[0]), float(ends[1] if ends[1] > ends[0] else ends[0] + 1)))
     return tuple(limits)
 
@@ -158,7 +158,3 @@ class StretchedScene(View):
         """Both :meth:`read` and :meth:`read_valid`, decoding once."""
         pixels, valid = self.base.read_with_valid(window)
         return stretch_pixels(pixels, self.limits), valid
-
-    def locate_damage(self, window: Window) -> SceneReadError | None:
-        """What of the base under a window is damaged."""
-        return self.base.locate_damage(window)

@@ -10,7 +10,7 @@ import numpy as np
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.raster.source import RasterSource, SceneReadError, check_inside, damaged
+from geoseg.raster.source import RasterSource
 from geoseg.raster.view import View
 from geoseg.typing import Array, BoolArray
 
@@ -74,39 +74,29 @@ class TurnedScene(View):
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) of a window."""
-        return self._upright(self._stored(self.base.read, window))
+        return self._upright(self._read_base(self.base.read, window))
 
     def read_valid(self, window: Window) -> BoolArray:
         """Validity (h, w) of a window."""
-        return self._upright(self._stored(self.base.read_valid, window))
+        return self._upright(self._read_base(self.base.read_valid, window))
 
     def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
         """Both :meth:`read` and :meth:`read_valid`, decoding once."""
-        pixels, valid = self._stored(self.base.read_with_valid, window)
+        pixels, valid = self._read_base(self.base.read_with_valid, window)
         return self._upright(pixels), self._upright(valid)
-
-    def locate_damage(self, window: Window) -> SceneReadError | None:
-        """What of the base under a window is damaged."""
-        return self.base.locate_damage(self._source_window(window))
 
     def _source_window(self, window: Window) -> Window:
         height, width = self.geobox.shape
         rows, cols = self._mirrored
+        # Mirrored back first, then rows and columns change places: the other way round than `_upright`.
         top = height - window.row_end if rows else window.row_off
         left = width - window.col_end if cols else window.col_off
         if self._swapped:
             return Window(row_off=left, col_off=top, height=window.width, width=window.height)
         return Window(row_off=top, col_off=left, height=window.height, width=window.width)
 
-    def _stored(self, read: Any, window: Window) -> Any:
-        check_inside(window, self.geobox.shape)
-        inner = self._source_window(window)
-        try:
-            return read(inner)
-        except SceneReadError as error:
-            raise damaged(self.path, window, error.reason, inner) from None
-
     def _upright(self, array: A) -> A:
         turned = np.swapaxes(array, -1, -2) if self._swapped else array
         rows, cols = (slice(None, None, -1 if mirrored else 1) for mirrored in self._mirrored)
+        # Laid out anew, for torch takes no array whose rows run backwards.
         return np.ascontiguousarray(turned[..., rows, cols])  # type: ignore[return-value]

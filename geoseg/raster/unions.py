@@ -2,7 +2,6 @@
 
 Of two sets that are joined, the one of the smaller number stands for both. So a set is named by its first
 member in raster order, whatever the order of joining.
-
 """
 
 from __future__ import annotations
@@ -67,6 +66,7 @@ def roots(parent: IntArray, numbers: IntArray) -> IntArray:
 # kernel changes, and does not look at the files of the kernels that it calls.
 @kernel
 def _find(parent, i):  # type: ignore[no-untyped-def]
+    # Every look halves the way for the next one, so a long chain of runs is walked once.
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -98,7 +98,7 @@ def _roots(parent, numbers):  # type: ignore[no-untyped-def]
 
 @kernel
 def _link(row_ptr, start, value, width, diagonal):  # type: ignore[no-untyped-def]
-    parent = np.arange(start.size).astype(np.int32)
+    parent = np.arange(start.size).astype(np.int32)  # half the memory of int64; a chunk has fewer runs
     for r in range(1, row_ptr.size - 1):
         i, j = row_ptr[r - 1], row_ptr[r]
         up_end, down_end = row_ptr[r], row_ptr[r + 1]

@@ -91,6 +91,23 @@ class View(Shaped):
         """How the base is stored."""
         return self.base.facts()
 
+    def locate_damage(self, window: Window) -> SceneReadError | None:
+        """What of the base under a window is damaged."""
+        return self.base.locate_damage(self._source_window(window))
+
+    def _source_window(self, window: Window) -> Window:
+        """The base's pixels that a window draws on."""
+        return window
+
+    def _read_base(self, read: Any, window: Window) -> Any:
+        """What a method of the base reads for a window; an error names the window as it is called here."""
+        check_inside(window, self.geobox.shape)
+        inner = self._source_window(window)
+        try:
+            return read(inner)
+        except SceneReadError as error:
+            raise damaged(self.path, window, error.reason, inner) from None
+
 
 @dataclass(frozen=True)
 class SceneView(View):
@@ -135,8 +152,8 @@ class SceneView(View):
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) of a window."""
-        # of a resampled scene both, because what is invalid takes the nodata value
-        return self.read_with_valid(window)[0] if self.resampled else self._plain(self.base.read, window)
+        # Of a resampled scene both, because what is invalid takes the nodata value
+        return self.read_with_valid(window)[0] if self.resampled else self._read_base(self.base.read, window)
 
     def read_valid(self, window: Window) -> BoolArray:
         """Validity (h, w); of a resampled scene a pixel is valid when all pixels it draws on are."""
@@ -145,12 +162,12 @@ class SceneView(View):
             return np.ones((window.height, window.width), bool)
         if self.resampled:
             return self.read_with_valid(window)[1]
-        return self._plain(self.base.read_valid, window)
+        return self._read_base(self.base.read_valid, window)
 
     def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
         """Both :meth:`read` and :meth:`read_valid`, decoding once."""
         if not self.resampled:
-            return self._plain(self.base.read_with_valid, window)
+            return self._read_base(self.base.read_with_valid, window)
         check_inside(window, self.geobox.shape)
         values = np.empty((self.count, window.height, window.width), self.dtype)
         valid = np.ones((window.height, window.width), bool)
@@ -159,12 +176,7 @@ class SceneView(View):
             values[:, inside.rows, inside.cols], valid[inside.rows, inside.cols] = self._resample(piece)
         return values, valid
 
-    def locate_damage(self, window: Window) -> SceneReadError | None:
-        """What of the base under a window is damaged."""
-        return self.base.locate_damage(self._source_window(window))
-
     def _source_window(self, window: Window) -> Window:
-        """The base's pixels that a window draws on."""
         on_grid = window.shifted(*self.offset)
         if not self.resampled:
             return on_grid
@@ -172,15 +184,6 @@ class SceneView(View):
         top, bottom = source_span(on_grid.row_off, on_grid.row_end, tall, self.grid_shape[0])
         left, right = source_span(on_grid.col_off, on_grid.col_end, wide, self.grid_shape[1])
         return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
-
-    def _plain(self, read: Any, window: Window) -> Any:
-        """Read a window of the base as it is; an error names the window as it is called here."""
-        check_inside(window, self.geobox.shape)
-        inner = self._source_window(window)
-        try:
-            return read(inner)
-        except SceneReadError as error:
-            raise damaged(self.path, window, error.reason, inner) from None
 
     def _pieces(self, window: Window) -> Iterator[Window]:
         """Cut a window so that each piece draws on a bounded number of source pixels."""

@@ -14,7 +14,7 @@ import shapely
 from numpy.typing import DTypeLike
 
 from geoseg.geo.windows import Window
-from geoseg.raster.draw import fill_parts
+from geoseg.raster.fill import fill_parts
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["PolygonIndex", "burn_polygons"]

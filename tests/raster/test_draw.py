@@ -8,7 +8,8 @@ from rasterio.features import rasterize
 
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import Bitmap, Line, Point, Polygon, Rectangle
-from geoseg.raster.draw import draw_figures, figure_mask, fill_rings, paint_mask, stroke_mask
+from geoseg.raster.draw import draw_figures, figure_mask, paint_mask, stroke_mask
+from geoseg.raster.fill import fill_rings
 
 WHOLE = Window(row_off=0, col_off=0, height=7, width=8)
 
