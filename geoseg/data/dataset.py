@@ -17,11 +17,11 @@ from geoseg.data.chips import Area, ChipRef, chip_tensors, cut_chip, fit_chip
 from geoseg.data.sampler import BatchSampler
 from geoseg.errors import GeosegError, RunError
 
-__all__ = ["Batch", "BatchLoader", "ChipDataset", "join_chips", "train_loader", "val_loader"]
+__all__ = ["BatchLoader", "ChipBatch", "ChipDataset", "join_chips", "train_loader", "val_loader"]
 
 
 @dataclass
-class Batch:
+class ChipBatch:
     """Chips of one step.
 
     Attributes
@@ -44,26 +44,26 @@ class Batch:
     def __len__(self) -> int:
         return len(self.target)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ChipBatch:
         """The batch on another device."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
-        return Batch(move(self.image), move(self.target), move(self.auxiliary), self.names)
+        return ChipBatch(move(self.image), move(self.target), move(self.auxiliary), self.names)
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> ChipBatch:
         """The batch in page-locked memory."""
         image, target, auxiliary = self.image, self.target, self.auxiliary
-        return Batch(image.pin_memory(), target.pin_memory(), auxiliary.pin_memory(), self.names)
+        return ChipBatch(image.pin_memory(), target.pin_memory(), auxiliary.pin_memory(), self.names)
 
 
-def join_chips(chips: Sequence[dict[str, Any]]) -> Batch:
+def join_chips(chips: Sequence[dict[str, Any]]) -> ChipBatch:
     """A batch of single chips."""
     image, target, auxiliary = (
         torch.stack([chip[key] for chip in chips]) for key in ("image", "target", "auxiliary")
     )
-    return Batch(image, target, auxiliary, [chip["name"] for chip in chips])
+    return ChipBatch(image, target, auxiliary, [chip["name"] for chip in chips])
 
 
 @dataclass
@@ -136,7 +136,7 @@ class _Sent(Dataset[Any]):
             return error
 
 
-def _join_sent(chips: Sequence[dict[str, Any] | GeosegError]) -> Batch | GeosegError:
+def _join_sent(chips: Sequence[dict[str, Any] | GeosegError]) -> ChipBatch | GeosegError:
     joined = list[dict[str, Any]]()
     for chip in chips:
         if isinstance(chip, GeosegError):
@@ -174,7 +174,7 @@ class BatchLoader(DataLoader[Any]):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[ChipBatch]:  # type: ignore[override]
         for batch in super().__iter__():
             if isinstance(batch, GeosegError):
                 raise batch

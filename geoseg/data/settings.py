@@ -11,10 +11,10 @@ from geoseg.config import Settings
 __all__ = [
     "AugmentSettings",
     "ClassSettings",
-    "DataSettings",
     "SamplerSettings",
     "SceneSettings",
     "SplitSettings",
+    "TrainingDataSettings",
 ]
 
 
@@ -94,7 +94,7 @@ class SplitSettings(Settings):
     buffer_px: int = Field(default=32, ge=0)
 
 
-class DataSettings(Settings):
+class TrainingDataSettings(Settings):
     """Sources of chips: ``scenes``, an annotated ``project``, ``images`` with ``masks``, or a ``dtl`` graph.
 
     Attributes

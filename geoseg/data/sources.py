@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from geoseg.data.chips import Area
 from geoseg.data.classes import ClassTable, class_table, project_table
 from geoseg.data.mask_codes import mask_codes
-from geoseg.data.settings import ClassSettings, DataSettings, SceneSettings
+from geoseg.data.settings import ClassSettings, SceneSettings, TrainingDataSettings
 from geoseg.data.truth import AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.io.sources import open_raster
@@ -57,7 +57,7 @@ class Wanted:
         From the config; empty takes a project's own, or one class for all labels.
     """
 
-    data: DataSettings
+    data: TrainingDataSettings
     base: Path
     classes: tuple[ClassSettings, ...] = ()
     resolution: float | None = None

@@ -4,15 +4,15 @@
 """
 
 from geoseg.dtl.dataset import GraphSamples, MappedSamples, open_graph
-from geoseg.dtl.engine import Engine, LayerError, open_engine
+from geoseg.dtl.engine import GraphEngine, LayerError, open_engine
 from geoseg.dtl.graph import Graph, graph_schema, parse_graph, read_graph
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.run import GraphSummary, run_graph
 from geoseg.dtl.sample import Sample
 
 __all__ = [
-    "Engine",
     "Graph",
+    "GraphEngine",
     "GraphSamples",
     "GraphSummary",
     "LayerError",

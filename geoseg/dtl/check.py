@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.dtl.counts import Counter, warnings_of
-from geoseg.dtl.engine import Engine, open_engine
+from geoseg.dtl.engine import GraphEngine, open_engine
 from geoseg.dtl.graph import Graph
 from geoseg.dtl.plan import plan_graph
 from geoseg.dtl.registry import Count
@@ -85,7 +85,7 @@ def check_graph(
     return CheckedGraph(graph.name, rows, tuple(notes), len(engine))
 
 
-def _totals(engine: Engine, notes: list[str], progress: Progress) -> list[Count]:
+def _totals(engine: GraphEngine, notes: list[str], progress: Progress) -> list[Count]:
     counter = Counter(engine.plan)
     totals: list[Count] = [(0, 0)] * len(engine.plan.graph.layers)
     for order, (layer, item) in enumerate(engine.items):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from geoseg.dtl.counts import Counter
-from geoseg.dtl.engine import Engine, open_engine
+from geoseg.dtl.engine import GraphEngine, open_engine
 from geoseg.dtl.epochs import SharedEpoch
 from geoseg.dtl.graph import Graph, read_graph
 from geoseg.dtl.sample import Sample
@@ -36,7 +36,7 @@ class GraphSamples:
         Applied to each sample before it is handed out, to make arrays or tensors of it.
     """
 
-    def __init__(self, engine: Engine, transform: Callable[[Sample], Any] | None = None) -> None:
+    def __init__(self, engine: GraphEngine, transform: Callable[[Sample], Any] | None = None) -> None:
         self.transform = transform
         self._engine = engine
         # Workers of a loader keep their copy of the data set: the epoch must reach them in shared memory.
@@ -44,7 +44,7 @@ class GraphSamples:
         self._failures = SharedNotes()
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> GraphEngine:
         """Plan and images, at the epoch that was set."""
         if self._engine.epoch != self._epoch.value:
             self._engine = self._engine.at_epoch(self._epoch.value)
@@ -117,7 +117,7 @@ class MappedSamples(GraphSamples):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: GraphEngine,
         counts: list[int],
         transform: Callable[[Sample], Any] | None = None,
         keep_open: int = 8,
@@ -215,7 +215,7 @@ def open_graph(
     return MappedSamples(engine, counts, transform, keep_open)
 
 
-def known_counts(engine: Engine) -> list[int] | None:
+def known_counts(engine: GraphEngine) -> list[int] | None:
     """Samples of each image, where the graph tells; None if it does not for one of them.
 
     Headers of images are read only where sizes matter.

@@ -18,7 +18,7 @@ from geoseg.projects.images import open_image
 from geoseg.projects.project import Item, open_project, read_annotation
 from geoseg.typing import PathLike
 
-__all__ = ["Engine", "LayerError", "open_engine"]
+__all__ = ["GraphEngine", "LayerError", "open_engine"]
 
 
 class LayerError(RunError):
@@ -26,7 +26,7 @@ class LayerError(RunError):
 
 
 @dataclass(frozen=True)
-class Engine:
+class GraphEngine:
     """A plan and the images it reads.
 
     Attributes
@@ -190,12 +190,12 @@ class Engine:
         except Exception as error:
             raise LayerError(f"{spec.title}: {type(error).__name__}: {error}") from error
 
-    def at_epoch(self, epoch: int) -> Engine:
+    def at_epoch(self, epoch: int) -> GraphEngine:
         """The same with other draws."""
         return replace(self, epoch=epoch)
 
 
-def open_engine(graph: Graph, projects: PathLike, *, seed: int = 0) -> Engine:
+def open_engine(graph: Graph, projects: PathLike, *, seed: int = 0) -> GraphEngine:
     """Open the projects a graph reads, plan it with their classes and list its images.
 
     Parameters
@@ -234,7 +234,7 @@ def open_engine(graph: Graph, projects: PathLike, *, seed: int = 0) -> Engine:
             if layer is not None:
                 items.append((layer, item))
     listing = Listing(item.stem for _, item in items)
-    return Engine(plan, tuple(items), metas, root, seed, listing)
+    return GraphEngine(plan, tuple(items), metas, root, seed, listing)
 
 
 def _check_datasets(plan: GraphPlan, known: dict[str, set[str]]) -> None:

@@ -17,7 +17,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from geoseg.dtl.engine import Engine, open_engine
+from geoseg.dtl.engine import GraphEngine, open_engine
 from geoseg.dtl.graph import Graph, read_graph
 from geoseg.dtl.layers.saving import SaveSettings
 from geoseg.dtl.sample import Sample
@@ -65,7 +65,7 @@ class GraphSummary:
 class _Setup:
     """What a process needs to treat images."""
 
-    engine: Engine
+    engine: GraphEngine
     settings: SaveSettings
     staging: Path
     legacy: bool
@@ -304,7 +304,7 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _check_target(target: Path, engine: Engine) -> None:
+def _check_target(target: Path, engine: GraphEngine) -> None:
     """Refuse a result that would take the place of a project the graph reads, or lie in it."""
     own = target.resolve()
     for name in engine.metas:

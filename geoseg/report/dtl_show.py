@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.dtl.engine import Engine, open_engine
+from geoseg.dtl.engine import GraphEngine, open_engine
 from geoseg.dtl.graph import NOWHERE, Graph
 from geoseg.dtl.plan import plan_graph
 from geoseg.dtl.sample import Listing, Sample
@@ -104,7 +104,7 @@ class LayerSamples:
     failure: str = ""
 
 
-def layer_samples(engine: Engine, order: int = 0, *, limit: int = 4) -> dict[int, LayerSamples]:
+def layer_samples(engine: GraphEngine, order: int = 0, *, limit: int = 4) -> dict[int, LayerSamples]:
     """Send one image through a graph, a few samples a layer.
 
     Parameters
@@ -144,7 +144,9 @@ def layer_samples(engine: Engine, order: int = 0, *, limit: int = 4) -> dict[int
     return rows
 
 
-def open_sample(graph: Graph, image: str, projects: PathLike | None, *, seed: int = 0) -> tuple[Engine, int]:
+def open_sample(
+    graph: Graph, image: str, projects: PathLike | None, *, seed: int = 0
+) -> tuple[GraphEngine, int]:
     """Graph and image to show.
 
     Parameters
@@ -173,7 +175,7 @@ def open_sample(graph: Graph, image: str, projects: PathLike | None, *, seed: in
         item = Item(project, dataset.replace("*", "") or "sample", path, None)
         metas = {name.src[0].partition("/")[0]: ProjectMeta() for name in graph.of_role("data")}
         listing = Listing([item.stem])
-        return Engine(plan_graph(graph), ((data.index, item),), metas, path.parent, seed, listing), 0
+        return GraphEngine(plan_graph(graph), ((data.index, item),), metas, path.parent, seed, listing), 0
     engine = open_engine(graph, projects, seed=seed)
     path = Path(image)
     orders = [
@@ -207,7 +209,7 @@ def show_sample(
     write_figure(contact_sheet(engine, layer_samples(engine, order, limit=limit), limit), path)
 
 
-def contact_sheet(engine: Engine, rows: dict[int, LayerSamples], limit: int = 4) -> Figure:
+def contact_sheet(engine: GraphEngine, rows: dict[int, LayerSamples], limit: int = 4) -> Figure:
     """One row a layer, in the order of the plan: its settings, then samples that leave it."""
     from matplotlib.figure import Figure
 
@@ -266,7 +268,7 @@ def _caption(sample: Sample, branch: int, several: bool) -> str:
     return "".join(parts)
 
 
-def _colors(engine: Engine) -> dict[str, tuple[int, int, int]]:
+def _colors(engine: GraphEngine) -> dict[str, tuple[int, int, int]]:
     """Colors of all classes that occur in any project or layer."""
     metas = [*engine.metas.values(), *engine.plan.metas.values()]
     return {one.name: one.color for meta in reversed(metas) for one in meta.classes}

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 
 from geoseg.config import Settings, parse_settings
 from geoseg.data.auxiliary import AuxiliarySettings
-from geoseg.data.settings import AugmentSettings, ClassSettings, DataSettings, SamplerSettings
+from geoseg.data.settings import AugmentSettings, ClassSettings, SamplerSettings, TrainingDataSettings
 from geoseg.errors import ConfigError
 from geoseg.models.card import NAME_PATTERN
 from geoseg.models.losses import LOSSES
@@ -221,7 +221,7 @@ class TrainSettings(Settings):
     allow_corrupted_samples: TrainValCount = TrainValCount()
     validate_with_model_eval: bool = True
 
-    data: DataSettings = DataSettings()
+    data: TrainingDataSettings = TrainingDataSettings()
     classes: tuple[ClassSettings, ...] = ()
     resolution: float | None = Field(default=None, gt=0)
     architecture: ArchitectureSpec = ArchitectureSpec(name="unet_v2")

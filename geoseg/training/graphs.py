@@ -11,7 +11,7 @@ from typing import Any
 from geoseg.data.chips import Area
 from geoseg.data.classes import ClassTable
 from geoseg.data.sources import Opened, Wanted, annotated_area, check_alike, images_opened, titles_table
-from geoseg.dtl import Engine, Sample, open_graph
+from geoseg.dtl import GraphEngine, Sample, open_graph
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
@@ -78,7 +78,7 @@ class _Redraws:
     stays as it was.
     """
 
-    engine: Engine
+    engine: GraphEngine
     table: ClassTable
     epoch: int = 0
     made: dict[int, list[Sample]] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from geoseg.data.augment import Augment
-from geoseg.data.dataset import Batch
+from geoseg.data.dataset import ChipBatch
 from geoseg.errors import ConfigError, RunError
 from geoseg.models.losses import LOSSES, auxiliary_loss, call_loss
 from geoseg.models.normalize import Normalize
@@ -118,8 +118,8 @@ def step_seed(seed: int, batches: int, rank: int = 0) -> int:
 
 
 def augmented_chips(
-    change: Augment, batch: Batch, dark: Tensor, bright: Tensor, seed: int
-) -> tuple[Tensor, Batch]:
+    change: Augment, batch: ChipBatch, dark: Tensor, bright: Tensor, seed: int
+) -> tuple[Tensor, ChipBatch]:
     """Raw pixels (N, C, h, w) float and the batch with its targets, as augmentation leaves them."""
     span = bright - dark
     unit, target, auxiliary = change(
@@ -130,7 +130,7 @@ def augmented_chips(
     # Prediction will never meet 8-bit pixels beyond these.
     if batch.image.dtype == torch.uint8:
         raw = raw.clamp(0, 255)
-    return raw, Batch(batch.image, target, auxiliary, batch.names)
+    return raw, ChipBatch(batch.image, target, auxiliary, batch.names)
 
 
 class Learner(nn.Module):
@@ -182,7 +182,7 @@ class Learner(nn.Module):
         if not training:
             self.evaluated.train(not self.settings.validate_with_model_eval)
 
-    def losses(self, logits: Tensor, batch: Batch) -> Tensor:
+    def losses(self, logits: Tensor, batch: ChipBatch) -> Tensor:
         """Loss of a batch from logits (N, K + A, h, w)."""
         main, auxiliary = logits[:, : len(self.classes)], self.settings.auxiliary
         # float32 even under autocast: sums of pixels soon leave what 16 bits hold.
@@ -196,7 +196,7 @@ class Learner(nn.Module):
         return total
 
     def training_loss(
-        self, forward: Callable[[Tensor], Tensor], batch: Batch, batches: int, rank: int = 0
+        self, forward: Callable[[Tensor], Tensor], batch: ChipBatch, batches: int, rank: int = 0
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of a training batch, and the scores of its chips.
 
@@ -236,12 +236,12 @@ class Learner(nn.Module):
         row = {key: float(scores[key]) for key in ("accuracy", "dice", "mean_iou")}
         return loss, {"loss": float(loss.detach()), "chips": float(len(batch)), **row}
 
-    def _not_finite(self, logits: Tensor, batch: Batch) -> list[str]:
+    def _not_finite(self, logits: Tensor, batch: ChipBatch) -> list[str]:
         """Names of the chips whose own loss is not finite."""
         names = []
         for index, name in enumerate(batch.names):
             part = slice(index, index + 1)
-            chip = Batch(batch.image[part], batch.target[part], batch.auxiliary[part], [name])
+            chip = ChipBatch(batch.image[part], batch.target[part], batch.auxiliary[part], [name])
             if not math.isfinite(float(self.losses(logits[part], chip))):
                 names.append(name)
         return names

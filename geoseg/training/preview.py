@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.data.augment import Augment
-from geoseg.data.dataset import Batch, join_chips
+from geoseg.data.dataset import ChipBatch, join_chips
 from geoseg.files import write_bytes
 from geoseg.training.config import TrainSettings
 from geoseg.training.learner import Pixelwise, augmented_chips, step_seed
@@ -55,8 +55,8 @@ def preview_chips(
     write_bytes(out, chip_sheet(rows, prepared.facts.classes))
 
 
-def _augmented(batch: Batch, settings: TrainSettings, pixelwise: Pixelwise, step: int) -> Batch:
+def _augmented(batch: ChipBatch, settings: TrainSettings, pixelwise: Pixelwise, step: int) -> ChipBatch:
     dark, bright = (torch.tensor(v).view(1, -1, 1, 1) for v in (pixelwise.dark, pixelwise.bright))
     seed = step_seed(settings.seed, step)
     raw, moved = augmented_chips(Augment(settings.augment), batch, dark, bright, seed)
-    return Batch(raw, moved.target, moved.auxiliary, batch.names)
+    return ChipBatch(raw, moved.target, moved.auxiliary, batch.names)

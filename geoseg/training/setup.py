@@ -14,7 +14,7 @@ from torch import nn
 from geoseg.data.chips import ChipRef
 from geoseg.data.dataset import ChipDataset
 from geoseg.data.sampler import ImageEpochs, WindowEpochs
-from geoseg.data.settings import DataSettings
+from geoseg.data.settings import TrainingDataSettings
 from geoseg.data.sources import Opened, Wanted, open_areas, present_classes
 from geoseg.data.splits import AreaSplit, block_split, file_split, grid_windows
 from geoseg.errors import ConfigError, InputError
@@ -183,7 +183,7 @@ def _check_classes(opened: Opened, trained: set[int]) -> None:
 
 
 def _split(
-    settings: TrainSettings, data: DataSettings, opened: Opened
+    settings: TrainSettings, data: TrainingDataSettings, opened: Opened
 ) -> tuple[WindowEpochs | ImageEpochs, tuple[ChipRef, ...]]:
     by: str = data.split.by
     if by == "auto":

@@ -14,7 +14,7 @@ from PIL import Image
 
 import geoseg
 from geoseg.data.chips import cut_chip
-from geoseg.data.settings import ClassSettings, DataSettings
+from geoseg.data.settings import ClassSettings, TrainingDataSettings
 from geoseg.data.sources import Wanted, open_areas
 from geoseg.errors import ConfigError, InputError
 from geoseg.geo.windows import Window
@@ -49,7 +49,7 @@ def target(
     listed = tuple(
         ClassSettings(name=item) if isinstance(item, str) else ClassSettings(**item) for item in classes
     )
-    settings = DataSettings(scenes=({"path": scene, "labels": labels.name},), **data)
+    settings = TrainingDataSettings(scenes=({"path": scene, "labels": labels.name},), **data)
     area = open_areas(Wanted(settings, folder, listed)).areas[0]
     assert area.truth.anchors() is not None  # what training reads first
     window = Window(row_off=0, col_off=0, height=area.shape[0], width=area.shape[1])

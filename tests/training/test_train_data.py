@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.data.chips import cut_chip
 from geoseg.data.dataset import ChipDataset
-from geoseg.data.settings import DataSettings
+from geoseg.data.settings import TrainingDataSettings
 from geoseg.data.sources import Wanted, open_areas
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.windows import Window
@@ -507,7 +507,7 @@ def test_photos_of_a_known_sampling_distance_are_read_at_the_wanted_one(kind, tm
         "images": {"images": "images", "masks": "masks", "gsd": 0.25},
         "scenes": {"scenes": ({"path": "images/*.png", "labels": "masks/{stem}.png", "gsd": 0.25},)},
     }[kind]
-    opened = open_areas(Wanted(DataSettings(**settings), tmp_path, resolution=0.5))
+    opened = open_areas(Wanted(TrainingDataSettings(**settings), tmp_path, resolution=0.5))
     assert opened.gsd == (0.5, 0.5)
     assert [area.shape for area in opened.areas] == [(24, 32)] * 2
     chip = whole(opened.areas[0])
@@ -517,4 +517,4 @@ def test_photos_of_a_known_sampling_distance_are_read_at_the_wanted_one(kind, tm
 
 def test_a_sampling_distance_for_no_images_is_refused():
     with pytest.raises(ValueError, match=r"gsd goes with images and masks.*data\.scenes\[\]\.gsd"):
-        DataSettings(project="somewhere", gsd=0.3)
+        TrainingDataSettings(project="somewhere", gsd=0.3)

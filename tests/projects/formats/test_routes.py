@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
 
-from geoseg.data.settings import DataSettings, SceneSettings
+from geoseg.data.settings import SceneSettings, TrainingDataSettings
 from geoseg.data.sources import Wanted, open_areas
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
@@ -98,7 +98,7 @@ def test_every_route_draws_the_same_pixels(labels: list[shapely.Polygon], tmp_pa
     for name, (format, src, options) in imports.items():
         import_source(read_source(format, src, options), tmp_path / name)
         np.testing.assert_array_equal(from_project(tmp_path / name), expected, name)
-    data = DataSettings(scenes=(SceneSettings(path=str(scene), labels=str(file)),))
+    data = TrainingDataSettings(scenes=(SceneSettings(path=str(scene), labels=str(file)),))
     truth = open_areas(Wanted(data, tmp_path)).areas[0].truth
     np.testing.assert_array_equal(truth.burn(IMAGE).target == 1, expected)
     pixels = np.zeros((1, *SHAPE), np.uint8)
