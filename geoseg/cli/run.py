@@ -92,10 +92,10 @@ def _carry_out(
     quiet: bool,
     json: bool,
 ) -> None:
-    from geoseg.io.gdal_env import check_path
+    from geoseg.io.scene_lists import check_reference
 
     # A mistyped path is told at once, not after the seconds that torch takes to load.
-    check_path(scene)
+    check_reference(scene)
     from geoseg.models import tune_malloc
     from geoseg.pipeline.run import predict_scene, run_scene
 

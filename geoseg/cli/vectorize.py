@@ -49,10 +49,10 @@ def vectorize(
     json: Json = False,
 ) -> None:
     """Turn a raster into polygons: valid, with holes, the same whatever the chunks, in bounded memory."""
-    from geoseg.io.gdal_env import check_path
+    from geoseg.io.scene_lists import check_reference
 
     # A mistyped path is told at once, not after the seconds that the libraries of geometry take to load.
-    check_path(raster)
+    check_reference(raster)
     from geoseg.pipeline.vectorize_raster import vectorize_raster
 
     with progress_bar(quiet) as progress:

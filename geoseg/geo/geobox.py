@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -145,6 +146,7 @@ class GeoBox:
         return self.scaled(height, width)
 
 
+@functools.lru_cache(maxsize=64)
 def _to_lonlat(crs: CRS) -> Transformer:
     """To longitude and latitude on the body of a CRS."""
     # PROJ refuses to go from one body to another, so another body has longitudes and latitudes of its own.

@@ -66,6 +66,27 @@ class Window:
         bottom, right = min(self.row_end, other.row_end), min(self.col_end, other.col_end)
         return Window(row_off=top, col_off=left, height=max(0, bottom - top), width=max(0, right - left))
 
+    def without(self, hole: Window) -> list[Window]:
+        """What is left of the window beside another one inside it: at most four rectangles, none empty.
+
+        Examples
+        --------
+        >>> whole = Window(row_off=0, col_off=0, height=4, width=4)
+        >>> [str(part) for part in whole.without(whole.shifted(2, -1).intersection(whole))]
+        ['rows 0..1, columns 0..3', 'rows 2..3, columns 3..3']
+        """
+        edges = (
+            (self.row_off, hole.row_off, self.col_off, self.col_end),
+            (hole.row_off, hole.row_end, self.col_off, hole.col_off),
+            (hole.row_off, hole.row_end, hole.col_end, self.col_end),
+            (hole.row_end, self.row_end, self.col_off, self.col_end),
+        )
+        return [
+            Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+            for top, bottom, left, right in edges
+            if top < bottom and left < right
+        ]
+
     def shifted(self, rows: int, cols: int) -> Window:
         """The window moved down and to the right."""
         return Window(

@@ -18,13 +18,13 @@ from geoseg.io.local_files import LocalFiles, walk_files
 from geoseg.io.names import is_remote
 from geoseg.raster.source import SceneReadError
 
-__all__ = ["fingerprint_files", "scene_files"]
+__all__ = ["SIDE_CARS", "fingerprint_files", "hash_file", "scene_files"]
 
 _WHOLE_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
 _PIECES = 256
 #: Files beside a scene that other programs write when they look at it.
-_SIDE_CARS = (".aux.xml", ".ovr", ".aux")
+SIDE_CARS = (".aux.xml", ".ovr", ".aux")
 #: Windows of so many pixels a side, so many along each axis, stand for pixels whose files can't be seen.
 _SAMPLE_SIDE, _SAMPLES = 64, 4
 
@@ -39,7 +39,8 @@ def _pieces(size: int, budget: int) -> Iterator[tuple[int, int]]:
         yield (size - _PIECE_BYTES) * index // (count - 1), _PIECE_BYTES
 
 
-def _hash_file(digest: Any, path: Path, budget: int) -> None:
+def hash_file(digest: Any, path: Path, budget: int) -> None:
+    """Put the size of a file and about ``budget`` of its bytes, spread to both ends, into a digest."""
     size = path.stat().st_size
     digest.update(f"{size};".encode())
     with path.open("rb") as file:
@@ -67,7 +68,7 @@ def _named_files(walked: LocalFiles) -> dict[Path, str]:
                 listed = [Path(file).resolve() for file in dataset.files]
         except SceneError:  # a source that can't be opened has no pixels to give
             continue
-        beside = (path for path in listed if path.is_file() and not path.name.endswith(_SIDE_CARS))
+        beside = (path for path in listed if path.is_file() and not path.name.endswith(SIDE_CARS))
         files = dict.fromkeys(beside, "") | files
     return files
 
@@ -94,7 +95,7 @@ def fingerprint_files(path: str, head: str) -> str:
     try:
         for file, inside in files.items():
             digest.update(inside.encode())
-            _hash_file(digest, file, max(2 * _PIECE_BYTES, _WHOLE_BYTES // len(files)))
+            hash_file(digest, file, max(2 * _PIECE_BYTES, _WHOLE_BYTES // len(files)))
     except OSError as error:
         raise SceneReadError(f"cannot read {path}: {error.strerror}.", path) from error
     with opened_header(path) as dataset:

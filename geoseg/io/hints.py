@@ -12,7 +12,7 @@ from geoseg.io.gdal_env import opened_header
 from geoseg.raster.source import RasterHints
 from geoseg.typing import PathLike
 
-__all__ = ["SETTINGS_TAG", "named_classes", "read_hints"]
+__all__ = ["SETTINGS_TAG", "hints_of", "named_classes", "read_hints"]
 
 #: Tag of a raster of probabilities: the settings of its run that decide footprints, as JSON.
 SETTINGS_TAG = "GEOSEG_SETTINGS"
@@ -27,19 +27,24 @@ def read_hints(path: PathLike, bands: Sequence[int]) -> RasterHints:
         As for :func:`geoseg.io.sources.open_raster`, and bands whose scales differ.
     """
     with opened_header(os.fspath(path)) as dataset:
-        stated = {(dataset.scales[band - 1], dataset.offsets[band - 1]) for band in bands}
-        if len(stated) > 1:
-            raise SceneError(
-                f"bands must state one scale and offset, got {sorted(stated)} in {path}. Choose such bands."
-            )
-        scale, offset = stated.pop()
-        return RasterHints(
-            scale=float(scale),
-            offset=float(offset),
-            descriptions=tuple(dataset.descriptions[band - 1] or "" for band in bands),
-            class_names=named_classes(dataset.tags()),
-            settings=_kept_settings(dataset.tags().get(SETTINGS_TAG)),
+        return hints_of(dataset, path, bands)
+
+
+def hints_of(dataset: Any, path: PathLike, bands: Sequence[int]) -> RasterHints:
+    """The hints of an open raster; as :func:`read_hints`."""
+    stated = {(dataset.scales[band - 1], dataset.offsets[band - 1]) for band in bands}
+    if len(stated) > 1:
+        raise SceneError(
+            f"bands must state one scale and offset, got {sorted(stated)} in {path}. Choose such bands."
         )
+    scale, offset = stated.pop()
+    return RasterHints(
+        scale=float(scale),
+        offset=float(offset),
+        descriptions=tuple(dataset.descriptions[band - 1] or "" for band in bands),
+        class_names=named_classes(dataset.tags()),
+        settings=_kept_settings(dataset.tags().get(SETTINGS_TAG)),
+    )
 
 
 def _kept_settings(text: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -88,6 +89,7 @@ def acquired_date(tags: Mapping[str, str], stac_datetime: str | None = None) -> 
     return next((day for text in candidates if text and (day := parse_date(text))), None)
 
 
+@functools.lru_cache(maxsize=64)  # thousands of sheets have the same
 def earth_crs(wkt: str | None) -> CRS | None:
     """The CRS of a raster, or None where there is none on the Earth (absent, broken, or a local grid)."""
     if not wkt:

@@ -28,13 +28,13 @@ from geoseg.io.gdal_env import (
     thread_dataset,
 )
 from geoseg.io.header import read_header
-from geoseg.io.hints import read_hints
+from geoseg.io.hints import hints_of
 from geoseg.io.names import container, is_remote
 from geoseg.io.validity import ValidityRule, valid_from_values, validity_sources
 from geoseg.raster.source import RasterHints, SceneReadError, Shaped, check_inside, damaged
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["Scene", "open_file"]
+__all__ = ["Scene", "open_file", "scene_of"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,8 @@ class Scene(Shaped):
 
     def hints(self) -> RasterHints:
         """What the header states about the meaning of the values."""
-        return read_hints(self.path, self.bands)
+        with opened_header(self.path) as dataset:
+            return hints_of(dataset, self.path, self.bands)
 
     def files(self) -> list[Path]:
         """The local files it consists of: of a VRT its sources too, of a URL none."""
@@ -160,26 +161,28 @@ class Scene(Shaped):
     def facts(self) -> dict[str, Any]:
         """Format, compression, overviews and bands of the file, and where validity comes from."""
         with opened_header(self.path) as dataset:
-            rows = zip(
-                dataset.indexes, dataset.dtypes, dataset.colorinterp, dataset.descriptions, strict=True
-            )
-            return {
-                "palette": self.palette is not None,
-                "validity": validity_sources(self.rule, self.has_validity),
-                "driver": dataset.driver,
-                "compression": dataset.compression.value if dataset.compression else None,
-                "interleaving": dataset.interleaving.value if dataset.interleaving else None,
-                # Overviews that a header places elsewhere would make GDAL open that file, on whatever host
-                "overviews": (
-                    [] if "OVERVIEW_FILE" in dataset.tags(ns="OVERVIEWS") else list(dataset.overviews(1))
-                ),
-                "stored_bands": [
-                    {"band": band, "dtype": dtype, "color": color.name, "description": description}
-                    for band, dtype, color, description in rows
-                ],
-                "scales": list(dataset.scales),
-                "offsets": list(dataset.offsets),
-            }
+            return self.facts_of(dataset)
+
+    def facts_of(self, dataset: Any) -> dict[str, Any]:
+        """The same of the file where it is open already."""
+        rows = zip(dataset.indexes, dataset.dtypes, dataset.colorinterp, dataset.descriptions, strict=True)
+        return {
+            "palette": self.palette is not None,
+            "validity": validity_sources(self.rule, self.has_validity),
+            "driver": dataset.driver,
+            "compression": dataset.compression.value if dataset.compression else None,
+            "interleaving": dataset.interleaving.value if dataset.interleaving else None,
+            # Overviews that a header places elsewhere would make GDAL open that file, on whatever host
+            "overviews": (
+                [] if "OVERVIEW_FILE" in dataset.tags(ns="OVERVIEWS") else list(dataset.overviews(1))
+            ),
+            "stored_bands": [
+                {"band": band, "dtype": dtype, "color": color.name, "description": description}
+                for band, dtype, color, description in rows
+            ],
+            "scales": list(dataset.scales),
+            "offsets": list(dataset.offsets),
+        }
 
     def fingerprint(self) -> str:
         """Hash that tells whether a scene is still the one it was.
@@ -304,10 +307,16 @@ def open_file(reference: str, *, bands: Sequence[int] | None = None, expand_pale
     if container(reference) is None:
         forget_everywhere(reference)
     with opened_header(reference) as dataset:
-        header = read_header(dataset, reference, bands=bands, expand_palette=expand_palette)
-        in_order = dataset.driver in IN_ORDER
-        if dataset.driver == "PNG" and Path(reference).is_file():
-            check_complete(Path(reference))
+        return scene_of(dataset, reference, bands=bands, expand_palette=expand_palette)
+
+
+def scene_of(
+    dataset: Any, reference: str, *, bands: Sequence[int] | None = None, expand_palette: bool = True
+) -> Scene:
+    """The scene of an open file; as :func:`open_file`."""
+    header = read_header(dataset, reference, bands=bands, expand_palette=expand_palette)
+    if dataset.driver == "PNG" and Path(reference).is_file():
+        check_complete(Path(reference))
     return Scene(
         path=reference,
         name=Path(reference).stem,
@@ -318,7 +327,7 @@ def open_file(reference: str, *, bands: Sequence[int] | None = None, expand_pale
         rule=header.rule,
         acquired=header.acquired,
         file_block=header.block,
-        in_order=in_order,
+        in_order=dataset.driver in IN_ORDER,
         palette=header.palette,
         orientation=header.orientation,
     )

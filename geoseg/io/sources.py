@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from geoseg.geo.windows import Window
+from geoseg.io.mosaic import Sheets
 from geoseg.io.region import bbox_window, resampled_shape, with_gsd
 from geoseg.io.scene import Scene, open_file
+from geoseg.io.scene_lists import is_scene_list, list_scenes
 from geoseg.raster.source import RasterSource
 from geoseg.raster.turn import TurnedScene
 from geoseg.raster.view import SceneView
 from geoseg.typing import PathLike
 
-__all__ = ["OPENERS", "Opener", "open_raster"]
+__all__ = ["OPENERS", "Opener", "Reference", "SceneReference", "open_raster"]
+
+
+@runtime_checkable
+class SceneReference(Protocol):
+    """What opens as one scene and is more than a name, such as the sheets of a mosaic."""
+
+    @property
+    def name(self) -> str:
+        """What the scene will be called."""
+
+    @property
+    def label(self) -> str:
+        """What the user named it by; for messages."""
+
+    def open(self, *, bands: Sequence[int] | None, expand_palette: bool) -> RasterSource:
+        """The source, whole and at its own resolution."""
+
+
+#: What a scene is opened from.
+Reference: TypeAlias = PathLike | SceneReference
 
 
 class Opener(Protocol):
@@ -34,14 +56,25 @@ def open_upright(reference: str, *, bands: Sequence[int] | None, expand_palette:
     return TurnedScene(scene, scene.orientation)
 
 
+def open_list(reference: str, *, bands: Sequence[int] | None, expand_palette: bool) -> RasterSource | None:
+    """A folder, a pattern or a list of files, as one mosaic."""
+    if not is_scene_list(reference):
+        return None
+    files = list_scenes(reference)
+    if len(files.scenes) == 1:
+        return open_upright(files.scenes[0], bands=bands, expand_palette=expand_palette)
+    sheets = Sheets(files.name, files.scenes, label=reference)
+    return sheets.open(bands=bands, expand_palette=expand_palette)
+
+
 #: Asked in order; the first that gives a source has it. Files come last, because they take any reference.
 #: An opener looks at the reference alone and opens nothing unless it is of its kind; only one that the
 #: user's own words ask for may use the network.
-OPENERS: tuple[Opener, ...] = (open_upright,)
+OPENERS: tuple[Opener, ...] = (open_list, open_upright)
 
 
 def open_raster(
-    reference: PathLike,
+    reference: Reference,
     *,
     bands: Sequence[int] | None = None,
     resolution: float | str | None = None,
@@ -56,7 +89,9 @@ def open_raster(
     Parameters
     ----------
     reference
-        A file of one of :data:`geoseg.io.gdal_env.RASTER_DRIVERS`, a ``.vrt`` with local sources, or a URL.
+        A file of one of :data:`geoseg.io.gdal_env.RASTER_DRIVERS`, a ``.vrt`` with local sources, a URL; a
+        folder, a pattern (``sheets/*.tif``) or a list (``@sheets.txt``) of files on one grid, which are
+        opened as a mosaic; or a :class:`SceneReference`.
     bands
         1-based, in the order wanted; None for all but the alpha band.
     resolution
@@ -81,9 +116,13 @@ def open_raster(
         Not a raster, a PNG that is cut short, or nothing that fits ``bands``, ``resolution``, ``bbox`` or
         ``gsd``.
     """
-    name = os.fspath(reference)
-    opened = (opener(name, bands=bands, expand_palette=expand_palette) for opener in OPENERS)
-    source = next(source for source in opened if source is not None)
+    if isinstance(reference, (str, os.PathLike)):
+        name = os.fspath(reference)
+        opened = (opener(name, bands=bands, expand_palette=expand_palette) for opener in OPENERS)
+        source = next(source for source in opened if source is not None)
+    else:
+        name = reference.label
+        source = reference.open(bands=bands, expand_palette=expand_palette)
     native = with_gsd(source.geobox, gsd, name)
     grid_shape = resampled_shape(native, resolution, name)
     box = native if grid_shape == native.shape else native.scaled(*grid_shape)

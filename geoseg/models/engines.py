@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from geoseg.errors import ModelError
-from geoseg.models.cache import cached_bytes
+from geoseg.files.cache import cached_bytes
 from geoseg.models.devices import amp_dtype
 from geoseg.models.fold import fold_batch_norms
 from geoseg.models.onnx_files import OnnxFile, onnx_session

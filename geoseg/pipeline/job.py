@@ -18,13 +18,14 @@ from geoseg.errors import InputError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.geo.windows import Window
+from geoseg.io.sources import Reference, SceneReference
 from geoseg.pipeline.opening import check_array, open_for_model
 from geoseg.pipeline.salvage import read_pixels
 from geoseg.pipeline.store import digest
 from geoseg.pipeline.values import coordinates_text, stretched
 from geoseg.raster.blocks import Block
 from geoseg.raster.source import RasterSource
-from geoseg.typing import Array, BoolArray, OnError, PathLike
+from geoseg.typing import Array, BoolArray, OnError
 from geoseg.vector.burn import PolygonIndex
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Job:
 
 
 def prepare(
-    scene: PathLike | RasterSource,
+    scene: Reference | RasterSource,
     model: Any,
     given: RunSettings,
     known: Callable[[RasterSource, Predictor, dict[str, Any]], int | None],
@@ -101,7 +102,7 @@ def prepare(
     )
     # What the card suggests is known only with the model, so the settings are made final here and not before.
     settings = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())
-    if isinstance(scene, (str, os.PathLike)):
+    if isinstance(scene, (str, os.PathLike, SceneReference)):
         source, notes = open_for_model(scene, predictor, given, settings)
     else:
         concerns = check_array(scene.name, scene.geobox, predictor, given)

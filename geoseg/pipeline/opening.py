@@ -12,10 +12,9 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.band_names import match_bands, stored_names
-from geoseg.io.sources import open_raster
+from geoseg.io.sources import Reference, open_raster
 from geoseg.pipeline.values import stretched
 from geoseg.raster.source import RasterSource
-from geoseg.typing import PathLike
 
 if TYPE_CHECKING:
     from geoseg.models.predictor import Predictor
@@ -35,14 +34,14 @@ class Concern(str):
 
 
 def open_for_model(
-    path: PathLike, predictor: Predictor, given: RunSettings, chosen: RunSettings
+    path: Reference, predictor: Predictor, given: RunSettings, chosen: RunSettings
 ) -> tuple[RasterSource, list[str]]:
     """Open a file as a model wants to see it.
 
     Parameters
     ----------
     path
-        The file.
+        What :func:`geoseg.io.sources.open_raster` opens.
     predictor
         The model. Where its card and the file both name their bands, they are matched by name. Else the
         first ones are read of a file with more than the model takes, so that red, green, blue come before

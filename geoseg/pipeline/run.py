@@ -20,6 +20,7 @@ from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.io.crs import check_tiff_crs
 from geoseg.io.hints import SETTINGS_TAG, read_hints
+from geoseg.io.sources import Reference
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.job import Job, prepare
@@ -89,7 +90,7 @@ class RunSummary:
 
 
 def run_scene(
-    scene: PathLike | RasterSource,
+    scene: Reference | RasterSource,
     model: Any,
     out: PathLike,
     settings: RunSettings | None = None,
@@ -104,7 +105,8 @@ def run_scene(
     Parameters
     ----------
     scene
-        A file, or any :class:`geoseg.raster.source.RasterSource`.
+        What :func:`geoseg.io.sources.open_raster` opens, or any
+        :class:`geoseg.raster.source.RasterSource`.
     model
         A predictor of :func:`geoseg.models.load_model`, a torch module, or any callable from
         (N, C, h, w) float32 to (N, K, h, w). A callable is known again by its code, closure and state, or by
@@ -184,7 +186,7 @@ def _inputs(job: Job, model: Any) -> list[PathLike]:
 
 
 def predict_scene(
-    scene: PathLike | RasterSource,
+    scene: Reference | RasterSource,
     model: Any,
     out: PathLike,
     settings: RunSettings | None = None,

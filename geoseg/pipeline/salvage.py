@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
 from geoseg.errors import SceneError
-from geoseg.geo.storage import storage_parts
 from geoseg.geo.windows import Window
 from geoseg.pipeline.class_readers import ClassReader
 from geoseg.raster.source import RasterSource, SceneReadError
@@ -86,7 +85,7 @@ def read_pixels(
     except SceneError:
         # By file blocks, so that only what is really broken is lost. Only now: by parts, reading takes
         # longer, and nearly every window is whole.
-        parts = storage_parts(window, source.file_block, source.geobox.shape, source.offset)
+        parts = source.storage_parts(window)
     image = np.zeros((source.count, window.height, window.width), source.dtype)
     valid = np.zeros((window.height, window.width), bool)
     failures = []
@@ -125,15 +124,14 @@ class Salvage:
     ----------
     reader
         Gives class values, or raises SceneError.
-    block, shape
-        (height, width) of a storage block, and of the raster.
+    parts
+        Cuts a window, as :meth:`geoseg.raster.source.RasterSource.storage_parts` does.
     failures
         What could not be read.
     """
 
     reader: ClassReader
-    block: tuple[int, int]
-    shape: tuple[int, int]
+    parts: Callable[[Window], Iterator[tuple[Window, Window]]]
     failures: list[dict[str, Any]] = field(default_factory=list)
     _lock: Any = field(default_factory=threading.Lock, repr=False)
 
@@ -142,14 +140,14 @@ class Salvage:
         try:
             return self.reader.read(window)
         except SceneError:
-            return self._parts(window)
+            return self._read_parts(window)
 
-    def _parts(self, window: Window) -> ChunkValues:
+    def _read_parts(self, window: Window) -> ChunkValues:
         shape = (window.height, window.width)
         # What is lost stays background and counts as without data.
         values, invalid = np.zeros(shape, self.reader.dtype), np.zeros(shape, bool)
         prob = None if self.reader.prob_dtype is None else np.zeros(shape, self.reader.prob_dtype)
-        for part, unit in storage_parts(window, self.block, self.shape):
+        for part, unit in self.parts(window):
             inside = part.shifted(-window.row_off, -window.col_off)
             try:
                 part_values = self.reader.read(part)

@@ -120,7 +120,7 @@ def vectorize_raster(
     check_outputs(files.values(), scene.files())
     check_unowned(files, settings.overwrite)
     reader = open_classes(scene, hints, kind, settings.threshold, settings.class_names)
-    salvage = Salvage(reader, scene.file_block, scene.geobox.shape)
+    salvage = Salvage(reader, scene.storage_parts)
     skips = settings.on_error == "skip"
     first, stamps = next(iter(files.values())), _stamps(scene)
     failures_file = first.with_name(f"{first.stem}.failures.json")

@@ -7,7 +7,7 @@ does not care about names and files. A new kind of source is one class with thes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +16,7 @@ from pyproj import CRS
 
 from geoseg.errors import InputError, SceneError
 from geoseg.geo.geobox import GeoBox
+from geoseg.geo.storage import storage_parts
 from geoseg.geo.windows import Window
 from geoseg.typing import Array, BoolArray
 
@@ -192,12 +193,15 @@ class RasterSource(PixelSource, Protocol):
     def fingerprint(self) -> str:
         """Hash that changes when any pixel does."""
 
+    def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
+        """A window cut so that only what is really broken is lost: parts, and the stored unit of each."""
+
     def locate_damage(self, window: Window) -> SceneReadError | None:
         """What of a window that failed to be read is damaged, stored block by stored block; None: unknown."""
 
 
 class Shaped:
-    """What follows from the geobox and the bands of a source, for those who write one."""
+    """What follows from the geobox, the bands and the storage blocks of a source, for those who write one."""
 
     if TYPE_CHECKING:  # at run time a property would become the default value of a dataclass's field
 
@@ -206,6 +210,12 @@ class Shaped:
 
         @property
         def bands(self) -> tuple[int, ...]: ...
+
+        @property
+        def file_block(self) -> tuple[int, int]: ...
+
+        @property
+        def offset(self) -> tuple[int, int]: ...
 
     @property
     def count(self) -> int:
@@ -231,3 +241,7 @@ class Shaped:
     def crs(self) -> CRS | None:
         """Coordinate reference system, or None for pixel coordinates."""
         return self.geobox.crs
+
+    def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
+        """A window cut along the storage blocks."""
+        return storage_parts(window, self.file_block, self.geobox.shape, self.offset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -158,3 +158,7 @@ class StretchedScene(View):
         """Both :meth:`read` and :meth:`read_valid`, decoding once."""
         pixels, valid = self.base.read_with_valid(window)
         return stretch_pixels(pixels, self.limits), valid
+
+    def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
+        """A window cut as the base is stored."""
+        return self.base.storage_parts(window)

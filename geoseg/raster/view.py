@@ -176,6 +176,15 @@ class SceneView(View):
             values[:, inside.rows, inside.cols], valid[inside.rows, inside.cols] = self._resample(piece)
         return values, valid
 
+    def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
+        """A window cut as the base is stored; of a resampled one, along about its storage blocks."""
+        if self.resampled:
+            yield from super().storage_parts(window)
+            return
+        row, col = self.offset
+        for part, unit in self.base.storage_parts(window.shifted(row, col)):
+            yield part.shifted(-row, -col), unit.shifted(-row, -col).clipped(*self.geobox.shape)
+
     def _source_window(self, window: Window) -> Window:
         on_grid = window.shifted(*self.offset)
         if not self.resampled:

@@ -1,4 +1,4 @@
-"""A folder for what is slow to make and can be made again: networks converted for another runtime."""
+"""A folder for what is slow to make and can be made again: converted networks, headers of sheets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from geoseg.errors import GeosegError
-from geoseg.files import write_bytes
+from geoseg.files.staging import write_bytes
 
 __all__ = ["cache_folder", "cached_bytes"]
 

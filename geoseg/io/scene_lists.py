@@ -1,0 +1,204 @@
+"""What a word of the user stands for, where that is many files: a folder, a pattern, a list."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoseg.errors import GeosegError, InputError, MissingFileError, SceneError
+from geoseg.io.gdal_env import check_path
+from geoseg.io.names import ZARR_MARKS, is_remote
+from geoseg.io.vrt import vrt_sources
+from geoseg.typing import PathLike
+
+__all__ = ["SceneList", "check_reference", "is_scene_list", "list_scenes"]
+
+#: Suffixes of scenes in a folder, or among what a pattern finds. Others can be named one by one.
+_SUFFIXES = (
+    ".tif", ".tiff", ".vrt", ".jp2", ".j2k", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".img", ".ntf",
+    ".nitf", ".nc", ".bil", ".bip", ".bsq", ".asc", ".hgt",
+)  # fmt: skip
+#: Suffixes of what lies beside a scene and belongs to it; nobody needs to hear that they are no scenes.
+_SIDES = (
+    ".tfw", ".tifw", ".jgw", ".pgw", ".bpw", ".wld", ".j2w", ".aux", ".xml", ".prj", ".msk", ".ovr", ".hdr",
+    ".eph", ".att", ".rpb", ".imd", ".til", ".geojson", ".gpkg", ".md5", ".sha256", ".json", ".qml", ".lock",
+)  # fmt: skip
+#: What geoseg writes beside a scene is no scene.
+_RESULTS = re.compile(r"\.(prob|mask)\.tif$", re.IGNORECASE)
+_LISTS = (".txt", ".lst")
+_TOLD = 3
+
+
+@dataclass(frozen=True)
+class SceneList:
+    """What :func:`list_scenes` gives.
+
+    Attributes
+    ----------
+    scenes
+        Files and addresses, each once, sorted by name.
+    name
+        What to call them together.
+    notes
+        What was left out.
+    """
+
+    scenes: tuple[str, ...]
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def is_scene_list(word: PathLike) -> bool:
+    """Whether a reference stands for many files: a folder, a pattern, or a text file with a list.
+
+    Examples
+    --------
+    >>> is_scene_list("sheets/*.tif"), is_scene_list("@sheets.txt"), is_scene_list("scene.tif")
+    (True, True, False)
+    >>> is_scene_list("https://example.org/a.tif?key=1")
+    False
+    """
+    word = os.fspath(word)
+    if is_remote(word):
+        return False
+    path = Path(word)
+    if word.startswith("@") and not path.exists():
+        return True
+    if path.is_dir():
+        return not any((path / mark).exists() for mark in ZARR_MARKS)
+    return (path.suffix.lower() in _LISTS and path.is_file()) or (glob.has_magic(word) and not path.exists())
+
+
+def check_reference(word: PathLike) -> None:
+    """Refuse, at once, what can't be opened as a scene or as many.
+
+    Raises
+    ------
+    MissingFileError, SceneError
+        It is not there, or names no file.
+    """
+    if not is_scene_list(word):
+        check_path(os.fspath(word))
+
+
+def list_scenes(word: PathLike, *, without: Sequence[Path] = ()) -> SceneList:
+    """List what a folder, a pattern or a text file stands for.
+
+    Parameters
+    ----------
+    word
+        A folder (with all below it), a pattern such as ``sheets/*.tif`` or ``dates/**/*.tif``, or a text file
+        with one name a line, ``@list.txt`` or ``list.txt``. Names in it are relative to its folder; an empty
+        line and one that begins with # say nothing.
+    without
+        Folders that are passed over, such as the one results go to.
+
+    Raises
+    ------
+    MissingFileError, SceneError
+        Nothing is there, or no scene among what is.
+    """
+    word = os.fspath(word)
+    path = Path(word)
+    if path.is_dir():
+        found, left_out = _sort_out(_walk(path, {folder.absolute() for folder in without}))
+        name = path.absolute().name
+    elif glob.has_magic(word) and not path.exists() and not word.startswith("@"):
+        matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - a pattern may be absolute
+        if not matches:
+            raise MissingFileError(f"a pattern must match a file, got {word}, which matches none. Check it.")
+        below = [file for match in matches for file in _walk(Path(match), set())]
+        found, left_out = _sort_out(below)
+        fixed = re.split(r"[*?\[]", word, maxsplit=1)[0]
+        name = Path(os.path.dirname(fixed) or ".").absolute().name  # noqa: PTH120 - of a half name
+    else:
+        return _read_list(Path(word.removeprefix("@")))
+    notes = (
+        [f"left out of {word}: {_shortened(left_out)}, which is no raster by its name"] if left_out else []
+    )
+    found, overviews = _without_vrts(found)
+    notes += [f"left out of {word}: {_shortened(overviews)}, whose sources are there"] if overviews else []
+    if not found:
+        raise SceneError(
+            f"scenes must be raster files ({', '.join(_SUFFIXES[:5])}, ...), got {word} without any. "
+            "Name them one by one where their names end in something else."
+        )
+    return SceneList(tuple(map(str, found)), name, tuple(notes))
+
+
+def _walk(path: Path, without: set[Path]) -> Iterable[Path]:
+    """A file, or all files of a folder and below; Zarr stores are one, hidden names and kept runs none."""
+    if not path.is_dir():
+        yield path
+        return
+    if any((path / mark).exists() for mark in ZARR_MARKS):
+        yield path
+        return
+    for entry in sorted(path.iterdir()):
+        if entry.name.startswith(".") or entry.suffix == ".geoseg" or entry.absolute() in without:
+            continue
+        yield from _walk(entry, without)
+
+
+def _sort_out(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """Scenes among paths, each once, and the names of what neither is one nor belongs to one."""
+    scenes, others = [], []
+    for path in dict.fromkeys(paths):
+        if path.is_dir() or (path.suffix.lower() in _SUFFIXES and not _RESULTS.search(path.name)):
+            scenes.append(path)
+        elif path.suffix.lower() not in _SIDES and not _RESULTS.search(path.name):
+            others.append(path.name)
+    return sorted(scenes), others
+
+
+def _without_vrts(scenes: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Leave out VRTs that draw on the scenes beside them: the same ground would come twice."""
+    kept, left_out = [], []
+    resolved = (
+        {path.resolve() for path in scenes} if any(p.suffix.lower() == ".vrt" for p in scenes) else set()
+    )
+    for path in scenes:
+        try:
+            sources = vrt_sources(path) if path.suffix.lower() == ".vrt" else []
+        except GeosegError:  # no VRT: it is opened in its turn, and refused
+            sources = []
+        if any(Path(source).resolve() in resolved for source in sources):
+            left_out.append(path.name)
+        else:
+            kept.append(path)
+    return kept, left_out
+
+
+def _read_list(path: Path) -> SceneList:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        what = getattr(error, "strerror", None) or "it is no UTF-8"
+        raise MissingFileError(f"a list of scenes must be a text file, got {path}: {what}.") from None
+    lines = [line.strip() for line in text.splitlines()]
+    words = [line for line in lines if line and not line.startswith("#")]
+    scenes: list[str] = []
+    notes: list[str] = []
+    for word in words:
+        if not (is_remote(word) or word.lower().startswith("/vsi") or Path(word).is_absolute()):
+            word = str(path.parent / word)
+        if word.removeprefix("@").lower().endswith(_LISTS):
+            raise InputError(f"a list of scenes must not name other lists, got {word} in {path}.")
+        if is_scene_list(word):
+            more = list_scenes(word)
+            scenes += more.scenes
+            notes += more.notes
+        else:
+            scenes.append(word)
+    if not scenes:
+        raise InputError(f"a list of scenes must have a name in each line, got {path} without any.")
+    return SceneList(tuple(sorted(set(scenes))), path.stem, tuple(notes))
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(names[:_TOLD]) + more
