@@ -35,7 +35,7 @@ PLACE = Affine(0.13, 0, 350_000.07, 0, -0.13, 3_056_000.02)
 ROWS = (0, 31, 64, 75, 120, 150, 155, 190)
 COLS = (0, 17, 90, 100, 161, 230)
 ALL = Window(row_off=0, col_off=0, height=ROWS[-1], width=COLS[-1])
-OPTIONS = RunSettings(window=(48, 48), overlap=(16, 16), chunk=64, formats=("geojson", "gpkg"))
+OPTIONS = RunSettings(window=(80, 80), overlap=(16, 16), chunk=128)
 
 
 @pytest.fixture(autouse=True)
