@@ -15,6 +15,7 @@ The steps one by one, on xarray (also as methods, ``array.geoseg``)
 Networks of your own
     train : a network from scenes and labels, ends with a bundle
     evaluate : a prediction against the truth
+    infer : a network over an annotated project, to another project
     open_project : an annotated project
     open_graph, run_graph : transformation graphs over projects
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from geoseg.dtl import open_graph, run_graph
     from geoseg.models import load_model
     from geoseg.pipeline.evaluation.files import evaluate_files as evaluate
+    from geoseg.pipeline.inference.run import infer_project as infer
     from geoseg.projects.project import open_project
     from geoseg.training.loop import train
     from geoseg.xr import open_scene, polygonize, predict, split_masks
@@ -49,6 +51,7 @@ __all__ = [
     "__version__",
     "errors",
     "evaluate",
+    "infer",
     "load_model",
     "open_graph",
     "open_project",
@@ -67,6 +70,7 @@ __getattr__, __dir__ = offer_late(
     __name__,
     {
         "evaluate": "geoseg.pipeline.evaluation.files:evaluate_files",
+        "infer": "geoseg.pipeline.inference.run:infer_project",
         "load_model": "geoseg.models",
         "open_graph": "geoseg.dtl",
         "open_project": "geoseg.projects.project",

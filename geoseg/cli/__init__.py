@@ -48,6 +48,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "chips",
         "Draw training chips with their targets over them; unknown ground is dark and hatched.",
     ),
+    "infer": (
+        "infer",
+        "Predict the images of an annotated project, to another project with what was found as objects.",
+    ),
     "export": ("export", "Write a run's checkpoint or a bundle as a bundle, an ONNX file or a .pt2 file."),
     "project": ("project", "Annotated projects: import, export, statistics, validation."),
     "dtl": ("dtl", "Transformation graphs (DTL): prepare annotated projects for training."),

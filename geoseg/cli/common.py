@@ -7,14 +7,30 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
 from geoseg.errors import GeosegError
 from geoseg.typing import Progress, no_progress
 
-__all__ = ["Json", "Model", "Quiet", "handle_errors", "print_json", "progress_bar", "report_summary"]
+if TYPE_CHECKING:
+    from geoseg.projects.formats.transfer import Failure
+
+__all__ = [
+    "Json",
+    "Model",
+    "Quiet",
+    "handle_errors",
+    "print_json",
+    "progress_bar",
+    "report_images",
+    "report_summary",
+]
+
+#: Failures that are printed one by one; the file beside the result has all of them.
+_SHOWN = 50
 
 Model = Annotated[
     str | None,
@@ -155,4 +171,16 @@ def report_summary(summary: Summary, done: str, *, quiet: bool, json: bool) -> N
             f"error: {regions} could not be read and {are} missing from the result; see {list_of_them}",
             file=sys.stderr,
         )
+        raise SystemExit(1)
+
+
+def report_images(notes: Sequence[str], failures: Sequence[Failure], result: Path) -> None:
+    """Notes, and images that are missing from a project, on stderr; exit status 1 where there are any."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    for failure in failures[:_SHOWN]:
+        print(f"failed: {failure.image}: {failure.reason}", file=sys.stderr)
+    if failures:
+        details = result.with_name(f"{result.name}.failures.json")
+        print(f"{len(failures)} failed, all listed in {details}", file=sys.stderr)
         raise SystemExit(1)

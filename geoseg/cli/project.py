@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.cli.common import handle_errors, print_json, progress_bar, report_images
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from geoseg.projects.stats import ProjectStats
 
 __all__ = ["register"]
@@ -78,7 +76,7 @@ def import_project(
     for old, new in summary.renamed.items():
         print(f"renamed: {old} -> {new}", file=sys.stderr)
     print(f"{summary.project}: {summary.images} images, {summary.objects} objects")
-    _report(summary.notes, summary.failures, summary.project)
+    report_images(summary.notes, summary.failures, summary.project)
 
 
 def _class_values(text: str) -> tuple[str, Any]:
@@ -93,18 +91,6 @@ def _class_values(text: str) -> tuple[str, Any]:
         return name, [int(value) for value in values.split(",")]
     except ValueError:
         raise InputError(f"--class must have whole numbers after {name}=, got {values!r}.") from None
-
-
-def _report(notes: Sequence[str], failures: Sequence[Any], result: Path) -> None:
-    """Notes and failures on stderr; exit status 1 where anything failed."""
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    for failure in failures[:_SHOWN]:
-        print(f"failed: {failure.image}: {failure.reason}", file=sys.stderr)
-    if failures:
-        details = result.with_name(f"{result.name}.failures.json")
-        print(f"{len(failures)} failed, all listed in {details}", file=sys.stderr)
-        raise SystemExit(1)
 
 
 _EXPORT_EPILOG = (
@@ -138,7 +124,7 @@ def export_project(
     with progress_bar(quiet) as progress:
         summary = export(project, format, out, link=link, progress=progress)
     print(f"{summary.folder}: {summary.images} images, {summary.objects} objects")
-    _report(summary.notes, summary.failures, summary.folder)
+    report_images(summary.notes, summary.failures, summary.folder)
 
 
 @_project.command(

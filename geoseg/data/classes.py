@@ -34,6 +34,8 @@ class ClassTable:
         What a value of no class means: ``error``, ``background`` or ``ignore``.
     colors
         Class index, or 255 for neutral, of each color of a mask: red * 65536 + green * 256 + blue.
+    shown
+        Color that each class is shown in, six hexadecimal digits; empty where none are known.
     """
 
     names: tuple[str, ...]
@@ -41,6 +43,7 @@ class ClassTable:
     every: int | None = None
     other: str = "error"
     colors: Mapping[int, int] = field(default_factory=dict)
+    shown: tuple[str | None, ...] = ()
 
     def indices(self, values: Iterable[Any], source: str = "labels") -> NDArray[np.uint8]:
         """Class index of each label value.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from geoseg.data.truth import AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import class_name, is_vector_file, read_features
-from geoseg.projects.figures import Annotation
+from geoseg.projects.figures import Annotation, ProjectMeta, format_color
 from geoseg.projects.project import IMAGE_SUFFIXES, open_project, read_annotation
 from geoseg.raster.classes import IGNORE
 from geoseg.raster.source import PixelSource, RasterSource
@@ -353,7 +353,7 @@ def _open_pairs(wanted: Wanted) -> Opened:
 
 def _open_project(wanted: Wanted) -> Opened:
     project = open_project(_path(wanted.base, str(wanted.data.project)))
-    table = titles_table(wanted, project.meta.class_names)
+    table = titles_table(wanted, project.meta)
     annotated = []
     for item in project:
         scene = open_raster(item.image)
@@ -364,8 +364,14 @@ def _open_project(wanted: Wanted) -> Opened:
     return images_opened(annotated, table)
 
 
-def titles_table(wanted: Wanted, titles: Sequence[str]) -> ClassTable:
+def titles_table(wanted: Wanted, meta: ProjectMeta) -> ClassTable:
     """Classes of annotated images: the config's if it lists any, else by the tutorials' rule."""
+    table = _titles_table(wanted, meta.class_names)
+    known = {one.name: format_color(one.color).removeprefix("#") for one in meta.classes}
+    return replace(table, shown=tuple(known.get(name) for name in table.names))
+
+
+def _titles_table(wanted: Wanted, titles: Sequence[str]) -> ClassTable:
     if not wanted.classes:
         return project_table(titles, wanted.background, wanted.neutral)
     listed = class_table(wanted.classes, wanted.background, wanted.neutral, wanted.data.other, by_value=True)

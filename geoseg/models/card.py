@@ -112,6 +112,8 @@ class ClassObject(_Open):
 
     value: int = Field(ge=0)
     name: str = Field(min_length=1)
+    color_hint: str | None = Field(default=None, pattern=r"^[0-9A-Fa-f]{6}$")
+    """Red, green and blue as six hexadecimal digits."""
 
 
 class ModelOutput(_Open):
@@ -236,14 +238,24 @@ class ModelCard(_Open):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the K outputs, background among them where the network has such an output."""
+        listed = self._listed()
+        if not listed:
+            count = self.properties.output[0].outputs or 1
+            return ("object",) if count == 1 else tuple(f"class_{index}" for index in range(count))
+        return tuple(item.name for item in listed)
+
+    @property
+    def colors(self) -> tuple[str | None, ...]:
+        """Color of each of :attr:`classes`, six hexadecimal digits; None where the card has none."""
+        return tuple(item.color_hint for item in self._listed()) or (None,) * len(self.classes)
+
+    def _listed(self) -> list[ClassObject]:
+        """The class of each output; empty where the card names none."""
         output = self.properties.output[0]
         listed = sorted(output.classes, key=lambda item: item.value)
         if output.outputs is not None and len(listed) != output.outputs:
             listed = _objects(listed)
-        if not listed:
-            count = output.outputs or 1
-            return ("object",) if count == 1 else tuple(f"class_{index}" for index in range(count))
-        return tuple(item.name for item in listed)
+        return listed
 
     @property
     def background(self) -> int | None:
@@ -289,6 +301,7 @@ class ModelCard(_Open):
         architecture: str | None = None,
         description: str = "",
         parameters: int | None = None,
+        colors: Sequence[str | None] | None = None,
         period: tuple[str, str] = ("2015-01-01T00:00:00Z", "2025-01-01T00:00:00Z"),
         **properties: Any,
     ) -> ModelCard:
@@ -313,6 +326,8 @@ class ModelCard(_Open):
             What to call the network; default: from ``options.architecture``.
         parameters
             Number of weights.
+        colors
+            Color of each class, six hexadecimal digits; None where there is none.
         period
             First and last moment of the imagery used in training (STAC wants one).
         **properties
@@ -333,7 +348,7 @@ class ModelCard(_Open):
             "end_datetime": period[1],
             "bands": [{"name": band, "data_type": data_type} for band in bands],
             "mlm:input": [input_object(bands, scaling, data_type, sides)],
-            "mlm:output": [output_object(classes, default_activation(options, len(classes)), sides)],
+            "mlm:output": [output_object(classes, colors, default_activation(options, len(classes)), sides)],
             **({} if parameters is None else {"mlm:total_parameters": parameters}),
             **properties,
         }

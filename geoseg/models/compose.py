@@ -75,7 +75,12 @@ def input_object(
     }
 
 
-def output_object(classes: Sequence[str], activation: Activation, sides: tuple[int, int]) -> dict[str, Any]:
+def output_object(
+    classes: Sequence[str],
+    colors: Sequence[str | None] | None,
+    activation: Activation,
+    sides: tuple[int, int],
+) -> dict[str, Any]:
     """The MLM "Model Output Object"; with a softmax the first class is background, value 0."""
     first = 0 if activation == "softmax" else 1
     return {
@@ -87,7 +92,14 @@ def output_object(classes: Sequence[str], activation: Activation, sides: tuple[i
             "data_type": "float32",
         },
         "classification:classes": [
-            {"value": value, "name": text, "description": text}
-            for value, text in enumerate(classes, start=first)
+            {
+                "value": value,
+                "name": text,
+                "description": text,
+                **({"color_hint": color} if color else {}),
+            }
+            for value, (text, color) in enumerate(
+                zip(classes, colors or [None] * len(classes), strict=True), start=first
+            )
         ],
     }

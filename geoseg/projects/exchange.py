@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from geoseg.errors import InputError, RunError
-from geoseg.files import stop_if_full, write_failures
+from geoseg.files import stop_if_full
 from geoseg.io.writers import FORMATS as VECTOR_FORMATS
 from geoseg.projects.figures import Annotation, ProjectMeta, Tag, TagMeta, color_of
 from geoseg.projects.formats.binary_masks import ClassValues, read_binary_masks
@@ -20,7 +20,7 @@ from geoseg.projects.formats.image_folder import read_image_folder
 from geoseg.projects.formats.kitti import read_kitti
 from geoseg.projects.formats.masks_export import MasksExporter
 from geoseg.projects.formats.names import UniqueNames, safe_name
-from geoseg.projects.formats.transfer import Failure, staged_folder
+from geoseg.projects.formats.transfer import Failure, list_failures, staged_folder
 from geoseg.projects.formats.vector_export import VectorExporter
 from geoseg.projects.formats.vector_labels import LabelOptions, read_vector_labels
 from geoseg.projects.formats.yolo_export import YoloExporter
@@ -195,17 +195,12 @@ def import_source(
             progress("import", index + 1, len(source.images))
         if not done:
             raise InputError(_nothing(failures, "imported"))
-        _list_failures(writer.path, failures)
+        list_failures(writer.path, failures)
     renamed = {f"{d}/{old}": f"{d}/{new}" for d, n in names.items() for old, new in n.renamed.items()}
     notes = [*source.notes]
     if source.classes and not objects:
         notes.append("no image has an object: are the labels made for these images?")
     return ImportSummary(writer.path, done, objects, tuple(failures), renamed, tuple(notes))
-
-
-def _list_failures(result: Path, failures: Sequence[Failure]) -> None:
-    rows = [{"image": failure.image, "reason": failure.reason} for failure in failures]
-    write_failures(result.with_name(f"{result.name}.failures.json"), rows)
 
 
 def _nothing(failures: Sequence[Failure], done: str) -> str:
@@ -298,7 +293,7 @@ def export_project(
         if not done:
             raise InputError(_nothing(failures, "exported"))
         exporter.finish()
-        _list_failures(Path(out), failures)
+        list_failures(Path(out), failures)
     lost = exporter.left_out.total()
     return ExportSummary(Path(out), done, objects - lost, tuple(failures), tuple(exporter.left_out.notes()))
 

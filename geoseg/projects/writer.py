@@ -103,7 +103,7 @@ class ProjectWriter:
         Parameters
         ----------
         dataset
-            Dataset's name.
+            Dataset's name; ``PARENT/CHILD`` is a nested one.
         name
             File name with extension; free in its dataset.
         annotation
@@ -136,15 +136,22 @@ class ProjectWriter:
         InputError
             A name that is not safe, or taken.
         """
-        check_name(dataset, "dataset")
+        parts = dataset.split("/")
+        for part in parts:
+            check_name(part, "dataset")
         check_name(name, "image")
         stem = Path(name).stem
         if not self.is_free(dataset, stem):
             raise InputError(f"image names must be unique in a dataset, got {stem!r} twice in {dataset!r}.")
-        img, ann = self.folder / dataset / "img", self.folder / dataset / "ann"
+        folder = self.folder / "/datasets/".join(parts)
+        img, ann = folder / "img", folder / "ann"
         if dataset.casefold() not in self._taken:
-            img.mkdir(parents=True, exist_ok=True)
-            ann.mkdir(exist_ok=True)
+            # A data set around it, too: a folder without img is none, and what lies in it is not found.
+            for depth in range(1, len(parts) + 1):
+                for name in ("img", "ann"):
+                    Path(self.folder, "/datasets/".join(parts[:depth]), name).mkdir(
+                        parents=True, exist_ok=True
+                    )
         self._taken.setdefault(dataset.casefold(), set()).add(stem.casefold())
         return img, ann
 

@@ -100,6 +100,7 @@ def _card(
         data_type=facts.dtype,
         description=words.description,
         parameters=parameters,
+        colors=facts.colors or None,
         **extra,
     )
 

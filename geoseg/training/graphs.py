@@ -113,7 +113,7 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
     """
     data = wanted.data
     samples = open_graph(wanted.base / str(data.dtl), wanted.base / str(data.projects), seed=seed)
-    table = titles_table(wanted, samples.meta.class_names)
+    table = titles_table(wanted, samples.meta)
     redraws = _Redraws(samples.engine, table)
     areas_with_tags = []
     ranks: Counter[tuple[int, frozenset[str]]] = Counter()

@@ -59,6 +59,8 @@ class Facts:
         Names of what was trained on and of what was validated on.
     bands
         What the scenes call their bands; empty where they do not, or where they differ.
+    colors
+        Color that each class is shown in, six hexadecimal digits; empty where none are known.
     """
 
     classes: tuple[str, ...]
@@ -68,6 +70,7 @@ class Facts:
     gsd: tuple[float, float] | None
     scenes: dict[str, list[str]]
     bands: tuple[str, ...] = ()
+    colors: tuple[str | None, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -78,7 +81,7 @@ class Facts:
         """From JSON."""
         gsd = document["gsd"]
         facts: dict[str, Any] = {**document, "gsd": tuple(gsd) if gsd else None}
-        for name in ("classes", "mean", "stddev", "bands"):  # runs of earlier versions lack the last
+        for name in ("classes", "mean", "stddev", "bands", "colors"):  # earlier versions lack the last two
             facts[name] = tuple(document.get(name, ()))
         return cls(**facts)
 
@@ -146,7 +149,8 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         "train": sorted({area_names[i] for i in trained}),
         "val": sorted({area_names[ref.area] for ref in val}),
     }
-    facts = Facts(opened.table.names, opened.dtype, mean, stddev, opened.gsd, scenes, _band_names(opened))
+    table, bands = opened.table, _band_names(opened)
+    facts = Facts(table.names, opened.dtype, mean, stddev, opened.gsd, scenes, bands, table.shown)
     return Prepared(opened, epochs, val, facts)
 
 

@@ -12,14 +12,16 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from geoseg.config import Settings
-from geoseg.dtl.layers.sizes import Range, Sides
+from geoseg.config.amounts import Sides
+from geoseg.dtl.layers.sizes import Range
 from geoseg.dtl.mapping import require_classes
 from geoseg.dtl.pixels import Shape
 from geoseg.dtl.registry import Count, LayerSettings, layer
 from geoseg.dtl.sample import Sample, crop_annotation
 from geoseg.errors import InputError
 from geoseg.geo.windows import Grid, Window
-from geoseg.projects.figures import ProjectMeta, figure_bounds
+from geoseg.projects.boxes import inner_window, padded_box
+from geoseg.projects.figures import ProjectMeta
 
 logger = logging.getLogger(__name__)
 Output = Iterator[tuple[int, Sample]]
@@ -76,7 +78,7 @@ class CropSettings(LayerSettings):
     def plan_refusal(self, shape: Shape) -> str | None:
         try:
             if self.sides is not None:
-                side_window(shape, self.sides)
+                inner_window(shape, self.sides)
         except InputError as error:
             return str(error)
         return None
@@ -126,28 +128,7 @@ def crop_window(shape: Shape, settings: CropSettings, rng: np.random.Generator) 
         top = int(rng.integers(0, height - new_h, endpoint=True))
         return Window(row_off=top, col_off=left, height=new_h, width=new_w)
     assert settings.sides is not None  # one of the two, by validation
-    return side_window(shape, settings.sides)
-
-
-def side_window(shape: Shape, sides: Sides) -> Window:
-    """What is left when the sides are cut off; empty where nothing is.
-
-    Raises
-    ------
-    InputError
-        It reaches out of the image.
-    """
-    height, width = shape
-    left, top, right, bottom = sides.pixels(height, width)
-    window = Window(
-        row_off=top, col_off=left, height=max(0, height - top - bottom), width=max(0, width - left - right)
-    )
-    if window.height and window.width and window.clipped(height, width) != window:
-        raise InputError(
-            f"sides of a crop must stay inside the image of {width} x {height} pixels, got {window}. "
-            "Amounts below 0 reach out of it."
-        )
-    return window
+    return inner_window(shape, settings.sides)
 
 
 @layer("crop", CropSettings, pixels=True)
@@ -283,14 +264,7 @@ def instances_crop(sample: Sample, settings: InstancesCropSettings, rng: np.rand
     for index, item in enumerate(sample.objects):
         if item.class_name not in settings.classes:
             continue
-        # Whole pixels around the object, however its vertices lie on them.
-        left, top, right, bottom = (math.floor(v + 0.5) for v in figure_bounds(item.figure))
-        # Percent are of the object's box, not of the image.
-        pad = settings.pad.sides.pixels(bottom - top + 1, right - left + 1)
-        row, col = top - pad[1], left - pad[0]
-        window = Window(
-            row_off=row, col_off=col, height=bottom + 1 + pad[3] - row, width=right + 1 + pad[2] - col
-        ).clipped(height, width)
+        window = padded_box(item.figure, settings.pad.sides, (height, width))
         kept = (
             other
             # By position: two objects may be equal in all.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from geoseg.config import Settings
+from geoseg.config.amounts import Amount, to_pixels
 from geoseg.dtl.layers.drawing import need, row_windows
-from geoseg.dtl.layers.sizes import Amount, to_pixels
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.geo.windows import Window

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 from skimage import morphology
 
+from geoseg.config.amounts import Amount
 from geoseg.dtl.layers.drawing import combined, need, union_bitmap
-from geoseg.dtl.layers.sizes import Amount
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.projects.figures import Bitmap, LabeledObject

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geoseg.raster.mirror import contiguous
 from geoseg.typing import BoolArray
 
-__all__ = ["LARGE", "STRIP", "StoredMask", "pack_rows", "store_mask", "store_rows"]
+__all__ = ["LARGE", "STRIP", "StoredMask", "pack_rows", "pack_strip", "store_mask", "store_rows"]
 
 #: Pixels from which masks are kept compressed.
 # Four megabytes at a byte a pixel; smaller masks are not worth the time.
@@ -144,9 +144,13 @@ def pack_rows(mask: BoolArray | StoredMask) -> Iterator[NDArray[np.uint8]]:
 
 def store_rows(strips: Iterable[NDArray[np.uint8]], height: int, width: int) -> StoredMask:
     """Keep packed rows, as :func:`pack_rows` gives them."""
+    return StoredMask(tuple(map(pack_strip, strips)), -(-width // 8), (0, 0, height, width))
+
+
+def pack_strip(rows: NDArray[np.uint8]) -> bytes:
+    """A strip of a :class:`StoredMask`, from packed rows."""
     # Level 1: masks are long runs, on which higher levels gain little.
-    packed = tuple(zlib.compress(strip.tobytes(), 1) for strip in strips)
-    return StoredMask(packed, -(-width // 8), (0, 0, height, width))
+    return zlib.compress(rows.tobytes(), 1)
 
 
 def store_mask(mask: BoolArray) -> StoredMask:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import InputError
-from geoseg.files import Staged, json_text
+from geoseg.files import Staged, json_text, write_failures
 from geoseg.typing import PathLike
 
-__all__ = ["Failure", "staged_folder", "write_json"]
+__all__ = ["Failure", "list_failures", "staged_folder", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,12 @@ class Failure:
     image: str
     reason: str
     samples: int = 1
+
+
+def list_failures(result: Path, failures: Sequence[Failure]) -> None:
+    """Write RESULT.failures.json beside a result; without failures, remove that of an earlier run."""
+    rows = [{"image": failure.image, "reason": failure.reason} for failure in failures]
+    write_failures(result.with_name(f"{result.name}.failures.json"), rows)
 
 
 @contextmanager

@@ -1,0 +1,104 @@
+"""Pixels of an image as a network wants them: its bands, holes filled, stretched to the training's size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg.geo.windows import Window
+from geoseg.models.predictor import Predictor, check_bands
+from geoseg.projects.images import ImageFile, open_image
+from geoseg.raster.bilinear import BilinearAxis, bilinear_axis, stretch
+from geoseg.typing import Array, FloatArray, PathLike
+
+__all__ = ["NetworkInput"]
+
+#: Values of an image that are read at once for stretching; of a larger part it is read strip by strip.
+_MOST_VALUES = 2**27
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """An image for one network.
+
+    Attributes
+    ----------
+    image
+        The file.
+    channels
+        Those of its bands that the network takes.
+    fill
+        Value of each that stands for "no data".
+    notes
+        What the user should know.
+    """
+
+    image: ImageFile
+    channels: Sequence[int]
+    fill: FloatArray
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, path: PathLike, predictor: Predictor) -> NetworkInput:
+        """Open an image; a format that is decoded in one go is decoded now.
+
+        Raises
+        ------
+        SceneError, ModelError
+            It can't be read, or does not have the bands that the network takes.
+        """
+        image = open_image(path)
+        # Color before alpha, and the first bands of more than the network takes, as in a run on a scene.
+        channels = [band for band in range(image.count) if band != image.alpha][: predictor.in_channels]
+        notes = check_bands(predictor, len(channels), image.dtype)
+        if image.decodes_whole:
+            image.read(Window(row_off=0, col_off=0, height=1, width=1))
+        fill = np.broadcast_to(predictor.fill_values(), (len(channels),))
+        return cls(image, channels, fill, tuple(notes))
+
+    def read(self, window: Window) -> Array:
+        """Pixels (C, h, w) of a window, filled where there is no data."""
+        pixels = self.image.read(window)
+        if list(self.channels) != list(range(len(pixels))):
+            pixels = pixels[list(self.channels)]
+        if self.image.has_validity:
+            valid = self.image.read_valid(window)
+            if not valid.all():
+                filled = np.where(valid, pixels, self.fill[:, None, None])
+                pixels = filled.astype(pixels.dtype)
+        return pixels
+
+    def stretched(self, window: Window, size: tuple[int, int] | None) -> Array:
+        """Pixels of a window on ``size`` (height, width) pixels; whole numbers are rounded."""
+        height, width = window.height, window.width
+        if size is None or size == (height, width):
+            return self.read(window)
+        rows, cols = bilinear_axis(0, size[0], height, size[0]), bilinear_axis(0, size[1], width, size[1])
+        # Only pixels that the result lies between: of a scene these are few.
+        down, rows = _drawn_on(rows)
+        across, cols = _drawn_on(cols)
+        step = max(1, _MOST_VALUES // (width * len(self.channels)))
+        parts = []
+        for top in range(0, height, step):
+            wanted = down[(down >= top) & (down < top + step)] - top
+            if wanted.size:
+                strip = Window(
+                    row_off=window.row_off + top,
+                    col_off=window.col_off,
+                    height=min(step, height - top),
+                    width=width,
+                )
+                parts.append(self.read(strip)[:, wanted[:, None], across])
+        drawn_on = np.concatenate(parts, axis=1)
+        values = stretch(drawn_on.astype(np.float32), rows, cols)
+        return (np.rint(values) if drawn_on.dtype.kind in "iu" else values).astype(drawn_on.dtype)
+
+
+def _drawn_on(axis: BilinearAxis) -> tuple[Array, BilinearAxis]:
+    """Source pixels that an axis draws on, and the axis with indices into these."""
+    pixels = np.unique(np.concatenate([axis.first, axis.second]))
+    return pixels, BilinearAxis(
+        np.searchsorted(pixels, axis.first), np.searchsorted(pixels, axis.second), axis.share
+    )
