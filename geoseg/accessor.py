@@ -39,7 +39,7 @@ class GeosegAccessor:
         connectivity: Connectivity = 8,
         *,
         height: xr.DataArray | None = None,
-        persistence: float = 0.05,
+        persistence: float = 0.25,
     ) -> xr.DataArray:
         """See :func:`geoseg.split_masks`."""
         from geoseg.xr import split_masks

@@ -109,8 +109,8 @@ class SuggestedSettings(Settings):
     split: Annotated[
         Literal["off"] | Share,
         Option(
-            help="Take touching objects apart where the probability between them falls by this share below "
-            "both (of a mask: where it is narrow); auto: as the model says.",
+            help="Take touching objects apart where the network is less sure between them by this share of "
+            "its scale, such as 0.25 (of a mask: where it is narrow); auto: as the model says.",
             takes=_OUTLINES,
             panel="Footprints",
             rule="auto, off, or a share above 0 and at most 1",

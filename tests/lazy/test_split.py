@@ -50,6 +50,18 @@ def test_two_roofs_with_a_low_seam_are_two_objects_and_one_without_a_height() ->
     assert abs(int((labels == 1).sum()) - int((labels == 2).sum())) <= 40
 
 
+def test_where_the_network_is_unsure_the_same_fall_of_probability_is_no_seam() -> None:
+    mask = np.ones((40, 80), bool)
+
+    def objects(roof: float, seam: float) -> int:
+        height = np.full(mask.shape, roof, np.float32)
+        height[:, 36:44] = seam
+        return int(geoseg.split_masks(mask, height=height).max())
+
+    assert objects(0.98, 0.75) == 2
+    assert objects(0.83, 0.60) == 1
+
+
 def test_what_does_not_fit_is_refused() -> None:
     mask = np.ones((4, 4), bool)
     with pytest.raises(InputError, match=r"height must have the shape of the mask, \(4, 4\), got \(4, 5\)"):

@@ -1,4 +1,11 @@
-"""The height field of a split: from probabilities to smooth integers; the rule in meters on the ground."""
+"""The height field of a split: smooth log-odds as integers; the rule in meters on the ground.
+
+Heights are log-odds, because a fall from 0.99 to 0.9 tells more of a wall than one from 0.8 to 0.7: summits
+on ground that the network is unsure of are noise. Measured on places with footprints, that parts as many
+houses in dense towns as depth in probability does, and cuts off half as many pieces where houses stand free.
+What else was tried on top (width of the neck, relative size of the parts, how rectangular they are together)
+no longer changed anything.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +24,14 @@ _ONE = 1 << 12
 #: Height of a pixel of value 254 (probability 1) amid its like: 254 * _ONE / 16 * _ONE fits into 32 bits.
 FULL_HEIGHT = 254 * (_ONE >> 4) * _ONE
 #: Standard deviation of the smoothing, meters: what is narrower than a wall or a gutter is no valley.
-_SMOOTH_M = 0.6
+_SMOOTH_M = 0.45
 #: Basins of less ground join a neighbor: no house is smaller.
 _LEAST_M2 = 6.0
 #: Without a known size pixels are taken to have this one, the middle of what roofs are recognized at.
 _PIXEL_M = 0.3
+#: Probabilities of height 0 and of full height. Below the first there are no objects to part; above the
+#: second, stored probabilities are too coarse: log-odds of 253 / 254 and 1 are 5.5 and infinite.
+_LOWEST, _HIGHEST = 0.1, 0.998
 #: Side of the squares in which heights are computed, or left out where no object is near.
 _SQUARE = 32
 
@@ -33,7 +43,8 @@ class SplitRule:
     Attributes
     ----------
     persistence
-        Share of the full height by which both must rise above the saddle between them.
+        Share of the full height by which both must rise above the saddle between them. The full height is the
+        step of log-odds from probability 0.1 to 0.998, 8.4.
     sigma
         Standard deviation of the smoothing of heights, pixels.
     min_pixels
@@ -56,17 +67,35 @@ class SplitRule:
         return len(smoothing_weights(self.sigma)) // 2 + 1
 
 
-def as_height(height: Array) -> Array:
-    """A height field as the kernels know it: 0 .. 254, uint8.
+def _log_odds() -> Array:
+    """Height of each stored probability, (256,) uint8; 255, which means no data, counts as 254."""
+    low, high = (math.log(p / (1 - p)) for p in (_LOWEST, _HIGHEST))
+    table = []
+    for stored in range(256):
+        p = min(max(stored / 254, _LOWEST), _HIGHEST)
+        table.append(round((math.log(p / (1 - p)) - low) / (high - low) * 254))
+    return np.array(table, np.uint8)
+
+
+_LOG_ODDS = _log_odds()
+
+
+def as_height(prob: Array) -> Array:
+    """Log-odds of a probability as the kernels know them: 0 .. 254, uint8.
 
     Parameters
     ----------
-    height : (h, w)
-        uint8, such as round(p * 254), or floats from 0 to 1; NaN counts as 0.
+    prob : (h, w)
+        uint8, round(p * 254), or floats from 0 to 1; NaN counts as 0.
+
+    Examples
+    --------
+    >>> as_height(np.array([0, 0.1, 0.5, 0.9, 0.99, 1])).tolist()
+    [0, 0, 66, 133, 200, 254]
     """
-    if height.dtype == np.uint8:
-        return np.minimum(height, np.uint8(254))
-    return np.rint(np.clip(np.nan_to_num(height), 0, 1) * 254).astype(np.uint8)
+    if prob.dtype != np.uint8:
+        prob = np.rint(np.clip(np.nan_to_num(prob), 0, 1) * 254).astype(np.uint8)
+    return _LOG_ODDS[prob]
 
 
 def smoothing_weights(sigma: float) -> IntArray:
@@ -106,7 +135,7 @@ def smooth_height(height: Array, mask: BoolArray, weights: IntArray) -> Array:
     Parameters
     ----------
     height : (h + 2 r, w + 2 r) uint8
-        0 .. 254, such as round(p * 254), with a halo of the kernel's radius r on all sides.
+        0 .. 254, as of :func:`as_height`, with a halo of the kernel's radius r on all sides.
     mask : (h, w) bool
         Where heights are needed.
     weights : (2 r + 1,) int64
