@@ -16,7 +16,6 @@ from geoseg.projects.figures.meta import ProjectMeta
 from geoseg.projects.figures.types import (
     SHAPES,
     Bitmap,
-    Coords,
     Figure,
     Line,
     Point,
@@ -87,6 +86,7 @@ class LabeledObject:
         """The object under another class."""
         if class_name == self.class_name:
             return self
+        # The id is that of the old class, and a tool would go by it rather than by the name.
         return replace(
             self, class_name=class_name, extra={k: v for k, v in self.extra.items() if k != "classId"}
         )
@@ -193,6 +193,7 @@ class Annotation:
             With the position of the object that is wrong.
         """
         height, width = size_from_json(document)
+        # A few bytes of a bitmap may unfold to gigabytes; the image says what can be meant.
         objects, most = [], mask_limit(height, width)
         for index, entry in enumerate(_entries(document, "objects")):
             try:
@@ -226,6 +227,7 @@ def size_from_json(document: Any) -> tuple[int, int]:
     if not isinstance(size, Mapping):
         raise InputError("size must be an object with height and width. Correct the annotation.")
     sides = size.get("height"), size.get("width")
+    # True is an integer to Python. Larger sides are more than any raster file can have.
     if not all(isinstance(side, int) and not isinstance(side, bool) and 0 <= side < 2**31 for side in sides):
         raise InputError(
             f"size must hold whole pixels, got {sides[0]!r} x {sides[1]!r}. Correct the annotation."
@@ -239,17 +241,18 @@ def figure_to_json(figure: Figure, *, legacy: bool = False) -> dict[str, Any]:
     """``points`` or ``bitmap`` of an object's JSON."""
     if isinstance(figure, Bitmap):
         bitmap = {"origin": [int(v) for v in figure.origin], "data": encode_mask(figure.pixels)}
+        # The form of 2018 has both keys in every object.
         return {"bitmap": bitmap, **({"points": {"exterior": [], "interior": []}} if legacy else {})}
-    rings = [_numbers(part) for part in figure.parts()]
+    rings: list[list[list[float]]] = []
+    for coords in figure.parts():
+        # Whole numbers as integers, as labeling tools write them: half the text, and files compare equal.
+        if np.array_equal(coords, np.round(coords)):
+            rings.append(coords.astype(np.int64).tolist())
+        else:
+            pairs = coords.tolist()
+            rings.append([[int(v) if v == int(v) else round(v, 6) for v in pair] for pair in pairs])
     points = {"points": {"exterior": rings[0], "interior": rings[1:]}}
     return {**points, "bitmap": {"origin": [], "data": []}} if legacy else points
-
-
-def _numbers(coords: Coords) -> list[list[float]]:
-    """Pairs of numbers, whole ones as integers."""
-    if np.array_equal(coords, np.round(coords)):
-        return coords.astype(np.int64).tolist()
-    return [[int(v) if v == int(v) else round(v, 6) for v in pair] for pair in coords.tolist()]
 
 
 def figure_from_json(shape: str, entry: Json, most_pixels: int = MOST_PIXELS) -> Figure:
@@ -261,7 +264,12 @@ def figure_from_json(shape: str, entry: Json, most_pixels: int = MOST_PIXELS) ->
         An unknown shape, missing parts, or coordinates that are none.
     """
     if shape == "bitmap":
-        return _bitmap_from(entry.get("bitmap"), most_pixels)
+        bitmap: Any = entry.get("bitmap")
+        if not isinstance(bitmap, Mapping) or "data" not in bitmap:
+            raise InputError("a bitmap must have origin and data. Correct the annotation.")
+        position: Any = bitmap.get("origin")
+        origin = as_coords([position], "origin of a bitmap", 1)[0]
+        return Bitmap((round(origin[0]), round(origin[1])), decode_pixels(bitmap["data"], most_pixels))
     if shape not in SHAPES:
         raise InputError(f"shape must be one of {', '.join(SHAPES)}, got {shape!r}.")
     points = entry.get("points")
@@ -270,6 +278,7 @@ def figure_from_json(shape: str, entry: Json, most_pixels: int = MOST_PIXELS) ->
     exterior: Any = points.get("exterior")
     if shape == "polygon":
         holes = _entries(points, "interior")
+        # Polygons without vertices are in the wild; what they mean is for those to say who use them.
         rings = [as_coords(ring, "points of a polygon", 0) for ring in (exterior, *holes)]
         return Polygon(open_ring(rings[0]), tuple(open_ring(ring) for ring in rings[1:] if len(ring) >= 3))
     coords = as_coords(exterior, f"points of a {shape}", {"line": 1, "point": 1, "rectangle": 2}[shape])
@@ -277,13 +286,6 @@ def figure_from_json(shape: str, entry: Json, most_pixels: int = MOST_PIXELS) ->
         return Line(coords)
     if shape == "point":
         return Point(float(coords[0, 0]), float(coords[0, 1]))
+    # Any two opposite corners, in any order.
     (left, top), (right, bottom) = coords.min(axis=0).tolist(), coords.max(axis=0).tolist()
     return Rectangle(left, top, right, bottom)
-
-
-def _bitmap_from(bitmap: Any, most_pixels: int) -> Bitmap:
-    if not isinstance(bitmap, Mapping) or "data" not in bitmap:
-        raise InputError("a bitmap must have origin and data. Correct the annotation.")
-    position: Any = bitmap.get("origin")
-    origin = as_coords([position], "origin of a bitmap", 1)[0]
-    return Bitmap((round(origin[0]), round(origin[1])), decode_pixels(bitmap["data"], most_pixels))

@@ -29,7 +29,7 @@ __all__ = ["MOST_PIXELS", "decode_mask", "decode_pixels", "encode_mask", "mask_l
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Most pixels of a mask: those of a scene.
 MOST_PIXELS = 2**32
-# For small images: a mask may reach out of them by more than a factor.
+#: For small images: a mask may reach out of them by more than a factor.
 _SPARE_PIXELS = 2**24
 
 
@@ -43,6 +43,7 @@ def encode_mask(mask: BoolArray | StoredMask) -> str:
     >>> decode_mask(encode_mask(np.eye(2, dtype=bool))).tolist()
     [[True, False], [False, True]]
     """
+    # Written by hand, for Pillow takes a whole picture of a byte a pixel.
     if isinstance(mask, StoredMask):
         return base64.b64encode(zlib.compress(_png_of_rows(mask), 1)).decode("ascii")
     image = Image.fromarray(np.ascontiguousarray(mask).astype(np.uint8), mode=None)
@@ -90,12 +91,14 @@ def decode_pixels(text: str, most_pixels: int = MOST_PIXELS) -> BoolArray | Stor
         As there.
     """
     png = _png_bytes(text, most_pixels)
+    # The header has been checked, so the size stands there.
     width, height = struct.unpack(">II", png[16:24])
     if width * height <= LARGE:
         return decode_mask(text, most_pixels)
     try:
         return store_rows(_rows_of(png), height, width)
     except _OtherPngError:
+        # Other programs' PNGs are decoded by Pillow all at once, and packed after.
         return store_mask(decode_mask(text, most_pixels))
     except zlib.error as error:
         raise InputError(f"bitmap data must be a PNG, got one that can't be read ({error}).") from None
@@ -134,8 +137,10 @@ def _rows_of(png: bytes) -> Iterator[NDArray[np.uint8]]:
         raise _OtherPngError
     if alpha is not None and (b"\x00" not in alpha[:2] or not re.fullmatch(b"\xff*\x00\xff*", alpha)):
         raise _OtherPngError
+    # Where color 1 is the transparent one, object and background change places.
     flip = 255 if alpha is not None and alpha.find(b"\x00") == 1 else 0
     stream, tail = zlib.decompressobj(), parts.get(b"IDAT", b"")
+    # A byte in front of every row names its filter; each row is filtered against the one above.
     stride = 1 + -(-width // 8)
     above = np.zeros(stride, np.uint8)
     for top in range(0, height, STRIP):
@@ -193,6 +198,7 @@ def _unfilter(rows: NDArray[np.uint8], above: NDArray[np.uint8]) -> bool:
 def _png_of_rows(mask: StoredMask) -> bytes:
     """A one-bit palette PNG, False transparent, made strip by strip."""
     height, width = mask.shape
+    # Level 6 is zlib's own default. Rows get filter 0, which leaves bits of a mask as they are.
     stream = zlib.compressobj(6)
     data = bytearray()
     for rows in pack_rows(mask):
@@ -218,6 +224,8 @@ def mask_limit(height: int, width: int) -> int:
 
 
 def _mask_of(image: Image.Image) -> BoolArray:
+    # Tools write masks as gray, as palettes and with alpha; only where nothing is transparent do values
+    # count.
     if image.mode in ("1", "L", "I", "I;16") and "transparency" not in image.info:
         return np.asarray(image) != 0
     if image.mode == "P" and "transparency" not in image.info:

@@ -26,7 +26,8 @@ __all__ = ["covered_bitmap", "covered_figures", "covered_polygons"]
 #: How far vertices of thin parts are moved out of their pixels' centers: less than half a pixel, which would
 #: be another pixel.
 _APART = 0.2
-#: Pixels ahead that are tried: longer lines are cut in two.
+#: Pixels ahead that are tried: longer lines are cut in two. Every pixel up to there is tried as an end, so
+#: the time grows with this number.
 _AHEAD = 256
 
 
@@ -54,6 +55,7 @@ def covered_bitmap(polygons: Sequence[shapely.Geometry], shape: tuple[int, int])
     left, top, right, bottom = shapely.total_bounds(index.polygons)
     if not (left < shape[1] and top < shape[0] and right > 0 and bottom > 0):
         return None
+    # The box of the polygons on the image: a label of a scene is small beside it.
     row, col = max(0, int(np.floor(top))), max(0, int(np.floor(left)))
     height, width = min(shape[0], int(np.ceil(bottom))) - row, min(shape[1], int(np.ceil(right))) - col
 
@@ -111,6 +113,7 @@ def _squared(ring: Coords, part: Bitmap) -> Coords:
 
     That is at the concave corners of an object and at all corners of its holes.
     """
+    # A part of scene size is compressed, and can't be asked for single pixels.
     if len(ring) < 4 or not isinstance(part.pixels, np.ndarray):
         return ring
     before, step = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
@@ -147,6 +150,7 @@ def _straightened(ring: Coords) -> Coords:
     path = np.concatenate([path, turned[:1]]).astype(np.int64)
     kept = path[_ends(path)]
     before, after = kept - np.roll(kept, 1, axis=0), np.roll(kept, -1, axis=0) - kept
+    # A vertex between two parts of one line goes; one where the ring turns back on itself stays.
     turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
     return kept[turns | ((before * after).sum(axis=1) < 0)].astype(np.float64)
 
@@ -154,12 +158,14 @@ def _straightened(ring: Coords) -> Coords:
 def _moved_apart(ring: Coords) -> Coords:
     """A ring whose vertices are moved to the outer side of the object, each within its pixel."""
     if len(ring) == 1:
+        # A single pixel becomes a small triangle around its center.
         return ring + np.array([[-_APART, -_APART], [_APART, -_APART], [0, _APART]])
     before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
     steps = [edge / np.abs(edge).max(axis=1, keepdims=True) for edge in (before, after)]
     sides = [np.stack([-edge[:, 1], edge[:, 0]], axis=1) for edge in steps]
     # Outside is on the right of a ring that is followed counterclockwise on the screen.
     out = sides[0] + sides[1]
+    # Where the ring turns back on itself, the two sides cancel out: the tip gets two corners.
     tips = ~out.any(axis=1)
     moved = []
     for vertex, shift, forward, side, tip in zip(ring, out, steps[0], sides[0], tips, strict=True):

@@ -37,6 +37,9 @@ TAG_KINDS: Final[Mapping[str, str]] = {
     "date": "a date like 2024-05-31",
 }
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
+#: Keys that the fields below stand for; all others of an entry are kept as they are.
+_CLASS_KEYS = {"title", "shape", "color"}
+_TAG_KEYS = {"name", "value_type", "color", "applicable_type"}
 
 
 def parse_color(text: str) -> Color:
@@ -82,14 +85,6 @@ def tag_kind(value: Any) -> str | None:
     return "any_string" if isinstance(value, str) else None
 
 
-def _is_date(value: Any) -> bool:
-    try:
-        datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 @dataclass(frozen=True)
 class ClassMeta:
     """A class of objects.
@@ -115,6 +110,19 @@ class ClassMeta:
         """The class as an entry of meta.json."""
         entry = {"title": self.name, "shape": self.shape, "color": format_color(self.color)}
         return entry if legacy else {**entry, "geometry_config": {}, **self.extra}
+
+    @classmethod
+    def from_json(cls, entry: Any) -> ClassMeta:
+        """Read an entry of meta.json; a shape that is not known here is kept, and told by a check."""
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("title"), str):
+            raise InputError(f"a class must be an object with a title, got {entry!r}.")
+        name, shape = entry["title"], entry.get("shape", "any")
+        if not isinstance(shape, str):
+            raise InputError(
+                f"shape of class {name!r} must be one of {', '.join(SHAPES)} or any, got {shape!r}."
+            )
+        color = parse_color(entry["color"]) if entry.get("color") else color_of(name)
+        return cls(name, shape, color, {k: v for k, v in entry.items() if k not in _CLASS_KEYS})
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,11 @@ class TagMeta:
         if self.value_type == "oneof_string":
             return value in self.values
         if self.value_type == "date":
-            return _is_date(value)
+            try:
+                datetime.fromisoformat(value)
+            except (TypeError, ValueError):
+                return False
+            return True
         return self.value_type not in TAG_KINDS or tag_kind(value) == self.value_type
 
     @property
@@ -180,12 +192,14 @@ class TagMeta:
                 f"tag {self.name!r} must keep one kind of value, got {other.value_type} where "
                 f"{self.value_type} exists. Give one of the two another name."
             )
+        # What applies to images here and to objects there has to apply to both.
         applies = self.applies_to if self.applies_to == other.applies_to else "all"
         extra = dict(self.extra)
         if self.value_type == "oneof_string":
             extra["values"] = list(dict.fromkeys((*self.values, *other.values)))
         classes = [tag.extra.get("classes") or [] for tag in (self, other)]
-        if classes[0] and classes[0] != classes[1]:  # none named are all
+        # A tag that names no classes is for all of them.
+        if classes[0] and classes[0] != classes[1]:
             extra["classes"] = list(dict.fromkeys((*classes[0], *classes[1]))) if classes[1] else []
         return (
             self
@@ -299,7 +313,8 @@ class ProjectMeta:
             document = {"classes": document}
         if not isinstance(document, Mapping) or not isinstance(document.get("classes", []), list):
             raise InputError("meta.json must be an object with a list of classes.")
-        classes = tuple(_class_from(entry) for entry in document.get("classes", []))
+        classes = tuple(ClassMeta.from_json(entry) for entry in document.get("classes", []))
+        # Objects name their class by its title alone.
         names = [c.name for c in classes]
         twice = (
             sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
@@ -312,20 +327,6 @@ class ProjectMeta:
         for tag in _tags_from(document):
             meta = meta.with_tag(tag)
         return meta
-
-
-_CLASS_KEYS = {"title", "shape", "color"}
-_TAG_KEYS = {"name", "value_type", "color", "applicable_type"}
-
-
-def _class_from(entry: Any) -> ClassMeta:
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("title"), str):
-        raise InputError(f"a class must be an object with a title, got {entry!r}.")
-    name, shape = entry["title"], entry.get("shape", "any")
-    if not isinstance(shape, str):
-        raise InputError(f"shape of class {name!r} must be one of {', '.join(SHAPES)} or any, got {shape!r}.")
-    color = parse_color(entry["color"]) if entry.get("color") else color_of(name)
-    return ClassMeta(name, shape, color, {k: v for k, v in entry.items() if k not in _CLASS_KEYS})
 
 
 def _tags_from(document: Json) -> Iterable[TagMeta]:
@@ -341,7 +342,8 @@ def _tags_from(document: Json) -> Iterable[TagMeta]:
     images, objects = _list(document, "tags_images"), _list(document, "tags_objects")
     declared = {entry if isinstance(entry, str) else entry["name"] for entry in _list(document, "tags")}
     for name in dict.fromkeys([*images, *objects]):
-        if name in declared:  # with its kind, above
+        # It came above already, with its kind, which the lists of 2018 do not know.
+        if name in declared:
             continue
         applies = (
             "all" if name in images and name in objects else "imagesOnly" if name in images else "objectsOnly"

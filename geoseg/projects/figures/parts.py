@@ -117,7 +117,7 @@ def _find_parts(bitmap: Bitmap, connectivity: Connectivity) -> _Parts:
     above: NDArray[np.int64] | None = None
     for top, labels, count in _strips(bitmap, connectivity):
         first = ends[-1]
-        # numbers of all strips' labels from 1 on; 0 stays background
+        # Numbers of all strips' labels from 1 on; 0 stays background.
         upper, lower = (np.where(row > 0, row + np.int64(first), 0) for row in (labels[0], labels[-1]))
         if above is not None:
             seams.append(_seam(above, upper, connectivity))
@@ -126,7 +126,11 @@ def _find_parts(bitmap: Bitmap, connectivity: Connectivity) -> _Parts:
             (rows.start, cols.start, rows.stop, cols.stop) for rows, cols in ndimage.find_objects(labels)
         )
         boxes.append(np.array(list(places), np.int64).reshape(-1, 4) + np.array([top, 0, top, 0]))
-        pixels.append(_counts(labels, count))
+        size = np.zeros(count + 1, np.int64)
+        # Few rows at once: to count them, bincount makes eight bytes of each label.
+        for row in range(0, len(labels), STRIP // 8):
+            size += np.bincount(labels[row : row + STRIP // 8].ravel(), minlength=count + 1)
+        pixels.append(size[1:])
         ends.append(first + count)
     number, count = _joined(np.concatenate(seams) - 1, ends[-1])
     around = np.full((count, 4), np.iinfo(np.int64).max)
@@ -163,26 +167,22 @@ def _seam(
     return np.unique(met[(met > 0).all(axis=1)], axis=0)
 
 
-def _counts(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """Pixels of each label from 1 on; few rows at once, for they are widened to count them."""
-    total = np.zeros(count + 1, np.int64)
-    for top in range(0, len(labels), STRIP // 8):
-        total += np.bincount(labels[top : top + STRIP // 8].ravel(), minlength=count + 1)
-    return total[1:]
-
-
-def _gathered(found: _Parts, origin: tuple[int, int]) -> Iterator[Bitmap]:
+def _gathered(parts: _Parts, origin: tuple[int, int]) -> Iterator[Bitmap]:
     """A bitmap of each part, put together of packed strips; those of large ones are compressed."""
-    sizes = found.boxes[:, 2:] - found.boxes[:, :2]
+    sizes = parts.boxes[:, 2:] - parts.boxes[:, :2]
     large = sizes.prod(axis=1) > LARGE
     strips: dict[int, list[bytes]] = {}
-    for top, labels, numbers in found.strips():
+    # One sweep over the strips for all parts: a sweep a part would read the mask as often as it has parts.
+    for top, labels, numbers in parts.strips():
         places = ndimage.find_objects(labels)
+        # Labels of one part side by side: an object may cross a strip in several pieces.
         order = np.argsort(numbers[1:], kind="stable") + 1
         for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else ():
             part = int(numbers[group[0]]) - 1
-            row, col, bottom, right = (int(v) for v in found.boxes[part])
+            row, col, bottom, right = (int(v) for v in parts.boxes[part])
             first, last = 0, len(labels)
+            # A small part is cut to its rows. Of a large one strips stay where they are, and its box says
+            # which rows of the first one count.
             if not large[part]:
                 first, last = max(first, row - top), min(last, bottom - top)
             mask = np.zeros((last - first, right - col), bool)
@@ -192,7 +192,7 @@ def _gathered(found: _Parts, origin: tuple[int, int]) -> Iterator[Bitmap]:
                 mask[rows.start - first : rows.stop - first, cols.start - col : cols.stop - col] |= piece
             packed = np.packbits(mask, axis=1).tobytes()
             strips.setdefault(part, []).append(zlib.compress(packed, 1) if large[part] else packed)
-    for part, (row, col, _, _) in enumerate(found.boxes.tolist()):
+    for part, (row, col, _, _) in enumerate(parts.boxes.tolist()):
         height, width = (int(v) for v in sizes[part])
         kept, row_bytes = strips.pop(part), -(-width // 8)
         pixels: BoolArray | StoredMask

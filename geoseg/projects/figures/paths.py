@@ -40,7 +40,13 @@ def longest_paths(mask: BoolArray | StoredMask, min_points: int) -> Iterator[Coo
     >>> [path.tolist() for path in longest_paths(np.ones((1, 3), bool), 2)]
     [[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]]
     """
-    rows, cols = _object_pixels(mask)
+    pieces = [np.empty((2, 0), np.int64)]
+    mask = mask.laid() if isinstance(mask, StoredMask) else mask
+    for top in range(0, mask.shape[0], STRIP):
+        strip_rows, strip_cols = np.nonzero(mask[top : top + STRIP, :])
+        pieces.append(np.stack([strip_rows + top, strip_cols]))
+    # Row by row, so that a pixel's number can be found by bisection.
+    rows, cols = np.concatenate(pieces, axis=1)
     if not len(rows):
         return
     neighbors = _tree(mask.shape[1], rows, cols)
@@ -65,17 +71,6 @@ def longest_paths(mask: BoolArray | StoredMask, min_points: int) -> Iterator[Coo
         yield np.stack([cols[path], rows[path]], axis=1).astype(np.float64)
         # What falls apart is taken up next, so lines of one object follow one another.
         waiting.extendleft(node for node, _ in reversed(steps) if alive[node])
-
-
-def _object_pixels(mask: BoolArray | StoredMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the pixels of a mask, row by row."""
-    pieces = [np.empty((2, 0), np.int64)]
-    mask = mask.laid() if isinstance(mask, StoredMask) else mask
-    for top in range(0, mask.shape[0], STRIP):
-        rows, cols = np.nonzero(mask[top : top + STRIP, :])
-        pieces.append(np.stack([rows + top, cols]))
-    rows, cols = np.concatenate(pieces, axis=1)
-    return rows, cols
 
 
 def _tree(width: int, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> list[list[int]]:

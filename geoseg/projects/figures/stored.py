@@ -14,11 +14,10 @@ from geoseg.typing import BoolArray
 
 __all__ = ["LARGE", "STRIP", "StoredMask", "pack_rows", "pack_strip", "store_mask", "store_rows"]
 
-#: Pixels from which masks are kept compressed.
-# Four megabytes at a byte a pixel; smaller masks are not worth the time.
+#: Pixels from which masks are kept compressed: four megabytes at a byte a pixel. Smaller ones are not worth
+#: the time.
 LARGE = 2**22
-#: Rows that are compressed together.
-# The height of the blocks of most files.
+#: Rows that are compressed together: the height of the blocks of most files.
 STRIP = 256
 #: Most pixels unpacked at once where rows are read across the strips.
 _SLAB = 2**26
@@ -83,6 +82,7 @@ class StoredMask:
         (top, bottom, down), (left, right, across) = map(slice.indices, (rows, cols), self.shape)
         if (down, across) != (1, 1):
             raise ValueError(f"steps of a window must be 1, got {down} and {across}. Unpack the mask first.")
+        # Back through the laying down, last step first, to the rows and columns as they are stored.
         if self.flip_y:
             top, bottom = self.shape[0] - bottom, self.shape[0] - top
         if self.flip_x:
@@ -123,6 +123,7 @@ class StoredMask:
         for index in range(row // STRIP, -(-(row + height) // STRIP)):
             stored = np.frombuffer(zlib.decompress(self.strips[index]), np.uint8).reshape(-1, self.row_bytes)
             first, last = max(row, index * STRIP), min(row + height, (index + 1) * STRIP)
+            # Whole bytes, then the pixels of the first one that lie left of the box are cut off.
             packed = stored[first - index * STRIP : last - index * STRIP, col // 8 : -(-(col + width) // 8)]
             yield first - row, np.unpackbits(packed, axis=1)[:, col % 8 : col % 8 + width]
 

@@ -16,7 +16,7 @@ __all__ = ["add_rows", "made_of_rows", "picked", "resampled"]
 
 #: Columns of a strip that are resampled together.
 _TILE = 1024
-#: Most pixels of a bitmap from which a tile is taken at once.
+#: Most pixels of a bitmap from which a tile is taken at once: 4 MB unpacked.
 _AT_ONCE = 2**22
 
 
@@ -79,7 +79,7 @@ def picked(
 
     def taken(top: int, bottom: int) -> BoolArray:
         out = np.empty((bottom - top, len(cols)), bool)
-        # where rows are left out a strip comes from many: no more of them at once than a strip has
+        # Where rows are left out a strip comes from many: no more of them at once than a strip has.
         wanted = rows[top:bottom]
         breaks = np.flatnonzero(np.diff(wanted // STRIP)) + 1
         for piece in np.split(np.arange(len(wanted)), breaks):
@@ -115,6 +115,7 @@ def resampled(
             tile = Window(
                 row_off=window.row_off + top, col_off=window.col_off + left, height=bottom - top, width=width
             )
+            # Tile by tile: turned, a whole strip would reach across the bitmap from corner to corner.
             _take(bitmap, *source_of(tile), out[:, left : left + width])
         return out
 
@@ -131,7 +132,7 @@ def _take(bitmap: Bitmap, cols: NDArray[np.int64], rows: NDArray[np.int64], out:
     if (np.ptp(rows) + 1) * (np.ptp(cols) + 1) <= _AT_ONCE:
         out[inside] = _at(bitmap, cols, rows)
         return
-    # a coarser grid: what is far apart is taken from one strip after the other
+    # A coarser grid: what is far apart is taken from one strip after the other.
     by_cols = isinstance(bitmap.pixels, StoredMask) and bitmap.pixels.transpose
     strips = (cols if by_cols else rows) // STRIP
     order = np.argsort(strips, kind="stable")

@@ -41,7 +41,8 @@ def thinned(bitmap: Bitmap) -> Bitmap | None:
     first, second = _tables()
     height, width = bitmap.shape
     tops = range(0, height, STRIP)
-    moving = np.ones(len(tops) + 2, bool)  # which strips changed, and none before and after them
+    # Which strips changed; the first and the last entry stand for those that are not there.
+    moving = np.ones(len(tops) + 2, bool)
     moving[[0, -1]] = False
     while moving.any():
         changed, strips = np.zeros_like(moving), []
@@ -67,6 +68,9 @@ def _tables() -> tuple[BoolArray, BoolArray]:
     bits = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(bool)
     east, southeast, south, southwest, west, northwest, north, northeast = bits.T
     sides, corners = bits[:, ::2], bits[:, 1::2]
+    # The three conditions of the paper: one crossing, so that nothing falls apart; 2 or 3 neighbors by the
+    # smaller of two counts, so that ends stay; and one of two sides by turns, so that lines stay in the
+    # middle.
     crossings = (~sides & (corners | np.roll(sides, -1, axis=1))).sum(axis=1)
     pairs = (np.roll(corners, 1, axis=1) | sides).sum(axis=1), (sides | corners).sum(axis=1)
     fewest = np.minimum(*pairs)

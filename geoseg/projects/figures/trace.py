@@ -60,7 +60,10 @@ def part_rings(part: Bitmap) -> list[tuple[bool, Coords]]:
     origin = np.array(part.origin, np.float64)
     rings = []
     for index, start in enumerate(starts[:-1]):
-        ring = _corners(points[start : starts[index + 1]].astype(np.float64))
+        ring = points[start : starts[index + 1]].astype(np.float64)
+        # Only where the border turns: a wall of a hundred pixels has two vertices.
+        if len(ring) >= 3:
+            ring = ring[np.any(np.roll(ring, -1, 0) - ring != ring - np.roll(ring, 1, 0), axis=1)]
         rings.append((bool(kinds[index]), ring + origin))
     return rings
 
@@ -68,6 +71,7 @@ def part_rings(part: Bitmap) -> list[tuple[bool, Coords]]:
 def _packed(bitmap: Bitmap) -> NDArray[np.uint8]:
     """A mask with a margin of one pixel, four pixels of two bits in a byte."""
     height, width = bitmap.shape
+    # Two bits hold what the following needs of a pixel: 0 background, 1 object, 2 and 3 marks.
     field = np.zeros((height + 2, (width + 5) // 4), np.uint8)
     for top in range(0, height, STRIP):
         rows = bitmap.part(slice(top, top + STRIP), slice(None))
@@ -76,14 +80,6 @@ def _packed(bitmap: Bitmap) -> NDArray[np.uint8]:
         for place in range(4):
             field[top + 1 : top + 1 + len(rows)] |= wide[:, place::4] << (2 * place)
     return field
-
-
-def _corners(ring: Coords) -> Coords:
-    """Vertices at which a ring turns."""
-    if len(ring) < 3:
-        return ring
-    turns = np.any(np.roll(ring, -1, 0) - ring != ring - np.roll(ring, 1, 0), axis=1)
-    return ring[turns]
 
 
 @kernel
@@ -110,6 +106,8 @@ def _follow_all(field, columns):  # type: ignore[no-untyped-def] # numba
     for row in range(1, field.shape[0] - 1):
         for col in range(1, columns + 1):
             value = _at(field, row, col)
+            # A border begins at the left of an unmarked pixel if it is an outer one, at the right if a
+            # hole's.
             if value == 1 and _at(field, row, col - 1) == 0:
                 first, is_hole = 4, False
             elif 1 <= value <= 2 and _at(field, row, col + 1) == 0:
@@ -131,6 +129,7 @@ def _follow_all(field, columns):  # type: ignore[no-untyped-def] # numba
                     points = bigger
                 points[count, 0], points[count, 1] = x - 1, y - 1
                 count += 1
+                # A pixel by itself.
                 if last < 0:
                     _mark(field, y, x, 3)
                     break
@@ -145,6 +144,8 @@ def _follow_all(field, columns):  # type: ignore[no-untyped-def] # numba
                     _mark(field, y, x, 3)
                 elif _at(field, y, x) == 1:
                     _mark(field, y, x, 2)
+                # Back at the first pixel, and about to go the way that was gone first: a border may pass
+                # through its first pixel several times.
                 at_end = y == row + dy[last] and x == col + dx[last]
                 y, x = y + dy[step], x + dx[step]
                 if at_end and y == row and x == col:

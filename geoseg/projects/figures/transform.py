@@ -29,7 +29,6 @@ from geoseg.projects.figures.types import (
     ring_area,
 )
 from geoseg.raster.mirror import contiguous
-from geoseg.typing import BoolArray
 
 __all__ = [
     "affine_figure",
@@ -125,33 +124,31 @@ def affine_figure(figure: Figure, forward: Affine, new_shape: tuple[int, int]) -
     Returns None where no pixel of a bitmap is left.
     """
     if isinstance(figure, Bitmap):
-        return _affine_bitmap(figure, forward, new_shape)
+        (x, y), (h, w) = figure.origin, figure.shape
+        xs, ys = zip(*(forward * p for p in ((x, y), (x + w, y), (x + w, y + h), (x, y + h))), strict=True)
+        left, right = max(0, int(np.floor(min(xs)))), min(new_shape[1], int(np.ceil(max(xs))))
+        top, bottom = max(0, int(np.floor(min(ys)))), min(new_shape[0], int(np.ceil(max(ys))))
+        if left >= right or top >= bottom:
+            return None
+        a, b, c, d, e, f = (~forward)[:6]
 
+        # Backward, from each new pixel's center to the old pixel it falls into: forward, holes would be left.
+        def source_of(tile: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+            cols = np.arange(tile.col_off, tile.col_end) + 0.5
+            rows = np.arange(tile.row_off, tile.row_end)[:, None] + 0.5
+            source_x, source_y = a * cols + b * rows + c, d * cols + e * rows + f
+            return np.floor(source_x).astype(np.int64), np.floor(source_y).astype(np.int64)
+
+        window = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
+        return resampled(figure, window, source_of)
+
+    # The map is one of pixel corners, half a pixel from the centers that vertices count from.
     def move(xy: Coords) -> Coords:
         x, y = xy[:, 0] + 0.5, xy[:, 1] + 0.5
         a, b, c, d, e, f = forward[:6]
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1) - 0.5
 
     return map_vertices(figure, move)
-
-
-def _affine_bitmap(figure: Bitmap, forward: Affine, new_shape: tuple[int, int]) -> Bitmap | None:
-    (x, y), (h, w) = figure.origin, figure.shape
-    xs, ys = zip(*(forward * p for p in ((x, y), (x + w, y), (x + w, y + h), (x, y + h))), strict=True)
-    left, right = max(0, int(np.floor(min(xs)))), min(new_shape[1], int(np.ceil(max(xs))))
-    top, bottom = max(0, int(np.floor(min(ys)))), min(new_shape[0], int(np.ceil(max(ys))))
-    if left >= right or top >= bottom:
-        return None
-    a, b, c, d, e, f = (~forward)[:6]
-
-    def source_of(tile: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        cols = np.arange(tile.col_off, tile.col_end) + 0.5
-        rows = np.arange(tile.row_off, tile.row_end)[:, None] + 0.5
-        source_x, source_y = a * cols + b * rows + c, d * cols + e * rows + f
-        return np.floor(source_x).astype(np.int64), np.floor(source_y).astype(np.int64)
-
-    window = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
-    return resampled(figure, window, source_of)
 
 
 def crop_figure(figure: Figure, window: Window) -> list[Figure]:
@@ -178,6 +175,7 @@ def clip_figure(figure: Figure, window: Window) -> list[Figure]:
         return []
     left, top, right, bottom = figure_bounds(figure)
     x0, y0, x1, y1 = window.col_off, window.row_off, window.col_end - 1, window.row_end - 1
+    # A point belongs to the pixel it lies in, and goes where that pixel goes.
     if isinstance(figure, Point):
         left, top = np.floor(left + 0.5), np.floor(top + 0.5)
         return [figure] if x0 <= left <= x1 and y0 <= top <= y1 else []
@@ -211,17 +209,13 @@ def _clip_bitmap(figure: Bitmap, window: Window) -> list[Figure]:
         place = x + part.col_off, y + part.row_off
         kept = Bitmap(place, pixels.window(part.rows, part.cols)).tight()
         return [] if kept is None else [kept]
-    cut = Bitmap(
-        (x + part.col_off, y + part.row_off), _own(figure.part(part.rows, part.cols), figure)
-    ).tight()
-    return [] if cut is None else [cut]
-
-
-def _own(mask: BoolArray, whole: Bitmap) -> BoolArray:
-    """A part of a bitmap in memory of its own, so that it does not keep the whole."""
+    mask = figure.part(part.rows, part.cols)
     laid = contiguous(mask)
-    shared = not isinstance(whole.pixels, StoredMask) and np.may_share_memory(laid, mask)
-    return laid.copy() if shared else laid
+    # In memory of its own: a view of a few pixels would keep the whole bitmap.
+    if not isinstance(pixels, StoredMask) and np.may_share_memory(laid, mask):
+        laid = laid.copy()
+    cut = Bitmap((x + part.col_off, y + part.row_off), laid).tight()
+    return [] if cut is None else [cut]
 
 
 def _clip_vertices(figure: Polygon | Line, window: Window) -> list[Figure]:
@@ -236,15 +230,14 @@ def _clip_vertices(figure: Polygon | Line, window: Window) -> list[Figure]:
     moved = [map_vertices(piece, lambda xy: np.clip(xy, (x0, y0), (x1, y1))) for piece in pieces]
     if figure.kind == "line" or x0 == x1 or y0 == y1:
         return moved
-    return [part for piece in moved for part in _with_area(piece)]
-
-
-def _with_area(polygon: Figure) -> list[Figure]:
-    """A polygon some of whose vertices were moved onto the edge, without what fell flat there."""
-    if ring_area(polygon.parts()[0]) <= 0:
-        return []
-    geometry = to_shapely(polygon)
-    return [polygon] if geometry.is_valid else from_shapely(_made_valid(geometry), "polygon")
+    parts: list[Figure] = []
+    for polygon in moved:
+        # What fell flat on the edge is left out.
+        if ring_area(polygon.parts()[0]) <= 0:
+            continue
+        geometry = to_shapely(polygon)
+        parts += [polygon] if geometry.is_valid else from_shapely(_made_valid(geometry), "polygon")
+    return parts
 
 
 def repair_polygon(figure: Polygon) -> list[Figure] | None:
@@ -286,6 +279,7 @@ def simplify_figure(figure: Figure, epsilon: float) -> Figure:
 def _simplified(coords: Coords, epsilon: float, at_least: int) -> Coords:
     if len(coords) <= at_least:
         return coords
+    # Without topology: it is kept for a whole polygon only, and rings come here in halves.
     line = shapely.simplify(shapely.LineString(coords), epsilon, preserve_topology=False)
     simple = shapely.get_coordinates(line)
     return simple if len(simple) >= at_least else coords

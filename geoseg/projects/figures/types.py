@@ -128,6 +128,7 @@ class Bitmap:
             rows, cols = (np.flatnonzero(hit) for hit in pixels.any_by_axis())
         else:
             rows = np.flatnonzero(pixels.any(axis=1))
+            # Columns only of the rows between: most masks come tight, but some have the size of the image.
             cols = np.flatnonzero(pixels[rows[0] : rows[-1] + 1].any(axis=0)) if rows.size else rows
         if rows.size == 0:
             return None
@@ -195,6 +196,7 @@ def as_coords(points: Iterable[Sequence[float]] | Array, what: str, at_least: in
         coords = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(f"{what} must be a list of [x, y] pairs. Correct the annotation.") from None
+    # An empty list has one axis, and is a list of no pairs.
     if coords.size == 0:
         coords = coords.reshape(0, 2)
     if coords.ndim != 2 or coords.shape[1] != 2:
@@ -271,17 +273,15 @@ def filled_area(figure: Figure) -> float:
 def same_figure(first: Figure, second: Any) -> bool:
     """Whether two figures have the same shape and the same coordinates or pixels."""
     if isinstance(first, Bitmap) and isinstance(second, Bitmap):
-        return first.origin == second.origin and _same_pixels(first.by_rows(), second.by_rows())
+        if (first.origin, first.shape) != (second.origin, second.shape):
+            return False
+        mine, other = first.by_rows(), second.by_rows()
+        # Strip by strip, for of a large mask not all pixels are unpacked at once.
+        strips = (slice(top, top + STRIP) for top in range(0, mine.shape[0], STRIP))
+        whole = slice(None)
+        return all(np.array_equal(mine.part(rows, whole), other.part(rows, whole)) for rows in strips)
     if type(first) is not type(second):
         return False
-    mine, other = first.parts(), second.parts()
-    return len(mine) == len(other) and all(np.array_equal(a, b) for a, b in zip(mine, other, strict=True))
-
-
-def _same_pixels(first: Bitmap, second: Bitmap) -> bool:
-    if first.shape != second.shape:
-        return False
-    strips = (slice(top, top + STRIP) for top in range(0, first.shape[0], STRIP))
-    return all(
-        np.array_equal(first.part(rows, slice(None)), second.part(rows, slice(None))) for rows in strips
-    )
+    pairs = list(zip(first.parts(), second.parts(), strict=False))
+    same_count = len(first.parts()) == len(second.parts())
+    return same_count and all(np.array_equal(a, b) for a, b in pairs)
