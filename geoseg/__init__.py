@@ -3,6 +3,7 @@
 Footprints of a scene
     segment : footprints in memory, as a GeoDataFrame
     run : footprints to files, in bounded memory; a run that was stopped goes on
+    run_batch : the same of many scenes, with a manifest of what became of each
     vectorize : footprints of a mask, a class map or probabilities
     load_model : a network from a bundle; without a path the building network that ships
 
@@ -35,7 +36,7 @@ from geoseg.errors import GeosegError
 from geoseg.late import offer_late, when_imported
 
 if TYPE_CHECKING:
-    from geoseg.api import run, segment, vectorize
+    from geoseg.api import run, run_batch, segment, vectorize
     from geoseg.dtl import open_graph, run_graph
     from geoseg.models import load_model
     from geoseg.pipeline.evaluation.files import evaluate_files as evaluate
@@ -59,6 +60,7 @@ __all__ = [
     "polygonize",
     "predict",
     "run",
+    "run_batch",
     "run_graph",
     "segment",
     "split_masks",
@@ -78,6 +80,7 @@ __getattr__, __dir__ = offer_late(
         "polygonize": "geoseg.xr",
         "predict": "geoseg.xr",
         "run": "geoseg.api",
+        "run_batch": "geoseg.api",
         "run_graph": "geoseg.dtl",
         "segment": "geoseg.api",
         "split_masks": "geoseg.xr",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
+    from geoseg.pipeline.batch import BatchSummary
     from geoseg.pipeline.run import RunSummary
     from geoseg.pipeline.vectorize_raster import RasterSummary
 
-__all__ = ["run", "segment", "vectorize"]
+__all__ = ["run", "run_batch", "segment", "vectorize"]
 
 
 @takes_settings("segment")
@@ -54,6 +56,7 @@ def segment(
     See Also
     --------
     geoseg.run : the same to files, in bounded memory; a run that was stopped goes on.
+    geoseg.run_batch : many scenes.
     """
     import geopandas as gpd
 
@@ -109,6 +112,44 @@ def run(
     return run_scene(
         _source(scene), model, out, parse_run_settings(settings, caller="run"), progress=progress
     )
+
+
+@takes_settings("run")
+def run_batch(
+    scenes: PathLike | Sequence[PathLike],
+    model: Any = None,
+    *,
+    out: PathLike,
+    progress: Progress = no_progress,
+    **settings: Unpack[RunKeywords],
+) -> BatchSummary:
+    """Footprints of many scenes, to files: the command ``geoseg run`` with several scenes.
+
+    Each scene has a folder of its own, OUT/NAME, and a row in OUT/manifest.sqlite. The same call once more
+    leaves finished scenes as they are and goes on where it stopped. A scene that fails does not keep the
+    others from being done.
+
+    Parameters
+    ----------
+    scenes
+        Files, addresses, folders, patterns such as ``sheets/*.tif``, or text files with a name in each line
+        (``@list.txt``). Files on one grid that touch or overlap are one scene.
+    model, progress
+        As for :func:`geoseg.segment`.
+    out
+        Folder of the results; made if it is missing.
+    **settings
+        Listed below. None: as the model's card says, else the default.
+
+    Returns
+    -------
+    BatchSummary
+        A record for each scene: state, files, numbers, failures and notes.
+    """
+    from geoseg.pipeline.batch import run_batch as run_many
+
+    words = [scenes] if isinstance(scenes, (str, os.PathLike)) else list(scenes)
+    return run_many(words, model, out, parse_run_settings(settings, caller="run"), progress=progress)
 
 
 @takes_settings("vectorize")

@@ -51,7 +51,20 @@ class ConfigError(InputError):
 
 
 class StateMismatchError(InputError):
-    """Kept state belongs to another scene, model or set of options (exit status 2)."""
+    """Kept state belongs to another scene, model or set of options (exit status 2).
+
+    Attributes
+    ----------
+    differing
+        Names of what differs.
+    """
+
+    def __init__(self, message: str, differing: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.differing = differing
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.differing)
 
 
 class MissingDependencyError(InputError, ImportError):

@@ -21,7 +21,10 @@ from pydantic import ImportString, TypeAdapter
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *(f"docs/{name}.md" for name in ("start", "buildings", "python", "scaling", "qgis"))]
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("start", "buildings", "python", "scaling", "many-scenes", "qgis")),
+]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 BLOCKS = [
     pytest.param(kind, text, id=f"{page}-{number}")

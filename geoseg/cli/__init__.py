@@ -31,7 +31,11 @@ _EXAMPLES = """Examples:
 _COMMANDS: dict[str, tuple[str, str]] = {
     "run": (
         "run",
-        "Turn a scene into footprints: predict window by window, stitch, split, polygonize, write.",
+        "Turn scenes into footprints: predict window by window, stitch, split, polygonize, write.",
+    ),
+    "status": (
+        "status",
+        'Say what became of the scenes of a "geoseg run": how many are done, and which are not.',
     ),
     "predict": ("run", "Write stitched probabilities as a cloud-optimized GeoTIFF, one band a class."),
     "vectorize": (

@@ -1,16 +1,22 @@
-"""``geoseg run``: one scene in, footprints out. ``geoseg predict``: stitched probabilities as a COG."""
+"""``geoseg run``: scenes in, footprints out. ``geoseg predict``: stitched probabilities as a COG."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from geoseg.cli.common import Json, Model, Quiet, handle_errors, progress_bar, report_summary
+from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, progress_bar, report_summary
 from geoseg.cli.options import SettingsCommand, with_settings
+from geoseg.cli.status import duration, reason_of, scene_line
 from geoseg.config.run import RunSettings
+
+if TYPE_CHECKING:
+    from geoseg.pipeline.batch import SceneRecord
 
 __all__ = ["register"]
 
@@ -21,6 +27,10 @@ _RUN_EXAMPLES = """Examples:
   geoseg run scene.tif --model roads.zip --out results --format geojson,gpkg --overlap 256 --save-prob
 
   geoseg run scene.tif --out results --aoi district.geojson --threshold 0.6 --min-area-m2 10 --json
+
+  geoseg run sheets/ more/*.tif --out results --on-error skip
+
+  geoseg run @scenes.txt --out results --mosaic off --retry-failed
 """
 
 _PREDICT_EXAMPLES = """Examples:
@@ -30,8 +40,20 @@ _PREDICT_EXAMPLES = """Examples:
   geoseg predict scene.tif --model roads.zip -o prob.tif --dtype float32 --resolution native
 """
 
+#: Scenes without a result that are listed in the end; the manifest lists all.
+_LISTED = 20
+
 Scene = Annotated[
     str, typer.Argument(help="Scene: anything rasterio opens (GeoTIFF, COG, VRT, JPEG, PNG, ...).")
+]
+
+
+Scenes = Annotated[
+    list[str],
+    typer.Argument(
+        help="Scenes: anything rasterio opens (GeoTIFF, COG, VRT, JPEG, PNG, ...), folders, patterns, or "
+        "text files with a name in each line (@list.txt)."
+    ),
 ]
 
 
@@ -50,19 +72,31 @@ def _of_the_model(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
 @handle_errors
 @with_settings("run", _of_the_model)
 def run(
-    scene: Scene,
+    scenes: Scenes,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results; made if it is missing.")],
     settings: RunSettings,
     model: Model = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Turn a scene into footprints: predict window by window, stitch, split, polygonize, write.
+    """Turn scenes into footprints: predict window by window, stitch, split, polygonize, write.
 
     Works in bounded memory on scenes of any size. Finished chunks are kept in OUT/NAME.geoseg: after a
-    kill the same command goes on where it stopped. Exit status: 0 done, 1 not all could be done, 2 bad input.
+    kill the same command goes on where it stopped. Of many scenes each has a folder OUT/NAME and a line in
+    OUT/manifest.sqlite, which "geoseg status OUT" prints. Exit status: 0 done, 1 not all could be done,
+    2 bad input.
     """
-    _carry_out("run", scene, model, out, settings, quiet=quiet, json=json)
+    from geoseg.io.scene_lists import check_reference
+
+    # A mistyped path is told at once, not after the seconds that torch takes to load.
+    for word in scenes:
+        check_reference(word)
+    from geoseg.pipeline.batch import is_batch
+
+    if is_batch(scenes):
+        _carry_out_batch(scenes, model, out, settings, quiet=quiet, json=json)
+    else:
+        _carry_out("run", scenes[0], model, out, settings, quiet=quiet, json=json)
 
 
 @handle_errors
@@ -79,6 +113,9 @@ def predict(
 
     The same command once more finds that the file is there, and predicts nothing.
     """
+    from geoseg.io.scene_lists import check_reference
+
+    check_reference(scene)
     _carry_out("predict", scene, model, out, settings, quiet=quiet, json=json)
 
 
@@ -92,10 +129,6 @@ def _carry_out(
     quiet: bool,
     json: bool,
 ) -> None:
-    from geoseg.io.scene_lists import check_reference
-
-    # A mistyped path is told at once, not after the seconds that torch takes to load.
-    check_reference(scene)
     from geoseg.models import tune_malloc
     from geoseg.pipeline.run import predict_scene, run_scene
 
@@ -110,3 +143,45 @@ def _carry_out(
     if summary.footprints is not None:
         done = f"{summary.footprints} footprints, {done}"
     report_summary(summary, done, quiet=quiet, json=json)
+
+
+def _carry_out_batch(
+    scenes: Sequence[str], model: str | None, out: Path, settings: RunSettings, *, quiet: bool, json: bool
+) -> None:
+    from geoseg.models import tune_malloc
+    from geoseg.pipeline.batch import run_batch
+
+    tune_malloc()
+    start, is_terminal = time.monotonic(), sys.stderr.isatty()
+    counts = {"now": 0}
+
+    def told(record: SceneRecord, done: int, total: int) -> None:
+        counts["now"] += 1
+        failed = record.state == "failed"
+        if quiet or (is_terminal and not failed):  # where a bar says it
+            return
+        left = (time.monotonic() - start) / counts["now"] * (total - done)
+        line = f"[{done}/{total}] {scene_line(record)}"
+        print(line if failed or done == total else f"{line}; about {duration(left)} left", file=sys.stderr)
+
+    with progress_bar(quiet) as progress:
+        summary = run_batch(scenes, model, out, settings, progress=progress, told=told)
+    if json:
+        print_json(summary.as_dict())
+    elif not quiet:
+        for note in summary.notes:
+            print(f"note: {note}", file=sys.stderr)
+        states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
+        done = f"{summary.footprints} footprints in {summary.seconds:.1f} s"
+        print(f"{len(summary.scenes)} scenes: {states}; {done}")
+        print(summary.manifest)
+    if missing := summary.missing:
+        for record in missing[:_LISTED]:
+            print(f"{record.state}: {record.name}: {record.error or reason_of(record)}", file=sys.stderr)
+        some, are = ("1 scene", "is") if len(missing) == 1 else (f"{len(missing)} scenes", "are")
+        print(
+            f"error: {some} of {len(summary.scenes)} {are} not complete; geoseg status {out} lists all. "
+            "--retry-failed tries again.",
+            file=sys.stderr,
+        )
+        raise SystemExit(1)

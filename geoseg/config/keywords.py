@@ -21,6 +21,8 @@ class RunKeywords(TypedDict, total=False):
     any_resolution: bool | None
     bbox: Sequence[float] | None
     aoi: PathLike | None
+    mosaic: Literal["auto", "off"] | None
+    on_top: Literal["last", "first", "newest"] | None
     window: int | tuple[int, int] | None
     overlap: int | tuple[int, int] | None
     blend: Literal["smooth", "uniform"] | None
@@ -41,6 +43,8 @@ class RunKeywords(TypedDict, total=False):
     overwrite: bool | None
     chunk: int | None
     restart: bool | None
+    retry_failed: bool | None
+    max_failures: int | None
     on_error: Literal["fail", "skip"] | None
 
 

@@ -27,7 +27,7 @@ from geoseg.config.values import (
     as_tuple,
     check_order,
 )
-from geoseg.typing import Blend, Connectivity, OnError, TestTime
+from geoseg.typing import Blend, Connectivity, MosaicMode, OnError, OnTop, TestTime
 
 __all__ = ["RunSettings", "SuggestedSettings"]
 
@@ -361,6 +361,43 @@ class RunSettings(SuggestedSettings):
             panel="Files",
         ),
     ] = False
+    mosaic: Annotated[
+        MosaicMode,
+        Option(
+            help="Of several files, those on one grid that touch or overlap are one scene (auto), or each is "
+            "a scene of its own (off).",
+            takes=("run",),
+            panel="Scene",
+        ),
+    ] = "auto"
+    on_top: Annotated[
+        OnTop,
+        Option(
+            help="Which file of a mosaic is seen where several have data: of the last or the first name, or "
+            "of the newest date.",
+            takes=("run",),
+            panel="Scene",
+        ),
+    ] = "last"
+    retry_failed: Annotated[
+        bool,
+        Option(
+            help="Of many scenes, try those again that failed, or lack regions that could not be read.",
+            takes=("run",),
+            panel="Work",
+        ),
+    ] = False
+    max_failures: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Option(
+            help="Of many scenes, stop when more than so many have failed in this call.",
+            takes=("run",),
+            panel="Work",
+            rule="a whole number of at least 0",
+            metavar="N",
+            unset="go on however many fail",
+        ),
+    ] = None
     # A hole in the result is only ever made where somebody asked for it.
     on_error: Annotated[
         OnError,

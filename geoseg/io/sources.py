@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from geoseg.geo.windows import Window
@@ -13,10 +14,10 @@ from geoseg.io.scene import Scene, open_file
 from geoseg.io.scene_lists import is_scene_list, list_scenes
 from geoseg.raster.source import RasterSource
 from geoseg.raster.turn import TurnedScene
-from geoseg.raster.view import SceneView
+from geoseg.raster.view import RenamedScene, SceneView
 from geoseg.typing import PathLike
 
-__all__ = ["OPENERS", "Opener", "Reference", "SceneReference", "open_raster"]
+__all__ = ["OPENERS", "Opener", "Reference", "Renamed", "SceneReference", "open_raster"]
 
 
 @runtime_checkable
@@ -31,12 +32,48 @@ class SceneReference(Protocol):
     def label(self) -> str:
         """What the user named it by; for messages."""
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files and addresses that it is read from."""
+
     def open(self, *, bands: Sequence[int] | None, expand_palette: bool) -> RasterSource:
         """The source, whole and at its own resolution."""
 
 
 #: What a scene is opened from.
 Reference: TypeAlias = PathLike | SceneReference
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A reference whose scene is called otherwise than it calls itself.
+
+    Attributes
+    ----------
+    name
+        What the scene is called.
+    reference
+        What it is opened from.
+    """
+
+    name: str
+    reference: Reference
+
+    @property
+    def label(self) -> str:
+        """What the user named it by."""
+        reference = self.reference
+        return reference.label if isinstance(reference, SceneReference) else os.fspath(reference)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files and addresses that it is read from."""
+        reference = self.reference
+        return reference.paths if isinstance(reference, SceneReference) else (os.fspath(reference),)
+
+    def open(self, *, bands: Sequence[int] | None, expand_palette: bool) -> RenamedScene:
+        """The source, whole and at its own resolution."""
+        return RenamedScene(_open(self.reference, bands, expand_palette), self.name)
 
 
 class Opener(Protocol):
@@ -116,13 +153,8 @@ def open_raster(
         Not a raster, a PNG that is cut short, or nothing that fits ``bands``, ``resolution``, ``bbox`` or
         ``gsd``.
     """
-    if isinstance(reference, (str, os.PathLike)):
-        name = os.fspath(reference)
-        opened = (opener(name, bands=bands, expand_palette=expand_palette) for opener in OPENERS)
-        source = next(source for source in opened if source is not None)
-    else:
-        name = reference.label
-        source = reference.open(bands=bands, expand_palette=expand_palette)
+    name = reference.label if isinstance(reference, SceneReference) else os.fspath(reference)
+    source = _open(reference, bands, expand_palette)
     native = with_gsd(source.geobox, gsd, name)
     grid_shape = resampled_shape(native, resolution, name)
     box = native if grid_shape == native.shape else native.scaled(*grid_shape)
@@ -133,3 +165,11 @@ def open_raster(
     if box == source.geobox:
         return source
     return SceneView(source, box, grid_shape, (window.row_off, window.col_off))
+
+
+def _open(reference: Reference, bands: Sequence[int] | None, expand_palette: bool) -> RasterSource:
+    if isinstance(reference, SceneReference):
+        return reference.open(bands=bands, expand_palette=expand_palette)
+    name = os.fspath(reference)
+    opened = (opener(name, bands=bands, expand_palette=expand_palette) for opener in OPENERS)
+    return next(source for source in opened if source is not None)

@@ -66,6 +66,12 @@ class RunSummary:
         Megapixels of the scene as it was read.
     gsd
         Ground meters per pixel that were read; None without a CRS.
+    acquired
+        ISO date it was taken, where known.
+    bounds
+        (min x, min y, max x, max y) of what was read, in ``crs``.
+    crs
+        Code such as "EPSG:32645", else WKT; empty for pixel coordinates.
     failures
         Regions that could not be read.
     notes
@@ -81,6 +87,9 @@ class RunSummary:
     network_seconds: float
     mpx: float
     gsd: float | None
+    acquired: str | None
+    bounds: list[float]
+    crs: str
     failures: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -289,6 +298,9 @@ def _summarize(
         network_seconds=round(done.network_seconds, 3),
         mpx=round(job.plan.shape[0] * job.plan.shape[1] / 1e6, 3),
         gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
+        acquired=job.source.acquired,
+        bounds=list(job.source.geobox.bounds()),
+        crs="" if job.source.geobox.crs is None else job.source.geobox.crs.to_string(),
         failures=failures,
         notes=[*job.notes, *getattr(job.predictor, "notes", ()), *notes],
     )

@@ -156,7 +156,7 @@ class ProbStore:
             differ = [] if kept is None else sorted(key for key in keys if kept.get(key) != state.get(key))
             # Without a chunk there is nothing to mix, so a store that was only begun is begun anew.
             if differ and _has_chunks(folder):
-                raise StateMismatchError(_differences(kept or {}, state, differ, folder))
+                raise StateMismatchError(_differences(kept or {}, state, differ, folder), tuple(differ))
             if kept is None or differ:
                 for name in _OWN:
                     _remove(folder / name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 from affine import Affine
@@ -17,12 +16,9 @@ from pyproj import CRS
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.raster.unions import roots, unite
-from geoseg.typing import IntArray
+from geoseg.typing import IntArray, OnTop
 
-__all__ = ["Facts", "OnTop", "Picture", "find_pictures", "lay_out", "misfit", "pile"]
-
-#: Which file is seen where several overlap: of the first or the last name, or of the newest date.
-OnTop: TypeAlias = Literal["last", "first", "newest"]
+__all__ = ["Facts", "Picture", "find_pictures", "lay_out", "misfit", "pile"]
 
 #: How far pixels may lie off the common grid, in pixels: what rounded headers make of whole numbers.
 _OFF_PX = 0.05

@@ -16,7 +16,7 @@ import os
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -32,6 +32,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.io.fingerprint import SIDE_CARS, hash_file, scene_files
 from geoseg.io.gdal_env import SHARING_DRIVERS, opened_header
 from geoseg.io.hints import hints_of
+from geoseg.io.local_files import walk_files
 from geoseg.io.names import container
 from geoseg.io.scene import Scene, scene_of
 from geoseg.io.validity import ValidityRule
@@ -39,7 +40,7 @@ from geoseg.io.vrt import is_vrt
 from geoseg.raster.source import RasterHints, SceneReadError
 from geoseg.typing import Progress, no_progress
 
-__all__ = ["Sheet", "content_digests", "read_sheets"]
+__all__ = ["Sheet", "content_digests", "files_stamp", "read_sheets"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -214,6 +215,31 @@ def _crs(wkt: str | None) -> CRS | None:
 
 
 # ------------------------------------------------------------------ what tells that a file is the same
+
+
+def files_stamp(paths: Sequence[str]) -> str:
+    """Digest of the names, sizes and times of all local files that some scenes are read from.
+
+    An address, of which nothing but the name is known, counts with its name.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits; another one when a file was written, or came or went beside one.
+    """
+    digest, stamps = hashlib.sha256(), _stamps(paths)
+    for path in sorted(paths):
+        known = stamps.get(path) or json.dumps([list(map(str, item)) for item in _walked(path)])
+        digest.update(f"{Path(path).name}\0{known}\0".encode())
+    return digest.hexdigest()
+
+
+def _walked(path: str) -> Iterator[tuple[str, int, int]]:
+    """(name, size, time) of each file behind what is more than a plain one."""
+    for file in walk_files(path).paths:
+        if file.is_file():
+            stat = file.stat()
+            yield file.name, stat.st_size, stat.st_mtime_ns
 
 
 def _stamps(paths: Iterable[str]) -> dict[str, str]:

@@ -7,19 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from geoseg.errors import GeosegError, SceneError
 from geoseg.io.band_names import band_names
-from geoseg.io.mosaic.grouping import Facts, OnTop, Picture, find_pictures, lay_out, misfit, pile
+from geoseg.io.mosaic.grouping import Facts, Picture, find_pictures, lay_out, misfit, pile
 from geoseg.io.mosaic.index import Sheet, read_sheets
 from geoseg.io.mosaic.source import Mosaic
-from geoseg.typing import Progress, no_progress
+from geoseg.typing import MosaicMode, OnTop, Progress, no_progress
 
-__all__ = ["MosaicMode", "Sheets", "SortedFiles", "sort_files"]
-
-#: ``auto``: files on one grid that touch are one scene; ``off``: each file is a scene.
-MosaicMode: TypeAlias = Literal["auto", "off"]
+__all__ = ["Sheets", "SortedFiles", "sort_files"]
 
 #: Files that are told of by name; the rest is counted.
 _TOLD = 3
@@ -112,7 +108,7 @@ def sort_files(
     paths
         Files, each once.
     mosaic, on_top
-        See :data:`MosaicMode` and :class:`Sheets`.
+        See :data:`geoseg.typing.MosaicMode` and :class:`Sheets`.
     bands
         1-based bands that will be read.
     name

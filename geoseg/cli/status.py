@@ -1,0 +1,103 @@
+"""``geoseg status``: what became of the scenes of a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geoseg.cli.common import handle_errors, print_json
+
+if TYPE_CHECKING:
+    from geoseg.pipeline.batch import SceneRecord
+
+__all__ = ["duration", "reason_of", "register", "scene_line"]
+
+_EPILOG = """Examples:
+
+  geoseg status results
+
+  geoseg status results --all
+
+  geoseg status results --json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("status", epilog=_EPILOG)(status)
+
+
+@handle_errors
+def status(
+    out: Annotated[Path, typer.Argument(help="Folder of the results of many scenes.")],
+    every: Annotated[bool, typer.Option("--all", help="List finished scenes, too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what became of the scenes of a "geoseg run": how many are done, and which are not.
+
+    May be asked while the run is at work. Exit status: 0 all done, 1 not (yet), 2 bad input.
+    """
+    from geoseg.pipeline.batch.manifest import STATES, is_at_work, read_manifest
+
+    with read_manifest(out) as manifest:
+        records, facts = manifest.scenes(), manifest.facts
+    at_work = is_at_work(out)
+    for record in records:
+        if record.state == "running" and not at_work:  # it was killed
+            record.state = "stopped"
+    counts = {state: sum(record.state == state for record in records) for state in STATES}
+    footprints = sum(record.footprints or 0 for record in records)
+    if json:
+        scenes = [record.as_dict() for record in records]
+        totals = {"at_work": at_work, "states": counts, "footprints": footprints, "facts": facts}
+        print_json({**totals, "scenes": scenes})
+    else:
+        words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        print(f"{len(records)} scenes: {words or 'none'}; {footprints} footprints")
+        if at_work:
+            print("a run is at work")
+        for record in records:
+            if every or record.state not in ("done", "waiting"):
+                print(scene_line(record))
+    if counts["done"] < len(records):
+        raise SystemExit(1)
+
+
+def scene_line(record: SceneRecord) -> str:
+    """A scene in one line."""
+    if record.state in ("done", "incomplete"):
+        text = f"{record.name}: {record.footprints} footprints"
+        if record.mpx is not None and record.seconds is not None:
+            text += f", {record.mpx:.1f} Mpx in {duration(record.seconds)}"
+        return text if record.state == "done" else f"{text}; incomplete: {reason_of(record)}"
+    return f"{record.name}: {record.state}" + (f": {record.error}" if record.error else "")
+
+
+def reason_of(record: SceneRecord) -> str:
+    """Why a scene has no whole result, where no error says it."""
+    if not record.failures:
+        return "it was not finished"
+    count = len(record.failures)
+    some, are = ("1 region", "is") if count == 1 else (f"{count} regions", "are")
+    return f"{some} could not be read and {are} missing"
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    Examples
+    --------
+    >>> duration(4.2), duration(130), duration(7_500), duration(300_000)
+    ('4 s', '2 min', '2 h 5 min', '3 days 11 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} days {hours % 24} h"

@@ -1,0 +1,249 @@
+"""The manifest of a batch: what became of each scene, in one SQLite file beside the results.
+
+Each change is on the disk before the next scene begins, so that a killed batch knows what it has done. Other
+programs may read it at any time; ``geoseg status`` does.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from geoseg.errors import InputError, MissingFileError, RunError
+from geoseg.files import LockedError, hold
+from geoseg.typing import PathLike
+
+__all__ = ["MANIFEST", "STATES", "Manifest", "SceneRecord", "State", "is_at_work", "read_manifest"]
+
+#: Name of the file in the folder of the results.
+MANIFEST = "manifest.sqlite"
+
+#: ``waiting``: not begun; ``running``: being worked on, or was when the batch was killed; ``stopped``: ended
+#: in the middle, and goes on; ``done``; ``incomplete``: done, without regions that could not be read;
+#: ``failed``.
+State: TypeAlias = Literal["waiting", "running", "stopped", "done", "incomplete", "failed"]
+STATES: tuple[State, ...] = ("done", "incomplete", "failed", "stopped", "running", "waiting")
+
+#: Marks the file as one of ours ("geos"), and the layout of its tables.
+_APPLICATION, _VERSION = 0x67656F73, 1
+
+
+@dataclass
+class SceneRecord:
+    """What is known of one scene: a row of the table ``scenes``.
+
+    Attributes
+    ----------
+    name
+        Of the scene's folder in OUT; the key.
+    state
+        See :data:`State`.
+    paths
+        Files and addresses it is read from.
+    key
+        Digest of the options and the model it is, or was, made with.
+    stamp
+        Digest of names, sizes and times of its files, by which a change is seen.
+    error
+        Why it failed.
+    files
+        Format (or ``prob``, ``mask``, ``failures``) -> file written, relative to OUT.
+    sizes
+        Bytes of those files, by which a loss is seen.
+    footprints, windows, windows_run, seconds, network_seconds, mpx, gsd
+        As in :class:`geoseg.pipeline.run.RunSummary`; seconds of the last attempt.
+    acquired
+        ISO date the scene was taken.
+    bounds
+        (min x, min y, max x, max y) in ``crs``.
+    crs
+        As PROJ takes it; empty for pixel coordinates.
+    failures
+        Regions that could not be read.
+    notes
+        What the user should know.
+    started, finished
+        ISO times, UTC.
+    """
+
+    name: str
+    state: State = "waiting"
+    paths: list[str] = field(default_factory=list)
+    key: str = ""
+    stamp: str = ""
+    error: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    footprints: int | None = None
+    windows: int | None = None
+    windows_run: int | None = None
+    seconds: float | None = None
+    network_seconds: float | None = None
+    mpx: float | None = None
+    gsd: float | None = None
+    acquired: str | None = None
+    bounds: list[float] | None = None
+    crs: str = ""
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    started: str | None = None
+    finished: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+#: Columns that hold JSON, and those that hold numbers; the others hold text.
+_JSON = ("paths", "files", "sizes", "bounds", "failures", "notes")
+_REAL = ("seconds", "network_seconds", "mpx", "gsd")
+_WHOLE = ("footprints", "windows", "windows_run")
+_COLUMNS = tuple(one.name for one in fields(SceneRecord))
+
+
+def _kind(column: str) -> str:
+    return "REAL" if column in _REAL else "INTEGER" if column in _WHOLE else "TEXT"
+
+
+class Manifest:
+    """An open manifest; from :meth:`opened` or :func:`read_manifest`. It is used from one thread."""
+
+    def __init__(self, path: Path, database: sqlite3.Connection) -> None:
+        self.path, self._database = path, database
+
+    @classmethod
+    @contextmanager
+    def opened(cls, out: PathLike) -> Iterator[Manifest]:
+        """Open the manifest in a folder of results to write to it; it is made where it is missing.
+
+        Raises
+        ------
+        InputError
+            A file of its name that is none.
+        RunError
+            It can't be written.
+        """
+        path = Path(out) / MANIFEST
+        new = not path.exists()
+        with _connected(path) as database:
+            if new:
+                database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                database.execute(f"PRAGMA user_version = {_VERSION}")
+                columns = ", ".join(f"{name} {_kind(name)}" for name in _COLUMNS)
+                database.execute(f"CREATE TABLE scenes ({columns}, PRIMARY KEY (name))")
+                database.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT)")
+                database.commit()
+            _check(path, database)
+            yield cls(path, database)
+
+    def put(self, *records: SceneRecord) -> None:
+        """Write rows, all or none of them."""
+        marks = ", ".join("?" * len(_COLUMNS))
+        rows = [
+            tuple(
+                json.dumps(value) if name in _JSON else value
+                for name, value in ((name, getattr(record, name)) for name in _COLUMNS)
+            )
+            for record in records
+        ]
+        with self._database:  # a transaction
+            self._database.executemany(f"INSERT OR REPLACE INTO scenes VALUES ({marks})", rows)
+
+    def get(self, name: str) -> SceneRecord | None:
+        """The row of a scene."""
+        return next(self._rows("WHERE name = ?", name), None)
+
+    def scenes(self) -> list[SceneRecord]:
+        """All rows, by name."""
+        return list(self._rows("ORDER BY name"))
+
+    def _rows(self, condition: str, *values: str) -> Iterator[SceneRecord]:
+        rows = self._database.execute(f"SELECT {', '.join(_COLUMNS)} FROM scenes {condition}", values)
+        for row in rows:
+            given = dict(zip(_COLUMNS, row, strict=True))
+            yield SceneRecord(
+                **{name: json.loads(value) if name in _JSON else value for name, value in given.items()}
+            )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What holds for the whole batch: versions, model, options."""
+        return {name: json.loads(value) for name, value in self._database.execute("SELECT * FROM facts")}
+
+    def put_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write facts of the batch over those of their names."""
+        rows = [(name, json.dumps(value, default=str)) for name, value in facts.items()]
+        with self._database:
+            self._database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+
+
+@contextmanager
+def read_manifest(out: PathLike) -> Iterator[Manifest]:
+    """Open the manifest in a folder of results to read it, also while a batch is at work.
+
+    Raises
+    ------
+    MissingFileError
+        There is none.
+    InputError
+        A file of its name that is none.
+    """
+    path = Path(out) / MANIFEST
+    if not path.is_file():
+        raise MissingFileError(
+            f"a folder of many scenes must hold {MANIFEST}, got {out} without it. Name the --out of a "
+            "geoseg run of several scenes."
+        )
+    with _connected(path) as database:
+        _check(path, database)
+        yield Manifest(path, database)
+
+
+def is_at_work(out: PathLike) -> bool:
+    """Whether a batch is at work in a folder of results now."""
+    try:
+        with hold(Path(out) / MANIFEST):
+            return False
+    except LockedError:
+        return True
+    except InputError:  # a folder that can only be read: nobody here is at work in it
+        return False
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        database = sqlite3.connect(path, timeout=30)
+        try:
+            yield database
+        finally:
+            database.close()
+    except sqlite3.DatabaseError as error:
+        if "not a database" in str(error):
+            raise _not_ours(path) from None
+        raise RunError(
+            f"{path} can't be written or read: {error}. Put that right and give the same command again."
+        ) from error
+
+
+def _check(path: Path, database: sqlite3.Connection) -> None:
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if application != _APPLICATION:
+        raise _not_ours(path)
+    if version != _VERSION:
+        raise InputError(
+            f"{path} must be of layout {_VERSION}, got {version}: another version of geoseg made it. "
+            "Give another --out."
+        )
+
+
+def _not_ours(path: Path) -> InputError:
+    return InputError(
+        f"{path} must be a manifest of geoseg, got another file. Move it, or give another --out."
+    )

@@ -1,0 +1,189 @@
+"""From what the user named to a list of scenes, each with a name of its own; nothing is computed yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoseg.config.run import RunSettings
+from geoseg.errors import SceneError
+from geoseg.files import plain_stem
+from geoseg.io.mosaic import Sheets, sort_files
+from geoseg.io.scene_lists import is_scene_list, list_scenes
+from geoseg.io.sources import Reference, SceneReference
+from geoseg.typing import PathLike, Progress, no_progress
+
+__all__ = ["BatchPlan", "PlannedScene", "is_batch", "plan_batch", "unique_names"]
+
+
+@dataclass(frozen=True)
+class PlannedScene:
+    """A scene of a batch.
+
+    Attributes
+    ----------
+    name
+        Of its folder in OUT, and its key in the manifest; no other scene of the batch has it.
+    reference
+        What it is opened from.
+    """
+
+    name: str
+    reference: str | SceneReference
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files and addresses that it is read from."""
+        return (self.reference,) if isinstance(self.reference, str) else self.reference.paths
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What :func:`plan_batch` gives.
+
+    Attributes
+    ----------
+    scenes
+        In the order in which they are worked on, which is that of their names.
+    notes
+        What was left out, which files are no part of a mosaic, which names were made longer.
+    """
+
+    scenes: tuple[PlannedScene, ...]
+    notes: tuple[str, ...] = ()
+
+
+def is_batch(words: Sequence[Reference]) -> bool:
+    """Whether words stand for many scenes, whatever number is found: it decides where results go.
+
+    Examples
+    --------
+    >>> is_batch(["a.tif"]), is_batch(["a.tif", "b.tif"]), is_batch(["sheets/*.tif"])
+    (False, True, True)
+    """
+    return len(words) != 1 or (not isinstance(words[0], SceneReference) and is_scene_list(words[0]))
+
+
+def plan_batch(
+    words: Sequence[Reference],
+    settings: RunSettings,
+    *,
+    out: PathLike | None = None,
+    progress: Progress = no_progress,
+) -> BatchPlan:
+    """Find the scenes that words stand for, sort their files into mosaics, and name them.
+
+    Parameters
+    ----------
+    words
+        Files, addresses, folders, patterns, lists; see :func:`geoseg.io.sources.open_raster`.
+    settings
+        ``mosaic`` and ``on_top`` say which files are one scene, ``bands`` what is compared of them, and
+        ``on_error`` whether a mosaic may have holes where files can't be opened.
+    out
+        Folder of the results, which holds no scenes.
+    progress
+        Told of headers that are read.
+
+    Raises
+    ------
+    MissingFileError, SceneError
+        A word stands for nothing; or a file that could be part of a mosaic can't be opened.
+    """
+    notes: list[str] = []
+    found: dict[str, str | SceneReference] = {}
+    titles: list[str] = []
+    for word in words:
+        if isinstance(word, SceneReference):
+            found[word.label] = word
+        elif is_scene_list(word):
+            listed = list_scenes(word, without=[] if out is None else [Path(out)])
+            notes += listed.notes
+            titles.append(listed.name)
+            found |= {path: path for path in listed.scenes}
+        else:
+            found[str(word)] = str(word)
+    files, named_twice = _by_place([path for path in found.values() if isinstance(path, str)])
+    notes += [f"{path} is named twice, and taken once" for path in named_twice]
+    one_title = titles[0] if len(titles) == len(words) == 1 else None
+    chosen = sort_files(
+        files,
+        mosaic=settings.mosaic,
+        on_top=settings.on_top,
+        bands=settings.bands,
+        name=one_title,
+        progress=progress,
+    )
+    notes += chosen.notes
+    if chosen.broken and settings.on_error == "fail" and any(isinstance(s, Sheets) for s in chosen.scenes):
+        path, why = chosen.broken[0]
+        more = f" {len(chosen.broken) - 1} more can't be opened either." if len(chosen.broken) > 1 else ""
+        raise SceneError(
+            f"files of a mosaic must be readable, got {path}: {why}{more} --on-error skip goes on without "
+            "them: their ground counts as without data, and they are listed as failed."
+        )
+    references = [*chosen.scenes, *(ref for ref in found.values() if not isinstance(ref, str))]
+    names, longer = unique_names(references)
+    if longer:
+        shown = ", ".join(longer[:3]) + (f" and {len(longer) - 3} more" if len(longer) > 3 else "")
+        notes.append(f"files of one name are told apart by their folders: {shown}")
+    planned = (PlannedScene(name, reference) for name, reference in zip(names, references, strict=True))
+    return BatchPlan(tuple(sorted(planned, key=lambda scene: scene.name)), tuple(notes))
+
+
+def _by_place(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Paths, each file once, and those that were named again by another spelling."""
+    first: dict[str, str] = {}
+    again = []
+    for path in paths:
+        local = Path(path)
+        place = str(local.resolve()) if local.exists() else path
+        if first.setdefault(place, path) != path:
+            again.append(path)
+    return list(first.values()), again
+
+
+def unique_names(references: Sequence[str | SceneReference]) -> tuple[list[str], list[str]]:
+    """A name for each scene, none twice, that does not depend on the order; and those that had to be longer.
+
+    Scenes of one name take the names of their folders before it, as many as tell them apart.
+
+    Examples
+    --------
+    >>> unique_names(["north/a.tif", "south/a.tif", "b.tif"])
+    (['north_a', 'south_a', 'b'], ['north_a', 'south_a'])
+    >>> unique_names(["x/1/a.tif", "y/1/a.tif", "x/1/a.png"])[0]
+    ['x_1_a.tif', 'y_1_a', 'x_1_a.png']
+    """
+    parts = [_name_parts(reference) for reference in references]
+    levels = [1] * len(parts)
+    while True:
+        names = [_joined(*own, level) for own, level in zip(parts, levels)]
+        counts = Counter(name.casefold() for name in names)  # some file systems take A and a for one
+        clashing = [k for k, name in enumerate(names) if counts[name.casefold()] > 1]
+        if not any(levels[k] <= len(parts[k][0]) + 1 for k in clashing):
+            break
+        for k in clashing:
+            levels[k] += 1
+    for k in clashing:  # nothing but the order tells them apart
+        names[k] = f"{names[k]}_{1 + sum(names[j].casefold() == names[k].casefold() for j in range(k))}"
+    return names, [name for name, level in zip(names, levels) if level > 1]
+
+
+def _name_parts(reference: str | SceneReference) -> tuple[tuple[str, ...], str, str]:
+    """Folders of a scene, its name, and the name of its file with the suffix."""
+    first = reference if isinstance(reference, str) else reference.paths[0]
+    path = Path(first.partition("://")[2] or first)
+    folders = path.parent.parts[1:] if path.is_absolute() else path.parent.parts
+    if isinstance(reference, str):
+        return folders, path.stem, path.name
+    return folders, reference.name, reference.name
+
+
+def _joined(folders: Sequence[str], stem: str, name: str, level: int) -> str:
+    """So many last parts of a path as one name; beyond all folders, the suffix of the file tells."""
+    if level > len(folders) + 1:
+        return plain_stem("_".join([*folders, name]))
+    return plain_stem("_".join([*folders[len(folders) - level + 1 :], stem]))

@@ -1,0 +1,312 @@
+"""Many scenes, one after the other: what is done is not done again, and what fails is listed."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from geoseg.config.run import RunSettings
+from geoseg.errors import GeosegError, RunError, StateMismatchError
+from geoseg.files import DiskFullError, hold, plain_stem, results_folder
+from geoseg.io.mosaic import files_stamp
+from geoseg.io.sources import Reference, Renamed, SceneReference
+from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
+from geoseg.pipeline.batch.plan import PlannedScene, plan_batch
+from geoseg.pipeline.run import RunSummary, run_scene
+from geoseg.pipeline.store import FORMAT, digest
+from geoseg.typing import PathLike, Progress, no_progress
+
+__all__ = ["BatchSummary", "Told", "run_batch"]
+
+#: Settings that change how a scene is worked on, and nothing of what comes out.
+_WORK_ONLY = (
+    "restart", "overwrite", "on_error", "batch_size", "device", "engine", "retry_failed", "max_failures",
+    "mosaic",
+)  # fmt: skip
+#: What differs of a kept run whose scene was changed since.
+_SCENE_KEYS = {"scene", "shape"}
+
+#: Told of each scene that is finished or failed: its record, how many are so far, and how many there are.
+Told: TypeAlias = Callable[[SceneRecord, int, int], None]
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """What a batch gave.
+
+    Attributes
+    ----------
+    manifest
+        The file with all of it.
+    scenes
+        Records of the scenes of this call, by name.
+    kept
+        How many of them were done before.
+    seconds
+        Wall time of this call.
+    notes
+        What the user should know about the whole; a scene's own notes are in its record.
+    """
+
+    manifest: str
+    scenes: list[SceneRecord]
+    kept: int
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def states(self) -> dict[State, int]:
+        """How many scenes are in which state; those without a scene are left out."""
+        counts = Counter(record.state for record in self.scenes)
+        return {state: counts[state] for state in STATES if counts[state]}
+
+    @property
+    def footprints(self) -> int:
+        """Footprints of all scenes that have a result."""
+        return sum(record.footprints or 0 for record in self.scenes)
+
+    @property
+    def missing(self) -> list[SceneRecord]:
+        """Scenes that have no result, or one that lacks regions."""
+        return [record for record in self.scenes if record.state != "done"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        totals = {"states": self.states, "footprints": self.footprints, "missing": len(self.missing)}
+        return asdict(self) | totals
+
+
+def run_batch(
+    words: Sequence[Reference],
+    model: Any,
+    out: PathLike,
+    settings: RunSettings | None = None,
+    *,
+    progress: Progress = no_progress,
+    told: Told = lambda record, done, total: None,
+) -> BatchSummary:
+    """Turn many scenes into footprints, each in a folder of its own, OUT/NAME.
+
+    What becomes of each scene is written to OUT/manifest.sqlite. The same call once more passes over scenes
+    that are done, as long as their files, the model and the options are the same; goes on with those that
+    were stopped; and leaves those alone that failed, unless ``retry_failed`` is set. A scene that fails does
+    not keep the others from being done.
+
+    Parameters
+    ----------
+    words
+        What the scenes are found by; see :func:`geoseg.pipeline.batch.plan.plan_batch`.
+    model
+        As for :func:`geoseg.pipeline.run.run_scene`; it is loaded once.
+    out
+        Folder of the results; made if it is missing.
+    settings
+        Of each scene. ``max_failures`` ends the batch when more scenes than that have failed.
+    progress
+        Told of finished scenes, as stage ``scenes``, and of the stages of each scene.
+    told
+        See :data:`Told`.
+
+    Raises
+    ------
+    InputError
+        Bad input; or another batch is at work in the folder.
+    RunError
+        The disk is full, or more scenes failed than ``max_failures``; what was done is kept.
+    """
+    from geoseg.models import as_predictor
+
+    start = time.perf_counter()
+    settings = settings or RunSettings()
+    out = Path(out)
+    plan = plan_batch(words, settings, out=out, progress=progress)
+    predictor = as_predictor(
+        model,
+        device=settings.device,
+        engine=settings.engine,
+        test_time=settings.given().get("test_time"),
+        lazy=True,
+    )
+    given = {name: value for name, value in settings.given().items() if name not in _WORK_ONLY}
+    key = digest([FORMAT, predictor.fingerprint(), given])
+    notes = list(plan.notes)
+    with results_folder(out), hold(out / MANIFEST), Manifest.opened(out) as manifest:
+        decisive = _decisive(predictor, settings)
+        if not settings.restart:
+            _check_same(manifest, decisive, out)
+        todo, kept = _sort(plan.scenes, manifest, key, settings, out)
+        if kept_failed := [record for record in kept if record.state in ("failed", "incomplete")]:
+            some = "1 scene that" if len(kept_failed) == 1 else f"{len(kept_failed)} scenes that"
+            notes.append(f"{some} failed before: --retry-failed tries again")
+        card = predictor.card
+        named = {"model": None if card is None else card.name, "decisive": decisive, "options": given}
+        manifest.put_facts({**named, "updated": _now()})
+        manifest.put(*(record for _, record in todo))
+        total, failed = len(plan.scenes), 0
+        progress("scenes", len(kept), total)
+        for done, (scene, record) in enumerate(todo, len(kept) + 1):
+            with _noting_stops(manifest, record, done - 1, total):
+                _run_one(scene, record, manifest, predictor, out, settings, progress)
+            told(record, done, total)
+            progress("scenes", done, total)
+            failed += record.state == "failed"
+            if settings.max_failures is not None and failed > settings.max_failures:
+                raise RunError(
+                    f"more than {settings.max_failures} scenes failed, so the batch was ended; the last is "
+                    f"{record.name}: {record.error} geoseg status {out} lists all; the same command goes on."
+                )
+    records = sorted([*kept, *(record for _, record in todo)], key=lambda record: record.name)
+    n_done = sum(record.state == "done" for record in kept)
+    return BatchSummary(str(out / MANIFEST), records, n_done, round(time.perf_counter() - start, 3), notes)
+
+
+def _sort(
+    scenes: Sequence[PlannedScene], manifest: Manifest, key: str, settings: RunSettings, out: Path
+) -> tuple[list[tuple[PlannedScene, SceneRecord]], list[SceneRecord]]:
+    """Scenes to work on, with new records, and the records of those that are left as they are."""
+    known = {record.name: record for record in manifest.scenes()}
+    todo, kept = [], []
+    for scene in scenes:
+        stamp = files_stamp(scene.paths)
+        record = known.get(scene.name)
+        if record is not None and not settings.restart and _stays(record, key, stamp, settings, out):
+            kept.append(record)
+            continue
+        begun = record is not None and record.state in ("running", "stopped")
+        state: State = "stopped" if begun else "waiting"
+        todo.append((scene, SceneRecord(scene.name, state, list(scene.paths), key=key, stamp=stamp)))
+    return todo, kept
+
+
+def _stays(record: SceneRecord, key: str, stamp: str, settings: RunSettings, out: Path) -> bool:
+    """Whether a scene needs no work: it is done and whole, or failed and is not to be tried again."""
+    if (record.key, record.stamp) != (key, stamp):
+        return False
+    if record.state == "failed":
+        return not settings.retry_failed
+    if record.state == "incomplete" and settings.retry_failed:
+        return False
+    return record.state in ("done", "incomplete") and _sizes(record.files, out) == record.sizes
+
+
+def _sizes(files: dict[str, str], out: Path) -> dict[str, int]:
+    """Bytes of the files that are there."""
+    places = {kind: out / name for kind, name in files.items()}
+    return {kind: place.stat().st_size for kind, place in places.items() if place.exists()}
+
+
+def _run_one(
+    scene: PlannedScene,
+    record: SceneRecord,
+    manifest: Manifest,
+    predictor: Any,
+    out: Path,
+    settings: RunSettings,
+    progress: Progress,
+) -> None:
+    """Work on a scene; its record says in the end what became of it."""
+    record.state, record.started = "running", _now()
+    manifest.put(record)
+    start = time.perf_counter()
+    try:
+        _fill(record, _run_changed(scene, predictor, out, settings, progress), out)
+    except (DiskFullError, StateMismatchError):  # the next one would fare no better
+        raise
+    except (GeosegError, OSError, MemoryError) as error:
+        record.state, record.error = "failed", " ".join(str(error).split()) or type(error).__name__
+        record.seconds = round(time.perf_counter() - start, 3)
+    record.finished = _now()
+    manifest.put(record)
+
+
+def _run_changed(
+    scene: PlannedScene, predictor: Any, out: Path, settings: RunSettings, progress: Progress
+) -> RunSummary:
+    """Run a scene; one whose files were changed since it was begun is begun anew."""
+    folder = out / scene.name
+    reference: Reference = scene.reference
+    if scene.name != plain_stem(_own_name(reference)):
+        reference = Renamed(scene.name, reference)
+    try:
+        return run_scene(reference, predictor, folder, settings, progress=progress)
+    except StateMismatchError as error:
+        if not error.differing or not set(error.differing) <= _SCENE_KEYS:
+            raise
+    again = settings.model_copy(update={"restart": True})
+    summary = run_scene(reference, predictor, folder, again, progress=progress)
+    return replace(summary, notes=[*summary.notes, "its files have changed since, so it was begun anew"])
+
+
+def _own_name(reference: Reference) -> str:
+    return reference.name if isinstance(reference, SceneReference) else Path(reference).stem
+
+
+def _fill(record: SceneRecord, summary: RunSummary, out: Path) -> None:
+    record.state = "incomplete" if summary.failures else "done"
+    record.error = ""
+    record.files = {kind: str(Path(file).relative_to(out)) for kind, file in summary.files.items()}
+    record.sizes = _sizes(record.files, out)
+    for name in ("footprints", "windows", "windows_run", "seconds", "network_seconds", "mpx", "gsd"):
+        setattr(record, name, getattr(summary, name))
+    record.acquired, record.bounds, record.crs = summary.acquired, summary.bounds, summary.crs
+    record.failures, record.notes = summary.failures, summary.notes
+
+
+@contextmanager
+def _noting_stops(manifest: Manifest, record: SceneRecord, done: int, total: int) -> Iterator[None]:
+    """Where the batch ends in the middle of a scene, its record says so."""
+    try:
+        yield
+    except BaseException as error:
+        record.state, record.finished = "stopped", _now()
+        manifest.put(record)
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(
+                f"{done} of {total} scenes are finished; the same command goes on from there"
+            ) from None
+        raise
+
+
+def _decisive(predictor: Any, settings: RunSettings) -> dict[str, Any]:
+    """What decides the pixels that are kept of each scene, but for the scene: it must be the same of all."""
+    given = settings.given()
+    names = (
+        *settings.fingerprint(),
+        "test_time",
+        "chunk",
+        "bands",
+        "stretch",
+        "resolution",
+        "gsd",
+        "bbox",
+        "aoi",
+    )
+    facts = {"model": predictor.fingerprint()} | {name: given[name] for name in names if name in given}
+    return dict(json.loads(json.dumps(facts, default=str)))  # as the manifest gives it back
+
+
+def _check_same(manifest: Manifest, decisive: dict[str, Any], out: Path) -> None:
+    """Refuse to mix scenes of two models, before any of them is touched."""
+    known = manifest.facts.get("decisive", decisive)
+    differing = tuple(sorted(name for name in {*known, *decisive} if known.get(name) != decisive.get(name)))
+    if not differing or all(record.state == "waiting" for record in manifest.scenes()):
+        return
+    told = ", ".join(
+        f"{name} was {str(known.get(name))[:40]}, now {str(decisive.get(name))[:40]}" for name in differing
+    )
+    raise StateMismatchError(
+        f"{out} holds scenes of another model or options ({told}). Give --restart to begin again, or "
+        "another --out.",
+        differing,
+    )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

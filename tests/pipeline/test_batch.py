@@ -1,0 +1,343 @@
+"""Many scenes in one call: what is planned, what is done once, what fails, and what the manifest says."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from typer.testing import CliRunner
+
+import geoseg
+from geoseg.cli import app
+from geoseg.config.run import RunSettings
+from geoseg.errors import InputError, MissingFileError, RunError, SceneError, StateMismatchError
+from geoseg.files import DiskFullError, LockedError
+from geoseg.io.mosaic import Sheets
+from geoseg.pipeline.batch import MANIFEST, plan_batch, read_manifest
+from geoseg.pipeline.batch import run as batch_run
+from geoseg.pipeline.batch import run_batch as run_words
+
+PLACE = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
+OPTIONS = {"window": 48, "overlap": 16, "chunk": 64}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
+
+
+def save(path: Path, col: int = 0, row: int = 0, **changes: Any) -> Path:
+    """A scene of 64 x 64 pixels with one house, at a place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.zeros((3, 64, 64), np.uint8)
+    image[:, 20:40, 24:44] = 220
+    profile = {
+        "driver": "GTiff", "count": 3, "height": 64, "width": 64, "dtype": "uint8", "crs": "EPSG:32645",
+        "transform": PLACE * Affine.translation(col, row), "compress": "deflate", **changes,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as out:
+        out.write(image)
+    return path
+
+
+class Network:
+    """Bright is a house; counts the windows it has seen."""
+
+    def __init__(self, limit: int = 100) -> None:
+        self.limit, self.windows = limit, 0
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.windows += len(batch)
+        return (batch[:, :1] > self.limit).astype(np.float32)
+
+    def fingerprint(self) -> str:
+        return f"bright {self.limit}"
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """Three scenes far apart."""
+    for k, name in enumerate("abc"):
+        save(tmp_path / "in" / f"{name}.tif", 500 * k)
+    return tmp_path / "in"
+
+
+def run(words: Any, network: Any, out: Path, **settings: Any) -> Any:
+    return geoseg.run_batch(words, network, out=out, **OPTIONS, **settings)
+
+
+def states(out: Path) -> dict[str, str]:
+    with read_manifest(out) as manifest:
+        return {record.name: record.state for record in manifest.scenes()}
+
+
+def times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix == ".geojson"}
+
+
+class TestPlan:
+    def names(self, words: list[Any], **settings: Any) -> list[str]:
+        return [scene.name for scene in plan_batch(words, RunSettings(**settings)).scenes]
+
+    def test_files_folders_patterns_and_lists(self, scenes: Path, tmp_path: Path) -> None:
+        save(tmp_path / "more" / "d.tif", 3000)
+        (tmp_path / "list.txt").write_text("more/d.tif\n")
+        words = [str(scenes), str(tmp_path / "more" / "*.tif"), f"@{tmp_path / 'list.txt'}"]
+        plan = plan_batch(words, RunSettings())
+        assert [scene.name for scene in plan.scenes] == ["a", "b", "c", "d"]
+        again = plan_batch([str(scenes / "a.tif"), str(scenes / ".." / "in" / "a.tif")], RunSettings())
+        assert len(again.scenes) == 1
+        assert "is named twice, and taken once" in again.notes[0]
+
+    def test_files_of_one_name_are_told_apart(self, tmp_path: Path) -> None:
+        words = [save(tmp_path / side / "a.tif", col) for side, col in (("north", 0), ("south", 500))]
+        plan = plan_batch(words, RunSettings())
+        assert [scene.name for scene in plan.scenes] == ["north_a", "south_a"]
+        assert plan.notes == ("files of one name are told apart by their folders: north_a, south_a",)
+
+    def test_mosaics(self, tmp_path: Path) -> None:
+        for k, name in enumerate("abc"):
+            save(tmp_path / "ortho" / f"{name}.tif", 64 * k)
+        save(tmp_path / "ortho" / "far.tif", 5000)
+        assert self.names([tmp_path / "ortho"]) == ["far", "ortho"]
+        assert self.names([tmp_path / "ortho"], mosaic="off") == ["a", "b", "c", "far"]
+        plan = plan_batch([tmp_path / "ortho"], RunSettings(on_top="first"))
+        (sheets,) = (scene.reference for scene in plan.scenes if isinstance(scene.reference, Sheets))
+        assert (sheets.on_top, len(sheets.paths)) == ("first", 3)
+
+    def test_a_broken_sheet_is_no_silent_hole(self, tmp_path: Path) -> None:
+        for k, name in enumerate("abcd"):
+            save(tmp_path / "ortho" / f"{name}.tif", 64 * (k % 2), 64 * (k // 2))
+        (tmp_path / "ortho" / "b.tif").write_text("no raster")
+        with pytest.raises(SceneError, match=r"got .*b\.tif: .* --on-error skip goes on without them"):
+            plan_batch([tmp_path / "ortho"], RunSettings())
+        done = run(tmp_path / "ortho", Network(), tmp_path / "out", on_error="skip")
+        assert (done.states, done.footprints) == ({"done": 1, "failed": 1}, 3)
+        assert [record.name for record in done.missing] == ["b"]
+
+    def test_results_in_the_folder_of_the_scenes_are_no_scenes(self, scenes: Path) -> None:
+        run(scenes, Network(), scenes / "out", save_mask=True)
+        assert run(scenes, Network(), scenes / "out", save_mask=True).kept == 3
+
+
+class TestGoingOn:
+    def test_each_scene_has_a_folder_and_is_done_once(self, scenes: Path, tmp_path: Path) -> None:
+        out, network = tmp_path / "out", Network()
+        first = run(scenes, network, out)
+        assert (first.states, first.footprints, first.kept) == ({"done": 3}, 3, 0)
+        assert gpd.read_file(out / "b" / "b.geojson").scene.tolist() == ["b"]
+        written, network.windows = times(out), 0
+        again = run(scenes, network, out)
+        assert (again.kept, network.windows, times(out)) == (3, 0, written)
+        with read_manifest(out) as manifest:
+            record = manifest.get("b")
+            assert manifest.facts["options"]["window"] == [48, 48]
+        assert record is not None
+        assert (record.footprints, record.files, record.crs) == (1, {"geojson": "b/b.geojson"}, "EPSG:32645")
+        assert record.bounds == [350_250, 3_055_968, 350_282, 3_056_000]
+
+    def test_what_is_lost_or_changed_is_done_again(self, scenes: Path, tmp_path: Path) -> None:
+        out, network = tmp_path / "out", Network()
+        run(scenes, network, out)
+        (out / "a" / "a.geojson").unlink()
+        image = np.zeros((3, 64, 64), np.uint8)
+        image[:, 2:10, 3:11] = image[:, 30:40, 30:40] = 200
+        with rasterio.open(scenes / "c.tif", "r+") as file:
+            file.write(image)
+        network.windows = 0
+        again = run(scenes, network, out)
+        assert (again.kept, again.footprints, again.states) == (1, 4, {"done": 3})
+        assert network.windows == 5  # of c alone, the first one twice: a had all its chunks
+        (changed,) = (record for record in again.scenes if record.name == "c")
+        assert "its files have changed since, so it was begun anew" in changed.notes
+
+    def test_other_options_for_footprints_predict_nothing_again(self, scenes: Path, tmp_path: Path) -> None:
+        out, network = tmp_path / "out", Network()
+        run(scenes, network, out)
+        network.windows = 0
+        assert run(scenes, network, out, min_area_m2=5000).footprints == 0
+        assert network.windows == 0
+
+    def test_another_model_is_refused(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, Network(), tmp_path / "out")
+        before = states(tmp_path / "out")
+        with pytest.raises(StateMismatchError, match=r"model was .*, now .* Give --restart"):
+            run(scenes, Network(200), tmp_path / "out")
+        assert states(tmp_path / "out") == before
+        assert run(scenes, Network(230), tmp_path / "out", restart=True).footprints == 0
+
+    def test_a_stop_in_the_middle(self, scenes: Path, tmp_path: Path) -> None:
+        out, whole = tmp_path / "out", tmp_path / "whole"
+
+        class Stopping(Network):
+            def __call__(self, batch: np.ndarray) -> np.ndarray:
+                if self.windows >= 6:
+                    raise KeyboardInterrupt
+                return super().__call__(batch)
+
+        with pytest.raises(KeyboardInterrupt, match="1 of 3 scenes are finished"):
+            run(scenes, Stopping(), out)
+        assert states(out) == {"a": "done", "b": "stopped", "c": "waiting"}
+        network = Network()
+        assert run(scenes, network, out).states == {"done": 3}
+        run(scenes, Network(), whole)
+        for name in "abc":
+            file = f"{name}/{name}.geojson"
+            assert (out / file).read_bytes() == (whole / file).read_bytes()
+
+    def test_a_killed_batch_is_told_from_one_at_work(self, scenes: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        run(scenes, Network(), out)
+        with sqlite3.connect(out / MANIFEST) as database:
+            database.execute("UPDATE scenes SET state = 'running' WHERE name = 'b'")
+        database.close()
+        done = CliRunner().invoke(app, ["status", str(out), "--json"])
+        assert (done.exit_code, json.loads(done.stdout)["states"]["stopped"]) == (1, 1)
+        assert run(scenes, Network(), out).kept == 2
+
+    def test_two_batches_do_not_share_a_folder(self, scenes: Path, tmp_path: Path) -> None:
+        out, seen = tmp_path / "out", []
+
+        class Nested(Network):
+            def __call__(self, batch: np.ndarray) -> np.ndarray:
+                with ThreadPoolExecutor(1) as pool:  # a lock belongs to a thread
+                    error = pool.submit(run, scenes, Network(), out).exception()
+                    status = pool.submit(CliRunner().invoke, app, ["status", str(out), "--json"]).result()
+                seen.append((type(error), json.loads(status.stdout)["at_work"]))
+                return super().__call__(batch)
+
+        run(scenes / "a.tif", Nested(), out)
+        assert set(seen[1:]) == {(LockedError, True)}  # the first window is tried before the folder is taken
+
+
+class TestFailures:
+    @pytest.fixture
+    def broken(self, scenes: Path) -> Path:
+        content = (scenes / "b.tif").read_bytes()
+        (scenes / "b.tif").write_bytes(content[: len(content) // 2])
+        (scenes / "d.tif").write_text("no raster")
+        return scenes
+
+    def test_the_rest_goes_on(self, broken: Path, tmp_path: Path) -> None:
+        out, network = tmp_path / "out", Network()
+        done = run(broken, network, out)
+        assert done.states == {"done": 2, "failed": 2}
+        assert [record.name for record in done.missing] == ["b", "d"]
+        assert "scene must be a raster file" in done.missing[1].error
+        assert "Traceback" not in done.missing[0].error
+        network.windows = 0
+        again = run(broken, network, out)
+        assert (again.kept, network.windows) == (2, 0)
+        assert again.notes[-1] == "2 scenes that failed before: --retry-failed tries again"
+        save(broken / "b.tif", 500)  # mended: no need to ask for it
+        assert run(broken, network, out).states == {"done": 3, "failed": 1}
+        assert run(broken, network, out, retry_failed=True).states == {"done": 3, "failed": 1}
+
+    def test_regions_that_are_skipped_make_it_incomplete(self, broken: Path, tmp_path: Path) -> None:
+        (broken / "d.tif").unlink()
+        done = run(broken, Network(), tmp_path / "out", on_error="skip")
+        assert done.states == {"done": 2, "incomplete": 1}
+        assert done.missing[0].failures
+        assert run(broken, Network(), tmp_path / "out", on_error="skip").missing[0].state == "incomplete"
+
+    def test_too_many_failures_end_it(self, broken: Path, tmp_path: Path) -> None:
+        (broken / "a.tif").write_text("no raster")
+        with pytest.raises(RunError, match="more than 1 scenes failed"):
+            run(broken, Network(), tmp_path / "out", max_failures=1, mosaic="off")
+        assert states(tmp_path / "out") == {"a": "failed", "b": "failed", "c": "waiting", "d": "waiting"}
+
+    def test_a_full_disk_ends_it(self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*words: Any, **settings: Any) -> None:
+            raise DiskFullError("no room")
+
+        monkeypatch.setattr(batch_run, "run_scene", full)
+        with pytest.raises(DiskFullError):
+            run(scenes, Network(), tmp_path / "out")
+        assert states(tmp_path / "out")["a"] == "stopped"
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [(b"text" * 1000, "must be a manifest of geoseg"), (None, "must be a manifest")],
+    )
+    def test_another_file_of_the_manifest_s_name(
+        self, scenes: Path, tmp_path: Path, content: bytes | None, message: str
+    ) -> None:
+        (tmp_path / "out").mkdir()
+        place = tmp_path / "out" / MANIFEST
+        if content is None:
+            with sqlite3.connect(place) as database:
+                database.execute("CREATE TABLE other (x)")
+            database.close()
+        else:
+            place.write_bytes(content)
+        before = place.read_bytes()
+        with pytest.raises(InputError, match=message):
+            run(scenes, Network(), tmp_path / "out")
+        assert place.read_bytes() == before
+
+    def test_no_manifest(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingFileError, match=r"must hold manifest\.sqlite"), read_manifest(tmp_path):
+            pass
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The command, with a network that costs nothing."""
+
+    def quick(words: Any, model: Any, out: Any, settings: Any, **rest: Any) -> Any:
+        plain = settings.model_copy(update={"window": (48, 48), "overlap": (16, 16), "chunk": 64})
+        return run_words(words, Network(), out, plain, **rest)
+
+    monkeypatch.setattr("geoseg.pipeline.batch.run_batch", quick)
+    return None
+
+
+@pytest.mark.usefixtures("shipped")
+class TestCommand:
+    def test_it_ends_with_a_list_of_what_is_missing(self, scenes: Path, tmp_path: Path) -> None:
+        (scenes / "b.tif").write_text("no raster")
+        out = tmp_path / "out"
+        done = CliRunner().invoke(app, ["run", str(scenes), "--out", str(out)])
+        assert done.exit_code == 1
+        assert "3 scenes: 2 done, 1 failed; 2 footprints" in done.stdout
+        lines = done.stderr.splitlines()
+        assert lines[0].startswith("[1/3] a: 1 footprints, 0.0 Mpx in ")
+        assert any(line.startswith("failed: b: scene must be a raster file") for line in lines)
+        assert lines[-1].startswith(f"error: 1 scene of 3 is not complete; geoseg status {out}")
+        status = CliRunner().invoke(app, ["status", str(out)])
+        assert status.exit_code == 1
+        assert "b: failed: scene must be a raster file" in status.stdout
+        save(scenes / "b.tif", 500)
+        done = CliRunner().invoke(app, ["run", str(scenes), "-o", str(out), "--json"])
+        assert done.exit_code == 0
+        assert json.loads(done.stdout)["states"] == {"done": 3}
+        status = CliRunner().invoke(app, ["status", str(out), "--all"])
+        assert (status.exit_code, status.stdout.count("1 footprints,")) == (0, 3)
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["none/*.tif"], "which matches none"),
+            (["a.tif", "none.tif"], "scene must be an existing file, got none.tif"),
+            (["."], "without any"),
+        ],
+    )
+    def test_bad_input(
+        self, words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        if words != ["."]:
+            save(tmp_path / "a.tif")
+        done = CliRunner().invoke(app, ["run", *words, "--out", "out"])
+        assert done.exit_code == 2
+        assert message in done.stderr
+        assert not (tmp_path / "out").exists()
