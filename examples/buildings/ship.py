@@ -29,8 +29,9 @@ from leave_one_out import score_place
 
 from geoseg.models import tune_malloc
 from geoseg.models.architectures import build_network
-from geoseg.models.bundle import load_module, open_bundle, write_bundle
+from geoseg.models.bundle import open_bundle, write_bundle
 from geoseg.models.card import ModelCard
+from geoseg.models.state import load_module
 from geoseg.training.checkpoints import RunFolder
 from geoseg.training.export import export_checkpoint
 

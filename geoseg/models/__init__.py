@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from geoseg.models.bundle import open_bundle, shipped_model, write_bundle
     from geoseg.models.card import ModelCard, read_card, write_card
     from geoseg.models.convert import convert_model
+    from geoseg.models.describe import describe_model
     from geoseg.models.devices import resolve_device, tune_malloc
     from geoseg.models.export import export_onnx
-    from geoseg.models.loading import as_predictor, describe_model, load_model
+    from geoseg.models.loading import as_predictor, load_model
     from geoseg.models.options import ArchitectureSpec, GeosegOptions
     from geoseg.models.predictor import Predictor, check_bands
     from geoseg.models.scaling import ZScore
@@ -49,7 +50,7 @@ __getattr__, __dir__ = offer_late(
         "as_predictor": "geoseg.models.loading",
         "convert_model": "geoseg.models.convert",
         "check_bands": "geoseg.models.predictor",
-        "describe_model": "geoseg.models.loading",
+        "describe_model": "geoseg.models.describe",
         "export_onnx": "geoseg.models.export",
         "load_model": "geoseg.models.loading",
         "open_bundle": "geoseg.models.bundle",

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
-
-from safetensors import SafetensorError
 
 from geoseg.errors import InputError, MissingFileError, ModelError
 from geoseg.files import Staged
@@ -22,15 +19,15 @@ from geoseg.models.archives import BundleFiles, multihash
 from geoseg.models.card import Asset, ModelCard, card_text, parse_card
 from geoseg.models.deepness import card_from_metadata
 from geoseg.models.onnx_files import read_onnx
+from geoseg.models.state import AGAIN, state_bytes
 from geoseg.typing import PathLike
 
 if TYPE_CHECKING:  # a card is read without torch, which takes seconds to load
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = [
     "CARD_NAME",
     "Bundle",
-    "load_module",
     "open_bundle",
     "refuse_pickle",
     "shipped_model",
@@ -93,15 +90,12 @@ class Bundle:
         """
         content = self.path.read_bytes() if self.files is None else self.files.read(self.asset.href)
         if self.asset.size is not None and len(content) != self.asset.size:
-            raise ModelError(f"{self.label} must hold {self.asset.size} bytes, got {len(content)}. {_AGAIN}")
+            raise ModelError(f"{self.label} must hold {self.asset.size} bytes, got {len(content)}. {AGAIN}")
         # 1220 is SHA-256 of 32 bytes; other hashes of the multihash table are not checked.
         wanted = self.asset.checksum or ""
         if wanted.startswith("1220") and multihash(content) != wanted.lower():
-            raise ModelError(f"{self.label} is corrupt: its checksum is not the card's. {_AGAIN}")
+            raise ModelError(f"{self.label} is corrupt: its checksum is not the card's. {AGAIN}")
         return content
-
-
-_AGAIN = "Get the bundle again."
 
 
 def shipped_model() -> Path:
@@ -139,7 +133,13 @@ def open_bundle(path: PathLike) -> Bundle:
         if not zipfile.is_zipfile(path):
             raise ModelError(f"{path} is no model: give a bundle folder, a .zip or an .onnx file")
     files = BundleFiles(path)
-    card = parse_card(_card_document(files), source=f"{path}: {_card_name(files)}")
+    name = _card_name(files)
+    try:
+        # Editors on Windows begin files with a byte order mark.
+        document = json.loads(files.read(name).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # depth without end is one, too
+        raise ModelError(f"{files.path}: {name} is not valid JSON: {error}") from None
+    card = parse_card(document, source=f"{path}: {name}")
     href = card.model_asset().href
     return Bundle(path, card, _kind(href, path), files)
 
@@ -190,7 +190,7 @@ def _card_in_pt2(path: Path) -> object:
             inside = next((name for name in archive.namelist() if name.endswith(f"/{PT2_CARD}")), None)
             return None if inside is None else json.loads(archive.read(inside).decode())
     except (zipfile.BadZipFile, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is broken: {error}. {_AGAIN}") from None
+        raise ModelError(f"{path} is broken: {error}. {AGAIN}") from None
 
 
 def _card_name(files: BundleFiles) -> str:
@@ -202,16 +202,6 @@ def _card_name(files: BundleFiles) -> str:
     raise ModelError(f"{files.path} must hold a card, {CARD_NAME}; its JSON files are {names or 'none'}")
 
 
-def _card_document(files: BundleFiles) -> object:
-    name = _card_name(files)
-    try:
-        # Editors on Windows begin files with a byte order mark.
-        document: object = json.loads(files.read(name).decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # depth without end is one, too
-        raise ModelError(f"{files.path}: {name} is not valid JSON: {error}") from None
-    return document
-
-
 def _kind(href: str, path: Path) -> Kind:
     suffix = PurePosixPath(href).suffix.lower()
     if suffix in _PICKLES:
@@ -221,90 +211,6 @@ def _kind(href: str, path: Path) -> Kind:
     if suffix not in _KINDS:
         raise ModelError(f"{path}: weights must be one of {', '.join(_KINDS)}, got {href}")
     return _KINDS[suffix]
-
-
-def load_module(bundle: Bundle, *, auxiliary: bool = False) -> nn.Module:
-    """The network of a safetensors bundle, float32, in evaluation mode.
-
-    Parameters
-    ----------
-    auxiliary
-        With the auxiliary outputs of ``options.auxiliary`` after those of the classes. Without them the
-        last layer is cut, so that they cost nothing.
-
-    Raises
-    ------
-    ModelError
-        Weights are missing, corrupt, or of another network than the card names.
-    """
-    from geoseg.models.architectures import build_network
-
-    spec = bundle.card.options.architecture
-    if spec is None:
-        raise ModelError(f"{bundle.path}: card must name an architecture in its geoseg object, got none")
-    state = read_state(bundle.weights(), bundle.label)
-    extra, classes = len(bundle.card.options.auxiliary), len(bundle.card.classes)
-    outputs = classes + extra if auxiliary else classes
-    network = build_network(spec, in_channels=bundle.card.in_channels, classes=outputs)
-    if not auxiliary:
-        state = cut_outputs(state, network.state_dict(), extra)
-    fill_network(network, state, bundle.label)
-    return network
-
-
-def cut_outputs(state: Mapping[str, Tensor], own: Mapping[str, Tensor], extra: int) -> dict[str, Tensor]:
-    """Weights without ``extra`` auxiliary outputs, which come last in the last layer.
-
-    Examples
-    --------
-    >>> import torch
-    >>> cut_outputs({"last": torch.arange(4.0)}, {"last": torch.zeros(2)}, 2)
-    {'last': tensor([0., 1.])}
-    """
-
-    def longer(key: str, value: Tensor) -> bool:
-        return bool(extra and key in own and value.ndim and len(value) == len(own[key]) + extra)
-
-    return {key: value[:-extra] if longer(key, value) else value for key, value in state.items()}
-
-
-def read_state(content: bytes, label: str) -> dict[str, Tensor]:
-    """Tensors of a safetensors file.
-
-    Raises
-    ------
-    ModelError
-        The file is broken.
-    """
-    from safetensors.torch import load
-
-    try:
-        return dict(load(content))
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"{label} is corrupt: {error}. {_AGAIN}") from None
-
-
-def fill_network(network: nn.Module, state: Mapping[str, Tensor], label: str) -> None:
-    """Put weights into a network, widened to its own types.
-
-    Raises
-    ------
-    ModelError
-        Names or shapes differ.
-    """
-    own = network.state_dict()
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    # Older PyTorch kept no such counters, and in evaluation they count nothing.
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    if missing or unknown or wrong:
-        differences = "; ".join(
-            f"{len(names)} {what}, such as {min(names)}"
-            for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", wrong))
-            if names
-        )
-        raise ModelError(f"{label} does not fit the network its card names: {differences}")
-    network.load_state_dict({**own, **state})
 
 
 def write_bundle(
@@ -348,12 +254,15 @@ def write_bundle(
     path = Path(path)
     if path.exists() and not overwrite:
         raise InputError(f"path must not exist yet, got {path}. Remove it, or allow overwriting.")
-    if path.is_dir() and (others := _others(path)):
+    # Replacing a folder would lose what lies in it beside a card and weights.
+    own = {CARD_NAME, *(f"model{suffix}" for suffix in _KINDS)}
+    others = sorted({entry.name for entry in path.iterdir()} - own) if path.is_dir() else []
+    if others:
         raise InputError(
             f"path must be a bundle to be overwritten, got {path} with {', '.join(others[:3])} in it. "
             "Choose another name."
         )
-    content = network if isinstance(network, bytes) else _state_bytes(network, card, dtype)
+    content = network if isinstance(network, bytes) else state_bytes(network, card, dtype)
     href = f"model.{kind}"
     asset = Asset.model_validate(
         {
@@ -378,26 +287,3 @@ def write_bundle(
                 (staged.path / name).write_bytes(content)
             staged.commit(replace=True)
     return path
-
-
-def _others(folder: Path) -> list[str]:
-    """What lies in a folder beside a card and weights: replacing it would lose that."""
-    own = {CARD_NAME, *(f"model{suffix}" for suffix in _KINDS)}
-    return sorted(entry.name for entry in folder.iterdir() if entry.name not in own)
-
-
-def _state_bytes(network: nn.Module, card: ModelCard, dtype: str) -> bytes:
-    if card.options.architecture is None:
-        raise ModelError("the card must name an architecture when weights are kept as safetensors, got none")
-    import torch
-    from safetensors.torch import save
-
-    target = torch.float16 if dtype == "float16" else torch.float32
-    state: dict[str, Tensor] = {}
-    for name, value in network.state_dict().items():
-        value = value.detach().cpu()
-        # A clone each: safetensors refuses tensors that share memory, as tied weights do.
-        state[name] = (value.to(target) if value.is_floating_point() else value).contiguous().clone()
-        if value.is_floating_point() and bool((torch.isfinite(value) & ~torch.isfinite(state[name])).any()):
-            raise ModelError(f"{name} holds weights too large for float16. Write float32.")
-    return save(state)

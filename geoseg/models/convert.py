@@ -9,8 +9,9 @@ from pathlib import Path
 
 from geoseg.errors import InputError, ModelError
 from geoseg.files import write_bytes
-from geoseg.models.bundle import PT2_CARD, load_module, open_bundle, write_bundle
+from geoseg.models.bundle import PT2_CARD, open_bundle, write_bundle
 from geoseg.models.card import card_text
+from geoseg.models.state import load_module
 from geoseg.typing import PathLike
 
 __all__ = ["convert_model"]

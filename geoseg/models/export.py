@@ -10,12 +10,13 @@ from torch import nn
 
 from geoseg.errors import MissingDependencyError, ModelError
 from geoseg.files import write_bytes
-from geoseg.models.bundle import load_module, open_bundle
+from geoseg.models.bundle import open_bundle
 from geoseg.models.deepness import metadata_from_card, standardization
 from geoseg.models.engines import export_onnx_bytes, first_tensor
 from geoseg.models.networks import activate
 from geoseg.models.onnx_files import read_onnx
 from geoseg.models.options import Activation
+from geoseg.models.state import load_module
 from geoseg.typing import PathLike
 
 __all__ = ["WithActivation", "check_export", "export_onnx"]

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.models.architectures import build_network, input_multiple
-from geoseg.models.bundle import cut_outputs, write_bundle
+from geoseg.models.bundle import write_bundle
 from geoseg.models.card import ModelCard
 from geoseg.models.options import GeosegOptions
 from geoseg.models.scaling import ZScore
+from geoseg.models.state import cut_outputs
 from geoseg.training.checkpoints import RunFolder
 from geoseg.training.config import TrainSettings, parse_train_settings
 from geoseg.training.setup import Facts

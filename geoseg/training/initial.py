@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from geoseg.errors import ConfigError, InputError, ModelError
-from geoseg.models.bundle import fill_network, open_bundle, read_state
+from geoseg.models.bundle import open_bundle
+from geoseg.models.state import fill_network, read_state
 from geoseg.training.checkpoints import RunFolder
 
 __all__ = ["Initial", "read_initial", "start_from"]

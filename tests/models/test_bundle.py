@@ -17,9 +17,10 @@ from torch import nn
 from geoseg.errors import InputError, MissingFileError, ModelError
 from geoseg.models.bundle import open_bundle, shipped_model, write_bundle
 from geoseg.models.card import ModelCard, write_card
+from geoseg.models.describe import describe_model
 from geoseg.models.engines import export_onnx_bytes
 from geoseg.models.exported import save_pt2
-from geoseg.models.loading import describe_model, load_model
+from geoseg.models.loading import load_model
 from geoseg.typing import Array
 
 

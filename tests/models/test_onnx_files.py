@@ -13,7 +13,8 @@ import pytest
 from geoseg.errors import ModelError
 from geoseg.models.bundle import write_bundle
 from geoseg.models.card import ModelCard
-from geoseg.models.loading import describe_model, load_model
+from geoseg.models.describe import describe_model
+from geoseg.models.loading import load_model
 from geoseg.models.onnx_files import read_onnx
 from geoseg.models.options import GeosegOptions
 from geoseg.models.scaling import Scale

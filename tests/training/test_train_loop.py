@@ -107,7 +107,8 @@ def test_a_run_leaves_checkpoints_charts_and_a_bundle(finished):
 
 
 def test_the_bundle_predicts_what_the_checkpoint_does(finished):
-    from geoseg.models.bundle import load_module, open_bundle
+    from geoseg.models.bundle import open_bundle
+    from geoseg.models.state import load_module
 
     _, out, path = finished
     bundle = open_bundle(path)
@@ -129,7 +130,8 @@ def test_any_checkpoint_can_be_exported(finished, tmp_path):
     from typer.testing import CliRunner
 
     from geoseg.cli import app
-    from geoseg.models.bundle import load_module, open_bundle
+    from geoseg.models.bundle import open_bundle
+    from geoseg.models.state import load_module
 
     _, out, _ = finished
     target = tmp_path / "second"
@@ -232,7 +234,8 @@ def test_a_run_killed_before_its_last_picture_draws_it_on_resuming(quick, tmp_pa
 
 def test_auxiliary_outputs_are_kept_where_the_config_says_so(quick, tmp_path):
     from geoseg.models import load_model
-    from geoseg.models.bundle import load_module, open_bundle
+    from geoseg.models.bundle import open_bundle
+    from geoseg.models.state import load_module
 
     kinds = ("boundary", "contact", "distance")
     settings = quick(auxiliary={"kinds": kinds}, epochs=1)
@@ -262,7 +265,8 @@ def test_auxiliary_outputs_are_kept_where_the_config_says_so(quick, tmp_path):
 
 def test_a_bundle_has_the_classes_alone_by_default(quick, tmp_path):
     from geoseg.models import load_model
-    from geoseg.models.bundle import open_bundle, read_state
+    from geoseg.models.bundle import open_bundle
+    from geoseg.models.state import read_state
 
     settings = quick(auxiliary={"kinds": ["distance"]}, epochs=1)
     bundle = open_bundle(train(settings, tmp_path / "run", devices="cpu"))

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import read_features
-from geoseg.models.bundle import load_module, open_bundle
+from geoseg.models.bundle import open_bundle
+from geoseg.models.state import load_module
 from geoseg.projects.figures import Bitmap, Polygon, Rectangle
 from geoseg.training.checkpoints import RunFolder
 
