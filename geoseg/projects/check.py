@@ -34,6 +34,7 @@ from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["Problem", "check_project"]
 
+#: Side of the pieces in which an image is decoded to its end, pixels.
 _CHUNK = 4096
 #: Last endings of files that lie beside images and belong to them.
 _COMPANIONS = frozenset(
@@ -89,11 +90,13 @@ def check_project(path: PathLike, *, pixels: bool = True, progress: Progress = n
 
 
 def _meta_problems(project: Project) -> Iterator[Problem]:
-    for one in project.meta.classes:
-        if one.shape not in (*SHAPES, "any"):
+    # Reading keeps shapes and kinds that are not known here, so that files of newer tools are no failure.
+    for known_class in project.meta.classes:
+        if known_class.shape not in (*SHAPES, "any"):
             shapes = ", ".join((*SHAPES, "any"))
             yield Problem(
-                "meta.json", f"shape of class {one.name!r} must be one of {shapes}, got {one.shape!r}"
+                "meta.json",
+                f"shape of class {known_class.name!r} must be one of {shapes}, got {known_class.shape!r}",
             )
     for tag in project.meta.tags:
         if tag.value_type not in TAG_KINDS:
@@ -165,6 +168,7 @@ def _annotation_problems(
     except InputError as error:
         yield "", str(error)
         return
+    # Reading takes a file without objects for one of an empty image; to a check it is a suspicious one.
     if not isinstance(document.get("objects"), list):
         yield "", "must be an object with size and objects"
         return
@@ -182,11 +186,11 @@ def _tag_problems(entries: Any, meta: ProjectMeta) -> Iterator[str]:
         except InputError as error:
             yield str(error)
             continue
-        known = meta.find_tag(tag.name)
-        if known is None:
+        declared = meta.find_tag(tag.name)
+        if declared is None:
             yield f"tag {tag.name!r} is not in meta.json"
-        elif not known.fits(tag.value):
-            yield f"value of tag {tag.name!r} must be {known.wanted}, got {tag.value!r:.80}"
+        elif not declared.fits(tag.value):
+            yield f"value of tag {tag.name!r} must be {declared.wanted}, got {tag.value!r:.80}"
 
 
 def _object_problems(entry: Any, meta: ProjectMeta, shape: tuple[int, int] | None) -> Iterator[str]:
@@ -201,6 +205,7 @@ def _object_problems(entry: Any, meta: ProjectMeta, shape: tuple[int, int] | Non
 
 
 def _figure_problems(figure: Figure, shape: tuple[int, int] | None) -> Iterator[str]:
+    # An empty bitmap has no place, and a polygon of two vertices no inside: there is no more to say of them.
     if isinstance(figure, Bitmap) and figure.tight() is None:
         yield "bitmap without a pixel"
         return

@@ -69,6 +69,7 @@ class ImportOptions:
     layer: str | None = None
 
 
+#: Options that a format takes; the importers of the others have no use for any.
 _OPTIONS_OF = {
     "binary_masks": {"classes"},
     "coco": {"images"},
@@ -174,7 +175,14 @@ def import_source(
     InputError
         ``out`` exists, or no image could be imported.
     """
-    writer = ProjectWriter(out, _meta_of(source), legacy=legacy, overwrite=overwrite)
+    meta = ProjectMeta()
+    for known_class in source.classes:
+        meta = meta.with_class(known_class)
+    for name in sorted({tag for image in source.images for tag in image.tags}):
+        meta = meta.with_tag(TagMeta(name, applies_to="imagesOnly", color=color_of(name)))
+    for name in source.object_tags:
+        meta = meta.with_tag(TagMeta(name, applies_to="objectsOnly", color=color_of(name)))
+    writer = ProjectWriter(out, meta, legacy=legacy, overwrite=overwrite)
     failures = [Failure(image, reason) for image, reason in source.failures]
     names: dict[str, UniqueNames] = {}
     done = objects = 0
@@ -196,8 +204,10 @@ def import_source(
         if not done:
             raise InputError(_nothing(failures, "imported"))
         list_failures(writer.path, failures)
+    # Names are made safe and unique, and whoever looks for an image has to find it again.
     renamed = {f"{d}/{old}": f"{d}/{new}" for d, n in names.items() for old, new in n.renamed.items()}
     notes = [*source.notes]
+    # Masks of another folder, or labels in another place, fail nowhere: they only give nothing.
     if source.classes and not objects:
         notes.append("no image has an object: are the labels made for these images?")
     return ImportSummary(writer.path, done, objects, tuple(failures), renamed, tuple(notes))
@@ -206,17 +216,6 @@ def import_source(
 def _nothing(failures: Sequence[Failure], done: str) -> str:
     first = f" The first: {failures[0].image}: {failures[0].reason}" if failures else ""
     return f"project must have images that can be {done}, got {len(failures)} that can't.{first}"
-
-
-def _meta_of(source: ImportContents) -> ProjectMeta:
-    meta = ProjectMeta()
-    for one in source.classes:
-        meta = meta.with_class(one)
-    for name in sorted({tag for image in source.images for tag in image.tags}):
-        meta = meta.with_tag(TagMeta(name, applies_to="imagesOnly", color=color_of(name)))
-    for name in source.object_tags:
-        meta = meta.with_tag(TagMeta(name, applies_to="objectsOnly", color=color_of(name)))
-    return meta
 
 
 #: Formats of :func:`export_project`.
@@ -292,6 +291,7 @@ def export_project(
             progress("export", index + 1, len(opened))
         if not done:
             raise InputError(_nothing(failures, "exported"))
+        # Inside the block: files that belong to all images are part of the whole, which appears at once.
         exporter.finish()
         list_failures(Path(out), failures)
     lost = exporter.left_out.total()

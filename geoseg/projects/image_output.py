@@ -37,7 +37,8 @@ __all__ = [
 
 _TIFF = (".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg", ".jpe")
-_PART = 2048  # a multiple of the blocks written, so that each is compressed once
+#: Side of the pieces written, pixels: a multiple of the blocks, so that each block is compressed once.
+_PART = 2048
 #: Endings of files that belong to an image, after its name (metadata, overviews, mask) and in place of its
 #: suffix (georeference; see :func:`world_suffixes`).
 BY_NAME = (".aux.xml", ".ovr", ".msk")
@@ -149,6 +150,7 @@ def _write(
         "dtype": str(dtype),
         **_driver(path, shape, dtype, jpeg_quality),
     }
+    # PNG and JPEG would put place and nodata into an .aux.xml beside the image, which is not the image's.
     if profile["driver"] == "GTiff":
         if geobox.crs is not None or not geobox.transform.is_identity:
             profile |= {"transform": geobox.transform, "crs": geobox.crs.to_wkt() if geobox.crs else None}
@@ -177,6 +179,7 @@ def _driver(
     path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], jpeg_quality: int | None
 ) -> dict[str, Any]:
     suffix = path.suffix.lower()
+    # 95 where nobody chose: the pixels have been through JPEG once already.
     if suffix in _JPEG:
         return {"driver": "JPEG", "QUALITY": jpeg_quality or 95}
     if suffix == ".png":
@@ -194,6 +197,7 @@ def _driver(
 
 def _describe(out: Any, like: ImageFile | None) -> None:
     """Meaning and names of the bands, as in the file the image was made of."""
+    # A layer that made other bands has made other meanings, too.
     if like is None or out.count != like.count or like.scene.facts().get("palette"):
         return
     stored = [like.scene.facts()["stored_bands"][band - 1] for band in like.scene.bands]
@@ -215,6 +219,7 @@ def _check_blocks(path: Path) -> None:
                     dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1)
                     for what in ("OFFSET", "SIZE")
                 )
+                # A block without an offset was never written: a sparse file, whose block is all nodata.
                 if offset is not None and int(offset) + int(length or 0) > size:
                     raise SceneError(f"image must be complete, got {path}, which is cut short. Copy it anew.")
 
@@ -236,8 +241,8 @@ def copy_image(source: Path, target: Path, *, link: bool = False) -> None:
             try:
                 os.link(old.resolve(), new)
                 continue
-            except OSError:  # another file system, or one without links
-                pass
+            except OSError:
+                pass  # another file system, or one without links: it is copied below
         shutil.copyfile(old, new)
 
 

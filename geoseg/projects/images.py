@@ -19,7 +19,7 @@ __all__ = ["ImageFile", "is_complete", "open_image"]
 _WHOLE = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp"})
 #: Values of an image kept in memory as a whole; larger ones are read by window, slowly.
 _MOST_DECODED = 2**30
-# The end of a JPEG may have some bytes of a camera behind it.
+#: Bytes of a file's end that are looked at: a JPEG may have some bytes of a camera behind its last mark.
 _TAIL = 65536
 
 
@@ -89,6 +89,7 @@ class ImageFile:
         """
         if not self.decodes_whole:
             return self.scene.read(window)
+        # Each window of a PNG would be decoded from the first row on again.
         if self._pixels is None:
             self._pixels = self.scene.read(
                 Window(row_off=0, col_off=0, height=self.scene.height, width=self.scene.width)
@@ -162,6 +163,7 @@ def is_complete(head: bytes, tail: bytes, size: int) -> bool:
     >>> is_complete(b"BM\\xff\\x00\\x00\\x00", b"...", 100)
     False
     """
+    # Each of the three says where it ends: by a mark, or by its length in the header.
     if head.startswith(b"\xff\xd8"):
         return b"\xff\xd9" in tail
     if head.startswith(b"BM"):

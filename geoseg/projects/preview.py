@@ -24,6 +24,7 @@ def preview_pixels(pixels: Array) -> Array:
     finite = values[np.isfinite(values)]
     # A few glaring roofs would otherwise leave all else black.
     low, high = np.percentile(finite, (2, 98)) if finite.size else (0.0, 1.0)
+    # One stretch for all three bands: one each would shift the colors.
     scaled = (np.nan_to_num(values) - low) / max(high - low, 1e-9) * 255
     return np.clip(scaled, 0, 255).astype(np.uint8)
 

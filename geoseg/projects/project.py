@@ -36,8 +36,9 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".vrt", ".gif"}
 )
 
+#: What some system refuses in a name: Windows most, and control characters that would garble a terminal.
 _FORBIDDEN = re.compile(r'[\x00-\x1f/\\|<>:"?*]')
-# File systems take 255 bytes; endings such as .json and the ten characters of a copy come on top.
+#: File systems take 255 bytes; endings such as .json and the ten characters of a copy come on top.
 _MAX_NAME = 180
 
 
@@ -170,6 +171,7 @@ def open_project(path: PathLike) -> Project:
             f"project must have a meta.json, got {path} without one. Is this the project's folder?"
         )
     document = read_document(file)
+    # The document's own errors know no file.
     try:
         meta = ProjectMeta.from_json(document)
     except InputError as error:
@@ -179,6 +181,7 @@ def open_project(path: PathLike) -> Project:
 
 def _datasets(folder: Path, project: str, prefix: str) -> Iterator[Dataset]:
     for child in sorted(folder.iterdir()):
+        # Folders of tools and systems (.git, .ipynb_checkpoints), and those of something else.
         if child.name.startswith(".") or not (child / "img").is_dir():
             continue
         name = prefix + child.name
@@ -189,12 +192,14 @@ def _datasets(folder: Path, project: str, prefix: str) -> Iterator[Dataset]:
 
 def _items(folder: Path, project: str, dataset: str) -> Iterator[Item]:
     ann = folder / "ann"
+    # Listed once: to ask for each annotation would be two calls an image, and a network's disk is slow.
     known = {entry.name for entry in ann.iterdir()} if ann.is_dir() else set()
     for image in sorted((folder / "img").iterdir()):
         full, short = f"{image.name}.json", f"{image.stem}.json"
         # Whatever has an annotation of its very name is an image: one that can't be read is a failure then.
         if image.name.startswith(".") or (image.suffix.lower() not in IMAGE_SUFFIXES and full not in known):
             continue
+        # The form of today first: with NAME.ext.json beside STEM.json the former is the newer.
         annotation = next((ann / name for name in (full, short) if name in known), None)
         yield Item(project, dataset, image, annotation)
 
@@ -220,7 +225,7 @@ def read_annotation(item: Item, meta: ProjectMeta | None, shape: tuple[int, int]
         return Annotation(*shape)
     try:
         annotation = Annotation.from_json(read_document(item.annotation), meta)
-    except ConfigError:
+    except ConfigError:  # it names its file already
         raise
     except InputError as error:
         raise InputError(f"{item.annotation}: {error}") from None
@@ -263,6 +268,7 @@ def safe_join(folder: PathLike, relative: str, what: str) -> Path:
     InputError
         The path leads out of the folder.
     """
+    # Resolved, links and all: a name in somebody's file must not reach what lies beside the folder.
     root = Path(folder).resolve()
     try:
         path = (root / relative).resolve()

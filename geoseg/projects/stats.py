@@ -21,6 +21,7 @@ from geoseg.typing import IntArray, PathLike, Progress, no_progress
 
 __all__ = ["ClassStats", "DatasetStats", "ProjectStats", "SizeStats", "project_stats", "size_stats"]
 
+#: Side of the pieces that an image is drawn in, pixels: 8 MB each.
 _CHUNK = 2048
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -168,6 +169,7 @@ def project_stats(path: PathLike, *, progress: Progress = no_progress) -> Projec
     pairs = np.zeros((len(titles), len(titles)), np.int64)
     areas: dict[str, list[float]] = {title: [] for title in titles}
     tags: Counter[str] = Counter()
+    # Classes without objects are shown with zeros: what is missing is worth knowing.
     empty = DatasetStats(classes={title: ClassStats() for title in titles})
     stats.total.add(empty)
     for index, item in enumerate(project):
@@ -177,11 +179,11 @@ def project_stats(path: PathLike, *, progress: Progress = no_progress) -> Projec
         except (InputError, OSError) as error:
             stats.failures.append(Failure(f"{item.dataset}/{item.name}", str(error)))
             continue
-        one = _image_stats(annotation, titles)
+        of_image = _image_stats(annotation, titles)
         stats.datasets.setdefault(item.dataset, DatasetStats()).add(empty)
-        stats.datasets[item.dataset].add(one)
-        stats.total.add(one)
-        present = np.array([one.classes[title].objects > 0 for title in titles], np.int64)
+        stats.datasets[item.dataset].add(of_image)
+        stats.total.add(of_image)
+        present = np.array([of_image.classes[title].objects > 0 for title in titles], np.int64)
         pairs += np.outer(present, present)
         # A set: an image of 2018 may carry a tag twice.
         tags.update({tag.name for tag in annotation.tags})
@@ -216,6 +218,7 @@ def _shown_pixels(annotation: Annotation, titles: tuple[str, ...]) -> IntArray:
     # Drawn piece by piece, so that an image of any size takes the memory of one piece.
     for window in iter_chunks(annotation.height, annotation.width, _CHUNK):
         objects = objects_in(annotation, window)
+        # Most pieces of a large scene are empty, and need not be drawn to know it.
         if not objects:
             counts[0] += window.height * window.width
             continue

@@ -140,6 +140,7 @@ class ProjectWriter:
         for part in parts:
             check_name(part, "dataset")
         check_name(name, "image")
+        # By the stem, for the annotations of 2018 are named by it; a.jpg and a.png would share one.
         stem = Path(name).stem
         if not self.is_free(dataset, stem):
             raise InputError(f"image names must be unique in a dataset, got {stem!r} twice in {dataset!r}.")
@@ -178,10 +179,12 @@ def _replaceable(path: Path) -> bool:
         return False
     entries = list(path.iterdir())
     names = {entry.name for entry in entries}
-    known = all(_is_data_set(entry) if entry.is_dir() else entry.suffix == ".json" for entry in entries)
-    return not entries or (known and bool(names & {"meta.json", "classes.json"}))
-
-
-def _is_data_set(folder: Path) -> bool:
-    names = {entry.name for entry in folder.iterdir()}
-    return not names or bool(names & {"img", "ann", "masks_machine", "masks_human"})
+    # Anything else among them is somebody's, and a mistyped --out must not delete it.
+    for entry in entries:
+        if entry.is_dir():
+            inner = {inner.name for inner in entry.iterdir()}
+            if inner and not inner & {"img", "ann", "masks_machine", "masks_human"}:
+                return False
+        elif entry.suffix != ".json":
+            return False
+    return not entries or bool(names & {"meta.json", "classes.json"})

@@ -20,6 +20,7 @@ __all__ = ["ClassValues", "read_binary_masks"]
 #: Mask values of a class; ``"__all__"`` is every value above zero.
 ClassValues = Sequence[int] | Literal["__all__"]
 
+#: Names that such folders have elsewhere; the first that is there is taken.
 _IMAGES = ("img", "images", "image")
 _MASKS = ("ann", "masks", "mask", "gt", "labels")
 
@@ -51,6 +52,7 @@ def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None =
     images: list[ImportImage] = []
     notes: list[str] = []
     for dataset, folder in _datasets(Path(src)):
+        # Paired by the stem: a photo's mask is a PNG, for JPEG would change its values.
         targets = _subfolder(folder, _MASKS)
         masks = {path.stem: path for path in list_images(targets)} if targets else {}
         paths = list_images(_subfolder(folder, _IMAGES) or folder)
@@ -84,6 +86,7 @@ def _read(mask: Path | None, mapping: Mapping[str, ClassValues], shape: Shape2d)
     values = read_band(mask, shape)
     objects: list[LabeledObject] = []
     for title, wanted in mapping.items():
+        # Classes may share values: each has its own bitmap.
         hit = values > 0 if wanted == "__all__" else np.isin(values, [int(v) for v in wanted])
         bitmap = Bitmap((0, 0), hit).tight()
         if bitmap is not None:

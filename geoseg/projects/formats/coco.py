@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -59,7 +60,7 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> ImportContents:
     src = Path(src)
     files = [(src, read_document(src))] if src.is_file() else _coco_files(src)
     shapes: dict[str, set[str]] = {}
-    found_images: list[ImportImage] = []
+    images_of_all: list[ImportImage] = []
     failures: list[tuple[str, str]] = []
     notes: list[str] = []
     crowds = False
@@ -68,7 +69,7 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> ImportContents:
         for title, kinds in coco.shapes().items():
             shapes.setdefault(title, set()).update(kinds)
         of_file, failed = coco.images(_roots(file, images))
-        found_images += of_file
+        images_of_all += of_file
         failures += failed
         crowds |= coco.has_crowds()
         notes += coco.left_out()
@@ -77,7 +78,7 @@ def read_coco(src: PathLike, images: PathLike | None = None) -> ImportContents:
         plain_class(title, "any" if len(kinds) > 1 else next(iter(kinds), "polygon"))
         for title, kinds in shapes.items()
     ]
-    return ImportContents(classes, found_images, failures, notes, (CROWD_TAG,) if crowds else ())
+    return ImportContents(classes, images_of_all, failures, notes, (CROWD_TAG,) if crowds else ())
 
 
 def _coco_files(folder: Path) -> list[tuple[Path, Any]]:
@@ -85,22 +86,18 @@ def _coco_files(folder: Path) -> list[tuple[Path, Any]]:
         raise MissingFileError(f"no such file or folder: {folder}")
     # From near to far: the first place that holds COCO files is the one meant.
     for pattern in ("*.json", "annotations/*.json", "*/*.json"):
-        read = [(path, _json_or_none(path)) for path in sorted(folder.glob(pattern))]
-        coco_files = [
-            (path, d) for path, d in read if isinstance(d, dict) and {"images", "categories"} <= d.keys()
-        ]
+        coco_files = []
+        for path in sorted(folder.glob(pattern)):
+            # Other JSON files (a package's, a settings file) may lie there, even broken ones.
+            with suppress(InputError):
+                document = read_document(path)
+                if isinstance(document, dict) and {"images", "categories"} <= document.keys():
+                    coco_files.append((path, document))
         if coco_files:
             return coco_files
     raise MissingFileError(
         f"source must hold COCO files (JSON with images, annotations and categories), got {folder} without."
     )
-
-
-def _json_or_none(path: Path) -> Any:
-    try:
-        return read_document(path)
-    except InputError:
-        return None  # some other file: it is not taken for COCO
 
 
 def _roots(file: Path, images: PathLike | None) -> list[Path]:
@@ -115,6 +112,8 @@ def _roots(file: Path, images: PathLike | None) -> list[Path]:
 
 
 def _dataset_of(file: Path) -> str:
+    # instances_train2017.json is "train2017"; _annotations.coco.json, as Roboflow writes it into the folder
+    # of a split, is called after that folder; a name that says nothing becomes "ds".
     stem = file.stem.removesuffix(".coco")
     for prefix in ("instances_", "annotations_"):
         stem = stem.removeprefix(prefix)
@@ -189,7 +188,11 @@ class _Coco:
         for entry in self.entries:
             name = str(entry["file_name"])
             try:
-                path = _find(name, roots)
+                path = next(
+                    (path for root in roots if (path := safe_join(root, name, "file_name")).is_file()), None
+                )
+                if path is None:
+                    raise MissingFileError(f"no such image in {', '.join(map(str, roots))}")
             except InputError as error:
                 failures.append((f"{dataset}/{name}", str(error)))
                 continue
@@ -224,14 +227,6 @@ class _Coco:
             tags = (Tag(CROWD_TAG),) if annotation.get("iscrowd") else ()
             objects += [LabeledObject(title, figure, tags) for figure in figures]
         return objects
-
-
-def _find(name: str, roots: Sequence[Path]) -> Path:
-    for root in roots:
-        path = safe_join(root, name, "file_name")
-        if path.is_file():
-            return path
-    raise MissingFileError(f"no such image in {', '.join(map(str, roots))}")
 
 
 def _kind_of(annotation: Json) -> str:
@@ -276,14 +271,31 @@ def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     """
     kind = _kind_of(annotation)
     if kind == "bitmap":
-        return _bitmap(annotation["segmentation"], shape)
+        segmentation = annotation["segmentation"]
+        counts: Any = segmentation.get("counts")
+        size = segmentation.get("size")
+        if size is not None and size != list(shape):
+            raise InputError(f"size of the RLE must be that of the image, {list(shape)}, got {size}.")
+        # COCO's own tools write text, other programs plain numbers.
+        if isinstance(counts, str):
+            runs = unpack_counts(counts)
+        else:
+            runs = _numbers(counts, "counts of the RLE", most=2**53).astype(np.int64)
+        mask, (row, col) = decode_counts(runs, shape)
+        return [Bitmap((col, row), mask).compact()] if mask.size else []
     if kind == "polygon" and annotation.get("segmentation"):
         written = annotation["segmentation"]
         if not isinstance(written, list):
             raise InputError("segmentation must be a list of rings or an RLE object.")
-        rings = [_ring(ring) for ring in _rings(written)]
+        polygons = []
+        for ring in _rings(written):
+            numbers = _numbers(ring, "ring")
+            if len(numbers) % 2:
+                raise InputError(f"ring must be x, y pairs, got {len(numbers)} numbers.")
+            if len(numbers) >= 6:
+                polygons.append(shapely.Polygon(numbers.reshape(-1, 2)))
         # Repaired as every label is: a ring that runs over itself covers what it goes around.
-        outlines = clean_polygons([shapely.Polygon(ring) for ring in rings if ring is not None]).geometry
+        outlines = clean_polygons(polygons).geometry
         return [figure for outline in outlines for figure in covered_figures([outline], shape)]
     if annotation.get("bbox") is None:  # key points, captions: no shape
         return []
@@ -298,20 +310,6 @@ def figures_of(annotation: Json, shape: Shape2d) -> list[Figure]:
     left, top = np.ceil((x - 0.5, y - 0.5))
     right, bottom = np.ceil((x + width - 0.5, y + height - 0.5)) - 1
     return [Rectangle(*map(float, (left, top, right, bottom)))] if left <= right and top <= bottom else []
-
-
-def _bitmap(segmentation: Json, shape: Shape2d) -> list[Figure]:
-    counts: Any = segmentation.get("counts")
-    size = segmentation.get("size")
-    if size is not None and size != list(shape):
-        raise InputError(f"size of the RLE must be that of the image, {list(shape)}, got {size}.")
-    runs = (
-        unpack_counts(counts)
-        if isinstance(counts, str)
-        else _numbers(counts, "counts of the RLE", most=2**53).astype(np.int64)
-    )
-    mask, (row, col) = decode_counts(runs, shape)
-    return [Bitmap((col, row), mask).compact()] if mask.size else []
 
 
 def _rings(segmentation: list[Any]) -> list[Any]:
@@ -329,14 +327,6 @@ def _rings(segmentation: list[Any]) -> list[Any]:
         else ring
         for ring in rings
     ]
-
-
-def _ring(ring: Any) -> np.ndarray[Any, Any] | None:
-    """Vertices of a ring in pixel corners; None where there are too few to enclose anything."""
-    numbers = _numbers(ring, "ring")
-    if len(numbers) % 2:
-        raise InputError(f"ring must be x, y pairs, got {len(numbers)} numbers.")
-    return numbers.reshape(-1, 2) if len(numbers) >= 6 else None
 
 
 def _numbers(values: Any, what: str, count: int | None = None, most: float = 2**31) -> np.ndarray[Any, Any]:

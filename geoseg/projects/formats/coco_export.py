@@ -11,7 +11,6 @@ from typing import Any
 
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import (
-    Bitmap,
     Figure,
     LabeledObject,
     Line,
@@ -57,6 +56,7 @@ class CocoExporter:
             "file_name": entry.item.name,
             "height": entry.annotation.height,
             "width": entry.annotation.width,
+            # Not COCO's: our importer reads them back, other programs pass over them.
             "tags": [tag.name for tag in entry.annotation.tags],
         }
         document["images"].append(image)
@@ -76,6 +76,7 @@ class CocoExporter:
             left, top, right, bottom = figure_outline(item.figure).bounds
         else:
             left, top, right, bottom = figure_bounds(item.figure)
+            # Bounds are inclusive pixels; a box reaches to the far side of the last ones.
             right, bottom = right + 1, bottom + 1
         return {
             "category_id": self.ids[item.class_name],
@@ -90,6 +91,7 @@ class CocoExporter:
         info = {"description": "exported by geoseg"}
         for name, document in self.documents.items():
             path = self.folder / "annotations" / f"instances_{name}.json"
+            # One line: with indents, a file of a million vertices has a million lines more.
             write_json(
                 path, {"info": info, "licenses": [], **document, "categories": self.categories}, indent=None
             )
@@ -113,10 +115,7 @@ def coco_segmentation(figure: Figure, shape: tuple[int, int]) -> Any:
     if isinstance(figure, Polygon) and not figure.holes:
         # Six decimals: a millionth of a pixel, without the digits of binary fractions.
         return [ring.round(6).ravel().tolist() for ring in figure_rings(figure)] or None
-    return _rle(figure, shape)
-
-
-def _rle(figure: Polygon | Bitmap, shape: tuple[int, int]) -> dict[str, Any] | None:
+    # COCO's rings all add area: a hole can only be told pixel by pixel.
     drawn = figure_mask(figure, Window(row_off=0, col_off=0, height=shape[0], width=shape[1]))
     if drawn is None:
         return None

@@ -95,6 +95,7 @@ def read_band(path: Path, shape: Shape2d) -> Array:
     InputError
         Its size is another, it is in colors, or it is damaged.
     """
+    # Decoders fill what is missing of a file that is cut short, and zeros would pass for background.
     check_complete(path)
     with open_dataset(path) as dataset:
         if dataset.shape != shape:
@@ -102,6 +103,7 @@ def read_band(path: Path, shape: Shape2d) -> Array:
                 f"label image must be as large as its image of {shape[1]} x {shape[0]} pixels, "
                 f"got {path} with {dataset.width} x {dataset.height}. Resize or remove it."
             )
+        # An alpha band beside the values says where they count, and is no color.
         colors = [
             band for band, meaning in enumerate(dataset.colorinterp, 1) if meaning is not ColorInterp.alpha
         ]
@@ -130,6 +132,8 @@ def value_bitmaps(values: Array) -> list[tuple[int, Bitmap]]:
     >>> value_bitmaps(np.zeros((2, 2), np.uint8))
     []
     """
+    # Numbered from 0, for values of a 16-bit image may be far apart, and find_objects makes a box for each
+    # number.
     distinct, index = np.unique(values, return_inverse=True)
     index = index.reshape(values.shape).astype(np.int32)
     bitmaps = []

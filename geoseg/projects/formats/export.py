@@ -40,6 +40,7 @@ def objects_in(annotation: Annotation, window: Window) -> list[LabeledObject]:
     >>> objects_in(Annotation(4, 4), Window(row_off=0, col_off=0, height=4, width=4))
     []
     """
+    # A pixel more all round: vertices are rounded when they are drawn.
     left, top, right, bottom = annotation.bounds.T
     near = (right >= window.col_off - 1) & (left <= window.col_end)
     near &= (bottom >= window.row_off - 1) & (top <= window.row_end)

@@ -80,6 +80,7 @@ def read_kitti(src: PathLike) -> ImportContents:
 
 def _target(folder: Path, stem: str) -> tuple[Path, int] | None:
     """The label image of a picture and what its values are divided by."""
+    # Objects one by one say more than classes, where a picture has both.
     for name, divisor in (("instance", _PER_CLASS), ("semantic", 1)):
         path = folder / name / f"{stem}.png"
         if path.is_file():
@@ -116,21 +117,21 @@ def _labels(src: Path) -> Sequence[Label]:
     if not path.is_file():
         return CITYSCAPES
     document = read_document(path)
-    entries = document if isinstance(document, list) else [None]
-    labels = [_label(entry, path) for entry in entries]
+    labels: list[Label] = []
+    entries: list[Any] = document if isinstance(document, list) else [None]
+    for entry in entries:
+        try:
+            red, green, blue = (int(value) for value in entry["color"])
+            label = Label(int(entry["id"]), str(entry["name"]), (red, green, blue))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{path} must be a list of {{name, id, color: [r, g, b]}}, got {entry!r}."
+            ) from None
+        if not all(0 <= value <= 255 for value in label.color):
+            raise InputError(f"colors in {path} must be 0 to 255, got {label.color}.")
+        labels.append(label)
     if len({label.id for label in labels}) < len(labels) or len({label.name for label in labels}) < len(
         labels
     ):
         raise InputError(f"names and ids in {path} must be unique.")
     return labels
-
-
-def _label(entry: Any, path: Path) -> Label:
-    try:
-        red, green, blue = (int(value) for value in entry["color"])
-        label = Label(int(entry["id"]), str(entry["name"]), (red, green, blue))
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path} must be a list of {{name, id, color: [r, g, b]}}, got {entry!r}.") from None
-    if not all(0 <= value <= 255 for value in label.color):
-        raise InputError(f"colors in {path} must be 0 to 255, got {label.color}.")
-    return label

@@ -36,9 +36,11 @@ __all__ = ["BACKGROUND", "NEUTRAL", "MasksExporter", "class_values"]
 BACKGROUND, NEUTRAL = "bg", "neutral"
 
 _NEUTRAL_VALUE = 255
+#: Side of the pieces that are drawn at a time, pixels: a multiple of the blocks of a mask.
 _CHUNK = 2048
-# To be looked at: a larger PNG takes viewers long to open.
+#: Longest side of a picture to be looked at: a larger PNG takes viewers long to open.
 _HUMAN_SIDE = 4096
+#: Columns of green between the image and its masks, as in the tutorials' pictures.
 _GREEN_BAR = 4
 
 
@@ -55,6 +57,7 @@ class MasksExporter:
         """Draw one image's masks."""
         folder = self.folder / entry.dataset
         if self.machine:
+            # Piece by piece where the image itself can be read so; PNG has to be written from top to bottom.
             suffix = ".tif" if not entry.image.decodes_whole else ".png"
             self._machine(entry, _target(folder / "masks_machine", entry.item.stem + suffix))
         if self.human:
@@ -80,6 +83,7 @@ class MasksExporter:
     def _human(self, entry: ExportItem, path: Path) -> None:
         shown, step = _preview(entry.image)
         index = self._index(entry, shown.shape[1:], step)
+        # 0 is no object, which stays the image as it is.
         palette = np.array([(0, 0, 0), *self.colors.values()], np.uint8)
         colors = np.moveaxis(palette[index], -1, 0)
         Image.fromarray(np.moveaxis(beside(shown, colors, index > 0, _GREEN_BAR), 0, -1)).save(path)

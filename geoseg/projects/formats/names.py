@@ -13,8 +13,9 @@ __all__ = ["UniqueNames", "list_images", "safe_name"]
 
 #: A VRT points to other files, so it can't be taken over by itself.
 _SUFFIXES = IMAGE_SUFFIXES - {".vrt"}
-# Below what a project takes, so that a counter and endings still fit.
+#: Below what a project takes, so that a counter and endings still fit.
 _LONGEST = 150
+#: A longer "suffix" is a name with a dot in it, and may be cut.
 _LONGEST_SUFFIX = 20
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
@@ -36,6 +37,7 @@ def safe_name(name: str) -> str:
     >>> safe_name("Vienna 1.tif")
     'Vienna 1.tif'
     """
+    # Separators become underscores: a/1.png and b/1.png stay two names.
     parts = [part.strip() for part in _UNSAFE.split(name)]
     legal = "_".join(part for part in parts if part.strip(". ")).strip(" ").rstrip(". ")
     if not legal:

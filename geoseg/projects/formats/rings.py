@@ -45,6 +45,7 @@ def mask_rings(bitmap: Bitmap) -> list[list[Array]]:
     """Outlines of a mask's four-connected parts in pixel corners: exterior, then holes, of each."""
     rings = []
     for part in connected_parts(bitmap) if bitmap.pixels.size > LARGE else [bitmap]:
+        # Part by part, so that of a large mask no more than one part is unpacked at a time.
         mask, origin = part.mask, np.array(part.origin, np.float64)
         for geometry, _ in rasterio.features.shapes(mask.view(np.uint8), mask=mask, connectivity=4):
             rings.append([np.array(ring[:-1]) + origin for ring in geometry["coordinates"]])
@@ -97,7 +98,7 @@ def figure_outline(figure: Figure) -> shapely.Geometry:
         return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
     if isinstance(figure, Polygon):
         return _around_pixels(figure)
-    rings = figure_rings(figure)
+    rings = figure_rings(figure)  # one for a rectangle, none for lines and points
     return shapely.Polygon(rings[0]) if rings else shapely.Polygon()
 
 

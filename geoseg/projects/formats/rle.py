@@ -20,7 +20,8 @@ from geoseg.typing import BoolArray, IntArray
 
 __all__ = ["decode_counts", "encode_counts", "pack_counts", "unpack_counts"]
 
-_DIGITS = 13  # base-32 digits of an int64
+#: Base-32 digits of an int64.
+_DIGITS = 13
 
 
 def encode_counts(mask: BoolArray, origin: tuple[int, int], shape: tuple[int, int]) -> IntArray:
@@ -55,9 +56,11 @@ def encode_counts(mask: BoolArray, origin: tuple[int, int], shape: tuple[int, in
     starts = base[columns] + rows
     columns, rows = np.nonzero(steps == -1)
     ends = base[columns] + rows
-    joined = starts[1:] == ends[:-1]  # a run that goes on at the top of the next column
+    # A run that reaches the foot of a column goes on at the top of the next one.
+    joined = starts[1:] == ends[:-1]
     starts, ends = starts[np.r_[True, ~joined][: len(starts)]], ends[np.r_[~joined, True][: len(ends)]]
     bounds = np.column_stack([starts, ends]).ravel()
+    # Without a last count of 0, which COCO's own tools do not write either.
     counts = np.diff(bounds, prepend=0, append=total)
     return counts if total > (bounds[-1] if len(bounds) else 0) or not len(bounds) else counts[:-1]
 

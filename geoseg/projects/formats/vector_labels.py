@@ -26,6 +26,7 @@ from geoseg.typing import PathLike
 
 __all__ = ["LabelOptions", "pixel_figures", "read_vector_labels"]
 
+#: Shape of a figure by the dimension of its geometry.
 _KINDS = {0: "point", 1: "line", 2: "polygon"}
 
 
@@ -117,6 +118,7 @@ class _Labels:
     """One vector file, read when first needed."""
 
     def __init__(self, path: PathLike, options: LabelOptions) -> None:
+        # Only noted: a hundred scenes may each have a file of their own.
         self.path, self.options = path, options
 
     @cached_property
@@ -163,6 +165,7 @@ class _Labels:
 
     def read(self, scene: Path, shape: Shape2d) -> list[LabeledObject]:
         """Objects of one scene, in the order of the file."""
+        # By the scene's header: labels are placed without a pixel being read.
         placed = self.features.on(open_raster(scene).geobox, scene.name)
         return [
             LabeledObject(title, figure)
@@ -194,6 +197,7 @@ def pixel_figures(outline: Any, shape: Shape2d, *, bitmaps: bool = False) -> Seq
     """
     parts = _single_parts(outline)
     polygons = [part for part in parts if part.geom_type == "Polygon"]
+    # As one bitmap they are one object, a MultiPolygon's parts; a polygon can't be in several pieces.
     if polygons:
         groups = [polygons] if bitmaps else [[polygon] for polygon in polygons]
         return [figure for group in groups for figure in covered_figures(group, shape, bitmaps=bitmaps)]

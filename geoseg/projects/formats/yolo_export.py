@@ -59,6 +59,7 @@ class YoloExporter:
                 reason = "YOLO has no lines and points" if lines_or_points else "no area inside the image"
                 self.left_out[reason] += 1
             for ring in rings:
+                # Six digits: less than a hundredth of a pixel in an image of 10,000.
                 shares = (ring / size).ravel()
                 lines.append(f"{self.ids[item.class_name]} {' '.join(f'{v:.6g}' for v in shares)}\n")
         return lines
@@ -66,6 +67,8 @@ class YoloExporter:
     def finish(self) -> None:
         """Write ``data.yaml``."""
         train = "train" if "train" in self.names else min(self.names)
+        # Written by hand: the file is six lines, and a YAML library one dependency more. Names go as JSON,
+        # which is YAML too.
         lines = [
             "path: .",
             f"train: images/{train}",
