@@ -3,9 +3,9 @@
 The honest score of a network on ground it has not seen::
 
     python examples/buildings/leave_one_out.py examples/buildings/train.toml --out runs/places \\
-        --teacher examples/buildings/teacher.toml
+        --teacher examples/buildings/teacher.toml --set weights=null --set pretrained=imagenet
     python examples/buildings/leave_one_out.py examples/buildings/teacher.toml --out runs/quick \\
-        --place bicol_A_7cm --set sampler.chips_per_epoch=16     # a quick try of the first network
+        --place bicol --set sampler.chips_per_epoch=16     # a quick try of the first network
 
 Each place has a run of its own below --out, which is resumed where it was stopped. The last checkpoint is
 scored, because choosing the best one would look at the place left out: `geoseg run` with windows of 512 and
@@ -20,6 +20,7 @@ left out has none at all, which its row in the table says.
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import sys
 from pathlib import Path
@@ -27,11 +28,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pseudo_labels import PSEUDO, write_pseudo_labels
+from scores import Scored, score_scenes
 
-import geoseg
 from geoseg.config import read_document
 from geoseg.models import tune_malloc
-from geoseg.pipeline.evaluation.files import evaluate_files
 from geoseg.training.checkpoints import RunFolder
 from geoseg.training.config import TrainSettings, apply_overrides, parse_train_settings
 from geoseg.training.export import export_checkpoint
@@ -43,18 +43,22 @@ def settings_without(
 ) -> TrainSettings:
     """The config with the scenes of one place moved to validation and all others to training.
 
-    Scenes with pseudo-labels take those of ``pseudo``, by the stem of the scene, and are left out without.
+    Scenes with pseudo-labels take those of ``pseudo``, by their place, and are left out without. A place that
+    is listed at several sampling distances is validated and scored at the first of them.
     """
     document: dict[str, Any] = apply_overrides(read_document(config), changes)
     refuse_peeping(document)
     pseudo, kept = pseudo or {}, []
+    scored = next((scene["path"] for scene in document["data"]["scenes"] if place_of(scene) == place), None)
     for scene in document["data"]["scenes"]:
-        stem = Path(scene["path"]).stem
+        name = place_of(scene)
+        if name == place and (is_pseudo(scene) or scene["path"] != scored):
+            continue
         if is_pseudo(scene):
-            if stem == place or stem not in pseudo:
+            if name not in pseudo:
                 continue
-            scene["labels"] = str(pseudo[stem].absolute())
-        scene["part"] = "val" if stem == place else "train"
+            scene["labels"] = str(pseudo[name].absolute())
+        scene["part"] = "val" if name == place else "train"
         kept.append(scene)
     document["data"] = {**document["data"], "scenes": kept, "split": {"by": "file"}}
     card = document.get("card", {})
@@ -71,6 +75,11 @@ def refuse_peeping(document: dict[str, Any]) -> None:
             raise SystemExit(f"{name} must not be set: it goes by the loss on the place left out")
 
 
+def place_of(scene: dict[str, Any]) -> str:
+    """The place of a scene: what its file is called, up to the first underscore."""
+    return Path(scene["path"]).stem.split("_")[0]
+
+
 def is_pseudo(scene: dict[str, Any]) -> bool:
     """Whether a scene's labels are pseudo-labels."""
     return str(scene["labels"]).endswith(PSEUDO)
@@ -79,54 +88,40 @@ def is_pseudo(scene: dict[str, Any]) -> bool:
 def pseudo_labels_without(
     teacher: TrainSettings, base: Path, scenes: dict[str, Path], run: Path, devices: str | None
 ) -> dict[str, Path]:
-    """Pseudo-labels of scenes by a teacher, trained in ``run``; its settings leave the place out."""
+    """Pseudo-labels of places by a teacher, trained in ``run``; its settings leave the place out."""
     train(teacher, run, base=base, resume=True, devices=devices)
     bundle, made = last_bundle(run), {}
-    for stem, scene in scenes.items():
-        made[stem] = run / f"{stem}{PSEUDO}"
-        if not made[stem].exists():
-            write_pseudo_labels(bundle, scene, made[stem])
+    for name, scene in scenes.items():
+        made[name] = run / f"{name}{PSEUDO}"
+        if not made[name].exists():
+            write_pseudo_labels(bundle, scene, made[name])
     return made
 
 
 def score_place(
-    bundle: Path,
-    scenes: list[dict[str, Any]],
-    base: Path,
-    out: Path,
-    *,
-    threshold: float,
-    flips: bool = False,
+    bundle: Path, scenes: list[dict[str, Any]], base: Path, out: Path, **options: Any
 ) -> dict[str, float]:
     """Footprints of a place by the command's own way, against its labels.
 
-    The place may be listed as several scenes, one file with an aoi each: the score is of their whole ground.
+    Parameters
+    ----------
+    scenes
+        Entries of a config. They may be one file with an aoi each: the score is then of their whole ground.
+    options
+        Of `geoseg run`.
     """
-    if len(files := {scene["path"] for scene in scenes}) > 1:
-        raise SystemExit(f"a place must be one file, got {', '.join(sorted(files))}")
     out.mkdir(parents=True, exist_ok=True)
-    path, labels = base / scenes[0]["path"], base / scenes[0]["labels"]
-    aoi = write_ground(scenes, base, out / "aoi.geojson")
-    summary = geoseg.run(
-        path,
-        bundle,
-        out=out,
-        aoi=aoi,
-        window=512,
-        overlap=128,
-        threshold=threshold,
-        test_time="d4" if flips else "none",
-        restart=True,
-    )
-    found = evaluate_files(summary.files["geojson"], labels, aoi=aoi)
-    assert found.objects is not None
-    return {
-        "iou": round(found.pixels.iou, 4),
-        "pixel_f1": round(found.pixels.f1, 4),
-        "object_precision": round(found.objects.precision, 4),
-        "object_recall": round(found.objects.recall, 4),
-        "object_f1": round(found.objects.f1, 4),
-    }
+    whole: list[Scored] = []
+    for path in dict.fromkeys(scene["path"] for scene in scenes):
+        entries = [scene for scene in scenes if scene["path"] == path]
+        for number, file in enumerate(sorted(glob.glob(str(base / path)))):  # noqa: PTH207 (`..` inside)
+            scene, entry = Path(file), entries[0]
+            labels = base / entry["labels"].replace("{stem}", scene.stem)
+            aoi = None
+            if any("aoi" in one for one in entries):
+                aoi = write_ground(entries, base, out / f"aoi_{number}.geojson")
+            whole.append(Scored(scene, labels, aoi, entry.get("gsd")))
+    return score_scenes(bundle, whole, window=512, overlap=128, **options)
 
 
 def write_ground(scenes: list[dict[str, Any]], base: Path, target: Path) -> Path:
@@ -156,7 +151,8 @@ def score_run(
     bundle = last_bundle(run)
     document = settings.model_dump(mode="json", exclude_none=True)
     scenes = [entry for entry in document["data"]["scenes"] if entry["part"] == "val"]
-    scores = score_place(bundle, scenes, base, run / "footprints", threshold=threshold, flips=flips)
+    options = {"threshold": threshold, "test_time": "d4" if flips else "none"}
+    scores = score_place(bundle, scenes, base, run / "ground", **options)
     return {"batches": last["batches"], **scores}
 
 
@@ -179,9 +175,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--place", action="append", help="stem of the scene to leave out; all by default")
+    parser.add_argument("--place", action="append", help="a place to leave out; all by default")
     parser.add_argument(
-        "--keep", action="append", default=["towns"], help="stem of a scene that is always trained on"
+        "--keep", action="append", default=["towns"], help="a place that is always trained on"
     )
     parser.add_argument("--set", action="append", default=[], dest="changes", help="change of the config")
     parser.add_argument("--teacher", type=Path, help="config of the network that makes the pseudo-labels")
@@ -201,16 +197,18 @@ def main() -> None:
     document = apply_overrides(read_document(options.config), options.changes)
     refuse_peeping(document)
     scenes = document["data"]["scenes"]
-    unlabeled = {Path(scene["path"]).stem: base / scene["path"] for scene in scenes if is_pseudo(scene)}
+    unlabeled: dict[str, Path] = {}
+    for scene in filter(is_pseudo, scenes):
+        unlabeled.setdefault(place_of(scene), base / scene["path"])
     if unlabeled and not options.teacher:
         parser.error(f"--teacher must be given, because {options.config.name} has pseudo-labels")
-    stems = dict.fromkeys(Path(scene["path"]).stem for scene in scenes if not is_pseudo(scene))
-    places = options.place or [stem for stem in stems if stem not in options.keep]
-    if unknown := sorted(set(places) - set(stems)):
-        parser.error(f"--place must be one of {', '.join(stems)}, got {unknown[0]}")
+    names = dict.fromkeys(place_of(scene) for scene in scenes if not is_pseudo(scene))
+    places = options.place or [name for name in names if name not in options.keep]
+    if unknown := sorted(set(places) - set(names)):
+        parser.error(f"--place must be one of {', '.join(names)}, got {unknown[0]}")
     for place in places:
         run, pseudo = options.out / place, {}
-        others = {stem: path for stem, path in unlabeled.items() if stem != place}
+        others = {name: path for name, path in unlabeled.items() if name != place}
         if others:
             teacher = settings_without(options.teacher, place, options.teacher_changes)
             teacher_base = options.teacher.absolute().parent

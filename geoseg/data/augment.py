@@ -78,10 +78,24 @@ class Augment:
         if self.settings.paste:
             takes = torch.rand(len(image), generator=rng) < self.settings.paste
             image, target, auxiliary = paste_objects(image, target, auxiliary, takes)
+        # Before the other colors, which then vary what two places have in common.
+        if self.settings.style:
+            image = _mix_styles(image, self._chosen(len(image), self.settings.style, rng))
         image = self._repaint(image, target, rng) if self.settings.repaint else self._recolor(image, rng)
         if self.settings.shuffle:
             image = _shuffle_bands(image, torch.rand(len(image), generator=rng) < self.settings.shuffle, rng)
+        if self.settings.gray and image.shape[1] == 3:
+            kept = 1 - self._chosen(len(image), self.settings.gray, rng).to(image.device).view(-1, 1, 1, 1)
+            middle = image.mean(1, keepdim=True)
+            image = middle + (image - middle) * kept
         return self._degrade(image, rng, seed), target, auxiliary
+
+    @staticmethod
+    def _chosen(count: int, share: float, rng: torch.Generator) -> Tensor:
+        """(count,) evenly in 0 .. 1 for a share of the chips, 0 for the others."""
+        # Both numbers are drawn for every chip, whether it is taken or not: later draws do not shift.
+        taken = torch.rand(count, generator=rng) < share
+        return torch.where(taken, torch.rand(count, generator=rng), 0.0)
 
     def _move(
         self, image: Tensor, target: Tensor, auxiliary: Tensor, rng: torch.Generator
@@ -133,9 +147,7 @@ class Augment:
         s, count = self.settings, len(image)
 
         def chosen() -> Tensor:
-            # Both numbers are drawn for every chip, whether it is taken or not: later draws do not shift.
-            taken = torch.rand(count, generator=rng) < s.share
-            return torch.where(taken, torch.rand(count, generator=rng), 0.0).to(image.device)
+            return self._chosen(count, s.share, rng).to(image.device)
 
         if s.blur:
             image = _blur(image, chosen() * s.blur)
@@ -258,6 +270,22 @@ def _shuffle_bands(image: Tensor, takes: Tensor, rng: torch.Generator) -> Tensor
     orders = torch.rand(count, bands, generator=rng).argsort(1)
     orders = torch.where(takes.unsqueeze(1), orders, torch.arange(bands)).to(image.device)
     return image[torch.arange(count, device=image.device).unsqueeze(1), orders]
+
+
+def _mix_styles(image: Tensor, strength: Tensor) -> Tensor:
+    """Mean and spread of each band moved toward those of the chip before in the batch, (N,) 0 to 1.
+
+    References
+    ----------
+    Zhou et al., Domain Generalization with MixStyle, https://arxiv.org/abs/2104.02008 (here on pixels).
+    """
+    mean, spread = image.mean((2, 3), keepdim=True), image.std((2, 3), keepdim=True)
+    share = strength.to(image.device).view(-1, 1, 1, 1)
+    wanted_mean = mean + share * (mean.roll(1, 0) - mean)
+    wanted_spread = spread + share * (spread.roll(1, 0) - spread)
+    # A chip of one color has no spread to scale; it only takes the other's mean.
+    mixed = (image - mean) * (wanted_spread / spread.clamp_min(1e-3)) + wanted_mean
+    return torch.where(share > 0, mixed, image)
 
 
 def _turn_hue(image: Tensor, angle: Tensor) -> Tensor:

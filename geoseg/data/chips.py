@@ -85,6 +85,8 @@ class Area:
         From a later epoch to the area as it is drawn anew for it; None where it is always the same.
     weight
         How often its windows are drawn, against those of other areas.
+    instances
+        Whether the labels tell touching objects apart.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Area:
     truth: Truth
     redraw: Callable[[int], Area] | None = field(default=None, compare=False)
     weight: float = 1.0
+    instances: bool = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -173,6 +176,9 @@ def cut_chip(
         extra = auxiliary_targets(burned.ids, burned.target != IGNORE, auxiliary)[(slice(None), *core)].copy()
         # Where the sensor has no data, outputs beside the classes have nothing to learn from either.
         extra[:, target == IGNORE] = np.nan
+        if not area.instances:
+            # The walls between its houses are not known: rims and distances would be those of whole blocks.
+            extra[:] = np.nan
     name = f"{area.name}, {window}"
     if len(fill) and not valid.all():
         # The mean of the band, which is 0 to the network: nodata of -9999 would drown all other pixels.

@@ -57,6 +57,9 @@ class SceneSettings(Settings):
         Ground meters per pixel of a scene without a CRS (a photo, a chip); None: not known.
     weight
         How often its windows are drawn, times what ``sampler.balance`` gives.
+    instances
+        Whether the labels tell touching objects apart. Where they don't, as in most masks, auxiliary outputs
+        learn nothing from the scene: a block of houses would count as one.
     """
 
     path: str
@@ -66,6 +69,7 @@ class SceneSettings(Settings):
     gsd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     part: Literal["auto", "train", "val"] = "auto"
     weight: float = Field(default=1.0, ge=1e-6, le=1e6, allow_inf_nan=False)
+    instances: bool = True
 
 
 class SplitSettings(Settings):
@@ -216,6 +220,11 @@ class AugmentSettings(Settings):
         Largest offset of each band by itself, as a share of full brightness.
     shuffle
         Share of chips whose bands change places, so that the network goes by shape more than by color.
+    style
+        Share of chips that take over mean and contrast of each band from another chip of the batch, in part
+        or whole; batches must hold two chips at least.
+    gray
+        Share of chips that lose part or all of their color, three bands only.
     hue
         Largest turn of the color circle in degrees, three bands only.
     saturation
@@ -245,6 +254,8 @@ class AugmentSettings(Settings):
     gamma: float = Field(default=0.0, ge=0, le=3)
     tint: float = Field(default=0.0, ge=0, le=1)
     shuffle: float = Field(default=0.0, ge=0, le=1)
+    style: float = Field(default=0.0, ge=0, le=1)
+    gray: float = Field(default=0.0, ge=0, le=1)
     hue: float = Field(default=0.0, ge=0, le=180)
     saturation: float = Field(default=0.0, ge=0, le=3)
     noise: float = Field(default=0.0, ge=0, le=1)

@@ -160,7 +160,7 @@ def _open_scenes(wanted: Wanted) -> Opened:
     for path, settings in expanded:
         scene = open_raster(path, bands=settings.bands, resolution=wanted.resolution, gsd=settings.gsd)
         truth = _scene_truth(scene, settings, table, wanted)
-        areas.append(Area(scene.name, scene, truth, weight=settings.weight))
+        areas.append(Area(scene.name, scene, truth, weight=settings.weight, instances=settings.instances))
         scenes.append(scene)
     parts = tuple(settings.part for _, settings in expanded)
     return Opened(tuple(areas), parts, (frozenset(),) * len(areas), table, _resolutions(scenes))

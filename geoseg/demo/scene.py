@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, exp, pi
@@ -14,6 +15,7 @@ import pyproj
 import shapely
 from affine import Affine
 from PIL import Image
+from shapely import affinity
 
 from geoseg.demo.plan import make_plan
 from geoseg.demo.plane import Box, Frame, box_corners
@@ -28,7 +30,10 @@ from geoseg.geo.windows import Window
 from geoseg.io.photo import write_photo
 from geoseg.typing import Array, BoolArray, PathLike, Progress, no_progress
 
-__all__ = ["CRS", "GENERATOR", "PARAMETERS_TAG", "Town", "make_chip", "make_scene", "scene_parameters"]
+__all__ = [
+    "CRS", "GENERATOR", "PARAMETERS_TAG", "Town", "make_chip", "make_labeled_chip", "make_scene",
+    "scene_parameters",
+]  # fmt: skip
 
 #: Raised whenever the same seed makes other pixels or footprints than before.
 GENERATOR = 1
@@ -112,12 +117,35 @@ def make_chip(size: int, gsd: float, rng: np.random.Generator) -> tuple[Array, A
     >>> image.shape, mask.shape, int(mask.max())
     ((3, 64, 64), (64, 64), 1)
     """
+    image, mask, _ = make_labeled_chip(size, gsd, rng)
+    return image, mask
+
+
+def make_labeled_chip(
+    size: int, gsd: float, rng: np.random.Generator, change: Callable[[Plan], None] | None = None
+) -> tuple[Array, Array, list[Any]]:
+    """Like :func:`make_chip`, with the footprint of each building.
+
+    Parameters
+    ----------
+    change
+        Given the plan of the place before it is painted, to add things to it or take them away.
+
+    Returns
+    -------
+    image : uint8 (3, size, size)
+    mask : uint8 (size, size)
+    footprints : list of shapely polygons
+        In pixels of the chip, cut at its edge. Buildings that touch are polygons of their own.
+    """
     _check(size, gsd, least=1)
     region = REGIONS[str(rng.choice(list(REGIONS), p=[0.5, 0.25, 0.25]))]
     built = float(np.clip(rng.beta(1.6, 1.1), 0.05, 0.98))
     extent = size * gsd
     land = box_corners(Frame.at(extent / 2, extent / 2, rng.uniform(0, 2 * pi)), _square(extent * 0.72 + 40))
     plan = make_plan(rng, land, lambda x, y: built, region)
+    if change is not None:
+        change(plan)
     look = Look(
         gain=float(rng.uniform(0.75, 1.15)),
         haze=float(rng.uniform(0, 18)),
@@ -129,7 +157,14 @@ def make_chip(size: int, gsd: float, rng: np.random.Generator) -> tuple[Array, A
     image, mask = Renderer(plan, gsd, look=look, shift=shift).render(
         Window(row_off=0, col_off=0, height=size, width=size)
     )
-    return (_through_jpeg(image, int(rng.integers(60, 96))) if rng.random() < 0.6 else image), mask
+    if rng.random() < 0.6:
+        image = _through_jpeg(image, int(rng.integers(60, 96)))
+    whole = shapely.box(0, 0, extent, extent)
+    cut = shapely.intersection([_footprint(building) for building in plan.buildings], whole)
+    # The plan is wider than the chip; and of a house that only touches the edge, a line is left.
+    pieces = [piece for piece in shapely.get_parts(cut) if piece.geom_type == "Polygon" and piece.area]
+    footprints = [affinity.scale(piece, 1 / gsd, 1 / gsd, origin=(0, 0)) for piece in pieces]
+    return image, mask, footprints
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ __all__ = [
     "cross_entropy",
     "dice",
     "focal",
+    "gap_weights",
     "log_cosh_dice",
     "loss",
     "lovasz",
@@ -147,6 +148,26 @@ def boundary_weights(target: Tensor, extra: float, radius: int = 2) -> Tensor:
     return 1.0 + extra * (near & valid).float()
 
 
+def gap_weights(target: Tensor, extra: float, radius: int = 3) -> Tensor:
+    """Weights (N,h,w) of 1, and 1 + extra on background that lies between objects, at most 2 radius wide.
+
+    Such ground is what a closing of the objects with a square fills.
+
+    Examples
+    --------
+    >>> gap_weights(torch.tensor([[[0, 0, 1, 0, 1, 1, 0, 0, 0]]]), 2.0, radius=1)
+    tensor([[[1., 1., 1., 3., 1., 1., 1., 1., 1.]]])
+    """
+    size, objects = 2 * radius + 1, ((target != 0) & (target != IGNORE)).float().unsqueeze(1)
+
+    def widen(x: Tensor) -> Tensor:
+        # One axis at a time: a square is as good as its sides, and a tenth of the work.
+        return F.max_pool2d(F.max_pool2d(x, (size, 1), 1, (radius, 0)), (1, size), 1, (0, radius))
+
+    closed = -widen(-widen(objects))
+    return 1.0 + extra * ((closed.squeeze(1) > 0) & (target == 0)).float()
+
+
 @loss("cross_entropy")
 def cross_entropy(
     logits: Tensor,
@@ -155,6 +176,7 @@ def cross_entropy(
     class_weights: ClassWeights = None,
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     boundary_weight: Positive = 0.0,
+    gap_weight: Positive = 0.0,
 ) -> Tensor:
     """Mean negative log-likelihood over the labeled pixels.
 
@@ -170,6 +192,8 @@ def cross_entropy(
         Share of the target spread evenly over the K classes, 0 to 1.
     boundary_weight
         Extra weight of pixels within 2 px of a class border (:func:`boundary_weights`).
+    gap_weight
+        Extra weight of background between objects that nearly touch (:func:`gap_weights`).
 
     References
     ----------
@@ -179,9 +203,10 @@ def cross_entropy(
     logs = logits.float().log_softmax(1)
     hit = -logs.gather(1, index.unsqueeze(1)).squeeze(1)
     values = (1 - label_smoothing) * hit - label_smoothing * logs.mean(1)
-    return _weighted_mean(
-        torch.where(valid, values, 0.0), _pixel_weights(target, valid, index, class_weights, boundary_weight)
-    )
+    weights = _pixel_weights(target, valid, index, class_weights, boundary_weight)
+    if gap_weight:
+        weights = weights * gap_weights(target, gap_weight)
+    return _weighted_mean(torch.where(valid, values, 0.0), weights)
 
 
 def _pixel_weights(
@@ -240,16 +265,29 @@ def bce_dice(logits: Tensor, target: Tensor, *, bce: Positive = 1.0, dice: Posit
 
 @loss("dice")
 def dice(
-    logits: Tensor, target: Tensor, *, smooth: Positive = 1.0, class_weights: ClassWeights = None
+    logits: Tensor,
+    target: Tensor,
+    *,
+    smooth: Positive = 1.0,
+    class_weights: ClassWeights = None,
+    gap_weight: Positive = 0.0,
 ) -> Tensor:
-    """1 - soft Dice of each class over the batch, averaged over the classes.
+    """1 - soft Dice of each class over the batch, averaged over the classes; ``gap_weight`` as in tversky.
 
     References
     ----------
     Milletari et al., V-Net, https://arxiv.org/abs/1606.04797.
     """
     # Dice is Tversky with both errors at one half: 2 TP / (2 TP + FP + FN), halved above and below.
-    return tversky(logits, target, alpha=0.5, beta=0.5, smooth=smooth / 2, class_weights=class_weights)
+    return tversky(
+        logits,
+        target,
+        alpha=0.5,
+        beta=0.5,
+        smooth=smooth / 2,
+        class_weights=class_weights,
+        gap_weight=gap_weight,
+    )
 
 
 @loss("log_cosh_dice")
@@ -272,8 +310,15 @@ def tversky(
     beta: Positive = 0.7,
     smooth: Positive = 1.0,
     class_weights: ClassWeights = None,
+    gap_weight: Positive = 0.0,
 ) -> Tensor:
     """1 - (TP + s) / (TP + alpha FP + beta FN + s) of each class over the batch, averaged over the classes.
+
+    Parameters
+    ----------
+    gap_weight
+        Extra weight of what is wrongly taken for an object between two that nearly touch
+        (:func:`gap_weights`): a bridge of a few pixels costs little otherwise, and joins two objects.
 
     References
     ----------
@@ -284,6 +329,10 @@ def tversky(
     # Over the whole batch: a class that one chip lacks would otherwise pull its Dice to 0 or 1.
     hit = (p * hot).sum((0, 2, 3))
     false, missed = p.sum((0, 2, 3)) - hit, hot.sum((0, 2, 3)) - hit
+    if gap_weight:
+        # Of the objects alone: gaps are background, which no weight is to make a mistake.
+        bridges = (p[:, 1:] * (gap_weights(target, gap_weight) - 1).unsqueeze(1)).sum((0, 2, 3))
+        false = torch.cat([false[:1], false[1:] + bridges])
     index = (hit + smooth) / (hit + alpha * false + beta * missed + smooth)
     weights = torch.ones_like(index) if class_weights is None else class_weights.to(index)
     labeled = valid.any().float()

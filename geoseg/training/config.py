@@ -279,13 +279,15 @@ class TrainSettings(Settings):
 
     @field_validator("augment")
     @classmethod
-    def _something_to_paste(cls, value: AugmentSettings, info: ValidationInfo) -> AugmentSettings:
+    def _another_chip(cls, value: AugmentSettings, info: ValidationInfo) -> AugmentSettings:
         batch = info.data.get("batch_size")
-        if value.paste and batch is not None and batch.train == 1:
-            raise ValueError(
-                "paste must be 0 where batch_size.train is 1, since objects come from another chip of the "
-                f"batch, got {value.paste}. Raise batch_size.train."
-            )
+        for name, what in (("paste", "objects"), ("style", "colors")):
+            share = getattr(value, name)
+            if share and batch is not None and batch.train == 1:
+                raise ValueError(
+                    f"{name} must be 0 where batch_size.train is 1, since {what} come from another chip of "
+                    f"the batch, got {share}. Raise batch_size.train."
+                )
         return value
 
     @model_validator(mode="after")

@@ -164,7 +164,7 @@ def _band_names(opened: Opened) -> tuple[str, ...]:
 
 def _check_colors(settings: TrainSettings, channels: int) -> None:
     """Refuse augmentation that means red, green and blue where there are other bands."""
-    for name in ("hue", "saturation", "jpeg"):
+    for name in ("hue", "saturation", "gray", "jpeg"):
         strength = getattr(settings.augment, name)
         if strength and channels != 3:
             raise ConfigError(

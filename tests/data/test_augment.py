@@ -15,7 +15,7 @@ from geoseg.data.settings import AugmentSettings
 STRONG = {
     "flips": True, "scale": 0.5, "shift": 0.2, "rotate": 30, "brightness": 0.2, "contrast": 0.5, "hue": 40,
     "saturation": 0.5, "noise": 0.1, "blur": 2.0, "jpeg": 0.8, "share": 1.0, "paste": 0.5, "repaint": 0.5,
-    "gamma": 0.4, "tint": 0.1, "shuffle": 0.5,
+    "gamma": 0.4, "tint": 0.1, "shuffle": 0.5, "style": 0.5, "gray": 0.5,
 }  # fmt: skip
 
 
@@ -198,3 +198,34 @@ def test_pixels_darker_than_dark_stay_dark_under_gamma():
     target, none = torch.zeros(8, 2, 2, dtype=torch.uint8), torch.zeros(8, 0, 2, 2)
     bent, _, _ = Augment(AugmentSettings(gamma=1.0))(image, target, none, seed=1)
     assert (bent < 0).all()
+
+
+def test_a_chip_takes_over_the_colors_of_another_place():
+    rng = torch.Generator().manual_seed(0)
+    levels, spreads = torch.rand(64, 3, 1, 1, generator=rng), torch.rand(64, 3, 1, 1, generator=rng)
+    image = levels + (0.05 + 0.1 * spreads) * torch.randn(64, 3, 12, 12, generator=rng)
+    image[5] = 0.25  # a chip of one color has no contrast to change
+    target, none = torch.zeros(64, 12, 12, dtype=torch.uint8), torch.zeros(64, 0, 12, 12)
+    mixed, labels, _ = Augment(AugmentSettings(style=0.5))(image, target, none, seed=3)
+    assert torch.equal(labels, target)
+    assert mixed.isfinite().all()
+    taken = (mixed != image).flatten(1).any(1)
+    assert 0.3 < taken.float().mean() < 0.7
+    for of in (lambda x: x.mean((2, 3)), lambda x: x.std((2, 3))):
+        own, others, now = of(image), of(image).roll(1, 0), of(mixed)
+        low, high = torch.minimum(own, others) - 1e-4, torch.maximum(own, others) + 1e-4
+        whole = torch.arange(64) != 5
+        assert ((now >= low) & (now <= high))[whole].all()
+        assert (now - own).abs()[taken & whole].max() > 0.02
+
+
+def test_some_chips_lose_their_color():
+    image = torch.rand(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    target, none = torch.zeros(64, 4, 4, dtype=torch.uint8), torch.zeros(64, 0, 4, 4)
+    faded, *_ = Augment(AugmentSettings(gray=0.5))(image, target, none, seed=3)
+    assert torch.allclose(faded.mean(1), image.mean(1), atol=1e-6)
+    left = (faded.std(1) / image.std(1)).flatten(1)
+    assert torch.allclose(left, left[:, :1].expand_as(left), atol=1e-3)
+    assert 0.3 < (left[:, 0] < 0.999).float().mean() < 0.7
+    assert left.min() < 0.2
+    assert left.max() < 1.001

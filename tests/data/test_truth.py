@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -249,6 +250,16 @@ def test_unknown_ground_has_no_auxiliary_target():
     found = auxiliary_targets(np.array([[1, 1]], np.int32), known, chosen)
     assert np.isnan(found[0, 0, 1])
     assert not np.isnan(found[0, 0, 0])
+
+
+def test_labels_that_do_not_part_houses_teach_nothing_about_walls(make_area):
+    known = make_area("a", 20, 20, [shapely.box(2, 2, 18, 18)])
+    blocks = replace(known, instances=False)
+    chosen = AuxiliarySettings(kinds=("boundary", "distance"))
+    chip, blank = (cut_chip(area, window(0, 0, 20, 20), chosen) for area in (known, blocks))
+    assert not np.isnan(chip.auxiliary).any()
+    assert np.isnan(blank.auxiliary).all()
+    assert np.array_equal(blank.target, chip.target)
 
 
 # ------------------------------------------------------------------ chips

@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize
 
-from geoseg.demo.scene import CRS, PARAMETERS_TAG, Town, make_chip, make_scene, scene_parameters
+from geoseg.demo.scene import (
+    CRS,
+    PARAMETERS_TAG,
+    Town,
+    make_chip,
+    make_labeled_chip,
+    make_scene,
+    scene_parameters,
+)
+from geoseg.demo.things import Plan
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.typing import Array
@@ -171,3 +180,26 @@ def test_chips_keep_their_size_on_the_ground(gsd: float) -> None:
         sizes.append(mask.mean())
     coarse = [make_chip(200, 0.3, np.random.default_rng(seed))[1].mean() for seed in range(4)]
     np.testing.assert_allclose(sizes, coarse, atol=0.03)
+
+
+def test_each_house_of_a_chip_has_its_own_polygon() -> None:
+    image, mask, houses = make_labeled_chip(128, 0.3, np.random.default_rng(2))
+    same, also = make_chip(128, 0.3, np.random.default_rng(2))
+    np.testing.assert_array_equal(image, same)
+    np.testing.assert_array_equal(mask, also)
+    assert len(houses) > 5
+    assert all(shapely.box(0, 0, 128, 128).covers(house) and house.area > 0 for house in houses)
+    union = shapely.union_all(houses)
+    assert union.area == pytest.approx(sum(house.area for house in houses), rel=1e-6)
+    drawn = rasterize(houses, out_shape=mask.shape)
+    assert (drawn != mask).mean() < 0.01
+
+
+def test_a_plan_can_be_changed_before_it_is_painted() -> None:
+    def clear(plan: Plan) -> None:
+        plan.buildings.clear()
+        plan.parts.clear()
+
+    _, mask, houses = make_labeled_chip(64, 0.3, np.random.default_rng(2), clear)
+    assert not mask.any()
+    assert houses == []

@@ -11,6 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from PIL import Image
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -119,6 +120,10 @@ def test_the_threshold_that_ships_keeps_houses_apart(
     assert choose(rows((0.5, 0.0, 0.0), (0.6, 0.0, 0.0))) == 0.5
 
 
+#: The generated ground of two sampling distances.
+TOWNS = ["towns.geojson"] * 2
+
+
 def trained_on(run: Path) -> list[str]:
     """File names of the labels that a run was trained on."""
     scenes = json.loads((run / "config.json").read_text())["data"]["scenes"]
@@ -133,14 +138,25 @@ def test_places_left_out_and_the_bundle_that_ships(
     from geoseg.models import load_model
 
     monkeypatch.syspath_prepend(str(EXAMPLES / "buildings"))
-    run_script(
-        "buildings/towns.py", ["--out", str(tmp_path), "--rows=1", "--cols=2", "--chip=96"], monkeypatch
-    )
+    run_script("buildings/towns.py", ["--out", str(tmp_path), "--share=0.1", "--chip=96"], monkeypatch)
+    towns = [tmp_path / folder / "towns.tif" for folder in ("0.15", "0.30", "0.50")]
+    for step, scene in zip((0.15, 0.3, 0.5), towns, strict=True):
+        with rasterio.open(scene) as src:
+            assert src.res == pytest.approx((step, step))
+            bounds = src.bounds
+        houses = gpd.read_file(scene.with_suffix(".geojson")).to_crs(src.crs)
+        assert len(houses) > 5
+        assert shapely.box(*bounds).buffer(0.01).covers(houses.union_all())
     for seed, name in enumerate(("east", "west")):
         prepare_scene(tmp_path / f"{name}.tif", tmp_path / f"{name}.geojson", size=256, seed=seed, gsd=0.6)
     entries = [
         {"path": f"{name}.tif", "labels": f"{name}.geojson", "part": part}
-        for name, part in (("east", "train"), ("west", "val"), ("towns", "train"))
+        for name, part in (
+            ("east", "train"),
+            ("west", "val"),
+            ("0.30/towns", "train"),
+            ("0.50/towns", "train"),
+        )
     ]
     config = {
         "epochs": 1, "val_every": 1, "classes": ["building"], "resolution": 0.6, "loss": ["cross_entropy"],
@@ -161,9 +177,9 @@ def test_places_left_out_and_the_bundle_that_ships(
     run_script("buildings/leave_one_out.py", arguments, monkeypatch)
     with rasterio.open(places / "west-teacher" / "east_pseudo.tif") as src:
         assert set(np.unique(src.read(1))) <= {0, 1, 255}
-    assert trained_on(places / "west-teacher") == ["east.geojson", "towns.geojson"]
-    assert trained_on(places / "west") == ["east.geojson", "towns.geojson", "east_pseudo.tif"]
-    assert trained_on(places / "east") == ["west.geojson", "towns.geojson"]
+    assert trained_on(places / "west-teacher") == ["east.geojson", *TOWNS]
+    assert trained_on(places / "west") == ["east.geojson", *TOWNS, "east_pseudo.tif"]
+    assert trained_on(places / "east") == ["west.geojson", *TOWNS]
     assert not (places / "east-teacher").exists()  # nothing is left for it to label
     table = json.loads((places / "places.json").read_text())
     assert list(table) == ["east", "west"]
@@ -212,3 +228,82 @@ def test_places_left_out_and_the_bundle_that_ships(
     want = trained(pixels)[:, 1]
     assert shipped.classes == ("building",)
     assert abs(shipped(pixels)[:, 0] - want).max() < 0.01  # float16
+
+
+def write_photo(folder: Path, name: str, size: int) -> None:
+    """A photo with a house, and its mask: 255 building, 0 background, 127 not known."""
+    rng = np.random.default_rng(size)
+    pixels, mask = rng.integers(60, 120, (size, size, 3), dtype=np.uint8), np.zeros((size, size), np.uint8)
+    house = slice(size // 4, size // 2)
+    pixels[house, house], mask[house, house], mask[-size // 8 :] = (190, 80, 60), 255, 127
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(folder / f"{name}.jpg", quality=95)
+    Image.fromarray(mask).save(folder / f"{name}_mask.png")
+
+
+def test_places_are_written_at_the_distances_that_are_trained_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photo(tmp_path / "data" / "opencities_accra", "accra_west_10cm", 300)
+    write_photo(tmp_path / "data" / "spacenet2_vegas", "vegas_2400", 120)
+    arguments = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "places")]
+    run_script("buildings/places.py", arguments, monkeypatch)
+    told = capsys.readouterr()
+    assert "accra: 3 scenes" in told.out
+    assert "banepa: no oam_banepa/scene_banepa_13cm.tif, left out" in told.err
+    for folder, side in (("0.15", 200), ("0.30", 100), ("0.50", 60)):
+        with rasterio.open(tmp_path / "places" / folder / "accra_00.tif") as scene:
+            assert scene.shape == (side, side)
+            assert scene.crs is None
+            pixels = scene.read()
+        with rasterio.open(tmp_path / "places" / folder / "masks" / "accra_00.tif") as labels:
+            assert labels.nodata == 255
+            mask = labels.read(1)
+        assert mask.shape == (side, side)
+        assert (mask == 1).mean() == pytest.approx(1 / 16, abs=0.01)
+        assert (mask == 255).mean() == pytest.approx(1 / 8, abs=0.02)
+        assert pixels[0][mask == 1].mean() > pixels[0][mask == 0].mean() + 60
+    # A chip that is known to be finer than the others, and has no detail at 0.15 m.
+    with rasterio.open(tmp_path / "places" / "0.30" / "vegas_00.tif") as scene:
+        assert scene.shape == (120, 120)
+    assert not (tmp_path / "places" / "0.15" / "vegas_00.tif").exists()
+
+
+def test_the_table_adds_up_the_scenes_of_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from geoseg.models import shipped_model
+
+    for size in (96, 128):
+        write_photo(tmp_path / "china_apartments", f"china_{size}", size)
+    for photo in (tmp_path / "china_apartments").glob("*.jpg"):
+        Image.open(photo).save(photo.with_suffix(".png"))
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "table"), "--place", "china_apartments"]
+    model = ["--model", f"one={shipped_model()}"]
+    run_script("buildings/table.py", [*arguments, *model, "--set", "threshold=0.3"], monkeypatch)
+    row = json.loads((tmp_path / "table" / "scores.json").read_text())["one"]["china_apartments"]
+    assert row["scenes"] == 2
+    assert 0 < row["iou"] <= 1
+    assert f"IoU {row['iou']:.3f}" in capsys.readouterr().out
+    monkeypatch.setattr("geoseg.run", None)  # what is there is not run again
+    run_script("buildings/table.py", [*arguments, *model], monkeypatch)
+    assert f"IoU {row['iou']:.3f}" in capsys.readouterr().out
+
+
+def test_every_step_of_the_recipe_is_a_command_that_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from geoseg.config import read_document
+    from geoseg.training.config import apply_overrides, parse_train_settings
+
+    module = runpy.run_path(str(EXAMPLES / "buildings/make.py"))
+    for config in ("teacher.toml", "student.toml", "train.toml"):
+        document = apply_overrides(read_document(EXAMPLES / "buildings" / config), module["QUICK"])
+        assert parse_train_settings(document, config).epochs == 1
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "runs"), "--quick", "--dry-run"]
+    run_script("buildings/make.py", arguments, monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 6  # places, towns and labels may lie there already
+    names = [Path(line.split()[1]) for line in lines if line.split()[1] != "-m"]
+    assert all(name.is_file() for name in names)
+    assert "--quick" in lines[-1]

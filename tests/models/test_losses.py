@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss, SoftCrossEntropyLoss
 
 from geoseg.errors import ConfigError, InputError
 from geoseg.models import losses
-from geoseg.models.losses import LOSSES, auxiliary_loss, boundary_weights, call_loss
+from geoseg.models.losses import LOSSES, auxiliary_loss, boundary_weights, call_loss, gap_weights
 from geoseg.raster.classes import IGNORE
 from geoseg.training import config
 from geoseg.typing import Array
@@ -41,9 +42,25 @@ def _pixels(logits: torch.Tensor, target: torch.Tensor) -> tuple[Array, Array]:
     return p[t != IGNORE], t[t != IGNORE]
 
 
-def ref_cross_entropy(logits, target, class_weights=None, label_smoothing=0.0, boundary_weight=0.0):
+def ref_gaps(target, radius=3):
+    """Background that a closing of the objects fills, pixel by pixel."""
+    objects = (target != 0) & (target != IGNORE)
+    size = 2 * radius + 1
+    closed = [
+        ndimage.minimum_filter(
+            ndimage.maximum_filter(chip, size, mode="constant", cval=0), size, mode="constant", cval=1
+        )
+        for chip in objects.astype(np.uint8)
+    ]
+    return (np.array(closed) > 0) & (target == 0)
+
+
+def ref_cross_entropy(
+    logits, target, class_weights=None, label_smoothing=0.0, boundary_weight=0.0, gap_weight=0.0
+):
     p, t = _pixels(logits, target)
-    extra = boundary_weights(target, boundary_weight).numpy()[target.numpy() != IGNORE]
+    extra = boundary_weights(target, boundary_weight).numpy() * (1 + gap_weight * ref_gaps(target.numpy()))
+    extra = extra[target.numpy() != IGNORE]
     total = weight = 0.0
     for row, truth, more in zip(p, t, extra, strict=True):
         w = (1.0 if class_weights is None else class_weights[truth]) * more
@@ -75,19 +92,24 @@ def ref_focal(logits, target, gamma=2.0, class_weights=None):
     return (w * (1 - hit) ** gamma * -np.log(hit)).sum() / w.sum()
 
 
-def ref_tversky(logits, target, alpha=0.3, beta=0.7, smooth=1.0, class_weights=None):
+def ref_tversky(logits, target, alpha=0.3, beta=0.7, smooth=1.0, class_weights=None, gap_weight=0.0):
     p, t = _pixels(logits, target)
+    gaps = ref_gaps(target.numpy())[target.numpy() != IGNORE]
     losses = []
     for k in range(logits.shape[1]):
         tp, fp, fn = p[t == k, k].sum(), p[t != k, k].sum(), (1 - p[t == k, k]).sum()
+        if k:  # gaps are background: nothing but an object is a mistake there
+            fp += gap_weight * p[gaps, k].sum()
         losses.append(1 - (tp + smooth) / (tp + alpha * fp + beta * fn + smooth))
     return np.average(losses, weights=class_weights)
 
 
-def ref_dice(logits, target, smooth=1.0, class_weights=None):
+def ref_dice(logits, target, smooth=1.0, class_weights=None, gap_weight=0.0):
     p, t = _pixels(logits, target)
+    gaps = ref_gaps(target.numpy())[target.numpy() != IGNORE]
+    bridges = [gap_weight * p[gaps, k].sum() * (k > 0) for k in range(logits.shape[1])]
     losses = [
-        1 - (2 * p[t == k, k].sum() + smooth) / (p[:, k].sum() + (t == k).sum() + smooth)
+        1 - (2 * p[t == k, k].sum() + smooth) / (p[:, k].sum() + bridges[k] + (t == k).sum() + smooth)
         for k in range(logits.shape[1])
     ]
     return np.average(losses, weights=class_weights)
@@ -125,12 +147,14 @@ CASES: list[tuple[str, int, Any, dict[str, Any]]] = [
     ("cross_entropy", 3, ref_cross_entropy, {}),
     ("cross_entropy", 3, ref_cross_entropy, {"class_weights": WEIGHTS}),
     ("cross_entropy", 3, ref_cross_entropy, {"label_smoothing": 0.1, "boundary_weight": 2.0}),
+    ("cross_entropy", 2, ref_cross_entropy, {"gap_weight": 4.0}),
     ("focal", 3, ref_focal, {}),
     ("focal", 2, ref_focal, {"gamma": 1.0, "class_weights": WEIGHTS[:2]}),
     ("tversky", 3, ref_tversky, {}),
     ("tversky", 3, ref_tversky, {"alpha": 0.5, "beta": 0.1, "smooth": 0.2, "class_weights": WEIGHTS}),
+    ("tversky", 3, ref_tversky, {"gap_weight": 5.0}),
     ("dice", 3, ref_dice, {}),
-    ("dice", 3, ref_dice, {"smooth": 3.0, "class_weights": WEIGHTS}),
+    ("dice", 3, ref_dice, {"smooth": 3.0, "class_weights": WEIGHTS, "gap_weight": 2.0}),
     ("log_cosh_dice", 3, ref_log_cosh_dice, {}),
     ("log_cosh_dice", 2, ref_log_cosh_dice, {"smooth": 2.0}),
     ("lovasz", 3, ref_lovasz, {}),
@@ -223,6 +247,31 @@ def test_boundary_weights_ignore_neutral_borders():
     target = torch.full((1, 5, 9), 1, dtype=torch.uint8)
     target[..., 5:] = IGNORE
     assert torch.equal(boundary_weights(target, 4.0), torch.ones(1, 5, 9))
+
+
+def test_gap_weights_are_those_of_a_closing():
+    rng = np.random.default_rng(1)
+    target = (rng.random((3, 20, 24)) < 0.2).astype(np.uint8)
+    target[0, :4] = IGNORE
+    for radius in (1, 3):
+        gaps = ref_gaps(target, radius)
+        assert 0.05 < gaps.mean() < 0.9
+        weights = gap_weights(torch.tensor(target), 2.0, radius)
+        assert torch.equal(weights, torch.tensor(1 + 2.0 * gaps, dtype=torch.float32))
+
+
+def test_a_bridge_between_two_houses_costs_more_than_a_bulge():
+    target = torch.zeros(1, 16, 24, dtype=torch.uint8)
+    target[:, 4:12, 2:10] = target[:, 4:12, 12:20] = 1
+    for name in ("cross_entropy", "dice"):
+        costs = []
+        for columns in (slice(10, 12), slice(20, 22)):
+            guess = target.clone()
+            guess[:, 4:8, columns] = 1
+            logits = torch.stack([1.0 - guess, guess.float()], 1) * 6 - 3
+            costs.append([float(call_loss(name, logits, target, gap_weight=w)) for w in (0.0, 4.0)])
+        assert costs[0][0] == pytest.approx(costs[1][0])
+        assert costs[0][1] > 1.2 * costs[1][1]
 
 
 def test_auxiliary_losses_against_references():

@@ -93,6 +93,10 @@ def test_tutorial_configs_are_taken_as_they_are(name):
         ({"augment": {"scale": -1}}, r"\$\.augment\.scale: "),
         ({"augment": {"repaint": 0.5}}, r"\$\.augment\.repaint: must be 0 where brightness, .* are 0"),
         (
+            {"augment": {"style": 0.5}, "batch_size": {"train": 1}},
+            r"\$\.augment: style must be 0 where batch_",
+        ),
+        (
             {"augment": {"paste": 0.5}, "batch_size": {"train": 1}},
             r"\$\.augment: paste must be 0 where batch_",
         ),
