@@ -16,6 +16,7 @@ The steps one by one, on xarray (also as methods, ``array.geoseg``)
 Networks of your own
     train : a network from scenes and labels, ends with a bundle
     evaluate : a prediction against the truth
+    compare : two predictions, what changed and which is better
     infer : a network over an annotated project, to another project
     open_project : an annotated project
     open_graph, run_graph : transformation graphs over projects
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from geoseg.api import run, run_batch, segment, vectorize
     from geoseg.dtl import open_graph, run_graph
     from geoseg.models import load_model
+    from geoseg.pipeline.comparison.compare import compare
     from geoseg.pipeline.evaluation.files import evaluate_files as evaluate
     from geoseg.pipeline.inference.run import infer_project as infer
     from geoseg.projects.project import open_project
@@ -50,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     "GeosegError",
     "__version__",
+    "compare",
     "errors",
     "evaluate",
     "infer",
@@ -71,6 +74,7 @@ __all__ = [
 __getattr__, __dir__ = offer_late(
     __name__,
     {
+        "compare": "geoseg.pipeline.comparison.compare",
         "evaluate": "geoseg.pipeline.evaluation.files:evaluate_files",
         "infer": "geoseg.pipeline.inference.run:infer_project",
         "load_model": "geoseg.models",

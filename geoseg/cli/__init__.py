@@ -56,6 +56,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "infer",
         "Predict the images of an annotated project, to another project with what was found as objects.",
     ),
+    "compare": (
+        "compare",
+        "Compare two predictions: what changed, place by place, and which is nearer to the truth.",
+    ),
     "export": ("export", "Write a run's checkpoint or a bundle as a bundle, an ONNX file or a .pt2 file."),
     "project": ("project", "Annotated projects: import, export, statistics, validation."),
     "dtl": ("dtl", "Transformation graphs (DTL): prepare annotated projects for training."),

@@ -127,6 +127,32 @@ def export_project(
     report_images(summary.notes, summary.failures, summary.folder)
 
 
+_TAG_EPILOG = (
+    "Examples: [bold]geoseg project tag projects/inf_01 --tag corrected --names 'ds/0012.png,0040*'[/bold]"
+)
+
+
+@_project.command("tag", epilog=_TAG_EPILOG)
+@handle_errors
+def tag(
+    project: ProjectFolder,
+    names: Annotated[
+        str,
+        typer.Option(help="Images, by commas: NAME or DATASET/NAME, with or without suffix; * and ? too."),
+    ],
+    tag: Annotated[str, typer.Option(help="Tag to put on images.")] = "corrected",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the tag off instead.")] = False,
+) -> None:
+    """Put a tag on images of a project, or take it off.
+
+    Annotations are changed in place, each whole or not at all; nothing is changed when a name is wrong.
+    """
+    from geoseg.projects.tagging import tag_images
+
+    changed = tag_images(project, {tag: [name.strip() for name in names.split(",")]}, remove=remove)
+    print(f"{project}: {tag!r} {'taken off' if remove else 'put on'} {changed} images")
+
+
 @_project.command(
     "stats", epilog="Example: [bold]geoseg project stats projects/kitti --plot stats.svg[/bold]"
 )

@@ -1,0 +1,151 @@
+"""Two files of footprints: compared by exact areas, told by squares of the ground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from geoseg.errors import InputError
+from geoseg.io.vectors import Features, read_features
+from geoseg.pipeline.comparison.result import Comparison, Fit, PlaceChange, fit_pairs, sum_up
+from geoseg.pipeline.evaluation.files import local_plane
+from geoseg.scores.changes import ObjectChanges, count_changes
+from geoseg.scores.polygons import OverlapPairs, clean_polygons, clip_polygons, overlap_pairs
+from geoseg.typing import Array, IntArray, PathLike, Progress, no_progress
+
+__all__ = ["compare_footprints", "read_on_plane"]
+
+#: Side of the squares that changes are told by: a block of houses, or a window of a network.
+_SQUARE_M, _SQUARE_PX = 128.0, 512.0
+
+
+def read_on_plane(paths: list[PathLike]) -> tuple[list[Array], CRS | None]:
+    """Polygons of some files on one plane in meters; without any CRS as they are.
+
+    Raises
+    ------
+    InputError
+        Only some of them have a CRS.
+    """
+    files: list[Features] = [read_features(path) for path in paths]
+    crs = [file.source.crs for file in files if len(file)]
+    if len({one is None for one in crs}) > 1:
+        raise InputError(
+            f"files must all have a CRS or all be in pixels, got {', '.join(map(str, paths))}. "
+            "Give the others a CRS."
+        )
+    plane = next((local_plane(f.source.crs, f.source.bounds) for f in files if len(f) and f.source.crs), None)
+    moved = []
+    for file in files:
+        shapes = file.geometry
+        if plane is not None and file.source.crs is not None:
+            project = Transformer.from_crs(file.source.crs, plane, always_xy=True).transform
+            shapes = shapely.transform(shapes, lambda x, y, to=project: to(x, y), interleaved=False)
+        moved.append(clean_polygons(shapes).geometry)
+    return moved, plane
+
+
+def compare_footprints(
+    before: PathLike,
+    after: PathLike,
+    *,
+    truth: PathLike | None = None,
+    aoi: PathLike | None = None,
+    progress: Progress = no_progress,
+) -> Comparison:
+    """Compare two files of footprints; see :func:`geoseg.pipeline.comparison.compare.compare`."""
+    paths = [before, after, *([truth] if truth is not None else []), *([aoi] if aoi is not None else [])]
+    sides, plane = read_on_plane(paths)
+    if aoi is not None:
+        area = shapely.union_all(sides.pop())
+        sides = [clip_polygons(side, area).geometry for side in sides]
+    progress("compare", 1, 3)
+    pairs = overlap_pairs(sides[0], sides[1])
+    judging = [overlap_pairs(sides[2], side) for side in sides[:2]] if truth is not None else []
+    progress("compare", 2, 3)
+    groups = _groups(sides, pairs, judging)
+    squares, side = _squares(sides, groups, _SQUARE_M if plane is not None else _SQUARE_PX)
+    places, areas = [], []
+    for number in np.unique(np.concatenate(squares)) if len(np.concatenate(squares)) else ():
+        chosen = [np.flatnonzero(square == number) for square in squares]
+        change = _part(pairs, chosen[0], chosen[1])
+        both = float(change.area.sum())
+        either = float(change.truth_area.sum() + change.pred_area.sum()) - both
+        fits: list[Fit | None] = [None, None]
+        for index, judged in enumerate(judging):
+            part = _part(judged, chosen[2], chosen[index])
+            fits[index] = fit_pairs(
+                part, float(part.area.sum()), float(part.pred_area.sum()), float(part.truth_area.sum())
+            )
+        col, row = divmod(int(number), 2**24)
+        corner = (col - 2**23) * side, (row - 2**23) * side
+        places.append(
+            PlaceChange(
+                _place_name(corner, side, plane),
+                both / either if either else 1.0,
+                count_changes(change),
+                fits[0],
+                fits[1],
+                (corner[0], corner[1], corner[0] + side, corner[1] + side),
+            )
+        )
+        areas.append((both, either))
+    progress("compare", 3, 3)
+    empty = Comparison(
+        str(Path(before)), str(Path(after)), None if truth is None else str(Path(truth)),
+        "px2" if plane is None else "m2", (), tuple(places), ObjectChanges(), 0.0, None, None,
+    )  # fmt: skip
+    return sum_up(empty, areas)
+
+
+def _groups(sides: list[Array], pairs: OverlapPairs, judging: list[OverlapPairs]) -> list[IntArray]:
+    """Group of each object: objects of any file that overlap, directly or by others, are one."""
+    starts = np.cumsum([0, *map(len, sides)])
+    first = [pairs.truth, *(starts[2] + one.truth for one in judging)]
+    second = [starts[1] + pairs.pred, *(starts[i] + one.pred for i, one in enumerate(judging))]
+    rows, cols = np.concatenate(first), np.concatenate(second)
+    graph = coo_matrix((np.ones(len(rows), np.bool_), (rows, cols)), shape=(starts[-1], starts[-1]))
+    group = connected_components(graph, directed=False)[1].astype(np.int64)
+    return [group[starts[i] : starts[i + 1]] for i in range(len(sides))]
+
+
+def _squares(sides: list[Array], groups: list[IntArray], side: float) -> tuple[list[IntArray], float]:
+    """A number for the square that each object is told in: that of its group's first object.
+
+    A group is told in one place, so that numbers of places add up.
+    """
+    every, group = np.concatenate(sides), np.concatenate(groups)
+    bounds = shapely.bounds(every).reshape(-1, 4)
+    middle = np.column_stack([bounds[:, 0] + bounds[:, 2], bounds[:, 1] + bounds[:, 3]]) / 2
+    cells = np.floor(middle / side).astype(np.int64) + 2**23
+    numbers = cells[:, 0] * 2**24 + cells[:, 1]
+    first = np.unique(group, return_index=True)[1] if len(group) else np.zeros(0, np.int64)
+    at = numbers[first][group] if len(group) else numbers
+    ends = np.cumsum([0, *map(len, sides)])
+    return [at[ends[i] : ends[i + 1]] for i in range(len(sides))], side
+
+
+def _part(pairs: OverlapPairs, truth: IntArray, pred: IntArray) -> OverlapPairs:
+    """The pairs among some objects, numbered anew."""
+    places: list[NDArray[np.int64]] = []
+    for size, chosen in ((len(pairs.truth_area), truth), (len(pairs.pred_area), pred)):
+        place = np.full(size, -1, np.int64)
+        place[chosen] = np.arange(len(chosen))
+        places.append(place)
+    t, p = places[0][pairs.truth], places[1][pairs.pred]
+    keep = (t >= 0) & (p >= 0)
+    return OverlapPairs(t[keep], p[keep], pairs.area[keep], pairs.truth_area[truth], pairs.pred_area[pred])
+
+
+def _place_name(corner: tuple[float, float], side: float, plane: CRS | None) -> str:
+    x, y = corner[0] + side / 2, corner[1] + side / 2
+    if plane is None:
+        return f"x {x:.0f}, y {y:.0f}"
+    lon, lat = Transformer.from_crs(plane, 4326, always_xy=True).transform(x, y)
+    return f"{lat:.5f}, {lon:.5f}"

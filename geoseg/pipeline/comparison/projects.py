@@ -1,0 +1,251 @@
+"""Two annotated projects with the same images: compared pixel by pixel and object by object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import InputError
+from geoseg.geo.windows import Window
+from geoseg.pipeline.comparison.result import Comparison, Fit, PlaceChange, fit_pairs, sum_up
+from geoseg.projects.figures import Annotation, Bitmap
+from geoseg.projects.project import Item, Project, open_project
+from geoseg.raster.draw import draw_figures
+from geoseg.raster.labels import label_chunk
+from geoseg.scores.changes import ObjectChanges, count_changes
+from geoseg.scores.polygons import OverlapPairs
+from geoseg.typing import PathLike, Progress, no_progress
+
+__all__ = ["Trio", "compare_projects", "match_titles", "number_objects", "open_trio"]
+
+#: Pixels of the largest image that is compared: three numbers of four bytes for each.
+_MOST_PIXELS = 2**28
+#: Titles that are background or no class, whatever their suffix.
+_NO_OBJECTS = ("bg", "background", "neutral")
+
+
+@dataclass(frozen=True)
+class Trio:
+    """An image in both projects, and in the truth where it has it.
+
+    Attributes
+    ----------
+    name
+        DATASET/STEM.
+    items
+        Before, after, truth.
+    """
+
+    name: str
+    items: tuple[Item, Item, Item | None]
+
+
+def open_trio(
+    before: Project, after: Project, truth: Project | None
+) -> tuple[list[Trio], list[tuple[str, str]]]:
+    """Images that both projects have, by data set and name; and those that one of them lacks.
+
+    An image of the truth may be in another data set, if its name is there once only.
+    """
+    sides = [{_name(item): item for item in side} for side in (before, after)]
+    missing = [
+        (name, f"not in {side.path}")
+        for names, side in ((sides[0], after), (sides[1], before))
+        for name in names
+        if name not in sides[1 if side is after else 0]
+    ]
+    true: dict[str, Item] = {}
+    if truth is not None:
+        stems = [item.stem for item in truth]
+        for item in truth:
+            true[_name(item)] = item
+            if stems.count(item.stem) == 1:
+                true.setdefault(item.stem, item)
+    shared = [name for name in sides[0] if name in sides[1]]
+    trios = [
+        Trio(name, (sides[0][name], sides[1][name], true.get(name, true.get(name.rsplit("/", 1)[1]))))
+        for name in shared
+    ]
+    return trios, missing
+
+
+def _name(item: Item) -> str:
+    return f"{item.dataset}/{item.stem}"
+
+
+def match_titles(
+    before: Project, after: Project, truth: Project | None, wanted: Mapping[str, str] | None = None
+) -> list[tuple[str, str, str | None]]:
+    """Titles that stand for one class in the projects.
+
+    Predictions have one title in both. In the truth a class has the same title, or the longest one that it
+    begins with: ``road_unet`` is ``road``.
+
+    Parameters
+    ----------
+    before, after, truth
+        The projects.
+    wanted
+        Titles to compare, and those in the truth; None: all that both have, but for backgrounds.
+
+    Raises
+    ------
+    InputError
+        Nothing to compare, or a title that is not there.
+    """
+    names = [project.meta.class_names for project in (before, after)]
+    true = () if truth is None else truth.meta.class_names
+    if wanted:
+        for title, other in wanted.items():
+            for known, project in zip((*names, true), (before, after, truth)):
+                named = other if project is truth else title
+                if project is not None and named not in known:
+                    raise InputError(
+                        f"class must be one of {', '.join(known) or 'none'} in {project.path}, got {named}. "
+                        "Give --class TITLE=TITLE_IN_THE_TRUTH."
+                    )
+        return [(title, title, other if truth is not None else None) for title, other in wanted.items()]
+    shared = [
+        title
+        for title in names[0]
+        if title in names[1] and not any(title == no or title.startswith(f"{no}_") for no in _NO_OBJECTS)
+    ]
+    matched: list[tuple[str, str, str | None]] = []
+    for title in shared:
+        fitting = [other for other in true if title.startswith(other)]
+        if truth is None or fitting:
+            matched.append((title, title, max(fitting, key=len) if fitting else None))
+    if not matched:
+        listed = "; ".join(f"{p.path}: {', '.join(p.meta.class_names) or 'none'}"
+                           for p in (before, after, truth) if p is not None)  # fmt: skip
+        raise InputError(
+            f"projects must share a class besides backgrounds, got {listed}. Name one with --class."
+        )
+    return matched
+
+
+def number_objects(annotation: Annotation, title: str) -> NDArray[np.int32]:
+    """A number for each object of a class at its pixels, 0 elsewhere; (h, w).
+
+    Connected pixels of bitmaps are one object; of other shapes each is one, later on top.
+    """
+    window = Window(row_off=0, col_off=0, height=annotation.height, width=annotation.width)
+    figures = [item.figure for item in annotation.objects if item.class_name == title]
+    masks = [figure for figure in figures if isinstance(figure, Bitmap)]
+    others = [figure for figure in figures if not isinstance(figure, Bitmap)]
+    numbers: NDArray[np.int32]
+    numbers, count = label_chunk(draw_figures(masks, [1] * len(masks), window))
+    if others:
+        drawn = draw_figures(others, range(1, len(others) + 1), window, dtype=np.int32)
+        numbers = np.where(drawn > 0, drawn + count, numbers).astype(np.int32)
+        # Without those that are wholly hidden.
+        numbers = np.unique(numbers, return_inverse=True)[1].reshape(numbers.shape).astype(np.int32) + (
+            0 if (numbers == 0).any() else 1
+        )
+    return numbers
+
+
+def _pairs(first: NDArray[np.int32], second: NDArray[np.int32]) -> OverlapPairs:
+    """Overlaps of the objects of two rasters."""
+    areas = [np.bincount(numbers.ravel())[1:].astype(np.float64) for numbers in (first, second)]
+    shared = (first > 0) & (second > 0)
+    width = len(areas[1]) + 1
+    codes, counts = np.unique(first[shared].astype(np.int64) * width + second[shared], return_counts=True)
+    return OverlapPairs(codes // width - 1, codes % width - 1, counts.astype(np.float64), areas[0], areas[1])
+
+
+def compare_projects(
+    before: PathLike,
+    after: PathLike,
+    *,
+    truth: PathLike | None = None,
+    tag: str | None = None,
+    classes: Mapping[str, str] | None = None,
+    progress: Progress = no_progress,
+) -> Comparison:
+    """Compare two annotated projects; see :func:`geoseg.pipeline.comparison.compare.compare`."""
+    projects = [open_project(before), open_project(after)]
+    true = None if truth is None else open_project(truth)
+    titles = match_titles(projects[0], projects[1], true, classes)
+    trios, failures = open_trio(projects[0], projects[1], true)
+    if not trios:
+        raise InputError(
+            f"projects must have images of the same names, got none in {before} and {after}. "
+            "Compare two predictions of one project."
+        )
+    places, areas, tagged = [], [], 0
+    for number, trio in enumerate(trios, 1):
+        try:
+            place, area, has_tag = _compare_image(trio, projects, true, titles, tag)
+        except InputError as error:
+            failures.append((trio.name, " ".join(str(error).split())))
+        else:
+            places.append(place)
+            areas.append(area)
+            tagged += has_tag
+        progress("images", number, len(trios))
+    if tag is not None and not tagged:
+        raise InputError(
+            f"tag must be on an image of the projects, got {tag!r}, which none has. "
+            "Tag images with geoseg project tag."
+        )
+    if not places:
+        raise InputError(f"no image could be compared. The first: {failures[0][0]}: {failures[0][1]}")
+    empty = Comparison(
+        str(Path(before)), str(Path(after)), None if truth is None else str(Path(truth)), "px",
+        tuple(titles), tuple(places), ObjectChanges(), 0.0, None, None, tag, failures=tuple(failures),
+    )  # fmt: skip
+    return sum_up(empty, areas)
+
+
+def _compare_image(
+    trio: Trio,
+    projects: Sequence[Project],
+    true: Project | None,
+    titles: Sequence[tuple[str, str, str | None]],
+    tag: str | None,
+) -> tuple[PlaceChange, tuple[float, float], bool]:
+    """One image; the area that the two share and that either covers; whether it has the tag."""
+    annotations = [project.annotation(item) for project, item in zip(projects, trio.items[:2])]
+    target = None
+    if true is not None and trio.items[2] is not None:
+        target = true.annotation(trio.items[2])
+    every = [*annotations, *([target] if target is not None else [])]
+    if len({one.shape for one in every}) > 1:
+        raise InputError(f"image must be of one size in all projects, got {[one.shape for one in every]}.")
+    if annotations[0].height * annotations[0].width > _MOST_PIXELS:
+        raise InputError(
+            f"image must have at most {_MOST_PIXELS} pixels, got {annotations[0].width} x "
+            f"{annotations[0].height}. Compare footprints instead."
+        )
+    has_tag = tag is not None and any(one.has_tag(tag) for one in every)
+    judged = target is not None and (tag is None or has_tag)
+    both = either = 0.0
+    objects, fits = ObjectChanges(), [Fit(), Fit()]
+    for first, second, third in titles:
+        sides = [number_objects(annotations[0], first), number_objects(annotations[1], second)]
+        both += np.count_nonzero((sides[0] > 0) & (sides[1] > 0))
+        either += np.count_nonzero((sides[0] > 0) | (sides[1] > 0))
+        objects += count_changes(_pairs(sides[0], sides[1]))
+        if judged and target is not None and third is not None:
+            wanted = number_objects(target, third)
+            for index, side in enumerate(sides):
+                pairs = _pairs(wanted, side)
+                fits[index] += fit_pairs(
+                    pairs,
+                    float(pairs.area.sum()),
+                    float(pairs.pred_area.sum()),
+                    float(pairs.truth_area.sum()),
+                )
+    place = PlaceChange(
+        trio.name,
+        both / either if either else 1.0,
+        objects,
+        fits[0] if judged else None,
+        fits[1] if judged else None,
+    )
+    return place, (both, either), has_tag

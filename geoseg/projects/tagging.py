@@ -1,0 +1,120 @@
+"""Tags put on images of a project, and taken off, in place."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from geoseg.config import read_document
+from geoseg.errors import InputError
+from geoseg.files import json_text, write_text
+from geoseg.projects.figures import Tag, TagMeta, color_of
+from geoseg.projects.images import open_image
+from geoseg.projects.project import Item, Project, open_project, read_annotation
+from geoseg.typing import PathLike
+
+__all__ = ["find_images", "tag_images"]
+
+
+def find_images(project: Project, names: Iterable[str]) -> list[Item]:
+    """Images by name, in the order of the project.
+
+    Parameters
+    ----------
+    project
+        The project.
+    names
+        ``NAME`` or ``DATASET/NAME``, with or without suffix; ``*`` and ``?`` stand for any letters.
+
+    Raises
+    ------
+    InputError
+        A name that no image has.
+    """
+    items = list(project)
+    chosen: set[int] = set()
+    for name in names:
+        fitting = {
+            index
+            for index, item in enumerate(items)
+            for own in (item.name, item.stem)
+            if fnmatch.fnmatchcase(own, name) or fnmatch.fnmatchcase(f"{item.dataset}/{own}", name)
+        }
+        if not fitting:
+            some = ", ".join(f"{item.dataset}/{item.name}" for item in items[:3]) or "no images"
+            raise InputError(f"name must be that of an image of {project.path}, got {name!r}. It has {some}.")
+        chosen |= fitting
+    return [items[index] for index in sorted(chosen)]
+
+
+def tag_images(project: PathLike, names: Mapping[str, Iterable[str]], *, remove: bool = False) -> int:
+    """Put tags on images, or take them off; each annotation is written whole or not at all.
+
+    Parameters
+    ----------
+    project
+        Folder of the project.
+    names
+        Images of each tag, as :func:`find_images` takes them.
+    remove
+        Take the tags off.
+
+    Returns
+    -------
+    int
+        How many images were changed.
+
+    Raises
+    ------
+    InputError
+        A name that no image has, a tag whose kind asks for a value, or an annotation that can't be read; no
+        file has been changed.
+    RunError
+        The disk is full.
+    """
+    opened = open_project(project)
+    meta, tags_of = opened.meta, dict[Item, list[str]]()
+    for tag, wanted in names.items():
+        if not tag.strip():
+            raise InputError("tag must have a name, got none.")
+        known = meta.find_tag(tag)
+        if known is not None and known.value_type != "none" and not remove:
+            raise InputError(
+                f"tag must be one without values, got {tag!r}, whose values are {known.wanted}. Name another."
+            )
+        if known is None and not remove:
+            meta = meta.with_tag(TagMeta(tag, applies_to="imagesOnly", color=color_of(tag)))
+        for item in find_images(opened, wanted):
+            tags_of.setdefault(item, []).append(tag)
+    # All are read before the first is written: a broken one must not leave the others half done.
+    changes = [
+        (file, document)
+        for item, tags in tags_of.items()
+        for file, document in _retagged(opened, item, tags, remove)
+    ]
+    if meta != opened.meta and changes:
+        known_as = read_document(opened.path / "meta.json") if (opened.path / "meta.json").is_file() else {}
+        legacy = "tags" not in known_as and "projectType" not in known_as
+        write_text(opened.path / "meta.json", json_text(meta.to_json(legacy=legacy), indent=2))
+    for file, document in changes:
+        file.parent.mkdir(exist_ok=True)
+        write_text(file, json_text(document))
+    return len(changes)
+
+
+def _retagged(project: Project, item: Item, tags: list[str], remove: bool) -> Iterator[tuple[Path, Any]]:
+    """An image's annotation file and what it is to hold; nothing where nothing changes."""
+    annotation = read_annotation(item, project.meta, open_image(item.image).shape)
+    file = item.annotation or item.image.parents[1] / "ann" / f"{item.name}.json"
+    # All but the tags stays as it is in the file, whatever wrote it.
+    document = annotation.to_json() if item.annotation is None else read_document(item.annotation)
+    entries = document.get("tags") or []
+    if remove:
+        kept = [entry for entry in entries if Tag.from_json(entry).name not in tags]
+    else:
+        legacy = file.name != f"{item.name}.json"
+        kept = [*entries, *(Tag(tag).to_json(legacy=legacy) for tag in tags if not annotation.has_tag(tag))]
+    if kept != entries:
+        yield file, {**document, "tags": kept}

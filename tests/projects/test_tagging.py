@@ -1,0 +1,58 @@
+"""Tags put on images in place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from projects_made import make_project
+from typer.testing import CliRunner
+
+from geoseg.cli import app
+from geoseg.errors import InputError
+from geoseg.projects.project import open_project
+from geoseg.projects.tagging import tag_images
+
+
+def tags(path: Path) -> dict[str, list[str]]:
+    project = open_project(path)
+    return {item.name: [tag.name for tag in project.annotation(item).tags] for item in project}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_tags_go_on_and_off(tmp_path: Path, legacy: bool) -> None:
+    project = make_project(tmp_path / "town", legacy=legacy)
+    files = {item.name: item.annotation for item in open_project(project)}
+    before = {name: json.loads(file.read_text()) for name, file in files.items() if file}
+    command = ["project", "tag", str(project), "--tag", "corrected", "--names", "one/a, c.tif"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "put on 2 images" in result.stdout
+    assert tags(project) == {"a.png": ["train", "corrected"], "b.png": ["val"], "c.tif": ["corrected"]}
+    assert open_project(project).meta.find_tag("corrected") is not None
+    for name, document in before.items():
+        file = files[name]
+        assert file is not None
+        assert json.loads(file.read_text())["objects"] == document["objects"]
+    assert tag_images(project, {"corrected": ["a"]}) == 0
+    assert tag_images(project, {"corrected": ["*"], "train": ["*"]}, remove=True) == 2
+    assert tags(project) == {"a.png": [], "b.png": ["val"], "c.tif": []}
+
+
+def test_an_image_without_annotation_gets_one(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "town")
+    (project / "one" / "ann" / "b.png.json").unlink()
+    assert tag_images(project, {"corrected": ["b"]}) == 1
+    assert tags(project)["b.png"] == ["corrected"]
+
+
+def test_nothing_changes_when_a_name_is_wrong(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "town")
+    with pytest.raises(InputError, match="name must be that of an image"):
+        tag_images(project, {"corrected": ["a", "nobody"]})
+    (project / "two" / "ann" / "c.tif.json").write_text("{")
+    with pytest.raises(InputError, match=r"c\.tif\.json"):
+        tag_images(project, {"corrected": ["*"]})
+    assert "corrected" not in [tag.name for tag in open_project(project).meta.tags]
+    assert "corrected" not in (project / "one" / "ann" / "a.png.json").read_text()
