@@ -49,9 +49,11 @@ def segment(
     Returns
     -------
     GeoDataFrame
-        Columns id, class, area_m2, confidence, touches_edge, scene (and acquired where known). ``attrs`` has
-        ``notes``, what the user should know, and ``failures``, regions that could not be read (with
-        ``on_error="skip"``); a warning says so where there are any.
+        Columns id, class, area_m2 (area_px without a ground sampling distance), confidence, touches_edge,
+        scene, acquired where that is known, and with ``regularize`` outline (``regular``, ``simplified`` or
+        ``raw``) and outline_iou, its IoU with the pixels. ``attrs`` has ``notes``, what the user should know,
+        and ``failures``, regions that could not be read (with ``on_error="skip"``); a warning says so where
+        there are any.
 
     See Also
     --------

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 import typer
 
 from geoseg.errors import GeosegError
+from geoseg.files import failures_file
 from geoseg.typing import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -181,6 +182,6 @@ def report_images(notes: Sequence[str], failures: Sequence[Failure], result: Pat
     for failure in failures[:_SHOWN]:
         print(f"failed: {failure.image}: {failure.reason}", file=sys.stderr)
     if failures:
-        details = result.with_name(f"{result.name}.failures.json")
+        details = failures_file(result)
         print(f"{len(failures)} failed, all listed in {details}", file=sys.stderr)
         raise SystemExit(1)

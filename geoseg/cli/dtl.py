@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.files import failures_file
 
 __all__ = ["dtl_app", "register"]
 
@@ -64,7 +65,7 @@ def run(
     if report.repaired:
         print(f"{report.repaired} polygons that crossed themselves were repaired", file=sys.stderr)
     if report.failures:
-        details = report.project.with_name(f"{report.project.name}.failures.json")
+        details = failures_file(report.project)
         # Images, not failures: one image may fail in several of the branches that it takes.
         failed = len({failure.image for failure in report.failures})
         print(f"error: {failed} images failed, in part or as a whole; see {details}", file=sys.stderr)

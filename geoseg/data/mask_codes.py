@@ -15,8 +15,8 @@ from geoseg.typing import Array, BoolArray
 
 __all__ = ["REFUSED", "MaskCodes", "mask_codes"]
 
-#: Code of mask values that are an error.
-REFUSED = 254
+#: Code of mask values that are an error: no byte, because 254 classes, background and neutral take all 256.
+REFUSED = -1
 
 _REST = {"error": REFUSED, "ignore": IGNORE, "background": 0}
 
@@ -45,7 +45,7 @@ class MaskCodes:
     below: int
     colors: bool = False
     path: str = "a mask"
-    _tables: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False, compare=False)
+    _tables: dict[str, NDArray[np.int16]] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, pixels: Array, where: BoolArray) -> NDArray[np.uint8]:
         """Class indices uint8 (h, w) of pixels (C, h, w), 255 outside of ``where``.
@@ -58,8 +58,9 @@ class MaskCodes:
         values, where = self._values(pixels, where)
         codes = self._look_up(values)
         codes[~where] = IGNORE  # before the check: outside the labeled ground a mask may hold anything
-        if (codes == REFUSED).any():
-            found = np.unique(values[codes == REFUSED])
+        refused = codes == REFUSED
+        if refused.any():
+            found = np.unique(values[refused])
             names = ", ".join(f"#{value:06x}" if self.colors else str(value) for value in found[:8])
             advice = (
                 "Give each its class with color under [[classes]]"
@@ -70,14 +71,14 @@ class MaskCodes:
                 f"{'colors' if self.colors else 'values'} of a mask must belong to a class, got {names} in "
                 f"{self.path}. {advice}, or set data.other to background or ignore."
             )
-        return codes
+        return codes.astype(np.uint8)
 
-    def _look_up(self, values: Array) -> NDArray[np.uint8]:
+    def _look_up(self, values: Array) -> NDArray[np.int16]:
         if values.dtype.itemsize > 2:
             keys = np.array(sorted(self.codes), np.int64)
-            codes = np.array([self.codes[key] for key in keys.tolist()], np.uint8)
+            codes = np.array([self.codes[key] for key in keys.tolist()], np.int16)
             place = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
-            rest = np.where(values < 0, self.below, self.rest).astype(np.uint8)
+            rest = np.where(values < 0, self.below, self.rest).astype(np.int16)
             return np.where(keys[place] == values, codes[place], rest)
         # of 16 bits and less a table of all values, which takes a tenth of the time
         name = str(values.dtype)

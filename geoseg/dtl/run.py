@@ -179,7 +179,7 @@ def run_graph(
         writer.meta, as_text = settled_tags(writer.meta, tags)
         if as_text and not legacy:
             values_to_text(writer.folder.glob("*/ann/*.json"), as_text)
-        write_failures(target.with_name(f"{graph.name}.failures.json"), [asdict(f) for f in failures])
+        write_failures([target], [asdict(f) for f in failures])
     return GraphSummary(target, len(engine), samples, repaired, tuple(failures))
 
 

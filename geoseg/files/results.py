@@ -14,7 +14,7 @@ from geoseg.files.disk import is_full, os_reason
 from geoseg.files.staging import json_text, write_text
 from geoseg.typing import PathLike
 
-__all__ = ["check_outputs", "plain_stem", "results_folder", "write_failures"]
+__all__ = ["check_outputs", "failures_file", "plain_stem", "results_folder", "write_failures"]
 
 
 def plain_stem(name: str) -> str:
@@ -93,7 +93,7 @@ def results_folder(folder: Path) -> Iterator[None]:
             f"{where} can't be written or read: {os_reason(error)}. "
             "Put that right and give the same command again."
         ) from error
-    except GeosegError:
+    except BaseException:  # Ctrl-C as well
         _remove_empty(made)
         raise
 
@@ -116,20 +116,38 @@ def _remove_empty(folders: Iterable[Path]) -> None:
         folder.rmdir()
 
 
-def write_failures(path: Path, failures: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
-    """Write the list of what could not be done; without any, remove the list of an earlier run.
+def failures_file(result: Path) -> Path:
+    """The list of what is missing from a result, beside it.
 
-    Write a list before the result gets its name, and remove an old one after: a run that is killed between
-    the two leaves a list without a result, which its next start replaces, and never a result without its
-    list.
+    Examples
+    --------
+    >>> failures_file(Path("out/scene.gpkg")).name
+    'scene.gpkg.failures.json'
+    """
+    return result.with_name(f"{result.name}.failures.json")
+
+
+def write_failures(results: Iterable[Path], failures: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+    """Write the list of what could not be done beside each result; without any, remove lists of earlier runs.
+
+    Each result has a list of its own, named after it: ``scene.tif`` as GeoPackage may lack what ``scene.tif``
+    as GeoJSON, of another run into the same folder, does not.
+
+    Write the lists before the results get their names, and remove old ones after: a run that is killed
+    between the two leaves a list without a result, which its next start replaces, and never a result without
+    its list.
 
     Returns
     -------
     dict
-        The file under the name ``failures``; empty without failures.
+        The list of the first result under the name ``failures``; empty without failures.
     """
+    lists = [failures_file(result) for result in results]
     if not failures:
-        path.unlink(missing_ok=True)
+        for path in lists:
+            path.unlink(missing_ok=True)
         return {}
-    write_text(path, json_text([dict(failure) for failure in failures], indent=2) + "\n")
-    return {"failures": path}
+    text = json_text([dict(failure) for failure in failures], indent=2) + "\n"
+    for path in lists:
+        write_text(path, text)
+    return {"failures": lists[0]}

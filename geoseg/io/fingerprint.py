@@ -18,7 +18,7 @@ from geoseg.io.local_files import LocalFiles, walk_files
 from geoseg.io.names import is_remote
 from geoseg.raster.source import SceneReadError
 
-__all__ = ["SIDE_CARS", "fingerprint_files", "hash_file", "scene_files"]
+__all__ = ["SIDE_CARS", "fingerprint_doubt", "fingerprint_files", "hash_file", "scene_files"]
 
 _WHOLE_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -95,13 +95,47 @@ def fingerprint_files(path: str, head: str) -> str:
     try:
         for file, inside in files.items():
             digest.update(inside.encode())
-            hash_file(digest, file, max(2 * _PIECE_BYTES, _WHOLE_BYTES // len(files)))
+            hash_file(digest, file, _budget(len(files)))
     except OSError as error:
         raise SceneReadError(f"cannot read {path}: {error.strerror}.", path) from error
     with opened_header(path) as dataset:
         if not walked.complete or dataset.driver in SHARING_DRIVERS:
             _hash_samples(digest, path, dataset)
     return digest.hexdigest()
+
+
+def fingerprint_doubt(path: str, since: float) -> str | None:
+    """Why a fingerprint of a scene may be the same as at an earlier time though pixels are not.
+
+    Parameters
+    ----------
+    path
+        Of the scene.
+    since
+        Unix time of the earlier fingerprint.
+
+    Returns
+    -------
+    str or None
+        None where each byte that pixels come from was looked at, or not written since.
+    """
+    walked = walk_files(path)
+    if not walked.complete:
+        return "it is no local file"
+    with opened_header(path) as dataset:
+        if dataset.driver in SHARING_DRIVERS:
+            return f"{dataset.driver} files may link to others"
+    files = [file.stat() for file in _named_files(walked)]
+    sampled = [stat for stat in files if stat.st_size > _budget(len(files))]
+    # of a file moved or copied into its place by its own time the time of that
+    if any(max(stat.st_mtime, stat.st_ctime) > since for stat in sampled):
+        return "it was written since, and is too large to be read whole"
+    return None
+
+
+def _budget(count: int) -> int:
+    """Bytes hashed of each of so many files."""
+    return max(2 * _PIECE_BYTES, _WHOLE_BYTES // count)
 
 
 def _hash_samples(digest: Any, path: str, dataset: Any) -> None:

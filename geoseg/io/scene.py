@@ -16,9 +16,10 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import GeosegError, RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.io.band_names import sensor_of
 from geoseg.io.broken import IN_ORDER, known_break, locate_damage, note_break
 from geoseg.io.complete import check_complete
-from geoseg.io.fingerprint import fingerprint_files, scene_files
+from geoseg.io.fingerprint import fingerprint_doubt, fingerprint_files, scene_files
 from geoseg.io.gdal_env import (
     forget_dataset,
     forget_everywhere,
@@ -180,6 +181,7 @@ class Scene(Shaped):
                 {"band": band, "dtype": dtype, "color": color.name, "description": description}
                 for band, dtype, color, description in rows
             ],
+            "sensor": sensor_of({**dataset.tags(ns="IMAGERY"), **dataset.tags()}, self.name) or None,
             "scales": list(dataset.scales),
             "offsets": list(dataset.offsets),
         }
@@ -188,9 +190,9 @@ class Scene(Shaped):
         """Hash that tells whether a scene is still the one it was.
 
         Over the header, the bands and the bytes of the file: all of them up to 64 MB, beyond that 256 pieces
-        of 64 kB spread over the file, its beginning and end among them (fast at any size; an edit between the
-        pieces that leaves size and header alone goes unseen). Neither path nor time stamp counts, so a copied
-        or moved scene is the same scene.
+        of 64 kB spread over the file, its beginning and end among them (fast at any size; :meth:`doubt` tells
+        of an edit that they may have missed). Neither path nor time stamp counts, so a copied or moved scene
+        is the same scene.
 
         Returns
         -------
@@ -203,6 +205,10 @@ class Scene(Shaped):
             box.crs.to_wkt() if box.crs else None, hashlib.sha256(self.palette or b"").hexdigest(),
         ]  # fmt: skip
         return fingerprint_files(self.path, repr(head))
+
+    def doubt(self, since: float) -> str | None:
+        """Why pixels may have changed after a time (Unix) unseen by the fingerprint; None: they have not."""
+        return fingerprint_doubt(self.path, since)
 
     def _read(self, window: Window, values: bool, valid: bool) -> tuple[Any, Any]:
         """Pixels and validity; what is not asked for may be left empty."""

@@ -23,6 +23,14 @@ _INSIDE = re.compile(
 _PREFIX = re.compile(
     r"^(?!GTIFF_DIR:|NETCDF:|HDF5:|ZARR:|GPKG:|NITF_IM:|[A-Za-z]:)[A-Za-z0-9_]+:", re.IGNORECASE
 )
+#: How files begin whose formats name other files or hosts, or steps for GDAL to take (a GDALG pipeline), and
+#: what of such a format GDAL looks for anywhere at the beginning; raw pixels seldom begin like JSON.
+_NAMING = re.compile(
+    rb'\s*\{\s*"|PCIDSK|OziExplorer|.*?(DatasetHeader|gdal_streamed_alg|numTiles|<(gdal|wms|mrf_|ogr))',
+    re.IGNORECASE | re.DOTALL,
+)
+#: A GeoPackage or FlatGeobuf of such a name is an index of other rasters.
+_INDICES = (".gti.gpkg", ".gti.fgb", ".gti.parquet")
 #: Elements whose text is never opened.
 _TEXTS = ("mdi", "srs", "description", "gmlid", "categoryname", "category")
 
@@ -91,12 +99,13 @@ def _checked(path: Path) -> Iterator[Path]:
             if is_remote(value) or value.startswith("<"):
                 raise _not_local(value, path)
         if _is_source(element):
-            if _PREFIX.match(text):
+            if _PREFIX.match(text) or text.startswith("{"):
                 raise _not_local(text, path)
             source = _joined(text, element.attrib, path)
             if in_archive(source):
                 head = archive_head(source, _HEAD_BYTES)
-                if head is None or _is_xml(head):  # it could be a VRT that nobody has looked through
+                # it could be a VRT that nobody has looked through
+                if head is None or _is_xml(head) or _NAMING.match(head):
                     raise _not_local(text, path)
             if _names_other_files(source):
                 raise _not_local(text, path)
@@ -105,13 +114,15 @@ def _checked(path: Path) -> Iterator[Path]:
 
 
 def _names_other_files(source: str) -> bool:
-    """Whether a source is of a format whose header names files, which GDAL would open by any driver."""
+    """Whether a source is of a format that names files, which GDAL would open by any driver."""
+    if source.lower().endswith(_INDICES):
+        return True
     try:
         with Path(source).open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except (OSError, ValueError):  # not there, or no name of a file
         return False
-    return head.startswith(b"PCIDSK") or b"DatasetHeader" in head
+    return bool(_NAMING.match(head))
 
 
 def _is_source(element: ElementTree.Element) -> bool:

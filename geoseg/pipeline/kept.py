@@ -12,7 +12,7 @@ from geoseg.pipeline.predict import PredictSummary, predict_to_store
 from geoseg.pipeline.store import ProbStore
 from geoseg.typing import Progress
 
-__all__ = ["check_scene", "damage_notes", "kept_store", "predict_job"]
+__all__ = ["check_scene", "doubts", "kept_store", "predict_job", "store_notes"]
 
 
 @contextmanager
@@ -35,6 +35,7 @@ def kept_store(job: Job, folder: Path, dtype: str = "uint8") -> Iterator[ProbSto
         store.discard_if_empty()
         raise
     except KeyboardInterrupt as stop:
+        store.discard_if_empty()
         # The first stage says itself how many chunks are kept.
         if stop.args:
             raise
@@ -108,9 +109,21 @@ def check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> Non
     )
 
 
-def damage_notes(store: ProbStore) -> list[str]:
-    """A note on kept chunks that did not verify; else none."""
-    if not store.damaged:
+def store_notes(job: Job, store: ProbStore) -> list[str]:
+    """Notes on chunks that are kept of an earlier run."""
+    notes = [] if store.kept_since is None else doubts(job, store.kept_since)
+    if store.damaged:
+        chunks = "1 kept chunk was" if store.damaged == 1 else f"{store.damaged} kept chunks were"
+        notes.append(f"{chunks} damaged or gone from {store.folder}: predicted again")
+    return notes
+
+
+def doubts(job: Job, since: float) -> list[str]:
+    """A note where nobody knows whether the scene is still the one that was predicted at a time (Unix)."""
+    reason = job.source.doubt(since)
+    if reason is None:
         return []
-    chunks = "1 kept chunk was" if store.damaged == 1 else f"{store.damaged} kept chunks were"
-    return [f"{chunks} damaged or gone from {store.folder}: predicted again"]
+    return [
+        f"{job.source.name} is taken for the scene of the earlier run by samples of it, for {reason}: "
+        "--restart predicts it anew"
+    ]

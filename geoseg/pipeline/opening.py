@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.band_names import match_bands, stored_names
+from geoseg.io.band_names import check_names, match_bands, stored_names
 from geoseg.io.sources import Reference, open_raster
 from geoseg.pipeline.values import stretched
 from geoseg.raster.source import RasterSource
@@ -67,7 +67,10 @@ def open_for_model(
     # Opened as it is stored first: which bands to read, and at which resolution, follows from what it is.
     stored = open_raster(path, bands=bands, gsd=gsd)
     if bands is None and card is not None and card.bands:
-        bands = match_bands(card.bands, stored_names(stored))
+        stored_as = stored_names(stored)
+        bands = match_bands(card.bands, stored_as)
+        if bands is None and (note := check_names(card.bands, stored_as, stored.name)):
+            notes.append(Concern(note))
         if bands is not None and bands != tuple(range(1, len(bands) + 1)):
             notes.append(
                 f"bands {','.join(map(str, bands))} of {stored.name} are read as {', '.join(card.bands)}, by "

@@ -24,7 +24,7 @@ from geoseg.io.sources import Reference
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.job import Job, prepare
-from geoseg.pipeline.kept import check_scene, damage_notes, kept_store, predict_job
+from geoseg.pipeline.kept import check_scene, doubts, kept_store, predict_job, store_notes
 from geoseg.pipeline.predict import PredictSummary
 from geoseg.pipeline.rasters import save_mask, save_prob
 from geoseg.pipeline.split import split_rule
@@ -53,7 +53,8 @@ class RunSummary:
     scene
         The scene's name.
     files
-        Output format (or ``prob``, ``mask``, ``failures``) to the file written.
+        Output format (or ``prob``, ``mask``) to the file written; where regions are missing, ``failures`` to
+        the list beside the first file. Each file has such a list, FILE.failures.json.
     footprints
         Number of footprints; None where none were made.
     windows
@@ -159,16 +160,15 @@ def run_scene(
     with results_folder(Path(out)), hold(*targets), kept_store(job, store_folder) as store:
         done = predict_job(job, store, progress)
         failures = store.failures()
-        failures_file = store_folder.with_suffix(".failures.json")
         # Before the results, so that none of them lies there without the list of what it lacks.
-        listed = write_failures(failures_file, failures) if failures else {}
+        listed = write_failures(targets, failures) if failures else {}
         count = _vectorize(job, store, files, progress)
         _save_rasters(job, store, rasters, progress)
         # Once more, for the second stage takes its time as well: the results must be of one scene.
         check_scene(job, store, targets)
-        if not failures:  # the list of an earlier run goes with the last of its results
-            write_failures(failures_file, [])
-        notes = damage_notes(store)
+        if not failures:  # the lists of an earlier run go with its results
+            write_failures(targets, [])
+        notes = store_notes(job, store)
     return _summarize(job, done, files | rasters | listed, count, failures, start, notes)
 
 
@@ -248,12 +248,12 @@ def predict_scene(
         if same and read_hints(target, [1]).settings == kept:
             done = PredictSummary(0, 0, 0.0, 0.0)
             note = f"{target} was made from this scene, model and options; --restart predicts again"
-            return _summarize(job, done, {"prob": target}, None, [], start, [note])
+            notes = [note, *doubts(job, target.stat().st_mtime)]
+            return _summarize(job, done, {"prob": target}, None, [], start, notes)
         with kept_store(job, folder, dtype) as store:
             done = predict_job(job, store, progress)
             failures = store.failures()
-            failures_file = target.with_name(f"{target.stem}.failures.json")
-            listed = write_failures(failures_file, failures) if failures else {}
+            listed = write_failures([target], failures) if failures else {}
             # A file that lacks regions has no mark, so that the same call tries to read them again.
             marks = {} if failures or mark is None else {_MARK: mark}
             tags = {SETTINGS_TAG: json.dumps(kept), **marks}
@@ -261,8 +261,8 @@ def predict_scene(
             save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
             check_scene(job, store, [target])
             if not failures:
-                write_failures(failures_file, [])
-            notes = damage_notes(store)
+                write_failures([target], [])
+            notes = store_notes(job, store)
             store.discard()
     return _summarize(job, done, {"prob": target, **listed}, None, failures, start, notes)
 

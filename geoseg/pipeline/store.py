@@ -59,6 +59,8 @@ class ProbStore:
         Windows of a batch: the ones it was begun with, unless others were asked for.
     damaged
         Chunks that were finished once and did not verify when the store was opened.
+    kept_since
+        Unix time at which an earlier run began the chunks that are kept of it; None without any.
     """
 
     def __init__(self, folder: Path, plan: BlockPlan, state: Mapping[str, Any]) -> None:
@@ -78,6 +80,7 @@ class ProbStore:
             else:
                 _remove(path)  # whatever lies there instead
         self.damaged = len(written) - len(self._records)
+        self.kept_since = (folder / "prob" / "zarr.json").stat().st_mtime if self._records else None
         # Written anew, so that a line that was cut by a kill is not continued by the next.
         write_text(folder / "chunks.log", "".join(log_line(*entry) for entry in self._records.items()))
         self._log = os.open(folder / "chunks.log", os.O_WRONLY | os.O_APPEND)

@@ -27,6 +27,9 @@ from geoseg.pipeline.vectorize import vectorize_classes
 from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
 
+#: Storage blocks of more pixels than this, and than four chunks, are not traced whole.
+_LARGE_PX = 4 * 1024 * 1024
+
 __all__ = ["RasterSummary", "chunk_shape", "kept_settings", "output_files", "vectorize_raster"]
 
 
@@ -39,7 +42,8 @@ class RasterSummary:
     footprints, too_small, classes
         As in :class:`geoseg.pipeline.vectorize.VectorizeSummary`.
     files
-        Format -> file; the list of failures, where there are any, as ``failures``.
+        Format -> file; where regions are missing, ``failures`` -> the list beside the first file. Each file
+        has such a list, FILE.failures.json.
     kind
         What the raster's values were taken for.
     seconds
@@ -123,8 +127,7 @@ def vectorize_raster(
     salvage = Salvage(reader, scene.storage_parts)
     skips = settings.on_error == "skip"
     first, stamps = next(iter(files.values())), _stamps(scene)
-    failures_file = first.with_name(f"{first.stem}.failures.json")
-    failures_files: dict[str, Path] = {}
+    listed: dict[str, Path] = {}
 
     def all_read() -> None:
         # A file that is replaced while it is read gives the upper half of one scene and the lower of another.
@@ -135,7 +138,7 @@ def vectorize_raster(
             )
         failures = sorted_failures(salvage.failures)
         if failures:
-            failures_files.update(write_failures(failures_file, failures))
+            listed.update(write_failures(files.values(), failures))
 
     # Held from the beginning: two rasters of one name would otherwise both work, and the last one stay
     with results_folder(first.parent), hold(*files.values()), scratch_folder(first) as spill:
@@ -156,20 +159,26 @@ def vectorize_raster(
             threads=threads,
             all_read=all_read,
         )
-        # The list of an earlier run goes with the last of its results.
-        if not failures_files:
-            write_failures(failures_file, [])
+        # The lists of an earlier run go with its results.
+        if not listed:
+            write_failures(files.values(), [])
     unit = "pixels" if scene.geobox.gsd is None else "square meters"
     notes = []
     if scene.crs is None:
         notes.append(f"the raster has no CRS: footprints are in its own coordinates, areas in {unit}")
+    alpha = None if scene.alpha in scene.bands else scene.alpha
+    if alpha is not None and not summary.footprints + summary.too_small:
+        notes.append(
+            f"{scene.name} has no object where its alpha band shows data; --bands {alpha} takes that band "
+            "for the mask"
+        )
     if taken := [f"{name} {value_text(kept[name])}" for name in kept if name not in given.given()]:
         notes.append(f"as in the raster's own run: {', '.join(taken)}; options win over them")
     return RasterSummary(
         summary.footprints,
         summary.too_small,
         summary.classes,
-        {name: str(file) for name, file in (files | failures_files).items()},
+        {name: str(file) for name, file in (files | listed).items()},
         kind,
         round(time.perf_counter() - start, 3),
         notes,
@@ -208,7 +217,9 @@ def _stamps(scene: RasterSource) -> list[tuple[int, int, int]]:
 def chunk_shape(block: tuple[int, int], shape: tuple[int, int], chunk: int) -> tuple[int, int]:
     """Chunk height and width that read each storage block of a file once.
 
-    Whole rows where the file is stored row by row, else whole blocks, of about ``chunk`` ** 2 pixels.
+    Whole rows where the file is stored row by row, else whole blocks, of about ``chunk`` ** 2 pixels. Much
+    larger blocks (a file in one block) are cut: GDAL holds such a block whole, but what is made of its pixels
+    takes many times the memory.
 
     Examples
     --------
@@ -216,9 +227,11 @@ def chunk_shape(block: tuple[int, int], shape: tuple[int, int], chunk: int) -> t
     (768, 768)
     >>> chunk_shape((1, 40_000), (30_000, 40_000), 2000)
     (100, 40000)
+    >>> chunk_shape((30_000, 40_000), (30_000, 40_000), 2000)
+    (2000, 2000)
     """
     # A block that is cut by a chunk's border is decoded once for each of the chunks that it lies in.
-    if block[1] >= shape[1] and chunk < shape[1]:
+    if block[1] >= shape[1] and chunk < shape[1] and block[0] * shape[1] <= max(_LARGE_PX, 4 * chunk * chunk):
         rows = max(1, chunk * chunk // shape[1])
         return max(block[0], rows - rows % block[0]), shape[1]
     height, width = (max(size, chunk - chunk % size) if size <= chunk else chunk for size in block)

@@ -191,7 +191,10 @@ class RasterSource(PixelSource, Protocol):
         """How it is stored, JSON-ready, for ``geoseg info``."""
 
     def fingerprint(self) -> str:
-        """Hash that changes when any pixel does."""
+        """Hash that changes when any pixel does; where that can't be known, :meth:`doubt` says so."""
+
+    def doubt(self, since: float) -> str | None:
+        """Why pixels may have changed after a time (Unix) unseen by the fingerprint; None: they have not."""
 
     def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
         """A window cut so that only what is really broken is lost: parts, and the stored unit of each."""
@@ -216,6 +219,10 @@ class Shaped:
 
         @property
         def offset(self) -> tuple[int, int]: ...
+
+    def doubt(self, since: float) -> str | None:
+        """None: the fingerprint is of all pixels."""
+        return None
 
     @property
     def count(self) -> int:

@@ -87,6 +87,10 @@ class View(Shaped):
         """The local files that pixels come from."""
         return self.base.files()
 
+    def doubt(self, since: float) -> str | None:
+        """Why the base's pixels may have changed unseen."""
+        return self.base.doubt(since)
+
     def facts(self) -> dict[str, Any]:
         """How the base is stored."""
         return self.base.facts()
@@ -176,16 +180,16 @@ class SceneView(View):
     geobox
         Of what is read.
     grid_shape
-        (height, width) of the whole base at the resolution read; ``geobox`` is the part of it that starts
-        at ``offset``. The same as the base's shape where pixels are read as they are.
-    offset
+        (height, width) of the whole base at the resolution read; ``geobox`` is the part of it that begins
+        at ``start``. The same as the base's shape where pixels are read as they are.
+    start
         (row, column) on that grid.
     """
 
     base: RasterSource
     geobox: GeoBox
     grid_shape: tuple[int, int]
-    offset: tuple[int, int] = (0, 0)
+    start: tuple[int, int] = (0, 0)
 
     @property
     def resampled(self) -> bool:
@@ -195,15 +199,26 @@ class SceneView(View):
     @property
     def file_block(self) -> tuple[int, int]:
         """(height, width) of the base's storage blocks, in pixels of the view."""
-        height, width = (
-            max(1, round(side * m / n))
-            for side, m, n in zip(self.base.file_block, self.grid_shape, self.base.geobox.shape, strict=True)
+        height, width = self._on_grid(self.base.file_block)
+        return max(1, height), max(1, width)
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """(row, column) of the first pixel in what is stored: the base may be a part of it itself."""
+        row, col = self._on_grid(self.base.offset)
+        return row + self.start[0], col + self.start[1]
+
+    def _on_grid(self, pixels: tuple[int, int]) -> tuple[int, int]:
+        """A number of the base's rows and columns in pixels of the view."""
+        rows, cols = (
+            round(count * m / n)
+            for count, m, n in zip(pixels, self.grid_shape, self.base.geobox.shape, strict=True)
         )
-        return height, width
+        return rows, cols
 
     def fingerprint(self) -> str:
         """Of the base and the grid; a stated sampling distance changes no pixel and does not count."""
-        parts = [self.base.fingerprint(), self.grid_shape, self.offset, self.geobox.shape]
+        parts = [self.base.fingerprint(), self.grid_shape, self.start, self.geobox.shape]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def read(self, window: Window) -> Array:
@@ -237,12 +252,12 @@ class SceneView(View):
         if self.resampled:
             yield from super().storage_parts(window)
             return
-        row, col = self.offset
+        row, col = self.start
         for part, unit in self.base.storage_parts(window.shifted(row, col)):
             yield part.shifted(-row, -col), unit.shifted(-row, -col).clipped(*self.geobox.shape)
 
     def _source_window(self, window: Window) -> Window:
-        on_grid = window.shifted(*self.offset)
+        on_grid = window.shifted(*self.start)
         if not self.resampled:
             return on_grid
         tall, wide = self.base.geobox.shape
@@ -261,7 +276,7 @@ class SceneView(View):
                 yield piece.clipped(window.row_end, window.col_end)
 
     def _resample(self, piece: Window) -> tuple[Array, BoolArray]:
-        on_grid, (tall, wide) = piece.shifted(*self.offset), self.base.geobox.shape
+        on_grid, (tall, wide) = piece.shifted(*self.start), self.base.geobox.shape
         rows = axis_weights(on_grid.row_off, on_grid.row_end, tall, self.grid_shape[0])
         cols = axis_weights(on_grid.col_off, on_grid.col_end, wide, self.grid_shape[1])
         inner = self._source_window(piece)

@@ -400,8 +400,8 @@ class TestBadInput:
         result = run(*words, "--on-error", "skip", "--save-mask")
         assert result.exit_code == 1
         assert "could not be read" in result.stderr
-        assert str(tmp_path / "o" / "scene.failures.json") in result.stderr
-        failures = json.loads((tmp_path / "o" / "scene.failures.json").read_text())
+        assert str(tmp_path / "o" / "scene.geojson.failures.json") in result.stderr
+        failures = json.loads((tmp_path / "o" / "scene.geojson.failures.json").read_text())
         assert failures
         with rasterio.open(tmp_path / "o" / "scene.mask.tif") as mask:
             invalid = mask.read(1) == 255
@@ -430,7 +430,7 @@ class TestBadInput:
         words = ("run", scene, "--model", bundle, "--out", tmp_path / "o", "--engine", "torch")
         complains(run(*words), "cannot read rows 128..191, columns 0..199", "--on-error skip")
         assert run(*words, "--on-error", "skip").exit_code == 1
-        failures = json.loads((tmp_path / "o" / "scene.failures.json").read_text())
+        failures = json.loads((tmp_path / "o" / "scene.geojson.failures.json").read_text())
         assert [(item["row_off"], item["height"]) for item in failures] == [(128, 64), (192, 64), (256, 44)]
 
 

@@ -14,6 +14,8 @@ from PIL import Image
 
 import geoseg
 from geoseg.data.chips import cut_chip
+from geoseg.data.classes import class_table
+from geoseg.data.mask_codes import REFUSED, MaskCodes
 from geoseg.data.settings import ClassSettings, TrainingDataSettings
 from geoseg.data.sources import Wanted, open_areas
 from geoseg.errors import ConfigError, InputError
@@ -218,3 +220,18 @@ class TestPlace:
         Image.fromarray(HOUSE[::2, ::2]).save(tmp_path / "b.png")
         with pytest.raises(InputError, match=r"b.png must be as large .* 60 x 40, got 30 x 20"):
             geoseg.evaluate(tmp_path / "b.png", tmp_path / "a.png")
+
+
+def test_254_classes_are_not_taken_for_an_error() -> None:
+    """Class index 254 was the code of values that are refused."""
+    classes = [ClassSettings(name=f"c{value}", values=[value]) for value in range(1, 255)]
+    table = class_table(classes, "background", "neutral", "error", by_value=True)
+    values = np.array([[0, 1, 253, 254]])
+    codes = MaskCodes(
+        {0: 0, **{int(name): code for name, code in table.values.items() if name}}, REFUSED, REFUSED
+    )
+    for dtype in ("uint8", "int64"):
+        pixels = values[None].astype(dtype)
+        assert codes(pixels, np.ones(values.shape, bool)).tolist() == values.tolist()
+    with pytest.raises(InputError, match="got 255"):
+        codes(np.full((1, 1, 1), 255, np.uint8), np.ones((1, 1), bool))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from rasters import noise, save
 
 from geoseg.errors import InputError, MissingFileError, SceneError
 from geoseg.geo.windows import Window
-from geoseg.io import local_files
+from geoseg.io import fingerprint, local_files
 from geoseg.io.local_files import Watch, walk_files
 from geoseg.io.names import archive_head, container
 from geoseg.io.sources import open_raster
@@ -263,3 +264,18 @@ class TestSecurity:
         (tmp_path / "a.zip").write_bytes(b"PK\3\4 no zip")
         assert archive_head(f"/vsizip/{tmp_path}/a.zip/a.tif", 9) is None
         assert archive_head(f"/vsi7z/{tmp_path}/a.zip/a.tif", 9) is None
+
+
+def test_what_is_known_by_samples_is_doubted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = open_raster(plain(tmp_path, 0))
+    assert scene.doubt(0) is None  # each byte was looked at
+    linked = open_raster(netcdf(tmp_path, 0))
+    assert linked.doubt(time.time()) == "netCDF files may link to others"
+    monkeypatch.setattr(fingerprint, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(fingerprint, "_PIECE_BYTES", 16)
+    assert scene.doubt(time.time() + 60) is None
+    assert scene.doubt(0) == "it was written since, and is too large to be read whole"
+    view = open_raster(plain(tmp_path, 0), bbox=(340_000, 3_059_998, 340_002, 3_060_000))
+    assert view.doubt(0) == scene.doubt(0)
+    with rasterio.MemoryFile(plain(tmp_path, 0).read_bytes(), ext=".tif") as memory:
+        assert open_raster(memory.name).doubt(time.time()) == "it is no local file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from geoseg.geo.windows import Window
 from geoseg.io.exif import read_orientation
 from geoseg.io.scene import open_file
 from geoseg.io.sources import open_raster
+from geoseg.pipeline.salvage import read_pixels
 from geoseg.projects.images import open_image
 from geoseg.raster.source import SceneReadError
 from geoseg.raster.turn import TurnedScene
+from geoseg.raster.view import SceneView
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 ORIENTATIONS = range(1, 9)
@@ -127,3 +130,21 @@ def test_what_is_broken_is_found_where_it_lies(tmp_path: Path) -> None:
     damage = source.locate_damage(Window(row_off=0, col_off=0, height=70, width=64))
     assert damage is not None
     assert "rows 64..69, columns 48..63" in str(damage)
+
+
+def test_blocks_of_a_part_lie_where_those_of_the_photo_lie(tmp_path: Path) -> None:
+    """A part of a mirrored photo took its own corner for one of the file: wrong regions were listed."""
+    image = np.random.default_rng(0).integers(0, 255, (1, 70, 64), np.uint8)
+    path = save(tmp_path / "a.tif", image, crs=None, transform=None, tiled=True, blockxsize=16, blockysize=16)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) - 200])  # the last block: rows 64 to 70, columns 48 to 64
+    mirrored = TurnedScene(open_file(str(path)), 4)
+    view = SceneView(mirrored, mirrored.geobox, mirrored.geobox.shape)
+    assert view.offset == (10, 0)
+    part = SceneView(mirrored, replace(mirrored.geobox, height=66), mirrored.geobox.shape, (4, 0))
+    assert part.offset == (14, 0)
+    whole = Window(row_off=0, col_off=0, height=66, width=64)
+    _, valid, failures = read_pixels(part, whole, "skip")
+    assert [(item["row_off"], item["height"], item["col_off"]) for item in failures] == [(0, 2, 48)]
+    assert valid is not None
+    assert (~valid).sum() == 2 * 16

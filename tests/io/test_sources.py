@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import geopandas as gpd
 import numpy as np
@@ -291,6 +292,34 @@ def test_formats_whose_headers_name_other_files_are_not_opened(tmp_path: Path) -
         )
         with pytest.raises(SceneError):
             open_raster(vrt)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.gdalg.json", '{"type": "gdal_streamed_alg", "command_line": "gdal raster pipeline ! read x"}'),
+        ("a.tif", '{"command_line": "gdal raster pipeline ! read x", "type": "gdal_streamed_alg"}'),
+        ("a.json", ' {"stac_version": "1.0.0", "type": "Feature"}'),
+        ("a.map", "OziExplorer Map Data File Version 2.2"),
+        ("a.gti.fgb", "fgb"),
+        ("a.bin", "padding <GDAL_WMS><Service/></GDAL_WMS>"),
+    ],
+)
+def test_a_vrt_names_no_file_that_names_others(tmp_path: Path, name: str, content: str) -> None:
+    """GDAL 3.11 and later would run the command of a GDALG file; others lead to files on any host."""
+    (tmp_path / name).write_text(content)
+    vrt = tmp_path / "a.vrt"
+    for source in (name, content):
+        vrt.write_text(
+            '<VRTDataset rasterXSize="4" rasterYSize="4"><VRTRasterBand dataType="Byte" band="1">'
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{escape(source)}</SourceFilename>'
+            "</SimpleSource></VRTRasterBand></VRTDataset>"
+        )
+        if source == name or source.startswith("{"):
+            with pytest.raises(SceneError, match="sources of a VRT must be local files"):
+                open_raster(vrt)
+    with pytest.raises(SceneError):
+        open_raster(tmp_path / name)
 
 
 def test_overviews_that_lie_elsewhere_are_not_looked_for(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pyproj import CRS
 from geoseg.errors import InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.vectors import class_name, open_vector, read_features
+from geoseg.io.vectors import class_name, is_vector_file, open_vector, read_features
 from geoseg.io.writers import FootprintBatch, open_writer
 
 UTM = CRS.from_epsg(32645)
@@ -217,6 +217,37 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert len(read_features(path)) == 3
 
 
+def test_a_change_beside_the_file_is_seen(tmp_path: Path) -> None:
+    """The letters and columns of a shapefile, the tables of a folder and SQLite's journal lie elsewhere."""
+    path = save(tmp_path / "a.shp", frame())
+
+    def names(column: str = "name") -> list[str]:
+        values = read_features(path, column).values
+        assert values is not None
+        return [str(value) for value in values]
+
+    assert names()[0] == "n0"
+    save(tmp_path / "b.shp", frame().assign(name="new"))
+    (tmp_path / "b.dbf").replace(tmp_path / "a.dbf")
+    assert names() == ["new"] * 5
+    path = save(tmp_path / "a.gdb", frame())
+    assert names()[0] == "n0"
+    save(tmp_path / "b.gdb", frame().assign(name="new"))
+    for table in (tmp_path / "b.gdb").iterdir():
+        table.replace(path / table.name)
+    assert names() == ["new"] * 5
+    path = save(tmp_path / "a.gpkg", frame())
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        for function in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):  # of GDAL's triggers
+            database.create_function(function, 1, lambda shape: 0)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA wal_autocheckpoint = 0")
+        assert names()[0] == "n0"
+        database.execute("UPDATE a SET name = 'new'")
+        database.commit()
+        assert names() == ["new"] * 5
+
+
 @pytest.mark.parametrize("name", ["a.gml", "a.vrt", "a.csv", "a.txt", "a", "http://host.invalid/a"])
 def test_other_kinds_are_refused_by_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"suffix of a vector file must be one of \.geojson, "):
@@ -362,15 +393,27 @@ def test_names_of_files(name: str, tmp_path: Path) -> None:
     assert len(read_features(plain.rename(tmp_path / name))) == 5
 
 
-@pytest.mark.parametrize("name", ["a!b.gpkg", "a;b.fgb"])
+@pytest.mark.parametrize("stem", ["a!b", "a;b", "a|b", "a\tb", "a\nb", "file:a", "http:x"])
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".shp", ".parquet", ".gdb", ".kml"])
 def test_names_that_would_be_taken_for_others(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stem: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "b.gpkg", frame(BOXES[:1]))  # what the part behind the mark would be
-    plain = save(tmp_path / f"plain{Path(name).suffix}", frame())
-    with pytest.raises(InputError, match=r"must be without ! and ;, got .* Rename the file"):
-        read_features(plain.rename(tmp_path / name))
+    plain = save(tmp_path / f"plain{suffix}", frame())
+    for file in [plain] if plain.is_dir() else list(tmp_path.glob("plain.*")):
+        file.rename(tmp_path / (stem + file.suffix))
+    name = stem + suffix
+    features = read_features(name)
+    assert len(features) == 5
+    assert features.source.crs is not None
+    column = features.source.columns[0]
+    values = read_features(tmp_path / name, column).values
+    assert values is not None
+    assert len(set(values.tolist())) == 5
+    assert is_vector_file(name)
+    if features.source.layer is not None:  # as a message would name it
+        assert len(read_features(str(features.source))) == 5
 
 
 def test_odd_geojson(tmp_path: Path) -> None:

@@ -208,6 +208,8 @@ class TestBands:
             (("nir", "red", "green", "blue"), (2, 3, 4)),
             (("red", "green", "blue", "red"), None),
             (("B1", "B2", "B3", "B4"), None),  # of Landsat 7 blue, green, red, of Sentinel-2 no colors so far
+            (("B4", "B3", "B2", "B5"), None),  # of Landsat 7 near infrared, red, green
+            (("SR_B2", "SR_B3", "SR_B4", "B11"), (3, 2, 1)),
             (("a", "b", "c", "d"), None),
         ],
     )
@@ -217,6 +219,35 @@ class TestBands:
         image = np.zeros((4, 8, 8), np.uint16)
         source = open_raster(save(tmp_path / "a.tif", image, names, photometric="minisblack"))
         assert match_bands(("red", "green", "blue"), stored_names(source)) == bands
+
+    @pytest.mark.parametrize(
+        ("sensor", "bands"),
+        [
+            ({"SPACECRAFT_ID": "LANDSAT_7"}, None),
+            ({"SATELLITE": "Sentinel-2A"}, (1, 2, 3)),
+            ({"sensor": "OLI_TIRS"}, (1, 2, 3)),
+            ({"note": "like Sentinel-2"}, None),
+        ],
+    )
+    def test_numbers_mean_what_the_sensor_says(
+        self, tmp_path: Path, sensor: dict[str, str], bands: tuple[int, ...] | None
+    ) -> None:
+        path = save(tmp_path / "a.tif", reds("uint8", 1), ("B4", "B3", "B2"), photometric="minisblack")
+        with rasterio.open(path, "r+") as out:
+            out.update_tags(**sensor)
+        names = stored_names(open_raster(path))
+        assert match_bands(("red", "green", "blue"), names) == bands
+        if bands is not None:
+            assert run_scene(path, Bright(), tmp_path, RunSettings(resolution="native")).footprints == 2
+        elif "note" in sensor:
+            with pytest.raises(InputError, match="bands of a must be known by their colors, got b4, b3, b2"):
+                run_scene(path, Bright(), tmp_path, RunSettings(resolution="native"))
+            chosen = RunSettings(resolution="native", bands=(1, 2, 3))  # as the message advises
+            assert run_scene(path, Bright(), tmp_path, chosen).footprints == 2
+        else:
+            assert names == ("nir", "red", "green")
+            (note,) = run_scene(path, Bright(), tmp_path, RunSettings(resolution="native")).notes
+            assert "a calls its bands nir, red, green, the network wants red, green, blue" in note
 
     def test_by_color_in_any_order_and_told(self, tmp_path: Path) -> None:
         image = reds("uint8", 1)[::-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from geoseg.io.vectors import pixel_transform
 from geoseg.lazy.scene import ArrayScene
 from geoseg.pipeline.job import _Inside
 from geoseg.pipeline.run import predict_scene, run_scene
+from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.raster.source import SceneReadError
 from geoseg.vector.burn import PolygonIndex
 
@@ -141,6 +143,16 @@ class TestPredictAgain:
         assert "was made from this scene, model and options" in again.notes[-1]
         assert (out.read_bytes(), out.stat().st_mtime_ns) == (before, stamp)
         assert sorted(item.name for item in tmp_path.iterdir()) == ["prob.tif", "scene.tif"]
+
+    def test_what_is_not_known_is_not_claimed(self, tmp_path: Path) -> None:
+        """A scene on a server, or with links to other files, is known again by samples of it."""
+        with rasterio.MemoryFile(save(tmp_path / "a.tif", picture()).read_bytes(), ext=".tif") as memory:
+            for do, out in ((predict_scene, tmp_path / "p.tif"), (run_scene, tmp_path)):
+                first = do(memory.name, self.counting(), out, options())
+                again = do(memory.name, self.counting(), out, options())
+                assert again.windows_run == 0
+                assert "is taken for the scene of the earlier run by samples of it" in again.notes[-1]
+                assert "by samples" not in " ".join(first.notes)
 
     @pytest.mark.parametrize(
         "change",
@@ -631,3 +643,20 @@ class TestRunIsPredictAndVectorize:
         assert predict_scene(scene, network, out, options(threshold=0.5)).windows_run == 0
         assert predict_scene(scene, network, out, options(threshold=0.7)).windows_run > 0
         assert read_hints(out, [1]).settings == {"threshold": [0.7]}
+
+
+@pytest.mark.parametrize("do", [predict_scene, run_scene, vectorize_raster])
+def test_a_stop_before_anything_is_done_leaves_no_folder(
+    do: Callable[..., Any], scene: Path, tmp_path: Path
+) -> None:
+    def stop(*at: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "a" / "b" / ("p.tif" if do is predict_scene else "o")
+    call = partial(do, scene, Sized(stop, 1), out, options())
+    if do is vectorize_raster:
+        chosen = options(formats=("geojson",), bands=(1,), threshold=0.5)
+        call = partial(do, scene, out, chosen, progress=stop)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert not (tmp_path / "a").exists()

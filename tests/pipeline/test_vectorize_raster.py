@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from PIL import Image
 from scipy import ndimage
 from typer.testing import CliRunner
 
 import geoseg
 from geoseg import vectorize
 from geoseg.cli import app
+from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, SceneError
 from geoseg.files.locks import side_folder
 from geoseg.pipeline.class_readers import decide_kind
-from geoseg.pipeline.vectorize_raster import chunk_shape, output_files
+from geoseg.pipeline.vectorize_raster import chunk_shape, output_files, vectorize_raster
 from geoseg.raster.source import RasterHints
 
 TRANSFORM = Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000)
@@ -120,6 +122,10 @@ def test_bands_of_other_scales_are_refused(tmp_path: Path) -> None:
         ((1, 5000), (9000, 5000), 2000, (800, 5000)),
         ((16, 5000), (9000, 5000), 100, (16, 5000)),
         ((1, 50), (40, 50), 2048, (2048, 2050 - 2)),
+        ((9000, 5000), (9000, 5000), 1000, (1000, 1000)),
+        ((4500, 5000), (9000, 5000), 2048, (2048, 2048)),
+        ((500, 5000), (9000, 5000), 100, (500, 5000)),
+        ((800, 5000), (9000, 5000), 1000, (800, 5000)),
     ],
 )
 def test_chunks_fit_storage_blocks(block: Any, shape: Any, chunk: int, expected: tuple[int, int]) -> None:
@@ -343,7 +349,7 @@ def test_a_damaged_raster_fails_or_is_done_as_far_as_it_goes(tmp_path: Path, kin
     assert done.exit_code == 1
     assert "could not be read" in done.stderr
     summary = json.loads(done.stdout)
-    assert json.loads((tmp_path / "o" / "cut.failures.json").read_text()) == summary["failures"]
+    assert json.loads((tmp_path / "o" / "cut.parquet.failures.json").read_text()) == summary["failures"]
     # the same as of a raster without those blocks
     lost = np.zeros(values.shape, bool)
     for item in summary["failures"]:
@@ -398,3 +404,37 @@ def test_simplified_footprints_are_valid_in_every_format(tmp_path: Path, simplif
     assert exact.is_valid.all()
     assert degrees.is_valid.all(), degrees[~degrees.is_valid].is_valid_reason().tolist()
     np.testing.assert_allclose(degrees.to_crs(exact.crs).area, exact.area, rtol=0.05)
+
+
+def test_each_result_keeps_its_own_list_of_failures(tmp_path: Path) -> None:
+    """A clean run into the same folder removed the list of another result of the same stem."""
+    values = np.random.default_rng(0).integers(0, 2, (64, 64), np.uint8)
+    path = write(tmp_path / "s.tif", values, tiled=True, blockxsize=32, blockysize=32, compress="deflate")
+    whole = path.read_bytes()
+    content = bytearray(whole)
+    middle = len(content) // 2
+    content[middle : middle + 20] = bytes(20)
+    path.write_bytes(content)
+    skip = RunSettings(formats=("geojson", "fgb"), on_error="skip")
+    summary = vectorize_raster(path, tmp_path / "out", skip)
+    lists = [tmp_path / "out" / f"s.{suffix}.failures.json" for suffix in ("geojson", "fgb")]
+    assert summary.failures
+    assert [json.loads(text.read_text()) for text in lists] == [summary.failures] * 2
+    assert summary.files["failures"] == str(lists[0])
+    path.write_bytes(whole)
+    vectorize_raster(path, tmp_path / "out" / "s.fgb")
+    assert [text.exists() for text in lists] == [True, False]
+
+
+@pytest.mark.parametrize(("mode", "band"), [("RGBA", 4), ("LA", 2)])
+def test_a_mask_in_the_alpha_band_alone_is_told(tmp_path: Path, mode: str, band: int) -> None:
+    hidden = np.zeros((20, 30), np.uint8)
+    hidden[4:9, 5:15] = 255
+    pixels = np.stack([*[np.zeros_like(hidden)] * (band - 1), hidden], -1)
+    Image.fromarray(pixels, mode).save(tmp_path / "a.png")
+    told = vectorize_raster(tmp_path / "a.png", tmp_path / "a.geojson")
+    assert told.footprints == 0
+    assert f"no object where its alpha band shows data; --bands {band} takes" in told.notes[-1]
+    found = vectorize_raster(tmp_path / "a.png", tmp_path / "b.geojson", RunSettings(bands=(band,)))
+    assert found.footprints == 1  # as the note advises
+    assert "alpha" not in " ".join(found.notes)

@@ -15,6 +15,7 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
+from PIL import Image
 
 from geoseg.errors import InputError, MissingFileError
 from geoseg.io.geometry_heap import GeometryHeap
@@ -619,3 +620,18 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     result = evaluate_files(empty, _write(truth, tmp_path / "t.gpkg")).to_dict()
     assert result["objects"]["precision"] is None
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_mask_in_the_alpha_band_alone_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All that alpha shows has the value 0: the truth had no object, and nobody said so."""
+    mask = np.zeros((20, 30), np.uint8)
+    mask[4:9, 5:15] = 255
+    Image.fromarray(np.stack([np.zeros_like(mask), mask], -1)).save(tmp_path / "truth.png")
+    Image.fromarray(mask).save(tmp_path / "pred.png")
+    evaluate_files(tmp_path / "pred.png", tmp_path / "truth.png")
+    assert "truth.png has no object where its alpha band shows data" in caplog.text
+    assert "gdal_translate -b 2" in caplog.text
+    caplog.clear()
+    evaluate_files(tmp_path / "pred.png", tmp_path / "pred.png")
+    assert caplog.text == ""

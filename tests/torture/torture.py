@@ -107,13 +107,21 @@ def make_jobs(inputs: Path) -> list[Job]:
     network, images = Bright(), project / "d" / "img"
     scene, mask = inputs / "scene.tif", inputs / "mask.tif"
     return [
-        Job("run", lambda out: run_scene(scene, network, out, settings), ("scene.failures.json",)),
+        Job(
+            "run",
+            lambda out: run_scene(scene, network, out, settings),
+            ("scene.geojson.failures.json", "scene.mask.tif.failures.json"),
+        ),
         Job(
             "predict",
             lambda out: predict_scene(scene, network, out / "p.tif", settings),
-            ("p.failures.json",),
+            ("p.tif.failures.json",),
         ),
-        Job("vectorize", lambda out: vectorize_raster(mask, out, vectors), ("mask.failures.json",)),
+        Job(
+            "vectorize",
+            lambda out: vectorize_raster(mask, out, vectors),
+            ("mask.fgb.failures.json", "mask.shp.failures.json"),
+        ),
         Job(
             "import",
             lambda out: import_source(read_source("images", images), out / "p", overwrite=True),

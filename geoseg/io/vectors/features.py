@@ -14,6 +14,7 @@ from pyproj import CRS, Transformer
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.vectors.files import VectorFile, open_vector
+from geoseg.io.vectors.formats import belonging_files
 from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import Array, IntArray, PathLike
 
@@ -124,12 +125,13 @@ def read_features(
         As :func:`~geoseg.io.vectors.open_vector`, or a column that the layer does not have.
     """
     source = open_vector(path, layer=layer)
-    stamp = source.path.stat()
-    return _read(source, column, polygons_only, stamp.st_mtime_ns, stamp.st_size)
+    stats = [(str(file), file.stat()) for file in belonging_files(source.path)]
+    stamp = tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    return _read(source, column, polygons_only, stamp)
 
 
 @lru_cache(4)
-def _read(source: VectorFile, column: str | None, polygons_only: bool, *stamp: int) -> Features:
+def _read(source: VectorFile, column: str | None, polygons_only: bool, stamp: tuple[object, ...]) -> Features:
     shapes, values, repaired, left_out = [np.empty(0, object)], [], 0, 0
     for batch in source.batches([column] if column else []):
         polygons = clean_polygons(batch.geometry)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyogrio
 import shapely
+from pyogrio.util import vsi_path
 from pyproj import CRS
 
 from geoseg.errors import InputError
-from geoseg.io.vectors.formats import VectorFormat, check_content, split_layer
+from geoseg.io.vectors.formats import VectorFormat, belonging_files, check_content, split_layer
 from geoseg.io.writers.geojson import PIXEL_NOTE
 from geoseg.typing import Array, PathLike
 
@@ -154,14 +157,9 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def _open_ogr(path: Path, kind: VectorFormat, layer: str | None, head: bytes) -> VectorFile:
-    place = kind.prefix + str(path.absolute())
-    # pyogrio takes what follows "!" for a file in an archive, and drops what follows ";".
-    if not kind.prefix and any(mark in place for mark in "!;"):
-        raise InputError(
-            f"path of a vector file must be without ! and ;, got {path}. Rename the file or folder."
-        )
-    chosen = _choose_layer(path, place, kind, layer)
-    info = pyogrio.read_info(place, layer=chosen, force_feature_count=True, force_total_bounds=True)
+    with _gdal_name(path, kind) as place:
+        chosen = _choose_layer(path, place, kind, layer)
+        info = pyogrio.read_info(place, layer=chosen, force_feature_count=True, force_total_bounds=True)
     bounds = _finite(info["total_bounds"])
     crs = CRS.from_user_input(info["crs"]) if info["crs"] else None
     if kind.prefix and (_says_pixels(head) or (crs and crs.is_geographic and _beyond_degrees(bounds))):
@@ -169,6 +167,24 @@ def _open_ogr(path: Path, kind: VectorFormat, layer: str | None, head: bytes) ->
     _check_degrees(path, crs, bounds)
     shown = chosen if kind.several else None
     return VectorFile(path, shown, crs, bounds, int(info["features"]), tuple(info["fields"]))
+
+
+@contextmanager
+def _gdal_name(path: Path, kind: VectorFormat) -> Iterator[str]:
+    """What GDAL calls a file, by a name that pyogrio hands on as it is.
+
+    pyogrio takes what follows "!" for a file in an archive, drops what follows ";", and leaves out tabs and
+    newlines: such a file is read through links, beside those that belong to it.
+    """
+    place = kind.prefix + str(path.absolute())
+    if kind.prefix or vsi_path(place) == place:
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
+        link = Path(folder) / f"file{path.suffix}"
+        for file in [path] if path.is_dir() else belonging_files(path):
+            link.with_name(link.stem + file.name.removeprefix(path.stem)).symlink_to(file.absolute())
+        yield str(link)
 
 
 def _choose_layer(path: Path, place: str, kind: VectorFormat, wanted: str | None) -> str:
@@ -236,7 +252,7 @@ def _open_parquet(path: Path, layer: str | None) -> VectorFile:
 
     if layer is not None and layer != path.stem:
         raise InputError(f"layer of {path.name} must be left out: GeoParquet has none, got {layer!r}.")
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path.absolute()) as file:  # a relative name may look like a URL
         # of the file, not of its Arrow schema: only that is the specification's place, and always complete
         metadata, names, count = file.metadata.metadata or {}, file.schema_arrow.names, file.metadata.num_rows
     if b"geo" not in metadata:
@@ -261,14 +277,16 @@ def _arrow_batches(source: VectorFile, columns: Sequence[str], size: int) -> Ite
     if source.geometry_column:
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(source.path) as file:
+        with pq.ParquetFile(source.path.absolute()) as file:
             for batch in file.iter_batches(batch_size=size, columns=[source.geometry_column, *columns]):
                 yield _to_batch(batch, source.geometry_column, columns)
         return
-    place = check_content(source.path)[0].prefix + str(source.path.absolute())
-    with pyogrio.open_arrow(
-        place, layer=source.layer, columns=list(columns), batch_size=size, use_pyarrow=True
-    ) as (meta, reader):
+    with (
+        _gdal_name(source.path, check_content(source.path)[0]) as place,
+        pyogrio.open_arrow(
+            place, layer=source.layer, columns=list(columns), batch_size=size, use_pyarrow=True
+        ) as (meta, reader),
+    ):
         for batch in reader:
             yield _to_batch(batch, meta["geometry_name"] or "wkb_geometry", columns)
 

@@ -14,7 +14,14 @@ from pathlib import Path
 from geoseg.errors import InputError, MissingFileError
 from geoseg.typing import PathLike
 
-__all__ = ["VECTOR_FORMATS", "VectorFormat", "check_content", "is_vector_file", "split_layer"]
+__all__ = [
+    "VECTOR_FORMATS",
+    "VectorFormat",
+    "belonging_files",
+    "check_content",
+    "is_vector_file",
+    "split_layer",
+]
 
 
 @dataclass(frozen=True)
@@ -79,11 +86,29 @@ def split_layer(path: PathLike) -> tuple[Path, str | None]:
     b.gpkg None
     """
     text = str(path)
-    before, bar, layer = text.partition("|")
-    # A bar is a legal character of a file's name.
-    if not bar or Path(before).suffix.lower() not in VECTOR_FORMATS or Path(text).exists():
+    splits = [(Path(text[: bar.start()]), text[bar.end() :]) for bar in re.finditer(r"\|", text)]
+    splits = [(file, layer) for file, layer in splits if file.suffix.lower() in VECTOR_FORMATS]
+    # A bar is a legal character of the names of files and of layers: the longest name that is there counts.
+    if not splits or Path(text).exists():
         return Path(path), None
-    return Path(before), layer.removeprefix("layername=") or None
+    file, layer = next((split for split in reversed(splits) if split[0].exists()), splits[0])
+    return file, layer.removeprefix("layername=") or None
+
+
+def belonging_files(path: Path) -> list[Path]:
+    """A vector file, and the files that it is read with: a shapefile's, SQLite's journal, tables in a folder.
+
+    Examples
+    --------
+    >>> belonging_files(Path("missing.shp"))
+    []
+    """
+    if path.is_dir():
+        return [path, *sorted(path.rglob("*"))]
+    beside = [f"{path.name}-wal", f"{path.name}-journal"]
+    if path.suffix.lower() == ".shp":
+        beside += [path.stem + end for low in (".dbf", ".shx", ".prj", ".cpg") for end in (low, low.upper())]
+    return [file for file in (path, *map(path.with_name, beside)) if file.exists()]
 
 
 def is_vector_file(path: PathLike) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from geoseg.scores.pixels import PixelScores, confusion, pixel_scores
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
 __all__ = ["compare_pixels"]
+
+logger = logging.getLogger(__name__)
 
 #: Side of the windows compared, in pixels: 4 Mpx, of which codes and validity of both sides take 40 MB.
 CHUNK = 2048
@@ -96,6 +99,15 @@ def compare_pixels(
             f"pred and truth must have pixels in common, got {pred} and {truth}: {where}. "
             "Check that they, and the area of interest, are of one place."
         )
+    for name, seen in zip(paths, _seen(counts), strict=True):
+        alpha = rasters[name].scene.alpha if name in rasters else None
+        if alpha is not None and not seen.size:
+            logger.warning(
+                "%s has no object where its alpha band shows data; if that band is the mask, give it alone: "
+                "gdal_translate -b %d",
+                paths[name],
+                alpha,
+            )
     # One class on each side is the same class, whatever number each file gives it (1 and 255).
     few = len(codes.names) < 2 and all(len(values) <= 1 for values in _seen(counts))
     single = class_column is None and (bool(polygons) or few)

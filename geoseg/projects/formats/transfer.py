@@ -36,7 +36,7 @@ class Failure:
 def list_failures(result: Path, failures: Sequence[Failure]) -> None:
     """Write RESULT.failures.json beside a result; without failures, remove that of an earlier run."""
     rows = [{"image": failure.image, "reason": failure.reason} for failure in failures]
-    write_failures(result.with_name(f"{result.name}.failures.json"), rows)
+    write_failures([result], rows)
 
 
 @contextmanager
