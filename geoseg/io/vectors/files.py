@@ -102,8 +102,28 @@ class VectorFile:
                 raise InputError(f"column must be one of {self.path.name} ({known}), got {name!r}.")
         if not self.count:
             return
+        for geometry, batch in self._records(columns, size):
+            values = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
+            yield VectorBatch(geometry, values)
+
+    def records(self, size: int = 65_536) -> Iterator[tuple[Array, pa.RecordBatch]]:
+        """Geometries and all columns, these as Arrow has them: whole numbers stay whole where some are null.
+
+        Raises
+        ------
+        InputError
+            A file that can't be read.
+        """
+        if self.count:
+            for geometry, batch in self._records(self.columns, size):
+                yield geometry, batch.select(list(self.columns))
+
+    def _records(self, columns: Sequence[str], size: int) -> Iterator[tuple[Array, pa.RecordBatch]]:
         try:
-            yield from _arrow_batches(self, columns, size)
+            for batch, name in _arrow_batches(self, columns, size):
+                wkb = batch.column(name).to_numpy(zero_copy_only=False)
+                shapes = shapely.from_wkb(np.where([w is None for w in wkb], None, wkb))
+                yield np.asarray(shapes, dtype=object).reshape(-1), batch
         except _READ_ERRORS as error:
             raise _unreadable(self.path, error) from error
 
@@ -273,13 +293,16 @@ def _open_parquet(path: Path, layer: str | None) -> VectorFile:
     return VectorFile(path, None, crs, bounds, count, columns, name)
 
 
-def _arrow_batches(source: VectorFile, columns: Sequence[str], size: int) -> Iterator[VectorBatch]:
+def _arrow_batches(
+    source: VectorFile, columns: Sequence[str], size: int
+) -> Iterator[tuple[pa.RecordBatch, str]]:
+    """Batches, and what their column of geometries is called."""
     if source.geometry_column:
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(source.path.absolute()) as file:
             for batch in file.iter_batches(batch_size=size, columns=[source.geometry_column, *columns]):
-                yield _to_batch(batch, source.geometry_column, columns)
+                yield batch, source.geometry_column
         return
     with (
         _gdal_name(source.path, check_content(source.path)[0]) as place,
@@ -288,11 +311,4 @@ def _arrow_batches(source: VectorFile, columns: Sequence[str], size: int) -> Ite
         ) as (meta, reader),
     ):
         for batch in reader:
-            yield _to_batch(batch, meta["geometry_name"] or "wkb_geometry", columns)
-
-
-def _to_batch(batch: Any, geometry: str, columns: Sequence[str]) -> VectorBatch:
-    wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
-    shapes = shapely.from_wkb(np.where([w is None for w in wkb], None, wkb))
-    values = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
-    return VectorBatch(np.asarray(shapes, dtype=object).reshape(-1), values)
+            yield batch, meta["geometry_name"] or "wkb_geometry"

@@ -1,0 +1,277 @@
+"""What a review came to, as files: corrected footprints, the ground that was looked at, and marks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from affine import Affine
+from pyproj import CRS, Transformer
+
+from geoseg.errors import InputError
+from geoseg.files import check_outputs
+from geoseg.geo.geobox import GeoBox
+from geoseg.io.writers import (
+    FORMATS,
+    FootprintBatch,
+    check_unowned,
+    coordinate_decimals,
+    open_writer,
+    output_path,
+)
+from geoseg.review.folder import read_settings
+from geoseg.review.index import Index, Place
+from geoseg.review.objects import ReviewObject
+from geoseg.review.state import state_of
+from geoseg.typing import PathLike
+from geoseg.vector.area import GroundArea
+
+__all__ = ["ExportSummary", "Mark", "export_review", "read_marks"]
+
+_BATCH = 4096
+#: Column types that formats of footprints hold; all else is written as text.
+_TYPES = {
+    str(kind): kind
+    for kind in (
+        pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(),
+        pa.float32(), pa.float64(), pa.string(),
+    )
+}  # fmt: skip
+_AREAS = ("area_m2", "area_px")
+#: What a network said of an outline that is no more.
+_OUTDATED = ("confidence", "outline", "outline_iou")
+_REVIEWED = pa.schema([("id", pa.int64()), ("place", pa.string()), ("qa", pa.bool_())])
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What was written.
+
+    Attributes
+    ----------
+    files
+        "corrected", "reviewed" and "qa" by path. The last two only where places were accepted.
+    footprints, edited, rejected
+        Footprints in the file; those of them that a person drew or changed; those left out as rejected.
+    places
+        Accepted places.
+    """
+
+    files: dict[str, str]
+    footprints: int
+    edited: int
+    rejected: int
+    places: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a person said of a place.
+
+    Attributes
+    ----------
+    name
+        DATASET/NAME of an image, or the name of a block.
+    place
+        Its number.
+    status
+        "accepted", "rejected" or "".
+    qa
+        Whether it was drawn at random, for measuring and never for training.
+    edited
+        Whether anything was edited on that image.
+    """
+
+    name: str
+    place: int
+    status: str
+    qa: bool
+    edited: bool
+
+
+def read_marks(folder: PathLike) -> list[Mark]:
+    """Marks of all places of a review, by number; a server may have it open meanwhile.
+
+    Raises
+    ------
+    InputError
+        The folder is no review.
+    """
+    with state_of(Path(folder)) as index:
+        edited = index.edited_images()
+        places = sorted(index.places(), key=lambda place: place.id)
+        return [Mark(p.name, p.id, p.status, p.qa, p.image in edited) for p in places]
+
+
+def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -> ExportSummary:
+    """Write the footprints of a scene's review, and the ground that was accepted beside them.
+
+    Footprints that nobody edited have the coordinates and values of the file that they come from, to the last
+    bit. Of the others area and edge are measured anew, and what the network said of them is left empty.
+
+    Parameters
+    ----------
+    folder
+        The review.
+    out
+        File, whose suffix tells the format. ``reviewed`` and ``qa`` of the same format are written beside it:
+        accepted places for training, and those drawn at random for measuring.
+    overwrite
+        Replace files that geoseg did not write.
+
+    Raises
+    ------
+    InputError
+        The folder is no review or one of a project, or the file may not be written.
+    """
+    folder, out = Path(folder), Path(out)
+    settings = read_settings(folder)
+    if settings["kind"] != "scene":
+        raise InputError(
+            f"review to be exported must be of a scene, got {folder}, one of a project. Its annotations are "
+            "written at each edit; use geoseg project export."
+        )
+    format = next((name for name, suffix in FORMATS.items() if suffix == out.suffix.lower()), None)
+    if format is None:
+        raise InputError(
+            f"suffix of the output must be one of {', '.join(FORMATS.values())}, got {out.name!r}."
+        )
+    files = {"corrected": out} | {name: output_path(out.parent, name, format) for name in ("reviewed", "qa")}
+    inputs = [settings["target"], *filter(None, [settings.get("footprints_path")])]
+    check_outputs(files.values(), inputs)
+    for file in files.values():
+        check_unowned({format: file}, overwrite)
+    geobox, crs = _frame(settings)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with state_of(folder) as index:
+        table = _Table(index, settings, geobox, crs)
+        style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": table.has_edits}
+        with open_writer(format, out, schema=table.schema, crs=crs, **style) as writer:
+            for batch in table.batches():
+                writer.write(batch)
+        accepted = [place for place in index.places() if place.status == "accepted"]
+        written = {"corrected": str(out)}
+        for name, places in (
+            ("reviewed", [place for place in accepted if not place.qa]),
+            ("qa", [place for place in accepted if place.qa]),
+        ):
+            if places:
+                with open_writer(format, files[name], schema=_REVIEWED, crs=geobox.crs) as writer:
+                    writer.write(_ground_of(places, geobox))
+                written[name] = str(files[name])
+    return ExportSummary(written, table.written, table.edited, table.rejected, len(accepted))
+
+
+def _frame(settings: Mapping[str, Any]) -> tuple[GeoBox, CRS | None]:
+    """The scene's geobox, and the CRS of the footprints."""
+    frame = settings["frame"]
+    crs = None if frame["crs"] is None else CRS.from_wkt(frame["crs"])
+    gsd = None if frame["gsd"] is None else tuple(frame["gsd"])
+    height, width = frame["shape"]
+    geobox = GeoBox(Affine(*frame["transform"]), crs, height, width, gsd)
+    text = settings["footprints_crs"]
+    return geobox, None if text is None else CRS.from_wkt(text)
+
+
+def _ground_of(places: Iterable[Place], geobox: GeoBox) -> FootprintBatch:
+    """Places in the scene's CRS, in the order of their numbers."""
+    places = sorted(places, key=lambda place: place.id)
+    boxes = shapely.box(*np.array([place.box for place in places]).T)
+    a, b, c, d, e, f = geobox.transform[:6]
+    ground = shapely.transform(
+        boxes, lambda xy: np.stack([a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f], axis=1)
+    )
+    columns = {
+        "id": np.array([place.id for place in places], np.int64),
+        "place": np.array([place.name for place in places], object),
+        "qa": np.array([place.qa for place in places], bool),
+    }
+    return FootprintBatch(ground, columns)
+
+
+class _Table:
+    """Rows of the corrected file, in the order of the one that they come from, new ones behind."""
+
+    def __init__(self, index: Index, settings: Mapping[str, Any], geobox: GeoBox, crs: CRS | None) -> None:
+        self._index, self._geobox = index, geobox
+        self._class_column = settings["class_column"]
+        self._to_scene = None
+        if crs is not None and geobox.crs is not None and crs != geobox.crs:
+            self._to_scene = Transformer.from_crs(crs, geobox.crs, always_xy=True)
+        self._area = GroundArea(geobox) if geobox.ground_resolution() is not None else None
+        self.has_edits = index.any_changed()
+        columns = [(name, kind) for name, kind in json.loads(index.get("schema"))]
+        area = _AREAS[self._area is None]
+        fields = dict(columns or [("id", "int64"), ("class", "string"), (area, "double")])
+        fields.setdefault(self._class_column, "string") if self.has_edits else None
+        if self.has_edits:
+            fields |= {"edited": "bool", "source": "string"}
+        self.schema = pa.schema([(name, _TYPES.get(kind, pa.string())) for name, kind in fields.items()])
+        self._last_id = index.get("base_ids", 0)
+        self.written = self.edited = self.rejected = 0
+
+    def batches(self) -> Iterator[FootprintBatch]:
+        """All footprints but the rejected ones."""
+        objects = self._index.of_image(0)
+        while some := list(islice(objects, _BATCH)):
+            kept = [item for item in some if item.status != "rejected"]
+            self.rejected += len(some) - len(kept)
+            if kept:
+                yield self._batch(kept)
+
+    def _batch(self, items: list[ReviewObject]) -> FootprintBatch:
+        geometry = np.array([item.ground for item in items], object)
+        areas = self._areas(items, geometry)
+        rows = [
+            self._row(item, area) if item.edited else dict(item.values) for item, area in zip(items, areas)
+        ]
+        self.written += len(rows)
+        columns = {}
+        for field in self.schema:
+            values = [row.get(field.name) for row in rows]
+            if field.name == "edited":
+                values = [item.edited for item in items]
+            if field.type == pa.string():
+                values = [value if value is None else str(value) for value in values]
+            columns[field.name] = np.array([*values, None], object)[:-1]
+        return FootprintBatch(geometry, columns)
+
+    def _areas(self, items: list[ReviewObject], ground: Any) -> list[float | None]:
+        """Of the edited ones: square meters, or pixels where those are not known."""
+        out: list[float | None] = [None] * len(items)
+        edited = [number for number, item in enumerate(items) if item.edited]
+        if not edited:
+            return out
+        shapes = ground[edited]
+        if self._area is None:
+            values = shapely.area(np.array([items[number].shape for number in edited], object))
+        else:
+            if self._to_scene is not None:
+                shapes = shapely.transform(shapes, self._to_scene.transform, interleaved=False)
+            values = self._area.geometries(shapes)
+        for number, value in zip(edited, values.tolist()):
+            out[number] = value
+        return out
+
+    def _row(self, item: ReviewObject, area: float | None) -> dict[str, Any]:
+        """Values of an edited footprint."""
+        self.edited += 1
+        row: dict[str, Any] = {**item.values, self._class_column: item.class_name, "source": "person"}
+        row |= {name: area for name in _AREAS if name in self.schema.names}
+        row |= {name: None for name in _OUTDATED if name in row}
+        if "touches_edge" in self.schema.names:
+            left, top, right, bottom = item.shape.bounds  # type: ignore[union-attr]
+            height, width = self._geobox.shape
+            on_edge = left <= 0 or top <= 0 or right >= width or bottom >= height
+            row["touches_edge"] = bool(item.values.get("touches_edge")) or on_edge
+        if "id" in self.schema.names and item.id > self._index.get("base_count", 0):
+            self._last_id += 1
+            row["id"] = self._last_id
+        return row

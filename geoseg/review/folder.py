@@ -1,0 +1,173 @@
+"""The folder of a review: whose it is, and the names of its images and which are drawn for measuring."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.config import read_document
+from geoseg.errors import InputError, StateMismatchError
+from geoseg.files import LockedError, hold, write_text
+from geoseg.review.ranking import QA_EVERY, draw_qa
+from geoseg.review.targets import ProjectTarget, SceneTarget
+from geoseg.typing import BoolArray
+
+__all__ = [
+    "Images",
+    "hold_review",
+    "keep_images",
+    "keep_settings",
+    "read_images",
+    "read_settings",
+    "settings_key",
+]
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of a review; one keeps its number for good, whatever joins or leaves the project.
+
+    Attributes
+    ----------
+    names
+        DATASET/NAME of each.
+    qa
+        (n,) bool, drawn for measuring.
+    """
+
+    names: list[str]
+    qa: BoolArray
+
+
+@contextmanager
+def hold_review(folder: Path) -> Iterator[None]:
+    """Keep a review for this process.
+
+    Raises
+    ------
+    LockedError
+        Another process has it.
+    """
+    try:
+        with hold(folder):
+            yield
+    except LockedError:
+        raise LockedError(
+            f"a review must be open once, got {folder}, which another process has open. Use its page, or "
+            "close it with Ctrl-C."
+        ) from None
+
+
+def keep_settings(folder: Path, target: SceneTarget | ProjectTarget, seed: int, block: int) -> dict[str, Any]:
+    """The settings that a review began with; written when it begins.
+
+    Raises
+    ------
+    StateMismatchError
+        The folder is of another scene, or the footprints have changed since it began.
+    """
+    identity = json.loads(json.dumps(target.identity()))
+    if not (folder / "review.json").exists():
+        if any(folder.iterdir()):
+            raise InputError(
+                f"folder of a review must be new or one, got {folder}, which is neither. Give --dir."
+            )
+        settings = {
+            "version": _VERSION,
+            "target": _path(target),
+            "seed": seed,
+            "block": block,
+            **identity,
+            **_frame(target),
+        }
+        write_text(folder / "review.json", json.dumps(settings, indent=2))
+        return settings
+    settings = read_settings(folder)
+    changed = [key for key, value in identity.items() if settings.get(key) != value]
+    if changed:
+        what = "another target" if {"kind", "path", "fingerprint"} & set(changed) else "other " + changed[0]
+        raise StateMismatchError(
+            f"folder of a review must be of this target, got {folder}, which was begun with {what} "
+            f"({settings['target']}). Give another --dir, or remove it to begin anew."
+        )
+    return settings
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings of a review.
+
+    Raises
+    ------
+    InputError
+        The folder is no review, or one of a newer geoseg.
+    """
+    if not (folder / "review.json").is_file():
+        raise InputError(f"review must be a folder that `geoseg review` made, got {folder}. Check the name.")
+    settings = read_document(folder / "review.json")
+    if not isinstance(settings, dict) or settings.get("version") != _VERSION:
+        raise InputError(f"{folder / 'review.json'} must be of version {_VERSION}. Update geoseg.")
+    return settings
+
+
+def settings_key(settings: dict[str, Any]) -> str:
+    """What an index made for these settings is known by."""
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _frame(target: SceneTarget | ProjectTarget) -> dict[str, Any]:
+    """Where a scene's pixels lie, so that an export needs the review alone."""
+    if isinstance(target, ProjectTarget):
+        return {}
+    geobox = target.scene.geobox
+    frame = {
+        "transform": list(geobox.transform)[:6],
+        "crs": None if geobox.crs is None else geobox.crs.to_wkt(),
+        "shape": list(geobox.shape),
+        "gsd": geobox.gsd,
+    }
+    return {
+        "frame": frame,
+        "footprints_path": None if target.footprints is None else str(target.footprints.path),
+        "footprints_crs": None if target.crs is None else target.crs.to_wkt(),
+        "class_column": target.column or "class",
+    }
+
+
+def _path(target: SceneTarget | ProjectTarget) -> str:
+    path = target.project.path if isinstance(target, ProjectTarget) else target.scene.path
+    return str(path)
+
+
+def keep_images(folder: Path, target: SceneTarget | ProjectTarget, seed: int) -> Images:
+    """Names of the images, those that joined since put behind the others."""
+    file = folder / "images.json"
+    if isinstance(target, SceneTarget):
+        return Images(target.names, np.zeros(1, bool))
+    known = read_images(folder) if file.is_file() else Images([], np.zeros(0, bool))
+    joined = [name for name in target.names if name not in set(known.names)]
+    if not joined and file.is_file():
+        return known
+    if known.names:
+        # each for itself: a fifth of those that come one by one would be all of them
+        qa = np.random.default_rng([seed, len(known.names)]).random(len(joined)) < 1 / QA_EVERY
+    else:
+        qa = draw_qa(len(joined), seed)
+    images = Images([*known.names, *joined], np.concatenate([known.qa, qa]))
+    document = [{"name": name, "qa": bool(flag)} for name, flag in zip(images.names, images.qa)]
+    write_text(file, json.dumps(document, indent=1, ensure_ascii=False))
+    return images
+
+
+def read_images(folder: Path) -> Images:
+    """Images of a project's review."""
+    document = read_document(folder / "images.json")
+    return Images([one["name"] for one in document], np.array([one["qa"] for one in document], bool))

@@ -1,0 +1,401 @@
+"""State of a review in one SQLite file with an R-tree: what base and journal come to.
+
+The file is a convenience. It is made anew whenever it is missing, broken, or not of this journal.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+
+from geoseg.files import DiskFullError, json_text
+from geoseg.projects.figures import Tag
+from geoseg.review.objects import ReviewObject, shape_bounds, shape_json, shape_of_json
+from geoseg.typing import Array
+
+__all__ = ["ImageRow", "Index", "Place"]
+
+#: Raised where tables change: an index of another version is made anew.
+_VERSION = 1
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value);
+CREATE TABLE images (number INTEGER PRIMARY KEY, name TEXT, loaded INTEGER, adopted INTEGER, sha TEXT,
+    previous TEXT, tags TEXT);
+CREATE TABLE objects (id INTEGER PRIMARY KEY, image INTEGER, kind TEXT, class TEXT, status TEXT,
+    edited INTEGER, ord REAL, tags TEXT, vals TEXT, shape BLOB, ground BLOB);
+CREATE INDEX objects_of_image ON objects (image, ord);
+CREATE INDEX objects_by_class ON objects (class);
+CREATE VIRTUAL TABLE boxes USING rtree (id, x0, x1, y0, y1, g0, g1);
+CREATE TABLE history (revision INTEGER PRIMARY KEY, start INTEGER, image INTEGER, undo_next INTEGER,
+    redo_next INTEGER);
+CREATE TABLE places (id INTEGER PRIMARY KEY, image INTEGER, name TEXT, x0, y0, x1, y1, rank INTEGER,
+    qa INTEGER, status TEXT, uncertain REAL, expected_iou REAL);
+CREATE INDEX places_by_rank ON places (rank);
+"""
+_COLUMNS = "id, image, kind, class, status, edited, ord, tags, vals, shape, ground"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the list steps through: an image of a project, a block of a scene.
+
+    Attributes
+    ----------
+    id, image, name
+        Its number, that of its image, and what it is called.
+    box
+        (left, top, right, bottom) in pixel corners.
+    rank
+        Place in the list.
+    qa
+        Drawn at random: looked at for measuring, never for training.
+    status
+        "accepted", "rejected" or "".
+    uncertain, expected_iou
+        What the network says of itself there; None where it is not known.
+    """
+
+    id: int
+    image: int
+    name: str
+    box: tuple[float, float, float, float]
+    rank: int
+    qa: bool
+    status: str
+    uncertain: float | None
+    expected_iou: float | None
+
+
+class ImageRow(NamedTuple):
+    """An image.
+
+    Attributes
+    ----------
+    name
+        DATASET/NAME in a project.
+    loaded
+        Whether its objects are in.
+    adopted
+        Whether they stand in the journal, as of its first edit.
+    sha, previous
+        Of its annotation file as it is to be, and as it was before the last edit.
+    tags
+        JSON of its tags.
+    """
+
+    name: str
+    loaded: bool
+    adopted: bool
+    sha: str | None
+    previous: str | None
+    tags: list[Any]
+
+
+class Index:
+    """An open index. Not for several threads at once."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        if read_only:
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+        else:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+            # The journal is what is waited for; the index only has to be sound after a power loss.
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+
+    @classmethod
+    def open(cls, path: Path, identity: str, *, keep: bool = False) -> Index | None:
+        """The index at ``path``, where it is sound and of this review; else None.
+
+        One that is not is removed, unless ``keep`` is set.
+        """
+        if path.is_file():
+            try:
+                index = cls(path)
+                if index.get("identity") == identity:
+                    return index
+                index.close()
+            except sqlite3.DatabaseError:
+                pass
+        for end in () if keep else ("", "-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        return None
+
+    @classmethod
+    def create(cls, path: Path, identity: str) -> Index:
+        """An empty index; it counts as one only once :meth:`complete` was called."""
+        index = cls(path)
+        index._db.executescript(_TABLES)
+        index.put("building", identity)
+        return index
+
+    def complete(self) -> None:
+        """All of the base is in."""
+        self.put("identity", self.get("building"))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing.
+
+        Raises
+        ------
+        DiskFullError
+            There is no room; nothing changed.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+                raise DiskFullError(
+                    f"cannot write {self.path}: the disk is full. Free some space; nothing was changed."
+                ) from error
+            raise
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A fact about the review."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return default if row is None else row[0]
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep a fact."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # --- objects: those of the other prediction have ids below 0 ---
+
+    def add(self, objects: Iterable[ReviewObject]) -> None:
+        """Add objects."""
+        rows, boxes = [], []
+        for item in objects:
+            group = _group(item.image, item.id < 0)
+            left, top, right, bottom = shape_bounds(item.shape)
+            boxes.append((item.id, left, right, top, bottom, group, group))
+            rows.append(_row(item))
+        self._insert(rows, boxes)
+
+    def add_polygons(
+        self, ids: Sequence[int], image: int, classes: Sequence[str], values: Sequence[str], shapes: Array,
+        grounds: Array,
+    ) -> None:  # fmt: skip
+        """Add many footprints at once, their ``values`` as JSON."""
+        bounds = shapely.bounds(shapes).tolist()
+        wkb, ground = shapely.to_wkb(shapes).tolist(), shapely.to_wkb(grounds).tolist()
+        groups = [_group(image, number < 0) for number in ids]
+        boxes = [
+            (number, x0, x1, y0, y1, group, group)
+            for number, group, (x0, y0, x1, y1) in zip(ids, groups, bounds)
+        ]
+        rows = [
+            (number, image, "polygon", name, "", 0, float(abs(number)), "[]", text, shape, place)
+            for number, name, text, shape, place in zip(ids, classes, values, wkb, ground)
+        ]
+        self._insert(rows, boxes)
+
+    def _insert(self, rows: Sequence[tuple[Any, ...]], boxes: Sequence[tuple[Any, ...]]) -> None:
+        self._db.executemany(f"INSERT INTO objects ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
+        self._db.executemany("INSERT INTO boxes VALUES (?,?,?,?,?,?,?)", boxes)
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Remove objects."""
+        keys = [(number,) for number in ids]
+        self._db.executemany("DELETE FROM objects WHERE id = ?", keys)
+        self._db.executemany("DELETE FROM boxes WHERE id = ?", keys)
+
+    def objects(self, ids: Iterable[int]) -> list[ReviewObject]:
+        """The objects of these ids that there are, in that order."""
+        query = f"SELECT {_COLUMNS} FROM objects WHERE id = ?"
+        rows = (self._db.execute(query, (number,)).fetchone() for number in ids)
+        return [_object(row) for row in rows if row is not None]
+
+    def ids_in(self, image: int, box: Sequence[float], *, before: bool = False, most: int = -1) -> list[int]:
+        """Ids of the objects whose bounds meet a box, in order; at most ``most`` of them."""
+        group = _group(image, before)
+        left, top, right, bottom = box
+        query = (
+            "SELECT id FROM boxes WHERE x1 >= ? AND x0 <= ? AND y1 >= ? AND y0 <= ? "
+            "AND g0 = ? AND g1 = ? LIMIT ?"
+        )
+        rows = self._db.execute(query, (left, right, top, bottom, group, group, most)).fetchall()
+        return sorted((row[0] for row in rows), key=abs)
+
+    def boxes_in(self, image: int, box: Sequence[float], *, before: bool = False) -> Array:
+        """(n, 4) float64 bounds of the objects that meet a box: left, top, right, bottom."""
+        group = _group(image, before)
+        left, top, right, bottom = box
+        query = (
+            "SELECT x0, y0, x1, y1 FROM boxes WHERE x1 >= ? AND x0 <= ? AND y1 >= ? AND y0 <= ? "
+            "AND g0 = ? AND g1 = ?"
+        )
+        rows = self._db.execute(query, (left, right, top, bottom, group, group)).fetchall()
+        return np.array(rows, np.float64).reshape(-1, 4)
+
+    def of_image(self, image: int, *, before: bool = False) -> Iterator[ReviewObject]:
+        """All objects of an image in their order, read as they are asked for."""
+        sign = "<" if before else ">"
+        query = f"SELECT {_COLUMNS} FROM objects WHERE image = ? AND id {sign} 0 ORDER BY ord, id"
+        for row in self._db.execute(query, (image,)):
+            yield _object(row)
+
+    def centers(self, image: int) -> Iterator[tuple[float, float, float, str]]:
+        """x and y of the middle of each polygon of an image, its area in pixels, its values as JSON."""
+        query = "SELECT shape, vals FROM objects WHERE image = ? AND id > 0"
+        for shape, values in self._db.execute(query, (image,)):
+            polygon = shapely.from_wkb(shape)
+            left, top, right, bottom = polygon.bounds
+            yield (left + right) / 2, (top + bottom) / 2, polygon.area, values
+
+    def count(self, image: int) -> int:
+        """How many objects an image has."""
+        query = "SELECT count(*) FROM objects WHERE image = ? AND id > 0"
+        return int(self._db.execute(query, (image,)).fetchone()[0])
+
+    def classes(self) -> list[str]:
+        """Classes of the objects, by name."""
+        return [row[0] for row in self._db.execute("SELECT DISTINCT class FROM objects ORDER BY class")]
+
+    def largest_value(self, column: str) -> int:
+        """Largest whole number in a column of the footprints; 0 without any."""
+        query = "SELECT vals FROM objects WHERE id > 0"
+        rows = (json.loads(row[0]).get(column) for row in self._db.execute(query))
+        return max((value for value in rows if isinstance(value, int)), default=0)
+
+    def any_changed(self) -> bool:
+        """Whether anything differs from the base."""
+        query = "SELECT 1 FROM objects WHERE edited = 1 AND id > 0 LIMIT 1"
+        return self._db.execute(query).fetchone() is not None
+
+    # --- images ---
+
+    def add_image(self, number: int, name: str) -> None:
+        """Make an image known; its objects are not in yet."""
+        self._db.execute("INSERT INTO images VALUES (?, ?, 0, 0, NULL, NULL, '[]')", (number, name))
+
+    def image(self, number: int) -> ImageRow:
+        """What is known of an image."""
+        query = "SELECT name, loaded, adopted, sha, previous, tags FROM images WHERE number = ?"
+        row = self._db.execute(query, (number,)).fetchone()
+        return ImageRow(row[0], bool(row[1]), bool(row[2]), row[3], row[4], json.loads(row[5]))
+
+    def set_image(
+        self, number: int, sha: str | None, tags: Sequence[Any], *, previous: str | None = None,
+        adopted: bool = False,
+    ) -> None:  # fmt: skip
+        """The objects of an image are in, as of this file."""
+        self._db.execute(
+            "UPDATE images SET loaded = 1, adopted = ?, sha = ?, previous = ?, tags = ? WHERE number = ?",
+            (int(adopted), sha, previous, json_text(list(tags)), number),
+        )
+
+    def image_count(self) -> int:
+        """How many images there are."""
+        return int(self._db.execute("SELECT count(*) FROM images").fetchone()[0])
+
+    # --- history: which edit undo and redo take next ---
+
+    def note(self, revision: int, start: int, image: int, undo_next: int | None) -> None:
+        """A line of the journal."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?, NULL)", (revision, start, image, undo_next)
+        )
+
+    def step(self, revision: int) -> tuple[int, int | None, int | None]:
+        """Where an edit's line begins; what undo takes after it, and redo."""
+        query = "SELECT start, undo_next, redo_next FROM history WHERE revision = ?"
+        start, undo_next, redo_next = self._db.execute(query, (revision,)).fetchone()
+        return start, undo_next, redo_next
+
+    def chain_redo(self, revision: int, redo_next: int | None) -> None:
+        """What redo takes after this edit."""
+        self._db.execute("UPDATE history SET redo_next = ? WHERE revision = ?", (redo_next, revision))
+
+    def images_since(self, revision: int) -> list[int]:
+        """Images edited after a revision."""
+        query = "SELECT DISTINCT image FROM history WHERE revision > ? ORDER BY image"
+        return [row[0] for row in self._db.execute(query, (revision,))]
+
+    def edited_images(self) -> set[int]:
+        """Images with an edit in the journal."""
+        return {row[0] for row in self._db.execute("SELECT number FROM images WHERE adopted = 1")}
+
+    # --- places ---
+
+    def add_places(self, places: Iterable[Place]) -> None:
+        """Put places into the list."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO places VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            [
+                (p.id, p.image, p.name, *p.box, p.rank, int(p.qa), p.status, p.uncertain, p.expected_iou)
+                for p in places
+            ],
+        )
+
+    def places(self, first: int = 0, count: int = -1) -> list[Place]:
+        """Places by rank."""
+        rows = self._db.execute("SELECT * FROM places ORDER BY rank LIMIT ? OFFSET ?", (count, first))
+        return [
+            Place(row[0], row[1], row[2], row[3:7], row[7], bool(row[8]), row[9], row[10], row[11])
+            for row in rows
+        ]
+
+    def place_count(self, status: str | None = None) -> int:
+        """How many places there are, with some status or all."""
+        if status is None:
+            return int(self._db.execute("SELECT count(*) FROM places").fetchone()[0])
+        return int(self._db.execute("SELECT count(*) FROM places WHERE status = ?", (status,)).fetchone()[0])
+
+    def place_status(self, place: int) -> str | None:
+        """Status of a place; None where there is no such place."""
+        row = self._db.execute("SELECT status FROM places WHERE id = ?", (place,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def mark(self, place: int, status: str) -> None:
+        """Give a place a status."""
+        self._db.execute("UPDATE places SET status = ? WHERE id = ?", (status, place))
+
+
+def _group(image: int, before: bool) -> int:
+    """Images and predictions as one more axis of the R-tree; whole numbers are exact in it to 2**24."""
+    return 2 * image + before
+
+
+def _row(item: ReviewObject) -> tuple[Any, ...]:
+    is_polygon = item.kind == "polygon"
+    shape = shapely.to_wkb(item.shape) if is_polygon else json.dumps(shape_json(item.shape)).encode()
+    ground = None if item.ground is None else shapely.to_wkb(item.ground)
+    tags = json_text([tag.to_json() for tag in item.tags])
+    return (
+        item.id, item.image, item.kind, item.class_name, item.status, int(item.edited), item.order, tags,
+        json_text(dict(item.values)), shape, ground,
+    )  # fmt: skip
+
+
+def _object(row: Sequence[Any]) -> ReviewObject:
+    number, image, kind, name, status, edited, order, tags, values, shape, ground = row
+    return ReviewObject(
+        number,
+        image,
+        name,
+        shapely.from_wkb(shape) if kind == "polygon" else shape_of_json(json.loads(shape)),
+        tuple(Tag.from_json(tag) for tag in json.loads(tags)),
+        status,
+        bool(edited),
+        order,
+        json.loads(values),
+        None if ground is None else shapely.from_wkb(ground),
+    )

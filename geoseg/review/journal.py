@@ -1,0 +1,124 @@
+"""The journal: one JSON line an edit, on the disk before the edit is answered. All else follows from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from geoseg.errors import InputError
+from geoseg.files import json_text, write_error
+
+__all__ = ["Journal", "read_lines"]
+
+
+class Journal:
+    """An open journal, to which lines are added; use it as a context manager.
+
+    A last line without its end was never answered, because the power failed while it was written: it is cut
+    off when the journal is opened.
+
+    Attributes
+    ----------
+    path
+        The file.
+    size
+        Bytes of its complete lines.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise write_error(path, error) from error
+        self.size = _end_of_lines(self._handle)
+        if self.size < os.fstat(self._handle).st_size:
+            os.ftruncate(self._handle, self.size)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def append(self, line: Mapping[str, Any]) -> int:
+        """Add a line and wait until it is on the disk; returns where it begins.
+
+        Raises
+        ------
+        RunError
+            The disk is full (``DiskFullError``) or failed; the journal is as before.
+        """
+        start, content = self.size, json_text(line).encode() + b"\n"
+        try:
+            done = 0
+            while done < len(content):
+                done += os.pwrite(self._handle, content[done:], start + done)
+            os.fsync(self._handle)
+        except OSError as error:
+            self.cut(start)
+            raise write_error(self.path, error) from error
+        self.size = start + len(content)
+        return start
+
+    def cut(self, size: int) -> None:
+        """Take back the lines behind ``size``, which nobody was told of."""
+        os.ftruncate(self._handle, size)
+        self.size = size
+
+    def line_at(self, start: int) -> dict[str, Any]:
+        """The line that begins at a byte."""
+        return next(read_lines(self.path, start))[2]
+
+
+def _end_of_lines(handle: int) -> int:
+    """Where the last complete line of a file ends."""
+    end, step = os.fstat(handle).st_size, 1 << 16
+    while end > 0:
+        start = max(0, end - step)
+        newline = os.pread(handle, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Complete lines of a journal, each after where it begins and ends, from one that begins at ``start``.
+
+    Raises
+    ------
+    InputError
+        A line that is none.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        file.seek(start)
+        for content in file:
+            if not content.endswith(b"\n"):
+                return
+            try:
+                line = json.loads(content)
+                revision = line["revision"]
+            except (ValueError, KeyError, TypeError):
+                raise InputError(
+                    f"a line of the journal must be an edit, got another at byte {start} of {path}. Restore "
+                    "the file from a copy, or cut it off there to keep the edits before."
+                ) from None
+            if not isinstance(revision, int):
+                raise InputError(f"revision must be a whole number, got {revision!r} in {path}.")
+            yield start, start + len(content), line
+            start += len(content)

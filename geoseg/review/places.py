@@ -1,0 +1,152 @@
+"""Places: what the list of a review steps through, in which order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from geoseg.config import read_document
+from geoseg.errors import ConfigError, InputError
+from geoseg.geo.windows import Window
+from geoseg.raster.source import RasterSource
+from geoseg.review.index import Place
+from geoseg.review.ranking import expected_iou, rank_places, uncertain_share
+from geoseg.review.targets import ProjectTarget
+from geoseg.typing import Array, BoolArray, Progress, no_progress
+
+__all__ = ["block_scores", "image_places", "scene_places"]
+
+#: Tags of an image by which its place is ranked, as an inference may write them.
+UNCERTAIN, EXPECTED_IOU = "uncertain", "expected_iou"
+
+
+def image_places(target: ProjectTarget, names: Sequence[str], qa: BoolArray, seed: int) -> list[Place]:
+    """A place for each image of a project, ranked by its tags ``uncertain`` where it has them, else by name.
+
+    Sizes are not known before an image is opened, so the boxes are empty.
+    """
+    scores = [_image_scores(target, name) for name in names]
+    # Images of a data set that follow each other by name may show the same scene a moment later.
+    datasets = {
+        name: number for number, name in enumerate(dict.fromkeys(n.rpartition("/")[0] for n in names))
+    }
+    cells = np.array([(3 * datasets[name.rpartition("/")[0]], i) for i, name in enumerate(names)])
+    order = rank_places([-1.0 if s[0] is None else s[0] for s in scores], cells.reshape(-1, 2), qa, seed)
+    return [
+        Place(int(i), int(i), names[i], (0.0, 0.0, 0.0, 0.0), rank, bool(qa[i]), "", *scores[i])
+        for rank, i in enumerate(order)
+    ]
+
+
+def _image_scores(target: ProjectTarget, name: str) -> tuple[float | None, float | None]:
+    if target.meta.find_tag(UNCERTAIN) is None or name not in target.items:
+        return None, None
+    path, _ = target.annotation_path(name)
+    try:
+        tags = read_document(path).get("tags") or []
+    except (ConfigError, InputError):
+        return None, None  # it is told when the image is opened
+    values = {tag.get("name"): tag.get("value") for tag in tags if isinstance(tag, dict)}
+    uncertain, iou = (
+        float(value) if isinstance(value, int | float) else None
+        for value in (values.get(UNCERTAIN), values.get(EXPECTED_IOU))
+    )
+    return uncertain, iou
+
+
+def scene_places(
+    shape: tuple[int, int],
+    block: int,
+    name: str,
+    scores: tuple[Array, Array] | None,
+    qa: BoolArray,
+    seed: int,
+) -> list[Place]:
+    """A place for each block of a scene.
+
+    Parameters
+    ----------
+    shape
+        (height, width) of the scene.
+    block
+        Side of a block in pixels; the last ones are cut at the edge.
+    name
+        Of the scene.
+    scores
+        Uncertainty and expected IoU of each block, (rows, columns), NaN where unknown.
+    qa
+        (n,) bool, the random ones, row by row.
+    seed
+        Of the order of the random ones.
+    """
+    rows, columns = -(-shape[0] // block), -(-shape[1] // block)
+    cells = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
+    nothing = np.full(rows * columns, np.nan)
+    uncertain, iou = (nothing, nothing) if scores is None else (side.reshape(-1) for side in scores)
+    order = rank_places(np.nan_to_num(uncertain, nan=-1.0).tolist(), cells, qa, seed)
+    places = []
+    for rank, number in enumerate(order.tolist()):
+        row, column = cells[number].tolist()
+        box = (
+            float(column * block), float(row * block),
+            float(min((column + 1) * block, shape[1])), float(min((row + 1) * block, shape[0])),
+        )  # fmt: skip
+        known = [None if np.isnan(side[number]) else float(side[number]) for side in (uncertain, iou)]
+        places.append(
+            Place(number, 0, f"{name} {row}-{column}", box, rank, bool(qa[number]), "", known[0], known[1])
+        )
+    return places
+
+
+def confidence_scores(
+    shape: tuple[int, int], block: int, footprints: Iterable[tuple[float, float, float, str]]
+) -> tuple[Array, Array] | None:
+    """Share of each block that is expected to be wrong, from the ``confidence`` of its footprints.
+
+    Parameters
+    ----------
+    footprints
+        x and y of each one's middle, its area in pixels, its values as JSON.
+
+    Returns
+    -------
+    Two (rows, columns) arrays, the second all NaN; None where no footprint has a confidence.
+    """
+    rows, columns = -(-shape[0] // block), -(-shape[1] // block)
+    doubt = np.zeros((rows, columns))
+    has_any = False
+    for x, y, area, values in footprints:
+        confidence = json.loads(values).get("confidence")
+        if isinstance(confidence, int | float) and 0 <= confidence <= 1:
+            has_any = True
+            row, column = min(max(int(y // block), 0), rows - 1), min(max(int(x // block), 0), columns - 1)
+            doubt[row, column] += area * (1 - confidence)
+    return (doubt / block**2, np.full((rows, columns), np.nan)) if has_any else None
+
+
+def block_scores(
+    probability: RasterSource, block: int, progress: Progress = no_progress
+) -> tuple[Array, Array]:
+    """Uncertain share and expected IoU of each block, from a raster of probabilities on the scene's grid.
+
+    Of several bands the background counts against all others together; without one, the strongest counts.
+    """
+    height, width = probability.geobox.shape
+    rows, columns = -(-height // block), -(-width // block)
+    uncertain, iou = np.full((rows, columns), np.nan), np.full((rows, columns), np.nan)
+    hints = probability.hints()
+    names = [text.lower() for text in hints.descriptions]
+    for row in range(rows):
+        for column in range(columns):
+            window = Window(row_off=row * block, col_off=column * block, height=block, width=block)
+            values, valid = probability.read_with_valid(window.clipped(height, width))
+            if not valid.any():
+                continue
+            p = values * np.float64(hints.scale) + hints.offset
+            single = 1 - p[names.index("background")] if "background" in names else p.max(axis=0)
+            uncertain[row, column] = uncertain_share(single, valid)
+            iou[row, column] = expected_iou(single, single > 0.5, valid)
+        progress("ranking", row + 1, rows)
+    return uncertain, iou

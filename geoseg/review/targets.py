@@ -1,0 +1,299 @@
+"""What is reviewed: an annotated project, or a scene with footprints. It is only read here."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from pyproj import CRS, Transformer
+
+from geoseg.config import read_document
+from geoseg.errors import InputError, MissingFileError
+from geoseg.files import json_text
+from geoseg.io.vectors import VectorFile, check_crs_pair, class_name, pixel_transform
+from geoseg.projects.figures import ProjectMeta
+from geoseg.projects.images import ImageFile, open_image
+from geoseg.projects.project import Item, Project
+from geoseg.raster.source import RasterSource
+from geoseg.review.objects import ReviewObject, from_entry, round_corners
+from geoseg.typing import Array
+
+__all__ = ["DEFAULT_CLASS", "FootprintRows", "ProjectTarget", "SceneTarget", "file_sha"]
+
+#: Class of footprints whose file has no column for it.
+DEFAULT_CLASS = "object"
+
+
+def file_sha(path: Path) -> str | None:
+    """SHA-256 of a file; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class FootprintRows:
+    """Some footprints of a file.
+
+    Attributes
+    ----------
+    rows
+        (n,) which rows they are; rows without a polygon are left out.
+    pixels, ground
+        (n,) polygons in pixel corners, and in the file's coordinates.
+    classes
+        (n,) class of each.
+    values
+        (n,) all columns as JSON.
+    """
+
+    rows: Array
+    pixels: Array
+    ground: Array
+    classes: list[str]
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class SceneTarget:
+    """A scene, with the footprints that a run found on it or without.
+
+    Attributes
+    ----------
+    scene
+        The raster.
+    footprints
+        The file to be corrected, or None to begin with nothing.
+    before
+        Another prediction, to compare with.
+    classes
+        Names of the classes that the page offers beside those of the footprints.
+    class_column
+        Column that tells the class; None: the column "class", where there is one.
+    """
+
+    scene: RasterSource
+    footprints: VectorFile | None = None
+    before: VectorFile | None = None
+    classes: tuple[str, ...] = ()
+    class_column: str | None = None
+    kind: str = field(default="scene", init=False)
+
+    def __post_init__(self) -> None:
+        for source in (self.footprints, self.before):
+            if source is not None:
+                check_crs_pair(source, self.scene.crs, self.scene.path)
+        column = self.class_column
+        if column is not None and self.footprints is not None and column not in self.footprints.columns:
+            known = ", ".join(self.footprints.columns) or "none"
+            raise InputError(f"class column must be one of {known}, got {column!r}.")
+
+    @property
+    def title(self) -> str:
+        """What the page is called."""
+        return self.scene.name
+
+    @property
+    def names(self) -> list[str]:
+        """Of its images: itself."""
+        return [self.scene.name]
+
+    @property
+    def crs(self) -> CRS | None:
+        """Coordinates of the footprints."""
+        return self.footprints.crs if self.footprints is not None else self.scene.crs
+
+    @property
+    def column(self) -> str | None:
+        """Column of the class, where there is one."""
+        columns = () if self.footprints is None else self.footprints.columns
+        return self.class_column or ("class" if "class" in columns else None)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it the same target: the scene's pixels, the files' bytes."""
+        files = {"footprints": self.footprints, "before": self.before}
+        hashes = {
+            name: None if source is None else {"layer": source.layer, "sha256": file_sha(source.path)}
+            for name, source in files.items()
+        }
+        return {"kind": self.kind, "fingerprint": self.scene.fingerprint(), **hashes}
+
+    def open_image(self, name: str) -> RasterSource:
+        """The scene."""
+        return self.scene
+
+    def to_ground(self) -> Callable[[Array], Array]:
+        """From pixel corners (n, 2) to the coordinates of the footprints."""
+        geobox, crs = self.scene.geobox, self.crs
+        a, b, c, d, e, f = geobox.transform[:6]
+        same = crs is None or geobox.crs is None or crs == geobox.crs
+        project = None if same else Transformer.from_crs(geobox.crs, crs, always_xy=True).transform
+
+        def placed(xy: Array) -> Array:
+            x, y = a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f
+            return np.stack((x, y) if project is None else project(x, y), axis=1)
+
+        return placed
+
+    def read(self, source: VectorFile) -> Iterator[FootprintRows]:
+        """Footprints of a file, some thousands at a time."""
+        to_pixels = pixel_transform(source.crs, self.scene.geobox)
+        column = self.column if self.column in source.columns else None
+        first = 0
+        for geometry, batch in source.records(8192):
+            batch = _plain_columns(batch)
+            flat = shapely.force_2d(geometry)
+            pixels = shapely.transform(flat, to_pixels, interleaved=False)
+            finite = np.isfinite(shapely.bounds(pixels)).all(axis=1)  # of missing and empty ones it is NaN
+            keep = np.flatnonzero(finite & np.isin(shapely.get_type_id(flat), (3, 6)))
+            rows = batch.take(pa.array(keep)).to_pylist()
+            names = [class_name(row[column]) if column else None for row in rows]
+            yield FootprintRows(
+                first + keep,
+                shapely.transform(pixels[keep], round_corners),
+                flat[keep],
+                [name or DEFAULT_CLASS for name in names],
+                [json_text({name: _plain(value) for name, value in row.items()}) for row in rows],
+            )
+            first += len(geometry)
+
+    def schema(self) -> list[tuple[str, str]]:
+        """Columns of the footprints and their Arrow types."""
+        if self.footprints is None:
+            return []
+        for _, batch in self.footprints.records(1):
+            return [(field.name, str(field.type)) for field in _plain_columns(batch).schema]
+        return [(name, "string") for name in self.footprints.columns]
+
+
+def _plain_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Columns of values; lists and structures, as the bounds in a GeoParquet file, are none."""
+    return batch.select([field.name for field in batch.schema if not pa.types.is_nested(field.type)])
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+@dataclass(frozen=True)
+class ProjectTarget:
+    """An annotated project.
+
+    Attributes
+    ----------
+    project
+        The project.
+    before
+        Another one with images of the same names, to compare with.
+    """
+
+    project: Project
+    before: Project | None = None
+    kind: str = field(default="project", init=False)
+
+    @property
+    def title(self) -> str:
+        """What the page is called."""
+        return self.project.name
+
+    @cached_property
+    def items(self) -> dict[str, Item]:
+        """Its images by DATASET/NAME."""
+        return _items(self.project)
+
+    @cached_property
+    def _others(self) -> dict[str, Item]:
+        return {} if self.before is None else _items(self.before)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its images."""
+        return list(self.items)
+
+    @property
+    def meta(self) -> ProjectMeta:
+        """Classes and tags."""
+        return self.project.meta
+
+    def identity(self) -> dict[str, Any]:
+        """A project is the same while it lies in one place, whatever is drawn in it."""
+        return {"kind": self.kind, "path": str(self.project.path.resolve())}
+
+    def item(self, name: str) -> Item:
+        """An image.
+
+        Raises
+        ------
+        MissingFileError
+            It has left the project.
+        """
+        if name not in self.items or not self.items[name].image.is_file():
+            raise MissingFileError(f"image must be in the project, got {name}, which is gone. Put it back.")
+        return self.items[name]
+
+    def open_image(self, name: str) -> ImageFile:
+        """An image."""
+        return _opened(self.item(name).image)
+
+    def annotation_path(self, name: str) -> tuple[Path, bool]:
+        """Annotation file of an image, there or not yet, and whether it has the form of 2018."""
+        item = self.item(name)
+        path = item.annotation or item.image.parent.parent / "ann" / f"{item.name}.json"
+        return path, path.name != f"{item.name}.json"
+
+    def read(self, name: str, *, first_id: int, image: int) -> tuple[list[ReviewObject], list[Any]]:
+        """Objects of an image with ids from ``first_id``, and its tags.
+
+        Raises
+        ------
+        InputError
+            The annotation is none, or is of an image of another size.
+        """
+        return _read(self.project, self.item(name), self.annotation_path(name)[0], first_id, 1, image)
+
+    def read_before(self, name: str, image: int) -> list[ReviewObject]:
+        """Objects of the image of that name in the other project, with ids from -1 downwards."""
+        other = self._others.get(name)
+        if self.before is None or other is None or other.annotation is None:
+            return []
+        return _read(self.before, other, other.annotation, -1, -1, image)[0]
+
+
+def _read(
+    project: Project, item: Item, path: Path, first: int, step: int, image: int
+) -> tuple[list[ReviewObject], list[Any]]:
+    if not path.is_file():
+        return [], []
+    document = read_document(path)
+    annotation = project.annotation(replace(item, annotation=path))
+    objects = []
+    for number, (entry, labeled) in enumerate(zip(document["objects"], annotation.objects)):
+        figure = labeled.figure
+        # A polygon of one or two corners covers pixels in a project; nobody can edit it as a polygon.
+        is_thin = figure.kind == "polygon" and len(figure.parts()[0]) < 3
+        read = from_entry(entry, "point" if is_thin else figure.kind, first + step * number, image)
+        objects.append(replace(read, order=float(number)))
+    return objects, list(document.get("tags") or [])
+
+
+def _items(project: Project) -> dict[str, Item]:
+    return {f"{dataset.name}/{item.name}": item for dataset in project.datasets for item in dataset.items}
+
+
+#: Decoded pictures of a project that stay in memory: the one that is looked at, and its neighbors.
+@lru_cache(maxsize=3)
+def _opened(path: Path) -> ImageFile:
+    return open_image(path)

@@ -1,0 +1,121 @@
+"""What a review writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+
+from geoseg.errors import InputError
+from geoseg.io.sources import open_raster
+from geoseg.io.vectors import open_vector
+from geoseg.review import Review, SceneTarget, export_review
+
+
+def edit(review: Review, **op: Any) -> Any:
+    return review.edit(review.revision, 0, op)
+
+
+@pytest.mark.parametrize("format", ["gpkg", "geojson", "parquet", "fgb", "shp", "geojsonl"])
+def test_a_file_that_nobody_edited_comes_out_as_it_went_in_byte_for_byte(
+    format: str, scene: Path, tmp_path: Path
+) -> None:
+    from reviews_made import write_footprints
+
+    names = {"geojsonl": "geojsonseq"}
+    source = write_footprints(tmp_path / f"houses.{format}", names.get(format, format))
+    with Review(tmp_path / "r", SceneTarget(open_raster(scene), open_vector(source))) as review:
+        summary = export_review(review.folder, tmp_path / "out" / f"houses.{format}")
+    assert (summary.footprints, summary.edited) == (4, 0)
+    if format in ("gpkg", "geojson", "geojsonl", "fgb"):
+        assert (tmp_path / "out" / source.name).read_bytes() == source.read_bytes()
+    read = gpd.read_parquet if format == "parquet" else gpd.read_file
+    old, new = read(source), read(tmp_path / "out" / source.name)
+    assert old.to_wkb().equals(new.to_wkb())
+
+
+def test_edited_ones_are_measured_anew_and_the_others_keep_each_byte(
+    review: Review, footprints: Path, tmp_path: Path
+) -> None:
+    edit(review, op="split", ids=[4], line=[[60, 30], [100, 35]])
+    edit(review, op="class", ids=[3], **{"class": "shed"})
+    edit(review, op="status", ids=[1], status="rejected")
+    summary = export_review(review.folder, tmp_path / "corrected.gpkg")
+    assert (summary.footprints, summary.edited, summary.rejected) == (4, 3, 1)
+    old, new = gpd.read_file(footprints), gpd.read_file(tmp_path / "corrected.gpkg")
+    assert new["id"].tolist() == [2, 3, 4, 5]
+    assert new["class"].tolist() == ["house", "shed", "house", "house"]
+    assert new["edited"].tolist() == [False, True, True, True]
+    assert new["source"].isna().tolist() == [True, False, False, False]
+    assert new["confidence"].isna().tolist() == [False, True, True, True]
+    assert new.to_wkb().geometry[0] == old.to_wkb().geometry[1]
+    assert new.to_wkb().geometry[1] == old.to_wkb().geometry[2]
+    # Both on one ellipsoid, the file's areas on its plane.
+    assert new.area_m2[2] + new.area_m2[3] == pytest.approx(old.area_m2[3], rel=3e-3)
+
+
+def test_footprints_in_another_crs_are_shown_in_place_and_written_in_theirs(
+    scene: Path, footprints: Path, tmp_path: Path
+) -> None:
+    lonlat = tmp_path / "lonlat.gpkg"
+    gpd.read_file(footprints).to_crs(4326).to_file(lonlat)
+    with Review(tmp_path / "r", SceneTarget(open_raster(scene), open_vector(lonlat))) as review:
+        shape = review.object(1).shape
+        assert np.allclose(shapely.bounds(shape), (10, 10, 30, 40), atol=2e-3)
+        walls = set(map(tuple, shapely.get_coordinates(shape))) & set(
+            map(tuple, shapely.get_coordinates(review.object(2).shape))
+        )
+        assert len(walls) == 2
+        edit(review, op="delete", ids=[4])
+        export_review(review.folder, tmp_path / "corrected.gpkg")
+    old, new = gpd.read_file(lonlat), gpd.read_file(tmp_path / "corrected.gpkg")
+    assert new.crs == old.crs
+    assert new.to_wkb().geometry.tolist() == old.to_wkb().geometry.tolist()[:3]
+
+
+def test_accepted_places_are_the_ground_that_was_looked_at_and_qa_is_apart(
+    review: Review, tmp_path: Path
+) -> None:
+    qa = {place.id for place in review.places() if place.qa}
+    for place in range(6):
+        edit(review, op="mark", place=place, status="accepted" if place != 1 else "rejected")
+    summary = export_review(review.folder, tmp_path / "corrected.gpkg")
+    seen = {name: gpd.read_file(summary.files[name]) for name in ("reviewed", "qa")}
+    assert set(seen["qa"]["id"]) == qa - {1}
+    assert set(seen["reviewed"]["id"]) == set(range(6)) - qa - {1}
+    block = seen["reviewed"].set_index("id").geometry
+    assert all(
+        area == pytest.approx(0.09 * 50 * min(50, 120 - 50 * (i % 3)) * 1.0) for i, area in block.area.items()
+    )
+
+
+def test_without_footprints_one_begins_with_nothing(scene: Path, tmp_path: Path) -> None:
+    with Review(tmp_path / "r", SceneTarget(open_raster(scene), classes=("house",))) as review:
+        edit(
+            review,
+            op="draw",
+            kind="polygon",
+            **{"class": "house"},
+            rings=[[[10, 10], [20, 10], [20, 20], [10, 20]]],
+        )
+        export_review(review.folder, tmp_path / "new.geojson")
+    [row] = gpd.read_file(tmp_path / "new.geojson").itertuples()
+    assert (row.id, row.edited, row.source) == (1, True, "person")
+    assert row.area_m2 == pytest.approx(9, rel=2e-3)
+
+
+def test_what_can_not_be_exported_is_told(
+    review: Review, project_review: Review, footprints: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="geoseg project export"):
+        export_review(project_review.folder, tmp_path / "x.gpkg")
+    with pytest.raises(InputError, match="must not be an input"):
+        export_review(review.folder, footprints)
+    with pytest.raises(InputError, match="suffix of the output"):
+        export_review(review.folder, tmp_path / "x.doc")
+    with pytest.raises(InputError, match="`geoseg review` made"):
+        export_review(tmp_path, tmp_path / "x.gpkg")

@@ -1,0 +1,429 @@
+"""Edits on a review: what stands where, and that nothing is ever lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+
+from geoseg.errors import InputError, StateMismatchError
+from geoseg.files import DiskFullError, LockedError
+from geoseg.io.sources import open_raster
+from geoseg.io.vectors import open_vector
+from geoseg.projects.figures import Bitmap
+from geoseg.projects.project import open_project
+from geoseg.review import ProjectTarget, Review, SceneTarget, StaleError, read_marks
+
+EVERYTHING = (-1e6, -1e6, 1e6, 1e6)
+
+
+def state(review: Review, image: int = 0) -> dict[int, Any]:
+    items = review.objects(image, EVERYTHING, most=1000)
+    assert not isinstance(items, int)
+    return {item.id: item.to_json() for item in items}
+
+
+def corners(review: Review, number: int) -> list[tuple[float, ...]]:
+    return list(map(tuple, shapely.get_coordinates(review.object(number).shape)[:-1].tolist()))
+
+
+def edit(review: Review, image: int = 0, **op: Any) -> Any:
+    return review.edit(review.revision, image, op)
+
+
+OPS: dict[str, dict[str, Any]] = {
+    "move": {"op": "move", "moves": [[[30, 10], [33, 12]]]},
+    "insert": {"op": "insert", "edge": [[30, 40], [30, 10]], "at": [30, 25]},
+    "remove": {"op": "remove", "at": [[10, 60]]},
+    "hole": {"op": "cut", "ids": [1], "ring": [[15, 15], [20, 15], [20, 20]]},
+    "cut": {"op": "cut", "ids": [1], "ring": [[5, 20], [35, 20], [35, 25], [5, 25]]},
+    "split": {"op": "split", "ids": [], "line": [[0, 20], [60, 30]]},
+    "merge": {"op": "merge", "ids": [1, 2, 3]},
+    "square": {"op": "square", "ids": [4]},
+    "brush": {"op": "brush", "id": 4, "class": "house", "path": [[80, 40], [80, 50]], "size": 7},
+    "erase": {"op": "brush", "id": 2, "class": "house", "path": [[50, 10]], "size": 8, "erase": True},
+    "draw": {"op": "draw", "kind": "polygon", "class": "shed", "rings": [[[60, 70], [70, 70], [70, 80]]]},
+    "class": {"op": "class", "ids": [1, 4], "class": "shed"},
+    "delete": {"op": "delete", "ids": [2]},
+    "status": {"op": "status", "ids": [3], "status": "rejected"},
+    "mark": {"op": "mark", "place": 0, "status": "accepted"},
+}
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_undo_and_redo_give_back_the_very_same_state_across_restarts(
+    name: str, tmp_path: Path, target: SceneTarget
+) -> None:
+    folder = tmp_path / "r"
+    with Review(folder, target, block=50) as review:
+        before = state(review)
+        edit(review, **OPS[name])
+        after, marks = state(review), [place.status for place in review.places()]
+        assert name == "mark" or after != before
+    with Review(folder, target) as review:
+        assert state(review) == after
+        review.undo(review.revision)
+        assert state(review) == before
+        assert {place.status for place in review.places()} == {""}
+        assert review.can == (False, True)
+    with Review(folder, target) as review:
+        review.redo(review.revision)
+        assert state(review) == after
+        assert [place.status for place in review.places()] == marks
+    for file in folder.glob("index.sqlite*"):
+        file.unlink()
+    with Review(folder, target) as review:
+        assert (state(review), review.revision, review.can) == (after, 3, (True, False))
+
+
+def test_undo_has_no_end(review: Review) -> None:
+    states = [state(review)]
+    for name in ("hole", "split", "square", "brush", "draw", "class", "move", "delete", "status", "mark"):
+        review.edit(review.revision, 0, OPS[name])
+        states.append(state(review))
+    for expected in states[-2::-1]:
+        review.undo(review.revision)
+        assert state(review) == expected
+    with pytest.raises(InputError, match="edit to undo"):
+        review.undo(review.revision)
+    for expected in states[1:]:
+        review.redo(review.revision)
+        assert state(review) == expected
+    edit(review, op="delete", ids=[4])
+    assert review.can == (True, False)
+
+
+def test_a_shared_wall_moves_with_both_houses_and_other_corners_keep_their_last_bits(
+    review: Review,
+) -> None:
+    ground = {number: shapely.get_coordinates(review.object(number).ground) for number in (1, 2, 3)}
+    answer = edit(review, op="move", moves=[[[30, 40], [32, 41]]])
+    assert [item.id for item in answer.change.new] == [1, 2, 3]
+    assert all((32.0, 41.0) in corners(review, number) for number in (1, 2, 3))
+    moved = {number: shapely.get_coordinates(review.object(number).ground) for number in (1, 2, 3)}
+    at = [np.flatnonzero((moved[number] != ground[number]).any(axis=1)) for number in (1, 2, 3)]
+    assert [len(places) for places in at] == [1, 1, 1]
+    assert len({tuple(moved[number][places[0]]) for number, places in zip((1, 2, 3), at)}) == 1
+
+
+def test_a_split_puts_its_ends_into_the_neighbors(review: Review) -> None:
+    edit(review, op="split", ids=[1], line=[[20, 0], [20, 50]])
+    assert sorted(state(review)) == [1, 2, 3, 4, 5]
+    assert (20.0, 40.0) in corners(review, 3)
+    assert not review.object(3).edited
+    assert review.object(1).shape.area == review.object(5).shape.area == 300
+    edit(review, op="move", moves=[[[20, 40], [20, 43]]])
+    shapes = [review.object(number).shape for number in (1, 2, 3, 5)]
+    assert shapely.area(shapely.union_all(shapes)) == shapely.area(shapes).sum()
+    assert shapely.is_empty(shapely.coverage_invalid_edges(shapes)).all()
+
+
+def test_what_is_split_and_merged_is_what_it_was(review: Review) -> None:
+    before = review.object(4).shape
+    edit(review, op="split", ids=[4], line=[[60, 30], [100, 35.5]])
+    edit(review, op="merge", ids=[4, 5])
+    after = review.object(4).shape
+    assert after.is_valid
+    assert after.symmetric_difference(before).area < 0.05
+    assert set(shapely.get_coordinates(before).flat) <= set(shapely.get_coordinates(after).flat)
+
+
+@pytest.mark.parametrize(
+    ("op", "reason"),
+    [
+        ({"op": "merge", "ids": [1, 4]}, "touch along a wall"),
+        ({"op": "move", "moves": [[[10, 10], [40, 30]]]}, "cross itself"),
+        ({"op": "split", "ids": [1], "line": [[60, 0], [60, 50]]}, "cross an object's outline twice"),
+        (
+            {"op": "draw", "kind": "polygon", "class": "pond", "rings": [[[0, 0], [1, 0], [1, 1]]]},
+            "class must",
+        ),
+        (
+            {"op": "draw", "kind": "polygon", "class": "shed", "rings": [[[0, 0], [4, 2], [4, 0], [0, 3]]]},
+            "itself",
+        ),
+        ({"op": "delete", "ids": [99]}, "got 99"),
+        ({"op": "remove", "at": [[10, 10], [30, 10]]}, "at least 3 corners"),
+        ({"op": "fill", "id": 1, "at": [20, 20]}, "without effect"),
+        ({"op": "tag", "ids": [1], "tag": "x"}, "meta.json"),
+        ({"op": "move", "moves": [[[10, 10], [float("nan"), 0]]]}, r"\$\.op\.moves"),
+        ({"op": "explode"}, r"\$\.op"),
+        ({"op": "delete", "ids": [1], "force": True}, r"\$\.op\.force"),
+    ],
+)
+def test_an_impossible_edit_is_refused_and_changes_nothing(
+    op: dict[str, Any], reason: str, review: Review
+) -> None:
+    before, journal = state(review), (review.folder / "journal.jsonl").read_bytes()
+    with pytest.raises(InputError, match=reason):
+        review.edit(review.revision, 0, op)
+    assert state(review) == before
+    assert review.revision == 0
+    assert (review.folder / "journal.jsonl").read_bytes() == journal
+
+
+def test_a_stale_page_is_refused(review: Review) -> None:
+    edit(review, op="delete", ids=[1])
+    with pytest.raises(StaleError, match="another page"):
+        review.edit(0, 0, {"op": "delete", "ids": [2]})
+    with pytest.raises(StaleError):
+        review.undo(0)
+    assert sorted(state(review)) == [2, 3, 4]
+
+
+def _full(*_: Any) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fsync"])
+def test_a_full_disk_leaves_nothing_half_written(
+    call: str, review: Review, target: SceneTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(review, op="delete", ids=[1])
+    before, journal = state(review), (review.folder / "journal.jsonl").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, _full)
+        with pytest.raises(DiskFullError, match="space"):
+            edit(review, op="delete", ids=[2])
+    assert (state(review), review.revision) == (before, 1)
+    assert (review.folder / "journal.jsonl").read_bytes() == journal
+    edit(review, op="delete", ids=[2])
+    review.close()
+    with Review(review.folder, target) as again:
+        assert sorted(state(again)) == [3, 4]
+
+
+def test_half_a_line_at_the_end_of_the_journal_was_never_answered(
+    review: Review, target: SceneTarget
+) -> None:
+    edit(review, op="delete", ids=[1])
+    review.close()
+    with (review.folder / "journal.jsonl").open("ab") as file:
+        file.write(b'{"revision": 2, "image": 0, "op"')
+    with Review(review.folder, target) as again:
+        assert (again.revision, sorted(state(again))) == (1, [2, 3, 4])
+        edit(again, op="delete", ids=[2])
+    with Review(review.folder, target) as again:
+        assert sorted(state(again)) == [3, 4]
+
+
+def test_a_line_that_is_no_edit_is_told(review: Review, target: SceneTarget) -> None:
+    review.close()
+    (review.folder / "journal.jsonl").write_text("[1]\n")
+    with pytest.raises(InputError, match="at byte 0"):
+        Review(review.folder, target)
+
+
+def test_a_kill_between_journal_and_index_loses_nothing(review: Review, target: SceneTarget) -> None:
+    edit(review, op="delete", ids=[1])
+    copy = {file: file.read_bytes() for file in review.folder.glob("index.sqlite*")}
+    edit(review, op="delete", ids=[2])
+    expected = state(review)
+    review.close()
+    for file in review.folder.glob("index.sqlite*"):
+        file.unlink()
+    for file, content in copy.items():
+        file.write_bytes(content)
+    with Review(review.folder, target) as again:
+        assert (state(again), again.revision) == (expected, 2)
+
+
+def test_a_broken_index_is_made_anew(review: Review, target: SceneTarget) -> None:
+    edit(review, op="delete", ids=[1])
+    review.close()
+    for file in review.folder.glob("index.sqlite-*"):
+        file.unlink()
+    (review.folder / "index.sqlite").write_bytes(b"nonsense" * 1000)
+    with Review(review.folder, target) as again:
+        assert sorted(state(again)) == [2, 3, 4]
+
+
+def test_a_folder_belongs_to_one_scene_and_one_file(
+    review: Review, scene: Path, footprints: Path, tmp_path: Path
+) -> None:
+    from reviews_made import write_footprints, write_scene
+
+    review.close()
+    other = SceneTarget(open_raster(write_scene(tmp_path / "other.tif", 90)), open_vector(footprints))
+    with pytest.raises(StateMismatchError, match="another target"):
+        Review(review.folder, other)
+    houses = write_footprints(tmp_path / "more.gpkg", houses=[[(0, 0), (9, 0), (9, 9)]])
+    with pytest.raises(StateMismatchError, match="other footprints"):
+        Review(review.folder, SceneTarget(open_raster(scene), open_vector(houses)))
+    with pytest.raises(InputError, match="neither"):
+        Review(tmp_path, SceneTarget(open_raster(scene), open_vector(footprints)))
+
+
+def test_the_second_process_is_refused(review: Review, scene: Path, footprints: Path) -> None:
+    code = (
+        "import sys; from geoseg.review import *; from geoseg.io.sources import open_raster;"
+        "from geoseg.io.vectors import open_vector;"
+        "Review(sys.argv[1], SceneTarget(open_raster(sys.argv[2]), open_vector(sys.argv[3])))"
+    )
+    command = [sys.executable, "-c", code, str(review.folder), str(scene), str(footprints)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "which another process has open" in result.stderr
+    assert LockedError.__name__ in result.stderr
+
+
+def test_marks_are_read_beside_a_running_review(review: Review) -> None:
+    edit(review, op="mark", place=3, status="accepted")
+    edit(review, op="mark", place=4, status="rejected")
+    marks = read_marks(review.folder)
+    assert [mark.status for mark in marks] == ["", "", "", "accepted", "rejected", ""]
+    assert sum(mark.qa for mark in marks) == 2
+    review.close()
+    assert read_marks(review.folder) == marks
+
+
+# --- annotated projects ---
+
+
+def annotation(project: Path, name: str = "a.png") -> Any:
+    return json.loads((project / "ds" / "ann" / f"{name}.json").read_text())
+
+
+def test_a_project_is_written_through_and_what_nobody_edited_stays_as_it_was(
+    project: Path, project_review: Review
+) -> None:
+    before = annotation(project)
+    [road, house] = state(project_review)
+    edit(project_review, op="move", moves=[[[20.5, 12.5], [24.2, 15.9]]])
+    after = annotation(project)
+    assert after["objects"][0] == before["objects"][0]
+    assert after["objects"][1]["points"]["exterior"] == [[3, 3], [20, 3], [24, 15], [3, 12]]
+    edit(
+        project_review,
+        op="draw",
+        kind="polygon",
+        **{"class": "house"},
+        rings=[[[40, 40], [50, 40], [50, 50]]],
+    )
+    assert len(annotation(project)["objects"]) == 3
+    for _ in range(2):
+        project_review.undo(project_review.revision)
+    assert annotation(project) == before
+    assert [road, house] == list(state(project_review))
+
+
+def test_brush_and_eraser_on_a_bitmap_are_equal_to_numpy(project: Path, project_review: Review) -> None:
+    [road, _] = state(project_review)
+    path, size = [(10, 30), (33, 41), (70, 59)], 9
+
+    def near(x: Any, y: Any) -> Any:
+        hit = np.zeros((60, 80), bool)
+        for (x0, y0), (x1, y1) in pairwise(path):
+            t = np.clip(
+                ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / ((x1 - x0) ** 2 + (y1 - y0) ** 2), 0, 1
+            )
+            hit |= (x0 + t * (x1 - x0) - x) ** 2 + (y0 + t * (y1 - y0) - y) ** 2 <= (size / 2) ** 2
+        return hit
+
+    rows, cols = np.mgrid[:60, :80]
+    expected = np.zeros((60, 80), bool)
+    expected[11:15, 4:34] = True
+    expected |= near(cols, rows)
+    edit(project_review, op="brush", id=road, **{"class": "road"}, path=path, size=size)
+    assert np.array_equal(drawn(project), expected)
+    edit(project_review, op="brush", id=road, **{"class": "road"}, path=[(8, 12)], size=4, erase=True)
+    expected &= (cols - 8) ** 2 + (rows - 12) ** 2 > 4
+    assert np.array_equal(drawn(project), expected)
+
+
+def drawn(project: Path) -> Any:
+    opened = open_project(project)
+    item = opened.datasets[0].items[0]
+    [bitmap] = [o.figure for o in opened.annotation(item).objects if isinstance(o.figure, Bitmap)]
+    canvas = np.zeros((60, 80), bool)
+    (x, y), (height, width) = bitmap.origin, bitmap.shape
+    canvas[y : y + height, x : x + width] = bitmap.mask
+    return canvas
+
+
+def test_an_image_without_annotation_gets_one(project: Path, project_review: Review) -> None:
+    edit(project_review, 1, op="brush", id=None, **{"class": "road"}, path=[[5, 5]], size=3)
+    assert annotation(project, "b.png")["objects"][0]["classTitle"] == "road"
+    edit(project_review, 1, op="tag", ids=[], tag="lanes", value=2)
+    edit(project_review, 1, op="tag", ids=[], tag="checked")
+    assert annotation(project, "b.png")["tags"] == [
+        {"name": "lanes", "value": 2},
+        {"name": "checked", "value": None},
+    ]
+    project_review.undo(project_review.revision)
+    assert annotation(project, "b.png")["tags"] == [{"name": "lanes", "value": 2}]
+    with pytest.raises(InputError, match="a number"):
+        edit(project_review, 1, op="tag", ids=[], tag="lanes", value="two")
+
+
+def test_what_others_write_into_a_project_is_taken_up(project: Path, project_review: Review) -> None:
+    edit(project_review, op="delete", ids=[list(state(project_review))[1]])
+    document = annotation(project)
+    document["objects"] = []
+    (project / "ds" / "ann" / "a.png.json").write_text(json.dumps(document))
+    revision = project_review.revision
+    with pytest.raises(StaleError):
+        project_review.edit(revision, 0, {"op": "draw", "kind": "point", "class": "any", "points": [[3, 3]]})
+    assert state(project_review) == {}
+    assert project_review.can == (False, False)
+    edit(project_review, op="draw", kind="point", **{"class": "any"}, points=[[3, 3]])
+    assert [one["geometryType"] for one in annotation(project)["objects"]] == ["point"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_between_journal_and_annotation_is_made_good(
+    moment: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, target = tmp_path / "r", ProjectTarget(open_project(project))
+    with Review(folder, target) as review:
+        [road, house] = state(review)
+        before = annotation(project)
+        edit(review, op="delete", ids=[road])
+        after = annotation(project)
+    if moment == "before":  # the journal has the line, the file does not have the edit
+        (project / "ds" / "ann" / "a.png.json").write_text(json.dumps(before, ensure_ascii=False))
+    with Review(folder, ProjectTarget(open_project(project))) as review:
+        assert annotation(project) == after
+        assert list(state(review)) == [house]
+    for file in folder.glob("index.sqlite*"):
+        file.unlink()
+    with Review(folder, ProjectTarget(open_project(project))) as review:
+        assert list(state(review)) == [house]
+        review.undo(review.revision)
+        assert annotation(project) == before
+
+
+def test_a_full_disk_leaves_a_project_as_it_was(
+    project: Path, project_review: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, objects = annotation(project), state(project_review)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", _full)
+        with pytest.raises(DiskFullError):
+            edit(project_review, op="delete", ids=[next(iter(objects))])
+    assert annotation(project) == before
+    assert state(project_review) == objects
+    assert not [file for file in (project / "ds" / "ann").iterdir() if file.name.startswith(".")]
+
+
+def test_numbers_of_images_stay_when_others_join(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    with Review(folder, ProjectTarget(open_project(project))) as review:
+        edit(review, 1, op="mark", place=1, status="accepted")
+        edit(review, 1, op="brush", id=None, **{"class": "road"}, path=[[5, 5]], size=3)
+    image = project / "ds" / "img" / "b.png"
+    (project / "ds" / "img" / "aa.png").write_bytes(image.read_bytes())
+    with Review(folder, ProjectTarget(open_project(project))) as review:
+        assert review.images.names == ["ds/a.png", "ds/b.png", "ds/aa.png"]
+        assert len(state(review, 1)) == 1
+        assert {mark.name: mark.status for mark in read_marks(folder)} == {
+            "ds/a.png": "", "ds/b.png": "accepted", "ds/aa.png": "",
+        }  # fmt: skip
