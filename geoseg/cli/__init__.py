@@ -62,6 +62,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "export": ("export", "Write a run's checkpoint or a bundle as a bundle, an ONNX file or a .pt2 file."),
     "project": ("project", "Annotated projects: import, export, statistics, validation."),
+    "review": (
+        "review",
+        "Open a page on this computer to look at footprints or a project, and correct them.",
+    ),
     "dtl": ("dtl", "Transformation graphs (DTL): prepare annotated projects for training."),
     "demo": ("demo", "Find the buildings of a generated town (about 5000 x 5000 pixels) and score them."),
 }

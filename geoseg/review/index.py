@@ -19,7 +19,7 @@ import shapely
 from geoseg.files import DiskFullError, json_text
 from geoseg.projects.figures import Tag
 from geoseg.review.objects import ReviewObject, shape_bounds, shape_json, shape_of_json
-from geoseg.typing import Array
+from geoseg.typing import Array, IntArray
 
 __all__ = ["ImageRow", "Index", "Place"]
 
@@ -234,16 +234,20 @@ class Index:
         rows = self._db.execute(query, (left, right, top, bottom, group, group, most)).fetchall()
         return sorted((row[0] for row in rows), key=abs)
 
-    def boxes_in(self, image: int, box: Sequence[float], *, before: bool = False) -> Array:
-        """(n, 4) float64 bounds of the objects that meet a box: left, top, right, bottom."""
+    def boxes_in(
+        self, image: int, box: Sequence[float], *, before: bool = False
+    ) -> tuple[IntArray, list[str], Array]:
+        """Ids, classes and (n, 4) bounds of the objects that meet a box; without the rejected ones."""
         group = _group(image, before)
         left, top, right, bottom = box
         query = (
-            "SELECT x0, y0, x1, y1 FROM boxes WHERE x1 >= ? AND x0 <= ? AND y1 >= ? AND y0 <= ? "
-            "AND g0 = ? AND g1 = ?"
+            "SELECT b.id, o.class, x0, y0, x1, y1 FROM boxes b JOIN objects o ON o.id = b.id "
+            "WHERE x1 >= ? AND x0 <= ? AND y1 >= ? AND y0 <= ? AND g0 = ? AND g1 = ? "
+            "AND o.status != 'rejected'"
         )
         rows = self._db.execute(query, (left, right, top, bottom, group, group)).fetchall()
-        return np.array(rows, np.float64).reshape(-1, 4)
+        ids, classes = np.array([row[0] for row in rows], np.int64), [row[1] for row in rows]
+        return ids, classes, np.array([row[2:] for row in rows], np.float64).reshape(-1, 4)
 
     def of_image(self, image: int, *, before: bool = False) -> Iterator[ReviewObject]:
         """All objects of an image in their order, read as they are asked for."""

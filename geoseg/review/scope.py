@@ -11,7 +11,15 @@ import shapely
 
 from geoseg.errors import InputError
 from geoseg.projects.figures import Point, Tag
-from geoseg.review.objects import ReviewObject, Shape, polygon_of, rings_of, round_corners, unsealed
+from geoseg.review.objects import (
+    ReviewObject,
+    Shape,
+    polygon_of,
+    rings_of,
+    round_corners,
+    shape_bounds,
+    unsealed,
+)
 from geoseg.review.polygons import Key, check_polygon, stitch
 from geoseg.typing import Array
 
@@ -115,6 +123,13 @@ class Change:
     def reversed(self) -> Change:
         """The change that undoes it, tags of the image left aside."""
         return Change(self.new, self.gone, [(place, new, old) for place, old, new in self.marks])
+
+    def bounds(self) -> list[float] | None:
+        """[left, top, right, bottom] around all that changed; None where no object did."""
+        boxes = np.array([shape_bounds(item.shape) for item in (*self.gone, *self.new)])
+        return (
+            [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()] if len(boxes) else None
+        )
 
 
 def finish(

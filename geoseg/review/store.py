@@ -15,7 +15,7 @@ import numpy as np
 
 from geoseg.errors import GeosegError, InputError
 from geoseg.files import Staged, json_text, write_error
-from geoseg.projects.figures import Tag
+from geoseg.projects.figures import Tag, color_of, format_color
 from geoseg.raster.source import RasterSource
 from geoseg.review import ops
 from geoseg.review.annotations import annotation_text, tags_json, text_sha
@@ -29,7 +29,7 @@ from geoseg.review.ranking import draw_qa
 from geoseg.review.scope import Change, Scope
 from geoseg.review.state import apply_line, change_of, line_of, replay
 from geoseg.review.targets import ProjectTarget, SceneTarget, file_sha
-from geoseg.typing import Array, PathLike, Progress, no_progress
+from geoseg.typing import Array, IntArray, PathLike, Progress, no_progress
 
 __all__ = ["Answer", "Review", "StaleError"]
 
@@ -246,10 +246,17 @@ class Review:
             ids = self._index.ids_in(image, box, before=before, most=most + 1)
             return len(ids) if len(ids) > most else self._index.objects(ids)
 
-    def boxes(self, image: int, box: Sequence[float], *, before: bool = False) -> Any:
-        """(n, 4) bounds of the objects that meet a box."""
+    def boxes(
+        self, image: int, box: Sequence[float], *, before: bool = False
+    ) -> tuple[IntArray, list[str], Array]:
+        """Ids, classes and (n, 4) bounds of the objects that meet a box."""
         with self._lock:
             return self._index.boxes_in(image, box, before=before)
+
+    def some(self, ids: Sequence[int]) -> list[ReviewObject]:
+        """The objects of these ids that there are."""
+        with self._lock:
+            return self._index.objects(ids)
 
     def object(self, number: int) -> ReviewObject:
         """An object.
@@ -293,6 +300,38 @@ class Review:
             return {one.name: one.shape for one in self.target.meta.classes}
         with self._lock:
             return dict.fromkeys([*self.target.classes, *self._index.classes()], "polygon")
+
+    def class_list(self) -> list[dict[str, str]]:
+        """Classes as the page has them: name, color, shape, key."""
+        shapes, colors = self.class_shapes(), {}
+        if isinstance(self.target, ProjectTarget):
+            colors = {one.name: one.color for one in self.target.meta.classes}
+        keys = [*"123456789", *(f"Shift+{digit}" for digit in "123456789")]
+        return [
+            {
+                "name": name,
+                "color": format_color(colors.get(name) or color_of(name)),
+                "shape": shape,
+                "key": keys[number] if number < len(keys) else "",
+            }
+            for number, (name, shape) in enumerate(shapes.items())
+        ]
+
+    def tag_list(self) -> list[dict[str, Any]]:
+        """Tags as the page has them: name, type of value, values, what they apply to, key."""
+        if not isinstance(self.target, ProjectTarget):
+            return []
+        keys = [f"Alt+{digit}" for digit in "123456789"]
+        return [
+            {
+                "name": tag.name,
+                "type": tag.value_type,
+                "values": list(tag.values),
+                "applies": tag.applies_to,
+                "key": keys[number] if number < len(keys) else "",
+            }
+            for number, tag in enumerate(self.target.meta.tags)
+        ]
 
     # --- editing ---
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,16 +17,17 @@ from pyproj import CRS, Transformer
 
 from geoseg.config import read_document
 from geoseg.errors import InputError, MissingFileError
-from geoseg.files import json_text
-from geoseg.io.vectors import VectorFile, check_crs_pair, class_name, pixel_transform
-from geoseg.projects.figures import ProjectMeta
+from geoseg.files import json_text, write_text
+from geoseg.io.sources import open_raster
+from geoseg.io.vectors import VectorFile, check_crs_pair, class_name, open_vector, pixel_transform
+from geoseg.projects.figures import SHAPES, ClassMeta, ProjectMeta, color_of
 from geoseg.projects.images import ImageFile, open_image
-from geoseg.projects.project import Item, Project
+from geoseg.projects.project import Item, Project, open_project
 from geoseg.raster.source import RasterSource
 from geoseg.review.objects import ReviewObject, from_entry, round_corners
-from geoseg.typing import Array
+from geoseg.typing import Array, PathLike
 
-__all__ = ["DEFAULT_CLASS", "FootprintRows", "ProjectTarget", "SceneTarget", "file_sha"]
+__all__ = ["DEFAULT_CLASS", "FootprintRows", "ProjectTarget", "SceneTarget", "file_sha", "open_target"]
 
 #: Class of footprints whose file has no column for it.
 DEFAULT_CLASS = "object"
@@ -297,3 +298,57 @@ def _items(project: Project) -> dict[str, Item]:
 @lru_cache(maxsize=3)
 def _opened(path: Path) -> ImageFile:
     return open_image(path)
+
+
+def open_target(
+    path: PathLike,
+    *,
+    footprints: PathLike | None = None,
+    before: PathLike | None = None,
+    classes: Sequence[str] = (),
+    class_column: str | None = None,
+) -> SceneTarget | ProjectTarget:
+    """What ``geoseg review`` is given: a folder with ``meta.json`` is a project, all else a scene.
+
+    Parameters
+    ----------
+    path
+        Project or scene.
+    footprints
+        Vector file to be corrected, of a scene.
+    before
+        Another prediction of the same, to compare with: a vector file, or a project.
+    classes
+        Classes to be had beside those that are there. A project's, as NAME or NAME:SHAPE, go to its
+        ``meta.json``.
+    class_column
+        Column of the footprints that tells the class.
+
+    Raises
+    ------
+    GeosegError
+        Something is not there, can't be read, or does not belong together.
+    """
+    folder = Path(path)
+    if not any((folder / name).is_file() for name in ("meta.json", "classes.json")):
+        return SceneTarget(
+            open_raster(path),
+            None if footprints is None else open_vector(footprints),
+            None if before is None else open_vector(before),
+            tuple(classes),
+            class_column,
+        )
+    if footprints is not None or class_column is not None:
+        raise InputError("footprints belong to a scene, and a project holds its own. Leave --footprints out.")
+    project = open_project(folder)
+    meta = project.meta
+    for text in classes:
+        name, _, shape = text.partition(":")
+        if shape and shape not in (*SHAPES, "any"):
+            raise InputError(f"shape of a class must be one of {', '.join(SHAPES)} or any, got {shape!r}.")
+        if meta.find_class(name) is None:
+            meta = meta.with_class(ClassMeta(name, shape or "any", color_of(name)))
+    if meta != project.meta:
+        legacy = "projectType" not in read_document(folder / "meta.json")
+        write_text(folder / "meta.json", json_text(meta.to_json(legacy=legacy), indent=2))
+    return ProjectTarget(replace(project, meta=meta), None if before is None else open_project(before))

@@ -1,0 +1,222 @@
+"""What a page shows: tiles of an image, and of objects where they are too many to be drawn one by one."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from geoseg.errors import GeosegError, InputError
+from geoseg.geo.windows import Window
+from geoseg.io.pyramid import SHRINK, has_overviews, read_pyramid, read_shrunk, write_pyramid
+from geoseg.projects.figures import color_of, parse_color
+from geoseg.raster.source import PixelSource
+from geoseg.raster.stretch import Limits, sample_values, stretch_limits
+from geoseg.review.objects import rings_of
+from geoseg.review.store import Review
+
+__all__ = ["TILE", "PendingError", "Pictures"]
+
+#: Pixels of a tile's side.
+TILE = 512
+#: Pixels of an image that are read for one tile; beyond it a pyramid is made.
+_MOST_READ = 2**25
+#: Bytes of tiles that are kept.
+_KEPT = 64 * 2**20
+#: Objects smaller than this on a tile are a dot.
+_DOT = 3.0
+#: Outlines drawn on a tile; beyond it boxes.
+_MOST_OUTLINES = 4000
+
+
+class PendingError(GeosegError):
+    """The tile comes later: the pyramid is being made."""
+
+
+class Pictures:
+    """Tiles of a review's images and objects, from any thread.
+
+    Attributes
+    ----------
+    done
+        Share of the scene's pyramid that is made; 1 where none is needed.
+    """
+
+    def __init__(self, review: Review) -> None:
+        self._review = review
+        self._cache: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        # One large read at a time: memory is what it costs.
+        self._reading = threading.Semaphore(2)
+        self._limits: dict[int, tuple[list[int], list[Limits] | None]] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.done = 1.0
+        self.failure: str | None = None
+
+    def start(self) -> None:
+        """Begin with the pyramid of a scene that needs one, in the background."""
+        path, review = self._review.folder / "pyramid.tif", self._review
+        if review.target.kind != "scene" or path.is_file():
+            return
+        source = review.target.open_image(review.images.names[0])
+        height, width = source.geobox.shape
+        factor = 2 ** max(0, (max(height, width) - 1).bit_length() - 9)
+        if height * width <= _MOST_READ or has_overviews(source, factor // 2):
+            return
+        self.done = 0.0
+
+        def make() -> None:
+            def note(stage: str, done: float, total: float, **info: float) -> None:
+                self.done = min(0.99, done / total)
+
+            try:
+                bands, limits = self._shown(0, source)
+                write_pyramid(source, path, bands, limits, progress=note, stopped=self._stop.is_set)
+                self.done = 1.0
+            except (GeosegError, OSError) as error:
+                self.failure = str(error)
+
+        self._thread = threading.Thread(target=make, name="pyramid", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the work in the background."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def levels(self, image: int) -> int:
+        """How many levels an image has: at the last one it fits into a tile."""
+        return max(0, (max(self._review.shape(image)) - 1).bit_length() - (TILE - 1).bit_length()) + 1
+
+    def tile(self, image: int, level: int, col: int, row: int) -> tuple[bytes, str] | None:
+        """A tile and its media type; None where there is no such tile.
+
+        Raises
+        ------
+        PendingError
+            It comes with the pyramid.
+        SceneError, RunError
+            The image can't be read, or is gone.
+        """
+        window = self._window(image, level, col, row)
+        if window is None:
+            return None
+        content = self._kept(("tile", image, level, col, row), lambda: self._draw(image, window, 2**level))
+        return content, "image/jpeg" if content.startswith(b"\xff\xd8") else "image/png"
+
+    def _window(self, image: int, level: int, col: int, row: int) -> Window | None:
+        height, width = self._review.shape(image)
+        side = TILE << level
+        if not 0 <= level < 24 or col < 0 or row < 0 or row * side >= height or col * side >= width:
+            return None
+        return Window(row_off=row * side, col_off=col * side, height=side, width=side).clipped(height, width)
+
+    def _draw(self, image: int, window: Window, factor: int) -> bytes:
+        source = self._review.target.open_image(self._review.image_name(image))
+        path = self._review.folder / "pyramid.tif"
+        if factor >= SHRINK and path.is_file():
+            pixels, valid = read_pyramid(path, window, factor)
+        elif window.height * window.width <= _MOST_READ or has_overviews(source, factor):
+            with self._reading:
+                bands, limits = self._shown(image, source)
+                pixels, valid = read_shrunk(source, window, factor, bands, limits)
+        elif self.failure is not None:
+            raise InputError(self.failure)
+        else:
+            raise PendingError(f"the overview is being made, {100 * self.done:.0f} % are done.")
+        return _encoded(pixels, valid)
+
+    def _shown(self, image: int, source: PixelSource) -> tuple[list[int], list[Limits] | None]:
+        """Channels of an image that are shown, and how its values become eight bits."""
+        if image not in self._limits:
+            bands = [0, 1, 2] if source.count >= 3 else [0]
+            limits = None
+            if source.dtype != "uint8":
+                limits = list(stretch_limits(sample_values(source), "P2", "P98"))[: len(bands)]
+            self._limits[image] = bands, limits
+        return self._limits[image]
+
+    def overlay(self, image: int, before: bool, level: int, col: int, row: int) -> bytes | None:
+        """The objects on a tile as a PNG with a transparent ground; None where there is no such tile."""
+        window = self._window(image, level, col, row)
+        if window is None:
+            return None
+        key = ("overlay", image, before, level, col, row, self._review.revision)
+        return self._kept(key, lambda: self._draw_objects(image, before, window, 2**level))
+
+    def _draw_objects(self, image: int, before: bool, window: Window, factor: int) -> bytes:
+        box = (window.col_off, window.row_off, window.col_end, window.row_end)
+        ids, classes, boxes = self._review.boxes(image, box, before=before)
+        placed = (boxes - [window.col_off, window.row_off] * 2) / factor
+        canvas = np.zeros((-(-window.height // factor), -(-window.width // factor), 4), np.uint8)
+        is_dot = np.maximum(placed[:, 2] - placed[:, 0], placed[:, 3] - placed[:, 1]) < _DOT
+        colors = self._colors()
+        rgba = np.array([(*(colors.get(name) or color_of(name)), 255) for name in classes], np.uint8)
+        rgba = rgba.reshape(-1, 4)
+        middle = np.floor((placed[:, :2] + placed[:, 2:]) / 2).astype(np.int64)
+        inside = is_dot & (middle >= 0).all(axis=1)
+        inside &= (middle[:, 1] < canvas.shape[0]) & (middle[:, 0] < canvas.shape[1])
+        canvas[middle[inside, 1], middle[inside, 0]] = rgba[inside]
+        picture = Image.fromarray(canvas)
+        large = np.flatnonzero(~is_dot)
+        if large.size:
+            self._draw_outlines(picture, ids[large], placed[large], rgba[large], window, factor)
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    def _draw_outlines(
+        self, picture: Any, ids: Any, placed: Any, rgba: Any, window: Window, factor: int
+    ) -> None:
+        draw = ImageDraw.Draw(picture)
+        if len(ids) > _MOST_OUTLINES:
+            for box, color in zip(placed.tolist(), map(tuple, rgba.tolist())):
+                draw.rectangle(box, outline=color)
+            return
+        colors = dict(zip(ids.tolist(), map(tuple, rgba.tolist())))
+        origin = np.array([window.col_off, window.row_off])
+        for item in self._review.some(ids.tolist()):
+            if item.kind != "polygon":
+                continue
+            for part in rings_of(item.shape):
+                for ring in part:
+                    xy = ((ring - origin) / factor).ravel().tolist()
+                    draw.polygon(xy, outline=colors[item.id])
+
+    def _colors(self) -> dict[str, Any]:
+        return {one["name"]: parse_color(one["color"]) for one in self._review.class_list()}
+
+    def _kept(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        content = make()
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = content
+                self._bytes += len(content)
+            while self._bytes > _KEPT:
+                self._bytes -= len(self._cache.popitem(last=False)[1])
+        return content
+
+
+def _encoded(pixels: Any, valid: Any) -> bytes:
+    """A JPEG, or a PNG where some pixels are transparent."""
+    shown = pixels if len(pixels) == 3 else np.repeat(pixels[:1], 3, axis=0)
+    picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(shown, 0, -1)))
+    buffer = io.BytesIO()
+    if valid.all():
+        picture.save(buffer, "JPEG", quality=88)
+    else:
+        picture.putalpha(Image.fromarray(valid.astype(np.uint8) * 255))
+        picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
