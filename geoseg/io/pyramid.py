@@ -8,6 +8,7 @@ file is left alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ SHRINK = 8
 _STEP = 4096
 
 
+class _StoppedError(Exception):
+    """Ends the work in the middle; what was written is removed."""
+
+
 def has_overviews(source: PixelSource, factor: int) -> bool:
     """Whether a file has overviews that make reading it ``factor`` times smaller quick."""
     if not isinstance(source, Scene) or source.palette is not None:
         return False
-    return max(source.facts()["overviews"], default=1) * 2 >= factor
+    return factor > 1 and 2 * max(source.facts()["overviews"], default=0) >= factor
 
 
 def read_shrunk(
@@ -139,14 +144,13 @@ def write_pyramid(
         # in pixels of the scene; without any, GDAL warns
         "transform": Affine.scale(SHRINK),
     }  # fmt: skip
-    with Staged.file(path) as staged:
+    with suppress(_StoppedError), Staged.file(path) as staged:
         try:
             with raster_env(), rasterio.open(staged.path, "w", **profile) as out:
                 for row in range(0, height, _STEP):
                     for col in range(0, width, _STEP):
                         if stopped():
-                            staged.discard()
-                            return False
+                            raise _StoppedError
                         window = Window(row_off=row, col_off=col, height=_STEP, width=_STEP)
                         window = window.clipped(height, width)
                         pixels, valid = read_shrunk(source, window, SHRINK, bands, limits)
@@ -159,7 +163,9 @@ def write_pyramid(
         except (RasterioError, CPLE_BaseError) as error:
             stop_if_full(error, path.parent)
             raise RunError(f"cannot write {path}: {' '.join(str(error).split())}.") from error
-    return True
+        staged.commit()
+        return True
+    return False
 
 
 def read_pyramid(path: Path, window: Window, factor: int) -> tuple[Array, BoolArray]:

@@ -68,7 +68,7 @@ class Pictures:
         source = review.target.open_image(review.images.names[0])
         height, width = source.geobox.shape
         factor = 2 ** max(0, (max(height, width) - 1).bit_length() - 9)
-        if height * width <= _MOST_READ or has_overviews(source, factor // 2):
+        if height * width <= _MOST_READ or has_overviews(source, factor):
             return
         self.done = 0.0
 
