@@ -156,7 +156,7 @@ class Pictures:
         box = (window.col_off, window.row_off, window.col_end, window.row_end)
         ids, classes, boxes = self._review.boxes(image, box, before=before)
         placed = (boxes - [window.col_off, window.row_off] * 2) / factor
-        canvas = np.zeros((-(-window.height // factor), -(-window.width // factor), 4), np.uint8)
+        canvas = np.zeros((TILE, TILE, 4), np.uint8)
         is_dot = np.maximum(placed[:, 2] - placed[:, 0], placed[:, 3] - placed[:, 1]) < _DOT
         colors = self._colors()
         rgba = np.array([(*(colors.get(name) or color_of(name)), 255) for name in classes], np.uint8)
@@ -211,6 +211,11 @@ class Pictures:
 
 def _encoded(pixels: Any, valid: Any) -> bytes:
     """A JPEG, or a PNG where some pixels are transparent."""
+    # Tiles at the edge are as large as the others: a browser would stretch them.
+    pad = [(0, 0), (0, TILE - pixels.shape[1]), (0, TILE - pixels.shape[2])]
+    pixels, outside = np.pad(pixels, pad), np.ones((TILE, TILE), bool)
+    outside[: valid.shape[0], : valid.shape[1]] = valid
+    valid = outside
     shown = pixels if len(pixels) == 3 else np.repeat(pixels[:1], 3, axis=0)
     picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(shown, 0, -1)))
     buffer = io.BytesIO()

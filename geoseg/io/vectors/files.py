@@ -102,9 +102,10 @@ class VectorFile:
                 raise InputError(f"column must be one of {self.path.name} ({known}), got {name!r}.")
         if not self.count:
             return
-        for geometry, batch in self._records(columns, size):
-            values = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
-            yield VectorBatch(geometry, values)
+        with _told(self.path):
+            for geometry, batch in _records(self, columns, size):
+                values = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
+                yield VectorBatch(geometry, values)
 
     def records(self, size: int = 65_536) -> Iterator[tuple[Array, pa.RecordBatch]]:
         """Geometries and all columns, these as Arrow has them: whole numbers stay whole where some are null.
@@ -115,17 +116,18 @@ class VectorFile:
             A file that can't be read.
         """
         if self.count:
-            for geometry, batch in self._records(self.columns, size):
-                yield geometry, batch.select(list(self.columns))
+            with _told(self.path):
+                for geometry, batch in _records(self, self.columns, size):
+                    yield geometry, batch.select(list(self.columns))
 
-    def _records(self, columns: Sequence[str], size: int) -> Iterator[tuple[Array, pa.RecordBatch]]:
-        try:
-            for batch, name in _arrow_batches(self, columns, size):
-                wkb = batch.column(name).to_numpy(zero_copy_only=False)
-                shapes = shapely.from_wkb(np.where([w is None for w in wkb], None, wkb))
-                yield np.asarray(shapes, dtype=object).reshape(-1), batch
-        except _READ_ERRORS as error:
-            raise _unreadable(self.path, error) from error
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What libraries say of a file as one clear error."""
+    try:
+        yield
+    except _READ_ERRORS as error:
+        raise _unreadable(path, error) from error
 
 
 def open_vector(path: PathLike, *, layer: str | None = None) -> VectorFile:
@@ -291,6 +293,14 @@ def _open_parquet(path: Path, layer: str | None) -> VectorFile:
     _check_degrees(path, crs, bounds)
     columns = tuple(column for column in names if column != name)
     return VectorFile(path, None, crs, bounds, count, columns, name)
+
+
+def _records(source: VectorFile, columns: Sequence[str], size: int) -> Iterator[tuple[Array, pa.RecordBatch]]:
+    """Geometries, and the batches that they are from."""
+    for batch, name in _arrow_batches(source, columns, size):
+        wkb = batch.column(name).to_numpy(zero_copy_only=False)
+        shapes = shapely.from_wkb(np.where([w is None for w in wkb], None, wkb))
+        yield np.asarray(shapes, dtype=object).reshape(-1), batch
 
 
 def _arrow_batches(
