@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.dtl.counts import Counter, warnings_of
-from geoseg.dtl.engine import GraphEngine, open_engine
+from geoseg.dtl.engine import open_engine
 from geoseg.dtl.graph import Graph
 from geoseg.dtl.plan import plan_graph
 from geoseg.dtl.registry import Count
@@ -75,19 +75,8 @@ def check_graph(
         return CheckedGraph(graph.name, rows, tuple(warnings_of(plan)), None)
     engine = open_engine(graph, Path(projects))
     notes = list(warnings_of(engine.plan))
-    totals = _totals(engine, notes, progress)
-    rows = tuple(
-        LayerCount(
-            s.index + 1, s.action, s.src, s.dst, totals[s.index], engine.plan.metas[s.index].class_names
-        )
-        for s in graph.layers
-    )
-    return CheckedGraph(graph.name, rows, tuple(notes), len(engine))
-
-
-def _totals(engine: GraphEngine, notes: list[str], progress: Progress) -> list[Count]:
     counter = Counter(engine.plan)
-    totals: list[Count] = [(0, 0)] * len(engine.plan.graph.layers)
+    totals: list[Count] = [(0, 0)] * len(graph.layers)
     for order, (layer, item) in enumerate(engine.items):
         try:
             # Counts depend on sizes (how many windows fit), which only the header tells.
@@ -96,13 +85,17 @@ def _totals(engine: GraphEngine, notes: list[str], progress: Progress) -> list[C
             notes.append(f"{item} can't be read and will be left: {error}")
             continue
         origin = engine.origin(order)
-        for target in range(len(totals)):
-            least, most = counter.reaching(target, layer, shape, origin)
-            before = totals[target]
+        for target, (least, most) in enumerate(totals):
+            fewest, largest = counter.reaching(target, layer, shape, origin)
             # One image without a bound makes the whole without one.
-            total = None if before[1] is None or most is None else before[1] + most
-            totals[target] = before[0] + least, total
+            totals[target] = least + fewest, None if most is None or largest is None else most + largest
         progress("images", order + 1, len(engine))
     # At the end: all images of one size are told in one line.
     notes += counter.refusals()
-    return totals
+    rows = tuple(
+        LayerCount(
+            s.index + 1, s.action, s.src, s.dst, totals[s.index], engine.plan.metas[s.index].class_names
+        )
+        for s in graph.layers
+    )
+    return CheckedGraph(graph.name, rows, tuple(notes), len(engine))

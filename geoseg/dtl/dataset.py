@@ -148,6 +148,7 @@ class MappedSamples(GraphSamples):
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
+        # To the right: images that give no sample have the end of the one before, and are passed over.
         order = bisect.bisect_right(self._ends, index)
         skip = index - (self._ends[order - 1] if order else 0)
         sample = next(self.engine.samples(order, skip=skip, entered=self._entered(order)), None)

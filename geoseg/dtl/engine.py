@@ -226,24 +226,23 @@ def open_engine(graph: Graph, projects: PathLike, *, seed: int = 0) -> GraphEngi
             raise graph.error(spec, "src[0]", error) from None
     metas = {name: project.meta for name, project in opened.items()}
     plan = plan_graph(graph, metas)
-    _check_datasets(plan, {name: {d.name for d in project.datasets} for name, project in opened.items()})
+    for spec in graph.of_role("data"):
+        for i, name in enumerate(spec.src):
+            project_name, _, dataset = name.partition("/")
+            known = sorted(one.name for one in opened[project_name].datasets)
+            if dataset not in ("", "*", *known):
+                raise graph.error(
+                    spec,
+                    f"src[{i}]",
+                    f"data set must be one of {', '.join(known) or 'none'}, got {dataset!r}. "
+                    "Correct the name.",
+                )
     items = []
     for project in opened.values():
         for item in project:
+            # The first data layer that names it has an image, so none comes into the graph twice.
             layer = plan.route(item.project, item.dataset)
             if layer is not None:
                 items.append((layer, item))
     listing = Listing(item.stem for _, item in items)
     return GraphEngine(plan, tuple(items), metas, root, seed, listing)
-
-
-def _check_datasets(plan: GraphPlan, known: dict[str, set[str]]) -> None:
-    """Refuse data sets that are not there."""
-    for spec in plan.graph.of_role("data"):
-        for i, name in enumerate(spec.src):
-            project, _, dataset = name.partition("/")
-            if dataset not in ("", "*") and dataset not in known[project]:
-                names = ", ".join(sorted(known[project])) or "none"
-                raise plan.graph.error(
-                    spec, f"src[{i}]", f"data set must be one of {names}, got {dataset!r}. Correct the name."
-                )

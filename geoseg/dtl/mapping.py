@@ -66,13 +66,7 @@ def expand(mapping: Mapping[str, str], names: tuple[str, ...], *, complete: bool
     InputError
         A title is not covered, or one is renamed or dropped that does not arrive.
     """
-    absent = [old for old, new in mapping.items() if old != OTHER and old not in names and new != DEFAULT]
-    if absent:
-        known = ", ".join(names) or "none"
-        raise InputError(
-            f"classes_mapping must name classes that arrive here ({known}), got {', '.join(absent)}. "
-            "Correct or remove them."
-        )
+    _refuse_absent(mapping, names, "classes_mapping must name classes that arrive here")
     rest = mapping.get(OTHER)
     missing = [name for name in names if name not in mapping]
     if missing and rest is None and complete:
@@ -81,6 +75,15 @@ def expand(mapping: Mapping[str, str], names: tuple[str, ...], *, complete: bool
             f'Add them, or "{OTHER}": "{DEFAULT}".'
         )
     return {name: mapping.get(name, rest if rest is not None else DEFAULT) for name in names}
+
+
+def _refuse_absent(mapping: Mapping[str, str], names: tuple[str, ...], rule: str) -> None:
+    # To keep what is not there asks for nothing: graphs often list more classes than each project has.
+    absent = [old for old, new in mapping.items() if old != OTHER and old not in names and new != DEFAULT]
+    if absent:
+        raise InputError(
+            f"{rule} ({', '.join(names) or 'none'}), got {', '.join(absent)}. Correct or remove them."
+        )
 
 
 def map_classes(meta: ProjectMeta, full: Mapping[str, str]) -> ProjectMeta:
@@ -118,14 +121,8 @@ def map_tags(meta: ProjectMeta, mapping: Mapping[str, str]) -> ProjectMeta:
     InputError
         The mapping names a tag that is not there, or gives tags of different kinds one name.
     """
-    names = [tag.name for tag in meta.tags]
-    absent = [old for old, new in mapping.items() if old != OTHER and old not in names and new != DEFAULT]
-    if absent:
-        known = ", ".join(names) or "none"
-        raise InputError(
-            f"tags_mapping must name tags of the project ({known}), got {', '.join(absent)}. "
-            "Correct or remove them."
-        )
+    names = tuple(tag.name for tag in meta.tags)
+    _refuse_absent(mapping, names, "tags_mapping must name tags of the project")
     result = replace(meta, tags=())
     for tag in meta.tags:
         new = _new_name(tag.name, mapping)
@@ -171,6 +168,7 @@ def convert_classes(meta: ProjectMeta, mapping: Mapping[str, str], shape: str) -
     """
     require_classes(meta, mapping)
     result = meta
+    # All old ones first: one of them may give its title to another's objects.
     for old in mapping:
         result = result.without_class(old)
     for old, new in mapping.items():

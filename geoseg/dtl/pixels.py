@@ -61,6 +61,8 @@ class LazyPixels:
 
     def read(self, window: Window | None = None) -> Array:
         """Pixels (C, h, w) of a window, of the whole image by default; an array of the caller's own."""
+        # Views lay pixels down mirrored or turned without moving them; whoever gets them may hand them to a
+        # kernel.
         pixels = np.ascontiguousarray(self._read(window if window is not None else whole(self.shape)))
         # Decoded pixels that an image keeps open come read-only; a caller may write into its own.
         return pixels if pixels.flags.writeable else pixels.copy()
@@ -268,6 +270,7 @@ class Resized(Derived):
         return resample(self.base._read(below), rows, cols)
 
     def _valid(self, window: Window) -> BoolArray:
+        # A pixel that draws on one without data is a mean with nothing, and counts as such.
         rows, cols, below = self._axes(window)
         return resample_valid(self.base.valid(below), rows, cols)
 

@@ -134,6 +134,7 @@ def _carry(
     feeders: tuple[tuple[int, ...], ...],
     metas: Mapping[str, ProjectMeta],
 ) -> dict[int, ProjectMeta]:
+    # In this order what feeds a layer is known when the layer is reached.
     result: dict[int, ProjectMeta] = {}
     for index in order:
         spec = graph.layers[index]
@@ -148,19 +149,14 @@ def _carry(
         except InputError as error:
             raise graph.error(spec, "src", error) from None
         try:
-            _check_shapes(spec, before)
+            for title, shapes in spec.settings.plan_needs().items():
+                known = before.find_class(title)
+                if known is not None and known.shape not in (*shapes, "any"):
+                    raise InputError(
+                        f"class {title!r} must be of shape {' or '.join(shapes)} for {spec.action}, got "
+                        f"{known.shape}. Convert it before, or leave it out."
+                    )
             result[index] = spec.settings.plan_meta(before)
         except InputError as error:
             raise graph.error(spec, "settings", error) from None
     return result
-
-
-def _check_shapes(spec: LayerSpec, meta: ProjectMeta) -> None:
-    """Refuse classes whose shape a layer can't work with."""
-    for title, shapes in spec.settings.plan_needs().items():
-        known = meta.find_class(title)
-        if known is not None and known.shape not in (*shapes, "any"):
-            raise InputError(
-                f"class {title!r} must be of shape {' or '.join(shapes)} for {spec.action}, got "
-                f"{known.shape}. Convert it before, or leave it out."
-            )

@@ -151,6 +151,7 @@ class Registry:
     def kinds(self) -> tuple[LayerKind, ...]:
         """All layers, by name."""
         self._extend()
+        # By name once more: a layer with aliases stands there several times.
         return tuple(
             sorted({kind.name: kind for kind in self._kinds.values()}.values(), key=lambda k: k.name)
         )

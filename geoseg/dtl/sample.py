@@ -140,6 +140,7 @@ class Sample:
         -------
         (height, width) array
         """
+        # Objects of other classes do not cover either: what lies under them keeps its value.
         kept = [item for item in self.objects if item.class_name in values]
         figures, drawn = [item.figure for item in kept], [values[item.class_name] for item in kept]
         window = Window(row_off=0, col_off=0, height=self.shape[0], width=self.shape[1])
@@ -220,6 +221,7 @@ class Sample:
 
     def warped(self, shape: Shape, to_base: Affine) -> Sample:
         """Under an affine map, given from the result's pixel corners to this image's; cut at its edges."""
+        # Pixels ask where they come from, vertices where they go: the map is needed both ways.
         forward = ~to_base
         moved = self._moved(
             Warped(self.pixels, shape, to_base), lambda figure: affine_figure(figure, forward, shape)

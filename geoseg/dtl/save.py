@@ -145,6 +145,7 @@ def _pictures(
     files = {}
     for part, picture in wanted.items():
         files[part] = folder / f"{number}.{part}.png"
+        # Pictures of pixels side by side lie nowhere on the ground.
         box = GeoBox(sample.geobox.transform.identity(), None, *picture.shape[1:])
         write_image(files[part], picture, box)
     return files

@@ -67,6 +67,7 @@ def settled_tags(meta: ProjectMeta, kinds: Mapping[str, set[str]]) -> tuple[Proj
     as_text = set()
     for name, saved in kinds.items():
         known = meta.find_tag(name)
+        # The kind that was declared counts even where no value of it was saved: it is a promise to the user.
         every = saved | ({known.value_type} if known is not None else set())
         kind = next(iter(every)) if len(every) == 1 and _OTHER not in every else "any_string"
         if not every <= _TEXT and kind == "any_string":
@@ -87,6 +88,7 @@ def settled_tags(meta: ProjectMeta, kinds: Mapping[str, set[str]]) -> tuple[Proj
 
 def values_to_text(files: Iterable[Path], names: frozenset[str]) -> None:
     """Write the values of some tags as text, in annotation files of today's form: no value is empty text."""
+    # All files are read, changed or not: which samples have a value is not kept, for there may be millions.
     for path in files:
         document = read_document(path)
         places = [document, *document["objects"]]

@@ -227,6 +227,7 @@ def _selected(item: LabeledObject, sizes: PolygonSizes, shape: tuple[int, int]) 
     if item.class_name not in sizes.filtering_classes:
         return False
     if isinstance(sizes.area_size, AreaPercent):
+        # Holes count as covered: a ring of a house around its court is as large as the house.
         values = [(100 * filled_area(item.figure) / (shape[0] * shape[1]), sizes.area_size.percent)]
     else:
         left, top, right, bottom = figure_bounds(item.figure)

@@ -16,10 +16,11 @@ from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Origin, Sample
 from geoseg.projects.figures import filled_area
 
-# Questions that need a second key, and which.
+#: Questions that need a second key, and which.
 _EXTRA = {"sum_object_area": "classes", "name_in_range": "frame_step", "class_share": "classes"}
 
 
+# A graph asks each of its patterns of every image.
 @lru_cache(256)
 def _compiled(pattern: str) -> NamePattern:
     return NamePattern(pattern)
@@ -82,6 +83,7 @@ class Condition(Settings):
 
     @property
     def _given(self) -> set[str]:
+        # A null is as good as nothing: programs that write graphs name every key.
         return {name for name in self.model_fields_set if getattr(self, name) is not None}
 
     @property
@@ -118,6 +120,7 @@ class IfSettings(LayerSettings):
                 for project, dataset in names
             )
         if condition.name_in_range is not None and condition.frame_step is not None:
+            # Names are compared as text: image_10 lies before image_2, so numbers want zeros in front.
             first, last = condition.name_in_range
             rank = origin.listing.rank(origin.order, (first, last))
             return first <= origin.stem <= last and rank % condition.frame_step == 0

@@ -92,6 +92,7 @@ class CropSettings(LayerSettings):
     def plan_count(self, shape: Shape | None) -> Count:
         if self.random_part is not None:
             part = self.random_part
+            # Sure only where even the smallest part drawn has a pixel: an empty crop gives no sample.
             ways = (part.width, part.height)
             sure = shape is not None and all(
                 math.floor(size * way.min_percent / 100) > 0
@@ -208,7 +209,7 @@ class SlidingWindowSettings(LayerSettings):
         if shape is None:
             return 0, None
         if self.window.height > shape[0] or self.window.width > shape[1]:
-            return 0, 0
+            return 0, 0  # such samples fail, and are told beforehand by plan_refusal
         # The grid itself is asked, never a formula beside it.
         count = len(self.grid(shape))
         return count, count
@@ -264,6 +265,7 @@ def instances_crop(sample: Sample, settings: InstancesCropSettings, rng: np.rand
     for index, item in enumerate(sample.objects):
         if item.class_name not in settings.classes:
             continue
+        # Cut at the image's edges, since nothing is invented outside it.
         window = padded_box(item.figure, settings.pad.sides, (height, width))
         kept = (
             other

@@ -31,7 +31,7 @@ from geoseg.projects.figures import (
 from geoseg.projects.figures.transform import from_shapely, to_shapely
 from geoseg.projects.figures.types import Bounds, ShapeName
 from geoseg.raster.draw import draw_figures
-from geoseg.typing import Array, BoolArray
+from geoseg.typing import BoolArray
 
 Output = Iterator[tuple[int, Sample]]
 
@@ -140,21 +140,17 @@ def contour_sliding_box(sample: Sample, settings: ContourBoxSettings, rng: np.ra
         objects.append(item)
         if item.class_name in settings.classes:
             need(item.figure, (Polygon,), item.class_name, "contour_sliding_box")
-            for x, y in _along(item.figure.parts()[0], step):
+            ring = item.figure.parts()[0]
+            # Closed, or the last side would have no boxes. The first one lies a step from the beginning.
+            line = shapely.LineString(np.concatenate([ring, ring[:1]]))
+            stops = np.arange(step, line.length + 1e-9, step)
+            for x, y in shapely.get_coordinates(shapely.line_interpolate_point(line, stops)):
                 left, top = _inside(x, half[0], width), _inside(y, half[1], height)
                 box = Rectangle(
                     left, top, min(left + 2 * half[0], width - 1), min(top + 2 * half[1], height - 1)
                 )
                 objects.append(LabeledObject(settings.box_class, box))
     yield 0, sample.with_objects(objects)
-
-
-def _along(ring: Array, step: float) -> Array:
-    """Points every ``step`` pixels along a ring, the first one step from its beginning."""
-    # The ring is closed, or the last side would have no boxes.
-    line = shapely.LineString(np.concatenate([ring, ring[:1]]))
-    stops = np.arange(step, line.length + 1e-9, step)
-    return shapely.get_coordinates(shapely.line_interpolate_point(line, stops))
 
 
 def _inside(center: float, half: int, size: int) -> float:

@@ -73,7 +73,7 @@ class MergeSettings(LayerSettings):
 def merge_bitmap_masks(sample: Sample, settings: MergeSettings, rng: np.random.Generator) -> Output:
     """Join all bitmaps of a class into one, on top of the other objects."""
     mine = [item for item in sample.objects if item.class_name == settings.class_name]
-    if not mine:
+    if not mine:  # a class need not have objects in every image
         yield 0, sample
         return
     merged = union_bitmap([_bitmap(item, "merge_bitmap_masks") for item in mine])

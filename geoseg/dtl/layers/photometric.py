@@ -118,6 +118,7 @@ def noise(sample: Sample, settings: NoiseSettings, rng: np.random.Generator) -> 
     def add(pixels: Array, window: Window) -> Array:
         unit = _unit(pixels.dtype)
         field = np.empty(pixels.shape, np.float64)
+        minus = -window.row_off, -window.col_off
         # Noise is made for whole blocks of a fixed grid, each from a key of its own: a part of a sample gets
         # the noise that the whole has there, whatever is read first.
         for row in range(window.row_off // _BLOCK, (window.row_end - 1) // _BLOCK + 1):
@@ -126,22 +127,12 @@ def noise(sample: Sample, settings: NoiseSettings, rng: np.random.Generator) -> 
                 values = generator(derive(key, row, col)).normal(
                     settings.mean, settings.std, (len(pixels), _BLOCK, _BLOCK)
                 )
-                _paste(field, values, window, block)
+                part = window.intersection(block)
+                own, here = part.shifted(-block.row_off, -block.col_off), part.shifted(*minus)
+                field[:, here.rows, here.cols] = values[:, own.rows, own.cols]
         return _stored(pixels + field * unit, pixels.dtype)
 
     yield 0, sample.treated(add)
-
-
-def _paste(field: Array, values: Array, window: Window, block: Window) -> None:
-    """Write the part of a block that lies in the window."""
-    top, left = max(window.row_off, block.row_off), max(window.col_off, block.col_off)
-    bottom, right = min(window.row_end, block.row_end), min(window.col_end, block.col_end)
-    inside = np.s_[
-        :, top - window.row_off : bottom - window.row_off, left - window.col_off : right - window.col_off
-    ]
-    field[inside] = values[
-        :, top - block.row_off : bottom - block.row_off, left - block.col_off : right - block.col_off
-    ]
 
 
 class Contrast(FloatRange):

@@ -64,6 +64,7 @@ class MultiplySettings(LayerSettings):
 @layer("multiply", MultiplySettings)
 def multiply(sample: Sample, settings: MultiplySettings, rng: np.random.Generator) -> Output:
     """Emit a sample n times, n in total."""
+    # The same value each time: the engine gives each its own key, and so its own draws, by its number.
     for _ in range(settings.multiply):
         yield 0, sample
 

@@ -48,6 +48,7 @@ class ResizeSettings(LayerSettings):
     def content(self, shape: Shape) -> Shape:
         """Size of the image itself, without black margins."""
         height, width = shape
+        # At least one pixel: of a strip a thousand times as long as it is wide something must be left.
         if self.width == -1:
             return self.height, max(1, round(width * self.height / height))
         if self.height == -1:
@@ -71,6 +72,7 @@ def resize(sample: Sample, settings: ResizeSettings, rng: np.random.Generator) -
     Going finer is linear as in the original; going coarser averages all the pixels covered, where the
     original looked at four only and so let fine patterns alias. Bitmaps take the nearest pixel.
     """
+    # Resized once, to its size on the canvas: the margins are laid around it without another look at a pixel.
     height, width = settings.content(sample.shape)
     resized = sample.resized((height, width))
     full = settings.height, settings.width
@@ -177,7 +179,7 @@ def rotate(sample: Sample, settings: RotateSettings, rng: np.random.Generator) -
 def _rotation(before: Shape, after: Shape, angle: float) -> Affine:
     """From pixel corners of the turned image to those of the one before, about the centers."""
     center = Affine.translation(before[1] / 2, before[0] / 2)
-    # y points down, so a turn to the left on screen is by +angle from the result back to the source
+    # y points down, so a turn to the left on screen is by +angle from the result back to the source.
     return center * Affine.rotation(angle) * Affine.translation(-after[1] / 2, -after[0] / 2)
 
 

@@ -48,6 +48,8 @@ def data(sample: Sample, settings: DataSettings, rng: np.random.Generator) -> It
     objects = sample.objects
     if settings.classes_mapping != "default":
         names = tuple(dict.fromkeys(item.class_name for item in objects))
+        # The plan has seen that all titles arrive; of one image's objects only those that it has may be asked
+        # for.
         known = {k: v for k, v in settings.classes_mapping.items() if k in names or k == "__other__"}
         objects = map_objects(objects, expand(known, names, complete=False))
     if settings.tags_mapping != "default":
