@@ -65,17 +65,19 @@ def segment(
     from geoseg.pipeline.opening import Concern, warn_user
     from geoseg.pipeline.run import run_scene
 
+    # Through a file, so that memory is bounded while the run lasts; GeoParquet keeps types and CRS as they
+    # are.
     given = parse_run_settings(settings, caller="segment").model_copy(update={"formats": ("parquet",)})
     with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
         summary = run_scene(_source(scene), model, folder, given, progress=progress)
         frame = gpd.read_parquet(summary.files["parquet"])
     frame.attrs |= {"notes": summary.notes, "failures": summary.failures}
     if summary.failures:
-        some, are = (
-            ("1 region", "is") if len(summary.failures) == 1 else (f"{len(summary.failures)} regions", "are")
-        )
-        lost = Concern(f"{some} could not be read and {are} missing; see .attrs['failures'] of the result")
-        warn_user([lost])
+        count = len(summary.failures)
+        regions, are = ("1 region", "is") if count == 1 else (f"{count} regions", "are")
+        # A warning as well: nobody looks into attrs who does not know that something is missing.
+        missing = f"{regions} could not be read and {are} missing; see .attrs['failures'] of the result"
+        warn_user([Concern(missing)])
     warn_user(summary.notes)
     return frame
 
@@ -150,8 +152,9 @@ def run_batch(
     """
     from geoseg.pipeline.batch import run_batch as run_many
 
-    words = [scenes] if isinstance(scenes, (str, os.PathLike)) else list(scenes)
-    return run_many(words, model, out, parse_run_settings(settings, caller="run"), progress=progress)
+    # One name is a list of one; it may stand for many, as a folder or a pattern does.
+    names = [scenes] if isinstance(scenes, (str, os.PathLike)) else list(scenes)
+    return run_many(names, model, out, parse_run_settings(settings, caller="run"), progress=progress)
 
 
 @takes_settings("vectorize")
@@ -191,6 +194,7 @@ def _source(scene: Any) -> Any:
     """A file as its path, an array as a scene."""
     if isinstance(scene, (str, os.PathLike)):
         return Path(scene) if isinstance(scene, os.PathLike) else scene
-    from geoseg.xr import array_scene
+    # xarray and dask take half a second to load, which a job on a file does without.
+    from geoseg.lazy.forms import array_scene
 
     return array_scene(scene)

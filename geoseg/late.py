@@ -37,6 +37,7 @@ def offer_late(
     def load(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        # Not kept in the package: importlib has the module, and a test may put another in its place.
         home, _, other = homes[name].partition(":")
         return getattr(importlib.import_module(home), other or name)
 
@@ -70,6 +71,7 @@ class _Watch:
         """The module's own spec, with a loader that imports the follower afterwards."""
         if fullname != self._name or self._asking:
             return None
+        # find_spec below asks all finders, this one among them.
         self._asking = True
         try:
             spec = importlib.util.find_spec(fullname)
@@ -81,6 +83,7 @@ class _Watch:
 
     def came(self) -> None:
         """The module is there: import the follower."""
+        # A module that is loaded anew comes twice; the follower has been imported then.
         if self in sys.meta_path:
             sys.meta_path.remove(self)
             importlib.import_module(self._follower)
@@ -99,6 +102,7 @@ class _Then:
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module, then tell the watch."""
+        # The loader that the module itself shows must be its own: importlib.resources and pickles go by it.
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Unpack
 
-import dask.array as da
 import numpy as np
 import rioxarray  # noqa: F401  (registers the .rio accessor)
 import xarray as xr
@@ -21,14 +19,12 @@ from geoseg.config.signature import takes_settings
 from geoseg.errors import InputError
 from geoseg.geo.blocks import plan_blocks
 from geoseg.io.sources import open_raster
-from geoseg.io.validity import check_dtype, decide_validity, valid_from_values
+from geoseg.lazy.forms import array_scene, as_dask, as_scene, lazy_parts, lazy_scene, two_dimensional
 from geoseg.lazy.labels import split_masks as _split_masks
-from geoseg.lazy.place import geobox_of, oriented, placed
+from geoseg.lazy.place import geobox_of, placed
 from geoseg.lazy.polygonize import outlines_of
 from geoseg.lazy.predict import OneAtATime, count_classes, stitch
-from geoseg.lazy.scene import ArrayScene, scene_arrays
 from geoseg.lazy.split import split_by_height
-from geoseg.raster.source import RasterSource
 from geoseg.raster.split import SplitRule
 from geoseg.raster.stretch import StretchedScene, stretch_pixels
 from geoseg.typing import Array, Connectivity, PathLike
@@ -37,9 +33,7 @@ from geoseg.vector.geometry import object_geometries
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["array_scene", "open_scene", "polygonize", "predict", "split_masks"]
-
-_CHUNK = 2048
+__all__ = ["open_scene", "polygonize", "predict", "split_masks"]
 
 
 def open_scene(
@@ -93,25 +87,8 @@ def open_scene(
                 "bands, resolution, bbox and gsd are for files; select them on the DataArray itself, "
                 'and state attrs["gsd"].'
             )
-        return _conform(path, chunks)
-    return _lazy_scene(open_raster(path, bands=bands, resolution=resolution, bbox=bbox, gsd=gsd), chunks)
-
-
-def _lazy_scene(scene: RasterSource, chunks: int | tuple[int, int] | None = None) -> xr.DataArray:
-    if chunks is None:
-        height, width = (
-            max(1, round(_CHUNK / side)) * side if side <= _CHUNK else _CHUNK for side in scene.file_block
-        )
-        chunks = (height, width)
-    image, valid = scene_arrays(scene, _chunk_sides(chunks))
-    out = placed(image, ("band", "y", "x"), scene.geobox, scene.name)
-    out = out.assign_coords(band=list(scene.bands))
-    if valid is not None:
-        out = out.assign_coords(valid=(("y", "x"), valid))
-    if scene.acquired:
-        out.attrs["acquired"] = scene.acquired
-    out.attrs["scene"] = scene.name
-    return out
+        return as_scene(path, chunks)
+    return lazy_scene(open_raster(path, bands=bands, resolution=resolution, bbox=bbox, gsd=gsd), chunks)
 
 
 @takes_settings("array")
@@ -161,24 +138,27 @@ def predict(
     chosen = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())
     if isinstance(scene, (str, os.PathLike)):
         source, notes = open_for_model(scene, predictor, given, chosen)
-        array = _lazy_scene(source)
-        image, valid = _lazy_parts(array)
+        array = lazy_scene(source)
+        image, valid = lazy_parts(array)
     else:
-        array = _conform(_from_any(scene), None)
+        array = as_scene(scene)
         concerns = check_array("the array", geobox_of(array), predictor, given)
-        image, valid = _lazy_parts(array)
+        image, valid = lazy_parts(array)
         source, notes = stretched(array_scene(array), predictor, chosen)
         notes = concerns + notes
+        # The limits are those of a run; the pixels stay lazy.
         if isinstance(source, StretchedScene):
             image = image.rechunk({0: -1}).map_blocks(stretch_pixels, source.limits, dtype=np.uint8)
     warn_user(notes)
     notes += check_bands(predictor, image.shape[0], str(image.dtype))
+    # Not an option: an array has chunks of its own, which the graph reads whatever the blocks are.
     plan = plan_blocks(
         image.shape[1:], window=chosen.window, overlap=chosen.overlap, chunk=1536, blend=chosen.blend
     )
     call = OneAtATime(predictor)
     fill = predictor.fill_values()
     names, first = predictor.classes, None
+    # The number of outputs is part of the array's shape, which has to be known before anything is computed.
     if not names:
         count, first = count_classes(image, valid, plan, call, fill)
         names = tuple(f"class_{k + 1}" for k in range(count))
@@ -243,19 +223,23 @@ def split_masks(
     >>> split_masks(np.array([[1, 0, 1], [1, 0, 0]], np.uint8)).values.tolist()
     [[1, 0, 2], [1, 0, 0]]
     """
-    array = _two_dimensional(mask)
+    array = two_dimensional(mask)
     if height is None:
-        labels = _split_masks(_as_dask(array.data), connectivity)
+        labels = _split_masks(as_dask(array.data), connectivity)
     else:
         if not 0 < persistence <= 1:
             raise InputError(f"persistence must be above 0 and at most 1, got {persistence}.")
         rule = SplitRule.on(persistence, geobox_of(array).ground_resolution())
         labels = split_by_height(
-            _as_dask(array.data), _as_dask(_two_dimensional(height).data), rule, connectivity
+            as_dask(array.data), as_dask(two_dimensional(height).data), rule, connectivity
         )
-    return xr.DataArray(
-        labels, dims=("y", "x"), coords=_plane_coords(array), name="labels", attrs=array.attrs
-    )
+    # Without the coordinate "valid": a label says that a pixel holds data.
+    coords = {
+        str(name): coord
+        for name, coord in array.coords.items()
+        if set(coord.dims) <= {"y", "x"} and name != "valid"
+    }
+    return xr.DataArray(labels, dims=("y", "x"), coords=coords, name="labels", attrs=array.attrs)
 
 
 @takes_settings("polygonize")
@@ -303,7 +287,7 @@ def polygonize(
 
     from geoseg.pipeline.steps import Batch, Ground, Steps
 
-    array = _two_dimensional(mask_or_labels)
+    array = two_dimensional(mask_or_labels)
     box = geobox_of(array)
     box = replace(
         box,
@@ -312,13 +296,15 @@ def polygonize(
     )
     steps = Steps(**dict(parse_run_settings(settings, caller="polygonize")))
     outlines = outlines_of(
-        _as_dask(array.data), connectivity=connectivity, values=values, groups=steps.moves_walls
+        as_dask(array.data), connectivity=connectivity, values=values, groups=steps.moves_walls
     )
+    # Masks and class maps have 8 bits; who numbers objects needs more.
     labels = np.dtype(array.dtype).itemsize > 1
     columns: dict[str, Array] = {}
     if steps.names:
         batch = steps.all_at_once(Batch.traced(outlines, Ground(box)))
         outlines, columns = batch.outlines, batch.columns
+    # In pixels first: of plain pixel coordinates nothing is multiplied, and whole numbers stay whole.
     geometry = object_geometries(outlines)
     if box.transform != Affine.identity():
         a, b, c, d, e, f = box.transform[:6]
@@ -326,102 +312,3 @@ def polygonize(
     value = outlines.value.astype(np.int64)
     data = {"id": value if labels else np.arange(1, len(outlines) + 1), "value": value, **columns}
     return gpd.GeoDataFrame(data, geometry=list(geometry), crs=box.crs)
-
-
-def _conform(array: xr.DataArray, chunks: int | tuple[int, int] | None) -> xr.DataArray:
-    """("band", "y", "x"), dask-backed."""
-    if array.ndim not in (2, 3):
-        others = [str(name) for name in array.dims if name not in ("band", "y", "x")]
-        raise InputError(
-            f"scene must have 2 or 3 dimensions, got {array.ndim} ({', '.join(map(str, array.dims))}). "
-            f"Choose one of the others, such as array.isel({others[0] if others else 'band'}=0)."
-        )
-    array = _native(oriented(array))
-    if array.ndim == 2:
-        array = array.expand_dims("band")
-    elif array.dims[0] != "band":
-        array = array.rename({array.dims[0]: "band"})
-    check_dtype(str(array.dtype), "the array", ("bool",))
-    if chunks is not None or array.chunks is None:
-        height, width = _chunk_sides((_CHUNK, _CHUNK) if chunks is None else chunks)
-        array = array.chunk({"band": -1, "y": height, "x": width})
-    return array
-
-
-def _native(array: xr.DataArray) -> xr.DataArray:
-    """The same values in the byte order of this computer, which the kernels need."""
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-
-
-def _lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
-    """Pixels and validity: from the coordinate ``valid``, else by the rule that a file's header gives."""
-    image = _as_dask(array.data)
-    if "valid" in array.coords:
-        return image, _as_dask(array.coords["valid"].data)
-    nodata = array.rio.nodata if array.rio.nodata is not None else array.attrs.get("_FillValue")
-    stated = None if nodata is None else float(nodata)
-    rule = decide_validity(dtype=str(image.dtype), nodata=[stated] * len(image), mask=(), alpha=None)
-    if not rule.anything:
-        return image, None
-    together = image.rechunk({0: -1})
-    return image, da.map_blocks(valid_from_values, together, rule, drop_axis=0, dtype=bool)
-
-
-def array_scene(scene: Any) -> ArrayScene:
-    """An array as a scene that is read by window."""
-    array = _conform(_from_any(scene), None)
-    image, valid = _lazy_parts(array)
-    name = array.attrs.get("scene") or array.name or "array"
-    return ArrayScene(image, valid, geobox_of(array), str(name), array.attrs.get("acquired"))
-
-
-def _from_any(array: Any) -> xr.DataArray:
-    if isinstance(array, xr.DataArray):
-        return array
-    if getattr(array, "ndim", 0) not in (2, 3):
-        raise InputError(
-            f"scene must be a file or an array of 2 or 3 dimensions, got {type(array).__name__}. "
-            "Give a path, or a DataArray with x and y."
-        )
-    return xr.DataArray(array, dims=("band", "y", "x")[-array.ndim :])
-
-
-def _chunk_sides(chunks: Any) -> tuple[int, int]:
-    sides = _pair(chunks, "chunks")
-    if min(sides) < 1:
-        raise InputError(f"chunks must be at least 1 pixel, got {chunks}.")
-    return sides
-
-
-def _pair(value: Any, name: str) -> tuple[int, int]:
-    """One number for both axes, or two."""
-    values = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
-    if len(values) != 2 or not all(isinstance(v, Integral) for v in values):
-        raise InputError(f"{name} must be a whole number of pixels, or two, got {value!r}.")
-    return int(values[0]), int(values[1])
-
-
-def _two_dimensional(array: Any) -> xr.DataArray:
-    """("y", "x")."""
-    array = _native(array if isinstance(array, xr.DataArray) else xr.DataArray(array))
-    if array.ndim > 2 and sum(size > 1 for size in array.shape) <= 2:
-        array = oriented(array)
-        array = array.squeeze([dim for dim in array.dims if dim not in ("y", "x")], drop=True)
-    if array.ndim != 2:
-        raise InputError(
-            f"mask must have 2 dimensions, got shape {array.shape}. Choose one of each other dimension, such "
-            f"as array.isel({array.dims[0]}=0)."
-        )
-    return oriented(array)
-
-
-def _as_dask(data: Any) -> da.Array:
-    return data if isinstance(data, da.Array) else da.from_array(np.asarray(data), chunks=(-1,) * data.ndim)
-
-
-def _plane_coords(array: xr.DataArray) -> dict[str, Any]:
-    return {
-        str(name): coord
-        for name, coord in array.coords.items()
-        if set(coord.dims) <= {"y", "x"} and name != "valid"
-    }

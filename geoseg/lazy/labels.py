@@ -58,6 +58,7 @@ def split_masks(mask: da.Array | Array, connectivity: int = 8) -> da.Array:
     if plane.size == 0:
         return da.zeros(plane.shape, np.int32, chunks=plane.chunks)
     places, row_offs, col_offs = chunk_grid(plane)
+    # Named by what goes in: the same mask asked twice is the same array to dask's caches.
     name = "split-masks-" + tokenize(plane.name, connectivity)
     merge = f"merge-{name}"
     graph: dict[Any, Any] = {}
@@ -80,11 +81,13 @@ def as_plane(mask: da.Array | Array) -> Any:
     InputError
         Not two-dimensional, not of integers, or chunks of unknown size.
     """
+    # A NumPy array is one chunk: it is in memory already, and one task has no borders to join.
     plane: Any = mask if isinstance(mask, da.Array) else da.from_array(np.asarray(mask), chunks=-1)
     # Refuses dimensions and types by an array without pixels, so that nothing is computed.
     as_values(np.empty((0,) * plane.ndim, plane.dtype))
     if np.isnan(plane.shape).any():
         raise InputError("mask must have chunks of known size. Call its compute_chunk_sizes() first.")
+    # An empty chunk has no border row, of which its neighbors could learn what touches them.
     if any(0 in sizes and sum(sizes) for sizes in plane.chunks):
         plane = plane.rechunk(tuple(tuple(n for n in sizes if n) or (0,) for sizes in plane.chunks))
     return plane

@@ -29,6 +29,7 @@ _UNNAMED = re.compile(r"dim_\d+")
 
 #: Steps that differ by more than this share are not the same; coordinates in float32 stay far below.
 _SAME_STEP = 1e-3
+#: Share of a step by which a coordinate may lie beside its place in an even row.
 _UNEVEN = 0.1
 
 
@@ -59,7 +60,20 @@ def oriented(array: xr.DataArray) -> xr.DataArray:
     Frozen({'channel': 3, 'y': 4, 'x': 6})
     """
     dims = [str(dim) for dim in array.dims]
-    axis = {dim: _axis_of(array, dim) for dim in dims}
+    axis: dict[str, str | None] = {}
+    for dim in dims:
+        attrs = array.coords[dim].attrs if dim in array.coords else {}
+        standard = str(attrs.get("standard_name", "")).lower()
+        stated = str(attrs.get("axis", "")).lower()
+        # Other axes (band, time) are neither.
+        axis[dim] = next(
+            (
+                name
+                for name, names in _NAMES.items()
+                if dim.lower() in names or standard in names or stated == name
+            ),
+            None,
+        )
     if all(_UNNAMED.fullmatch(dim) for dim in dims[-2:]):
         axis[dims[-2]], axis[dims[-1]] = "y", "x"
     along = {name: [dim for dim in dims if axis[dim] == name] for name in ("y", "x")}
@@ -71,16 +85,6 @@ def oriented(array: xr.DataArray) -> xr.DataArray:
     (y,), (x,) = along["y"], along["x"]
     array = array.transpose(..., y, x)
     return array.rename({old: new for old, new in ((y, "y"), (x, "x")) if old != new})
-
-
-def _axis_of(array: xr.DataArray, dim: str) -> str | None:
-    """``y`` or ``x``; None: another axis, or unknown."""
-    attrs = array.coords[dim].attrs if dim in array.coords else {}
-    for name, names in _NAMES.items():
-        stated = str(attrs.get("standard_name", "")).lower(), str(attrs.get("axis", "")).lower()
-        if dim.lower() in names or stated[0] in names or stated[1] == name:
-            return name
-    return None
 
 
 def placed(data: Any, dims: tuple[str, ...], box: GeoBox, name: str) -> xr.DataArray:
@@ -101,7 +105,8 @@ def placed(data: Any, dims: tuple[str, ...], box: GeoBox, name: str) -> xr.DataA
     out = xr.DataArray(data, dims=dims, coords=coords, name=name)
     if box.crs is not None:
         out = out.rio.write_crs(box.crs)
-    if box.gsd is not None:  # per unit of x and y, which follow the array when it is thinned out
+    # Per unit of x and y, which follow the array when it is thinned out; per pixel it would then be wrong.
+    if box.gsd is not None:
         unit_x, unit_y = _pixel_sides(transform)
         out.attrs["gsd"] = (box.gsd[0] / unit_x, box.gsd[1] / unit_y)
     return out.rio.write_transform(transform)
@@ -150,6 +155,7 @@ def _pixel_sides(transform: Affine) -> tuple[float, float]:
 
 
 def _transform(array: xr.DataArray) -> Affine:
+    # rioxarray gives a rotated file the centers of all its pixels.
     if {"xc", "yc"} <= set(array.coords):
         return _from_centers(array.coords["xc"].values, array.coords["yc"].values)
     stated: Affine = array.rio.transform()
@@ -161,6 +167,8 @@ def _transform(array: xr.DataArray) -> Affine:
     if not {"x", "y"} <= set(array.coords):
         return stated
     (a, c), (e, f) = _step(array, "x", stated.a), _step(array, "y", stated.e)
+    # The stated transform has all its digits; coordinates may have come through float32. So it stays wherever
+    # the array was not thinned out, flipped or coarsened since.
     same = all(abs(new - old) <= _SAME_STEP * abs(old) for new, old in ((a, stated.a), (e, stated.e)))
     return stated if same else Affine(a, 0, c, 0, e, f)
 
@@ -168,6 +176,7 @@ def _transform(array: xr.DataArray) -> Affine:
 def _step(array: xr.DataArray, name: str, otherwise: float) -> tuple[float, float]:
     """Step from pixel to pixel, and the outer border of the first one."""
     centers = np.asarray(array.coords[name].values, np.float64)
+    # A single row or column has no step to measure.
     if centers.size < 2:
         return otherwise, float(centers[0]) - otherwise / 2
     step = float(centers[-1] - centers[0]) / (centers.size - 1)
@@ -182,6 +191,7 @@ def _from_centers(x: Any, y: Any) -> Affine:
     """Of a rotated raster with the place of every pixel's center."""
     if min(x.shape) < 2:
         raise InputError(f"a rotated array must have at least 2 x 2 pixels, got {x.shape[0]} x {x.shape[1]}.")
+    # From corner to corner, where a rounded digit counts least.
     rows, cols = x.shape[0] - 1, x.shape[1] - 1
     a, b = (x[0, -1] - x[0, 0]) / cols, (x[-1, 0] - x[0, 0]) / rows
     d, e = (y[0, -1] - y[0, 0]) / cols, (y[-1, 0] - y[0, 0]) / rows

@@ -25,6 +25,7 @@ from geoseg.vector.rings import Outlines, concat_outlines, merge_values, take_ob
 
 __all__ = ["lazy_outlines", "outlines_of"]
 
+#: Chunk side of an array in memory, pixels: a chunk is a task, and a whole array as one would use one CPU.
 _CHUNK = 2048
 
 
@@ -72,10 +73,12 @@ def outlines_of(
     """
     connectivity = check_connectivity(connectivity)
     if by_value is None:
+        # Masks and class maps have 8 bits; who numbers objects needs more.
         by_value = np.dtype(mask_or_labels.dtype).itemsize > 1
     if not isinstance(mask_or_labels, da.Array):
         mask_or_labels = da.from_array(np.asarray(mask_or_labels), chunks=_CHUNK)
     plane = as_plane(mask_or_labels)
+    # One pixel of background instead: no chunk, no task, and nothing that could end in empty outlines.
     if plane.size == 0:
         plane = da.zeros((1, 1), dtype=np.uint8)
     outlines = lazy_outlines(
@@ -97,7 +100,13 @@ def lazy_outlines(
     One graph, in which every chunk is one task whose halo comes from one-pixel strips of its neighbors: a
     chunk can be forgotten as soon as it is traced.
     """
-    wanted = None if values is None else _checked_values(values)
+    wanted: IntArray | None = None
+    if values is not None:
+        distinct = np.unique(np.asarray(values))
+        if distinct.size and distinct.dtype.kind not in "ui":
+            raise InputError(f"values must be integers, got {list(values)}.")
+        # Sorted, each once: however they are listed, the graph has the same name.
+        wanted = distinct.astype(np.int64)
     name = "outlines-" + tokenize(plane.name, connectivity, wanted, groups)
     places, row_offs, col_offs = chunk_grid(plane)
     graph: dict[Any, Any] = {}
@@ -125,13 +134,6 @@ def lazy_outlines(
     return Delayed(name, layers)
 
 
-def _checked_values(values: Sequence[int]) -> IntArray:
-    array = np.unique(np.asarray(values))
-    if array.size and array.dtype.kind not in "ui":
-        raise InputError(f"values must be integers, got {list(values)}.")
-    return array.astype(np.int64)
-
-
 def _prepare(block: Any, wanted: IntArray | None) -> Array:
     values = as_values(np.asarray(block))
     return values if wanted is None else np.where(np.isin(values, wanted), values, values.dtype.type(0))
@@ -155,6 +157,7 @@ def _trace(
     connectivity: Connectivity,
     groups: bool,
 ) -> ChunkTrace:
+    # Beyond the raster there is background.
     top = np.zeros(window.width + 1, values.dtype)
     if corner is not None:
         top[0] = corner[0][-1]

@@ -34,6 +34,7 @@ class OneAtATime:
         with self._lock:
             return np.asarray(self._predict(batch))
 
+    # A lock can't be pickled; on a cluster every worker has a network of its own, and a lock of its own.
     def __getstate__(self) -> PredictBatch:
         return self._predict
 
@@ -57,6 +58,7 @@ def count_classes(
     if block.windows_to_run()[:1] == [(0, 0)]:
         first = np.asarray(predict(block.cut(0, 0)[None].copy()))[0]
         return len(first), first
+    # Zeros as they are: the first window is not predicted, so nothing of this reaches a result.
     shape = (1, image.shape[0], plan.y.window, plan.x.window)
     return np.asarray(predict(np.zeros(shape, image.dtype))).shape[1], None
 
@@ -98,7 +100,9 @@ def stitch(
     dask array (K, H, W) float32
         One chunk a block (see :attr:`BlockPlan.chunk_shape`).
     """
-    name = f"stitch-{uuid.uuid4().hex}"  # a model has no name that two could not share
+    # A name that no other call has: two models could share any name that is made of their code or weights,
+    # and dask would then give one's result for the other's.
+    name = f"stitch-{uuid.uuid4().hex}"
     graph: dict[Any, Any] = {}
     needs: list[Any] = []
     for row in range(plan.n_blocks[0]):
@@ -145,6 +149,7 @@ def _cut(
     image: da.Array, valid: da.Array | None, plan: BlockPlan, index: tuple[int, int]
 ) -> tuple[da.Array, da.Array | None]:
     window = plan.block_window(*index).clipped(*plan.shape)
+    # One chunk, whatever the image's own: the task takes an array, not a list of them.
     pixels = image[:, window.rows, window.cols].rechunk(-1)
     return pixels, None if valid is None else valid[window.rows, window.cols].rechunk(-1)
 
@@ -165,6 +170,7 @@ def _predict_block(
     first: Array | None,
 ) -> dict[tuple[int, int], Piece]:
     block = _block(pixels, valid, plan, index, fill)
+    # It went through the network when the outputs were counted.
     if first is not None:
         block.add(0, 0, first)
         block.known.add((0, 0))
@@ -180,6 +186,7 @@ def _join(
     valid: BoolArray | None,
 ) -> Array:
     total = sum_pieces([part[chunk] for part in parts], shape).astype(np.float32, copy=False)
+    # NaN only in chunks that have holes: np.where copies the whole chunk.
     if valid is not None and not valid.all():
         total = np.where(valid, total, np.float32(np.nan))
     return total

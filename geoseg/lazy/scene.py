@@ -37,6 +37,7 @@ def scene_arrays(scene: RasterSource, chunks: tuple[int, int]) -> tuple[da.Array
     dask array (C, H, W), dask array bool (H, W) or None
         None where every pixel is valid.
     """
+    # Written as a graph and not by da.map_blocks, for each task needs its own window.
     rows, cols = normalize_chunks(chunks, scene.geobox.shape)
     # By what the scene holds: a file written anew under the same name is another array.
     token = tokenize(scene.fingerprint(), scene.geobox.transform, scene.geobox.shape, chunks)
@@ -159,6 +160,7 @@ class ArrayScene(Shaped):
     def fingerprint(self) -> str:
         """Of the array's bytes, or of the dask graph's name."""
         names = []
+        # The bytes of a dask array are only known when it is computed; its name stands for its graph.
         for part in (self.image, self.valid):
             if isinstance(part, np.ndarray):
                 names.append(hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest())
@@ -170,5 +172,6 @@ class ArrayScene(Shaped):
 def _compute(part: Any) -> Any:
     if isinstance(part, np.ndarray):
         return part
+    # Called from threads of a run: with all CPUs each, their tasks would outnumber the CPUs many times.
     with dask.config.set(scheduler="threads", num_workers=2):
         return np.asarray(part.compute())

@@ -16,6 +16,7 @@ __all__ = ["Ink", "draw_scale_bar", "draw_text", "nice_length", "to_rgb"]
 Color = tuple[int, int, int]
 #: Drawn this many times larger, then shrunk: smooth edges.
 _FINER = 3
+#: Light gray: black is a color that scenes have.
 _NO_DATA: Color = (226, 228, 230)
 
 
@@ -40,17 +41,15 @@ class Ink:
         """Add polygons in pixel coordinates (x right, y down, pixel corners whole numbers)."""
         for shape in shapes:
             for polygon in shapely.get_parts(shape):
-                if polygon.geom_type == "Polygon" and not polygon.is_empty:
-                    self._draw_polygon(polygon)
-
-    def _draw_polygon(self, polygon: Any) -> None:
-        rings = [np.round(shapely.get_coordinates(ring) * _FINER, 1) for ring in shapely.get_rings(polygon)]
-        for number, ring in enumerate(rings):
-            points = [tuple(point) for point in ring.tolist()]
-            # Rings after the first are holes.
-            self._area_pen.polygon(points, fill=0 if number else 255)
-            # One point beyond the end, or the first corner would have no joint.
-            self._line_pen.line([*points, points[1]], fill=255, width=self._line, joint="curve")
+                if polygon.geom_type != "Polygon" or polygon.is_empty:
+                    continue
+                for number, ring in enumerate(shapely.get_rings(polygon)):
+                    corners = np.round(shapely.get_coordinates(ring) * _FINER, 1)
+                    points = [tuple(point) for point in corners.tolist()]
+                    # Rings after the first are holes.
+                    self._area_pen.polygon(points, fill=0 if number else 255)
+                    # One point beyond the end, or the first corner would have no joint.
+                    self._line_pen.line([*points, points[1]], fill=255, width=self._line, joint="curve")
 
     def blend(self, picture: Array, color: Color, *, area: float, line: float) -> Array:
         """``picture`` (h, w, 3) with the polygons over it; ``area`` and ``line`` are opacities."""
@@ -62,17 +61,15 @@ class Ink:
         cover = np.maximum(areas * area, lines * line)[..., None]
         # Only lines of more than a pixel get one: around thinner ones it would hide the scene.
         edge = 0.45 if self._line > _FINER else 0.0
-        dark = (np.clip(_spread(lines) - lines, 0, 1) * edge)[..., None]
+        padded = np.pad(lines, 1)
+        # The lines one pixel wider on all sides, less the lines themselves.
+        wider = np.maximum.reduce([
+            padded[1 + y : padded.shape[0] - 1 + y, 1 + x : padded.shape[1] - 1 + x]
+            for y, x in ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))
+        ])  # fmt: skip
+        dark = (np.clip(wider - lines, 0, 1) * edge)[..., None]
         mixed = picture * (1 - dark) * (1 - cover) + np.array(color, dtype=np.float32) * cover
         return np.round(mixed).astype(np.uint8)
-
-
-def _spread(lines: Array) -> Array:
-    """The lines one pixel wider: their dark edge."""
-    padded = np.pad(lines, 1)
-    shifted = [padded[1 + y : padded.shape[0] - 1 + y, 1 + x : padded.shape[1] - 1 + x]
-               for y, x in ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))]  # fmt: skip
-    return np.maximum.reduce(shifted)
 
 
 def to_rgb(values: Array, valid: BoolArray) -> Array:
@@ -96,17 +93,16 @@ def to_rgb(values: Array, valid: BoolArray) -> Array:
     if bands.dtype == np.uint8 and values.shape[0] >= 3:
         picture = np.moveaxis(bands, 0, -1).copy()
     else:
-        picture = np.stack([_stretch(band, valid) for band in bands], axis=-1)
+        stretched = []
+        for band in bands:
+            seen = band[valid & np.isfinite(band)].astype(np.float64)
+            # A few glaring roofs would otherwise leave all else black.
+            low, high = np.percentile(seen, (2, 98)) if seen.size else (0.0, 1.0)
+            scaled = (np.where(valid, band, low).astype(np.float64) - low) / max(high - low, 1e-12)
+            stretched.append((np.clip(np.nan_to_num(scaled), 0, 1) * 255).astype(np.uint8))
+        picture = np.stack(stretched, axis=-1)
     picture[~valid] = _NO_DATA
     return picture
-
-
-def _stretch(band: Array, valid: BoolArray) -> Array:
-    seen = band[valid & np.isfinite(band)].astype(np.float64)
-    # A few glaring roofs would otherwise leave all else black.
-    low, high = np.percentile(seen, (2, 98)) if seen.size else (0.0, 1.0)
-    scaled = (np.where(valid, band, low).astype(np.float64) - low) / max(high - low, 1e-12)
-    return (np.clip(np.nan_to_num(scaled), 0, 1) * 255).astype(np.uint8)
 
 
 def nice_length(longest: float) -> float:
@@ -117,6 +113,7 @@ def nice_length(longest: float) -> float:
     >>> nice_length(73.0), nice_length(240.0), nice_length(1.0)
     (50.0, 200.0, 1.0)
     """
+    # A hair more than asked for is taken: 50.0 computed as 49.999... is still 50.
     power = 10.0 ** np.floor(np.log10(longest))
     return float(max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9)))
 
@@ -136,6 +133,7 @@ def draw_scale_bar(
     x, y = corner
     end = x + meters / meters_per_pixel
     label = f"{meters:g} m" if meters < 1000 else f"{meters / 1000:g} km"
+    # A dark bar under the white one, so that it is seen on bright ground as well.
     for shift, color in ((1, (0, 0, 0)), (0, (255, 255, 255))):
         points = [(x + shift, y - 7 + shift), (x + shift, y + shift), (end + shift, y + shift)]
         pen.line([*points, (end + shift, y - 7 + shift)], fill=color, width=2)

@@ -24,7 +24,6 @@ from geoseg.report.graph_draw import Arrow, Box, setting_lines, write_figure, wr
 from geoseg.typing import Array, PathLike
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -38,10 +37,15 @@ __all__ = [
     "small_picture",
 ]
 
+#: Kind of box for a role of a layer; the rest is told by the number of branches.
 _KINDS = {"data": "source", "save": "save"}
+#: What samples leave a layer of two branches by: if, and the layers like it.
 _BRANCHES = ("true", "false")
+#: Longest side of a picture on a contact sheet, pixels.
 _THUMBNAIL = 256
+#: Longest side of what a picture is made of: a whole scene would be read for a thumbnail.
 _LARGEST = 4096
+#: Lines of settings, and of an error, beside a row of pictures, and their length: what fits into its column.
 _MOST_LINES = 9
 _TEXT_COLUMNS = 48
 
@@ -65,6 +69,7 @@ def graph_boxes(graph: Graph) -> tuple[list[Box], list[Arrow]]:
     for spec in graph.layers:
         for branch, targets in enumerate(consumers[spec.index]):
             label = _BRANCHES[branch] if spec.settings.branches == len(_BRANCHES) else ""
+            # Where samples vanish is drawn too: a branch that nobody reads is a usual mistake.
             if not targets:
                 name = spec.dst[branch]
                 boxes.append(Box(name if name == NOWHERE else f"{name} (unused)", (), "drop"))
@@ -170,6 +175,7 @@ def open_sample(
         path = Path(image)
         if not path.is_file():
             raise MissingFileError(f"no such file: {path}")
+        # Any image, as if the first source had it: with no objects, but all that layers do to pixels is seen.
         data = graph.of_role("data")[0]
         project, _, dataset = data.src[0].partition("/")
         item = Item(project, dataset.replace("*", "") or "sample", path, None)
@@ -184,10 +190,10 @@ def open_sample(
         if image in (str(item), item.name) or (path.is_file() and path.samefile(item.image))
     ]
     if len(orders) != 1:
-        some = ", ".join(str(item) for _, item in engine.items[:3]) or "none"
+        examples = ", ".join(str(item) for _, item in engine.items[:3]) or "none"
         raise InputError(
             f"sample must be one image that the graph reads, got {image!r}, which is {len(orders)} of them. "
-            f"They are named like {some}."
+            f"They are named like {examples}."
         )
     return engine, orders[0]
 
@@ -215,21 +221,39 @@ def contact_sheet(engine: GraphEngine, rows: dict[int, LayerSamples], limit: int
 
     order = engine.plan.order
     boxes, _ = graph_boxes(engine.plan.graph)
-    colors = _colors(engine)
-    pictures = {
-        index: [small_picture(sample, colors) for _, sample in rows[index].samples] for index in order
-    }
-    texts = {index: _text(boxes[index], rows[index]) for index in order}
-    heights = [_row_height(texts[index], pictures[index]) for index in order]
+    metas = [*engine.metas.values(), *engine.plan.metas.values()]
+    # Of all classes that any project or layer has; those of the projects go before those that layers made up.
+    colors = {known.name: known.color for meta in reversed(metas) for known in meta.classes}
+    pictures: dict[int, list[Array]] = {}
+    texts: dict[int, list[str]] = {}
+    heights: list[float] = []
+    for index in order:
+        row = rows[index]
+        pictures[index] = [small_picture(sample, colors) for _, sample in row.samples]
+        # The settings, and what to say where the layer gave nothing.
+        none = "" if row.samples else f"({row.seen} sample{'s' * (row.seen != 1)} in, none out)"
+        wrapped = textwrap.wrap(row.failure or none, _TEXT_COLUMNS)
+        lines = (*boxes[index].lines[:_MOST_LINES], *wrapped[:_MOST_LINES])
+        texts[index] = [line for line in lines if line]
+        # Inches: the tallest picture with its caption, or the text, whichever needs more.
+        tallest = max((len(picture) / picture.shape[1] for picture in pictures[index]), default=0.0)
+        with_caption = min(2.05 * tallest, 2.6) + 0.3 * bool(pictures[index])
+        heights.append(max(with_caption, 0.35 + 0.105 * len(texts[index])))
     figure = Figure(figsize=(2.6 + 2.2 * limit, sum(heights)), layout="constrained")
     grid = figure.subplots(
         len(order), limit + 1, squeeze=False, width_ratios=[1.3] + [1] * limit, height_ratios=heights
     )
     for axes, index in zip(grid, order, strict=True):
-        for one in axes:
-            one.axis("off")
-            one.set_anchor("NW")
-        _describe(axes[0], boxes[index], texts[index])
+        for place in axes:
+            place.axis("off")
+            # To the top left, so that pictures of unlike shapes begin on one line.
+            place.set_anchor("NW")
+        # Without mathematics: a dollar sign in a setting is no formula.
+        style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+        style["parse_math"] = False
+        axes[0].annotate(boxes[index].title, (0, 1), (0, 0), fontsize=9, fontweight="bold", **style)
+        text = "\n".join(texts[index])
+        axes[0].annotate(text, (0, 1), (0, -14), fontsize=6, family="monospace", **style)
         several = engine.plan.graph.layers[index].settings.branches > 1
         for place, (branch, sample), picture in zip(
             axes[1:], rows[index].samples, pictures[index], strict=False
@@ -239,26 +263,6 @@ def contact_sheet(engine: GraphEngine, rows: dict[int, LayerSamples], limit: int
     return figure
 
 
-def _text(box: Box, row: LayerSamples) -> list[str]:
-    """Settings of a layer, and what to say where it gave nothing."""
-    none = "" if row.samples else f"({row.seen} sample{'s' * (row.seen != 1)} in, none out)"
-    wrapped = textwrap.wrap(row.failure or none, _TEXT_COLUMNS)
-    return [line for line in (*box.lines[:_MOST_LINES], *wrapped[:_MOST_LINES]) if line]
-
-
-def _row_height(text: list[str], pictures: list[Array]) -> float:
-    """Inches for a row: its tallest picture with the caption, or its text."""
-    tallest = max((len(one) / one.shape[1] for one in pictures), default=0.0)
-    return max(min(2.05 * tallest, 2.6) + 0.3 * bool(pictures), 0.35 + 0.105 * len(text))
-
-
-def _describe(axes: Axes, box: Box, text: list[str]) -> None:
-    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
-    place["parse_math"] = False
-    axes.annotate(box.title, (0, 1), (0, 0), fontsize=9, fontweight="bold", **place)
-    axes.annotate("\n".join(text), (0, 1), (0, -14), fontsize=6, family="monospace", **place)
-
-
 def _caption(sample: Sample, branch: int, several: bool) -> str:
     height, width = sample.shape
     tags = ", ".join(tag.name for tag in sample.annotation.tags)
@@ -266,12 +270,6 @@ def _caption(sample: Sample, branch: int, several: bool) -> str:
     count = len(sample.objects)
     parts += [f", {count} object{'s' * (count > 1)}" if count else "", f", {tags}" if tags else ""]
     return "".join(parts)
-
-
-def _colors(engine: GraphEngine) -> dict[str, tuple[int, int, int]]:
-    """Colors of all classes that occur in any project or layer."""
-    metas = [*engine.metas.values(), *engine.plan.metas.values()]
-    return {one.name: one.color for meta in reversed(metas) for one in meta.classes}
 
 
 def small_picture(sample: Sample, colors: dict[str, tuple[int, int, int]]) -> Array:
@@ -289,5 +287,6 @@ def small_picture(sample: Sample, colors: dict[str, tuple[int, int, int]]) -> Ar
     scale = min(1.0, _THUMBNAIL / max(height, width))
     small = sample.resized((max(1, round(height * scale)), max(1, round(width * scale))))
     shown = preview_pixels(small.pixels.read())
+    # A class that no project declares, as a layer may make one, still has its color.
     known = {item.class_name: color_of(item.class_name) for item in small.objects} | colors
     return np.moveaxis(laid_over(shown, *painted(small, known)), 0, -1)

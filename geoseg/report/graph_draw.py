@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["Arrow", "Box", "draw_graph", "mermaid", "setting_lines", "write_figure", "write_graph"]
 
 _FONT_PT = 7.5
+#: Width of a letter and height of a line, inches (72 points): of a monospaced font both are known without
+#: drawing.
 _CHAR_IN = 0.625 * _FONT_PT / 72
 _LINE_IN = 1.35 * _FONT_PT / 72
+#: Inches around the text of a box, and between boxes across and down.
 _PAD_IN = 0.09
 _GAP_IN = (0.4, 0.6)
+#: Letters of a line and lines of a box: longer settings, such as mappings of a hundred classes, are cut.
 _WRAP = 40
 _MAX_LINES = 14
+#: A longer picture gets fewer dots an inch, or it would have more pixels than viewers open.
 _MAX_SIDE_IN = 300.0
 _FACES = {"source": "#dbeafe", "save": "#dcfce7", "choice": "#fef3c7", "drop": "#f3f4f6", "other": "#ffffff"}
 _EDGES = {"source": "#1d4ed8", "save": "#15803d", "choice": "#b45309", "drop": "#9ca3af", "other": "#475569"}
@@ -115,7 +120,7 @@ def mermaid(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> str:
 
 def _escape(text: str) -> str:
     for char, code in (("#", "#35;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;"), ("`", "#96;")):
-        text = text.replace(char, code)
+        text = text.replace(char, code)  # "#" first: the codes begin with it
     return text
 
 
@@ -152,6 +157,7 @@ def draw_graph(boxes: Sequence[Box], arrows: Sequence[Arrow], *, title: str = ""
             left, right = min(span[0] for span in spans), max(span[1] for span in spans)
             middle = left - _PAD_IN if middle - left < right - middle else right + _PAD_IN
         _draw_arrow(axes, arrow.label, (x0, y0), (x1, y1), middle)
+    # Boxes last: they lie over the ends of arrows.
     for box, center, size in zip(boxes, centers, sizes, strict=True):
         _draw_box(axes, box, (center[0] - size[0] / 2, center[1] - size[1] / 2), size)
     return figure
@@ -166,7 +172,8 @@ def _rows(count: int, arrows: Sequence[Arrow]) -> list[list[int]]:
     for index in TopologicalSorter(dict(enumerate(before))).static_order():
         rank[index] = max((rank[source] + 1 for source in before[index]), default=0)
     rows = [[i for i in range(count) if rank[i] == number] for number in range(max(rank, default=-1) + 1)]
-    place: dict[int, float] = {}  # from -1 to 1 in the row
+    # From -1 to 1 in the row. What comes from the left stays on the left, so that few arrows cross.
+    place: dict[int, float] = {}
     for row in rows:
         row.sort(key=lambda i: sum(place[source] for source in before[i]) / max(len(before[i]), 1))
         place |= {index: (2 * column + 1) / len(row) - 1 for column, index in enumerate(row)}
@@ -226,6 +233,7 @@ def _draw_arrow(
             path=path, arrowstyle="-|>", mutation_scale=7, color="#64748b", lw=0.9, fill=False, zorder=1
         )
     )
+    # Near the beginning, where the two branches of one box are still beside each other.
     if label:
         x, y = begin[0] + 0.25 * (end[0] - begin[0]), begin[1] + 0.25 * (end[1] - begin[1])
         axes.text(
@@ -249,6 +257,7 @@ def write_figure(figure: Figure, path: PathLike, *, dpi: int = 150) -> None:
     if kind not in {"svg", "png", "pdf"}:
         raise InputError(f"picture must end in .svg, .png or .pdf, got {path.name!r}.")
     longest = max(figure.get_size_inches())
+    # No date and no version: the same graph gives the same bytes.
     stamp = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
     with Staged.file(path) as staged, mpl.rc_context({"svg.hashsalt": "geoseg", "svg.fonttype": "none"}):
         figure.savefig(staged.path, format=kind, dpi=min(dpi, _MAX_SIDE_IN * 100 / longest), metadata=stamp)

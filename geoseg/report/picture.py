@@ -25,6 +25,7 @@ __all__ = ["PictureSummary", "footprint_picture"]
 _WHOLE_COLOR = (255, 176, 0)
 _DETAIL_COLOR = (255, 214, 10)
 _TEXT = (40, 44, 52)
+#: Pixels around the panels, between them, and below them for the caption.
 _MARGIN, _GAP, _CAPTION = 12, 16, 34
 
 
@@ -96,7 +97,12 @@ def footprint_picture(
     source = open_raster(scene)
     polygons = open_vector(footprints)
     # Everything is drawn in pixels of the scene, whatever the CRS of the footprints.
-    place = _to_pixels(source, polygons)
+    check_crs_pair(polygons, source.crs, source.name)
+    move = pixel_transform(polygons.crs, source.geobox)
+
+    def place(points: Array) -> Array:
+        return np.stack(move(points[:, 0], points[:, 1]), axis=1)
+
     side = _detail_side(source, detail_px)
     # One pass draws the whole and counts where footprints are many, so the detail needs no pass of its own
     # for it.
@@ -116,22 +122,12 @@ def footprint_picture(
     if colors is not None:
         # Without dithering, whose noise compresses badly.
         picture = picture.quantize(min(colors, 256), dither=Image.Dither.NONE)
-    _save(picture, Path(out))
-    return PictureSummary(str(out), picture.width, picture.height, polygons.count, window)
-
-
-def _save(picture: Image.Image, path: Path) -> None:
+    path = Path(out)
     if path.suffix.lower() not in Image.registered_extensions():
         raise InputError(f"out must end in .png, .jpg or another picture's suffix, got {path}.")
     with Staged.file(path) as staged:
         picture.save(staged.path, optimize=True)
-
-
-def _to_pixels(scene: RasterSource, polygons: VectorFile) -> Callable[[Array], Array]:
-    """How coordinates of the footprints (n, 2) become pixel coordinates of the scene."""
-    check_crs_pair(polygons, scene.crs, scene.name)
-    move = pixel_transform(polygons.crs, scene.geobox)
-    return lambda points: np.stack(move(points[:, 0], points[:, 1]), axis=1)
+    return PictureSummary(str(out), picture.width, picture.height, polygons.count, window)
 
 
 def _shapes(polygons: VectorFile, place: Callable[[Array], Array]) -> Iterator[Array]:
@@ -199,6 +195,7 @@ def _detail_panel(
     scene: RasterSource, polygons: VectorFile, place: Callable[[Array], Array], window: Window, height: int
 ) -> Array:
     values, valid = scene.read_with_valid(window)
+    # Enlarged, Lanczos would ring along roofs; shrunk, it keeps them crisp.
     kind = Image.Resampling.BICUBIC if height > window.height else Image.Resampling.LANCZOS
     picture = np.asarray(Image.fromarray(to_rgb(values, valid)).resize((height, height), kind))
     ink = Ink(height, height, line=1.7)

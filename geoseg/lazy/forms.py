@@ -1,0 +1,140 @@
+"""Arrays of any form as scenes and planes: axes in order, dask-backed, validity known."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import rioxarray  # noqa: F401  (registers the .rio accessor)
+import xarray as xr
+
+from geoseg.errors import InputError
+from geoseg.io.validity import check_dtype, decide_validity, valid_from_values
+from geoseg.lazy.place import geobox_of, oriented, placed
+from geoseg.lazy.scene import ArrayScene, scene_arrays
+from geoseg.raster.source import RasterSource
+
+__all__ = ["array_scene", "as_dask", "as_scene", "lazy_parts", "lazy_scene", "two_dimensional"]
+
+#: Wanted chunk side, pixels: a task's worth of work, and 16 MB of four bands of 8 bits.
+_CHUNK = 2048
+
+
+def lazy_scene(scene: RasterSource, chunks: int | tuple[int, int] | None = None) -> xr.DataArray:
+    """A source as a lazy array ("band", "y", "x"), see :func:`geoseg.open_scene`."""
+    if chunks is None:
+        # Whole blocks of the file: a block that two chunks share is decoded twice.
+        height, width = (
+            max(1, round(_CHUNK / side)) * side if side <= _CHUNK else _CHUNK for side in scene.file_block
+        )
+        chunks = (height, width)
+    image, valid = scene_arrays(scene, _chunk_sides(chunks))
+    out = placed(image, ("band", "y", "x"), scene.geobox, scene.name)
+    out = out.assign_coords(band=list(scene.bands))
+    if valid is not None:
+        out = out.assign_coords(valid=(("y", "x"), valid))
+    if scene.acquired:
+        out.attrs["acquired"] = scene.acquired
+    out.attrs["scene"] = scene.name
+    return out
+
+
+def as_scene(array: Any, chunks: int | tuple[int, int] | None = None) -> xr.DataArray:
+    """An array of two or three dimensions as ("band", "y", "x"), dask-backed.
+
+    Raises
+    ------
+    InputError
+        No array of such dimensions, or axes that can't be told apart.
+    """
+    if not isinstance(array, xr.DataArray):
+        if getattr(array, "ndim", 0) not in (2, 3):
+            raise InputError(
+                f"scene must be a file or an array of 2 or 3 dimensions, got {type(array).__name__}. "
+                "Give a path, or a DataArray with x and y."
+            )
+        array = xr.DataArray(array, dims=("band", "y", "x")[-array.ndim :])
+    if array.ndim not in (2, 3):
+        others = [str(name) for name in array.dims if name not in ("band", "y", "x")]
+        raise InputError(
+            f"scene must have 2 or 3 dimensions, got {array.ndim} ({', '.join(map(str, array.dims))}). "
+            f"Choose one of the others, such as array.isel({others[0] if others else 'band'}=0)."
+        )
+    array = _native(oriented(array))
+    if array.ndim == 2:
+        array = array.expand_dims("band")
+    elif array.dims[0] != "band":
+        array = array.rename({array.dims[0]: "band"})
+    check_dtype(str(array.dtype), "the array", ("bool",))
+    # Chunks that the caller chose stay; only what is in memory as a whole is cut.
+    if chunks is not None or array.chunks is None:
+        height, width = _chunk_sides((_CHUNK, _CHUNK) if chunks is None else chunks)
+        array = array.chunk({"band": -1, "y": height, "x": width})
+    return array
+
+
+def _native(array: xr.DataArray) -> xr.DataArray:
+    """The same values in the byte order of this computer, which the kernels need."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
+    """Pixels and validity: from the coordinate ``valid``, else by the rule that a file's header gives."""
+    image = as_dask(array.data)
+    if "valid" in array.coords:
+        return image, as_dask(array.coords["valid"].data)
+    # xarray's own readers keep the value of missing data under its name in NetCDF.
+    nodata = array.rio.nodata if array.rio.nodata is not None else array.attrs.get("_FillValue")
+    stated = None if nodata is None else float(nodata)
+    rule = decide_validity(dtype=str(image.dtype), nodata=[stated] * len(image), mask=(), alpha=None)
+    if not rule.anything:
+        return image, None
+    # A pixel is valid by all its bands, so they have to come together.
+    together = image.rechunk({0: -1})
+    return image, da.map_blocks(valid_from_values, together, rule, drop_axis=0, dtype=bool)
+
+
+def array_scene(scene: Any) -> ArrayScene:
+    """An array as a scene that is read by window."""
+    array = as_scene(scene)
+    image, valid = lazy_parts(array)
+    name = array.attrs.get("scene") or array.name or "array"
+    return ArrayScene(image, valid, geobox_of(array), str(name), array.attrs.get("acquired"))
+
+
+def _chunk_sides(chunks: Any) -> tuple[int, int]:
+    """One number for both axes, or two."""
+    sides = tuple(chunks) if isinstance(chunks, (tuple, list, np.ndarray)) else (chunks, chunks)
+    if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
+        raise InputError(f"chunks must be a whole number of pixels, or two, got {chunks!r}.")
+    if min(sides) < 1:
+        raise InputError(f"chunks must be at least 1 pixel, got {chunks}.")
+    return int(sides[0]), int(sides[1])
+
+
+def two_dimensional(array: Any) -> xr.DataArray:
+    """An array of masks, labels or heights as ("y", "x").
+
+    Raises
+    ------
+    InputError
+        More than two dimensions hold anything.
+    """
+    array = _native(array if isinstance(array, xr.DataArray) else xr.DataArray(array))
+    # A mask that rioxarray has read comes with a band of one.
+    if array.ndim > 2 and sum(size > 1 for size in array.shape) <= 2:
+        array = oriented(array)
+        array = array.squeeze([dim for dim in array.dims if dim not in ("y", "x")], drop=True)
+    if array.ndim != 2:
+        raise InputError(
+            f"mask must have 2 dimensions, got shape {array.shape}. Choose one of each other dimension, such "
+            f"as array.isel({array.dims[0]}=0)."
+        )
+    return oriented(array)
+
+
+def as_dask(data: Any) -> da.Array:
+    """The data of an array as a dask array; a NumPy array is one chunk."""
+    return data if isinstance(data, da.Array) else da.from_array(np.asarray(data), chunks=(-1,) * data.ndim)
