@@ -23,6 +23,10 @@ class RunKeywords(TypedDict, total=False):
     aoi: PathLike | None
     mosaic: Literal["auto", "off"] | None
     on_top: Literal["last", "first", "newest"] | None
+    asset: str | Sequence[str] | None
+    max_cloud: float | None
+    dates: str | None
+    remote: bool | None
     window: int | tuple[int, int] | None
     overlap: int | tuple[int, int] | None
     blend: Literal["smooth", "uniform"] | None

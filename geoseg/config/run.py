@@ -379,6 +379,48 @@ class RunSettings(SuggestedSettings):
             panel="Scene",
         ),
     ] = "last"
+    asset: Annotated[
+        Words | None,
+        Option(
+            help="Of STAC items, the assets that are read, by name or role; the bands of several lie behind "
+            "each other.",
+            takes=("run",),
+            panel="Scene",
+            rule="names of assets",
+            metavar="NAME[,NAME...]",
+            keyword="str | Sequence[str]",
+            unset="the only raster of data",
+        ),
+    ] = None
+    max_cloud: Annotated[
+        Annotated[float, Field(ge=0, le=100)] | None,
+        Option(
+            help="Of STAC items, leave out those with more clouds, in percent.",
+            takes=("run",),
+            panel="Scene",
+            rule="one number from 0 to 100",
+            metavar="X",
+            unset="take all",
+        ),
+    ] = None
+    dates: Annotated[
+        str | None,
+        Option(
+            help="Of STAC items, leave out those of other dates: a date, or two with / between.",
+            takes=("run",),
+            panel="Scene",
+            metavar="DATE[/DATE]",
+            unset="take all",
+        ),
+    ] = None
+    remote: Annotated[
+        bool,
+        Option(
+            help="Read from the network what STAC items and tile indexes name there.",
+            takes=("run",),
+            panel="Scene",
+        ),
+    ] = False
     retry_failed: Annotated[
         bool,
         Option(

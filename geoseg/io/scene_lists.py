@@ -1,4 +1,4 @@
-"""What a word of the user stands for, where that is many files: a folder, a pattern, a list."""
+"""What a word of the user stands for, where that is many scenes: a folder, a pattern, a list, a catalog."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoseg.errors import GeosegError, InputError, MissingFileError, SceneError
 from geoseg.io.gdal_env import check_path
 from geoseg.io.names import ZARR_MARKS, is_remote
+from geoseg.io.references import SceneReference
+from geoseg.io.stac import SceneQuery, is_stac, read_stac
+from geoseg.io.tile_index import is_tile_index, read_tile_index
 from geoseg.io.vrt import vrt_sources
 from geoseg.typing import PathLike
 
@@ -40,20 +43,23 @@ class SceneList:
     Attributes
     ----------
     scenes
-        Files and addresses, each once, sorted by name.
+        Files, addresses and items, each once, sorted by name.
     name
         What to call them together.
     notes
         What was left out.
+    dates
+        ISO dates that somebody knows of files, by their paths.
     """
 
-    scenes: tuple[str, ...]
+    scenes: tuple[str | SceneReference, ...]
     name: str
     notes: tuple[str, ...] = ()
+    dates: dict[str, str] = field(default_factory=dict)
 
 
 def is_scene_list(word: PathLike) -> bool:
-    """Whether a reference stands for many files: a folder, a pattern, or a text file with a list.
+    """Whether a reference stands for many: a folder, a pattern, a text file with a list, a tile index, STAC.
 
     Examples
     --------
@@ -66,11 +72,13 @@ def is_scene_list(word: PathLike) -> bool:
     if is_remote(word):
         return False
     path = Path(word)
-    if word.startswith("@") and not path.exists():
+    if (word.startswith("@") and not path.exists()) or is_tile_index(word):
         return True
     if path.is_dir():
         return not any((path / mark).exists() for mark in ZARR_MARKS)
-    return (path.suffix.lower() in _LISTS and path.is_file()) or (glob.has_magic(word) and not path.exists())
+    if path.is_file():
+        return path.suffix.lower() in _LISTS or is_stac(path)
+    return glob.has_magic(word)
 
 
 def check_reference(word: PathLike) -> None:
@@ -85,27 +93,38 @@ def check_reference(word: PathLike) -> None:
         check_path(os.fspath(word))
 
 
-def list_scenes(word: PathLike, *, without: Sequence[Path] = ()) -> SceneList:
-    """List what a folder, a pattern or a text file stands for.
+def list_scenes(
+    word: PathLike, *, without: Sequence[Path] = (), query: SceneQuery | None = None
+) -> SceneList:
+    """List what a folder, a pattern, a text file, a tile index or STAC metadata stand for.
 
     Parameters
     ----------
     word
         A folder (with all below it), a pattern such as ``sheets/*.tif`` or ``dates/**/*.tif``, or a text file
         with one name a line, ``@list.txt`` or ``list.txt``. Names in it are relative to its folder; an empty
-        line and one that begins with # say nothing.
+        line and one that begins with # say nothing. Or a tile index (``sheets.gti.gpkg``), or a STAC item,
+        collection of items or catalog (``catalog.json``).
     without
         Folders that are passed over, such as the one results go to.
+    query
+        Which items of a STAC catalog are taken, and whether files on other hosts may be named in what is
+        read.
 
     Raises
     ------
     MissingFileError, SceneError
         Nothing is there, or no scene among what is.
     """
-    word = os.fspath(word)
+    word, query = os.fspath(word), query or SceneQuery()
     path = Path(word)
+    if is_tile_index(word):
+        index = read_tile_index(word, remote=query.remote)
+        return SceneList(index.paths, index.name, dates=index.dates)
+    if path.is_file() and is_stac(path):
+        return _list_items(path, query)
     if path.is_dir():
-        found, left_out = _sort_out(_walk(path, {folder.absolute() for folder in without}))
+        found, left_out = _sort_out(_walk(path, {folder.resolve() for folder in without}))
         name = path.absolute().name
     elif glob.has_magic(word) and not path.exists() and not word.startswith("@"):
         matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - a pattern may be absolute
@@ -116,7 +135,7 @@ def list_scenes(word: PathLike, *, without: Sequence[Path] = ()) -> SceneList:
         fixed = re.split(r"[*?\[]", word, maxsplit=1)[0]
         name = Path(os.path.dirname(fixed) or ".").absolute().name  # noqa: PTH120 - of a half name
     else:
-        return _read_list(Path(word.removeprefix("@")))
+        return _read_list(Path(word.removeprefix("@")), query)
     notes = (
         [f"left out of {word}: {_shortened(left_out)}, which is no raster by its name"] if left_out else []
     )
@@ -130,6 +149,19 @@ def list_scenes(word: PathLike, *, without: Sequence[Path] = ()) -> SceneList:
     return SceneList(tuple(map(str, found)), name, tuple(notes))
 
 
+def _list_items(path: Path, query: SceneQuery) -> SceneList:
+    items, left_out = read_stac(path, query)
+    notes = [f"left out of {path}: {count} of its items, {why}" for why, count in left_out.items()]
+    if not items:
+        raise SceneError(
+            f"STAC metadata must have an item that fits, got {path} without any"
+            + (f" ({'; '.join(notes)})." if notes else ".")
+        )
+    # an item of one file is that file to who sorts sheets into mosaics
+    dates = {item.hrefs[0]: item.acquired for item in items if len(item.hrefs) == 1 and item.acquired}
+    return SceneList(tuple(items), path.stem, tuple(notes), dates)
+
+
 def _walk(path: Path, without: set[Path]) -> Iterable[Path]:
     """A file, or all files of a folder and below; Zarr stores are one, hidden names and kept runs none."""
     if not path.is_dir():
@@ -138,10 +170,12 @@ def _walk(path: Path, without: set[Path]) -> Iterable[Path]:
     if any((path / mark).exists() for mark in ZARR_MARKS):
         yield path
         return
+    if path.resolve() in without:
+        return
+    without.add(path.resolve())  # links may lead to where one has been
     for entry in sorted(path.iterdir()):
-        if entry.name.startswith(".") or entry.suffix == ".geoseg" or entry.absolute() in without:
-            continue
-        yield from _walk(entry, without)
+        if not entry.name.startswith(".") and entry.suffix != ".geoseg":
+            yield from _walk(entry, without)
 
 
 def _sort_out(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
@@ -173,7 +207,7 @@ def _without_vrts(scenes: Sequence[Path]) -> tuple[list[Path], list[str]]:
     return kept, left_out
 
 
-def _read_list(path: Path) -> SceneList:
+def _read_list(path: Path, query: SceneQuery) -> SceneList:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -181,22 +215,28 @@ def _read_list(path: Path) -> SceneList:
         raise MissingFileError(f"a list of scenes must be a text file, got {path}: {what}.") from None
     lines = [line.strip() for line in text.splitlines()]
     words = [line for line in lines if line and not line.startswith("#")]
-    scenes: list[str] = []
+    scenes: dict[str, str | SceneReference] = {}
     notes: list[str] = []
+    dates: dict[str, str] = {}
     for word in words:
         if not (is_remote(word) or word.lower().startswith("/vsi") or Path(word).is_absolute()):
             word = str(path.parent / word)
         if word.removeprefix("@").lower().endswith(_LISTS):
             raise InputError(f"a list of scenes must not name other lists, got {word} in {path}.")
         if is_scene_list(word):
-            more = list_scenes(word)
-            scenes += more.scenes
+            more = list_scenes(word, query=query)
+            scenes |= {_key(scene): scene for scene in more.scenes}
             notes += more.notes
+            dates |= more.dates
         else:
-            scenes.append(word)
+            scenes[word] = word
     if not scenes:
         raise InputError(f"a list of scenes must have a name in each line, got {path} without any.")
-    return SceneList(tuple(sorted(set(scenes))), path.stem, tuple(notes))
+    return SceneList(tuple(scenes[key] for key in sorted(scenes)), path.stem, tuple(notes), dates)
+
+
+def _key(scene: str | SceneReference) -> str:
+    return scene if isinstance(scene, str) else f"{scene.label}#{scene.name}"
 
 
 def _shortened(names: Sequence[str]) -> str:

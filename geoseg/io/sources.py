@@ -5,43 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol
 
+from geoseg.errors import SceneError
 from geoseg.geo.windows import Window
 from geoseg.io.mosaic import Sheets
+from geoseg.io.references import Reference, SceneReference
 from geoseg.io.region import bbox_window, resampled_shape, with_gsd
 from geoseg.io.scene import Scene, open_file
 from geoseg.io.scene_lists import is_scene_list, list_scenes
 from geoseg.raster.source import RasterSource
 from geoseg.raster.turn import TurnedScene
 from geoseg.raster.view import RenamedScene, SceneView
-from geoseg.typing import PathLike
 
-__all__ = ["OPENERS", "Opener", "Reference", "Renamed", "SceneReference", "open_raster"]
-
-
-@runtime_checkable
-class SceneReference(Protocol):
-    """What opens as one scene and is more than a name, such as the sheets of a mosaic."""
-
-    @property
-    def name(self) -> str:
-        """What the scene will be called."""
-
-    @property
-    def label(self) -> str:
-        """What the user named it by; for messages."""
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Files and addresses that it is read from."""
-
-    def open(self, *, bands: Sequence[int] | None, expand_palette: bool) -> RasterSource:
-        """The source, whole and at its own resolution."""
-
-
-#: What a scene is opened from.
-Reference: TypeAlias = PathLike | SceneReference
+__all__ = ["OPENERS", "Opener", "Renamed", "open_raster"]
 
 
 @dataclass(frozen=True)
@@ -94,13 +71,23 @@ def open_upright(reference: str, *, bands: Sequence[int] | None, expand_palette:
 
 
 def open_list(reference: str, *, bands: Sequence[int] | None, expand_palette: bool) -> RasterSource | None:
-    """A folder, a pattern or a list of files, as one mosaic."""
+    """A folder, a pattern, a list, a tile index or STAC metadata: one scene, or files as one mosaic."""
     if not is_scene_list(reference):
         return None
     files = list_scenes(reference)
     if len(files.scenes) == 1:
-        return open_upright(files.scenes[0], bands=bands, expand_palette=expand_palette)
-    sheets = Sheets(files.name, files.scenes, label=reference)
+        return _open(files.scenes[0], bands, expand_palette)
+    names: list[str] = []
+    for scene in files.scenes:
+        paths = (scene,) if isinstance(scene, str) else scene.paths
+        if len(paths) > 1:
+            raise SceneError(
+                f"files of a mosaic must have all their bands, got {', '.join(paths[:3])} of one item in "
+                f"{reference}. Name that item alone."
+            )
+        names += paths
+    dates = tuple(map(files.dates.get, names)) if files.dates else ()
+    sheets = Sheets(files.name, tuple(names), label=reference, dates=dates)
     return sheets.open(bands=bands, expand_palette=expand_palette)
 
 
@@ -127,8 +114,9 @@ def open_raster(
     ----------
     reference
         A file of one of :data:`geoseg.io.gdal_env.RASTER_DRIVERS`, a ``.vrt`` with local sources, a URL; a
-        folder, a pattern (``sheets/*.tif``) or a list (``@sheets.txt``) of files on one grid, which are
-        opened as a mosaic; or a :class:`SceneReference`.
+        folder, a pattern (``sheets/*.tif``), a list (``@sheets.txt``), a tile index (``sheets.gti.gpkg``), a
+        STAC catalog, all of files on one grid that are opened as a mosaic; a STAC item; or a
+        :class:`geoseg.io.references.SceneReference`.
     bands
         1-based, in the order wanted; None for all but the alpha band.
     resolution

@@ -18,7 +18,7 @@ from geoseg.errors import InputError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.geo.windows import Window
-from geoseg.io.sources import Reference, SceneReference
+from geoseg.io.references import Reference, SceneReference
 from geoseg.pipeline.opening import check_array, open_for_model
 from geoseg.pipeline.salvage import read_pixels
 from geoseg.pipeline.store import digest

@@ -12,7 +12,8 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.band_names import check_names, match_bands, stored_names
-from geoseg.io.sources import Reference, open_raster
+from geoseg.io.references import Reference
+from geoseg.io.sources import open_raster
 from geoseg.pipeline.values import stretched
 from geoseg.raster.source import RasterSource
 

@@ -20,7 +20,7 @@ from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.io.crs import check_tiff_crs
 from geoseg.io.hints import SETTINGS_TAG, read_hints
-from geoseg.io.sources import Reference
+from geoseg.io.references import Reference
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.job import Job, prepare

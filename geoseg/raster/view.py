@@ -115,7 +115,7 @@ class View(Shaped):
 
 @dataclass(frozen=True)
 class RenamedScene(View):
-    """A source under another name.
+    """A source under another name, and with another date where somebody knows better than the file.
 
     Attributes
     ----------
@@ -123,10 +123,18 @@ class RenamedScene(View):
         The source.
     title
         Its name here.
+    date
+        ISO date it was taken; None: as the base says.
     """
 
     base: RasterSource
     title: str
+    date: str | None = None
+
+    @property
+    def acquired(self) -> str | None:
+        """ISO date it was taken, where known."""
+        return self.date or self.base.acquired
 
     @property
     def name(self) -> str:

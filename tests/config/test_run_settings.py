@@ -102,7 +102,7 @@ def test_user_then_card_then_default() -> None:
         ({"resolution": 0}, "resolution must be one number of meters above 0, or native, got 0."),
         ({"bbox": (1, 2, 3)}, "bbox must be four numbers: min x, min y, max x, max y, got (1, 2, 3)."),
         ({"save_prob": "perhaps"}, "save_prob must be true or false, got 'perhaps'."),
-        ({"windows": 3}, "option must be one of any_resolution, aoi, bands"),
+        ({"windows": 3}, "option must be one of any_resolution, aoi, asset, bands"),
     ],
 )
 def test_a_mistake_names_the_setting_the_rule_and_the_value(values: dict[str, Any], message: str) -> None:
@@ -156,7 +156,7 @@ class TestPrintConfig:
         [
             (
                 "windw = 3",
-                ("option must be one of any_resolution, aoi, bands", "window, got", "run.toml: windw"),
+                ("option must be one of any_resolution, aoi, asset, bands", "window, got", "run.toml: windw"),
             ),
             ("overlap = -1", ("run.toml: overlap must be", "got -1")),
             ("overlap = ", ("run.toml is not valid TOML",)),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geoseg.errors import GeosegError, SceneError
@@ -35,12 +35,15 @@ class Sheets:
         Which one is seen where several overlap.
     label
         What the user named them by, for messages.
+    dates
+        ISO date of each path, where somebody knows better than the file; empty or as many as there are paths.
     """
 
     name: str
     paths: tuple[str, ...]
     on_top: OnTop = "last"
     label: str = ""
+    dates: tuple[str | None, ...] = ()
 
     def open(self, *, bands: Sequence[int] | None = None, expand_palette: bool = True) -> Mosaic:
         """Open them; headers come from the sheet index.
@@ -51,10 +54,13 @@ class Sheets:
             A file that can't be opened, or is not on the grid of the others.
         """
         sheets: list[Sheet] = []
-        for sheet in read_sheets(sorted(set(self.paths)), bands=bands, expand_palette=expand_palette):
+        dates = dict(zip(self.paths, self.dates))
+        paths = sorted(set(self.paths))
+        opened = read_sheets(paths, bands=bands, expand_palette=expand_palette)
+        for path, sheet in zip(paths, opened, strict=True):
             if isinstance(sheet, GeosegError):
                 raise sheet
-            sheets.append(sheet)
+            sheets.append(dated(sheet, dates.get(path)))
         facts = [facts_of(sheet) for sheet in sheets]
         for own in facts:
             if why := misfit(own, facts[0]):
@@ -99,6 +105,7 @@ def sort_files(
     on_top: OnTop = "last",
     bands: Sequence[int] | None = None,
     name: str | None = None,
+    dates: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> SortedFiles:
     """Sort files into mosaics and scenes of their own; the order in which they are named does not matter.
@@ -113,24 +120,38 @@ def sort_files(
         1-based bands that will be read.
     name
         What to call the mosaic where all files are one; else it is called by its folder.
+    dates
+        ISO dates of some paths, where somebody knows better than the file.
     progress
         Told of headers that had to be read.
     """
+    dates = dates or {}
     if mosaic == "off" or len(paths) < 2:
         return SortedFiles(tuple(sorted(paths)))
     opened = read_sheets(sorted(paths), bands=bands, progress=progress)
     broken = [(path, str(one)) for path, one in zip(sorted(paths), opened) if isinstance(one, GeosegError)]
-    facts = [facts_of(sheet) for sheet in opened if isinstance(sheet, Sheet)]
+    facts = [
+        facts_of(dated(sheet, dates.get(sheet.scene.path))) for sheet in opened if isinstance(sheet, Sheet)
+    ]
     pictures = find_pictures(facts)
     scenes: list[str | Sheets] = [path for path, _ in broken]
     for picture, title in zip(pictures, _titles(facts, pictures, name)):
         files = tuple(facts[k].name for k in picture.members)
-        scenes.append(Sheets(title, files, on_top, label=title) if len(files) > 1 else files[0])
+        if len(files) == 1:
+            scenes.append(files[0])
+            continue
+        known = tuple(map(dates.get, files)) if dates else ()
+        scenes.append(Sheets(title, files, on_top, label=title, dates=known))
     return SortedFiles(
         tuple(sorted(scenes, key=lambda scene: scene.paths[0] if isinstance(scene, Sheets) else scene)),
         tuple(_notes(facts, pictures)),
         tuple(broken),
     )
+
+
+def dated(sheet: Sheet, date: str | None) -> Sheet:
+    """A sheet with the date that somebody knows."""
+    return sheet if date is None else replace(sheet, scene=replace(sheet.scene, acquired=date))
 
 
 def facts_of(sheet: Sheet) -> Facts:

@@ -11,8 +11,9 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import SceneError
 from geoseg.files import plain_stem
 from geoseg.io.mosaic import Sheets, sort_files
+from geoseg.io.references import Reference, SceneReference
 from geoseg.io.scene_lists import is_scene_list, list_scenes
-from geoseg.io.sources import Reference, SceneReference
+from geoseg.io.stac import SceneQuery, StacScene
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["BatchPlan", "PlannedScene", "is_batch", "plan_batch", "unique_names"]
@@ -95,17 +96,24 @@ def plan_batch(
     notes: list[str] = []
     found: dict[str, str | SceneReference] = {}
     titles: list[str] = []
+    dates: dict[str, str] = {}
+    first, last = SceneQuery.interval(settings.dates)
+    query = SceneQuery(settings.asset or (), settings.max_cloud, first, last, settings.remote)
     for word in words:
         if isinstance(word, SceneReference):
             found[word.label] = word
         elif is_scene_list(word):
-            listed = list_scenes(word, without=[] if out is None else [Path(out)])
+            listed = list_scenes(word, without=[] if out is None else [Path(out)], query=query)
             notes += listed.notes
             titles.append(listed.name)
-            found |= {path: path for path in listed.scenes}
+            dates |= listed.dates
+            for scene in listed.scenes:
+                found[scene if isinstance(scene, str) else "\0".join(scene.paths)] = scene
         else:
             found[str(word)] = str(word)
-    files, named_twice = _by_place([path for path in found.values() if isinstance(path, str)])
+    # Items of one file may be sheets of a mosaic; those that are not stay items, with their ids and dates.
+    single = {path: ref for path, ref in found.items() if isinstance(ref, str) or _is_file_of(ref, path)}
+    files, named_twice = _by_place(list(single))
     notes += [f"{path} is named twice, and taken once" for path in named_twice]
     one_title = titles[0] if len(titles) == len(words) == 1 else None
     chosen = sort_files(
@@ -114,6 +122,7 @@ def plan_batch(
         on_top=settings.on_top,
         bands=settings.bands,
         name=one_title,
+        dates=dates,
         progress=progress,
     )
     notes += chosen.notes
@@ -124,13 +133,18 @@ def plan_batch(
             f"files of a mosaic must be readable, got {path}: {why}{more} --on-error skip goes on without "
             "them: their ground counts as without data, and they are listed as failed."
         )
-    references = [*chosen.scenes, *(ref for ref in found.values() if not isinstance(ref, str))]
+    references = [single[scene] if isinstance(scene, str) else scene for scene in chosen.scenes]
+    references += [reference for key, reference in found.items() if key not in single]
     names, longer = unique_names(references)
     if longer:
         shown = ", ".join(longer[:3]) + (f" and {len(longer) - 3} more" if len(longer) > 3 else "")
         notes.append(f"files of one name are told apart by their folders: {shown}")
     planned = (PlannedScene(name, reference) for name, reference in zip(names, references, strict=True))
     return BatchPlan(tuple(sorted(planned, key=lambda scene: scene.name)), tuple(notes))
+
+
+def _is_file_of(reference: SceneReference, path: str) -> bool:
+    return isinstance(reference, StacScene) and reference.hrefs == (path,)
 
 
 def _by_place(paths: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -16,7 +16,8 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError, RunError, StateMismatchError
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
 from geoseg.io.mosaic import files_stamp
-from geoseg.io.sources import Reference, Renamed, SceneReference
+from geoseg.io.references import Reference, SceneReference
+from geoseg.io.sources import Renamed
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene, plan_batch
 from geoseg.pipeline.run import RunSummary, run_scene
@@ -28,7 +29,7 @@ __all__ = ["BatchSummary", "Told", "run_batch"]
 #: Settings that change how a scene is worked on, and nothing of what comes out.
 _WORK_ONLY = (
     "restart", "overwrite", "on_error", "batch_size", "device", "engine", "retry_failed", "max_failures",
-    "mosaic",
+    "mosaic", "max_cloud", "dates", "remote",
 )  # fmt: skip
 #: What differs of a kept run whose scene was changed since.
 _SCENE_KEYS = {"scene", "shape"}

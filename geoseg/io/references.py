@@ -1,0 +1,35 @@
+"""What a scene is opened from: a name, or an object that knows more than one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from geoseg.raster.source import RasterSource
+from geoseg.typing import PathLike
+
+__all__ = ["Reference", "SceneReference"]
+
+
+@runtime_checkable
+class SceneReference(Protocol):
+    """What opens as one scene and is more than a name: sheets of a mosaic, assets of a STAC item."""
+
+    @property
+    def name(self) -> str:
+        """What the scene will be called."""
+
+    @property
+    def label(self) -> str:
+        """What the user named it by; for messages."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files and addresses that it is read from; at least one."""
+
+    def open(self, *, bands: Sequence[int] | None, expand_palette: bool) -> RasterSource:
+        """The source, whole and at its own resolution."""
+
+
+#: What a scene is opened from.
+Reference: TypeAlias = PathLike | SceneReference
