@@ -72,6 +72,7 @@ def stop_if_full(failure: BaseException, folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_PROBE))
             file.flush()
+            # A quota, or a disk on the network, may say no only when the bytes get there.
             os.fsync(file.fileno())
     except OSError as error:
         if is_full(error):

@@ -67,7 +67,7 @@ def _place(target: PathLike) -> Path:
 
 @contextmanager
 def _hold_one(target: Path) -> Iterator[None]:
-    # loaded here: it takes 50 ms that commands which write nothing must not wait for
+    # Loaded here: it takes 50 ms that commands which write nothing must not wait for
     from filelock import FileLock, Timeout
 
     file = _beside(target, ".lock")
@@ -93,7 +93,7 @@ def _hold_one(target: Path) -> Iterator[None]:
         yield
     finally:
         if lock.lock_counter == 1:
-            # while it is held: who opened it meanwhile finds that its name is gone, and is refused
+            # While it is held: who opened it meanwhile finds that its name is gone, and is refused
             with suppress(OSError):
                 file.unlink()
         lock.release()
@@ -175,6 +175,8 @@ def _clear_dead(target: Path) -> None:
             continue
         if match[1] != _computer()[0] and match[2] != _computer()[1]:
             continue
+        # Killed between moving the old result aside and giving the new one its name: the old one is all there
+        # is.
         if folder.suffix == ".old" and not os.path.lexists(target):
             folder.rename(target)
         else:

@@ -27,6 +27,7 @@ def plain_stem(name: str) -> str:
     >>> plain_stem("..")
     'scene'
     """
+    # What Windows refuses, too: results travel between systems.
     return re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", name).lstrip(". ").rstrip(" ") or "scene"
 
 
@@ -74,6 +75,7 @@ def results_folder(folder: Path) -> Iterator[None]:
     RunError
         The disk fails under the run: it is full, or gone.
     """
+    # Innermost first, as they have to be removed again.
     made = [parent for parent in (folder, *folder.parents) if not _exists(parent)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +113,7 @@ def _try_to_write(folder: Path) -> None:
 
 def _remove_empty(folders: Iterable[Path]) -> None:
     for folder in folders:
+        # The first that holds something ends it: those around it are not empty either.
         if not folder.is_dir() or any(folder.iterdir()):
             return
         folder.rmdir()

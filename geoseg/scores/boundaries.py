@@ -13,7 +13,7 @@ from geoseg.typing import Array, IntArray
 
 __all__ = ["OutlineFits", "boundary_iou", "measure_outlines", "outline_distances", "vertex_counts"]
 
-#: Pairs measured at once.
+#: Pairs measured at once: a pair has a geometry for each vertex while it is measured.
 BATCH = 8_192
 
 
@@ -61,7 +61,7 @@ def _directed(a: Array, b: Array) -> tuple[Float64Array, Float64Array]:
     """Mean and largest distance from the vertices of ``a[i]`` to the outline of ``b[i]``."""
     points, owner = _vertices(a)
     lines = shapely.boundary(b)
-    shapely.prepare(lines)
+    shapely.prepare(lines)  # each is asked for the distance of all vertices of its partner
     distance = shapely.distance(shapely.points(points), lines[owner])
     starts = np.searchsorted(owner, np.arange(len(a)))
     count = np.diff(np.append(starts, len(owner)))
@@ -175,6 +175,7 @@ def measure_outlines(
     distance
         Width of the strip of the boundary IoU, > 0.
     """
+    # Only these can match, and they are few: every object overlaps several others by a sliver.
     keep = (pairs.iou >= iou) & ~truth.cut[pairs.truth] & ~pred.cut[pairs.pred]
     a, b = truth.geometry[pairs.truth[keep]], pred.geometry[pairs.pred[keep]]
     polis, hausdorff, strips = (np.full(len(keep), np.nan) for _ in range(3))

@@ -30,6 +30,8 @@ def reading_order(geometry: Array) -> IntArray:
 
 def rank_by(area: Float64Array, bounds: Float64Array) -> IntArray:
     """The ranks of :func:`reading_order` from areas (n,) and bounds (n, 4)."""
+    # lexsort goes by its last key first. Only polygons that are equal in all of these keep the order of the
+    # file.
     order = np.lexsort((bounds[:, 3], bounds[:, 2], bounds[:, 1], bounds[:, 0], -area))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -59,6 +61,7 @@ def sort_pairs(
     pairs: OverlapPairs, pred_rank: IntArray, truth_rank: IntArray, scores: Float64Array | None
 ) -> tuple[IntArray, IntArray, Float64Array]:
     """Pairs in the order of matching: predictions by score, then rank; their truths by IoU, then rank."""
+    # Sorted once for all thresholds: each of them only ends the lists of truths earlier.
     iou = pairs.iou
     score = np.zeros(len(pairs.pred)) if scores is None else scores[pairs.pred]
     order = np.lexsort((truth_rank[pairs.truth], -iou, pred_rank[pairs.pred], -score))
@@ -117,6 +120,7 @@ def splits_and_merges(pairs: OverlapPairs, truth_core: BoolArray, pred_core: Boo
     (int, int)
         Split truths, merging predictions.
     """
+    # More than half: an object can lie so in one other only, and is counted once.
     in_truth = pairs.area > pairs.pred_area[pairs.pred] / 2
     in_pred = pairs.area > pairs.truth_area[pairs.truth] / 2
     parts = np.bincount(pairs.truth[in_truth], minlength=len(pairs.truth_area))

@@ -175,6 +175,7 @@ def match_objects(truth: Array, pred: Array, iou: float = 0.5, scores: Array | N
     """
     check_threshold(iou)
     truths, preds = clean_polygons(truth), clean_polygons(pred)
+    # Scores belong to what was given; invalid and empty polygons among it are gone by now.
     ranked = None if scores is None else as_scores(scores, len(np.atleast_1d(pred)))[preds.index]
     pairs = overlap_pairs(truths.geometry, preds.geometry)
     ranks = reading_order(truths.geometry), reading_order(preds.geometry)
@@ -274,6 +275,7 @@ def score_objects(
     iou
         Threshold in (0, 1].
     """
+    # The last threshold is the one asked for, the others are those of the average precision.
     matches = greedy_match(
         pairs,
         np.append(AP_THRESHOLDS, iou),
@@ -323,6 +325,7 @@ def score_objects(
 
 
 def _tally(match: IntArray, truth: ObjectTable, pred: ObjectTable) -> _Tally:
+    # What is marginal and found no partner is in none of the counts.
     p = np.flatnonzero(match >= 0)
     t = match[p]
     free = np.ones(len(truth.core), np.bool_)
@@ -337,6 +340,7 @@ def _average_precision(match: IntArray, truth: ObjectTable, pred: ObjectTable) -
     tally = _tally(match, truth, pred)
     hit = np.zeros(len(match), np.bool_)
     hit[tally.pred] = True
+    # A marginal prediction without a partner has no place on the curve.
     counts = hit | (pred.core & (match < 0))
     scores = None if pred.scores is None else pred.scores[counts]
     return average_precision(hit[counts], scores, len(tally.truth) + tally.missed)

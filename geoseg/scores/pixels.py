@@ -117,6 +117,7 @@ def confusion(truth: Array, pred: Array, n: int, valid: Array | None = None) -> 
     for name, side in (("truth", t), ("pred", p)):
         if len(side) and not (int(side.min()) >= 0 and int(side.max()) < n):
             raise InputError(f"{name} must hold values from 0 to {n - 1}, got {side.min()} to {side.max()}.")
+    # One pass over the pixels for all n * n counts.
     code = t.astype(np.int64) * n + p
     return np.bincount(code, minlength=n * n).reshape(n, n)
 
@@ -277,6 +278,7 @@ def coverage_scores(
         What areas are in.
     """
     areas = zip(names, coverage.shared.tolist(), coverage.truth.tolist(), coverage.pred.tolist(), strict=True)
+    # Areas of intersections may exceed those of the polygons by rounding.
     rows = [_class_scores(name, tp, max(p - tp, 0.0), max(t - tp, 0.0)) for name, tp, t, p in areas]
     # Right is what both sides give to one class, and what both leave empty.
     correct = float(coverage.shared.sum()) + total - coverage.covered
@@ -314,20 +316,18 @@ def evaluate_coverage(
     >>> evaluate_coverage(shapely.box([0, 1], 0, [3, 4], 1), shapely.box([2], 0, [6], 1)).iou
     0.3333333333333333
     """
-    (t, t_names), (p, p_names) = (
-        _prepare(shapes, classes, aoi) for shapes, classes in ((truth, truth_classes), (pred, pred_classes))
-    )
+    inside, labels = [], []
+    for shapes, classes in ((truth, truth_classes), (pred, pred_classes)):
+        whole = clean_polygons(shapes)
+        clipped = clip_polygons(whole.geometry, aoi)
+        given = np.full(len(np.atleast_1d(shapes)), "object") if classes is None else np.asarray(classes)
+        inside.append(clipped.geometry)
+        labels.append(given.astype(str)[whole.index[clipped.index]])
+    (t, p), (t_names, p_names) = inside, labels
+    # Classes of both sides: one that is never predicted is missed, and not left out of the mean.
     names, codes = np.unique(np.concatenate([t_names, p_names]), return_inverse=True)
-    if len(names) == 0:
+    if len(names) == 0:  # nothing on either side
         names = np.array(["object"])
     coverage = measure_coverage(t, p, codes[: len(t)], codes[len(t) :], len(names))
     total = float("nan") if aoi is None else float(aoi.area)
     return coverage_scores(coverage, names.tolist(), total=total, unit=unit)
-
-
-def _prepare(geometry: Array, classes: Array | None, aoi: Any) -> tuple[Array, Array]:
-    whole = clean_polygons(geometry)
-    inside = clip_polygons(whole.geometry, aoi)
-    if classes is None:
-        return inside.geometry, np.full(len(inside.index), "object")
-    return inside.geometry, np.asarray(classes).astype(str)[whole.index[inside.index]]

@@ -186,6 +186,8 @@ def clip_polygons(geometry: Array, aoi: Any) -> ClippedPolygons:
 def _query(tree_of: Array, queries: Array) -> tuple[IntArray, IntArray]:
     if len(tree_of) == 0 or len(queries) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
+    # "intersects" and not "overlaps", which leaves out a polygon inside another; what only touches goes by
+    # its area.
     query, hit = shapely.STRtree(tree_of).query(queries, predicate="intersects")
     return query.astype(np.int64), hit.astype(np.int64)
 
@@ -238,12 +240,13 @@ def dissolve_overlaps(geometry: Array) -> Array:
     a, b = a[a < b], b[a < b]
     keep = intersection_areas(geometry[a], geometry[b]) > 0
     a, b = a[keep], b[keep]
-    if len(a) == 0:
+    if len(a) == 0:  # the usual case
         return geometry
     n = len(geometry)
     _, group = connected_components(
         coo_array((np.ones(len(a), np.bool_), (a, b)), shape=(n, n)), directed=False
     )
+    # Whole groups at once: uniting pair by pair would draw the same outline again and again.
     shared = np.bincount(group)[group] > 1
     members = np.flatnonzero(shared)
     members = members[np.argsort(group[members], kind="stable")]
@@ -263,4 +266,5 @@ def as_scores(scores: Array, n: int) -> Float64Array:
     values = np.asarray(scores, np.float64).reshape(-1)
     if len(values) != n:
         raise InputError(f"scores must be one number a prediction, got {len(values)} for {n} predictions.")
+    # A sort would put NaN at an end that depends on its direction.
     return np.where(np.isnan(values), -np.inf, values)
