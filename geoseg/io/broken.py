@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from geoseg.geo.storage import storage_parts
 from geoseg.geo.windows import Window
-from geoseg.io.gdal_env import file_stamp
+from geoseg.io.local_files import file_stamp
 from geoseg.raster.source import SceneReadError
 
 __all__ = ["IN_ORDER", "known_break", "locate_damage", "note_break"]
@@ -16,6 +16,7 @@ __all__ = ["IN_ORDER", "known_break", "locate_damage", "note_break"]
 #: Formats whose rows are decoded from the first on: behind the first broken row nothing can be read.
 IN_ORDER = ("JPEG", "PNG")
 
+#: Files, after which the oldest is forgotten: a process that goes on for weeks does not grow.
 _REMEMBERED = 64
 _breaks: OrderedDict[tuple[str, int, int], tuple[int, str]] = OrderedDict()
 _lock = threading.Lock()
@@ -69,6 +70,7 @@ def locate_damage(
         Names the first broken block in pixels of the file, and how many there are under the window; None
         where each block can be read after all.
     """
+    # All blocks are tried, not the first ones only, so that the message tells how much is lost.
     broken: list[tuple[Window, str]] = []
     count = 0
     for part, unit in storage_parts(window, block, shape):

@@ -26,8 +26,9 @@ from geoseg.typing import Array, PathLike, Progress, no_progress
 
 __all__ = ["check_blocks", "is_our_cog", "overview_resampling", "read_finished", "write_cog"]
 
-_BLOCK = 512
-_WINDOW = 2048
+#: Pixels a side of a block in the file, and of a window that is written at once: whole blocks, so that none
+#: is compressed twice.
+_BLOCK, _WINDOW = 512, 2048
 _SOFTWARE = "TIFFTAG_SOFTWARE"
 
 #: Pixel types that are written.
@@ -114,7 +115,14 @@ def write_cog(
                 target = rasterio.open(plain, "w", **profile)
             with target:
                 _describe(target, scale, offset, descriptions, tags)
-                _write_windows(target, read, geobox, count, progress)
+                windows = list(iter_chunks(geobox.height, geobox.width, _WINDOW))
+                for done, window in enumerate(windows, 1):
+                    pixels = np.asarray(read(window))
+                    pixels = pixels[None] if pixels.ndim == 2 else pixels
+                    where = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+                    target.write(pixels.astype(dtype, copy=False), window=where)
+                    progress("write", done, len(windows))
+            # Before the copy, too: GDAL copies a block that is missing as zeros.
             check_blocks(plain)
             with quiet_georeferencing():
                 rasterio.shutil.copy(plain, staged.path, driver="COG", **options)
@@ -157,6 +165,7 @@ def read_finished(path: PathLike, tag: str) -> tuple[str, int] | None:
 
 def is_our_cog(path: Path) -> bool:
     """Whether an existing file was written by :func:`write_cog`; by its tag for software."""
+    # A file that can't be read is nobody's that may be written over.
     try:
         with raster_env(), quiet_georeferencing(), rasterio.open(path, driver="GTiff") as written:
             return bool(written.tags().get(_SOFTWARE) == "geoseg")
@@ -195,18 +204,6 @@ def _describe(
     target.update_tags(**{_SOFTWARE: "geoseg"}, **(tags or {}))
 
 
-def _write_windows(
-    target: Any, read: Callable[[Window], Array], geobox: GeoBox, count: int, progress: Progress
-) -> None:
-    windows = list(iter_chunks(geobox.height, geobox.width, _WINDOW))
-    for done, window in enumerate(windows, 1):
-        pixels = np.asarray(read(window))
-        pixels = pixels[None] if pixels.ndim == 2 else pixels
-        where = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
-        target.write(pixels.astype(target.dtypes[0], copy=False), window=where)
-        progress("write", done, len(windows))
-
-
 def check_blocks(path: Path) -> None:
     """Make sure that every block of a TIFF is in the file: GDAL does not report each failed write.
 
@@ -220,6 +217,7 @@ def check_blocks(path: Path) -> None:
         written = rasterio.open(path)
     with written:
         height, width = written.block_shapes[0]
+        # Bands that lie pixel by pixel share their blocks: those of the first are all there are.
         bands = written.indexes if written.interleaving == Interleaving.band else [1]
         for level, factor in enumerate([1, *written.overviews(1)]):
             overview = level - 1 if level else None

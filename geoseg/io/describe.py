@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyproj import CRS
-
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.sources import open_raster
 from geoseg.typing import PathLike
@@ -31,15 +29,18 @@ def describe(path: PathLike, gsd: float | None = None) -> dict[str, Any]:
     MissingFileError, SceneError
         As :func:`geoseg.io.sources.open_raster`.
     """
+    # As every job opens it: what is described is what would be read, turned upright for example.
     source = open_raster(path, gsd=gsd)
     box = source.geobox
     step = box.ground_resolution()
+    # By code and name, for WKT is no plain word; a CRS of the user's own has no code.
+    code = box.crs.to_authority() if box.crs is not None else None
     return {
         "path": source.path,
         "width": box.width,
         "height": box.height,
         "megapixels": round(box.width * box.height / 1e6, 3),
-        "crs": _crs_name(box.crs),
+        "crs": None if box.crs is None else f"{':'.join(code)} ({box.crs.name})" if code else box.crs.name,
         "transform": list(box.transform[:6]),
         "orientation": _orientation(box),
         "bounds": list(box.bounds()),
@@ -52,13 +53,6 @@ def describe(path: PathLike, gsd: float | None = None) -> dict[str, Any]:
         "block": list(source.file_block),
         **source.facts(),
     }
-
-
-def _crs_name(crs: CRS | None) -> str | None:
-    if crs is None:
-        return None
-    code = crs.to_authority()
-    return f"{':'.join(code)} ({crs.name})" if code else crs.name
 
 
 def _orientation(box: GeoBox) -> str:

@@ -42,13 +42,15 @@ def read_orientation(path: Path) -> int:
 
 def _chunk(file: BinaryIO, start: int, layout: str, name: bytes, check: int) -> int:
     """Of the chunk called ``name``; each has a name, a length and ``check`` bytes behind its content."""
+    # Ends at the chunk or, beyond the end of the file, with too few bytes to unpack.
     while True:
         file.seek(start)
         first, second = struct.unpack(layout, file.read(8))
         kind, size = (first, second) if isinstance(first, bytes) else (second, first)
         if kind == name:
-            # some writers of WebP begin with the mark of a JPEG's segment
+            # Some writers of WebP begin with the mark of a JPEG's segment
             return _directory(file, start + 8 + 6 * (file.read(6) == b"Exif\0\0"))
+        # Chunks of WebP, which have no checksum, begin at even places.
         start += 8 + size + check + (size % 2 if check == 0 else 0)
 
 
@@ -57,7 +59,7 @@ def _directory(file: BinaryIO, base: int) -> int:
     file.seek(base)
     head = file.read(16)
     order = ">" if head[:2] == b"MM" else "<"
-    big = struct.unpack(order + "H", head[2:4])[0] == 43
+    big = struct.unpack(order + "H", head[2:4])[0] == 43  # BigTIFF: longer places and counts
     (place,) = struct.unpack(order + ("Q" if big else "I"), head[8:16] if big else head[4:8])
     file.seek(base + place)
     (count,) = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))

@@ -1,4 +1,4 @@
-"""How GDAL is opened here: which drivers, which settings, one handle a thread.
+"""How GDAL is opened here: by which drivers, with which settings.
 
 Files come from strangers, so GDAL is kept from doing more than reading pixels: drivers are named by an
 allow-list, formats that are XML or connection strings (and may point to other hosts) are left out, a VRT is
@@ -8,20 +8,16 @@ the user wrote a URL.
 
 from __future__ import annotations
 
-import atexit
 import functools
-import logging
 import os
 import re
 import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
 import rasterio.env
 from rasterio._err import CPLE_BaseError
@@ -29,7 +25,6 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from geoseg.errors import GeosegError, MissingFileError, RunError, SceneError
-from geoseg.io.local_files import Watch
 from geoseg.io.names import ZARR_MARKS, container, in_archive, is_remote
 from geoseg.io.vrt import check_vrt
 from geoseg.typing import PathLike
@@ -38,20 +33,12 @@ __all__ = [
     "CACHE_BYTES",
     "RASTER_DRIVERS",
     "SHARING_DRIVERS",
-    "cache_for_rows",
     "check_path",
-    "file_stamp",
-    "forget_dataset",
-    "forget_everywhere",
     "open_dataset",
     "opened_header",
     "quiet_georeferencing",
     "raster_env",
-    "release_dataset",
-    "thread_dataset",
 ]
-
-logger = logging.getLogger(__name__)
 
 #: GDAL's block cache for tiled scenes, shared by all threads (GDAL's own default is 5 % of the RAM).
 CACHE_BYTES = 32 * 1024 * 1024
@@ -99,25 +86,7 @@ _NETWORK = {
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",
 }
 
-#: Rows that must stay decoded while a row of chunks is read from left to right, and what that may cost.
-_ROWS = 2048 + 512
-_CACHE_LIMIT_BYTES = 512 * 1024 * 1024
-
-_OPEN_HANDLES = 4  # a thread
 _warning_lock = threading.Lock()
-
-
-class _Handles(threading.local):
-    """Open datasets of one thread, oldest first; forgotten in a forked child, which must not use them."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.datasets: OrderedDict[str, tuple[Any, Watch, int]] = OrderedDict()
-
-
-_handles = _Handles()
-#: How often a raster that is no local file was opened as a scene; handles of an earlier opening are old.
-_openings: dict[str, int] = {}
 
 
 #: Archives read in this process: what each looked like at its openings.
@@ -130,38 +99,6 @@ def _limit_cache(pid: int) -> None:
     if "GDAL_CACHEMAX" not in os.environ:
         with rasterio.Env():
             rasterio.env.set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
-
-
-def cache_for_rows(block_width: int, width: int, bytes_per_pixel: int) -> int:
-    """Bytes of block cache that a raster needs so that no part of it is decoded over and over.
-
-    A tiled file needs none beyond the default. In one stored row by row (JPEG, PNG, striped GeoTIFF) every
-    window touches whole rows: the rows of one row of chunks are kept, within 512 MB.
-
-    Examples
-    --------
-    >>> cache_for_rows(256, 100_000, 3) == cache_for_rows(2048, 2048, 3) == CACHE_BYTES
-    True
-    >>> cache_for_rows(20_000, 20_000, 3) // 1024**2
-    146
-    """
-    if block_width < width:
-        return CACHE_BYTES
-    return min(max(CACHE_BYTES, width * bytes_per_pixel * _ROWS), _CACHE_LIMIT_BYTES)
-
-
-def _grow_cache(dataset: Any) -> None:
-    """Make room for a raster stored row by row; the cache is the process's and never shrinks again."""
-    if "GDAL_CACHEMAX" in os.environ:
-        return
-    depth = sum(np.dtype(kind).itemsize for kind in dataset.dtypes if kind != "complex_int16")
-    wanted = cache_for_rows(dataset.block_shapes[0][1], dataset.width, depth)
-    if wanted > int(rasterio.env.get_gdal_config("GDAL_CACHEMAX") or 0):
-        rasterio.env.set_gdal_config("GDAL_CACHEMAX", wanted)
-    if wanted == _CACHE_LIMIT_BYTES:
-        logger.warning(
-            "%s is stored row by row: a tiled copy (gdal_translate -of COG) reads faster.", dataset.name
-        )
 
 
 @contextmanager
@@ -219,7 +156,14 @@ def open_dataset(path: PathLike) -> Any:
     """
     name = os.fspath(path)
     check_path(name)
+    spelled = name
+    scheme, mark, rest = name.partition("://")
+    if mark:
+        if scheme.lower() not in _SCHEMES:
+            raise SceneError(f"scheme of a URL must be one of {', '.join(_SCHEMES)}, got {name}.")
+        spelled = _SCHEMES[scheme.lower()] + rest
     drivers = list(RASTER_DRIVERS)
+    # By its name alone: a VRT under another name is refused, since nobody asked for what it draws on.
     if name.lower().endswith(".vrt") and not is_remote(name):
         if in_archive(name):
             raise SceneError(f"a VRT must be a file of its own, got {name}. Unpack it first.")
@@ -227,7 +171,7 @@ def open_dataset(path: PathLike) -> Any:
         drivers = ["VRT"]
     try:
         with raster_env(is_remote(name)), quiet_georeferencing():
-            return DatasetReader(_respelled(_gdal_name(name)), driver=drivers, sharing=False)
+            return DatasetReader(_respelled(spelled), driver=drivers, sharing=False)
     except RasterioError as error:
         raise _refusal(name, " ".join(str(error).split()).rstrip(".")) from None
 
@@ -250,16 +194,6 @@ def opened_header(name: str) -> Iterator[Any]:
             f"scene must have a header that can be read, got {name}: {reason}. Write it anew with "
             "gdal_translate."
         ) from None
-
-
-def _gdal_name(name: str) -> str:
-    """A path or URL as GDAL spells it."""
-    scheme, mark, rest = name.partition("://")
-    if not mark:
-        return name
-    if scheme.lower() not in _SCHEMES:
-        raise SceneError(f"scheme of a URL must be one of {', '.join(_SCHEMES)}, got {name}.")
-    return _SCHEMES[scheme.lower()] + rest
 
 
 def _respelled(name: str) -> str:
@@ -335,69 +269,3 @@ def check_path(name: str) -> None:
 def _check_container(name: str) -> None:
     if container(name) is None:
         raise MissingFileError(f"scene must lie in an existing file, got {name}. Check the path.")
-
-
-def file_stamp(name: str) -> tuple[str, int, int]:
-    """Name, size and time of the file that holds a raster; zeros of what is no local file."""
-    root = container(name)
-    if root is None:
-        return name, 0, 0
-    stat = root.stat()
-    return name, stat.st_size, stat.st_mtime_ns
-
-
-def thread_dataset(name: str) -> Any:
-    """This thread's own open handle of a raster, opened when first asked for.
-
-    It is opened anew when a file that its pixels come from, at any depth, was written meanwhile; a URL is
-    taken as unchanged until :func:`forget_everywhere`. At most four stay open a thread; GDAL handles must not
-    be shared between threads.
-    """
-    if _handles.pid != os.getpid():
-        _handles.__init__()  # type: ignore[misc]
-    datasets = _handles.datasets
-    if name in datasets:
-        dataset, watch, opening = datasets[name]
-        if opening == _openings.get(name, 0) and not watch.changed():
-            datasets.move_to_end(name)
-            return dataset
-        forget_dataset(name)
-    watch = Watch(name)  # before the file is opened: what is written in between counts as written after
-    dataset = open_dataset(name)
-    _grow_cache(dataset)
-    datasets[name] = dataset, watch, _openings.get(name, 0)
-    while len(datasets) > _OPEN_HANDLES:
-        datasets.popitem(last=False)[1][0].close()
-    return dataset
-
-
-def forget_dataset(name: str) -> None:
-    """Close this thread's handle of a raster, so that the next read opens it anew.
-
-    After a failed read a handle must not be used again: GDAL reports that a JPEG ends too early once, and
-    then gives gray pixels.
-    """
-    if name in _handles.datasets:
-        _handles.datasets.pop(name)[0].close()
-
-
-def release_dataset(name: str) -> None:
-    """After a read, close this thread's handle where the format's library shares what it has read.
-
-    HDF5 gives every opening of a file that is still open somewhere in the process the same cache, so that a
-    handle left open in one thread would have all others read a file that was replaced as it was.
-    """
-    if name in _handles.datasets and _handles.datasets[name][0].driver in SHARING_DRIVERS:
-        forget_dataset(name)
-
-
-def forget_everywhere(name: str) -> None:
-    """Have all threads open a raster anew when they read it next: nobody tells that a URL has changed."""
-    _openings[name] = _openings.get(name, 0) + 1
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close the main thread's handles while there is still an interpreter to do it with."""
-    while _handles.datasets and _handles.pid == os.getpid():
-        _handles.datasets.popitem()[1][0].close()

@@ -51,7 +51,7 @@ class GeometryHeap:
 
     def append(self, geometry: Array) -> None:
         """Put (n,) geometries aside."""
-        self._offsets = None
+        self._offsets = None  # no longer those of all
         if self._file is None:
             self._chunks.append(geometry)
             return

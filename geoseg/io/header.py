@@ -122,6 +122,7 @@ def read_header(
         check_dtype(dataset.dtypes[band - 1], path)
     dtype = str(np.result_type(*(dataset.dtypes[band - 1] for band in stored)))
     nodata = [dataset.nodatavals[band - 1] for band in stored]
+    # Of a palette its index, where nodata is an index, too.
     rule = decide_validity(
         dtype=dtype, nodata=nodata, mask=_mask_bands(dataset.mask_flag_enums, stored), alpha=alpha
     )

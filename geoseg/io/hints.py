@@ -49,6 +49,7 @@ def hints_of(dataset: Any, path: PathLike, bands: Sequence[int]) -> RasterHints:
 
 def _kept_settings(text: str | None) -> dict[str, Any]:
     """Settings that a tag keeps as JSON; none where it is missing or of another program."""
+    # Anybody may write a tag of this name: what it holds is checked again, as settings, where it is used.
     try:
         settings = json.loads(text or "{}")
     except (ValueError, RecursionError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from geoseg.io.names import container, in_archive, is_remote
 from geoseg.io.vrt import is_vrt, vrt_sources
 
-__all__ = ["LocalFiles", "Watch", "walk_files"]
+__all__ = ["LocalFiles", "Watch", "file_stamp", "walk_files"]
 
 #: So many files are looked at before every read; more of them, only in this share of the time.
 _FEW_FILES, _SHARE_OF_TIME = 64, 0.02
@@ -59,6 +59,7 @@ def walk_files(name: str) -> LocalFiles:
                 local.paths.update((path, str(path.relative_to(root))) for path in sorted(root.rglob("*")))
             elif is_vrt(root):
                 stat = root.stat()
+                # Taken from the end, so they come in their own order; it is part of what is hashed.
                 waiting += reversed(_sources(root, stat.st_size, stat.st_mtime_ns))
     return local
 
@@ -67,6 +68,15 @@ def walk_files(name: str) -> LocalFiles:
 def _sources(path: Path, size: int, time: int) -> tuple[str, ...]:
     """The sources of a VRT, parsed once as long as size and time of the file are the same."""
     return tuple(vrt_sources(path))
+
+
+def file_stamp(name: str) -> tuple[str, int, int]:
+    """Name, size and time of the file that holds a raster; zeros of what is no local file."""
+    root = container(name)
+    if root is None:
+        return name, 0, 0
+    stat = root.stat()
+    return name, stat.st_size, stat.st_mtime_ns
 
 
 class Watch:

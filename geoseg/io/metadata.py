@@ -98,6 +98,7 @@ def earth_crs(wkt: str | None) -> CRS | None:
         crs = CRS.from_wkt(wkt)
     except CRSError:
         return None
+    # A compound CRS adds heights to a horizontal one, which is all that is used.
     if crs.is_engineering or not (crs.is_geographic or crs.is_projected or crs.is_compound):
         return None
     return crs
@@ -119,6 +120,7 @@ def gcp_transform(gcps: Sequence[Any], path: str) -> Affine:
     if any(np.linalg.matrix_rank(xy - xy.mean(axis=0)) < 2 for xy in (ground, pixels)):
         raise SceneError(f"ground control points must not lie on one line, as in {path}. {advice}")
     affine = from_gcps(gcps)
+    # In pixels rather than in the CRS, so that one limit fits degrees and meters.
     inverse = np.array(~affine).reshape(3, 3)
     fitted = ground @ inverse[:2, :2].T + inverse[:2, 2]
     miss = float(np.hypot(*(fitted - pixels).T).max())

@@ -77,7 +77,7 @@ def container(name: str) -> Path | None:
             return container(text[1:end]) if end > 0 else None
         if _ARCHIVE.match(text):
             return container(text)
-        # the longest beginning that is there: what follows names a member, a variable or a table
+        # The longest beginning that is there: what follows names a member, a variable or a table
         ends = [len(text), *(match.start() for match in re.finditer(r"[/:]", text))]
         for end in sorted(ends, reverse=True):
             if _is_file_or_zarr(text[:end]):
@@ -107,6 +107,7 @@ def archive_head(name: str, size: int) -> bytes | None:
     root = container(name)
     if root is None:
         return None
+    # What follows the archive's name, without the brace that may close it.
     member = name.rpartition(root.name)[2].lstrip("}").strip("/")
     file: IO[bytes] | None
     try:

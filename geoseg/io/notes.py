@@ -14,6 +14,7 @@ __all__ = ["SharedNotes"]
 
 logger = logging.getLogger(__name__)
 
+#: Appending is atomic among processes for short lines. A link put at the file's place is not followed.
 _MODE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -35,6 +36,7 @@ class SharedNotes:
         if (subject, text) in self._own:
             return False
         self._own[subject, text] = None
+        # Only the others write: the process that reads the file has its own notes in memory.
         if os.getpid() != self._first:
             self._write(json.dumps([os.getpid(), subject, text]) + "\n")
         return True

@@ -69,30 +69,23 @@ def write_photo(
         ):
             with rasterio.open(staged.path, "w", **options) as target:
                 target.update_tags(**dict(tags or {}))
-                _write_tiles(target, read, geobox, progress)
+                height, width = geobox.shape
+                # Tile by tile: one that is written twice is JPEG twice, with twice the losses.
+                corners = [(row, col) for row in range(0, height, _TILE) for col in range(0, width, _TILE)]
+                for done, (row, col) in enumerate(corners):
+                    progress("scene", done, len(corners))
+                    window = Window(row_off=row, col_off=col, height=_TILE, width=_TILE)
+                    window = window.clipped(height, width)
+                    image, valid = read(window)
+                    place = RasterioWindow(col, row, window.width, window.height)
+                    target.write(image, window=place)
+                    target.write_mask(valid, window=place)
+                progress("scene", len(corners), len(corners))
             if levels:
                 with rasterio.open(staged.path, "r+") as target:
                     target.build_overviews(levels, Resampling.average)
     except RasterioError as error:
         raise write_error(Path(path), error) from error
-
-
-def _write_tiles(
-    target: rasterio.io.DatasetWriter,
-    read: Callable[[Window], tuple[Array, BoolArray]],
-    geobox: GeoBox,
-    progress: Progress,
-) -> None:
-    height, width = geobox.shape
-    corners = [(row, col) for row in range(0, height, _TILE) for col in range(0, width, _TILE)]
-    for done, (row, col) in enumerate(corners):
-        progress("scene", done, len(corners))
-        window = Window(row_off=row, col_off=col, height=_TILE, width=_TILE).clipped(height, width)
-        image, valid = read(window)
-        place = RasterioWindow(col, row, window.width, window.height)
-        target.write(image, window=place)
-        target.write_mask(valid, window=place)
-    progress("scene", len(corners), len(corners))
 
 
 def read_tags(path: PathLike) -> dict[str, str]:

@@ -9,7 +9,8 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from geoseg.geo.windows import Window
-from geoseg.io.gdal_env import raster_env, thread_dataset
+from geoseg.io.gdal_env import raster_env
+from geoseg.io.handles import thread_dataset
 from geoseg.io.names import is_remote
 from geoseg.io.scene import Scene
 from geoseg.io.validity import valid_from_values
@@ -57,6 +58,7 @@ def read_preview(scene: RasterSource, longest: int) -> tuple[Array, BoolArray]:
         The file is broken.
     """
     shape = preview_shape(scene.height, scene.width, longest)
+    # Only a file of its own has overviews to offer; a view of it may be turned, cut or stretched.
     if not isinstance(scene, Scene):
         small = SceneView(scene, scene.geobox.scaled(*shape), shape)
         return small.read_with_valid(Window(row_off=0, col_off=0, height=shape[0], width=shape[1]))
@@ -69,6 +71,7 @@ def read_preview(scene: RasterSource, longest: int) -> tuple[Array, BoolArray]:
 
 def _decode(scene: Scene, dataset: Any, shape: tuple[int, int]) -> tuple[Array, BoolArray]:
     if scene.palette is not None:
+        # Indices have no mean: the nearest pixel is taken, and then its color.
         table = np.frombuffer(scene.palette, np.uint8).reshape(-1, 4)
         index = dataset.read(1, out_shape=shape, resampling=Resampling.nearest)
         colors = table[np.minimum(index, len(table) - 1)]

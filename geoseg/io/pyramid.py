@@ -23,7 +23,8 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import RunError
 from geoseg.files import Staged, stop_if_full
 from geoseg.geo.windows import Window
-from geoseg.io.gdal_env import open_dataset, raster_env, thread_dataset
+from geoseg.io.gdal_env import open_dataset, raster_env
+from geoseg.io.handles import thread_dataset
 from geoseg.io.scene import Scene
 from geoseg.raster.source import PixelSource
 from geoseg.raster.stretch import Limits, stretch_pixels

@@ -74,6 +74,7 @@ def resampled_shape(box: GeoBox, resolution: float | str | None, path: str) -> t
             f"resolution must be at most {_MOST_FINER} times finer than the scene's {max(step):.3g} m, "
             f"got {meters:g} m. It is meant in meters on the ground."
         )
+    # A coarse pixel may cover a small scene, as long as it is the scene's own.
     extent = min(box.width * step[0], box.height * step[1])
     if meters > max(extent / _FEWEST_PX, *step):
         raise SceneError(
@@ -90,6 +91,7 @@ def bbox_window(box: GeoBox, bbox: Sequence[float], path: str) -> Window:
         raise SceneError(f"bbox must be min x, min y, max x, max y in the scene's CRS, got {tuple(bbox)}.")
     min_x, min_y, max_x, max_y = bbox
     inverse: Affine = ~box.transform
+    # All four corners: in a rotated raster any of them may lie outermost.
     corners = [
         inverse * corner for corner in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))
     ]

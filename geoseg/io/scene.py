@@ -20,14 +20,8 @@ from geoseg.io.band_names import sensor_of
 from geoseg.io.broken import IN_ORDER, known_break, locate_damage, note_break
 from geoseg.io.complete import check_complete
 from geoseg.io.fingerprint import fingerprint_doubt, fingerprint_files, scene_files
-from geoseg.io.gdal_env import (
-    forget_dataset,
-    forget_everywhere,
-    opened_header,
-    raster_env,
-    release_dataset,
-    thread_dataset,
-)
+from geoseg.io.gdal_env import opened_header, raster_env
+from geoseg.io.handles import forget_dataset, forget_everywhere, release_dataset, thread_dataset
 from geoseg.io.header import read_header
 from geoseg.io.hints import hints_of
 from geoseg.io.names import container, is_remote

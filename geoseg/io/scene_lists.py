@@ -69,7 +69,7 @@ def is_scene_list(word: PathLike) -> bool:
     False
     """
     word = os.fspath(word)
-    if is_remote(word):
+    if not word or is_remote(word):  # an empty path would stand for the working folder
         return False
     path = Path(word)
     if (word.startswith("@") and not path.exists()) or is_tile_index(word):

@@ -143,6 +143,8 @@ def open_raster(
     """
     name = reference.label if isinstance(reference, SceneReference) else os.fspath(reference)
     source = _open(reference, bands, expand_palette)
+    # The box is cut out of the grid that the whole scene has at this resolution: parts of a scene then show
+    # the same pixels where they overlap.
     native = with_gsd(source.geobox, gsd, name)
     grid_shape = resampled_shape(native, resolution, name)
     box = native if grid_shape == native.shape else native.scaled(*grid_shape)

@@ -31,7 +31,7 @@ _OBJECT = [
     ("value", "<i4"),
     ("touches_edge", "?"),
 ]
-#: Objects and corners of a batch that is read back; a single object or group may have more.
+#: Objects and corners (2 MB of them) of a batch that is read back; a single object or group may have more.
 _BATCH_OBJECTS = 1 << 14
 _BATCH_CORNERS = 1 << 18
 
@@ -99,6 +99,7 @@ class OutlineSpill:
         records["first_corner"] = corner_at[:-1] + self._corners
         records["rings"] = np.diff(ring_at)
         records["corners"] = np.diff(corner_at)
+        # The sign tells shells from holes, so parts need no table of their own.
         lengths = -np.diff(outlines.ring_offsets)
         lengths[outlines.part_offsets[:-1]] *= -1
         for k, data in enumerate((records, lengths, outlines.xy)):
@@ -129,7 +130,7 @@ class OutlineSpill:
             key = objects["key"][order]
             order = order[np.append(key[1:] != key[:-1], True)]
         corners = np.cumsum(objects["corners"][order])
-        del objects
+        del objects  # a mapped file; what was read of it would stay in memory
         for start, stop in _batches(corners, np.arange(1, order.size + 1)):
             yield self._read(order[start:stop])
 
@@ -155,6 +156,8 @@ class OutlineSpill:
             chosen = np.arange(len(key))
         key, group, corners = key[chosen], group[chosen], corners[chosen]
         grouped = np.flatnonzero(group >= 0)
+        # Groups in the order of their first objects, and in a group again by first pixels: both are the same
+        # for any chunks.
         first_key = key.copy()
         lowest = np.full(len(groups), np.iinfo(np.int64).max)
         np.minimum.at(lowest, group[grouped], key[grouped])

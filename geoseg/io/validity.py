@@ -84,6 +84,7 @@ def usable_nodata(nodata: float | None, dtype: str) -> float | None:
     """
     if nodata is None or np.isnan(nodata):
         return None
+    # Headers often state -9999 for bytes, where it could only be wrapped into a value that is a color.
     if np.dtype(dtype).kind == "f":
         return nodata
     info = np.iinfo(dtype)
@@ -114,6 +115,7 @@ def decide_validity(
     floats = np.dtype(dtype).kind == "f"
     if mask:
         return ValidityRule(mask=mask, finite=floats)
+    # By band, for "all" asks each selected band for its own value; a band without one never counts as empty.
     values = tuple(usable_nodata(value, dtype) for value in nodata)
     return ValidityRule(
         alpha=alpha,
@@ -152,6 +154,7 @@ def valid_from_values(values: Array, rule: ValidityRule) -> BoolArray:
         empty = np.zeros(values.shape, bool)
         for band, value in enumerate(rule.nodata):
             if value is not None:
+                # In the pixels' own type, as the file stores it: -3.4e38 in float64 equals no float32.
                 np.equal(values[band], np.asarray(value).astype(values.dtype), out=empty[band])
         valid &= ~(empty.all(axis=0) if rule.nodata_when == "all" else empty.any(axis=0))
     return valid
@@ -177,4 +180,5 @@ def validity_sources(rule: ValidityRule, anything: bool) -> list[str]:
         sources.append("nodata " + ", ".join(f"{value:g}" for value in values))
     if rule.finite:
         sources.append("NaN")
+    # A rule of nothing, and yet some pixels are invalid: colors of the palette that are transparent.
     return sources or (["palette"] if anything else [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import shapely
 
@@ -9,12 +11,33 @@ from geoseg.compiled import kernel
 from geoseg.errors import InputError
 from geoseg.typing import Array, IntArray
 
-__all__ = ["ragged_polygons"]
+__all__ = ["RaggedPolygons", "ragged_polygons"]
 
 _POLYGON, _MULTIPOLYGON = 3, 6  # in WKB
 
 
-def ragged_polygons(geometry: Array) -> tuple[Array, IntArray, IntArray, IntArray]:
+class RaggedPolygons(NamedTuple):
+    """(Multi)Polygons as nested ragged arrays.
+
+    Attributes
+    ----------
+    xy : (p, 2) float64
+        Corners of closed rings.
+    rings : (r + 1,) int64
+        Corners of each ring.
+    polygons : (q + 1,) int64
+        Rings of each polygon, the shell first.
+    features : (n + 1,) int64
+        Polygons of each feature.
+    """
+
+    xy: Array
+    rings: IntArray
+    polygons: IntArray
+    features: IntArray
+
+
+def ragged_polygons(geometry: Array) -> RaggedPolygons:
     """Coordinates of (Multi)Polygons, and where their rings, polygons and features begin.
 
     ``shapely.to_ragged_array`` makes a geometry of each ring on the way, which takes five times the memory of
@@ -24,17 +47,6 @@ def ragged_polygons(geometry: Array) -> tuple[Array, IntArray, IntArray, IntArra
     ----------
     geometry : (n,) object
         Polygons and MultiPolygons.
-
-    Returns
-    -------
-    xy : (p, 2) float64
-        Corners of closed rings.
-    rings : (r + 1,) int64
-        Corners of each ring.
-    polygons : (q + 1,) int64
-        Rings of each polygon, the shell first.
-    features : (n + 1,) int64
-        Polygons of each feature.
 
     Raises
     ------
@@ -64,7 +76,7 @@ def ragged_polygons(geometry: Array) -> tuple[Array, IntArray, IntArray, IntArra
     xy = np.empty((corners, 2), np.float64)
     ring_offsets, polygon_offsets = np.zeros(rings + 1, np.int64), np.zeros(polygons + 1, np.int64)
     _take_apart(data, xy.view(np.uint8).reshape(-1), ring_offsets, polygon_offsets, features, sizes)
-    return xy, ring_offsets, polygon_offsets, features
+    return RaggedPolygons(xy, ring_offsets, polygon_offsets, features)
 
 
 @kernel

@@ -38,6 +38,7 @@ from geoseg.io.writers.base import promoted
 from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile
 from geoseg.io.writers.geojson_text import geometry_texts
 from geoseg.io.writers.ogr import dbf_names
+from geoseg.vector.ragged import RaggedPolygons
 
 UTM = CRS.from_epsg(32645)
 SCHEMA = pa.schema(
@@ -347,9 +348,8 @@ def test_numbers_are_written_as_python_writes_them(
 ) -> None:
     xy = np.array([*corners, corners[0]])
     one = np.array([0, 1])
-    (text,) = geometry_texts(
-        xy, np.array([0, len(xy)]), one, one, np.array([multi]), np.array([turn]), decimals
-    )
+    shapes = RaggedPolygons(xy, np.array([0, len(xy)]), one, one)
+    (text,) = geometry_texts(shapes, np.array([multi]), np.array([turn]), decimals)
     ring = np.round(xy, decimals).tolist()[:: -1 if turn else 1]
     kind, coordinates = ("MultiPolygon", [[ring]]) if multi else ("Polygon", [ring])
     assert bytes(text).decode() == json.dumps({"type": kind, "coordinates": coordinates})

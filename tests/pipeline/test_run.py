@@ -23,7 +23,7 @@ from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
 from geoseg.files import check_outputs, plain_stem, results_folder
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.gdal_env import forget_dataset
+from geoseg.io.handles import forget_dataset
 from geoseg.io.hints import read_hints
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import pixel_transform

@@ -47,6 +47,7 @@ def split_at_antimeridian(geometry: Geometries, *, continuous: bool = False) -> 
     crossing = np.flatnonzero(beyond | wide)
     if crossing.size == 0:
         return geometry
+    # One by one: hardly any scene has one, and a scene that has, a few.
     out = geometry.copy()
     for index in crossing:
         whole = shapely.union_all(
@@ -86,6 +87,7 @@ def _cut(area: shapely.Geometry) -> list[shapely.Polygon]:
     for turn in range(int((left + 180) // 360), int((right + 180) // 360) + 1):
         strip = shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90)
         parts.append(_moved(shapely.intersection(area, strip), -360 * turn))
+    # Parts that met at a cut in the unrolled polygon are one again on this side of it.
     whole = shapely.union_all(parts, grid_size=_GRID)
     return [part for part in shapely.get_parts(whole) if part.geom_type == "Polygon"]
 

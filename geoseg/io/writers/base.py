@@ -89,6 +89,7 @@ def promoted(geometry: Geometries) -> Geometries:
 
 def widen(extent: Array, bounds: Array) -> None:
     """Make (4,) bounds large enough for those of some geometries, (n, 4), in place."""
+    # fmin and fmax pass over NaN, the bounds of an empty geometry.
     extent[:2] = np.fmin(extent[:2], bounds[:, :2].min(axis=0))
     extent[2:] = np.fmax(extent[2:], bounds[:, 2:].max(axis=0))
 
@@ -186,6 +187,7 @@ class FootprintWriter(ABC):
         if len(batch) == 0:
             return
         self._pending.append(batch)
+        # Rows wait until a batch is full. Many small batches would cost a call of the format each.
         if sum(map(len, self._pending)) >= self.batch_rows:
             self._flush(last=False)
 
@@ -196,7 +198,7 @@ class FootprintWriter(ABC):
         self._flush(last=True)
         self._guarded(self._finish)
         self._guarded(self._output.commit)
-        self._open = False
+        self._open = False  # last: until then a failure aborts
 
     def abort(self) -> None:
         """Forget what was written: nothing is left under the final name. Aborting twice is fine."""

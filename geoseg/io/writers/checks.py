@@ -54,7 +54,7 @@ def check_shapefile(path: Path, count: int, columns: Sequence[str]) -> None:
     _expect(table, "bytes", least, min(table.stat().st_size, header + rows * row))  # an end mark may follow
     with table.open("rb") as content:
         head = content.read(header)
-        # a record that was not written is zeros, which the texts of a table never hold
+        # A record that was not written is zeros, which the texts of a table never hold
         while block := content.read(_BLOCK_BYTES):
             _expect(table, "empty records", 0, int(b"\0" in block))
     names = [head[at : at + 11].rstrip(b"\0").decode() for at in range(32, header - 1, 32)]

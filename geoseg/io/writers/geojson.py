@@ -44,6 +44,7 @@ def _still_valid(geometry: Geometries, decimals: int) -> Geometries:
         return geometry
     sound = shapely.set_precision(geometry[broken], 10.0**-decimals)
     out = geometry.copy()
+    # What rounding leaves without an area stays as it was: rather a thin polygon that is invalid than none.
     polygons = ~shapely.is_empty(sound) & (shapely.get_dimensions(sound) == 2)
     out[broken[polygons]] = sound[polygons]
     return out
@@ -149,6 +150,7 @@ class GeoJSONWriter(FootprintWriter):
             return numbers
         if column.dtype.kind == "b":
             return ["true" if value else "false" for value in column.tolist()]
+        # A column of texts that never repeat must not fill the memory.
         if len(self._known) > _KEPT_TEXTS:
             self._known.clear()
         return [self._known.get(value) or self._text(value) for value in column.tolist()]
@@ -161,29 +163,28 @@ class GeoJSONWriter(FootprintWriter):
 
     def _geometries(self, geometry: Geometries) -> list[memoryview]:
         """The texts of geometries: reprojected, split at 180 degrees, shells counterclockwise."""
-        xy, rings, polygons, features = ragged_polygons(geometry)
+        shapes = ragged_polygons(geometry)
         if self._transformer is not None:
-            xy = np.column_stack(self._transformer.transform(xy[:, 0], xy[:, 1]))
-            if not np.isfinite(xy).all():
+            lonlat = np.column_stack(self._transformer.transform(shapes.xy[:, 0], shapes.xy[:, 1]))
+            if not np.isfinite(lonlat).all():
                 raise RunError(f"cannot bring footprints to longitude and latitude for {self.path}.")
-        if self.repair or (self.crs is not None and _may_cross(xy[:, 0])):
-            geometry = shapely.set_coordinates(geometry.copy(), xy)
+            shapes = shapes._replace(xy=lonlat)
+        # Polygons are made anew only where they may change; the others are written from their coordinates.
+        low, high = shapes.xy[:, 0].min(), shapes.xy[:, 0].max()
+        may_cross = self.crs is not None and bool(low < -180 or high > 180 or high - low > 180)
+        if self.repair or may_cross:
+            geometry = shapely.set_coordinates(geometry.copy(), shapes.xy)
             if self.crs is not None:
                 geometry = split_at_antimeridian(geometry, continuous=self.crs.is_geographic)
             if self.repair:
                 geometry = _still_valid(geometry, self.decimals)
-            xy, rings, polygons, features = ragged_polygons(geometry)
-        is_shell = np.zeros(rings.size - 1, np.bool_)
-        is_shell[polygons[:-1]] = True
-        backward = (ring_areas(xy, rings) > 0) != is_shell
+            shapes = ragged_polygons(geometry)
+        # RFC 7946 wants shells counterclockwise and holes clockwise, whatever the transform has made of them.
+        is_shell = np.zeros(shapes.rings.size - 1, np.bool_)
+        is_shell[shapes.polygons[:-1]] = True
+        backward = (ring_areas(shapes.xy, shapes.rings) > 0) != is_shell
         several = shapely.get_type_id(geometry) == int(shapely.GeometryType.MULTIPOLYGON)
-        return geometry_texts(xy, rings, polygons, features, several, backward, self.decimals)
-
-
-def _may_cross(longitude: Array) -> bool:
-    """Whether any of these polygons may cross 180 degrees."""
-    low, high = longitude.min(), longitude.max()
-    return bool(low < -180 or high > 180 or high - low > 180)
+        return geometry_texts(shapes, several, backward, self.decimals)
 
 
 class GeoJSONSeqWriter(GeoJSONWriter):

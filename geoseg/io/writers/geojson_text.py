@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from geoseg.compiled import kernel
-from geoseg.typing import Array, BoolArray, IntArray
+from geoseg.typing import BoolArray
+from geoseg.vector.ragged import RaggedPolygons
 
 __all__ = ["geometry_texts"]
 
@@ -22,26 +23,14 @@ _HEADS = tuple(
 
 
 def geometry_texts(
-    xy: Array,
-    rings: IntArray,
-    polygons: IntArray,
-    features: IntArray,
-    several: BoolArray,
-    backward: BoolArray,
-    decimals: int,
+    shapes: RaggedPolygons, several: BoolArray, backward: BoolArray, decimals: int
 ) -> list[memoryview]:
     """The ``geometry`` member of each feature, ASCII.
 
     Parameters
     ----------
-    xy : (p, 2) float64
-        Finite coordinates of closed rings.
-    rings : (r + 1,) int64
-        Corners of each ring.
-    polygons : (q + 1,) int64
-        Rings of each polygon, the shell first.
-    features : (n + 1,) int64
-        Polygons of each feature.
+    shapes
+        Features of finite coordinates.
     several : (n,) bool
         Whether it is a MultiPolygon.
     backward : (r,) bool
@@ -52,14 +41,28 @@ def geometry_texts(
     Examples
     --------
     >>> triangle = np.array([[0, 0], [1.25, 0], [0, 1e-5], [0, 0]])
-    >>> one = np.array([0, 1])
-    >>> no = np.array([False])
-    >>> [bytes(text) for text in geometry_texts(triangle, np.array([0, 4]), one, one, no, no, 7)]
+    >>> one, no = np.array([0, 1]), np.array([False])
+    >>> shapes = RaggedPolygons(triangle, np.array([0, 4]), one, one)
+    >>> [bytes(text) for text in geometry_texts(shapes, no, no, 7)]
     [b'{"type": "Polygon", "coordinates": [[[0.0, 0.0], [1.25, 0.0], [0.0, 1e-05], [0.0, 0.0]]]}']
     """
+    xy, rings, polygons, features = shapes
     if xy.size and np.rint(max(-xy.min(), xy.max()) * 10.0**decimals) >= _EXACT:
-        rounded = np.rint(xy * 10.0**decimals) / 10.0**decimals
-        return _by_json(rounded, rings, polygons, features, several, backward)
+        # Numbers of more digits are left to json, one by one: pixels of a huge raster, or meters to the
+        # micron.
+        points = (np.rint(xy * 10.0**decimals) / 10.0**decimals).tolist()
+        loops = [points[a:b] for a, b in pairwise(rings.tolist())]
+        loops = [loop[::-1] if turn else loop for loop, turn in zip(loops, backward, strict=True)]
+        nested = [loops[a:b] for a, b in pairwise(polygons.tolist())]
+        members = [
+            {"type": "MultiPolygon", "coordinates": nested[a:b]}
+            if multi
+            else {"type": "Polygon", "coordinates": nested[a]}
+            for (a, b), multi in zip(pairwise(features.tolist()), several, strict=True)
+        ]
+        return [memoryview(json.dumps(member).encode()) for member in members]
+    # Room for the longest number everywhere, and for brackets and commas: the kernel never has to ask for
+    # more.
     size = xy.size * _NUMBER_BYTES + 4 * (rings.size + polygons.size) + _FEATURE_BYTES * features.size
     buffer = np.empty(size, np.uint8)
     ends = np.empty(features.size, np.int64)
@@ -79,28 +82,6 @@ def geometry_texts(
     return [text[start:end] for start, end in pairwise(ends.tolist())]
 
 
-def _by_json(
-    xy: Array,
-    rings: IntArray,
-    polygons: IntArray,
-    features: IntArray,
-    several: BoolArray,
-    backward: BoolArray,
-) -> list[memoryview]:
-    """The same for numbers of more digits, one by one."""
-    points = xy.tolist()
-    loops = [points[a:b] for a, b in pairwise(rings.tolist())]
-    loops = [loop[::-1] if turn else loop for loop, turn in zip(loops, backward, strict=True)]
-    shapes = [loops[a:b] for a, b in pairwise(polygons.tolist())]
-    members = [
-        {"type": "MultiPolygon", "coordinates": shapes[a:b]}
-        if multi
-        else {"type": "Polygon", "coordinates": shapes[a]}
-        for (a, b), multi in zip(pairwise(features.tolist()), several, strict=True)
-    ]
-    return [memoryview(json.dumps(member).encode()) for member in members]
-
-
 # Numba counts references to arrays at every call, which costs more than a character does: so one function
 # writes them all.
 @kernel
@@ -116,6 +97,7 @@ def _write(  # type: ignore[no-untyped-def]
     out,
     ends,
 ):
+    # Coordinates as whole numbers of the last digit: from here on nothing is rounded.
     one, scale = 10**decimals, 10.0**decimals
     digits = np.empty(20, np.uint8)
     p = 0

@@ -107,6 +107,7 @@ class OgrWriter(FootprintWriter):
         """
 
     def _begin(self, staged: Path) -> None:
+        # A few batches, so that memory is bounded where the disk is slower than the scene.
         self._queue: queue.Queue[pa.RecordBatch | _Aborted | None] = queue.Queue(_QUEUE_BATCHES)
         self._error: BaseException | None = None
         self._staged = staged
@@ -133,7 +134,7 @@ class OgrWriter(FootprintWriter):
     def _layer_type(self) -> str:
         return self.geometry_type
 
-    def _arrow(self, batch: FootprintBatch) -> pa.RecordBatch:
+    def _put(self, batch: FootprintBatch) -> None:
         geometry = promoted(batch.geometry) if self._layer_type() == "MultiPolygon" else batch.geometry
         widen(self._bounds, shapely.bounds(geometry))
         arrays = [
@@ -141,10 +142,11 @@ class OgrWriter(FootprintWriter):
             for array, field in zip(batch.arrays(self.schema), self._fields, strict=False)
         ]
         arrays.append(pa.array(shapely.to_wkb(geometry, byte_order=1, flavor="iso"), type=pa.binary()))
-        return pa.record_batch(arrays, schema=self._fields)
+        self._send(pa.record_batch(arrays, schema=self._fields))
 
     def _folder(self, scratch: Path) -> Path:
         """A way to the scratch folder without the characters that pyogrio reads a meaning into."""
+        # By a link from the temporary folder: pyogrio takes paths apart itself, and has no way to quote them.
         self._way: tempfile.TemporaryDirectory[str] | None = None
         if not re.search(r"[;!\t\r\n]", str(scratch)):
             return scratch
@@ -184,9 +186,6 @@ class OgrWriter(FootprintWriter):
                 raise item
             yield item
 
-    def _put(self, batch: FootprintBatch) -> None:
-        self._send(self._arrow(batch))
-
     def _send(self, item: Any) -> None:
         """Queue an item, unless the thread has died meanwhile."""
         while True:
@@ -203,6 +202,7 @@ class OgrWriter(FootprintWriter):
         self._check(self._written)
         if not same_crs(read_crs(self._written, self.layer if self.many_layers else None), self.crs):
             raise OSError(None, "it came out with another CRS")
+        # GDAL names the layer's side files after the main one; here they get the names to be committed.
         for file in self._written.parent.glob("footprints.*"):
             side = self._staged.with_suffix(file.name.removeprefix("footprints"))
             file.rename(self._staged if file == self._written else side)
@@ -212,6 +212,7 @@ class OgrWriter(FootprintWriter):
     def _drop(self) -> None:
         if not hasattr(self, "_thread"):
             return
+        # The queue may be full and GDAL waiting for a disk: the end is offered until the thread has gone.
         while self._thread.is_alive():
             try:
                 self._queue.put(_Aborted(), timeout=_POLL_S)
@@ -247,6 +248,7 @@ class GeoPackageWriter(OgrWriter):
                 others = layer_descriptions(self.path).keys() - {self.layer}
             except sqlite3.Error:
                 others = set()  # no GeoPackage: nothing of it can stay
+            # Other layers are the user's: the new one is written into a copy that has them.
             if others:
                 shutil.copyfile(self.path, staged.with_name(f"footprints{self.suffix}"))
         super()._begin(staged)
@@ -338,7 +340,7 @@ class ShapefileWriter(OgrWriter):
         return pa.schema([*fields, pa.field(_GEOMETRY, pa.binary())])
 
     def _layer_type(self) -> str:
-        return "Polygon"
+        return "Polygon"  # which holds several parts as well: the format has no other
 
     def _raise_if_failed(self) -> None:
         if self._error is not None and "2GB" in str(self._error):

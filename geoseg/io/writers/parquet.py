@@ -30,6 +30,7 @@ class ParquetWriter(FootprintWriter):
     GeoParquet specification 1.1.0, https://geoparquet.org/releases/v1.1.0/
     """
 
+    #: Of a row group, which readers skip or read as a whole by its bbox.
     batch_rows = 16384
 
     @classmethod
@@ -66,18 +67,7 @@ class ParquetWriter(FootprintWriter):
         self._file.write_batch(pa.record_batch(arrays, schema=self._fields))
 
     def _finish(self) -> None:
-        self._file.add_key_value_metadata({"geo": json.dumps(self._geo()), "generator": MARK})
-        self._file.close()
-
-    def _drop(self) -> None:
-        if hasattr(self, "_file"):
-            try:
-                self._file.close()
-            except (OSError, pa.ArrowException):
-                return  # the footer can't be written to a full disk; the file is thrown away
-
-    def _geo(self) -> dict[str, Any]:
-        """The ``geo`` metadata of the specification."""
+        # At the end, when the kinds of geometry and the extent are known: the footer comes last anyway.
         names = {"POLYGON": "Polygon", "MULTIPOLYGON": "MultiPolygon"}
         column: dict[str, Any] = {
             "encoding": "WKB",
@@ -89,4 +79,13 @@ class ParquetWriter(FootprintWriter):
         }
         if self._types:
             column["bbox"] = self._bounds.tolist()
-        return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+        geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+        self._file.add_key_value_metadata({"geo": json.dumps(geo), "generator": MARK})
+        self._file.close()
+
+    def _drop(self) -> None:
+        if hasattr(self, "_file"):
+            try:
+                self._file.close()
+            except (OSError, pa.ArrowException):
+                return  # the footer can't be written to a full disk; the file is thrown away

@@ -117,7 +117,8 @@ def coordinate_decimals(geobox: GeoBox) -> int:
     [7, 8, 9]
     """
     a, b, _, d, e, _ = geobox.transform[:6]
-    ground = None if geobox.crs is None else geobox.ground_resolution()  # without one, units are pixels
+    # Without a CRS coordinates are not brought to degrees: a pixel is as wide as the transform says.
+    ground = None if geobox.crs is None else geobox.ground_resolution()
     side = min(math.hypot(a, d), math.hypot(b, e)) if ground is None else min(ground) / _METERS_PER_DEGREE
     return min(15, max(7, 1 + math.ceil(-math.log10(side)))) if side > 0 else 15
 
