@@ -12,6 +12,7 @@ from geoseg.typing import Array, FloatArray, IntArray
 
 __all__ = ["Noise", "Textures", "make_textures"]
 
+#: The same noise for all scenes: what differs between them is the plan, and where it is read (``shift``).
 _SEED = 20240521
 
 
@@ -63,6 +64,7 @@ class Textures:
 
 def _field(rng: np.random.Generator, feature_px: float, size: int) -> Noise:
     sigma = feature_px / 2.5
+    # Smooth fields are stored coarsely, two values a sigma, and read bilinearly between.
     step = max(1, int(sigma / 2))
     white = rng.standard_normal((size, size)).astype(np.float32)
     smooth: Array = ndimage.gaussian_filter(white, sigma / step, mode="wrap") if sigma >= 0.3 else white
@@ -75,6 +77,7 @@ def make_textures(gsd: float) -> Textures:
     """Noise fields for pixels of ``gsd`` meters; always the same ones, kept for reuse."""
     rng = np.random.default_rng(_SEED)
     return Textures(
+        # Sizes that have no common factor: the fields repeat at other places, and no pattern shows.
         broad=_field(rng, 70 / gsd, 251),
         middle=_field(rng, 14 / gsd, 383),
         fine=_field(rng, 3.0 / gsd, 509),

@@ -64,6 +64,7 @@ class _Lots:
 
     def _rows(self, block: Block, density: float) -> None:
         """Rows of houses along each edge, many sharing walls, then rows behind them."""
+        # Long edges first: they are the streets with the most houses, and what is taken is taken.
         order = np.argsort(-_edge_lengths(block.points))
         attached = float(np.clip(0.2 + 0.8 * density + self.rng.normal(0, 0.12), 0.05, 0.95))
         for edge in order:
@@ -71,8 +72,10 @@ class _Lots:
             offset, rows = 0.3, 1 + int(np.sum(self.rng.random(3) < (density, density - 0.1, density - 0.3)))
             for _ in range(rows):
                 depth = self.rng.uniform(6.5, 11.5)
-                turned = _turned(frame, self.rng.normal(0, 0.02))
-                self._row(block, turned, length, offset, depth, attached)
+                # A degree or so off the street: nothing in an old town is quite parallel.
+                angle = atan2(frame.sin, frame.cos) + self.rng.normal(0, 0.02)
+                self._row(block, Frame.at(frame.x, frame.y, angle), length, offset, depth, attached)
+                # Back to back, or with a yard between the rows.
                 offset += depth + (
                     0.0
                     if self.rng.random() < attached * 0.7
@@ -119,6 +122,7 @@ class _Lots:
             return "courtyard"
         if min(w, d) < 7.5 or self.rng.random() < 0.62:
             return "rectangle"
+        # L twice: it is the usual one. A courtyard needs room for wings around it.
         names = ["L", "L", "T", "U"] + (["courtyard"] if min(w, d) > 13 else [])
         return names[int(self.rng.integers(len(names)))]
 
@@ -134,25 +138,24 @@ class _Lots:
                 left = position + self.rng.uniform(0.8, max(0.9, lot - w - 0.8))
                 front = self.rng.uniform(2, max(2.5, depth - d - 3))
                 if self._place(block, frame, (left, front, left + w, front + d), 0.6):
-                    self._shed(block, frame, position, lot, depth)
+                    if self.rng.random() < 0.6:
+                        # A shed in the back corner of the garden.
+                        w, d = self.rng.uniform(2.5, 6), self.rng.uniform(2.5, 4.5)
+                        left = position + self.rng.uniform(0.4, lot - w - 0.4)
+                        self._place(block, frame, (left, depth - d - 0.5, left + w, depth - 0.5))
                     self._wall(ground, frame, (position, 0.3, position + lot, depth))
                 position += lot
-
-    def _shed(self, block: Block, frame: Frame, position: float, lot: float, depth: float) -> None:
-        if self.rng.random() < 0.6:
-            w, d = self.rng.uniform(2.5, 6), self.rng.uniform(2.5, 4.5)
-            left = position + self.rng.uniform(0.4, lot - w - 0.4)
-            self._place(block, frame, (left, depth - d - 0.5, left + w, depth - 0.5))
 
     def _wall(self, ground: list[Part], frame: Frame, box: Box) -> None:
         if self.rng.random() < 0.35:
             return
+        # A wall, or a hedge.
         color: Rgb = (170, 160, 146) if self.rng.random() < 0.6 else (60, 78, 44)
         u0, v0, u1, v1 = box
         sides: tuple[Box, ...] = (
             (u0, v0, u0 + 0.35, v1),
             (u0, v1, u1, v1 + 0.35),
-            (u0, v0, u1 - 4, v0 + 0.35),
+            (u0, v0, u1 - 4, v0 + 0.35),  # a gate to the street
         )
         shade = vary(self.rng, color, 14)
         ground += [Part(frame, side, 1.7, "plain", shade) for side in sides]
@@ -187,6 +190,7 @@ class _Lots:
         """Trodden paths across open ground and fields."""
         if block.use not in ("open", "field", "court", "suburb") or self.rng.random() < 0.3:
             return
+        # Twelve tries, of which those inside are taken: a narrow block has fewer paths.
         spots = self._spots(block, 12, 1.0)
         color = vary(self.rng, block.soil, 10)
         for (ax, ay), (bx, by) in pairwise(spots[:4]):
@@ -196,6 +200,7 @@ class _Lots:
 
     def _clutter(self, block: Block, ground: list[Part]) -> None:
         """Heaps, sheets, tanks, parked cars: what lies around, and counts as no building."""
+        # Things a square meter; what has no rate here, fields, has few.
         rate = {"dense": 0.03, "town": 0.02, "suburb": 0.007, "hall": 0.006, "court": 0.004, "open": 0.004}
         count = self.rng.poisson(_box_area(block.points) * rate.get(block.use, 0.0006))
         for x, y in self._spots(block, int(count), 0.5):
@@ -232,18 +237,11 @@ class _Lots:
                 continue
             for _ in range(1 + int(self.rng.random() < 0.35) * int(self.rng.integers(1, 4))):
                 dx, dy = self.rng.normal(0, radius * 0.9, 2)
-                self._tree(x + dx, y + dy, radius * self.rng.uniform(0.6, 1.1))
-
-    def _tree(self, x: float, y: float, radius: float) -> None:
-        color = pick(self.rng, self.region.crowns, 8)
-        height = radius * float(self.rng.uniform(1.2, 2.2)) + 0.8
-        self.plan.trees.append(
-            Tree(float(x), float(y), float(radius), height, color, int(self.rng.integers(1 << 20)))
-        )
-
-
-def _turned(frame: Frame, angle: float) -> Frame:
-    return Frame.at(frame.x, frame.y, atan2(frame.sin, frame.cos) + angle)
+                size = radius * self.rng.uniform(0.6, 1.1)
+                color = pick(self.rng, self.region.crowns, 8)
+                height = size * float(self.rng.uniform(1.2, 2.2)) + 0.8
+                salt = int(self.rng.integers(1 << 20))
+                self.plan.trees.append(Tree(float(x + dx), float(y + dy), float(size), height, color, salt))
 
 
 def _edge_lengths(points: Array) -> Array:

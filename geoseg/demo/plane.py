@@ -71,6 +71,7 @@ def separate(corners: Array, others: Array, slack: float = 0.02) -> bool:
     """
     if not len(others):
         return True
+    # Two convex shapes are apart if they are on one of the axes across their edges.
     apart = _apart_on(corners[None], others, _axes(corners[None]), slack)
     apart |= _apart_on(corners[None], others, _axes(others), slack)
     return bool(apart.all())
@@ -101,6 +102,7 @@ def clip_convex(points: Array, origin: Array, normal: Array) -> Array:
     for corner, following, a, b in zip(points, np.roll(points, -1, axis=0), side, np.roll(side, -1)):
         if a >= 0:
             kept.append(corner)
+        # The edge crosses the line: the crossing is a corner.
         if (a >= 0) != (b >= 0):
             kept.append(corner + (following - corner) * (a / (a - b)))
     return np.array(kept).reshape(-1, 2)
@@ -112,7 +114,7 @@ def inside_convex(points: Array, x: Array, y: Array, margin: float = 0.0) -> Boo
     corners = points.tolist()
     for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1]):
         length = hypot(bx - ax, by - ay)
-        if length > 1e-9:
+        if length > 1e-9:  # an edge of no length has no sides
             inside &= (y - ay) * ((bx - ax) / length) - (x - ax) * ((by - ay) / length) >= margin
     return inside
 

@@ -30,6 +30,7 @@ class Region:
     trees: float
 
 
+#: Flat roofs of concrete, sheet metal (painted, rusty, bare) and tiles.
 _GREY = (
     (132, 131, 126), (146, 146, 141), (120, 114, 107), (92, 94, 93), (160, 160, 155), (104, 112, 115),
     (182, 184, 180), (150, 124, 108), (138, 133, 118), (126, 126, 121), (112, 108, 104),
@@ -82,6 +83,7 @@ def pick(rng: np.random.Generator, colors: tuple[Rgb, ...], spread: float = 7.0)
 
 def vary(rng: np.random.Generator, color: Rgb, spread: float) -> Rgb:
     """``color`` with a normal deviation common to the channels and a smaller one for each."""
+    # Clipped, so that blur and noise have room below white and above black.
     common, own = rng.normal(0, spread), rng.normal(0, spread / 3, 3)
     red, green, blue = (float(np.clip(value + common + extra, 12, 245)) for value, extra in zip(color, own))
     return (red, green, blue)

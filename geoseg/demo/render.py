@@ -16,6 +16,7 @@ from geoseg.typing import Array, BoolArray, FloatArray
 
 __all__ = ["Look", "Renderer", "in_box"]
 
+#: Pixels that the blur reaches; a window is painted wider by as much.
 _BLUR_RADIUS = 3
 # Light from the sky alone, which is bluer than that of the sun.
 _SHADOW = np.array([0.30, 0.345, 0.41], dtype=np.float32)[:, None, None]
@@ -50,14 +51,17 @@ class _Canvas:
         rows = np.arange(window.row_off, window.row_off + window.height)
         cols = np.arange(window.col_off, window.col_off + window.width)
         self.y, self.x = ((rows + 0.5) * gsd)[:, None], ((cols + 0.5) * gsd)[None, :]
+        # World pixel numbers, shifted: a texture belongs to the place, whatever window shows it.
         rows, cols = rows + shift, cols + shift
         self.broad = textures.broad.sample(rows, cols)
         self.middle = textures.middle.sample(rows, cols)
         self.fine = textures.fine.sample(rows, cols)
         self.grit = textures.grit.sample(rows, cols)
+        # Light on small bumps: the noise a little along the light, less the noise here.
         down, right = round(0.8 * sun.dy / gsd), round(0.8 * sun.dx / gsd)
         self.relief = textures.fine.sample(rows + down, cols + right) - self.fine
         self.relief += 0.6 * (textures.grit.sample(rows + down // 2, cols + right // 2) - self.grit)
+        # One field read at three places gives channels of unlike noise.
         self.pixel = [textures.pixel.sample(rows + 151 * i, cols + 97 * i) for i in range(3)]
         shape = (window.height, window.width)
         self.rgb: FloatArray = np.zeros((3, *shape), dtype=np.float32)
@@ -102,6 +106,7 @@ class Renderer:
             height=window.height + 2 * edge,
             width=window.width + 2 * edge,
         )
+        # Plus 1000, so that the rim of the first window has numbers above zero.
         canvas = _Canvas(wide, self.gsd, self.textures, self.shift + 1000, self.plan.sun)
         self._paint(canvas)
         image = _develop(canvas, self.look)
@@ -149,6 +154,7 @@ def _swept(bounds: Array, heights: list[float], sun: Sun) -> Array:
 
 
 def _paint_ground(canvas: _Canvas, plan: Plan, near: Array) -> None:
+    # The street is the ground of all that no block covers, as number 0.
     blocks: list[Block] = [plan.street] if plan.street is not None else []
     index = np.zeros(canvas.mask.shape, dtype=np.intp)
     for i in near:
@@ -167,24 +173,20 @@ def _ground_color(canvas: _Canvas, blocks: list[Block], index: Array) -> Array:
     soil = np.array([block.soil for block in blocks], dtype=np.float32).T
     grass = np.array([block.grass for block in blocks], dtype=np.float32).T
     green = np.array([block.green for block in blocks], dtype=np.float32)[index]
+    # Meadows, tufts and blades: noise of all sizes decides where grass covers the soil.
     rough = 0.55 * canvas.broad + 0.55 * canvas.middle + 0.45 * canvas.fine + 0.15 * canvas.grit
     cover = np.clip((green + 0.75 * rough) * 1.1 + 0.5, 0, 1)
     light = 1 + 0.07 * canvas.broad + 0.06 * canvas.middle + 0.07 * canvas.fine + 0.09 * canvas.grit
     rough = np.clip(0.6 + 0.5 * canvas.middle + 0.4 * canvas.broad, 0.1, 1.4)
     light -= cover * (0.2 * rough * canvas.relief + 0.07 + 0.16 * rough * np.clip(canvas.fine, 0, 1.5))
     light -= 0.05 * (1 - cover) * canvas.relief
-    light += _furrows(canvas, blocks, index)
-    return (soil[:, index] * (1 - cover) + grass[:, index] * cover) * light
-
-
-def _furrows(canvas: _Canvas, blocks: list[Block], index: Array) -> Array | float:
     waves = np.array([block.furrow for block in blocks], dtype=np.float64)
-    if not waves.any():
-        return 0.0
-    phase = canvas.x * waves[index, 0] + canvas.y * waves[index, 1] + 0.12 * canvas.middle
-    ridge = np.abs((phase % 1.0) - 0.5) - 0.25
-    ploughed = np.abs(waves).sum(axis=1) > 0
-    return np.where(ploughed[index], 0.5 * ridge, 0.0).astype(np.float32)
+    if waves.any():
+        phase = canvas.x * waves[index, 0] + canvas.y * waves[index, 1] + 0.12 * canvas.middle
+        ridge = np.abs((phase % 1.0) - 0.5) - 0.25
+        ploughed = np.abs(waves).sum(axis=1) > 0
+        light += np.where(ploughed[index], 0.5 * ridge, 0.0).astype(np.float32)
+    return (soil[:, index] * (1 - cover) + grass[:, index] * cover) * light
 
 
 def _paint_part(canvas: _Canvas, part: Part, bounds: Array, sun: Sun) -> None:
@@ -216,6 +218,7 @@ def _paint_tree(canvas: _Canvas, tree: Tree, bounds: Array, sun: Sun) -> None:
     dx, dy = (canvas.x[:, spot[1]] - tree.x) / tree.radius, (canvas.y[spot[0]] - tree.y) / tree.radius
     fine, grit = canvas.fine[spot], canvas.grit[spot]
     distance = dx * dx + dy * dy
+    # Not over roofs that are higher than the crown.
     inside = (
         (distance < 1 + 0.3 * fine + 0.25 * grit) & (distance < 1.6) & (canvas.height[spot] < tree.height)
     )
@@ -232,6 +235,8 @@ def _cast_box(canvas: _Canvas, part: Part, bounds: Array, sun: Sun) -> None:
     if spot is None:
         return
     u, v = part.frame.local(canvas.x[:, spot[1]], canvas.y[spot[0]])
+    # A ray from each pixel back to the sun, against the box as two slabs; t is the share of the longest
+    # shadow.
     reach = part.height * sun.reach
     su, sv = part.frame.turn(sun.dx * reach, sun.dy * reach)
     low_u, high_u = _slab(u, part.box[0], part.box[2], su)
@@ -256,6 +261,7 @@ def _cast_tree(canvas: _Canvas, tree: Tree, bounds: Array, sun: Sun) -> None:
         return
     dx, dy = canvas.x[:, spot[1]] - tree.x, canvas.y[spot[0]] - tree.y
     reach = tree.height * sun.reach
+    # As if the crown were a ball rolled along the ground from the trunk to the end of its shadow.
     along = dx * sun.dx + dy * sun.dy
     place = np.clip(along, 0.0, reach)
     off = (dx - place * sun.dx) ** 2 + (dy - place * sun.dy) ** 2

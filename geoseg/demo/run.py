@@ -19,6 +19,7 @@ from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["DemoResult", "Score", "prepare_scene", "run_demo"]
 
+#: Stem of the generated scene's files.
 NAME = "town"
 
 
@@ -115,8 +116,9 @@ def run_demo(
     """
     folder = Path(out)
     made = False
+    # Before the minutes that the scene takes: a model may not be there.
     if model is None or isinstance(model, str | Path):
-        model = load_model(model, device=device)  # before the work: it may not be there
+        model = load_model(model, device=device)
     if scene is None:
         scene = folder / f"{NAME}.tif"
         truth = folder / f"{NAME}.truth.geojson"
@@ -124,6 +126,7 @@ def run_demo(
     settings = RunSettings(formats=("geojson", "parquet"), device=device)
     summary = run_scene(scene, model, folder, settings, progress=progress)
     files = dict(summary.files)
+    # Drawn of the written file, as a user would see it, and not of what is in memory.
     picture = folder / f"{summary.scene}.png"
     progress("picture", 0, 1)
     footprint_picture(scene, files["geojson"], picture)
@@ -147,17 +150,16 @@ def prepare_scene(
         Whether it was made.
     """
     wanted = scene_parameters(size=size, seed=seed, gsd=gsd)
-    if truth.is_file() and scene.is_file() and _made_with(scene) == wanted:
-        return False
+    if truth.is_file() and scene.is_file():
+        try:
+            parameters = json.loads(read_tags(scene).get(PARAMETERS_TAG, "null"))
+        except json.JSONDecodeError:
+            parameters = None
+        # The number of the generator is among them: a newer one would paint another town.
+        if parameters == wanted:
+            return False
     make_scene(scene, truth, size=size, seed=seed, gsd=gsd, progress=progress)
     return True
-
-
-def _made_with(scene: Path) -> Any:
-    try:
-        return json.loads(read_tags(scene).get(PARAMETERS_TAG, "null"))
-    except json.JSONDecodeError:
-        return None
 
 
 def _score(result: Evaluation) -> Score | None:

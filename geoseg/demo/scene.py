@@ -37,6 +37,7 @@ __all__ = [
 
 #: Raised whenever the same seed makes other pixels or footprints than before.
 GENERATOR = 1
+#: Where the town lies: UTM 45N, in the hills of Nepal, whose roofs its colors are of.
 CRS = "EPSG:32645"
 ORIGIN = (366000.0, 3058000.0)
 #: Metadata item of the file that holds :func:`scene_parameters`.
@@ -140,6 +141,7 @@ def make_labeled_chip(
     """
     _check(size, gsd, least=1)
     region = REGIONS[str(rng.choice(list(REGIONS), p=[0.5, 0.25, 0.25]))]
+    # More dense places than sparse ones: of fields there is little to learn about houses.
     built = float(np.clip(rng.beta(1.6, 1.1), 0.05, 0.98))
     extent = size * gsd
     land = box_corners(Frame.at(extent / 2, extent / 2, rng.uniform(0, 2 * pi)), _square(extent * 0.72 + 40))
@@ -157,8 +159,12 @@ def make_labeled_chip(
     image, mask = Renderer(plan, gsd, look=look, shift=shift).render(
         Window(row_off=0, col_off=0, height=size, width=size)
     )
+    # Most aerial imagery has been through JPEG, and its blocks are part of what a network has to see through.
     if rng.random() < 0.6:
-        image = _through_jpeg(image, int(rng.integers(60, 96)))
+        buffer = io.BytesIO()
+        quality = int(rng.integers(60, 96))
+        Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "JPEG", quality=quality)
+        image = np.ascontiguousarray(np.asarray(Image.open(buffer)).transpose(2, 0, 1))
     whole = shapely.box(0, 0, extent, extent)
     cut = shapely.intersection([_footprint(building) for building in plan.buildings], whole)
     # The plan is wider than the chip; and of a house that only touches the edge, a line is left.
@@ -189,6 +195,7 @@ class Town:
         """Everything in the scene."""
         rng = np.random.default_rng(self.seed)
         extent = self.size * self.gsd
+        # Larger than the scene and turned, so that streets run aslant and off its edges.
         turned = Frame.at(extent / 2, extent / 2, rng.uniform(0.1, 0.5))
         land = box_corners(turned, _square(extent * 0.71 + 60))
         return make_plan(rng, land, _density(rng, extent), REGIONS["valley"])
@@ -228,9 +235,11 @@ class Town:
         shapes: list[tuple[Building, Any]] = []
         for building in self.plan.buildings:
             shape = _footprint(building)
+            # Few houses lie at an edge, and an intersection moves corners in the last digits.
             if not imaged.contains(shape):
                 shape = imaged.intersection(shape)
             pieces = [piece for piece in shapely.get_parts(shape) if piece.geom_type == "Polygon"]
+            # A sliver at a gap is no house that anybody could find.
             shapes += [(building, piece) for piece in pieces if piece.area > 1.0]
         return shapes
 
@@ -251,6 +260,7 @@ class Town:
         return {"type": "FeatureCollection", "name": "truth", "crs": crs, "features": features}
 
     def _to_crs(self, points: Array) -> Array:
+        # Rounded to a tenth of a millimeter: the same digits on every machine.
         return np.round(np.stack([ORIGIN[0] + points[:, 0], ORIGIN[1] - points[:, 1]], axis=1), 4)
 
 
@@ -290,6 +300,7 @@ def _density(rng: np.random.Generator, extent: float) -> Density:
 
 
 def _gaps(rng: np.random.Generator, extent: float) -> list[tuple[Frame, Box]]:
+    # In parts of the usual scene, 5120 pixels of 0.3 m, so that small scenes have small gaps.
     unit = extent / 1536
     hole = Frame.at(extent * rng.uniform(0.6, 0.72), extent * rng.uniform(0.28, 0.4), rng.uniform(0.2, 0.5))
     gaps: list[tuple[Frame, Box]] = []
@@ -302,10 +313,3 @@ def _gaps(rng: np.random.Generator, extent: float) -> list[tuple[Frame, Box]]:
         depth = max(0.0, rng.normal(14, 16)) * unit
         gaps.append((corner, (-depth, strip * strip_m, extent, (strip + 1) * strip_m)))
     return gaps
-
-
-def _through_jpeg(image: Array, quality: int) -> Array:
-    """What is left of a picture after JPEG compression."""
-    buffer = io.BytesIO()
-    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "JPEG", quality=quality)
-    return np.ascontiguousarray(np.asarray(Image.open(buffer)).transpose(2, 0, 1))

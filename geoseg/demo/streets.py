@@ -27,6 +27,7 @@ def pave(rng: np.random.Generator, streets: list[Street], region: Region) -> lis
     surfaces: list[Part] = []
     marks: list[Part] = []
     cars: list[Part] = []
+    # Narrow ones first: the wide one is painted over the lane that meets it.
     for street in sorted(streets, key=lambda s: s.width):
         paved = rng.random() < np.clip((street.width - 2.5) / 5, 0.1, 0.95)
         surfaces += _pieces(_surface(rng, street, paved, region))
@@ -67,19 +68,17 @@ def _lines(rng: np.random.Generator, street: Street) -> list[Part]:
             line = (0.0, v - 0.12, street.length, v + 0.12)
             parts += _pieces(Part(street.frame, line, 0.0, "plain", white))
     if street.width > 7 and street.length > 60:
-        parts += _crossing(street, float(rng.uniform(20, street.length - 20)), white)
+        # A zebra crossing: bars of half a meter across the carriageway.
+        u, half = float(rng.uniform(20, street.length - 20)), street.width * 0.33
+        bars = np.arange(-half, half - 0.5, 1.1)
+        parts += [Part(street.frame, (u, v, u + 3.2, v + 0.55), 0.0, "plain", white) for v in bars]
     return parts
-
-
-def _crossing(street: Street, u: float, color: Rgb) -> list[Part]:
-    half = street.width * 0.33
-    bars = np.arange(-half, half - 0.5, 1.1)
-    return [Part(street.frame, (u, v, u + 3.2, v + 0.55), 0.0, "plain", color) for v in bars]
 
 
 def _traffic(rng: np.random.Generator, street: Street) -> list[Part]:
     if street.width < 3.2:
         return []
+    # Wide streets carry more cars a meter.
     count = int(rng.poisson(street.length * (0.012 + 0.0035 * max(0.0, street.width - 5))))
     lane = street.width / 4
     cars: list[Part] = []

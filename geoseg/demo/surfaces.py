@@ -12,6 +12,7 @@ from geoseg.typing import Array, FloatArray
 
 __all__ = ["Spot", "shade"]
 
+#: Random numbers that belong to a roof or a sheet of it by number: the same in whatever window it is painted.
 _PANELS: FloatArray = np.random.default_rng(7).standard_normal(1024).astype(np.float32)
 _RUST = np.array([118.0, 78.0, 54.0], dtype=np.float32)[:, None]
 
@@ -48,6 +49,7 @@ def _rim(part: Part, spot: Spot, sun: Sun) -> Array:
     """A parapet: a light top and, behind it, the shadow it throws on the roof."""
     w, d = part.box[2] - part.box[0], part.box[3] - part.box[1]
     su, sv = part.frame.turn(sun.dx, sun.dy)
+    # Distance from the nearest edge of the roof.
     near = np.minimum(np.minimum(spot.u, w - spot.u), np.minimum(spot.v, d - spot.v))
     top = near < part.rim
     from_u = spot.u if su > 0 else w - spot.u
@@ -65,6 +67,7 @@ def _pitch(part: Part, spot: Spot, sun: Sun) -> tuple[Array, Array]:
     """Brightness of the facet under each pixel, and the distance along its fall line."""
     w, d = part.box[2] - part.box[0], part.box[3] - part.box[1]
     su, sv = part.frame.turn(sun.dx, sun.dy)
+    # A facet is lighter by the slope times the sun's slant where it falls toward the sun, darker where away.
     tilt = part.slope * sun.reach
     if part.ridge == "shed":
         return np.full(spot.u.shape, 1 + tilt * sv * (1 if part.salt % 2 else -1)), spot.v
@@ -105,6 +108,7 @@ def _tile(part: Part, spot: Spot, sun: Sun) -> Array:
 
 def _plain(part: Part, spot: Spot, sun: Sun) -> Array:
     color = _base(part) * (1 + 0.06 * spot.grit)
+    # Of plain things only cars have a rim: it marks the glass.
     if part.rim <= 0:
         return color
     along = spot.u / (part.box[2] - part.box[0])
@@ -114,6 +118,7 @@ def _plain(part: Part, spot: Spot, sun: Sun) -> Array:
 
 def _asphalt(part: Part, spot: Spot, sun: Sun) -> Array:
     half = (part.box[3] - part.box[1]) / 2
+    # Wheels polish two tracks; dust lies along the edges.
     tracks = np.abs(np.abs(spot.v - half) - half / 2) / max(half, 0.1)
     edge = np.clip(1 - (half - np.abs(spot.v - half)) / 0.8 + 0.5 * spot.fine, 0, 1)
     light = 1 + 0.04 * spot.middle + 0.045 * spot.fine + 0.03 * spot.grit + 0.07 * (tracks - 0.25)

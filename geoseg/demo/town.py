@@ -66,6 +66,7 @@ def _street_width(rng: np.random.Generator, area: float) -> float:
 
 
 def _cut(rng: np.random.Generator, piece: Array, width: float) -> tuple[list[Array], Street]:
+    # Across the longest edge, somewhere near its middle and a little askew, so that no piece becomes a strip.
     along, _ = longest_edge(piece)
     angle = rng.normal(0, 0.15)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -97,6 +98,7 @@ def _crossings(piece: Array, origin: Array, normal: Array) -> Array:
 
 def block_use(rng: np.random.Generator, density: float, area: float) -> str:
     """What a block is used for: dense, town, suburb, hall, court, open or field."""
+    # One number for all questions, so that the answers do not depend on how many were asked.
     chance = rng.random()
     if density < 0.2:
         return "field" if chance < 0.8 else "suburb"
