@@ -19,8 +19,9 @@ Connectivity: TypeAlias = Literal[4, 8]
 Blend: TypeAlias = Literal["smooth", "uniform"]
 #: What to do about a region that can't be read: end the run, or go on without it and list it.
 OnError: TypeAlias = Literal["fail", "skip"]
-#: ``auto``: files on one grid that touch are one scene; ``off``: each file is a scene.
-MosaicMode: TypeAlias = Literal["auto", "off"]
+#: ``auto``: files on one grid that touch are one scene; ``off``: each file is a scene; ``warp``: files that
+#: touch are one scene, those off the grid resampled onto it.
+MosaicMode: TypeAlias = Literal["auto", "off", "warp"]
 #: Which file is seen where several overlap: of the first or the last name, or of the newest date.
 OnTop: TypeAlias = Literal["last", "first", "newest"]
 #: Turned and mirrored copies averaged at inference: 1, 4 or 8 runs of each window.

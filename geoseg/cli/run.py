@@ -31,6 +31,8 @@ _RUN_EXAMPLES = """Examples:
   geoseg run sheets/ more/*.tif --out results --on-error skip
 
   geoseg run @scenes.txt --out results --mosaic off --retry-failed
+
+  geoseg run catalog.json --out results --asset visual --max-cloud 20 --dry-run
 """
 
 _PREDICT_EXAMPLES = """Examples:
@@ -78,6 +80,10 @@ def run(
     model: Model = None,
     quiet: Quiet = False,
     json: Json = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be read, how long it takes, and how much disk."),
+    ] = False,
 ) -> None:
     """Turn scenes into footprints: predict window by window, stitch, split, polygonize, write.
 
@@ -93,7 +99,9 @@ def run(
         check_reference(word)
     from geoseg.pipeline.batch import is_batch
 
-    if is_batch(scenes):
+    if dry_run:
+        _forecast(scenes, model, out, settings, quiet=quiet, json=json)
+    elif is_batch(scenes):
         _carry_out_batch(scenes, model, out, settings, quiet=quiet, json=json)
     else:
         _carry_out("run", scenes[0], model, out, settings, quiet=quiet, json=json)
@@ -143,6 +151,41 @@ def _carry_out(
     if summary.footprints is not None:
         done = f"{summary.footprints} footprints, {done}"
     report_summary(summary, done, quiet=quiet, json=json)
+
+
+def _forecast(
+    scenes: Sequence[str], model: str | None, out: Path, settings: RunSettings, *, quiet: bool, json: bool
+) -> None:
+    from geoseg.pipeline.batch import dry_run
+
+    with progress_bar(quiet) as progress:
+        found = dry_run(scenes, model, out, settings, progress=progress)
+    failing = [scene for scene in found.scenes if scene.error]
+    if json:
+        print_json(found.as_dict())
+    else:
+        for note in found.notes:
+            print(f"note: {note}", file=sys.stderr)
+        for scene in found.scenes[:_LISTED]:
+            if not scene.error:
+                files = f"{scene.files} files, " if scene.files > 1 else ""
+                size = f"{scene.width} x {scene.height} pixels"
+                size += "" if scene.gsd is None else f" of {scene.gsd:.3g} m"
+                time_left = f"{scene.windows} windows, about {duration(scene.seconds)}"
+                print(f"{scene.name}: {files}{size}, {time_left}")
+        if len(found.scenes) > _LISTED:
+            print(f"and {len(found.scenes) - _LISTED} more")
+        totals = found.totals
+        kept = f", {found.kept} are done already" if found.kept else ""
+        work = f"{totals['mpx']:.1f} Mpx, {totals['windows']} windows"
+        in_all = f"about {duration(totals['seconds'])} in the network"
+        print(f"{totals['scenes']} scenes to do{kept}: {work}, {in_all}")
+        store = totals["store_bytes"] / 1e9
+        print(f"at most {store:.2f} GB for probabilities, {found.free_bytes / 1e9:.1f} GB are free")
+    for scene in failing[:_LISTED]:
+        print(f"would fail: {scene.name}: {scene.error}", file=sys.stderr)
+    if failing:
+        raise SystemExit(1)
 
 
 def _carry_out_batch(

@@ -21,7 +21,7 @@ class RunKeywords(TypedDict, total=False):
     any_resolution: bool | None
     bbox: Sequence[float] | None
     aoi: PathLike | None
-    mosaic: Literal["auto", "off"] | None
+    mosaic: Literal["auto", "off", "warp"] | None
     on_top: Literal["last", "first", "newest"] | None
     asset: str | Sequence[str] | None
     max_cloud: float | None

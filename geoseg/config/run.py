@@ -364,8 +364,8 @@ class RunSettings(SuggestedSettings):
     mosaic: Annotated[
         MosaicMode,
         Option(
-            help="Of several files, those on one grid that touch or overlap are one scene (auto), or each is "
-            "a scene of its own (off).",
+            help="Of several files, those on one grid that touch or overlap are one scene (auto), those off "
+            "the grid are resampled onto it (warp), or each is a scene of its own (off).",
             takes=("run",),
             panel="Scene",
         ),

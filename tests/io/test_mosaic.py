@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from typer.testing import CliRunner
 
 from geoseg.cli import app
@@ -29,6 +29,7 @@ from geoseg.io.scene_lists import list_scenes
 from geoseg.io.sources import open_raster
 from geoseg.pipeline.run import run_scene
 from geoseg.raster.source import SceneReadError
+from geoseg.raster.warped import warp
 
 #: A step that no float holds, so that adding and subtracting columns does not come out even.
 PLACE = Affine(0.13, 0, 350_000.07, 0, -0.13, 3_056_000.02)
@@ -304,6 +305,96 @@ class TestWhichFilesAreOne:
             sort_files(list_scenes(tmp_path / "m").scenes, mosaic="off").scenes
             == list_scenes(tmp_path / "m").scenes
         )
+
+
+class TestWarp:
+    """Files off the grid, resampled onto it."""
+
+    def ramp(self, box: GeoBox) -> np.ndarray:
+        """A picture that is linear in x and y of one CRS: interpolation gives it back."""
+        cols, rows = np.meshgrid(np.arange(box.width) + 0.5, np.arange(box.height) + 0.5)
+        x, y = box.transform.a * cols + box.transform.c, box.transform.e * rows + box.transform.f
+        return (1000 + 3 * (x - 350_000) + 2 * (y - 3_056_000))[None].astype(np.float32)
+
+    def shifted(self, tmp_path: Path, step: float = 0.13, off: float = 0.5) -> tuple[Mosaic, GeoBox]:
+        first = GeoBox(PLACE, CRS.from_epsg(32645), 60, 50)
+        x, y = PLACE * (50 - off, 3.25)
+        other = GeoBox(
+            Affine(step, 0, x, 0, -step, y), first.crs, round(52 * 0.13 / step), round(40 * 0.13 / step)
+        )
+        below = first.window(Window(row_off=60, col_off=0, height=10, width=50))  # two files on the grid
+        for name, own in (("a", first), ("b", other), ("c", below)):
+            save(tmp_path / "m" / f"{name}.tif", self.ramp(own), transform=own.transform)
+        done = sort_files([str(path) for path in (tmp_path / "m").iterdir()], mosaic="warp")
+        (sheets,) = done.scenes
+        assert isinstance(sheets, Sheets)
+        return sheets.open(), first
+
+    @pytest.mark.parametrize("step", [0.13, 0.15, 0.26, 0.05])
+    def test_a_linear_picture_stays_the_same(self, tmp_path: Path, step: float) -> None:
+        mosaic, first = self.shifted(tmp_path, step)
+        assert mosaic.geobox.transform == first.transform
+        window = Window(row_off=0, col_off=0, height=mosaic.height, width=mosaic.width)
+        pixels, valid = mosaic.read_with_valid(window)
+        assert valid[:60, :50].all()
+        assert valid[8:50, 55:85].all()
+        # within half a pixel of a file's edge its outermost values are taken: 3 and 2 a meter
+        np.testing.assert_allclose(pixels[0][valid], self.ramp(mosaic.geobox)[0][valid], atol=0.6)
+        np.testing.assert_allclose(
+            pixels[0, 10:50, 55:85], self.ramp(mosaic.geobox)[0, 10:50, 55:85], atol=1e-2
+        )
+
+    def test_any_window_is_a_part_of_the_whole(self, tmp_path: Path) -> None:
+        mosaic, _ = self.shifted(tmp_path)
+        whole, valid = mosaic.read_with_valid(
+            Window(row_off=0, col_off=0, height=mosaic.height, width=mosaic.width)
+        )
+        rng = random.Random(4)
+        for _ in range(20):
+            window = Window(
+                row_off=rng.randrange(60), col_off=rng.randrange(90), height=rng.randrange(40), width=25
+            ).clipped(mosaic.height, mosaic.width)
+            pixels, usable = mosaic.read_with_valid(window)
+            np.testing.assert_array_equal(usable, valid[window.rows, window.cols])
+            np.testing.assert_array_equal(pixels, whole[:, window.rows, window.cols])
+
+    def test_another_crs(self, tmp_path: Path) -> None:
+        first = GeoBox(Affine(10, 0, 350_000, 0, -10, 3_056_000), CRS.from_epsg(32645), 60, 50)
+        lonlat = CRS.from_epsg(4326)
+        x, y = Transformer.from_crs(32645, 4326, always_xy=True).transform(350_480, 3_055_980)
+        other = GeoBox(Affine(1e-4, 0, x, 0, -1e-4, y), lonlat, 50, 45)
+        cols, rows = np.meshgrid(np.arange(45) + 0.5, np.arange(50) + 0.5)
+        to_utm = Transformer.from_crs(4326, 32645, always_xy=True)
+        xs, ys = to_utm.transform(x + 1e-4 * cols, y - 1e-4 * rows)
+        values = (1000 + 3 * (xs - 350_000) + 2 * (ys - 3_056_000))[None].astype(np.float32)
+        save(tmp_path / "m" / "a.tif", self.ramp(first), transform=first.transform)
+        save(tmp_path / "m" / "b.tif", values, crs=4326, transform=other.transform)
+        paths = [str(path) for path in (tmp_path / "m").iterdir()]
+        assert len(sort_files(paths).scenes) == 2
+        (sheets,) = sort_files(paths, mosaic="warp").scenes
+        assert isinstance(sheets, Sheets)
+        mosaic = sheets.open()
+        assert mosaic.geobox.crs == first.crs
+        window = Window(row_off=12, col_off=55, height=30, width=25)
+        pixels, valid = mosaic.read_with_valid(window)
+        assert valid.all()
+        expected = self.ramp(mosaic.geobox)[:, window.rows, window.cols]
+        np.testing.assert_allclose(pixels, expected, atol=0.02)  # 0.001 pixel of 10 m, 3 a meter
+        assert pickle.loads(pickle.dumps(mosaic)) == mosaic
+        assert mosaic.fingerprint() != Sheets("m", (str(tmp_path / "m" / "a.tif"),)).open().fingerprint()
+
+    def test_what_a_pixel_draws_on_must_be_valid(self, tmp_path: Path) -> None:
+        image = np.full((1, 20, 20), 7, np.uint8)
+        image[0, 10, 10] = 0
+        save(tmp_path / "a.tif", image, nodata=0)
+        scene = open_raster(tmp_path / "a.tif")
+        window = Window(row_off=0, col_off=0, height=20, width=20)
+        for off, lost in (((0, 0), 1), ((0.5, 0), 2), ((0.5, 0.25), 4)):
+            seen = warp(scene, GeoBox(PLACE * Affine.translation(*off), scene.geobox.crs, 20, 20))
+            pixels, valid = seen.read_with_valid(window)
+            inside = valid[:19, :19]
+            assert (~inside).sum() == lost
+            assert set(np.unique(pixels[0][valid])) == {7}
 
 
 class TestDamage:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import geopandas as gpd
@@ -22,7 +23,7 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, MissingFileError, RunError, SceneError, StateMismatchError
 from geoseg.files import DiskFullError, LockedError
 from geoseg.io.mosaic import Sheets
-from geoseg.pipeline.batch import MANIFEST, plan_batch, read_manifest
+from geoseg.pipeline.batch import MANIFEST, dry_run, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 from geoseg.pipeline.batch import run_batch as run_words
 
@@ -287,6 +288,45 @@ class TestFailures:
     def test_no_manifest(self, tmp_path: Path) -> None:
         with pytest.raises(MissingFileError, match=r"must hold manifest\.sqlite"), read_manifest(tmp_path):
             pass
+
+
+class TestDryRun:
+    def test_it_says_what_would_be_done_and_does_nothing(self, scenes: Path, tmp_path: Path) -> None:
+        (scenes / "b.tif").write_text("no raster")
+        settings = RunSettings(**OPTIONS)
+        found = dry_run([scenes], Network(), tmp_path / "out", settings)
+        assert not (tmp_path / "out").exists()
+        a, b, _ = found.scenes
+        assert (a.name, a.height, a.width, a.windows, a.store_bytes) == ("a", 64, 64, 4, 64 * 64)
+        assert a.gsd == pytest.approx(0.5, rel=1e-3)
+        assert "scene must be a raster file" in b.error
+        assert found.totals["windows"] == 8
+        assert found.totals["failing"] == 1
+        assert found.window_seconds > 0
+        run(scenes, Network(), tmp_path / "out")
+        save(scenes / "d.tif", 2000)
+        again = dry_run([scenes], Network(), tmp_path / "out", settings)
+        assert ([one.name for one in again.scenes], again.kept) == (["d"], 3)
+
+    def test_a_disk_that_is_too_small_is_told(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
+        found = dry_run([scenes], Network(), tmp_path / "out", RunSettings(**OPTIONS))
+        assert "probabilities may take up to 0.0 GB, and 0.0 GB are free" in found.notes[-1]
+
+    def test_the_command(self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def quick(words: Any, model: Any, out: Any, settings: Any, **rest: Any) -> Any:
+            return dry_run(words, Network(), out, RunSettings(**OPTIONS), **rest)
+
+        monkeypatch.setattr("geoseg.pipeline.batch.dry_run", quick)
+        command = ["run", str(scenes / "a.tif"), "--out", str(tmp_path / "out"), "--dry-run"]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.stderr
+        assert "a: 64 x 64 pixels of 0.5 m, 4 windows, about 0 s" in done.stdout
+        assert "1 scenes to do: 0.0 Mpx, 4 windows" in done.stdout
+        assert json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["totals"]["windows"] == 4
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture

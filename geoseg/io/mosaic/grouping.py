@@ -16,9 +16,10 @@ from pyproj import CRS
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.raster.unions import roots, unite
+from geoseg.raster.warped import warped_window
 from geoseg.typing import IntArray, OnTop
 
-__all__ = ["Facts", "Picture", "find_pictures", "lay_out", "misfit", "pile"]
+__all__ = ["Facts", "Picture", "common_grid", "find_pictures", "lay_out", "misfit", "pile"]
 
 #: How far pixels may lie off the common grid, in pixels: what rounded headers make of whole numbers.
 _OFF_PX = 0.05
@@ -66,7 +67,7 @@ class Picture:
     apart: str = ""
 
 
-def find_pictures(files: Sequence[Facts]) -> list[Picture]:
+def find_pictures(files: Sequence[Facts], *, warped: bool = False) -> list[Picture]:
     """Sort files into pictures: on one grid, of one kind, each touching or overlapping another.
 
     Files that show the same ground (90 % of the smaller one, or half of it and different dates) are no sheets
@@ -77,6 +78,10 @@ def find_pictures(files: Sequence[Facts]) -> list[Picture]:
     ----------
     files
         In any order.
+
+    warped
+        Files off the grid are not set apart: their places on the grid of the largest part of them count. A
+        file without a CRS still fits no grid but its own.
 
     Returns
     -------
@@ -91,6 +96,8 @@ def find_pictures(files: Sequence[Facts]) -> list[Picture]:
     ([(1, 0), (2,)], 'its pixels lie 0.5 columns and 0 rows off')
     """
     grids = _by_grid(files)
+    if warped:
+        grids = _by_kind(files, grids)
     largest = max(grids, key=len, default=[])
     pictures: list[Picture] = []
     for grid in grids:
@@ -174,9 +181,43 @@ def _by_grid(files: Sequence[Facts]) -> list[list[int]]:
     return [grid for same_kind in grids.values() for grid in same_kind]
 
 
+def _by_kind(files: Sequence[Facts], grids: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Grids of one kind together, where their files have a CRS to be carried from one to the other by."""
+    kinds: dict[Hashable, list[int]] = defaultdict(list)
+    for number, grid in enumerate(grids):
+        first = files[grid[0]]
+        kinds[first.kind, number if first.geobox.crs is None else -1].extend(grid)
+    return [sorted(members, key=lambda index: files[index].name) for members in kinds.values()]
+
+
+def common_grid(boxes: Sequence[GeoBox]) -> list[GeoBox]:
+    """Boxes on one grid: those that are on it as they are, and the places of the others on it.
+
+    Parameters
+    ----------
+    boxes
+        By name. The grid is that of most of them, else of most of their pixels, else of the first names.
+
+    Examples
+    --------
+    >>> boxes = [GeoBox(Affine(1, 0, x, 0, -1, 0), None, 4, 4) for x in (10, 14, 18.5)]
+    >>> [(box.transform.c, box.width) for box in common_grid(boxes)]
+    [(10.0, 4), (14.0, 4), (18.0, 5)]
+    """
+    grids = _by_grid([Facts(f"{number:09d}", box) for number, box in enumerate(boxes)])
+    sizes = [(len(grid), sum(boxes[k].height * boxes[k].width for k in grid)) for grid in grids]
+    grid = boxes[grids[sizes.index(max(sizes))][0]]
+    return [
+        box
+        if _same_crs(box.crs, grid.crs) and not isinstance(_place(grid, box), str)
+        else grid.window(warped_window(box, grid))
+        for box in boxes
+    ]
+
+
 def _pictures_of(files: Sequence[Facts], grid: Sequence[int], why: str) -> list[Picture]:
     """Pictures among files on one grid."""
-    _, windows = lay_out([files[index].geobox for index in grid])
+    _, windows = lay_out(common_grid([files[index].geobox for index in grid]))
     touching, repeated = _neighbors(windows, [files[index].acquired for index in grid])
     pictures = []
     for part in _connected(range(len(grid)), touching):

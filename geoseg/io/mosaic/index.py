@@ -38,6 +38,7 @@ from geoseg.io.scene import Scene, scene_of
 from geoseg.io.validity import ValidityRule
 from geoseg.io.vrt import is_vrt
 from geoseg.raster.source import RasterHints, SceneReadError
+from geoseg.raster.warped import WarpedScene
 from geoseg.typing import Progress, no_progress
 
 __all__ = ["Sheet", "content_digests", "files_stamp", "read_sheets"]
@@ -73,6 +74,8 @@ class Sheet:
     stamp
         Names, sizes and times of those files and of what else lies beside it under its name; None where
         they can't be told (a URL, a VRT), so that nothing is kept.
+    warped
+        The file on the grid of its mosaic; None where it is on it as it is.
     """
 
     scene: Scene
@@ -80,6 +83,12 @@ class Sheet:
     facts: Mapping[str, Any]
     files: tuple[str, ...]
     stamp: str | None
+    warped: WarpedScene | None = None
+
+    @property
+    def source(self) -> Scene | WarpedScene:
+        """What is read."""
+        return self.warped or self.scene
 
 
 def read_sheets(

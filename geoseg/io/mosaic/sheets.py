@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geoseg.errors import GeosegError, SceneError
+from geoseg.geo.geobox import GeoBox
 from geoseg.io.band_names import band_names
-from geoseg.io.mosaic.grouping import Facts, Picture, find_pictures, lay_out, misfit, pile
+from geoseg.io.mosaic.grouping import Facts, Picture, common_grid, find_pictures, lay_out, misfit, pile
 from geoseg.io.mosaic.index import Sheet, read_sheets
 from geoseg.io.mosaic.source import Mosaic
+from geoseg.raster.warped import warp
 from geoseg.typing import MosaicMode, OnTop, Progress, no_progress
 
 __all__ = ["Sheets", "SortedFiles", "sort_files"]
@@ -37,6 +39,8 @@ class Sheets:
         What the user named them by, for messages.
     dates
         ISO date of each path, where somebody knows better than the file; empty or as many as there are paths.
+    warped
+        Files that are off the grid that most of them share are resampled onto it.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Sheets:
     on_top: OnTop = "last"
     label: str = ""
     dates: tuple[str | None, ...] = ()
+    warped: bool = False
 
     def open(self, *, bands: Sequence[int] | None = None, expand_palette: bool = True) -> Mosaic:
         """Open them; headers come from the sheet index.
@@ -61,6 +66,9 @@ class Sheets:
             if isinstance(sheet, GeosegError):
                 raise sheet
             sheets.append(dated(sheet, dates.get(path)))
+        if self.warped:
+            boxes = common_grid([sheet.scene.geobox for sheet in sheets])
+            sheets = [on_grid(sheet, box) for sheet, box in zip(sheets, boxes, strict=True)]
         facts = [facts_of(sheet) for sheet in sheets]
         for own in facts:
             if why := misfit(own, facts[0]):
@@ -133,7 +141,7 @@ def sort_files(
     facts = [
         facts_of(dated(sheet, dates.get(sheet.scene.path))) for sheet in opened if isinstance(sheet, Sheet)
     ]
-    pictures = find_pictures(facts)
+    pictures = find_pictures(facts, warped=mosaic == "warp")
     scenes: list[str | Sheets] = [path for path, _ in broken]
     for picture, title in zip(pictures, _titles(facts, pictures, name)):
         files = tuple(facts[k].name for k in picture.members)
@@ -141,7 +149,7 @@ def sort_files(
             scenes.append(files[0])
             continue
         known = tuple(map(dates.get, files)) if dates else ()
-        scenes.append(Sheets(title, files, on_top, label=title, dates=known))
+        scenes.append(Sheets(title, files, on_top, title, known, mosaic == "warp"))
     return SortedFiles(
         tuple(sorted(scenes, key=lambda scene: scene.paths[0] if isinstance(scene, Sheets) else scene)),
         tuple(_notes(facts, pictures)),
@@ -154,13 +162,18 @@ def dated(sheet: Sheet, date: str | None) -> Sheet:
     return sheet if date is None else replace(sheet, scene=replace(sheet.scene, acquired=date))
 
 
+def on_grid(sheet: Sheet, box: GeoBox) -> Sheet:
+    """A sheet seen on a grid; the same where it lies on it."""
+    return sheet if box == sheet.scene.geobox else replace(sheet, warped=warp(sheet.scene, box))
+
+
 def facts_of(sheet: Sheet) -> Facts:
     """What decides which mosaic a sheet belongs to."""
     scene, hints = sheet.scene, sheet.hints
     named = band_names(sheet.facts["stored_bands"])
     return Facts(
         name=scene.path,
-        geobox=scene.geobox,
+        geobox=sheet.source.geobox,
         kind=(
             ("bands", scene.bands),
             ("pixels of type", scene.dtype),

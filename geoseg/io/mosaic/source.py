@@ -65,25 +65,25 @@ class Mosaic(Shaped):
     @property
     def nodata(self) -> float | None:
         """Value of pixels without data; which they are, each sheet says for itself."""
-        values = (sheet.scene.nodata for sheet in self.sheets)
+        values = (sheet.source.nodata for sheet in self.sheets)
         return next((value for value in values if value is not None), None)
 
     @property
     def alpha(self) -> int | None:
         """1-based band that tells validity, where it is that of each sheet."""
-        bands = {sheet.scene.alpha for sheet in self.sheets}
+        bands = {sheet.source.alpha for sheet in self.sheets}
         return bands.pop() if len(bands) == 1 else None
 
     @property
     def acquired(self) -> str | None:
         """ISO date it was taken, where all sheets have the same."""
-        dates = {sheet.scene.acquired for sheet in self.sheets}
+        dates = {sheet.source.acquired for sheet in self.sheets}
         return dates.pop() if len(dates) == 1 else None
 
     @property
     def file_block(self) -> tuple[int, int]:
         """(height, width) of a storage block of most sheets."""
-        blocks = [sheet.scene.file_block for sheet in self.sheets]
+        blocks = [sheet.source.file_block for sheet in self.sheets]
         return max(set(blocks), key=lambda block: (blocks.count(block), block))
 
     @property
@@ -94,7 +94,7 @@ class Mosaic(Shaped):
     @functools.cached_property
     def has_validity(self) -> bool:
         """Whether any pixel may be invalid: of a sheet, or where there is none."""
-        return any(sheet.scene.has_validity for sheet in self.sheets) or not _covers(
+        return any(sheet.source.has_validity for sheet in self.sheets) or not _covers(
             self._edges, self.geobox.shape
         )
 
@@ -116,7 +116,7 @@ class Mosaic(Shaped):
         check_inside(window, self.geobox.shape)
         valid = np.zeros((window.height, window.width), bool)
         for sheet, inside, part in self._from_the_top(window, valid):
-            valid[inside.rows, inside.cols] |= self._read(sheet.scene.read_valid, sheet, part, window)
+            valid[inside.rows, inside.cols] |= self._read(sheet.source.read_valid, sheet, part, window)
         return valid
 
     def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
@@ -126,7 +126,7 @@ class Mosaic(Shaped):
         pixels = np.full((self.count, *shape), 0 if self.nodata is None else self.nodata, self.dtype)
         valid = np.zeros(shape, bool)
         for sheet, inside, part in self._from_the_top(window, valid):
-            values, usable = self._read(sheet.scene.read_with_valid, sheet, part, window)
+            values, usable = self._read(sheet.source.read_with_valid, sheet, part, window)
             usable &= ~valid[inside.rows, inside.cols]
             np.copyto(pixels[:, inside.rows, inside.cols], values, where=usable)
             valid[inside.rows, inside.cols] |= usable
@@ -144,7 +144,7 @@ class Mosaic(Shaped):
                     below.append(part)
                     continue
                 below += part.without(shared)
-                for own, unit in sheet.scene.storage_parts(shared.shifted(-place.row_off, -place.col_off)):
+                for own, unit in sheet.source.storage_parts(shared.shifted(-place.row_off, -place.col_off)):
                     yield (
                         own.shifted(place.row_off, place.col_off),
                         unit.shifted(place.row_off, place.col_off),
@@ -158,7 +158,7 @@ class Mosaic(Shaped):
             place = self.windows[index]
             part = place.intersection(window).shifted(-place.row_off, -place.col_off)
             try:
-                damage = self.sheets[index].scene.locate_damage(part)
+                damage = self.sheets[index].source.locate_damage(part)
             except SceneError:  # it is gone, or no raster any more: nothing to look at block by block
                 continue
             if damage is not None:
@@ -190,7 +190,11 @@ class Mosaic(Shaped):
         contents = content_digests(self.sheets)
         for sheet, place, content in zip(self.sheets, self.windows, contents, strict=True):
             palette = hashlib.sha256(sheet.scene.palette or b"").hexdigest()
-            digest.update(repr((place, sheet.scene.rule, palette, content)).encode())
+            warped = None
+            if sheet.warped is not None:  # what else decides its pixels stands in the whole's geobox
+                crs = sheet.scene.geobox.crs
+                warped = tuple(sheet.scene.geobox.transform), crs.to_wkt() if crs else None
+            digest.update(repr((place, sheet.scene.rule, palette, content, warped)).encode())
         return digest.hexdigest()
 
     def _under(self, window: Window) -> list[int]:

@@ -24,7 +24,7 @@ from geoseg.pipeline.run import RunSummary, run_scene
 from geoseg.pipeline.store import FORMAT, digest
 from geoseg.typing import PathLike, Progress, no_progress
 
-__all__ = ["BatchSummary", "Told", "run_batch"]
+__all__ = ["BatchSummary", "Told", "batch_key", "run_batch", "sort_scenes"]
 
 #: Settings that change how a scene is worked on, and nothing of what comes out.
 _WORK_ONLY = (
@@ -135,19 +135,19 @@ def run_batch(
         test_time=settings.given().get("test_time"),
         lazy=True,
     )
-    given = {name: value for name, value in settings.given().items() if name not in _WORK_ONLY}
-    key = digest([FORMAT, predictor.fingerprint(), given])
+    key = batch_key(predictor, settings)
     notes = list(plan.notes)
     with results_folder(out), hold(out / MANIFEST), Manifest.opened(out) as manifest:
         decisive = _decisive(predictor, settings)
         if not settings.restart:
             _check_same(manifest, decisive, out)
-        todo, kept = _sort(plan.scenes, manifest, key, settings, out)
+        todo, kept = sort_scenes(plan.scenes, manifest, key, settings, out)
         if kept_failed := [record for record in kept if record.state in ("failed", "incomplete")]:
             some = "1 scene that" if len(kept_failed) == 1 else f"{len(kept_failed)} scenes that"
             notes.append(f"{some} failed before: --retry-failed tries again")
         card = predictor.card
-        named = {"model": None if card is None else card.name, "decisive": decisive, "options": given}
+        named = {"model": None if card is None else card.name, "decisive": decisive}
+        named |= {"options": _outcome_settings(settings)}
         manifest.put_facts({**named, "updated": _now()})
         manifest.put(*(record for _, record in todo))
         total, failed = len(plan.scenes), 0
@@ -168,7 +168,17 @@ def run_batch(
     return BatchSummary(str(out / MANIFEST), records, n_done, round(time.perf_counter() - start, 3), notes)
 
 
-def _sort(
+def _outcome_settings(settings: RunSettings) -> dict[str, Any]:
+    """What the user gave of all that decides what comes out."""
+    return {name: value for name, value in settings.given().items() if name not in _WORK_ONLY}
+
+
+def batch_key(predictor: Any, settings: RunSettings) -> str:
+    """Digest of the options and the model: a scene that was done with the same need not be done again."""
+    return digest([FORMAT, predictor.fingerprint(), _outcome_settings(settings)])
+
+
+def sort_scenes(
     scenes: Sequence[PlannedScene], manifest: Manifest, key: str, settings: RunSettings, out: Path
 ) -> tuple[list[tuple[PlannedScene, SceneRecord]], list[SceneRecord]]:
     """Scenes to work on, with new records, and the records of those that are left as they are."""

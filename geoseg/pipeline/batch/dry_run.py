@@ -1,0 +1,207 @@
+"""What a run would do: scenes, windows, time and disk, found without running it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.config.resolve import resolve
+from geoseg.config.run import RunSettings
+from geoseg.errors import GeosegError
+from geoseg.geo.blocks import plan_blocks
+from geoseg.io.references import Reference
+from geoseg.pipeline.batch.manifest import MANIFEST, read_manifest
+from geoseg.pipeline.batch.plan import PlannedScene, is_batch, plan_batch
+from geoseg.pipeline.batch.run import batch_key, sort_scenes
+from geoseg.pipeline.opening import open_for_model
+from geoseg.typing import PathLike, Progress, no_progress
+
+if TYPE_CHECKING:
+    from geoseg.models.predictor import Predictor
+
+__all__ = ["DryRun", "SceneForecast", "dry_run"]
+
+#: Batches that are timed: the first one pays for loading, the best of the others is what a run settles at.
+_BATCHES = 3
+
+
+@dataclass(frozen=True)
+class SceneForecast:
+    """What would be done of one scene.
+
+    Attributes
+    ----------
+    name
+        Of the scene.
+    files
+        Files and addresses it is read from.
+    height, width
+        Pixels, as they would be read.
+    gsd
+        Ground meters per pixel that would be read; None without a CRS.
+    windows
+        Of the whole grid; those without data are passed over, so fewer may run.
+    seconds
+        About, in the network.
+    store_bytes
+        At most, for the probabilities that are kept.
+    error
+        Why it would fail.
+    """
+
+    name: str
+    files: int
+    height: int = 0
+    width: int = 0
+    gsd: float | None = None
+    windows: int = 0
+    seconds: float = 0.0
+    store_bytes: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What :func:`dry_run` gives.
+
+    Attributes
+    ----------
+    scenes
+        Those that there is work on.
+    kept
+        How many are done already.
+    window_seconds
+        What a window takes in the network, measured.
+    free_bytes
+        Room where results would go.
+    notes
+        What the user should know.
+    """
+
+    scenes: list[SceneForecast]
+    kept: int
+    window_seconds: float
+    free_bytes: int
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Of all scenes together."""
+        return {
+            "scenes": len(self.scenes),
+            "mpx": round(sum(one.height * one.width for one in self.scenes) / 1e6, 3),
+            "windows": sum(one.windows for one in self.scenes),
+            "seconds": round(sum(one.seconds for one in self.scenes), 1),
+            "store_bytes": sum(one.store_bytes for one in self.scenes),
+            "failing": sum(bool(one.error) for one in self.scenes),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self) | {"totals": self.totals}
+
+
+def dry_run(
+    words: Sequence[Reference],
+    model: Any,
+    out: PathLike,
+    settings: RunSettings | None = None,
+    *,
+    progress: Progress = no_progress,
+) -> DryRun:
+    """Find out what a run of scenes would do; only headers are read, and nothing is written.
+
+    A few batches without a picture go through the network, to see how long a window takes on this machine.
+
+    Parameters
+    ----------
+    words, model, out, settings, progress
+        As for :func:`geoseg.pipeline.batch.run_batch`.
+
+    Raises
+    ------
+    InputError
+        A word stands for nothing, or the model can't be loaded.
+    """
+    from geoseg.models import as_predictor
+
+    settings, out = settings or RunSettings(), Path(out)
+    plan = plan_batch(words, settings, out=out, progress=progress)
+    test_time = settings.given().get("test_time")
+    predictor = as_predictor(model, device=settings.device, engine=settings.engine, test_time=test_time)
+    todo = list(plan.scenes)
+    if is_batch(words) and (out / MANIFEST).is_file():
+        with read_manifest(out) as manifest:
+            key = batch_key(predictor, settings)
+            todo = [scene for scene, _ in sort_scenes(plan.scenes, manifest, key, settings, out)[0]]
+    chosen = resolve(settings, {} if predictor.card is None else predictor.card.options.suggested())
+    speed: dict[tuple[int, str], float] = {}
+    forecasts = []
+    for done, scene in enumerate(todo, 1):
+        forecasts.append(_forecast(scene, predictor, settings, chosen, speed))
+        progress("scenes", done, len(todo))
+    place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    notes = list(plan.notes)
+    wanted = sum(one.store_bytes for one in forecasts)
+    if wanted > free:
+        notes.append(
+            f"probabilities may take up to {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {place}"
+        )
+    return DryRun(forecasts, len(plan.scenes) - len(todo), max(speed.values(), default=0.0), free, notes)
+
+
+def _forecast(
+    scene: PlannedScene,
+    predictor: Predictor,
+    given: RunSettings,
+    chosen: RunSettings,
+    speed: dict[tuple[int, str], float],
+) -> SceneForecast:
+    from geoseg.models import check_bands
+
+    try:
+        source, _ = open_for_model(scene.reference, predictor, given, chosen)
+        check_bands(predictor, source.count, source.dtype)
+        plan = plan_blocks(
+            source.geobox.shape,
+            window=chosen.window,
+            overlap=chosen.overlap,
+            chunk=chosen.chunk,
+            blend=chosen.blend,
+        )
+        kind = source.count, source.dtype
+        if kind not in speed:
+            speed[kind] = _window_seconds(predictor, *kind, chosen)
+    except GeosegError as error:
+        return SceneForecast(scene.name, len(scene.paths), error=" ".join(str(error).split()))
+    height, width = source.geobox.shape
+    step = source.geobox.ground_resolution()
+    return SceneForecast(
+        name=scene.name,
+        files=len(scene.paths),
+        height=height,
+        width=width,
+        gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
+        windows=plan.n_windows,
+        seconds=round(plan.n_windows * speed[kind], 2),
+        store_bytes=height * width * max(1, len(predictor.classes)),
+    )
+
+
+def _window_seconds(predictor: Predictor, count: int, dtype: str, chosen: RunSettings) -> float:
+    """What a window takes in the network, in a batch as a run would make it."""
+    size = chosen.batch_size or predictor.batch_size_default(chosen.window)
+    batch = np.zeros((size, count, *chosen.window), dtype)
+    times = []
+    for _ in range(_BATCHES):
+        start = time.perf_counter()
+        predictor(batch.copy())
+        times.append(time.perf_counter() - start)
+    return min(times[1:]) / size
