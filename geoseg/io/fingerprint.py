@@ -89,6 +89,7 @@ def fingerprint_files(path: str, head: str) -> str:
     str
         64 hexadecimal digits.
     """
+    # Names of files do not count, but for those inside a Zarr folder, which say what a file is there.
     digest = hashlib.sha256(head.encode())
     walked = walk_files(path)
     files = _named_files(walked)

@@ -158,6 +158,7 @@ def _mask_bands(flags: Sequence[Sequence[MaskFlags]], bands: Sequence[int]) -> t
     >>> _mask_bands([[MaskFlags.per_dataset]] * 3, (1, 2, 3)), _mask_bands([[MaskFlags.all_valid]], (1,))
     ((1,), ())
     """
+    # A mask of the whole dataset is the same for all bands: reading it once is enough.
     kinds = [set(flags[band - 1]) for band in bands]
     if kinds[0] == {MaskFlags.per_dataset}:
         return (bands[0],)

@@ -120,6 +120,8 @@ class Scene(Shaped):
 
     def read_valid(self, window: Window) -> BoolArray:
         """Validity of a window: bool (h, w), True = data."""
+        # Without a look at the file: many scenes have data everywhere, and validity is asked for all the
+        # time.
         if not self.has_validity:
             check_inside(window, self.geobox.shape)
             return np.ones((window.height, window.width), bool)
@@ -208,12 +210,12 @@ class Scene(Shaped):
         """Pixels and validity; what is not asked for may be left empty."""
         check_inside(window, self.geobox.shape)
         shape = (window.height, window.width)
-        if 0 in shape:
+        if 0 in shape:  # GDAL refuses to read nothing
             return np.empty((self.count, *shape), self.dtype), np.ones(shape, bool)
         reason = known_break(self.path, window.row_end) if self.in_order else None
         remote = is_remote(self.path)
         if reason is None:
-            # of a server twice: where a file can be opened anew, but not read, it is the file that is broken
+            # Of a server twice: where a file can be opened anew, but not read, it is the file that is broken
             for _ in range(2 if remote else 1):
                 try:
                     with raster_env(remote):
@@ -232,7 +234,7 @@ class Scene(Shaped):
                     ) from None
             if self.in_order and reason is not None:
                 note_break(self.path, window.row_end, reason)
-        # raised outside the handler: GDAL's own errors do not pickle, so they must not hang on to this one
+        # Raised outside the handler: GDAL's own errors do not pickle, so they must not hang on to this one
         raise damaged(self.path, window, reason or "")
 
     def _decode(self, dataset: Any, window: Window, values: bool, valid: bool) -> tuple[Any, Any]:
@@ -241,7 +243,11 @@ class Scene(Shaped):
             return self._decode_palette(dataset, rectangle)
         pixels = pixels_valid = None
         if values or self.rule.uses_values:
-            pixels = _read_bands(dataset, self.bands, rectangle, self.dtype)
+            if len({dataset.dtypes[band - 1] for band in self.bands}) == 1:
+                pixels = np.asarray(dataset.read(list(self.bands), window=rectangle))
+            else:  # bands of a VRT or HDF5 may have a type each, and are read one by one
+                each = [dataset.read(band, window=rectangle).astype(self.dtype) for band in self.bands]
+                pixels = np.stack(each)
         if valid:
             pixels_valid = self._mask(dataset, rectangle)
             if pixels is not None and self.rule.uses_values:
@@ -265,13 +271,6 @@ class Scene(Shaped):
         if self.rule.alpha is not None:
             return np.asarray(dataset.read(self.rule.alpha, window=rectangle) != 0)
         return np.ones((rectangle.height, rectangle.width), bool)
-
-
-def _read_bands(dataset: Any, bands: Sequence[int], rectangle: RasterioWindow, dtype: str) -> Array:
-    """Bands as one array, whatever pixel type each has in the file."""
-    if len({dataset.dtypes[band - 1] for band in bands}) == 1:
-        return np.asarray(dataset.read(list(bands), window=rectangle))
-    return np.stack([dataset.read(band, window=rectangle).astype(dtype) for band in bands])
 
 
 def _reason(error: BaseException) -> str:

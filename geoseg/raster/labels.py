@@ -64,6 +64,7 @@ def label_chunk(values: Array, connectivity: int = 8) -> tuple[Array, int]:
     """
     connectivity = check_connectivity(connectivity)
     values = as_values(values)
+    # A chunk has pixels, as the kernels of segments expect; an array of the user's may have none.
     if values.size == 0:
         return np.zeros(values.shape, np.int32), 0
     segments = find_segments(values)

@@ -162,6 +162,7 @@ def _pairs(
         border((i - 1, j), summaries[i - 1, j].bottom, own.top)
     if j:
         border((i, j - 1), summaries[i, j - 1].right, own.left)
+    # Chunks that share nothing but a corner: two pixels each to look at.
     if connectivity == 8 and i and j:
         meet((i - 1, j - 1), summaries[i - 1, j - 1].bottom[-1:], own.top[:1])
     if connectivity == 8 and i and (i - 1, j + 1) in summaries:

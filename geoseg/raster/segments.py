@@ -213,6 +213,7 @@ def touching_pairs(segments: Segments, component: Array) -> Array:
     (m, 2) int32
         The smaller component first; each pair once.
     """
+    # As one number each: a sort of numbers takes a fraction of the time that rows of two do.
     packed = np.unique(_touching_pairs(*segments, component))
     return np.stack([packed >> 32, packed & 0xFFFFFFFF], axis=1).astype(np.int32)
 

@@ -57,6 +57,7 @@ class SceneReadError(SceneError):
 
 def damaged(path: str, window: Window, reason: str, inner: Window | None = None) -> SceneReadError:
     """The error of a window that can't be read; ``inner`` is the same ground in pixels of the file."""
+    # Both places, where they differ: the user knows the scene, gdalinfo and its kin know the file.
     where = f"{window} of {path}" + (f" (in the file: {inner})" if inner not in (None, window) else "")
     message = f"cannot read {where}: {reason}. The file is damaged or cut short there."
     return SceneReadError(message, path, window, reason)

@@ -28,6 +28,7 @@ _SQUARE = 256
 
 def _starts(size: int) -> list[tuple[int, int]]:
     """(start, length) of the samples along an axis: all of a short one, else evenly spread to both ends."""
+    # Both ends belong to it: what lies at a scene's edge, water or clouds, is often unlike its middle.
     if size <= _SQUARES * _SQUARE:
         return [(start, min(_SQUARE, size - start)) for start in range(0, size, _SQUARE)]
     return [(i * (size - _SQUARE) // (_SQUARES - 1), _SQUARE) for i in range(_SQUARES)]

@@ -276,6 +276,7 @@ class SceneView(View):
     def _pieces(self, window: Window) -> Iterator[Window]:
         """Cut a window so that each piece draws on a bounded number of source pixels."""
         ratio_y, ratio_x = (max(1.0, n / m) for n, m in zip(self.base.geobox.shape, self.grid_shape))
+        # Going finer a piece draws on fewer pixels than it has; there its own size is the limit.
         width = max(1, min(window.width, int(_PIECE_COLUMNS / ratio_x)))
         height = max(1, min(window.height, int(_PIECE_PX / (width * ratio_x) / ratio_y)))
         for row in range(window.row_off, window.row_end, height):
@@ -285,6 +286,8 @@ class SceneView(View):
 
     def _resample(self, piece: Window) -> tuple[Array, BoolArray]:
         on_grid, (tall, wide) = piece.shifted(*self.start), self.base.geobox.shape
+        # Weights of the whole grid's rows and columns, not of the piece's: a pixel is the same in every
+        # window.
         rows = axis_weights(on_grid.row_off, on_grid.row_end, tall, self.grid_shape[0])
         cols = axis_weights(on_grid.col_off, on_grid.col_end, wide, self.grid_shape[1])
         inner = self._source_window(piece)

@@ -93,6 +93,7 @@ class Features:
         moved = shapely.transform(
             self.geometry[near], pixel_transform(self.source.crs, geobox), interleaved=False
         )
+        # Once more, by the bounds in pixels: those in the file's CRS were taken wide.
         bounds = shapely.bounds(moved).reshape(-1, 4)
         finite = np.isfinite(bounds).all(axis=1)
         if not finite.all():
@@ -133,6 +134,7 @@ def read_features(
 @lru_cache(4)
 def _read(source: VectorFile, column: str | None, polygons_only: bool, stamp: tuple[object, ...]) -> Features:
     shapes, values, repaired, left_out = [np.empty(0, object)], [], 0, 0
+    # In batches, so that the file's own form of a batch is gone before the next one comes.
     for batch in source.batches([column] if column else []):
         polygons = clean_polygons(batch.geometry)
         geometry, index = polygons.geometry, polygons.index

@@ -157,6 +157,7 @@ def open_vector(path: PathLike, *, layer: str | None = None) -> VectorFile:
     try:
         if kind.name == "GeoParquet":
             return _open_parquet(path, layer)
+        # A sequence without a feature is a file without a byte, which GDAL would not take for one.
         if not head and not kind.several:
             return VectorFile(path, None, CRS.from_epsg(4326), None, 0, ())
         return _open_ogr(path, kind, layer, head)
@@ -184,8 +185,15 @@ def _open_ogr(path: Path, kind: VectorFormat, layer: str | None, head: bytes) ->
         info = pyogrio.read_info(place, layer=chosen, force_feature_count=True, force_total_bounds=True)
     bounds = _finite(info["total_bounds"])
     crs = CRS.from_user_input(info["crs"]) if info["crs"] else None
-    if kind.prefix and (_says_pixels(head) or (crs and crs.is_geographic and _beyond_degrees(bounds))):
-        crs = None
+    if kind.prefix and crs is not None:
+        # GDAL gives all GeoJSON degrees. The members before the features may say that there is no coordinate
+        # reference system, and coordinates beyond all degrees do.
+        members = head.partition(b'"features"')[0]
+        says_none = PIXEL_NOTE.encode() in members or re.search(rb'"crs"\s*:\s*null', members)
+        left, bottom, right, top = bounds or (0.0, 0.0, 0.0, 0.0)
+        beyond = min(left, right) < -360 or max(left, right) > 360 or max(abs(bottom), abs(top)) > 90
+        if says_none or (crs.is_geographic and beyond):
+            crs = None
     _check_degrees(path, crs, bounds)
     shown = chosen if kind.several else None
     return VectorFile(path, shown, crs, bounds, int(info["features"]), tuple(info["fields"]))
@@ -232,22 +240,6 @@ def _choose_layer(path: Path, place: str, kind: VectorFormat, wanted: str | None
             f"Name it behind the file, as in '{path.name}|{layers[0]}'."
         )
     return layers[0]
-
-
-def _says_pixels(head: bytes) -> bool:
-    """Whether the members before the features say that there is no coordinate reference system."""
-    members = head.partition(b'"features"')[0]
-    return PIXEL_NOTE.encode() in members or bool(re.search(rb'"crs"\s*:\s*null', members))
-
-
-def _beyond_degrees(bounds: tuple[float, float, float, float] | None) -> bool:
-    if bounds is None:
-        return False
-    return (
-        min(bounds[0], bounds[2]) < -360
-        or max(bounds[0], bounds[2]) > 360
-        or max(map(abs, bounds[1::2])) > 90
-    )
 
 
 def _check_degrees(path: Path, crs: CRS | None, bounds: tuple[float, float, float, float] | None) -> None:
