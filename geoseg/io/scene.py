@@ -288,12 +288,8 @@ def open_file(reference: str, *, bands: Sequence[int] | None = None, expand_pale
 
     Parameters
     ----------
-    reference
-        A file of one of :data:`geoseg.io.gdal_env.RASTER_DRIVERS`, a ``.vrt`` with local sources, or a URL.
-    bands
-        1-based, in the order wanted; None for all but the alpha band.
-    expand_palette
-        Read a palette image as red, green, blue; False keeps its indices (class maps).
+    reference, bands, expand_palette
+        As there.
 
     Raises
     ------

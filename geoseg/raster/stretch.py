@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.raster.source import PixelSource, RasterSource, SceneReadError
-from geoseg.raster.view import View
+from geoseg.raster.view import SameGrid
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["Limits", "StretchedScene", "sample_values", "stretch_limits", "stretch_pixels"]
@@ -104,7 +103,7 @@ def stretch_pixels(pixels: Array, limits: Sequence[Limits]) -> Array:
 
 
 @dataclass(frozen=True)
-class StretchedScene(View):
+class StretchedScene(SameGrid):
     """A source whose values are brought to 0..255.
 
     Attributes
@@ -119,11 +118,6 @@ class StretchedScene(View):
     limits: tuple[Limits, ...]
 
     @property
-    def geobox(self) -> GeoBox:
-        """Affine, CRS and shape of the base."""
-        return self.base.geobox
-
-    @property
     def dtype(self) -> str:
         """Eight bits."""
         return "uint8"
@@ -133,16 +127,6 @@ class StretchedScene(View):
         """None: any stretched value may be a measurement. Validity tells what is not."""
         return None
 
-    @property
-    def file_block(self) -> tuple[int, int]:
-        """(height, width) of the base's storage blocks."""
-        return self.base.file_block
-
-    @property
-    def offset(self) -> tuple[int, int]:
-        """(row, column) of the first pixel in what is stored."""
-        return self.base.offset
-
     def fingerprint(self) -> str:
         """Of the base and the limits."""
         return hashlib.sha256(repr((self.base.fingerprint(), self.limits)).encode()).hexdigest()
@@ -151,15 +135,7 @@ class StretchedScene(View):
         """Pixels uint8 (C, h, w) of a window."""
         return stretch_pixels(self.base.read(window), self.limits)
 
-    def read_valid(self, window: Window) -> BoolArray:
-        """Validity (h, w) of a window."""
-        return self.base.read_valid(window)
-
     def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
         """Both :meth:`read` and :meth:`read_valid`, decoding once."""
         pixels, valid = self.base.read_with_valid(window)
         return stretch_pixels(pixels, self.limits), valid
-
-    def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
-        """A window cut as the base is stored."""
-        return self.base.storage_parts(window)

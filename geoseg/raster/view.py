@@ -23,7 +23,7 @@ from geoseg.raster.source import (
 )
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["RenamedScene", "SceneView", "View"]
+__all__ = ["RenamedScene", "SameGrid", "SceneView", "View"]
 
 #: Source pixels resampled in one go; larger reads are done in pieces (which cannot change the result).
 _PIECE_PX = 4 * 1024 * 1024
@@ -113,8 +113,35 @@ class View(Shaped):
             raise damaged(self.path, window, error.reason, inner) from None
 
 
+class SameGrid(View):
+    """A view whose pixels lie where those of the base do."""
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Affine, CRS and shape of the base."""
+        return self.base.geobox
+
+    @property
+    def file_block(self) -> tuple[int, int]:
+        """(height, width) of the base's storage blocks."""
+        return self.base.file_block
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """(row, column) of the first pixel in what is stored."""
+        return self.base.offset
+
+    def read_valid(self, window: Window) -> BoolArray:
+        """Validity (h, w) of a window."""
+        return self.base.read_valid(window)
+
+    def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
+        """A window cut as the base is stored."""
+        return self.base.storage_parts(window)
+
+
 @dataclass(frozen=True)
-class RenamedScene(View):
+class RenamedScene(SameGrid):
     """A source under another name, and with another date where somebody knows better than the file.
 
     Attributes
@@ -141,36 +168,13 @@ class RenamedScene(View):
         """What to call it."""
         return self.title
 
-    @property
-    def geobox(self) -> GeoBox:
-        """Affine, CRS and shape of the base."""
-        return self.base.geobox
-
-    @property
-    def file_block(self) -> tuple[int, int]:
-        """(height, width) of the base's storage blocks."""
-        return self.base.file_block
-
-    @property
-    def offset(self) -> tuple[int, int]:
-        """(row, column) of the first pixel in what is stored."""
-        return self.base.offset
-
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) of a window."""
         return self.base.read(window)
 
-    def read_valid(self, window: Window) -> BoolArray:
-        """Validity (h, w) of a window."""
-        return self.base.read_valid(window)
-
     def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
         """Both :meth:`read` and :meth:`read_valid`, decoding once."""
         return self.base.read_with_valid(window)
-
-    def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
-        """A window cut as the base is stored."""
-        return self.base.storage_parts(window)
 
     def fingerprint(self) -> str:
         """Of the base: a name changes no pixel."""

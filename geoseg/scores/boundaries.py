@@ -166,10 +166,8 @@ def measure_outlines(
 
     Parameters
     ----------
-    truth, pred
-        The two sides.
-    pairs
-        Their overlapping pairs.
+    truth, pred, pairs
+        The two sides, and their overlapping pairs.
     iou
         Pairs below are left out (NaN).
     distance

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import shapely
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outlines_made import with_groups
 from rasterio.features import rasterize
 from scipy import ndimage
 
 from geoseg.geo.geobox import GeoBox
-from geoseg.geo.windows import Window
-from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.steps import Batch, Ground, Steps
-from geoseg.vector.chunk import ChunkValues
-from geoseg.vector.forest import Groups
 from geoseg.vector.geometry import object_geometries
 from geoseg.vector.regularize import LEVELS, Regular, regularize_outlines
-from geoseg.vector.rings import Outlines, concat_outlines, take_objects
+from geoseg.vector.rings import Outlines
 
 
 def traced(values: np.ndarray, chunk: object = 1000, connectivity: int = 4) -> Outlines:
-    """All outlines in raster order, with final groups."""
-
-    def read(window: Window) -> ChunkValues:
-        return ChunkValues(values[window.rows, window.cols])
-
-    groups = Groups()
-    found = concat_outlines(list(iter_outlines(read, values.shape, chunk, connectivity, groups=groups)))
-    found = take_objects(found, np.argsort(found.key))
-    return replace(found, group=groups.final(found.group))
+    """All outlines of a raster in raster order, with final groups."""
+    return with_groups(values, chunk, connectivity)
 
 
 def burnt(shapes: list[shapely.Geometry], size: int = 200) -> np.ndarray:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outlines_made import with_groups
 from scipy import ndimage
 
 from geoseg.geo.windows import Window
 from geoseg.pipeline.outlines import iter_outlines
 from geoseg.vector.chunk import ChunkValues
-from geoseg.vector.forest import Groups
 from geoseg.vector.geometry import object_geometries
-from geoseg.vector.rings import Outlines, concat_outlines, take_objects
+from geoseg.vector.rings import Outlines, concat_outlines
 from geoseg.vector.simplify import simplify_arcs, simplify_outlines
 
 
@@ -95,18 +93,6 @@ def touching(seed: int, shape: tuple[int, int], values: int, zoom: int, backgrou
     wide = ndimage.zoom(small, zoom, order=0)
     wide[ndimage.binary_erosion(rng.random(wide.shape) < 0.02)] = 1
     return wide.astype(np.uint8)
-
-
-def with_groups(values: np.ndarray, chunk: object, connectivity: int) -> Outlines:
-    """All outlines in raster order, with final groups."""
-
-    def read(window: Window) -> ChunkValues:
-        return ChunkValues(values[window.rows, window.cols])
-
-    groups = Groups()
-    found = concat_outlines(list(iter_outlines(read, values.shape, chunk, connectivity, groups=groups)))
-    found = take_objects(found, np.argsort(found.key))
-    return replace(found, group=groups.final(found.group))
 
 
 maps = st.builds(
