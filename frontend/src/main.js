@@ -4,6 +4,7 @@ import { build } from './panel.js';
 import { listen } from './keys.js';
 import * as page from './state.js';
 import { map, shapes } from './map.js';
+import { strokeMask } from './masks.js';
 import './tools.js';
 
 build();
@@ -14,4 +15,4 @@ page
   .catch((error) => page.say(error.message, 'error'));
 
 // For the console, and for tests.
-window.review = { ...page, map, shapes };
+window.review = { ...page, map, shapes, strokeMask };

@@ -106,7 +106,7 @@ export async function loadObjects(box) {
 }
 
 export async function loadPlaces() {
-  const answer = await get('/api/places', { from: 0, count: 2000 });
+  const answer = await get('/api/places', { from: 0, count: 20000 });
   state.places = answer.places;
   state.total = answer.total;
   state.accepted = answer.accepted;

@@ -44,7 +44,7 @@ class Pictures:
     Attributes
     ----------
     done
-        Share of the scene's pyramid that is made; 1 where none is needed.
+        Share of the scene's pyramid that is made; 1 where none was needed yet.
     """
 
     def __init__(self, review: Review) -> None:
@@ -60,31 +60,27 @@ class Pictures:
         self.done = 1.0
         self.failure: str | None = None
 
-    def start(self) -> None:
-        """Begin with the pyramid of a scene that needs one, in the background."""
-        path, review = self._review.folder / "pyramid.tif", self._review
-        if review.target.kind != "scene" or path.is_file():
-            return
-        source = review.target.open_image(review.images.names[0])
-        height, width = source.geobox.shape
-        factor = 2 ** max(0, (max(height, width) - 1).bit_length() - 9)
-        if height * width <= _MOST_READ or has_overviews(source, factor):
-            return
-        self.done = 0.0
+    def _begin_pyramid(self, source: PixelSource) -> None:
+        """Make the pyramid of a scene in the background; it is begun once, when it is first needed."""
+        with self._lock:
+            if self._thread is not None:
+                return
+            self.done = 0.0
 
-        def make() -> None:
             def note(stage: str, done: float, total: float, **info: float) -> None:
                 self.done = min(0.99, done / total)
 
-            try:
-                bands, limits = self._shown(0, source)
-                write_pyramid(source, path, bands, limits, progress=note, stopped=self._stop.is_set)
-                self.done = 1.0
-            except (GeosegError, OSError) as error:
-                self.failure = str(error)
+            def make() -> None:
+                try:
+                    bands, limits = self._shown(0, source)
+                    path = self._review.folder / "pyramid.tif"
+                    write_pyramid(source, path, bands, limits, progress=note, stopped=self._stop.is_set)
+                    self.done = 1.0
+                except (GeosegError, OSError) as error:
+                    self.failure = str(error)
 
-        self._thread = threading.Thread(target=make, name="pyramid", daemon=True)
-        self._thread.start()
+            self._thread = threading.Thread(target=make, name="pyramid", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
         """End the work in the background."""
@@ -131,6 +127,7 @@ class Pictures:
         elif self.failure is not None:
             raise InputError(self.failure)
         else:
+            self._begin_pyramid(source)
             raise PendingError(f"the overview is being made, {100 * self.done:.0f} % are done.")
         return _encoded(pixels, valid)
 

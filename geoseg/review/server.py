@@ -57,7 +57,6 @@ def make_app(review: Review, guard: Guard) -> Starlette:
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
-        pictures.start()
         yield
         pictures.stop()
 
@@ -207,7 +206,7 @@ class _Pages:
         """Part of the list."""
         first = int(_numbers(request.query_params.get("from", "0"), 1)[0])
         count = int(_numbers(request.query_params.get("count", "200"), 1)[0])
-        places = self._review.places(max(0, first), max(0, min(count, 2000)))
+        places = self._review.places(max(0, first), max(0, min(count, 20_000)))
         rows = [
             {
                 "id": place.id,
@@ -338,6 +337,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(64)  # now: a browser that is opened before the server is up then waits for it
     except OSError as error:
         listener.close()
         raise InputError(

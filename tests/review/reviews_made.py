@@ -107,8 +107,7 @@ def review(tmp_path: Path, target: SceneTarget):  # type: ignore[no-untyped-def]
         yield opened
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+def make_project(path: Path) -> Path:
     classes = (
         ClassMeta("road", "bitmap", (255, 0, 0)),
         ClassMeta("house", "polygon", (0, 255, 0)),
@@ -119,7 +118,6 @@ def project(tmp_path: Path) -> Path:
     mask[5:9] = True
     road = LabeledObject("road", Bitmap((4, 6), mask), extra={"id": 77})
     house = LabeledObject("house", Polygon(np.array([[3.0, 3], [20, 3], [20, 12], [3, 12]])))
-    path = tmp_path / "roads"
     pixels = np.random.default_rng(1).integers(0, 255, (3, 60, 80), np.uint8)
 
     def image(file: Path) -> None:
@@ -129,6 +127,11 @@ def project(tmp_path: Path) -> Path:
         writer.add("ds", "a.png", Annotation(60, 80, (road, house)), image)
         writer.add("ds", "b.png", None, image)
     return path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return make_project(tmp_path / "roads")
 
 
 @pytest.fixture

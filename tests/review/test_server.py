@@ -20,7 +20,7 @@ from geoseg.geo.windows import Window
 from geoseg.io.pyramid import read_pyramid, read_shrunk, write_pyramid
 from geoseg.io.sources import open_raster
 from geoseg.review import Review, SceneTarget
-from geoseg.review.pictures import Pictures
+from geoseg.review.pictures import PendingError, Pictures
 from geoseg.review.security import Guard
 from geoseg.review.server import make_app
 from geoseg.review.store import Review as Store
@@ -208,11 +208,14 @@ def test_a_pyramid_is_the_mean_of_the_scene(dtype: str, tmp_path: Path) -> None:
 def test_a_large_scene_gets_its_pyramid_in_the_folder_of_the_review(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("geoseg.review.pictures._MOST_READ", 1000)
+    monkeypatch.setattr("geoseg.review.pictures._MOST_READ", 10_000)
     before = sorted(path.name for path in tmp_path.iterdir())
     with Review(tmp_path / "town.review", SceneTarget(open_raster(scene))) as review:
         pictures = Pictures(review)
-        pictures.start()
+        assert pictures.tile(0, 0, 0, 0) is not None
+        assert pictures._thread is None
+        with pytest.raises(PendingError, match="being made"):
+            pictures.tile(0, 3, 0, 0)
         assert pictures._thread is not None
         pictures._thread.join()
         assert (pictures.done, pictures.failure) == (1.0, None)
