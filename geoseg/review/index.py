@@ -256,14 +256,6 @@ class Index:
         for row in self._db.execute(query, (image,)):
             yield _object(row)
 
-    def centers(self, image: int) -> Iterator[tuple[float, float, float, str]]:
-        """x and y of the middle of each polygon of an image, its area in pixels, its values as JSON."""
-        query = "SELECT shape, vals FROM objects WHERE image = ? AND id > 0"
-        for shape, values in self._db.execute(query, (image,)):
-            polygon = shapely.from_wkb(shape)
-            left, top, right, bottom = polygon.bounds
-            yield (left + right) / 2, (top + bottom) / 2, polygon.area, values
-
     def count(self, image: int) -> int:
         """How many objects an image has."""
         query = "SELECT count(*) FROM objects WHERE image = ? AND id > 0"
@@ -272,12 +264,6 @@ class Index:
     def classes(self) -> list[str]:
         """Classes of the objects, by name."""
         return [row[0] for row in self._db.execute("SELECT DISTINCT class FROM objects ORDER BY class")]
-
-    def largest_value(self, column: str) -> int:
-        """Largest whole number in a column of the footprints; 0 without any."""
-        query = "SELECT vals FROM objects WHERE id > 0"
-        rows = (json.loads(row[0]).get(column) for row in self._db.execute(query))
-        return max((value for value in rows if isinstance(value, int)), default=0)
 
     def any_changed(self) -> bool:
         """Whether anything differs from the base."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import shapely
 
 from geoseg.config import read_document
 from geoseg.errors import ConfigError, InputError
@@ -16,7 +16,7 @@ from geoseg.review.ranking import expected_iou, rank_places, uncertain_share
 from geoseg.review.targets import ProjectTarget
 from geoseg.typing import Array, BoolArray, Progress, no_progress
 
-__all__ = ["block_scores", "image_places", "scene_places"]
+__all__ = ["add_doubt", "block_scores", "image_places", "scene_places"]
 
 #: Tags of an image by which its place is ranked, as an inference may write them.
 UNCERTAIN, EXPECTED_IOU = "uncertain", "expected_iou"
@@ -60,7 +60,7 @@ def scene_places(
     shape: tuple[int, int],
     block: int,
     name: str,
-    scores: tuple[Array, Array] | None,
+    scores: tuple[Array, Array],
     qa: BoolArray,
     seed: int,
 ) -> list[Place]:
@@ -83,8 +83,7 @@ def scene_places(
     """
     rows, columns = -(-shape[0] // block), -(-shape[1] // block)
     cells = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
-    nothing = np.full(rows * columns, np.nan)
-    uncertain, iou = (nothing, nothing) if scores is None else (side.reshape(-1) for side in scores)
+    uncertain, iou = (side.reshape(-1) for side in scores)
     order = rank_places(np.nan_to_num(uncertain, nan=-1.0).tolist(), cells, qa, seed)
     places = []
     for rank, number in enumerate(order.tolist()):
@@ -100,30 +99,26 @@ def scene_places(
     return places
 
 
-def confidence_scores(
-    shape: tuple[int, int], block: int, footprints: Iterable[tuple[float, float, float, str]]
-) -> tuple[Array, Array] | None:
-    """Share of each block that is expected to be wrong, from the ``confidence`` of its footprints.
+def add_doubt(doubt: Array, block: int, polygons: Array, confidence: Array) -> None:
+    """Add to each block the share of it that is expected to be wrong, by the confidence of its footprints.
 
     Parameters
     ----------
-    footprints
-        x and y of each one's middle, its area in pixels, its values as JSON.
-
-    Returns
-    -------
-    Two (rows, columns) arrays, the second all NaN; None where no footprint has a confidence.
+    doubt : (rows, columns) float64
+        Of the blocks, changed in place. NaN until a footprint with a confidence lies in the scene.
+    block
+        Side of a block in pixels.
+    polygons, confidence
+        (n,) footprints in pixel corners, and how sure the network is of each; NaN where it does not say.
     """
-    rows, columns = -(-shape[0] // block), -(-shape[1] // block)
-    doubt = np.zeros((rows, columns))
-    has_any = False
-    for x, y, area, values in footprints:
-        confidence = json.loads(values).get("confidence")
-        if isinstance(confidence, int | float) and 0 <= confidence <= 1:
-            has_any = True
-            row, column = min(max(int(y // block), 0), rows - 1), min(max(int(x // block), 0), columns - 1)
-            doubt[row, column] += area * (1 - confidence)
-    return (doubt / block**2, np.full((rows, columns), np.nan)) if has_any else None
+    known = np.isfinite(confidence)
+    if not known.any():
+        return
+    np.nan_to_num(doubt, copy=False)
+    bounds = shapely.bounds(polygons[known])
+    middle = ((bounds[:, :2] + bounds[:, 2:]) / (2 * block)).astype(np.int64)
+    columns, rows = (np.clip(middle[:, axis], 0, doubt.shape[1 - axis] - 1) for axis in (0, 1))
+    np.add.at(doubt, (rows, columns), shapely.area(polygons[known]) * (1 - confidence[known]) / block**2)
 
 
 def block_scores(

@@ -24,7 +24,7 @@ from geoseg.review.folder import hold_review, keep_images, keep_settings, settin
 from geoseg.review.index import Index, Place
 from geoseg.review.journal import Journal
 from geoseg.review.objects import ReviewObject, shape_bounds
-from geoseg.review.places import block_scores, confidence_scores, image_places, scene_places
+from geoseg.review.places import add_doubt, block_scores, image_places, scene_places
 from geoseg.review.ranking import draw_qa
 from geoseg.review.scope import Change, Scope
 from geoseg.review.state import apply_line, change_of, line_of, replay
@@ -144,8 +144,8 @@ class Review:
             with index.transaction():
                 if isinstance(self.target, SceneTarget):
                     index.add_image(0, self.images.names[0])
-                    self._import_footprints(index, self.target, progress)
-                    index.add_places(self._scene_places(index, self.target, probability, progress))
+                    doubt = self._import_footprints(index, self.target, progress)
+                    index.add_places(self._scene_places(self.target, doubt, probability, progress))
                 index.complete()
         if isinstance(self.target, ProjectTarget) and index.image_count() < len(self.images.names):
             with index.transaction():
@@ -159,25 +159,32 @@ class Review:
                     index.mark(place, status)
         return index
 
-    def _import_footprints(self, index: Index, target: SceneTarget, progress: Progress) -> None:
+    def _import_footprints(self, index: Index, target: SceneTarget, progress: Progress) -> Array:
+        """Take the footprints in; what share of each block they expect to be wrong, NaN where unknown."""
+        height, width = target.scene.geobox.shape
+        block, largest_id = self.settings["block"], 0
+        doubt = np.full((-(-height // block), -(-width // block)), np.nan)
         for source, sign in ((target.footprints, 1), (target.before, -1)):
             count = 0 if source is None else source.count
             for rows in target.read(source) if source is not None else ():
                 ids = (sign * (rows.rows + 1)).tolist()
                 index.add_polygons(ids, 0, rows.classes, rows.values, rows.pixels, rows.ground)
                 progress("footprints", abs(ids[-1]) if ids else 0, count)
+                if sign > 0:
+                    add_doubt(doubt, block, rows.pixels, rows.confidence)
+                    largest_id = max(largest_id, rows.largest_id)
             if sign > 0:
                 index.put("next_id", count + 1)
                 index.put("base_count", count)
-                index.put("base_ids", index.largest_value("id"))
+                index.put("base_ids", largest_id)
         index.put("schema", json_text(target.schema()))
         index.set_image(0, None, [])
+        return doubt
 
     def _scene_places(
-        self, index: Index, target: SceneTarget, probability: RasterSource | None, progress: Progress
+        self, target: SceneTarget, doubt: Array, probability: RasterSource | None, progress: Progress
     ) -> list[Place]:
         shape, block, seed = target.scene.geobox.shape, self.settings["block"], self.settings["seed"]
-        scores: tuple[Array, Array] | None
         if probability is not None:
             if probability.geobox.shape != shape:
                 raise InputError(
@@ -187,7 +194,7 @@ class Review:
                 )
             scores = block_scores(probability, block, progress)
         else:
-            scores = confidence_scores(shape, block, index.centers(0))
+            scores = doubt, np.full(doubt.shape, np.nan)
         count = -(-shape[0] // block) * -(-shape[1] // block)
         return scene_places(shape, block, target.title, scores, draw_qa(count, seed), seed)
 

@@ -56,6 +56,10 @@ class FootprintRows:
         (n,) class of each.
     values
         (n,) all columns as JSON.
+    confidence
+        (n,) float64, NaN where there is none.
+    largest_id
+        Of the whole numbers in a column "id"; 0 without.
     """
 
     rows: Array
@@ -63,6 +67,8 @@ class FootprintRows:
     ground: Array
     classes: list[str]
     values: list[str]
+    confidence: Array
+    largest_id: int
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,8 @@ class SceneTarget:
                 flat[keep],
                 [name or DEFAULT_CLASS for name in names],
                 [json_text({name: _plain(value) for name, value in row.items()}) for row in rows],
+                np.array([_confidence(row.get("confidence")) for row in rows], np.float64),
+                max((row["id"] for row in rows if isinstance(row.get("id"), int)), default=0),
             )
             first += len(geometry)
 
@@ -180,6 +188,10 @@ class SceneTarget:
 def _plain_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Columns of values; lists and structures, as the bounds in a GeoParquet file, are none."""
     return batch.select([field.name for field in batch.schema if not pa.types.is_nested(field.type)])
+
+
+def _confidence(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else np.nan
 
 
 def _plain(value: Any) -> Any:

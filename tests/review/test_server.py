@@ -13,6 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 from PIL import Image
+from reviews_made import write_scene
 from starlette.testclient import TestClient
 
 from geoseg.files import DiskFullError
@@ -206,9 +207,11 @@ def test_a_pyramid_is_the_mean_of_the_scene(dtype: str, tmp_path: Path) -> None:
 
 
 def test_a_large_scene_gets_its_pyramid_in_the_folder_of_the_review(
-    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("geoseg.review.pictures._MOST_READ", 10_000)
+    monkeypatch.setattr("geoseg.review.pictures.TILE", 64)
+    monkeypatch.setattr("geoseg.review.pictures._MOST_READ", 90_000)
+    scene = write_scene(tmp_path / "large.tif", 600, 600)
     before = sorted(path.name for path in tmp_path.iterdir())
     with Review(tmp_path / "town.review", SceneTarget(open_raster(scene))) as review:
         pictures = Pictures(review)
