@@ -73,6 +73,15 @@ _SCHEMES = {
     "file": "",
 }
 
+#: What GDAL takes credentials from; what is public needs none, but asks for a word.
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or AWS_NO_SIGN_REQUEST=YES for what is "
+    "public",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or GS_NO_SIGN_REQUEST=YES for what is public",
+    "az": "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_ACCESS_KEY, or AZURE_NO_SIGN_REQUEST=YES for what is "
+    "public",
+}
+
 #: How long a server may be silent, and how often it is asked again: GDAL itself waits for ever and gives up
 #: at the first error. Retries wait 1, 2, 4, ... seconds. A user's own environment variables come first.
 _NETWORK = {
@@ -218,8 +227,14 @@ def _refusal(name: str, reason: str) -> GeosegError:
     if is_remote(name):
         if re.search(r"code: (404|410)", reason):
             return MissingFileError(f"scene must exist, got {name}: {reason}. Check the address.")
-        if re.search(r"code: 4\d\d|resolve host", reason):
-            return SceneError(f"scene must be readable, got {name}: {reason}. Check address and credentials.")
+        if re.search(r"(AWS|GS|AZURE)_\w+.* configuration option", reason):
+            wanted = _credentials(name)
+            return SceneError(f"scene must be readable, got {name} without credentials. Set {wanted}.")
+        if re.search(r"code: 4\d\d|resolve host|Access ?Denied|SignatureDoesNotMatch", reason):
+            return SceneError(
+                f"scene must be readable, got {name}: {reason}. Check address and credentials: "
+                f"{_credentials(name)}."
+            )
         if re.search(r"HTTP|CURL", reason):
             return RunError(f"cannot read {name}: {reason}. The server did not answer: try again later.")
         return SceneError(
@@ -232,6 +247,12 @@ def _refusal(name: str, reason: str) -> GeosegError:
         f"scene must be a raster file (GeoTIFF, COG, VRT, JPEG, PNG, ...), got {name}: {reason}. "
         "Check it with gdalinfo, or convert it with gdal_translate."
     )
+
+
+def _credentials(name: str) -> str:
+    """How credentials for an address are given."""
+    kind = re.match(r"(?:/vsi)?(s3|gs|az|adls)", name, re.IGNORECASE)
+    return _CREDENTIALS.get(kind[1].lower() if kind else "", "GDAL_HTTP_USERPWD or GDAL_HTTP_BEARER")
 
 
 def check_path(name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio.env
-from rasters import noise, save
+from affine import Affine
+from rasters import NORTH_UP, noise, save
 from typer.testing import CliRunner
 
 import geoseg
@@ -33,7 +36,7 @@ import sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Handler(BaseHTTPRequestHandler):
-    mode, requests = "ok", 0
+    mode, requests, sent = "ok", 0, 0
 
     def log_message(self, *words): pass
 
@@ -46,6 +49,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(204)
             return self.end_headers()
         cls.requests += 1
+        if self.path == "/asked":  # bytes of the pictures that were sent
+            self.send_response(200)
+            self.end_headers()
+            return self.wfile.write(str(cls.sent).encode())
         try:
             content = open(sys.argv[1] + self.path, "rb").read()
         except OSError:
@@ -59,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
         self.end_headers()
         if body:
+            cls.sent += end + 1 - start
             self.wfile.write(content[start : start + 10 if cls.mode == "stall" else end + 1])
         if body and cls.mode == "stall":
             self.wfile.flush()
@@ -82,6 +90,11 @@ class Server:
     def url(self) -> str:
         """Of the scene."""
         return f"{self.root}/a.tif"
+
+    def sent(self) -> int:
+        """Bytes of files that it has sent so far."""
+        with urllib.request.urlopen(f"{self.root}/asked") as answer:
+            return int(answer.read())
 
     def behave(self, mode: str) -> None:
         """From now on: ``ok``, ``stall``, ``flaky`` (every other request fails), or a status of HTTP."""
@@ -177,6 +190,75 @@ def test_why_a_scene_can_not_be_opened(
     done = CliRunner().invoke(app, ["info", server.url.replace("/a.tif", path)])
     assert done.exit_code == (1 if error is RunError else 2)
     assert done.stderr.count("\n") == 1
+
+
+def test_windows_of_a_file_on_a_server_are_read_alone(server: Server) -> None:
+    save(server.folder / "b.tif", noise(3, 2048, 2048), tiled=True, blockxsize=256, blockysize=256)
+    size = (server.folder / "b.tif").stat().st_size
+    before = server.sent()
+    window = Window(row_off=300, col_off=900, height=100, width=60)
+    pixels = open_raster(f"{server.root}/b.tif").read(window)
+    np.testing.assert_array_equal(pixels, noise(3, 2048, 2048)[:, window.rows, window.cols])
+    assert server.sent() - before < size / 8
+
+
+@pytest.fixture
+def bucket(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server as a private store that speaks S3, as MinIO does."""
+    (server.folder / "bucket").mkdir()
+    (server.folder / "a.tif").rename(server.folder / "bucket" / "a.tif")
+    (server.folder / "bucket" / "b.tif").write_bytes((server.folder / "bucket" / "a.tif").read_bytes())
+    endpoint = {
+        "AWS_S3_ENDPOINT": server.root.removeprefix("http://"),
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+        "AWS_ACCESS_KEY_ID": "minio",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }
+    for name, value in endpoint.items():
+        monkeypatch.setenv(name, value)
+    return server
+
+
+def test_a_bucket(bucket: Server) -> None:
+    np.testing.assert_array_equal(open_raster("s3://bucket/a.tif").read(ALL), noise(1, 256, 256))
+    bucket.behave("403")
+    with pytest.raises(SceneError, match="Check address and credentials: AWS_ACCESS_KEY_ID and"):
+        open_raster("s3://bucket/b.tif")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("s3://bucket/a.tif", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, .* AWS_NO_SIGN_REQUEST=YES"),
+        ("gs://bucket/a.tif", "Set GOOGLE_APPLICATION_CREDENTIALS, or GS_NO_SIGN_REQUEST=YES"),
+        ("az://bucket/a.tif", "Set AZURE_STORAGE_ACCOUNT and .* AZURE_NO_SIGN_REQUEST=YES"),
+    ],
+)
+def test_without_credentials(
+    address: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if re.match("AWS_|GS_|GOOGLE_|AZURE_", name)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "TRUE")
+    monkeypatch.setenv("CPL_GCE_SKIP", "YES")
+    with pytest.raises(SceneError, match=f"got {address} without credentials. {words}"):
+        open_raster(address)
+
+
+def test_sheets_on_a_server_are_a_mosaic(server: Server, tmp_path: Path) -> None:
+    for k in range(2):
+        place = NORTH_UP * Affine.translation(256 * k, 0)
+        save(server.folder / f"s{k}.tif", noise(1, 256, 256, seed=k), transform=place, tiled=True)
+    (tmp_path / "sheets.txt").write_text(f"{server.root}/s1.tif\n{server.root}/s0.tif\n")
+    mosaic = open_raster(tmp_path / "sheets.txt")
+    assert mosaic.geobox.shape == (256, 512)
+    window = Window(row_off=10, col_off=200, height=50, width=100)
+    both = np.concatenate([noise(1, 256, 256, seed=k) for k in range(2)], axis=2)
+    np.testing.assert_array_equal(mosaic.read(window), both[:, window.rows, window.cols])
+    assert mosaic.fingerprint() == open_raster(tmp_path / "sheets.txt").fingerprint()
 
 
 def test_a_file_that_changed_on_the_server_is_seen_when_it_is_opened_anew(server: Server) -> None:
