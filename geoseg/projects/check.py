@@ -13,20 +13,12 @@ import shapely
 from geoseg.config import read_document
 from geoseg.errors import InputError
 from geoseg.geo.windows import iter_chunks
-from geoseg.projects.figures import (
-    SHAPES,
-    Bitmap,
-    Figure,
-    LabeledObject,
-    Polygon,
-    ProjectMeta,
-    Tag,
-    figure_bounds,
-)
+from geoseg.projects.figures import LabeledObject, ProjectMeta, Tag
 from geoseg.projects.figures.annotation import size_from_json
 from geoseg.projects.figures.bitmaps import MOST_PIXELS, mask_limit
 from geoseg.projects.figures.meta import TAG_KINDS
 from geoseg.projects.figures.transform import to_shapely
+from geoseg.projects.figures.types import SHAPES, Bitmap, Figure, Polygon, figure_bounds
 from geoseg.projects.image_output import BY_NAME, BY_STEM, world_suffixes
 from geoseg.projects.images import open_image
 from geoseg.projects.project import IMAGE_SUFFIXES, Dataset, Item, Project, check_name, open_project

@@ -11,18 +11,8 @@ import numpy as np
 import shapely
 
 from geoseg.errors import InputError
-from geoseg.projects.figures import (
-    Bitmap,
-    Figure,
-    LabeledObject,
-    Line,
-    Point,
-    Polygon,
-    Rectangle,
-    Tag,
-    figure_bounds,
-    figure_from_json,
-)
+from geoseg.projects.figures import LabeledObject, Tag, figure_from_json
+from geoseg.projects.figures.types import Bitmap, Figure, Line, Point, Polygon, Rectangle, figure_bounds
 from geoseg.typing import Array, BoolArray
 
 __all__ = [

@@ -362,18 +362,7 @@ class TestBadInput:
 
     def test_other_options_on_a_kept_run(self, scene: Path, bundle: Path, tmp_path: Path) -> None:
         go(scene, bundle, tmp_path / "o")
-        words = (
-            "run",
-            scene,
-            "--model",
-            bundle,
-            "--out",
-            tmp_path / "o",
-            "--engine",
-            "torch",
-            "--overlap",
-            0,
-        )
+        words = ("run", scene, "--model", bundle, "--out", tmp_path / "o", "--engine=torch", "--overlap", 0)
         complains(run(*words), "--restart")
         assert run(*words, "--restart").exit_code == 0
 
@@ -384,18 +373,7 @@ class TestBadInput:
         )
         content = scene.read_bytes()
         scene.write_bytes(content[: len(content) * 7 // 10])
-        words = (
-            "run",
-            scene,
-            "--model",
-            bundle,
-            "--out",
-            tmp_path / "o",
-            "--engine",
-            "torch",
-            "--chunk",
-            128,
-        )
+        words = ("run", scene, "--model", bundle, "--out", tmp_path / "o", "--engine=torch", "--chunk", 128)
         complains(run(*words), "rows", "columns")
         result = run(*words, "--on-error", "skip", "--save-mask")
         assert result.exit_code == 1

@@ -16,21 +16,8 @@ from geoseg.dtl.pixels import FilePixels
 from geoseg.dtl.sample import Listing, Origin, Sample
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.projects.figures import (
-    Annotation,
-    Bitmap,
-    ClassMeta,
-    Figure,
-    LabeledObject,
-    Line,
-    Point,
-    Polygon,
-    ProjectMeta,
-    Rectangle,
-    Tag,
-    TagMeta,
-    color_of,
-)
+from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta, color_of
+from geoseg.projects.figures.types import Bitmap, Figure, Line, Point, Polygon, Rectangle
 from geoseg.projects.writer import ProjectWriter
 
 GRAPHS = Path(__file__).parent / "graphs"

@@ -14,17 +14,8 @@ from geoseg.dtl.catalog import registry
 from geoseg.errors import ConfigError, GeosegError, InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Grid
-from geoseg.projects.figures import (
-    Bitmap,
-    ClassMeta,
-    LabeledObject,
-    Line,
-    Point,
-    Polygon,
-    ProjectMeta,
-    Rectangle,
-    Tag,
-)
+from geoseg.projects.figures import ClassMeta, LabeledObject, ProjectMeta, Tag
+from geoseg.projects.figures.types import Bitmap, Line, Point, Polygon, Rectangle
 from geoseg.raster.draw import draw_figures
 
 BLACK = np.zeros((3, 40, 60), np.uint8)

@@ -20,13 +20,8 @@ from geoseg.errors import InputError, RunError
 from geoseg.files import LockedError, hold
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.projects.figures import (
-    Annotation,
-    Bitmap,
-    ClassMeta,
-    LabeledObject,
-    ProjectMeta,
-)
+from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta
+from geoseg.projects.figures.types import Bitmap
 from geoseg.projects.image_output import write_image
 from geoseg.projects.images import open_image
 from geoseg.projects.project import open_project
@@ -61,12 +56,17 @@ def test_same_seed_same_result_for_any_number_of_workers(make_project, tmp_path)
     assert runs["a"] != runs["c"]
 
 
+def one_scene(root, array, meters):
+    """A project of one scene without objects."""
+    height, width = array.shape[1:]
+    box = GeoBox(Affine(meters, 0, 500_000, 0, -meters, 5_000_000), CRS.from_epsg(32633), height, width)
+    with ProjectWriter(root / "p", ProjectMeta()) as writer:
+        writer.add("ds", "s.tif", Annotation(height, width), lambda path: write_image(path, array, box))
+
+
 def test_one_scene_is_shared_by_the_workers(tmp_path):
     root = tmp_path / "projects"
-    array = np.random.default_rng(0).integers(0, 255, (3, 200, 200), np.uint8)
-    box = GeoBox(Affine(1, 0, 500_000, 0, -1, 5_000_000), CRS.from_epsg(32633), 200, 200)
-    with ProjectWriter(root / "p", ProjectMeta()) as writer:
-        writer.add("ds", "s.tif", Annotation(200, 200), lambda path: write_image(path, array, box))
+    one_scene(root, np.random.default_rng(0).integers(0, 255, (3, 200, 200), np.uint8), 1)
     layers = [
         data_layer("p"),
         step(
@@ -264,9 +264,7 @@ def test_changed_jpegs_are_written_without_loss_unless_asked(tmp_path):
 def test_georeference_bit_depth_and_bands_survive(tmp_path):
     root = tmp_path / "projects"
     array = np.random.default_rng(0).integers(0, 60_000, (5, 80, 100)).astype(np.uint16)
-    box = GeoBox(Affine(10, 0, 500_000, 0, -10, 5_000_000), CRS.from_epsg(32633), 80, 100)
-    with ProjectWriter(root / "p", ProjectMeta()) as writer:
-        writer.add("ds", "s.tif", Annotation(80, 100), lambda path: write_image(path, array, box))
+    one_scene(root, array, 10)
     layers = [
         data_layer("p"),
         step(

@@ -115,11 +115,16 @@ def test_footprints_and_project_images_are_upright(tmp_path: Path) -> None:
     assert (with_gsd.values[:, 4:15, 13:17] == 255).all()
 
 
-def test_what_is_broken_is_found_where_it_lies(tmp_path: Path) -> None:
+def cut_short(path: Path) -> tuple[Path, np.ndarray]:
+    """A file whose last block is damaged, rows 64 to 70 and columns 48 to 64; and its pixels."""
     image = np.random.default_rng(0).integers(0, 255, (1, 70, 64), np.uint8)
-    path = save(tmp_path / "a.tif", image, crs=None, transform=None, tiled=True, blockxsize=16, blockysize=16)
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) - 200])  # the last block: rows 64 to 70, columns 48 to 64
+    save(path, image, crs=None, transform=None, tiled=True, blockxsize=16, blockysize=16)
+    path.write_bytes(path.read_bytes()[:-200])
+    return path, image
+
+
+def test_what_is_broken_is_found_where_it_lies(tmp_path: Path) -> None:
+    path, image = cut_short(tmp_path / "a.tif")
     source = TurnedScene(open_file(str(path)), 4)
     assert source.offset == (10, 0)
     # mirrored, it is the first rows: six of them, as the last block of the file is cut
@@ -134,10 +139,7 @@ def test_what_is_broken_is_found_where_it_lies(tmp_path: Path) -> None:
 
 def test_blocks_of_a_part_lie_where_those_of_the_photo_lie(tmp_path: Path) -> None:
     """A part of a mirrored photo took its own corner for one of the file: wrong regions were listed."""
-    image = np.random.default_rng(0).integers(0, 255, (1, 70, 64), np.uint8)
-    path = save(tmp_path / "a.tif", image, crs=None, transform=None, tiled=True, blockxsize=16, blockysize=16)
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) - 200])  # the last block: rows 64 to 70, columns 48 to 64
+    path, _ = cut_short(tmp_path / "a.tif")
     mirrored = TurnedScene(open_file(str(path)), 4)
     view = SceneView(mirrored, mirrored.geobox, mirrored.geobox.shape)
     assert view.offset == (10, 0)

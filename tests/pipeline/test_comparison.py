@@ -20,16 +20,8 @@ import geoseg
 from geoseg.cli import app
 from geoseg.errors import InputError
 from geoseg.pipeline.comparison.projects import number_objects
-from geoseg.projects.figures import (
-    Annotation,
-    Bitmap,
-    ClassMeta,
-    LabeledObject,
-    Polygon,
-    ProjectMeta,
-    Tag,
-    TagMeta,
-)
+from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta
+from geoseg.projects.figures.types import Bitmap, Polygon
 from geoseg.projects.writer import ProjectWriter
 from geoseg.scores.changes import median_interval, share_interval
 

@@ -17,22 +17,8 @@ from plain_inference import RefusedError, infer_image, result_titles
 
 import geoseg
 from geoseg.errors import ConfigError, InputError, ModelError, RunError, StateMismatchError
-from geoseg.projects.figures import (
-    Annotation,
-    Bitmap,
-    ClassMeta,
-    Figure,
-    LabeledObject,
-    Line,
-    Point,
-    Polygon,
-    ProjectMeta,
-    Rectangle,
-    Tag,
-    TagMeta,
-    figure_bounds,
-    same_figure,
-)
+from geoseg.projects.figures import Annotation, ClassMeta, Figure, LabeledObject, ProjectMeta, Tag, TagMeta
+from geoseg.projects.figures.types import Bitmap, Line, Point, Polygon, Rectangle, figure_bounds, same_figure
 from geoseg.projects.project import Project, open_project
 from geoseg.projects.writer import ProjectWriter
 

@@ -9,19 +9,8 @@ import rasterio
 from affine import Affine
 from PIL import Image
 
-from geoseg.projects.figures import (
-    Annotation,
-    Bitmap,
-    ClassMeta,
-    LabeledObject,
-    Line,
-    Point,
-    Polygon,
-    ProjectMeta,
-    Rectangle,
-    Tag,
-    TagMeta,
-)
+from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta
+from geoseg.projects.figures.types import Bitmap, Line, Point, Polygon, Rectangle
 from geoseg.projects.writer import ProjectWriter
 
 META = ProjectMeta(

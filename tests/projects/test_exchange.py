@@ -26,16 +26,8 @@ from geoseg.projects.exchange import (
     import_source,
     read_source,
 )
-from geoseg.projects.figures import (
-    Annotation,
-    Bitmap,
-    ClassMeta,
-    LabeledObject,
-    Polygon,
-    ProjectMeta,
-    Rectangle,
-    same_figure,
-)
+from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta
+from geoseg.projects.figures.types import Bitmap, Polygon, Rectangle, same_figure
 from geoseg.projects.formats.contents import ImportContents, ImportImage, plain_class
 from geoseg.projects.formats.rings import bridged, figure_outline, figure_rings
 from geoseg.projects.project import open_project, read_annotation

@@ -18,15 +18,8 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import open_vector
 from geoseg.io.writers import FootprintBatch, coordinate_decimals, open_writer
-from geoseg.projects.figures import (
-    Annotation,
-    Bitmap,
-    ClassMeta,
-    LabeledObject,
-    Polygon,
-    ProjectMeta,
-    TagMeta,
-)
+from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, TagMeta
+from geoseg.projects.figures.types import Bitmap, Polygon
 from geoseg.projects.project import open_project
 from geoseg.projects.writer import ProjectWriter
 from geoseg.review import ProjectTarget, Review, SceneTarget

@@ -14,16 +14,8 @@ from geoseg.dtl.mapping import expand, map_classes, map_objects, require_classes
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.errors import InputError
-from geoseg.projects.figures import (
-    ClassMeta,
-    LabeledObject,
-    ProjectMeta,
-    Rectangle,
-    color_of,
-    figure_bounds,
-    filled_area,
-    parse_color,
-)
+from geoseg.projects.figures import ClassMeta, LabeledObject, ProjectMeta, color_of, parse_color
+from geoseg.projects.figures.types import Rectangle, figure_bounds, filled_area
 
 Output = Iterator[tuple[int, Sample]]
 

@@ -12,20 +12,11 @@ from geoseg.dtl.layers.sizes import LARGEST_SIDE
 from geoseg.dtl.mapping import convert_classes
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
-from geoseg.projects.figures import (
-    Bitmap,
-    Figure,
-    LabeledObject,
-    Line,
-    Polygon,
-    ProjectMeta,
-    Rectangle,
-    figure_bounds,
-)
+from geoseg.projects.figures import LabeledObject, ProjectMeta
 from geoseg.projects.figures.paths import longest_paths
 from geoseg.projects.figures.trace import trace_bitmap
 from geoseg.projects.figures.transform import simplify_figure
-from geoseg.projects.figures.types import ShapeName
+from geoseg.projects.figures.types import Bitmap, Figure, Line, Polygon, Rectangle, ShapeName, figure_bounds
 from geoseg.raster.draw import round_half_up
 
 Output = Iterator[tuple[int, Sample]]

@@ -15,21 +15,19 @@ from geoseg.dtl.layers.drawing import need, row_windows
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.geo.windows import Window
-from geoseg.projects.figures import (
+from geoseg.projects.figures import ClassMeta, LabeledObject, ProjectMeta, color_of
+from geoseg.projects.figures.transform import from_shapely, to_shapely
+from geoseg.projects.figures.types import (
     Bitmap,
-    ClassMeta,
+    Bounds,
     Figure,
-    LabeledObject,
     Line,
     Point,
     Polygon,
-    ProjectMeta,
     Rectangle,
-    color_of,
+    ShapeName,
     figure_bounds,
 )
-from geoseg.projects.figures.transform import from_shapely, to_shapely
-from geoseg.projects.figures.types import Bounds, ShapeName
 from geoseg.raster.draw import draw_figures
 from geoseg.typing import BoolArray
 

@@ -10,16 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.geo.windows import Window
-from geoseg.projects.figures import (
-    Figure,
-    LabeledObject,
-    Line,
-    Point,
-    Polygon,
-    ProjectMeta,
-    Rectangle,
-    figure_bounds,
-)
+from geoseg.projects.figures import LabeledObject, ProjectMeta
+from geoseg.projects.figures.types import Figure, Line, Point, Polygon, Rectangle, figure_bounds
 from geoseg.projects.formats.coco import CROWD_TAG
 from geoseg.projects.formats.export import ExportItem, FlatNames, LeftOut
 from geoseg.projects.formats.rings import drawn_area, figure_outline, figure_rings

@@ -17,22 +17,15 @@ from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import (
     Annotation,
-    Bitmap,
     ClassMeta,
     LabeledObject,
-    Line,
-    Point,
-    Polygon,
     ProjectMeta,
-    Rectangle,
     Tag,
     TagMeta,
     decode_mask,
     encode_mask,
-    figure_area,
     figure_from_json,
     figure_to_json,
-    same_figure,
 )
 from geoseg.projects.figures.transform import (
     affine_figure,
@@ -44,6 +37,7 @@ from geoseg.projects.figures.transform import (
     to_shapely,
     transpose_figure,
 )
+from geoseg.projects.figures.types import Bitmap, Line, Point, Polygon, Rectangle, figure_area, same_figure
 from geoseg.raster.draw import figure_mask
 
 masks = st.integers(0, 2**32 - 1).flatmap(
