@@ -25,7 +25,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from geoseg.errors import GeosegError, MissingFileError, RunError, SceneError
-from geoseg.io.names import ZARR_MARKS, container, in_archive, is_remote
+from geoseg.files.cache import cache_folder
+from geoseg.io.names import SERVICE, ZARR_MARKS, container, in_archive, is_remote
+from geoseg.io.services import check_service
 from geoseg.io.vrt import check_vrt
 from geoseg.typing import PathLike
 
@@ -126,6 +128,7 @@ def raster_env(remote: bool = False) -> Iterator[None]:
         GDAL_ERROR_ON_LIBJPEG_WARNING="TRUE",
         GDAL_VRT_ENABLE_PYTHON="NO",
         GDAL_PAM_ENABLED="YES",
+        GDAL_DEFAULT_WMS_CACHE_PATH=str(cache_folder() / "services"),
     ):
         yield
 
@@ -147,7 +150,8 @@ def open_dataset(path: PathLike) -> Any:
     Parameters
     ----------
     path
-        A local file, a Zarr folder, a dataset inside a file, or a URL.
+        A local file, a Zarr folder, a dataset inside a file, a URL, or ``service:`` and a file that describes
+        a web map service.
 
     Returns
     -------
@@ -172,6 +176,9 @@ def open_dataset(path: PathLike) -> Any:
             raise SceneError(f"scheme of a URL must be one of {', '.join(_SCHEMES)}, got {name}.")
         spelled = _SCHEMES[scheme.lower()] + rest
     drivers = list(RASTER_DRIVERS)
+    if name.startswith(SERVICE):
+        spelled = name.removeprefix(SERVICE)
+        drivers = [check_service(Path(spelled))]
     # By its name alone: a VRT under another name is refused, since nobody asked for what it draws on.
     if name.lower().endswith(".vrt") and not is_remote(name):
         if in_archive(name):
@@ -273,6 +280,9 @@ def check_path(name: str) -> None:
             _check_container(name)
         return
     path = Path(name)
+    if name.startswith(SERVICE):
+        check_service(Path(name.removeprefix(SERVICE)))
+        return
     if _SCHEME.match(name):
         return
     if _SUBDATASET.match(name) and not path.exists():

@@ -12,10 +12,13 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-__all__ = ["ZARR_MARKS", "archive_head", "container", "in_archive", "is_remote"]
+__all__ = ["SERVICE", "ZARR_MARKS", "archive_head", "container", "in_archive", "is_remote"]
 
 #: Files that make a folder a Zarr array or group.
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
+
+#: Before the file that describes a web map service: whoever writes it asks for the network.
+SERVICE = "service:"
 
 _HOST = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -33,8 +36,10 @@ def is_remote(path: str) -> bool:
     --------
     >>> is_remote("https://example.org/a.tif"), is_remote("a.tif"), is_remote("/vsizip/a.zip/a.tif")
     (True, False, False)
+    >>> is_remote("service:tiles.xml")
+    True
     """
-    if _HOST.search(path):
+    if path.startswith(SERVICE) or _HOST.search(path):
         return True
     if inside := _INSIDE.match(path):  # of HDF5, "://" stands between the file and a group
         return bool(_SCHEME.match(path[inside.end() :].lstrip('"')))

@@ -24,7 +24,7 @@ from geoseg.io.gdal_env import opened_header, raster_env
 from geoseg.io.handles import forget_dataset, forget_everywhere, release_dataset, thread_dataset
 from geoseg.io.header import read_header
 from geoseg.io.hints import hints_of
-from geoseg.io.names import container, is_remote
+from geoseg.io.names import SERVICE, container, is_remote
 from geoseg.io.validity import ValidityRule, valid_from_values, validity_sources
 from geoseg.raster.source import RasterHints, SceneReadError, Shaped, check_inside, damaged
 from geoseg.typing import Array, BoolArray
@@ -314,7 +314,7 @@ def scene_of(
         check_complete(Path(reference))
     return Scene(
         path=reference,
-        name=Path(reference).stem,
+        name=Path(reference.removeprefix(SERVICE)).stem,
         geobox=header.geobox,
         bands=header.bands,
         dtype=header.dtype,
