@@ -48,6 +48,10 @@ def infer(
     ] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps; auto follows the config.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, torch, onnxruntime, openvino or compile.")] = "auto",
+    rank: Annotated[
+        bool,
+        typer.Option("--rank", help="Tag images with uncertain and expected_iou; a review ranks by them."),
+    ] = False,
     link: Annotated[
         bool, typer.Option("--link", help="Hard links in place of copies of the images, where possible.")
     ] = False,
@@ -82,6 +86,7 @@ def infer(
             batch_size=batch_size,
             device=device,
             engine=engine,
+            rank=rank,
             link=link,
             legacy=legacy,
             progress=progress,

@@ -128,7 +128,8 @@ def export_project(
 
 
 _TAG_EPILOG = (
-    "Examples: [bold]geoseg project tag projects/inf_01 --tag corrected --names 'ds/0012.png,0040*'[/bold]"
+    "Examples: [bold]geoseg project tag projects/inf_01 --tag corrected --names 'ds/0012.png,0040*'[/bold] | "
+    "[bold]geoseg project tag projects/inf_01 --from-review projects/inf_01.review[/bold]"
 )
 
 
@@ -137,9 +138,13 @@ _TAG_EPILOG = (
 def tag(
     project: ProjectFolder,
     names: Annotated[
-        str,
+        str | None,
         typer.Option(help="Images, by commas: NAME or DATASET/NAME, with or without suffix; * and ? too."),
-    ],
+    ] = None,
+    from_review: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a review: accepted images get the tag, those of its random fifth qa."),
+    ] = None,
     tag: Annotated[str, typer.Option(help="Tag to put on images.")] = "corrected",
     remove: Annotated[bool, typer.Option("--remove", help="Take the tag off instead.")] = False,
 ) -> None:
@@ -147,10 +152,24 @@ def tag(
 
     Annotations are changed in place, each whole or not at all; nothing is changed when a name is wrong.
     """
+    from geoseg.errors import InputError
     from geoseg.projects.tagging import tag_images
 
-    changed = tag_images(project, {tag: [name.strip() for name in names.split(",")]}, remove=remove)
-    print(f"{project}: {tag!r} {'taken off' if remove else 'put on'} {changed} images")
+    if (names is None) == (from_review is None):
+        raise InputError("images must be named by --names or by --from-review, and by one of the two only.")
+    wanted = {tag: [name.strip() for name in (names or "").split(",")]}
+    if from_review is not None:
+        from geoseg.review import read_marks
+
+        accepted = [mark for mark in read_marks(from_review) if mark.status == "accepted"]
+        if not accepted:
+            raise InputError(
+                f"review must have accepted images, got none in {from_review}. Accept some first."
+            )
+        # What was drawn at random is for measuring: it must not be trained on.
+        wanted = {tag: [m.name for m in accepted if not m.qa], "qa": [m.name for m in accepted if m.qa]}
+    changed = tag_images(project, wanted, remove=remove)
+    print(f"{project}: tags of {changed} images changed")
 
 
 @_project.command(

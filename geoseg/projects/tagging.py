@@ -40,7 +40,9 @@ def find_images(project: Project, names: Iterable[str]) -> list[Item]:
             index
             for index, item in enumerate(items)
             for own in (item.name, item.stem)
-            if fnmatch.fnmatchcase(own, name) or fnmatch.fnmatchcase(f"{item.dataset}/{own}", name)
+            if name in (own, whole := f"{item.dataset}/{own}")
+            or fnmatch.fnmatchcase(own, name)
+            or fnmatch.fnmatchcase(whole, name)
         }
         if not fitting:
             some = ", ".join(f"{item.dataset}/{item.name}" for item in items[:3]) or "no images"

@@ -20,7 +20,7 @@ from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, Projec
 from geoseg.projects.figures.types import Bitmap, Figure, Line, Point, Polygon, Rectangle
 from geoseg.projects.writer import ProjectWriter
 
-GRAPHS = Path(__file__).parent / "graphs"
+TUTORIALS = Path(__file__).parents[2] / "examples" / "tutorials"
 
 #: One object of each shape on a 60 x 40 image, away from its edges.
 FIGURES: dict[str, Figure] = {
@@ -152,3 +152,9 @@ def drawn(sample: Sample, *titles: str) -> np.ndarray:
     """Where a sample's objects (of some classes) are, bool (H, W)."""
     names = titles or {item.class_name for item in sample.objects}
     return sample.target(dict.fromkeys(names, 1)) > 0
+
+
+def tutorial_graph(name: str) -> Path:
+    """The file of a tutorial's graph, such as ``roads_0``: the step it is of the tutorial."""
+    tutorial, step = name.split("_")
+    return TUTORIALS / tutorial / f"{step}_dtl.json"

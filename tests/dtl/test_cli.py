@@ -11,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from dtl_projects import GRAPHS, data_layer, save_layer, step
+from dtl_projects import data_layer, save_layer, step, tutorial_graph
 from typer.testing import CliRunner
 
 from geoseg.cli.dtl import dtl_app
@@ -73,7 +73,7 @@ def test_a_wrong_graph_is_one_line_and_exit_status_2(make_project, graph, tmp_pa
 
 def test_check_counts_and_warns(make_project):
     root = make_project("roads_annotated", [f"{n}.png" for n in range(10)], titles=["road"]).parent
-    result = geoseg_dtl("check", GRAPHS / "roads_0_dtl.json", "--projects", root, "--json")
+    result = geoseg_dtl("check", tutorial_graph("roads_0"), "--projects", root, "--json")
     assert result.exit_code == 0, result.output
     checked = json.loads(result.stdout)
     assert [row["count"] for row in checked["layers"]] == [
@@ -82,10 +82,10 @@ def test_check_counts_and_warns(make_project):
     ]  # fmt: skip
     assert checked["layers"][-1]["classes"] == ["road", "bg"]
     assert any("split_spatial" in warning for warning in checked["warnings"])
-    table = geoseg_dtl("check", GRAPHS / "roads_0_dtl.json", "--projects", root)
+    table = geoseg_dtl("check", tutorial_graph("roads_0"), "--projects", root)
     assert "220" in table.stdout
     assert "warning: layer 6 (if)" in table.stderr
-    plain = geoseg_dtl("check", GRAPHS / "kitti_0_dtl.json")
+    plain = geoseg_dtl("check", tutorial_graph("kitti_0"))
     assert plain.exit_code == 0
     assert "…" not in plain.stdout  # long names are folded, not cut
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from affine import Affine
-from dtl_projects import GRAPHS, data_layer, save_layer, step
+from dtl_projects import data_layer, save_layer, step, tutorial_graph
 from PIL import Image
 from pyproj import CRS
 
@@ -46,7 +46,7 @@ def contents(folder):
 
 def test_same_seed_same_result_for_any_number_of_workers(make_project, tmp_path):
     root = make_project("roads_annotated", ["0.png", "1.png", "2.png"], titles=["road"]).parent
-    one = read_graph(GRAPHS / "roads_0_dtl.json")
+    one = read_graph(tutorial_graph("roads_0"))
     runs = {}
     for name, seed, workers in (("a", 3, 1), ("b", 3, 2), ("c", 4, 1)):
         report = run_graph(one, root, tmp_path / name, seed=seed, workers=workers)
@@ -547,7 +547,7 @@ def test_two_runs_of_one_result_do_not_meet(make_project, tmp_path):
 def test_mapped_samples_are_the_saved_ones_in_order(make_project, tmp_path):
     names = [f"{n}.png" for n in range(3)]
     root = make_project("vessels", names, titles=["vessel"]).parent
-    path = GRAPHS / "vessels_0_dtl.json"
+    path = tutorial_graph("vessels_0")
     samples = open_graph(path, root, seed=2)
     assert isinstance(samples, MappedSamples)
     assert len(samples) == 3 * 44
@@ -566,7 +566,7 @@ def test_mapped_samples_are_the_saved_ones_in_order(make_project, tmp_path):
 
 def test_epochs_redraw_crops_but_not_the_split(make_project):
     root = make_project("vessels", ["a.png", "b.png"], titles=["vessel"]).parent
-    samples = open_graph(GRAPHS / "vessels_0_dtl.json", root)
+    samples = open_graph(tutorial_graph("vessels_0"), root)
     first = [(s.annotation.tags, s.pixels.source_window) for s in samples]
     samples.set_epoch(1)
     second = [(s.annotation.tags, s.pixels.source_window) for s in samples]

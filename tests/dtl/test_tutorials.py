@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from dtl_projects import GRAPHS
+from dtl_projects import tutorial_graph
 
 from geoseg.dtl import MappedSamples, open_graph, read_graph, run_graph
 from geoseg.dtl.check import check_graph
@@ -17,7 +17,7 @@ from geoseg.projects.project import open_project, read_annotation
 
 def run(graph: str, root: Path):
     """Run a graph and return the result and its annotations."""
-    report = run_graph(read_graph(GRAPHS / f"{graph}_dtl.json"), root, root, seed=5)
+    report = run_graph(read_graph(tutorial_graph(graph)), root, root, seed=5)
     assert report.failures == ()
     project = open_project(report.project)
     assert len(project) == report.samples
@@ -156,9 +156,9 @@ def test_counts_are_known_before_the_run(make_project, graph, project, images, c
     title = "untitled_dl" if graph == "inria_4" else "x"
     shape = "bitmap" if graph == "inria_4" else "polygon"
     root = make_project(project, [f"{n}.png" for n in range(images)], shapes=[shape], titles=[title]).parent
-    checked = check_graph(read_graph(GRAPHS / f"{graph}_dtl.json"), root)
+    checked = check_graph(read_graph(tutorial_graph(graph)), root)
     assert checked.layers[-1].count == (count, count)
-    samples = open_graph(GRAPHS / f"{graph}_dtl.json", root)
+    samples = open_graph(tutorial_graph(graph), root)
     assert isinstance(samples, MappedSamples)
     assert len(samples) == count
 
@@ -168,5 +168,5 @@ def test_counts_are_known_before_the_run(make_project, graph, project, images, c
     ("kitti_0", False), ("inria_0", False), ("inria_4", False),
 ])  # fmt: skip
 def test_leaks_into_validation_are_told(graph, leaks):
-    checked = check_graph(read_graph(GRAPHS / f"{graph}_dtl.json"))
+    checked = check_graph(read_graph(tutorial_graph(graph)))
     assert any("different sides" in warning for warning in checked.warnings) == leaks

@@ -408,3 +408,24 @@ def test_images_are_copied_or_linked(tmp_path: Path, link: bool) -> None:
         infer(source, {}, tmp_path / "out")
     infer(source, {"model_classes": {"save_classes": ["road"]}}, tmp_path / "out", overwrite=True)
     assert open_project(tmp_path / "out").meta.class_names == ("road_unet",)
+
+
+def test_images_are_tagged_with_how_sure_the_network_is(tmp_path: Path) -> None:
+    source = write_project(tmp_path / "in", 5, images=3)
+
+    def bright(batch: np.ndarray) -> np.ndarray:
+        return np.stack([1 - batch[:, 0] / 255, batch[:, 0] / 255], axis=1)
+
+    geoseg.infer(source, bright, {}, tmp_path / "out", classes=("bg", "light"), rank=True)
+    project = open_project(tmp_path / "out")
+    kinds = {tag.name: tag.value_type for tag in project.meta.tags}
+    assert kinds == {"qa": "none", "uncertain": "any_number", "expected_iou": "any_number"}
+    for item in project:
+        prob = np.asarray(Image.open(item.image))[..., 0].astype(np.float32) / np.float32(255)
+        found = prob > 0.5
+        values = {tag.name: tag.value for tag in project.annotation(item).tags}
+        assert values["uncertain"] == pytest.approx(np.mean((prob > 0.25) & (prob < 0.75)), abs=1e-3)
+        expected = prob[found].sum() / (prob + found - prob * found).sum()
+        assert values["expected_iou"] == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(InputError, match="rank must go with today's layout"):
+        geoseg.infer(source, bright, {}, tmp_path / "no", classes=("bg", "light"), rank=True, legacy=True)

@@ -83,10 +83,13 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_four_tutorials() -> None:
-    assert titles(CONFIGS / "kitti/infer.json", ("vehicle", "road"), ("bg", "vehicle")) == ("vehicle_dl",)
-    assert titles(CONFIGS / "powerlines/infer.json", ("x",), ("bg", "Isolator")) == ("Isolator_unet",)
-    assert titles(CONFIGS / "inria/infer.json", ("untitled",), ("bg", "untitled")) == ("bg_dl", "untitled_dl")
-    vessels = CONFIGS / "vessels/infer.json"
+    assert titles(CONFIGS / "kitti/2_infer.json", ("vehicle", "road"), ("bg", "vehicle")) == ("vehicle_dl",)
+    assert titles(CONFIGS / "powerlines/2_infer.json", ("x",), ("bg", "Isolator")) == ("Isolator_unet",)
+    assert titles(CONFIGS / "inria/3_infer.json", ("untitled",), ("bg", "untitled")) == (
+        "bg_dl",
+        "untitled_dl",
+    )
+    vessels = CONFIGS / "vessels/2_infer.json"
     again = titles(vessels, ("vessel",), ("bg", "vessel"))
     assert again == ("vessel", "bg_unet", "vessel_unet")
     with pytest.raises(ConfigError, match="'bg_unet', 'vessel_unet' more than once"):
@@ -98,7 +101,7 @@ def test_the_four_tutorials() -> None:
     [((1242, 375), [*range(0, 841, 70), 872], [0, 5]), ((1224, 370), [*range(0, 841, 70), 854], [0])],
 )
 def test_windows_of_the_wide_images(size: tuple[int, int], columns: list[int], rows: list[int]) -> None:
-    mode = read_inference(CONFIGS / "kitti/infer.json").mode
+    mode = read_inference(CONFIGS / "kitti/2_infer.json").mode
     [region], saved = find_regions(mode, Annotation(size[1], size[0]))
     windows = [window for row in region.rows() for window in row]
     assert windows == [Window(row_off=y, col_off=x, height=370, width=370) for y in rows for x in columns]

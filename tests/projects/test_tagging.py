@@ -28,7 +28,7 @@ def test_tags_go_on_and_off(tmp_path: Path, legacy: bool) -> None:
     command = ["project", "tag", str(project), "--tag", "corrected", "--names", "one/a, c.tif"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "put on 2 images" in result.stdout
+    assert "tags of 2 images changed" in result.stdout
     assert tags(project) == {"a.png": ["train", "corrected"], "b.png": ["val"], "c.tif": ["corrected"]}
     assert open_project(project).meta.find_tag("corrected") is not None
     for name, document in before.items():
@@ -56,3 +56,24 @@ def test_nothing_changes_when_a_name_is_wrong(tmp_path: Path) -> None:
         tag_images(project, {"corrected": ["*"]})
     assert "corrected" not in [tag.name for tag in open_project(project).meta.tags]
     assert "corrected" not in (project / "one" / "ann" / "a.png.json").read_text()
+
+
+def test_tags_from_a_review(tmp_path: Path) -> None:
+    from geoseg.review import ProjectTarget, Review
+
+    project = make_project(tmp_path / "town")
+    folder = tmp_path / "town.review"
+    command = ["project", "tag", str(project), "--from-review", str(folder)]
+    with Review(folder, ProjectTarget(open_project(project))) as review:
+        places = review.places()
+    assert CliRunner().invoke(app, command).exit_code == 2
+    with Review(folder, ProjectTarget(open_project(project))) as review:
+        for place in places[:2]:
+            mark = {"op": "mark", "place": place.id, "status": "accepted"}
+            review.edit(review.revision, place.image, mark)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    kinds = {place.name.rsplit("/", 1)[1]: "qa" if place.qa else "corrected" for place in places[:2]}
+    for name, own in tags(project).items():
+        assert {"qa", "corrected"} & set(own) == ({kinds[name]} if name in kinds else set())
+    assert CliRunner().invoke(app, [*command, "--names", "a"]).exit_code == 2

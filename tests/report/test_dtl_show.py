@@ -171,10 +171,9 @@ class TestCommand:
 
 
 @pytest.mark.parametrize("name", ["roads_2", "inria_0", "kitti_0"])
-def test_graphs_of_the_tutorials(data_dir: Path, tmp_path: Path, name: str) -> None:
-    path = data_dir.parent / "seeds" / "configs" / f"{name}_dtl.json"
-    if not path.is_file():
-        pytest.skip(f"tutorial graphs left out: no {path}")
+def test_graphs_of_the_tutorials(tmp_path: Path, name: str) -> None:
+    tutorial, step = name.split("_")
+    path = Path(__file__).parents[2] / "examples" / "tutorials" / tutorial / f"{step}_dtl.json"
     document = json.loads(path.read_text())
     graph = parse_graph(document)
     show_graph(graph, tmp_path / "g.svg")

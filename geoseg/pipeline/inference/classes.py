@@ -15,7 +15,7 @@ from geoseg.projects.figures.stored import STRIP, StoredMask, pack_strip
 from geoseg.raster.bilinear import bilinear_axis, stretch
 from geoseg.typing import BoolArray, FloatArray
 
-__all__ = ["Decision", "RegionClasses"]
+__all__ = ["Certainty", "Decision", "RegionClasses"]
 
 #: No class: pixels without data.
 _NONE = 255
@@ -63,6 +63,46 @@ class Decision:
         return mean.argmax(axis=0).astype(np.uint8)
 
 
+@dataclass
+class Certainty:
+    """How sure a network is of what it found, summed over pixels; by it a review ranks images.
+
+    Attributes
+    ----------
+    pixels, uncertain
+        Pixels with data, and those whose probability of being an object lies between 1/4 and 3/4.
+    both, either
+        Sums of p m and of p + m - p m, of that probability p and the mask m of what was found.
+    """
+
+    pixels: int = 0
+    uncertain: int = 0
+    both: float = 0.0
+    either: float = 0.0
+
+    def add(self, prob: NDArray[np.float64], found: BoolArray, valid: BoolArray | None) -> None:
+        """Add pixels: their probability of being an object, and whether they were found to be one."""
+        if valid is not None:
+            prob, found = prob[valid], found[valid]
+        self.pixels += prob.size
+        self.uncertain += int(np.count_nonzero((prob > 0.25) & (prob < 0.75)))
+        both = float(prob[found].sum())
+        self.both += both
+        self.either += float(prob.sum()) + int(np.count_nonzero(found)) - both
+
+    def join(self, other: Certainty) -> None:
+        """Add those of another region."""
+        self.pixels, self.uncertain = self.pixels + other.pixels, self.uncertain + other.uncertain
+        self.both, self.either = self.both + other.both, self.either + other.either
+
+    def values(self) -> dict[str, float]:
+        """Share of uncertain pixels, and the IoU with the truth that the probabilities promise."""
+        return {
+            "uncertain": round(self.uncertain / max(self.pixels, 1), 4),
+            "expected_iou": round(self.both / self.either, 4) if self.either else 1.0,
+        }
+
+
 class RegionClasses:
     """Class of each pixel of a region.
 
@@ -96,6 +136,7 @@ class RegionClasses:
         self._strips: dict[int, list[bytes]] = {index: [] for index in kept}
         self._strip = np.empty((min(STRIP, region.bounds.height), region.bounds.width), np.uint8)
         self._filled = 0
+        self.certainty = Certainty()
 
     def add(self, row: int, outputs: list[FloatArray]) -> None:
         """Add a row of windows: probabilities (K, h, w) of each from left to right, of any size."""
@@ -132,6 +173,7 @@ class RegionClasses:
         if down.max() > 1 or across.max() > 1:
             total /= down[first:stop, None] * across
         classes = self.decide(total)
+        valid: BoolArray | None = None
         if self.valid is not None:
             bounds = self.region.bounds
             window = Window(
@@ -140,7 +182,11 @@ class RegionClasses:
                 height=stop - first,
                 width=bounds.width,
             )
-            classes[~self.valid(window)] = _NONE
+            valid = self.valid(window)
+        prob = total.max(axis=0) if self.decide.implied else 1 - total[self.decide.background]
+        self.certainty.add(prob, classes != self.decide.background, valid)
+        if valid is not None:
+            classes[~valid] = _NONE
         return classes
 
     def _put(self, classes: NDArray[np.uint8]) -> None:

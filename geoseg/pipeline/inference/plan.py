@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from geoseg.errors import ConfigError
+from geoseg.pipeline.inference.classes import Certainty
 from geoseg.pipeline.inference.settings import (
     Boxes,
     InferenceSettings,
@@ -13,7 +14,7 @@ from geoseg.pipeline.inference.settings import (
     Selection,
     SlidingWindow,
 )
-from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, color_of
+from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, ProjectMeta, Tag, TagMeta, color_of
 from geoseg.projects.figures.meta import Color
 
 __all__ = ["ResultPlan", "plan_result"]
@@ -33,12 +34,23 @@ class ResultPlan:
         Index of a network's class and its title in the result, in the order that its objects are laid.
     notes
         What the user should know.
+    rank
+        Whether images get tags that say how sure the network is.
     """
 
     settings: InferenceSettings
     meta: ProjectMeta
     kept: tuple[tuple[int, str], ...]
     notes: tuple[str, ...]
+    rank: bool = False
+
+    def tags(self, annotation: Annotation, certainty: Certainty) -> tuple[Tag, ...]:
+        """Tags of an image in the result."""
+        if not self.rank:
+            return annotation.tags
+        values = certainty.values()
+        kept = (tag for tag in annotation.tags if tag.name not in values)
+        return (*kept, *(Tag(name, value) for name, value in values.items()))
 
     def existing(self, annotation: Annotation) -> list[LabeledObject]:
         """Objects of an image that the result keeps, under their titles there."""
@@ -51,6 +63,8 @@ def plan_result(
     project: ProjectMeta,
     names: Sequence[str],
     colors: Sequence[Color | None],
+    *,
+    rank: bool = False,
 ) -> ResultPlan:
     """Plan the classes of a result.
 
@@ -62,11 +76,15 @@ def plan_result(
         Classes and tags of the project.
     names, colors
         Title and color of each class of the network, in index order; without a color the title makes one.
+    rank
+        Images get tags that say how sure the network is.
 
     Raises
     ------
     ConfigError
         Two classes of the result would have one title.
+    InputError
+        A tag of that name has other values in the project.
     """
     mode = settings.mode
     existing = [
@@ -110,11 +128,15 @@ def plan_result(
         )
         if unknown
     ]
+    meta = ProjectMeta(classes, project.tags)
+    for name in Certainty().values() if rank else ():
+        meta = meta.with_tag(TagMeta(name, "any_number", "imagesOnly", color_of(name)))
     return ResultPlan(
         settings,
-        ProjectMeta(classes, project.tags),
+        meta,
         tuple((index, title) for _, index, title in kept),
         tuple(notes),
+        rank,
     )
 
 

@@ -92,6 +92,7 @@ def infer_project(
     batch_size: int | None = None,
     device: str = "auto",
     engine: str = "auto",
+    rank: bool = False,
     link: bool = False,
     legacy: bool = False,
     progress: Progress = no_progress,
@@ -129,6 +130,8 @@ def infer_project(
         Windows that go through the network together; None: as it likes it.
     device, engine
         As for :func:`geoseg.load_model`; ``auto`` follows the config.
+    rank
+        Tag each image with ``uncertain`` (share of its pixels) and ``expected_iou``, by which a review ranks.
     link
         Hard links in place of copies of the images, where possible.
     legacy
@@ -171,7 +174,9 @@ def infer_project(
         input_size=input_size,
         threshold=threshold,
     )
-    plan = plan_result(settings, source.meta, network.names, network.colors)
+    if rank and legacy:
+        raise InputError("rank must go with today's layout: tags of 2018 have no values. Leave out legacy.")
+    plan = plan_result(settings, source.meta, network.names, network.colors, rank=rank)
     writer = ProjectWriter(target, plan.meta, legacy=legacy, overwrite=overwrite)
     failures: dict[str, str] = {}
     places: dict[Item, tuple[Path, Path]] = {}
@@ -244,6 +249,7 @@ def _digest(plan: ResultPlan, network: Network, legacy: bool) -> str:
         network.size,
         network.native,
         legacy,
+        plan.rank,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from geoseg.errors import GeosegError, InputError, ModelError
 from geoseg.geo.windows import Window
-from geoseg.pipeline.inference.classes import RegionClasses
+from geoseg.pipeline.inference.classes import Certainty, RegionClasses
 from geoseg.pipeline.inference.inputs import NetworkInput
 from geoseg.pipeline.inference.network import Network
 from geoseg.pipeline.inference.plan import ResultPlan
@@ -265,14 +265,15 @@ class Stream:
         source = image.annotation
         assert source is not None  # it was read before the regions were found
         objects = [*self.plan.existing(source), *image.saved]
+        certainty = Certainty()
         for region in image.regions:
+            certainty.join(region.classes.certainty)
             bitmaps = region.bitmaps or {}
             objects += [
                 LabeledObject(title, bitmaps[index]) for index, title in self.plan.kept if index in bitmaps
             ]
-        return Annotation(
-            source.height, source.width, tuple(objects), source.tags, source.description, source.extra
-        )
+        tags = self.plan.tags(source, certainty)
+        return Annotation(source.height, source.width, tuple(objects), tags, source.description, source.extra)
 
     def _collect(self, most: int) -> None:
         """Take up what threads have put together, waiting until at most ``most`` pieces are left."""
