@@ -189,10 +189,9 @@ class OutlineSpill:
         # The files are mapped anew for each batch, so that pages read before do not stay in memory.
         record, length, corner = self._types
         objects = np.memmap(self._paths[0], record, "r")[index]
-        rings, _ = ragged_rows(objects["first_ring"], objects["rings"])
-        lengths = np.memmap(self._paths[1], length, "r")[rings]
+        lengths = _rows(np.memmap(self._paths[1], length, "r"), objects["first_ring"], objects["rings"])
         corners = np.memmap(self._paths[2], corner, "r").reshape(-1, 2)
-        xy = corners[ragged_rows(objects["first_corner"], objects["corners"])[0]]
+        xy = _rows(corners, objects["first_corner"], objects["corners"])
         is_shell: BoolArray = lengths > 0
         parts_before = np.concatenate([[0], np.cumsum(is_shell)])
         outlines = Outlines(
@@ -203,6 +202,15 @@ class OutlineSpill:
             xy=xy,
         )
         return outlines, {name: objects[f"+{name}"] for name in self._columns}
+
+
+def _rows(data: Array, first: Array, lengths: Array) -> Array:
+    """Ragged rows of a file, in memory."""
+    if (
+        len(first) == 1
+    ):  # one by itself may have millions of corners: their numbers would take thrice the room
+        return np.array(data[first[0] : first[0] + lengths[0]])
+    return np.asarray(data[ragged_rows(first, lengths)[0]])
 
 
 def _batches(corners: IntArray, ends: IntArray) -> Iterator[tuple[int, int]]:

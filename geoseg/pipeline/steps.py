@@ -7,6 +7,7 @@ vectorize``, ``geoseg.segment`` and ``geoseg.polygonize``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,13 +19,17 @@ from geoseg.typing import Array, BoolArray
 from geoseg.vector.area import GroundArea, ring_areas
 from geoseg.vector.clashes import Joined, find_clashes
 from geoseg.vector.forest import Groups
-from geoseg.vector.geometry import object_geometries, place_corners
+from geoseg.vector.geometry import object_geometries, place_corners, ragged_objects
 from geoseg.vector.holes import empty_holes, without_rings
+from geoseg.vector.ragged import RaggedPolygons
 from geoseg.vector.regularize import LEVELS, REACH, regularize_outlines
 from geoseg.vector.rings import Outlines, take_objects
 from geoseg.vector.simplify import simplify_outlines
 
 __all__ = ["STEPS", "Batch", "Ground", "Step", "Steps"]
+
+#: Corners whose areas are measured in one go.
+_PIECE_CORNERS = 1 << 20
 
 
 class Ground:
@@ -49,7 +54,19 @@ class Ground:
         """Signed area of each ring, (r,) float64: square meters, or pixels where they are not known."""
         if self.area is None:
             return ring_areas(outlines.xy, outlines.ring_offsets)
-        return self.area.rings(place_corners(outlines.xy, self.transform), outlines.ring_offsets)
+        # Piece by piece: what is worked out on the way to an area takes many times the memory of the corners.
+        offsets = outlines.ring_offsets
+        cuts = np.searchsorted(offsets, np.arange(0, offsets[-1], _PIECE_CORNERS))
+        pieces = itertools.pairwise([*np.unique(cuts).tolist(), offsets.size - 1])
+        return np.concatenate(
+            [np.empty(0), *(self._areas_of(outlines, first, last) for first, last in pieces if last > first)]
+        )
+
+    def _areas_of(self, outlines: Outlines, first: int, last: int) -> Array:
+        offsets = outlines.ring_offsets[first : last + 1]
+        assert self.area is not None
+        corners = place_corners(outlines.xy[offsets[0] : offsets[-1]], self.transform)
+        return self.area.rings(corners, offsets - offsets[0])
 
 
 @dataclass(frozen=True)
@@ -87,10 +104,10 @@ class Batch:
         first_ring = outlines.part_offsets[outlines.object_offsets[:-1]]
         return cls(outlines, ground, np.abs(np.add.reduceat(rings, first_ring)))
 
-    def drawn(self) -> Array:
-        """The geometry, (n,) object."""
+    def drawn(self) -> Array | RaggedPolygons:
+        """What is to be written: (n,) geometries where a step drew them, else the outlines in their place."""
         if self.geometry is None:
-            return object_geometries(self.outlines, self.ground.transform)
+            return ragged_objects(self.outlines, self.ground.transform)
         return self.geometry
 
     def where(self, keep: BoolArray) -> Batch:

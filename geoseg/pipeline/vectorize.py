@@ -157,6 +157,7 @@ def vectorize_classes(
             progress=progress,
         ):
             spill.add(outlines if pieces is None else pieces.described(outlines))
+            del outlines  # of an object with millions of holes another copy would stay
         # Splitting and tracing have read every chunk at least once; nothing has been written yet.
         all_read()
         classes = None if pieces is None else pieces.objects.value

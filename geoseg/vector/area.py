@@ -148,10 +148,12 @@ class GroundArea:
         (n,) float64
             Square meters.
         """
-        xy, rings, polygons, features = ragged_polygons(geometry)
+        shapes = ragged_polygons(geometry)
         # Which way a ring runs depends on who wrote it; that the first of a polygon is its shell does not.
-        areas = -np.abs(self.rings(xy, rings))
-        areas[polygons[:-1][np.diff(polygons) > 0]] *= -1  # shells
+        areas = -np.abs(self.rings(shapes.xy, shapes.rings))
+        areas[shapes.polygons[:-1][np.diff(shapes.polygons) > 0]] *= -1  # shells
         total = np.zeros(len(geometry))
-        np.add.at(total, np.repeat(np.arange(len(geometry)), np.diff(polygons[features])), areas)
+        np.add.at(
+            total, np.repeat(np.arange(len(geometry)), np.diff(shapes.polygons[shapes.features])), areas
+        )
         return total

@@ -8,9 +8,13 @@ import numpy as np
 import shapely
 
 from geoseg.typing import Array, IntArray
+from geoseg.vector.ragged import RaggedPolygons
 from geoseg.vector.rings import Outlines
 
-__all__ = ["combine_parts", "object_geometries", "place_corners", "region_polygons"]
+__all__ = ["combine_parts", "object_geometries", "place_corners", "ragged_objects", "region_polygons"]
+
+#: Corners that are placed in one go, so that what is worked out on the way stays small.
+_PIECE_CORNERS = 1 << 20
 
 
 def place_corners(xy: Array, transform: Sequence[float] | None) -> Array:
@@ -30,8 +34,13 @@ def place_corners(xy: Array, transform: Sequence[float] | None) -> Array:
     if transform is None:
         return xy.astype(np.float64)
     a, b, c, d, e, f = transform[:6]
-    col, row = xy[:, 0], xy[:, 1]
-    return np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
+    out = np.empty(xy.shape, np.float64)
+    for start in range(0, len(xy), _PIECE_CORNERS):  # of one object with millions of holes
+        piece = slice(start, start + _PIECE_CORNERS)
+        col, row = xy[piece, 0], xy[piece, 1]
+        out[piece, 0] = a * col + b * row + c
+        out[piece, 1] = d * col + e * row + f
+    return out
 
 
 def region_polygons(
@@ -68,9 +77,12 @@ def region_polygons(
     polygons = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, coordinates, (ring_offsets, part_offsets)
     )
-    # A transform that turns y around turns the rings around, too.
-    mirrored = transform is not None and transform[0] * transform[4] - transform[1] * transform[3] < 0
-    return shapely.reverse(polygons) if mirrored else polygons
+    return shapely.reverse(polygons) if _mirrors(transform) else polygons
+
+
+def _mirrors(transform: Sequence[float] | None) -> bool:
+    """Whether a transform turns y around, and so the rings around, too."""
+    return transform is not None and transform[0] * transform[4] - transform[1] * transform[3] < 0
 
 
 def combine_parts(polygons: Array, owner: IntArray, count: int) -> Array:
@@ -118,3 +130,15 @@ def object_geometries(outlines: Outlines, transform: Sequence[float] | None = No
     polygons = region_polygons(outlines.xy, outlines.ring_offsets, outlines.part_offsets, transform)
     owner = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
     return combine_parts(polygons, owner, len(outlines))
+
+
+def ragged_objects(outlines: Outlines, transform: Sequence[float] | None = None) -> RaggedPolygons:
+    """The same as :func:`object_geometries` gives, as arrays."""
+    return RaggedPolygons(
+        place_corners(outlines.xy, transform),
+        outlines.ring_offsets,
+        outlines.part_offsets,
+        outlines.object_offsets,
+        np.diff(outlines.object_offsets) > 1,
+        _mirrors(transform),
+    )

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,11 +35,11 @@ from geoseg.io.writers import (
     output_path,
 )
 from geoseg.io.writers.antimeridian import split_at_antimeridian
-from geoseg.io.writers.base import promoted
+from geoseg.io.writers.base import wkb_array
 from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile
-from geoseg.io.writers.geojson_text import geometry_texts
+from geoseg.io.writers.geojson_text import _texts
 from geoseg.io.writers.ogr import dbf_names
-from geoseg.vector.ragged import RaggedPolygons
+from geoseg.vector.ragged import RaggedPolygons, ragged_polygons
 
 UTM = CRS.from_epsg(32645)
 SCHEMA = pa.schema(
@@ -348,8 +349,8 @@ def test_numbers_are_written_as_python_writes_them(
 ) -> None:
     xy = np.array([*corners, corners[0]])
     one = np.array([0, 1])
-    shapes = RaggedPolygons(xy, np.array([0, len(xy)]), one, one)
-    (text,) = geometry_texts(shapes, np.array([multi]), np.array([turn]), decimals)
+    shapes = RaggedPolygons(xy, np.array([0, len(xy)]), one, one, np.array([multi]))
+    (text,) = _texts(shapes, np.array([turn]), decimals)
     ring = np.round(xy, decimals).tolist()[:: -1 if turn else 1]
     kind, coordinates = ("MultiPolygon", [[ring]]) if multi else ("Polygon", [ring])
     assert bytes(text).decode() == json.dumps({"type": kind, "coordinates": coordinates})
@@ -594,11 +595,27 @@ def test_dbf_names(names: list[str], short: list[str]) -> None:
 
 def test_promoted_keeps_multipolygons() -> None:
     batch = make(8)
-    before = batch.geometry.copy()
-    out = promoted(batch.geometry)
+    out = shapely.from_wkb(wkb_array(batch.ragged, promoted=True).to_numpy(zero_copy_only=False))
     assert {g.geom_type for g in out} == {"MultiPolygon"}
-    assert shapely.equals(out, before).all()
-    assert (batch.geometry == before).all()
+    assert shapely.equals(out, batch.geometry).all()
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_arrays_are_written_as_geometries_are(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outlines that nobody moved go to the file without a geometry; large ones piece by piece."""
+    batch = make(40)
+    shapes = shapely.orient_polygons(batch.geometry)
+    plain = save(format, tmp_path / f"a.{format}", FootprintBatch(shapes, batch.columns)).read_bytes()
+    ragged = ragged_polygons(shapely.reverse(shapes))
+    arrays = FootprintBatch(replace(ragged, backward=True), batch.columns)
+    for most in (1 << 20, 8, 40):
+        monkeypatch.setattr("geoseg.io.writers.geojson_text._PIECE_CORNERS", most)
+        monkeypatch.setattr("geoseg.io.writers.geojson._PIECE_CORNERS", most)
+        assert save(format, tmp_path / f"a.{format}", arrays, pieces=2).read_bytes() == plain
+    assert shapely.equals_identical(arrays.geometry, shapes).all()
+    assert np.array_equal(arrays.ragged.bounds(), shapely.bounds(shapes))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 16, 17, 256, 257])
@@ -655,7 +672,7 @@ def test_all_that_a_shapefile_promises_is_read_back(lost: str, tmp_path: Path) -
 
 def test_run_error_names_the_cause(tmp_path: Path) -> None:
     writer = open_writer("gpkg", tmp_path / "a.gpkg", schema=pa.schema([("id", pa.int64())]), crs=UTM)
-    bad = FootprintBatch(np.full(5000, shapely.Point(0, 0), object), {"id": np.array(["x"] * 5000)})
+    bad = FootprintBatch(np.full(5000, shapely.box(0, 0, 1, 1), object), {"id": np.array(["x"] * 5000)})
     with pytest.raises(RunError, match=r"cannot write .*a\.gpkg"):
         writer.write(bad)
     assert list(tmp_path.iterdir()) == []

@@ -18,16 +18,26 @@ _SEVERAL = shapely.MultiPolygon([shapely.box(20, 0, 21, 1), _HOLES])
 def test_parts_are_those_of_shapely(shapes: list[shapely.Geometry]) -> None:
     geometry = np.array(shapes, object)
     _, xy, offsets = shapely.to_ragged_array(geometry)
-    for mine, theirs in zip(ragged_polygons(geometry), (xy, *offsets), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    found = ragged_polygons(geometry)
+    mine = (found.xy, found.rings, found.polygons, found.features)
+    for part, theirs in zip(mine, (xy, *offsets), strict=True):
+        np.testing.assert_array_equal(part, theirs)
+    np.testing.assert_array_equal(found.bounds(), shapely.bounds(geometry))
+    assert shapely.equals_identical(found.geometries(), geometry).all()
+    text, starts = found.wkb()
+    assert text.tobytes() == b"".join(shapely.to_wkb(geometry, byte_order=1, flavor="iso"))
+    assert starts[-1] == text.size
+    assert shapely.equals_identical(found.rows(1, 9).geometries(), geometry[1:]).all()
 
 
 def test_empty_polygons_and_heights() -> None:
     high = shapely.from_wkt("POLYGON Z ((0 0 5, 1 0 5, 1 1 5, 0 0 5))")
     geometry = np.array([shapely.Polygon(), high, shapely.MultiPolygon()], object)
-    xy, rings, polygons, features = ragged_polygons(geometry)
-    np.testing.assert_array_equal(xy, [[0, 0], [1, 0], [1, 1], [0, 0]])
-    assert (rings.tolist(), polygons.tolist(), features.tolist()) == ([0, 4], [0, 0, 1], [0, 1, 2, 2])
+    found = ragged_polygons(geometry)
+    np.testing.assert_array_equal(found.xy, [[0, 0], [1, 0], [1, 1], [0, 0]])
+    offsets = found.rings.tolist(), found.polygons.tolist(), found.features.tolist()
+    assert offsets == ([0, 4], [0, 0, 1], [0, 1, 2, 2])
+    np.testing.assert_array_equal(found.bounds(), shapely.bounds(geometry))
 
 
 def test_other_kinds_are_refused() -> None:

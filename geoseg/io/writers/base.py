@@ -5,31 +5,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from geoseg.errors import GeosegError, InputError
+from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.files import Staged, write_error
 from geoseg.typing import Array
+from geoseg.vector.ragged import RaggedPolygons, ragged_polygons
 
-__all__ = ["MARK", "FootprintBatch", "FootprintWriter", "GeometryType", "promoted", "widen"]
+__all__ = ["MARK", "FootprintBatch", "FootprintWriter", "GeometryType", "widen", "wkb_array"]
 
 #: What a file says of who wrote it.
 MARK = "geoseg"
 
 GeometryType: TypeAlias = Literal["Polygon", "MultiPolygon"]
 Geometries: TypeAlias = NDArray[Any]
-
-_MULTI = int(shapely.GeometryType.MULTIPOLYGON)
-_SINGLE = int(shapely.GeometryType.POLYGON)
 
 
 @dataclass(frozen=True)
@@ -38,22 +35,34 @@ class FootprintBatch:
 
     Attributes
     ----------
-    geometry
-        object (n,): shapely Polygon or MultiPolygon in the scene's CRS.
+    shapes
+        object (n,): shapely Polygon or MultiPolygon in the scene's CRS; or the same as arrays, with shells
+        counterclockwise.
     columns
         Attribute name -> array (n,); None in an object array is null.
     """
 
-    geometry: Geometries
+    shapes: Geometries | RaggedPolygons
     columns: dict[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.geometry)
+        return len(self.shapes)
+
+    @cached_property
+    def geometry(self) -> Geometries:
+        """As shapely geometries, which take five times the memory for objects of many small holes."""
+        return self.shapes.geometries() if isinstance(self.shapes, RaggedPolygons) else self.shapes
+
+    @cached_property
+    def ragged(self) -> RaggedPolygons:
+        """As arrays."""
+        return self.shapes if isinstance(self.shapes, RaggedPolygons) else ragged_polygons(self.shapes)
 
     def rows(self, start: int, stop: int) -> FootprintBatch:
         """Footprints [start, stop)."""
-        part = slice(start, stop)
-        return FootprintBatch(self.geometry[part], {name: col[part] for name, col in self.columns.items()})
+        part, shapes = slice(start, stop), self.shapes
+        rows = shapes.rows(start, stop) if isinstance(shapes, RaggedPolygons) else shapes[part]
+        return FootprintBatch(rows, {name: col[part] for name, col in self.columns.items()})
 
     def arrays(self, schema: pa.Schema) -> list[pa.Array]:
         """Columns as Arrow arrays of the schema's types."""
@@ -65,26 +74,32 @@ class FootprintBatch:
         if len(batches) == 1:
             return batches[0]
         columns = {name: np.concatenate([b.columns[name] for b in batches]) for name in batches[0].columns}
-        return FootprintBatch(np.concatenate([b.geometry for b in batches]), columns)
+        ragged = [batch.shapes for batch in batches if isinstance(batch.shapes, RaggedPolygons)]
+        if len(ragged) == len(batches) and len({part.backward for part in ragged}) == 1:
+            return FootprintBatch(RaggedPolygons.joined(ragged), columns)
+        return FootprintBatch(np.concatenate([batch.geometry for batch in batches]), columns)
 
 
-def promoted(geometry: Geometries) -> Geometries:
-    """Every Polygon as a MultiPolygon of one part, for formats with one geometry type a layer.
+def wkb_array(ragged: RaggedPolygons, *, promoted: bool = False) -> pa.Array:
+    """Well-known binary of (Multi)Polygons as an Arrow array, without a copy.
 
-    Examples
-    --------
-    >>> import numpy as np, shapely
-    >>> [g.geom_type for g in promoted(np.array([shapely.box(0, 0, 1, 1)]))]
-    ['MultiPolygon']
-    >>> promoted(np.array([], object)).size
-    0
+    Parameters
+    ----------
+    ragged
+        The polygons.
+    promoted
+        Every Polygon as a MultiPolygon of one part, for formats with one geometry type a layer.
+
+    Raises
+    ------
+    RunError
+        They take more than 2 GB, which such an array does not hold.
     """
-    single = np.equal(shapely.get_type_id(geometry), _SINGLE)
-    if not single.any():
-        return geometry
-    out = geometry.copy()
-    out[single] = shapely.multipolygons(geometry[single], indices=np.arange(int(single.sum())))
-    return out
+    data, starts = ragged.wkb(promoted=promoted)
+    if starts[-1] > np.iinfo(np.int32).max:
+        raise RunError(f"footprints written in one go must take at most 2 GB, got {starts[-1]} bytes.")
+    buffers = [None, pa.py_buffer(starts.astype(np.int32)), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.binary(), len(ragged), buffers)
 
 
 def widen(extent: Array, bounds: Array) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +19,6 @@ from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, Geometries, GeometryType
 from geoseg.io.writers.geojson_text import geometry_texts
 from geoseg.typing import Array
-from geoseg.vector.area import ring_areas
 from geoseg.vector.ragged import ragged_polygons
 
 __all__ = ["GeoJSONSeqWriter", "GeoJSONWriter"]
@@ -27,6 +28,8 @@ PIXEL_NOTE = (
     "x = column and y = row of pixel corners, from the upper left, y down."
 )
 
+#: Corners that are reprojected in one go: PROJ takes several copies of them.
+_PIECE_CORNERS = 1 << 20
 #: Texts of attribute values that are kept for the next feature: classes and scenes repeat.
 _KEPT_TEXTS = 1 << 14
 
@@ -119,13 +122,15 @@ class GeoJSONWriter(FootprintWriter):
         if not self._first:
             self._file.write(self._between.encode())
         self._first = False
-        shapes = self._geometries(batch.geometry)
+        shapes = self._geometries(batch)
         columns = [self._texts(batch.columns[name]) for name in self.schema.names]
         rows = zip(*columns, strict=True) if columns else [()] * len(batch)
         # Piece by piece: the text of an object with millions of holes is not copied once more.
         between = b""
         for row, shape in zip(rows, shapes, strict=True):
-            self._file.writelines((between, (self._template % row).encode(), shape, b"}"))
+            self._file.writelines((between, (self._template % row).encode()))
+            self._file.writelines(shape)
+            self._file.write(b"}")
             between = self._between.encode()
 
     def _finish(self) -> None:
@@ -161,30 +166,36 @@ class GeoJSONWriter(FootprintWriter):
             self._known[value] = text
         return text
 
-    def _geometries(self, geometry: Geometries) -> list[memoryview]:
-        """The texts of geometries: reprojected, split at 180 degrees, shells counterclockwise."""
-        shapes = ragged_polygons(geometry)
-        if self._transformer is not None:
-            lonlat = np.column_stack(self._transformer.transform(shapes.xy[:, 0], shapes.xy[:, 1]))
-            if not np.isfinite(lonlat).all():
-                raise RunError(f"cannot bring footprints to longitude and latitude for {self.path}.")
-            shapes = shapes._replace(xy=lonlat)
+    def _geometries(self, batch: FootprintBatch) -> Iterator[Iterable[memoryview]]:
+        """The texts of geometries, in pieces: reprojected, split at 180 degrees, shells counterclockwise."""
+        shapes = batch.ragged
+        shapes = replace(shapes, xy=self._lonlat(shapes.xy))
         # Polygons are made anew only where they may change; the others are written from their coordinates.
         low, high = shapes.xy[:, 0].min(), shapes.xy[:, 0].max()
         may_cross = self.crs is not None and bool(low < -180 or high > 180 or high - low > 180)
         if self.repair or may_cross:
-            geometry = shapely.set_coordinates(geometry.copy(), shapes.xy)
+            geometry, xy = batch.geometry, shapes.xy
+            if shapes.backward:  # whose corners come in another order
+                xy = self._lonlat(shapely.get_coordinates(geometry))
+            geometry = shapely.set_coordinates(geometry.copy(), xy)
             if self.crs is not None:
                 geometry = split_at_antimeridian(geometry, continuous=self.crs.is_geographic)
             if self.repair:
                 geometry = _still_valid(geometry, self.decimals)
             shapes = ragged_polygons(geometry)
-        # RFC 7946 wants shells counterclockwise and holes clockwise, whatever the transform has made of them.
-        is_shell = np.zeros(shapes.rings.size - 1, np.bool_)
-        is_shell[shapes.polygons[:-1]] = True
-        backward = (ring_areas(shapes.xy, shapes.rings) > 0) != is_shell
-        several = shapely.get_type_id(geometry) == int(shapely.GeometryType.MULTIPOLYGON)
-        return geometry_texts(shapes, several, backward, self.decimals)
+        return geometry_texts(shapes, self.decimals)
+
+    def _lonlat(self, xy: Array) -> Array:
+        """Corners in longitude and latitude; as they are without a CRS."""
+        if self._transformer is None:
+            return xy
+        lonlat = np.empty_like(xy)
+        for start in range(0, len(xy), _PIECE_CORNERS):
+            piece = slice(start, start + _PIECE_CORNERS)
+            lonlat[piece, 0], lonlat[piece, 1] = self._transformer.transform(xy[piece, 0], xy[piece, 1])
+        if not np.isfinite(lonlat).all():
+            raise RunError(f"cannot bring footprints to longitude and latitude for {self.path}.")
+        return lonlat
 
 
 class GeoJSONSeqWriter(GeoJSONWriter):

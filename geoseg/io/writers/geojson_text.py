@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
 
 from geoseg.compiled import kernel
 from geoseg.typing import BoolArray
+from geoseg.vector.area import ring_areas
 from geoseg.vector.ragged import RaggedPolygons
 
 __all__ = ["geometry_texts"]
@@ -16,25 +18,21 @@ __all__ = ["geometry_texts"]
 #: A number of at most 15 digits is the shortest decimal of its double, which is what ``repr`` writes.
 _EXACT = 10**15
 _NUMBER_BYTES, _FEATURE_BYTES = 26, 64
+#: Corners whose text is made in one go, of a batch or a feature that has more.
+_PIECE_CORNERS = 1 << 20
 _HEADS = tuple(
     np.frombuffer(b'{"type": "%s", "coordinates": ' % kind, np.uint8)
     for kind in (b"Polygon", b"MultiPolygon")
 )
 
 
-def geometry_texts(
-    shapes: RaggedPolygons, several: BoolArray, backward: BoolArray, decimals: int
-) -> list[memoryview]:
-    """The ``geometry`` member of each feature, ASCII.
+def geometry_texts(shapes: RaggedPolygons, decimals: int) -> Iterator[Iterable[memoryview]]:
+    """The ``geometry`` member of each feature, ASCII; of a large one piece by piece.
 
     Parameters
     ----------
     shapes
-        Features of finite coordinates.
-    several : (n,) bool
-        Whether it is a MultiPolygon.
-    backward : (r,) bool
-        Rings that are written from their end.
+        Features with finite coordinates. Shells are written counterclockwise, holes clockwise.
     decimals
         Digits after the point, 1 to 15; coordinates are rounded as by ``numpy.round``.
 
@@ -42,11 +40,51 @@ def geometry_texts(
     --------
     >>> triangle = np.array([[0, 0], [1.25, 0], [0, 1e-5], [0, 0]])
     >>> one, no = np.array([0, 1]), np.array([False])
-    >>> shapes = RaggedPolygons(triangle, np.array([0, 4]), one, one)
-    >>> [bytes(text) for text in geometry_texts(shapes, no, no, 7)]
+    >>> shapes = RaggedPolygons(triangle, np.array([0, 4]), one, one, no)
+    >>> [b"".join(pieces) for pieces in geometry_texts(shapes, 7)]
     [b'{"type": "Polygon", "coordinates": [[[0.0, 0.0], [1.25, 0.0], [0.0, 1e-05], [0.0, 0.0]]]}']
     """
-    xy, rings, polygons, features = shapes
+    # RFC 7946 wants shells counterclockwise and holes clockwise, whatever the transform has made of them.
+    is_shell = np.zeros(shapes.rings.size - 1, np.bool_)
+    is_shell[shapes.polygons[:-1]] = True
+    backward = (ring_areas(shapes.xy, shapes.rings) > 0) != is_shell
+    if len(shapes.xy) <= _PIECE_CORNERS:
+        yield from ((text,) for text in _texts(shapes, backward, decimals))
+        return
+    for feature in range(len(shapes)):
+        yield _pieces(shapes, backward, decimals, feature)
+
+
+def _pieces(shapes: RaggedPolygons, backward: BoolArray, decimals: int, feature: int) -> Iterator[memoryview]:
+    """The text of one feature, some rings at a time: that of millions of holes is larger than they are."""
+    several = bool(shapes.several[feature])
+    yield memoryview(_HEADS[int(several)].tobytes() + b"[" * several)
+    first, last = shapes.features[feature], shapes.features[feature + 1]
+    for polygon in range(first, last):
+        yield memoryview(b", [" if polygon > first else b"[")
+        ring, end = shapes.polygons[polygon], shapes.polygons[polygon + 1]
+        while ring < end:
+            fits = np.searchsorted(shapes.rings, shapes.rings[ring] + _PIECE_CORNERS, side="right") - 1
+            stop = min(max(fits, ring + 1), end)
+            some = RaggedPolygons(
+                shapes.xy[shapes.rings[ring] : shapes.rings[stop]],
+                shapes.rings[ring : stop + 1] - shapes.rings[ring],
+                np.array([0, stop - ring]),
+                np.array([0, 1]),
+                np.array([False]),
+            )
+            (text,) = _texts(some, backward[ring:stop], decimals)
+            yield text[_HEADS[0].size + 1 : -2]  # the rings alone, out of a polygon of these rings
+            ring = stop
+            if ring < end:
+                yield memoryview(b", ")
+        yield memoryview(b"]")
+    yield memoryview(b"]" * several + b"}")
+
+
+def _texts(shapes: RaggedPolygons, backward: BoolArray, decimals: int) -> list[memoryview]:
+    """The texts of all features, in one buffer."""
+    xy, rings, polygons, features = shapes.xy, shapes.rings, shapes.polygons, shapes.features
     if xy.size and np.rint(max(-xy.min(), xy.max()) * 10.0**decimals) >= _EXACT:
         # Numbers of more digits are left to json, one by one: pixels of a huge raster, or meters to the
         # micron.
@@ -58,7 +96,7 @@ def geometry_texts(
             {"type": "MultiPolygon", "coordinates": nested[a:b]}
             if multi
             else {"type": "Polygon", "coordinates": nested[a]}
-            for (a, b), multi in zip(pairwise(features.tolist()), several, strict=True)
+            for (a, b), multi in zip(pairwise(features.tolist()), shapes.several, strict=True)
         ]
         return [memoryview(json.dumps(member).encode()) for member in members]
     # Room for the longest number everywhere, and for brackets and commas: the kernel never has to ask for
@@ -72,7 +110,7 @@ def geometry_texts(
         rings,
         polygons,
         features,
-        several,
+        shapes.several,
         backward,
         _HEADS,
         buffer,

@@ -21,12 +21,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import shapely
 from pyproj import CRS
 
 from geoseg.errors import RunError
 from geoseg.io.crs import read_crs, same_crs, stated_crs
-from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, promoted, widen
+from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, widen, wkb_array
 from geoseg.io.writers.checks import (
     check_flatgeobuf,
     check_geopackage,
@@ -135,13 +134,12 @@ class OgrWriter(FootprintWriter):
         return self.geometry_type
 
     def _put(self, batch: FootprintBatch) -> None:
-        geometry = promoted(batch.geometry) if self._layer_type() == "MultiPolygon" else batch.geometry
-        widen(self._bounds, shapely.bounds(geometry))
+        widen(self._bounds, batch.ragged.bounds())
         arrays = [
             array.cast(field.type)
             for array, field in zip(batch.arrays(self.schema), self._fields, strict=False)
         ]
-        arrays.append(pa.array(shapely.to_wkb(geometry, byte_order=1, flavor="iso"), type=pa.binary()))
+        arrays.append(wkb_array(batch.ragged, promoted=self._layer_type() == "MultiPolygon"))
         self._send(pa.record_batch(arrays, schema=self._fields))
 
     def _folder(self, scratch: Path) -> Path:

@@ -14,7 +14,8 @@ from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.io.crs import same_crs
-from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, widen
+from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, widen, wkb_array
+from geoseg.vector.ragged import ragged_polygons
 
 __all__ = ["ParquetWriter"]
 
@@ -50,28 +51,41 @@ class ParquetWriter(FootprintWriter):
     def _begin(self, staged: Path) -> None:
         fields = [*self.schema, pa.field("geometry", pa.binary()), pa.field("bbox", _BBOX)]
         self._fields = pa.schema(fields)
-        self._file = pq.ParquetWriter(staged, self._fields, compression="zstd", version="2.6")
+        # No two geometries are the same, and none is the least: a dictionary of them, or statistics, would be
+        # of no use, and copies of the largest ones.
+        others = [*self.schema.names, *(f"bbox.{corner}" for corner in _CORNERS)]
+        self._file = pq.ParquetWriter(
+            staged,
+            self._fields,
+            compression="zstd",
+            version="2.6",
+            use_dictionary=others,
+            write_statistics=others,
+        )
         self._types: set[str] = set()
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
 
     def _put(self, batch: FootprintBatch) -> None:
-        geometry = shapely.orient_polygons(batch.geometry, exterior_cw=False)
-        bounds = shapely.bounds(geometry)
+        ragged = batch.ragged
+        if ragged is not batch.shapes:  # geometries that somebody drew
+            ragged = ragged_polygons(shapely.orient_polygons(batch.geometry, exterior_cw=False))
+        bounds = ragged.bounds()
         widen(self._bounds, bounds)
-        self._types |= {shapely.GeometryType(kind).name for kind in np.unique(shapely.get_type_id(geometry))}
+        self._types |= {
+            ("Polygon", "MultiPolygon")[several] for several in np.unique(ragged.several).tolist()
+        }
         arrays = [
             *batch.arrays(self.schema),
-            pa.array(shapely.to_wkb(geometry, byte_order=1, flavor="iso"), type=pa.binary()),
+            wkb_array(ragged),
             pa.StructArray.from_arrays([pa.array(column) for column in bounds.T], fields=list(_BBOX)),
         ]
         self._file.write_batch(pa.record_batch(arrays, schema=self._fields))
 
     def _finish(self) -> None:
         # At the end, when the kinds of geometry and the extent are known: the footer comes last anyway.
-        names = {"POLYGON": "Polygon", "MULTIPOLYGON": "MultiPolygon"}
         column: dict[str, Any] = {
             "encoding": "WKB",
-            "geometry_types": sorted(names[kind] for kind in self._types),
+            "geometry_types": sorted(self._types),
             "crs": self.crs.to_json_dict() if self.crs is not None else None,
             "orientation": "counterclockwise",
             "edges": "planar",
