@@ -111,8 +111,8 @@ class Area:
         if area.shape == self.shape:
             return area, ref.window
         (height, width), window = area.shape, ref.window
-        if window == Window(row_off=0, col_off=0, height=self.shape[0], width=self.shape[1]):
-            return area, Window(row_off=0, col_off=0, height=height, width=width)
+        if window == Window.whole(self.shape):
+            return area, Window.whole((height, width))
         row = max(0, min(window.row_off, height - window.height))
         col = max(0, min(window.col_off, width - window.width))
         return area, Window(row_off=row, col_off=col, height=window.height, width=window.width)
@@ -161,7 +161,7 @@ def cut_chip(
     image, valid = area.pixels.read_with_valid(inside)
     # Rims and contacts at the edge of a window depend on objects beyond it; a gap reaches one pixel.
     halo = max(auxiliary.halo if auxiliary else 0, int(gap))
-    grown = _grow(inside, halo).clipped(height, width)
+    grown = inside.grown(halo).clipped(height, width)
     burned = area.truth.burn(grown)
     core = np.s_[
         inside.row_off - grown.row_off : inside.row_end - grown.row_off,
@@ -184,15 +184,6 @@ def cut_chip(
         # The mean of the band, which is 0 to the network: nodata of -9999 would drown all other pixels.
         image = np.where(valid, image, np.asarray(fill)[:, None, None]).astype(image.dtype)
     return _pad(Chip(image, target, extra, name), inside, window)
-
-
-def _grow(window: Window, halo: int) -> Window:
-    return Window(
-        row_off=window.row_off - halo,
-        col_off=window.col_off - halo,
-        height=window.height + 2 * halo,
-        width=window.width + 2 * halo,
-    )
 
 
 def _pad(chip: Chip, inside: Window, window: Window) -> Chip:

@@ -51,7 +51,7 @@ class _Labels:
 
     def region(self) -> Window:
         """The rectangle that holds all labeled ground."""
-        return Window(row_off=0, col_off=0, height=self.height, width=self.width)
+        return Window.whole((self.height, self.width))
 
     def known(self, rows: Array, cols: Array) -> BoolArray:
         """Whether pixels are labeled ground."""

@@ -100,12 +100,7 @@ class Renderer:
         """Image uint8 (3, h, w) and building mask uint8 (h, w), 1 = building, of a window."""
         # Painted wider by what the blur reaches, so that no window shows where it ends.
         edge = _BLUR_RADIUS
-        wide = Window(
-            row_off=window.row_off - edge,
-            col_off=window.col_off - edge,
-            height=window.height + 2 * edge,
-            width=window.width + 2 * edge,
-        )
+        wide = window.grown(edge)
         # Plus 1000, so that the rim of the first window has numbers above zero.
         canvas = _Canvas(wide, self.gsd, self.textures, self.shift + 1000, self.plan.sun)
         self._paint(canvas)

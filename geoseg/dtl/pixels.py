@@ -31,17 +31,11 @@ __all__ = [
     "Resized",
     "Treated",
     "View",
-    "whole",
 ]
 
 Shape: TypeAlias = tuple[int, int]
 #: From (C, h, w) pixels and the window they are to pixels of the same shape.
 Treatment: TypeAlias = Callable[[Array, Window], Array]
-
-
-def whole(shape: Shape) -> Window:
-    """The window of a whole image."""
-    return Window(row_off=0, col_off=0, height=shape[0], width=shape[1])
 
 
 class LazyPixels:
@@ -63,13 +57,13 @@ class LazyPixels:
         """Pixels (C, h, w) of a window, of the whole image by default; an array of the caller's own."""
         # Views lay pixels down mirrored or turned without moving them; whoever gets them may hand them to a
         # kernel.
-        pixels = np.ascontiguousarray(self._read(window if window is not None else whole(self.shape)))
+        pixels = np.ascontiguousarray(self._read(window if window is not None else Window.whole(self.shape)))
         # Decoded pixels that an image keeps open come read-only; a caller may write into its own.
         return pixels if pixels.flags.writeable else pixels.copy()
 
     def valid(self, window: Window | None = None) -> BoolArray:
         """True where there is data, (h, w)."""
-        return self._valid(window if window is not None else whole(self.shape))
+        return self._valid(window if window is not None else Window.whole(self.shape))
 
     def _read(self, window: Window) -> Array:
         """As :meth:`read`, but what the file keeps may come read-only and in any layout."""
@@ -104,11 +98,11 @@ class LazyPixels:
 
     def mirrored(self, axis: int) -> LazyPixels:
         """The image mirrored along x (0: left-right) or y (1: up-down)."""
-        return View(self, whole(self.shape), flip_x=axis == 0, flip_y=axis == 1).simplified()
+        return View(self, Window.whole(self.shape), flip_x=axis == 0, flip_y=axis == 1).simplified()
 
     def transposed(self) -> LazyPixels:
         """The image with x and y exchanged."""
-        return View(self, whole(self.shape), transpose=True).simplified()
+        return View(self, Window.whole(self.shape), transpose=True).simplified()
 
     def resized(self, shape: Shape) -> LazyPixels:
         """The same ground on ``shape`` pixels."""
@@ -209,7 +203,7 @@ class View(Derived):
         if isinstance(base, View):
             view = base.then(self)
         plain = not (view.transpose or view.flip_x or view.flip_y)
-        return view.base if plain and view.window == whole(view.base.shape) else view
+        return view.base if plain and view.window == Window.whole(view.base.shape) else view
 
     def then(self, after: View) -> View:
         """This view and another one of its result as one."""
@@ -343,12 +337,7 @@ class Treated(Derived):
 
     def _read(self, window: Window) -> Array:
         # Cut at the image's edge, not padded: a filter sees the same edge for a part as for the whole.
-        grown = Window(
-            row_off=window.row_off - self.halo,
-            col_off=window.col_off - self.halo,
-            height=window.height + 2 * self.halo,
-            width=window.width + 2 * self.halo,
-        ).clipped(*self.shape)
+        grown = window.grown(self.halo).clipped(*self.shape)
         top, left = window.row_off - grown.row_off, window.col_off - grown.col_off
         # read and not _read: a treatment may write into what it gets.
         values = self.treat(self.base.read(grown), grown)

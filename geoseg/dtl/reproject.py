@@ -97,7 +97,7 @@ def reprojected(sample: Sample, crs: CRS, gsd: float | None) -> Sample:
         if figure is not None:
             objects.append(item.with_figure(figure))
     annotation = replace(sample.annotation, height=box.height, width=box.width, objects=tuple(objects))
-    window = Window(row_off=0, col_off=0, height=box.height, width=box.width)
+    window = Window.whole(box.shape)
     return replace(sample, pixels=pixels, annotation=crop_annotation(annotation, window))
 
 

@@ -143,8 +143,7 @@ class Sample:
         # Objects of other classes do not cover either: what lies under them keeps its value.
         kept = [item for item in self.objects if item.class_name in values]
         figures, drawn = [item.figure for item in kept], [values[item.class_name] for item in kept]
-        window = Window(row_off=0, col_off=0, height=self.shape[0], width=self.shape[1])
-        return draw_figures(figures, drawn, window, dtype=dtype, fill=fill)
+        return draw_figures(figures, drawn, Window.whole(self.shape), dtype=dtype, fill=fill)
 
     def with_objects(self, objects: Iterable[LabeledObject]) -> Sample:
         """With other objects."""
@@ -226,8 +225,7 @@ class Sample:
         moved = self._moved(
             Warped(self.pixels, shape, to_base), lambda figure: affine_figure(figure, forward, shape)
         )
-        window = Window(row_off=0, col_off=0, height=shape[0], width=shape[1])
-        return replace(moved, annotation=crop_annotation(moved.annotation, window))
+        return replace(moved, annotation=crop_annotation(moved.annotation, Window.whole(shape)))
 
     def treated(self, treat: Treatment, halo: int = 0) -> Sample:
         """With other values at the same places."""

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.dtl.layers.saving import Parts, SaveSettings
-from geoseg.dtl.pixels import FilePixels, whole
+from geoseg.dtl.pixels import FilePixels
 from geoseg.dtl.randomness import derive, generator
 from geoseg.dtl.sample import Sample, crop_annotation
 from geoseg.errors import InputError
 from geoseg.files import json_text
 from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
 from geoseg.projects.figures import ProjectMeta
 from geoseg.projects.figures.meta import Color
 from geoseg.projects.formats.names import safe_name
@@ -119,7 +120,7 @@ def write_sample(
         annotation = sample.annotation
         # In another frame objects need not lie inside the image.
         if sample.drawn_shape is None:
-            annotation = crop_annotation(annotation, whole(sample.shape))
+            annotation = crop_annotation(annotation, Window.whole(sample.shape))
         text = json_text(annotation.to_json(legacy=legacy))
         files["ann"].write_text(text, encoding="utf-8")
     files |= _pictures(sample, pixels, folder, number, parts, meta)
@@ -159,7 +160,7 @@ def painted(sample: Sample, colors: Mapping[str, Color]) -> tuple[Array, Array]:
         color = colors.get(item.class_name)
         if color is None:
             continue
-        for box, mask in figure_strips(item.figure, whole(sample.shape)):
+        for box, mask in figure_strips(item.figure, Window.whole(sample.shape)):
             covered[box.rows, box.cols] |= mask
             for channel, value in enumerate(color):
                 paint_mask(canvas[channel, box.rows, box.cols], mask, value)

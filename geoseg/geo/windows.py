@@ -87,6 +87,20 @@ class Window:
             if top < bottom and left < right
         ]
 
+    @classmethod
+    def whole(cls, shape: tuple[int, int]) -> Window:
+        """The window of a whole raster of (height, width) pixels."""
+        return cls(row_off=0, col_off=0, height=shape[0], width=shape[1])
+
+    def grown(self, margin: int) -> Window:
+        """The window with so many more pixels on each side; it may reach out of the scene."""
+        return Window(
+            row_off=self.row_off - margin,
+            col_off=self.col_off - margin,
+            height=self.height + 2 * margin,
+            width=self.width + 2 * margin,
+        )
+
     def shifted(self, rows: int, cols: int) -> Window:
         """The window moved down and to the right."""
         return Window(

@@ -61,7 +61,7 @@ def read_preview(scene: RasterSource, longest: int) -> tuple[Array, BoolArray]:
     # Only a file of its own has overviews to offer; a view of it may be turned, cut or stretched.
     if not isinstance(scene, Scene):
         small = SceneView(scene, scene.geobox.scaled(*shape), shape)
-        return small.read_with_valid(Window(row_off=0, col_off=0, height=shape[0], width=shape[1]))
+        return small.read_with_valid(Window.whole(shape))
     try:
         with raster_env(is_remote(scene.path)):
             return _decode(scene, thread_dataset(scene.path), shape)

@@ -148,7 +148,7 @@ def open_raster(
     native = with_gsd(source.geobox, gsd, name)
     grid_shape = resampled_shape(native, resolution, name)
     box = native if grid_shape == native.shape else native.scaled(*grid_shape)
-    window = Window(row_off=0, col_off=0, height=box.height, width=box.width)
+    window = Window.whole(box.shape)
     if bbox is not None:
         window = bbox_window(box, bbox, name)
         box = box.window(window)

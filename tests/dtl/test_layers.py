@@ -13,7 +13,7 @@ from pyproj import CRS
 from geoseg.dtl.catalog import registry
 from geoseg.errors import ConfigError, GeosegError, InputError
 from geoseg.geo.geobox import GeoBox
-from geoseg.geo.windows import Grid
+from geoseg.geo.windows import Grid, Window
 from geoseg.projects.figures import ClassMeta, LabeledObject, ProjectMeta, Tag
 from geoseg.projects.figures.types import Bitmap, Line, Point, Polygon, Rectangle
 from geoseg.raster.draw import draw_figures
@@ -176,16 +176,10 @@ def test_rasterize_lets_later_objects_win_and_keeps_the_rest():
     )
     out = only("rasterize", {"classes_mapping": {"a": "x", "b": "y"}}, sample)
     assert [item.class_name for item in out.objects] == ["keep", "x", "y", "x"]
-    masks = [draw_figures([f], [1], _whole(out)) for f in figures(out)[1:]]
+    masks = [draw_figures([f], [1], Window.whole(out.shape)) for f in figures(out)[1:]]
     assert sum(masks).max() == 1
     flat = sample.target({"a": 1, "b": 2})
     assert np.array_equal(out.target({"x": 1, "y": 2}), flat)
-
-
-def _whole(sample):
-    from geoseg.dtl.pixels import whole
-
-    return whole(sample.shape)
 
 
 def test_bitwise_masks():

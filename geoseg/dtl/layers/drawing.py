@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.dtl.pixels import Shape, whole
+from geoseg.dtl.pixels import Shape
 from geoseg.errors import InputError
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import Bitmap, Figure, LabeledObject, Line, Polygon, Rectangle
@@ -47,7 +47,7 @@ def row_windows(shape: Shape) -> Iterator[Window]:
 def as_bitmap(figure: Figure, shape: Shape) -> Bitmap | None:
     """The pixels a figure covers inside an image, tight; None where there are none."""
     if isinstance(figure, Bitmap):
-        inside = clip_figure(figure, whole(shape))
+        inside = clip_figure(figure, Window.whole(shape))
         return inside[0].tight() if inside and isinstance(inside[0], Bitmap) else None
     # Of a polygon with thousands of holes only the rings that reach into a strip are drawn there.
     parts = [part for part in figure.parts() if len(part)]

@@ -143,12 +143,7 @@ def split_spatial(sample: Sample, settings: SplitSpatialSettings, rng: np.random
 def _blocks(window: Window, settings: SplitSpatialSettings, sample: Sample, buffer: int) -> Iterator[bool]:
     """Whether each block under a grown window is for validation."""
     height, width = sample.pixels.source.geobox.shape
-    grown = Window(
-        row_off=window.row_off - buffer,
-        col_off=window.col_off - buffer,
-        height=window.height + 2 * buffer,
-        width=window.width + 2 * buffer,
-    ).clipped(height, width)
+    grown = window.grown(buffer).clipped(height, width)
     for row in range(grown.row_off // settings.block, (grown.row_end - 1) // settings.block + 1):
         for col in range(grown.col_off // settings.block, (grown.col_end - 1) // settings.block + 1):
             # From the image's key, so every sample and every epoch finds the same answer for a block.

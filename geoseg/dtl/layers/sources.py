@@ -11,9 +11,9 @@ import shapely
 from pydantic import Field
 
 from geoseg.dtl.mapping import expand, map_classes, map_objects, map_tags, rename_tags
-from geoseg.dtl.pixels import whole
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
+from geoseg.geo.windows import Window
 from geoseg.projects.figures import Bitmap, LabeledObject, Polygon, ProjectMeta
 from geoseg.projects.figures.transform import clip_figure, repair_polygon, to_shapely
 
@@ -63,7 +63,7 @@ def data(sample: Sample, settings: DataSettings, rng: np.random.Generator) -> It
 def _normalized(
     sample: Sample, objects: tuple[LabeledObject, ...], broken: set[int]
 ) -> Iterator[LabeledObject]:
-    frame = whole(sample.shape)
+    frame = Window.whole(sample.shape)
     for index, item in enumerate(objects):
         figure = item.figure
         if isinstance(figure, Polygon):
