@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from geoseg.config import read_document
+
 HERE = Path(__file__).parent
 #: Changes of each config for a quick look.
 QUICK = ("epochs=1", "sampler.chips_per_epoch=32", "ema.decay=0.5")
@@ -21,33 +23,39 @@ QUICK = ("epochs=1", "sampler.chips_per_epoch=32", "ema.decay=0.5")
 
 def steps(data: Path, out: Path, quick: bool) -> list[tuple[Path, list[str]]]:
     """What each step leaves, and its command, to be run by Python."""
-    made = HERE / "generated"
-    places, banepa = made / "places", made / "places" / "0.30" / "banepa.tif"
+    places = HERE / "generated" / "places"
+    banepa = places / "0.30" / "banepa.tif"
+    # What places.py writes last.
+    ending = places / "0.50" / f"vegas_{len(list(data.glob('spacenet2_vegas/*.jpg'))) - 1:02}.tif"
     changes = [word for change in QUICK for word in ("--set", change)] if quick else []
 
     def script(name: str, *words: object) -> list[str]:
         return [str(HERE / name), *map(str, words)]
 
-    def training(config: str, run: str, *words: str) -> tuple[Path, list[str]]:
-        command = ["-m", "geoseg", "train", str(HERE / config), "--out", str(out / run), "--resume"]
-        return out / run / "bundle", [*command, *words, *changes]
+    def training(config: str, run: str, pseudo: str = "", *words: str) -> tuple[Path, list[str]]:
+        command = ["-m", "geoseg", "train", str(HERE / config), "--out", str(out / run), "--resume", *words]
+        # Labels of a quick look stay in its own folder: a full run must not learn from them.
+        for number, scene in enumerate(read_document(HERE / config)["data"]["scenes"]):
+            if pseudo and scene["labels"].endswith(pseudo):
+                command += ["--set", f"data.scenes.{number}.labels={out.absolute() / pseudo}"]
+        return out / run / "bundle", [*command, *changes]
 
     def labels(run: str, name: str, *words: str) -> tuple[Path, list[str]]:
-        bundle, target = out / run / "bundle", made / name
-        return target, script("pseudo_labels.py", bundle, banepa, "--out", target, *words)
+        return out / name, script(
+            "pseudo_labels.py", out / run / "bundle", banepa, "--out", out / name, *words
+        )
 
-    towns = script("towns.py", "--out", places, *(["--share=0.2"] if quick else []))
+    first, second, scores = "banepa_first_pseudo.tif", "banepa_pseudo.tif", out / "table" / "scores.json"
     ship = script("ship.py", out / "buildings", "--hardware", "CPU", "--out", out / "building")
-    scores = out / "table" / "scores.json"
     table = script("table.py", "--data", data, "--out", scores.parent, "--model", f"new={out / 'building'}")
     return [
-        (banepa, script("places.py", "--data", data, "--out", places)),
-        (places / "0.50" / "towns.geojson", towns),
+        (ending, script("places.py", "--data", data, "--out", places)),
+        (places / "0.50" / "towns.geojson", script("towns.py", "--out", places)),
         training("teacher.toml", "teacher"),
-        labels("teacher", "banepa_first_pseudo.tif", *(["--once"] if quick else [])),
-        training("student.toml", "student"),
-        labels("student", "banepa_pseudo.tif", "--once"),
-        training("train.toml", "buildings", "--weights", str(out / "student")),
+        labels("teacher", first, *(["--once"] if quick else [])),
+        training("student.toml", "student", first),
+        labels("student", second, "--once"),
+        training("train.toml", "buildings", second, "--weights", str(out.absolute() / "student")),
         (out / "building" / "model.json", ship),
         (scores, [*table, *(["--quick"] if quick else [])]),
     ]  # fmt: skip

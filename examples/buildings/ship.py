@@ -42,6 +42,8 @@ USE = {
     "activation": "sigmoid",
     "min_area_m2": 4.0,
     "simplify_m": 0.3,
+    "split": 0.25,
+    "regularize": True,
 }
 ATTRIBUTION = (
     "Imagery CC BY 4.0, OpenAerialMap contributors and the Open Cities AI Challenge (Accra). Labels ODbL "
