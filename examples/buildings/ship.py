@@ -58,7 +58,7 @@ PLACES = (
 )
 TABLE = (
     "geoseg run with default options, then geoseg evaluate, on places that were in no training, and that "
-    "were not looked at to choose a checkpoint, a threshold or a setting (examples/buildings/table.py); "
+    "were not looked at to choose a checkpoint or a threshold (examples/buildings/table.py); "
     "where masks hold touching houses as one object, object scores say nothing about walls"
 )
 STRIP = (

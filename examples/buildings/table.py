@@ -5,7 +5,7 @@
 
 `geoseg run` with default options, then `geoseg evaluate`, place by place; counts of a place's scenes are
 added up before they become scores. None of these places may teach the network (their licenses do not allow
-it, or are not known), and none may be looked at to choose a checkpoint, a threshold or a setting. Scenes
+it, or are not known), and none may be looked at to choose a checkpoint or a threshold. Scenes
 without a coordinate reference system are given the sampling distance that their notes state. Results go to
 stdout and to scores.json in --out; a place that is there already is not run again. `--quick` takes a tenth
 of the scenes.
