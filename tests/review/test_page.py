@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,7 +20,8 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-from reviews_made import TRANSFORM, make_project, write_footprints, write_scene
+from PIL import Image
+from reviews_made import HOUSES, TRANSFORM, make_project, write_footprints, write_scene
 
 from geoseg.projects.project import open_project
 
@@ -165,7 +167,9 @@ class Page:
 @pytest.fixture
 def town(browser: Any, tmp_path: Path) -> Iterator[tuple[Page, Server, Path]]:
     scene, houses = write_scene(tmp_path / "town.tif", 400, 400), write_footprints(tmp_path / "houses.gpkg")
-    with serving(scene, "--footprints", houses, "--classes", "house,shed") as server:
+    before = write_footprints(tmp_path / "before.gpkg", houses=HOUSES[:2])
+    arguments = [scene, "--footprints", houses, "--classes", "house,shed", "--before", before]
+    with serving(*arguments) as server:
         page = Page(browser, server.url)
         page.look(0, 0, 120, 80)
         yield page, server, tmp_path
@@ -390,3 +394,49 @@ def test_a_hundred_thousand_footprints_on_a_scene_of_50000_pixels(browser: Any, 
         print(f"server up in {served - start:.1f} s, page in {opened - served:.1f} s, {memory:.0f} MB")
         assert not page.errors
         page.context.close()
+
+
+def test_swipe_full_disks_and_other_pages(town: tuple[Page, Server, Path]) -> None:
+    page, server, _ = town
+
+    def color(x: float, y: float) -> Any:
+        left, top = page.at(x, y)
+        clip = {"x": left - 20, "y": top - 20, "width": 40, "height": 40}
+        return np.asarray(Image.open(io.BytesIO(page.page.screenshot(clip=clip))))[..., :3].mean(axis=(0, 1))
+
+    # The house at 80, 30 is in one of the two predictions only.
+    page.press("Escape")
+    plain = color(80, 30)
+    page.press("k")
+    assert page.state("state.before.size") == 2
+    page.press("w")
+    assert page.page.locator("#swipe").is_visible()
+    shares = []
+    for share in ("0.99", "0.01"):
+        page.page.locator("#swipe").fill(share)
+        page.settled()
+        shares.append(color(80, 30))
+    assert np.abs(shares[0] - shares[1]).max() > 15
+    page.press("w", "k")
+    page.settled()
+    assert np.abs(color(80, 30) - plain).max() < 5
+    # A disk without room: the page says so, and shows what stands.
+    full = {"error": "cannot write the journal: No space left on device. Check the free space."}
+    page.page.route("**/api/edit", lambda route: route.fulfill(status=507, json=full))
+    before = page.objects()
+    page.press("v")
+    page.click(80, 30)
+    page.press("Delete")
+    page.page.locator("#message.error", has_text="No space left").wait_for()
+    assert page.objects() == before
+    page.page.unroute("**/api/edit")
+    # Another page was faster.
+    op = {"op": "delete", "ids": [1]}
+    revision = page.state("state.revision")
+    request = {"revision": revision, "image": 0, "op": op}
+    assert page.page.request.post(f"{server.url}api/edit", data=request).status == 200
+    page.press("Delete")
+    page.page.locator("#message.error", has_text="Another page").wait_for()
+    page.wait("() => review.state.objects.size === 3 && !review.state.busy")
+    page.edited(lambda: page.press("Delete"))
+    assert page.state("state.objects.size") == 2
