@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -118,9 +118,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def settings_key(settings: dict[str, Any]) -> str:
+def settings_key(settings: Mapping[str, Any]) -> str:
     """What an index made for these settings is known by."""
-    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
 
 
 def _frame(target: SceneTarget | ProjectTarget) -> dict[str, Any]:

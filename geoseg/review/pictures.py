@@ -17,6 +17,7 @@ from geoseg.io.pyramid import SHRINK, has_overviews, read_pyramid, read_shrunk, 
 from geoseg.projects.figures import color_of, parse_color
 from geoseg.raster.source import PixelSource
 from geoseg.raster.stretch import Limits, sample_values, stretch_limits
+from geoseg.review.legend import class_legend
 from geoseg.review.objects import rings_of
 from geoseg.review.store import Review
 
@@ -189,7 +190,7 @@ class Pictures:
                     draw.polygon(xy, outline=colors[item.id])
 
     def _colors(self) -> dict[str, Any]:
-        return {one["name"]: parse_color(one["color"]) for one in self._review.class_list()}
+        return {one["name"]: parse_color(one["color"]) for one in class_legend(self._review)}
 
     def _kept(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
         with self._lock:

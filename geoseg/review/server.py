@@ -13,6 +13,7 @@ from typing import Any
 from geoseg.errors import GeosegError, InputError, MissingDependencyError, SceneError
 from geoseg.files import DiskFullError
 from geoseg.review.export import export_review
+from geoseg.review.legend import class_legend, tag_legend
 from geoseg.review.pictures import TILE, PendingError, Pictures
 from geoseg.review.security import Guard
 from geoseg.review.store import Answer, Review, StaleError
@@ -157,8 +158,8 @@ class _Pages:
                 "images": len(review.images.names),
                 "places": places,
                 "accepted": accepted,
-                "classes": review.class_list(),
-                "tags": review.tag_list(),
+                "classes": class_legend(review),
+                "tags": tag_legend(review),
                 "before": review.target.before is not None,
                 "pyramid": self._pictures.done,
                 "tile": TILE,

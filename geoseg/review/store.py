@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import GeosegError, InputError
-from geoseg.files import Staged, json_text, write_error
-from geoseg.projects.figures import Tag, color_of, format_color
+from geoseg.files import Staged, write_error
+from geoseg.projects.figures import Tag
 from geoseg.raster.source import RasterSource
 from geoseg.review import ops
 from geoseg.review.annotations import annotation_text, tags_json, text_sha
+from geoseg.review.building import open_index
 from geoseg.review.edits import apply_edit, corners_of
-from geoseg.review.folder import hold_review, keep_images, keep_settings, settings_key
-from geoseg.review.index import Index, Place
+from geoseg.review.folder import hold_review, keep_images, keep_settings
+from geoseg.review.index import Place
 from geoseg.review.journal import Journal
 from geoseg.review.objects import ReviewObject, shape_bounds
-from geoseg.review.places import add_doubt, block_scores, image_places, scene_places
-from geoseg.review.ranking import draw_qa
 from geoseg.review.scope import Change, Scope
 from geoseg.review.state import apply_line, change_of, line_of, replay
 from geoseg.review.targets import ProjectTarget, SceneTarget, file_sha
@@ -111,7 +110,9 @@ class Review:
             self.settings = keep_settings(self.folder, target, seed, block)
             self.images = keep_images(self.folder, target, self.settings["seed"])
             self._journal = self._open.enter_context(Journal(self.folder / "journal.jsonl"))
-            self._index = self._open_index(probability, progress)
+            path = self.folder / "index.sqlite"
+            size = self._journal.size
+            self._index = open_index(path, target, self.settings, self.images, size, probability, progress)
             self._open.callback(self._index.close)
             self._replay()
         except BaseException:
@@ -129,74 +130,6 @@ class Review:
     def close(self) -> None:
         """Let others have the folder. Twice is fine."""
         self._open.close()
-
-    # --- opening ---
-
-    def _open_index(self, probability: RasterSource | None, progress: Progress) -> Index:
-        path, identity = self.folder / "index.sqlite", settings_key(self.settings)
-        index = Index.open(path, identity)
-        if index is not None and index.get("journal", 0) > self._journal.size:
-            # The journal was cut by hand: the index knows of edits that are no more.
-            index.close()
-            index = Index.open(path, "")
-        if index is None:
-            index = Index.create(path, identity)
-            with index.transaction():
-                if isinstance(self.target, SceneTarget):
-                    index.add_image(0, self.images.names[0])
-                    doubt = self._import_footprints(index, self.target, progress)
-                    index.add_places(self._scene_places(self.target, doubt, probability, progress))
-                index.complete()
-        if isinstance(self.target, ProjectTarget) and index.image_count() < len(self.images.names):
-            with index.transaction():
-                for number in range(index.image_count(), len(self.images.names)):
-                    index.add_image(number, self.images.names[number])
-                kept = {place.id: place.status for place in index.places()}
-                index.add_places(
-                    image_places(self.target, self.images.names, self.images.qa, self.settings["seed"])
-                )
-                for place, status in kept.items():
-                    index.mark(place, status)
-        return index
-
-    def _import_footprints(self, index: Index, target: SceneTarget, progress: Progress) -> Array:
-        """Take the footprints in; what share of each block they expect to be wrong, NaN where unknown."""
-        height, width = target.scene.geobox.shape
-        block, largest_id = self.settings["block"], 0
-        doubt = np.full((-(-height // block), -(-width // block)), np.nan)
-        for source, sign in ((target.footprints, 1), (target.before, -1)):
-            count = 0 if source is None else source.count
-            for rows in target.read(source) if source is not None else ():
-                ids = (sign * (rows.rows + 1)).tolist()
-                index.add_polygons(ids, 0, rows.classes, rows.values, rows.pixels, rows.ground)
-                progress("footprints", abs(ids[-1]) if ids else 0, count)
-                if sign > 0:
-                    add_doubt(doubt, block, rows.pixels, rows.confidence)
-                    largest_id = max(largest_id, rows.largest_id)
-            if sign > 0:
-                index.put("next_id", count + 1)
-                index.put("base_count", count)
-                index.put("base_ids", largest_id)
-        index.put("schema", json_text(target.schema()))
-        index.set_image(0, None, [])
-        return doubt
-
-    def _scene_places(
-        self, target: SceneTarget, doubt: Array, probability: RasterSource | None, progress: Progress
-    ) -> list[Place]:
-        shape, block, seed = target.scene.geobox.shape, self.settings["block"], self.settings["seed"]
-        if probability is not None:
-            if probability.geobox.shape != shape:
-                raise InputError(
-                    f"probabilities must have the scene's {shape[1]} x {shape[0]} pixels, got "
-                    f"{probability.geobox.width} x {probability.geobox.height} in {probability.path}. "
-                    "Predict them at the scene's own resolution."
-                )
-            scores = block_scores(probability, block, progress)
-        else:
-            scores = doubt, np.full(doubt.shape, np.nan)
-        count = -(-shape[0] // block) * -(-shape[1] // block)
-        return scene_places(shape, block, target.title, scores, draw_qa(count, seed), seed)
 
     def _replay(self) -> None:
         """Bring the index to the end of the journal, and the annotation that was edited last to the disk."""
@@ -307,38 +240,6 @@ class Review:
             return {one.name: one.shape for one in self.target.meta.classes}
         with self._lock:
             return dict.fromkeys([*self.target.classes, *self._index.classes()], "polygon")
-
-    def class_list(self) -> list[dict[str, str]]:
-        """Classes as the page has them: name, color, shape, key."""
-        shapes, colors = self.class_shapes(), {}
-        if isinstance(self.target, ProjectTarget):
-            colors = {one.name: one.color for one in self.target.meta.classes}
-        keys = [*"123456789", *(f"Shift+{digit}" for digit in "123456789")]
-        return [
-            {
-                "name": name,
-                "color": format_color(colors.get(name) or color_of(name)),
-                "shape": shape,
-                "key": keys[number] if number < len(keys) else "",
-            }
-            for number, (name, shape) in enumerate(shapes.items())
-        ]
-
-    def tag_list(self) -> list[dict[str, Any]]:
-        """Tags as the page has them: name, type of value, values, what they apply to, key."""
-        if not isinstance(self.target, ProjectTarget):
-            return []
-        keys = [f"Alt+{digit}" for digit in "123456789"]
-        return [
-            {
-                "name": tag.name,
-                "type": tag.value_type,
-                "values": list(tag.values),
-                "applies": tag.applies_to,
-                "key": keys[number] if number < len(keys) else "",
-            }
-            for number, tag in enumerate(self.target.meta.tags)
-        ]
 
     # --- editing ---
 

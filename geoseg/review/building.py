@@ -1,0 +1,113 @@
+"""The index of a review made of what is reviewed: before the journal, and when the index is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import InputError
+from geoseg.files import json_text
+from geoseg.raster.source import RasterSource
+from geoseg.review.folder import Images, settings_key
+from geoseg.review.index import Index, Place
+from geoseg.review.places import add_doubt, block_scores, image_places, scene_places
+from geoseg.review.ranking import draw_qa
+from geoseg.review.targets import ProjectTarget, SceneTarget
+from geoseg.typing import Array, Progress
+
+__all__ = ["open_index"]
+
+
+def open_index(
+    path: Path,
+    target: SceneTarget | ProjectTarget,
+    settings: Mapping[str, Any],
+    images: Images,
+    journal_size: int,
+    probability: RasterSource | None,
+    progress: Progress,
+) -> Index:
+    """The index at ``path``, or a new one of the base alone, to which the journal is still to be applied.
+
+    Parameters
+    ----------
+    settings
+        The review's own.
+    images
+        Its images; those that the index does not know yet are added.
+    journal_size
+        Bytes of the journal.
+    probability
+        Probabilities on the scene's grid, by which its places are ranked.
+    progress
+        Told how far reading and ranking are.
+    """
+    key = settings_key(settings)
+    index = Index.open(path, key)
+    if index is not None and index.get("journal", 0) > journal_size:
+        # The journal was cut by hand: the index knows of edits that are no more.
+        index.close()
+        index = Index.open(path, "")
+    if index is None:
+        index = Index.create(path, key)
+        with index.transaction():
+            if isinstance(target, SceneTarget):
+                index.add_image(0, images.names[0])
+                doubt = _import_footprints(index, target, settings["block"], progress)
+                index.add_places(_scene_places(target, settings, doubt, probability, progress))
+            index.complete()
+    if isinstance(target, ProjectTarget) and index.image_count() < len(images.names):
+        with index.transaction():
+            for number in range(index.image_count(), len(images.names)):
+                index.add_image(number, images.names[number])
+            kept = {place.id: place.status for place in index.places()}
+            index.add_places(image_places(target, images.names, images.qa, settings["seed"]))
+            for place, status in kept.items():
+                index.mark(place, status)
+    return index
+
+
+def _import_footprints(index: Index, target: SceneTarget, block: int, progress: Progress) -> Array:
+    """Take the footprints in; what share of each block they expect to be wrong, NaN where unknown."""
+    height, width = target.scene.geobox.shape
+    largest_id = 0
+    doubt = np.full((-(-height // block), -(-width // block)), np.nan)
+    for source, sign in ((target.footprints, 1), (target.before, -1)):
+        count = 0 if source is None else source.count
+        for rows in target.read(source) if source is not None else ():
+            ids = (sign * (rows.rows + 1)).tolist()
+            index.add_polygons(ids, 0, rows.classes, rows.values, rows.pixels, rows.ground)
+            progress("footprints", abs(ids[-1]) if ids else 0, count)
+            if sign > 0:
+                add_doubt(doubt, block, rows.pixels, rows.confidence)
+                largest_id = max(largest_id, rows.largest_id)
+        if sign > 0:
+            index.put("next_id", count + 1)
+            index.put("base_count", count)
+            index.put("base_ids", largest_id)
+    index.put("schema", json_text(target.schema()))
+    index.set_image(0, None, [])
+    return doubt
+
+
+def _scene_places(
+    target: SceneTarget,
+    settings: Mapping[str, Any],
+    doubt: Array,
+    probability: RasterSource | None,
+    progress: Progress,
+) -> list[Place]:
+    shape, block, seed = target.scene.geobox.shape, settings["block"], settings["seed"]
+    scores = doubt, np.full(doubt.shape, np.nan)
+    if probability is not None:
+        if probability.geobox.shape != shape:
+            raise InputError(
+                f"probabilities must have the scene's {shape[1]} x {shape[0]} pixels, got "
+                f"{probability.geobox.width} x {probability.geobox.height} in {probability.path}. "
+                "Predict them at the scene's own resolution."
+            )
+        scores = block_scores(probability, block, progress)
+    return scene_places(shape, block, target.title, scores, draw_qa(doubt.size, seed), seed)
