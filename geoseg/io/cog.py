@@ -212,6 +212,7 @@ def check_blocks(path: Path) -> None:
     OSError
         A block, of the raster or an overview, is missing or reaches beyond the end of the file.
     """
+    # A failed write may leave a place in the table of blocks empty, or one that points beyond the end.
     size = path.stat().st_size
     with quiet_georeferencing():
         written = rasterio.open(path)

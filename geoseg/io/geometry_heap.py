@@ -61,6 +61,7 @@ class GeometryHeap:
 
     def freeze(self) -> None:
         """End appending: what follows is only reading."""
+        # Done once, before threads read: afterwards nothing of it changes, and only the file needs a lock.
         if self._file is None:
             self._chunks = [np.concatenate(self._chunks)]
         else:

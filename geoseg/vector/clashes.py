@@ -55,7 +55,7 @@ class Joined:
         number = group.copy()
         if self.keys.size:
             at = np.minimum(np.searchsorted(self.keys, key), self.keys.size - 1)
-            found = self.keys[at] == key
+            found = self.keys[at] == key  # the others kept the number that they were traced with
             number[found] = self.numbers[at[found]]
         return self._groups.final(number.reshape(-1)).reshape(number.shape)
 
@@ -85,8 +85,10 @@ def find_clashes(batches: Iterable[Outlines], reach: float) -> tuple[IntArray, I
         key, group = np.append(open_key, outlines.key), np.append(open_group, outlines.group)
         new, near = shapely.STRtree(shapes).query(shapes[open_key.size :], predicate="intersects")
         new += open_key.size
+        # Each pair once, from the side of the later object.
         pair: BoolArray = (near < new) & ((group[near] != group[new]) | (group[new] < 0))
         near, new = near[pair], new[pair]
+        # A wall or a corner in common is no overlap.
         apart = shapely.touches(shapes[near], shapes[new])
         sides = np.stack([near[~apart], new[~apart]], axis=1)
         keys.append(key[sides])

@@ -98,7 +98,7 @@ def find_pictures(files: Sequence[Facts], *, warped: bool = False) -> list[Pictu
     grids = _by_grid(files)
     if warped:
         grids = _by_kind(files, grids)
-    largest = max(grids, key=len, default=[])
+    largest = max(grids, key=len, default=[])  # of equal ones the first by name
     pictures: list[Picture] = []
     for grid in grids:
         why = "" if grid is largest else misfit(files[grid[0]], files[largest[0]]) or ""
@@ -132,6 +132,7 @@ def _place(grid: GeoBox, box: GeoBox) -> tuple[int, int] | str:
     if box.transform.is_identity:
         return "nothing places it on the ground"
     step: Affine = ~grid.transform * box.transform
+    # At the far end of a file: a step that is off by a thousandth of a pixel adds up over thousands of them.
     drift = abs(step.a - 1) * box.width + abs(step.b) * box.height
     drift = max(drift, abs(step.e - 1) * box.height + abs(step.d) * box.width)
     if drift > _OFF_PX:
@@ -228,6 +229,7 @@ def _pictures_of(files: Sequence[Facts], grid: Sequence[int], why: str) -> list[
         for k in part:
             dates[files[grid[k]].acquired].append(k)
         for same_date in dates.values():
+            # Of two files of one date that show the same ground, nothing tells which belongs to the picture.
             alone = set(_within(same_date, repeated).ravel().tolist())
             for k in sorted(alone):
                 pictures.append(Picture((grid[k],), why or "it shows the same ground as another file"))
@@ -244,7 +246,7 @@ def _neighbors(windows: Sequence[Window], dates: Sequence[str | None]) -> tuple[
     edges = np.array([(w.col_off, w.row_off, w.col_end, w.row_end) for w in windows], np.int64).reshape(-1, 4)
     boxes = shapely.box(*edges.T)
     pairs = shapely.STRtree(boxes).query(boxes, predicate="intersects").T
-    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]  # each once, and none with itself
     one, other = edges[pairs[:, 0]], edges[pairs[:, 1]]
     shared = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
     smaller = np.minimum(*((e[:, 2:] - e[:, :2]).prod(axis=1) for e in (one, other)))
@@ -298,7 +300,7 @@ def lay_out(boxes: Sequence[GeoBox]) -> tuple[GeoBox, list[Window]]:
     top, left = min(rows), min(cols)
     transform = first.transform * Affine.translation(left, top)
     if transform.is_rectilinear:
-        # the very numbers of the files at the edge: of a scene cut to sheets, those of the scene
+        # The very numbers of the files at the edge: of a scene cut to sheets, those of the scene
         a, b, _, d, e, _ = first.transform[:6]
         x, y = boxes[cols.index(left)].transform.c, boxes[rows.index(top)].transform.f
         transform = Affine(a, b, x, d, e, y)

@@ -54,6 +54,7 @@ _CONTENT_BYTES = 4 * 64 * 1024
 _UNSURE_NS = 2_000_000_000
 #: Headers on a network drive are waited for, not computed.
 _THREADS = 4
+#: Sheets kept, and asked for at once: older releases of SQLite take 999 parameters.
 _ROWS_KEPT, _ROWS_A_QUERY = 400_000, 500
 _TABLE = """CREATE TABLE IF NOT EXISTS sheets (
     path TEXT, what TEXT, stamp TEXT, value TEXT, made REAL, PRIMARY KEY (path, what)) WITHOUT ROWID"""
@@ -132,6 +133,7 @@ def read_sheets(
         for done, (path, sheet) in enumerate(zip(missing, pool.map(read, missing)), 1):
             sheets[path] = sheet
             progress("headers", done, len(missing))
+    # All at once, in one transaction: a commit for each would wait for the disk thousands of times.
     read_now = ((path, sheets[path]) for path in missing)
     _save(what, stamps, {path: _text_of(sheet) for path, sheet in read_now if isinstance(sheet, Sheet)})
     return [sheets[path] for path in paths]
@@ -147,6 +149,7 @@ def content_digests(sheets: Sequence[Sheet]) -> list[str]:
     """
     paths = [sheet.scene.path for sheet in sheets]
     stamps = _stamps(paths)
+    # The stamps are those of now, not of the headers: a sheet may have been written since they were read.
     kept = _load("content", stamps)
     missing = [sheet for sheet in sheets if sheet.scene.path not in kept]
 
@@ -320,6 +323,7 @@ def _save(what: str, stamps: Mapping[str, str], values: Mapping[str, str]) -> No
     def insert(database: sqlite3.Connection) -> None:
         database.executemany("INSERT OR REPLACE INTO sheets VALUES (?, ?, ?, ?, ?)", rows)
         (count,) = database.execute("SELECT count(*) FROM sheets").fetchone()
+        # The oldest go: deliveries that nobody opens any more.
         if count > _ROWS_KEPT:
             database.execute(
                 "DELETE FROM sheets WHERE made <= (SELECT made FROM sheets ORDER BY made LIMIT 1 OFFSET ?)",

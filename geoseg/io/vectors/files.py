@@ -155,6 +155,7 @@ def open_vector(path: PathLike, *, layer: str | None = None) -> VectorFile:
     layer = layer or named
     kind, head = check_content(path)
     try:
+        # Not by GDAL, whose wheels lack the driver for it.
         if kind.name == "GeoParquet":
             return _open_parquet(path, layer)
         # A sequence without a feature is a file without a byte, which GDAL would not take for one.

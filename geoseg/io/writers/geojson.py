@@ -149,6 +149,7 @@ class GeoJSONWriter(FootprintWriter):
         if column.dtype.kind in "iu":
             return [str(number) for number in column.tolist()]
         if column.dtype.kind == "f":
+            # The shortest text that gives the number back, as json writes it.
             numbers = [repr(number) for number in column.astype(np.float64).tolist()]
             for k in np.flatnonzero(~np.isfinite(column)).tolist():
                 numbers[k] = "null"

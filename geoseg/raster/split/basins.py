@@ -120,7 +120,7 @@ def _climb(height, values, eight, summed, marked):  # type: ignore[no-untyped-de
     # Sides before corners: with 4-connectivity only the first four are looked at.
     steps = np.array([-cols, -1, 1, cols, -cols - 1, -cols + 1, cols - 1, cols + 1])
     any_marked = mark.any()
-    up = np.empty(rows * cols, np.int32)
+    up = np.empty(rows * cols, np.int32)  # a place in the chunk, which 32 bits hold
     up[:cols] = -1  # the halo has no pointers: a climb exits there
     up[(rows - 1) * cols :] = -1
     for y in range(1, rows - 1):
@@ -134,7 +134,7 @@ def _climb(height, values, eight, summed, marked):  # type: ignore[no-untyped-de
                 other = at + steps[k]
                 if value_at[other] != value:
                     continue
-                # Of equal neighbors the first in raster order, which no chunk changes
+                # Of equal neighbors the first in raster order, which no chunk changes.
                 if high[other] > best or (high[other] == best and other < to):
                     best, to = high[other], other
             up[at] = to
@@ -204,7 +204,7 @@ def _meetings(height, values, labels, eight):  # type: ignore[no-untyped-def]
                 if (not eight and dy != 0 and dx != 0) or u < 0 or u >= cols or values[v, u] != value:
                     continue
                 inside = 0 < v < rows - 1 and 0 < u < cols - 1
-                if not first_inside and not inside:
+                if not first_inside and not inside:  # both are the halo's: their own chunks see them
                     continue
                 saddle = min(height[y, x], height[v, u])
                 if first_inside and inside:

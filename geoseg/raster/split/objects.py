@@ -116,6 +116,7 @@ def join_basins(
     order = np.lexsort((high, low, -edge[:, 2]))
     order = order[first[order] != second[order]]
 
+    # Of whole basins: one that borders cut into pieces counts with all of them.
     area = np.zeros(terminal.size, np.int64)
     np.add.at(area, leads, stack("area"))
     parent = _join(
@@ -129,6 +130,7 @@ def join_basins(
         min_pixels,
     )[leads]
 
+    # Objects are numbered by their first pixels, and not by their summits: as labels are everywhere else.
     start = np.full(terminal.size, np.iinfo(np.int64).max)
     np.minimum.at(start, parent, stack("first"))
     stands = np.flatnonzero(parent == np.arange(terminal.size))
@@ -170,6 +172,7 @@ def _join(first, second, saddle, terminal, peak, area, persistence, min_pixels):
             continue
         if min(peak[a], peak[b]) - saddle[k] >= persistence and min(area[a], area[b]) >= min_pixels:
             continue
+        # The higher summit stands for both, of equal ones the earlier: so no order of edges changes it.
         if peak[a] < peak[b] or (peak[a] == peak[b] and terminal[a] > terminal[b]):
             a, b = b, a
         parent[b] = a

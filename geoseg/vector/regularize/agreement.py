@@ -51,7 +51,7 @@ def _ious(xy, rings, objects, new_xy, new_rings, new_objects, chosen):  # type: 
         top = np.floor(min(xy[first:last, 1].min(), new_xy[new_first:new_last, 1].min()))
         bottom = np.ceil(max(xy[first:last, 1].max(), new_xy[new_first:new_last, 1].max()))
         rows = _LINES * int(bottom - top)
-        # crossings of each line: first the traced ones, then the new
+        # Crossings of each line: first the traced ones, then the new. Counted before they are put down.
         counts = np.zeros(2 * rows + 1, np.int64)
         for write in range(2):
             if write:

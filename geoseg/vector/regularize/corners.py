@@ -66,6 +66,7 @@ def place_junctions(meeting_offsets, meeting, traced, pinned, first, final, pare
             away = sign[piece] if end & 1 == 0 else -sign[piece]
             leaves[e, 0], leaves[e, 1] = away * direction[line[e], 0], away * direction[line[e], 1]
             alike = alike and line[e] == line[0]
+        # One line goes on through the junction: it slides onto the line, and stays where it was along it.
         if alike:
             ux, uy = direction[line[0], 0], direction[line[0], 1]
             off = sums[line[0], 0] / sums[line[0], 1] - (ux * y - uy * x)
@@ -106,6 +107,7 @@ def _reach_all(px, py, one, two, ends, line, leaves, direction, sums, link, corn
         for along in (one, two):
             other = two if along == one else one
             cross = direction[line[e], 0] * direction[other, 1] - direction[line[e], 1] * direction[other, 0]
+            # Only where it runs like the other line does a step lead to it; else the last edge is slanted.
             if abs(cross) > 0.1 or not meet(direction, sums, along, line[e], corner):
                 continue
             dx, dy = corner[0] - px, corner[1] - py
@@ -171,6 +173,8 @@ def draw_arcs(  # type: ignore[no-untyped-def]
     arcs = offsets.size - 1
     new = np.zeros(arcs + 1, np.int64)
     for a in range(arcs):
+        # Room for a corner a line, both junctions and the lines that link them; arcs as traced have what they
+        # had.
         if circle[a, 2] != 0:
             bound = _circle_corners(circle[a, 2]) + 1
         else:
@@ -199,7 +203,7 @@ def draw_arcs(  # type: ignore[no-untyped-def]
             continue
         if circle[a, 2] != 0:
             count = _circle_corners(circle[a, 2])
-            # a polygon of the circle's area
+            # A polygon of the circle's area: one inside it would make every round house too small.
             radius = abs(circle[a, 2]) * np.sqrt(2 * np.pi / (count * np.sin(2 * np.pi / count)))
             for k in range(count):
                 turn = 2 * np.pi * k / count

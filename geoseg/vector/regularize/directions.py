@@ -53,6 +53,7 @@ def house_directions(xy, offsets, keep, arc, piece_object, objects):  # type: ig
         stop = begin
         while stop < arc.size and piece_object[stop] == o:
             stop += 1
+        # First all edges by their length alone; then three times those near the mean found so far.
         for turn in range(4):
             c = s = 0.0
             for m in range(begin, stop):
@@ -67,6 +68,7 @@ def house_directions(xy, offsets, keep, arc, piece_object, objects):  # type: ig
                     if turn:
                         off = (theta - angle[o] + np.pi / 4) % (np.pi / 2) - np.pi / 4
                         w *= np.exp(-((off / _SPREAD) ** 2))
+                    # Four times the angle: all four directions of a right angle are then one.
                     c += w * np.cos(4 * theta)
                     s += w * np.sin(4 * theta)
                     i = j
@@ -140,6 +142,7 @@ def share_directions(one, other, angle, weight):  # type: ignore[no-untyped-def]
     apart = np.empty(one.size)
     for k in range(one.size):
         apart[k] = _apart(angle[one[k]], angle[other[k]])
+    # A stable sort: houses that are equally alike come in their own order, for any batches.
     for k in np.argsort(apart, kind="mergesort"):
         a, b = find(parent, one[k]), find(parent, other[k])
         if a == b or _apart(np.arctan2(s[a], c[a]) / 4, np.arctan2(s[b], c[b]) / 4) > _ALIKE:

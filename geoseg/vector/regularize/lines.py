@@ -83,7 +83,7 @@ def cut_pieces(xy, offsets, closed, keep, angle):  # type: ignore[no-untyped-def
         count -= 1  # edges
         ux, uy = np.cos(angle[a]), np.sin(angle[a])
         count = _kinds_of_edges(xy, begin, kinds, count, ux, uy)
-        # a closed arc starts where the kind changes, so that no piece is cut in two
+        # A closed arc starts where the kind changes, so that no piece is cut in two
         start = 0
         if closed[a]:
             while start < count and kinds[start] == kinds[start - 1 if start else count - 1]:
@@ -241,7 +241,7 @@ def _cost(k, before, after, size, closed, arc, ends, kind, frame, direction, sum
         return _NEVER
     one, other = find(parent, p), find(parent, n)
     if one == other or _parallel(kind, frame, p, n):
-        if closed[a] and size[a] < 6:
+        if closed[a] and size[a] < 6:  # two go, and a ring keeps four
             return _NEVER
         return abs(sums[one, 0] / sums[one, 1] - sums[other, 0] / sums[other, 1])
     if closed[a] and size[a] < 5:
@@ -337,6 +337,7 @@ def merge_pieces(  # type: ignore[no-untyped-def]
     held = np.zeros(pieces, np.bool_)  # goes on in another arc
     corner = np.empty(2)
     rest = (before, after, size, closed, arc, ends, kind, frame, direction, sums, parent, held, corner)
+    # Until nothing changes: what was merged may leave pieces short that nobody looked at again.
     for _ in range(20):
         heap: Any = [(_NEVER, np.int64(-1), np.int64(-1))]  # its end, which numba knows the type from
         for k in range(pieces):
@@ -368,6 +369,7 @@ def merge_pieces(  # type: ignore[no-untyped-def]
             if not alive[k]:
                 continue
             now = _cost(k, *rest)
+            # Its neighbors have changed since: where it costs more now, others may come before it.
             if now > cost + 1e-9:
                 if now < least:
                     heappush(heap, (now, k, np.int64(-1)))
@@ -436,5 +438,6 @@ def _unite(parent, sums, k, other):  # type: ignore[no-untyped-def]
     one, two = find(parent, k), find(parent, other)
     root, child = min(one, two), max(one, two)
     parent[child] = root
+    # Sums of offsets and weights: the line of both is their weighted mean, and keeps the area beside it.
     sums[root, 0] += sums[child, 0]
     sums[root, 1] += sums[child, 1]
