@@ -24,6 +24,7 @@ __all__ = ["GeosegAccessor"]
 class GeosegAccessor:
     """``array.geoseg``: the functions of geoseg that take an array, as its methods."""
 
+    # Each function is imported when it is called: the accessor comes with every xarray, used or not.
     def __init__(self, array: xr.DataArray) -> None:
         self._array = array
 

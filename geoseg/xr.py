@@ -136,6 +136,7 @@ def predict(
         activation="none",
     )
     chosen = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())
+    # A file is read as the model wants it; an array is what it is, and only looked at.
     if isinstance(scene, (str, os.PathLike)):
         source, notes = open_for_model(scene, predictor, given, chosen)
         array = lazy_scene(source)
@@ -155,6 +156,7 @@ def predict(
     plan = plan_blocks(
         image.shape[1:], window=chosen.window, overlap=chosen.overlap, chunk=1536, blend=chosen.blend
     )
+    # dask computes chunks in many threads, and a network takes all CPUs for itself already.
     call = OneAtATime(predictor)
     fill = predictor.fill_values()
     names, first = predictor.classes, None
@@ -294,6 +296,7 @@ def polygonize(
         transform=box.transform if transform is None else transform,
         crs=box.crs if crs is None else CRS.from_user_input(crs),
     )
+    # The steps of a run, all at once: here every object is in memory anyway.
     steps = Steps(**dict(parse_run_settings(settings, caller="polygonize")))
     outlines = outlines_of(
         as_dask(array.data), connectivity=connectivity, values=values, groups=steps.moves_walls

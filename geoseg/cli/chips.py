@@ -41,6 +41,7 @@ def chips(
     """Draw training chips with their targets over them; unknown ground is dark and hatched."""
     from geoseg.training.preview import preview_chips
 
+    # Chips of the very settings that a training would have, options included.
     settings = load_settings(config, options)
     preview_chips(settings, config.absolute().parent, preview, out, augment=augment)
     typer.echo(out)

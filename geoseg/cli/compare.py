@@ -60,7 +60,9 @@ def compare(
     """
     from geoseg.pipeline.comparison.compare import compare as run
 
-    wanted = dict(_titles(text) for text in classes) if classes else None
+    # TITLE alone stands for itself in the truth as well.
+    parts = [text.partition("=") for text in classes or ()]
+    wanted = {title: true_title or title for title, _, true_title in parts} or None
     with progress_bar(quiet or json) as progress:
         result = run(before, after, truth=truth, tag=tag, classes=wanted, aoi=aoi, progress=progress)
     if html is not None:
@@ -78,11 +80,6 @@ def compare(
         raise SystemExit(1)
 
 
-def _titles(text: str) -> tuple[str, str]:
-    title, _, truth = text.partition("=")
-    return title, truth or title
-
-
 def _print(result: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -94,6 +91,7 @@ def _print(result: Comparison) -> None:
         table.add_column("F1")
     for place in result.places[:_SHOWN]:
         o = place.objects
+        # Without a truth the table has no columns for it.
         row = [
             place.name,
             f"{place.iou:.4f}",
@@ -116,8 +114,8 @@ def _print(result: Comparison) -> None:
     print(f"against the truth, on {result.judged} places{where}, with exact 95 % intervals:")
     for name, fit, quality in zip(("before", "after"), result.fits, result.quality):
         print(
-            f"  {name:<6}  IoU {fit.iou:.4f}, F1 {fit.f1:.4f}; precision {_told(quality.precision)}, "
-            f"recall {_told(quality.recall)}, median error of area {_told(quality.area_error)}"
+            f"  {name:<6}  IoU {fit.iou:.4f}, F1 {fit.f1:.4f}; precision {_interval(quality.precision)}, "
+            f"recall {_interval(quality.recall)}, median error of area {_interval(quality.area_error)}"
         )
     if result.worse:
         print(
@@ -127,9 +125,10 @@ def _print(result: Comparison) -> None:
         )
 
 
-def _told(one: Estimate) -> str:
-    if one.value is None:
+def _interval(estimate: Estimate) -> str:
+    if estimate.value is None:
         return "-"
-    if one.low is None or one.high is None:
-        return f"{one.value:.3f}"
-    return f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
+    # Of too few objects there is a value, and nothing to say of how far off it may be.
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

@@ -46,6 +46,7 @@ def run(
     What fails is listed in OUT/NAME.failures.json with the reason, the rest goes on, and the exit
     status is 1. A wrong graph is told in one line, with exit status 2, and nothing is written.
     """
+    # Here and not above: shapely, scipy and the layers are loaded for this command alone.
     from geoseg.dtl import read_graph, run_graph
 
     with progress_bar(quiet) as progress:

@@ -72,6 +72,7 @@ def infer(
     from geoseg.models import tune_malloc
     from geoseg.pipeline.inference.run import infer_project
 
+    # Before the first large array, or it has no effect on it.
     tune_malloc()
     with progress_bar(quiet or json) as progress:
         summary = infer_project(
@@ -94,6 +95,7 @@ def infer(
     if json:
         print_json(summary.as_dict())
     elif not quiet:
+        # A run that only put finished images together has no speed.
         speed = f", {summary.windows / summary.seconds:.3g} windows/s" if summary.windows else ""
         print(f"{summary.project}: {summary.images} images, {summary.objects} objects{speed}")
     report_images(() if json or quiet else summary.notes, summary.failures, Path(summary.project))

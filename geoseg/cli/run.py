@@ -159,29 +159,30 @@ def _forecast(
     from geoseg.pipeline.batch import dry_run
 
     with progress_bar(quiet) as progress:
-        found = dry_run(scenes, model, out, settings, progress=progress)
-    failing = [scene for scene in found.scenes if scene.error]
+        forecast = dry_run(scenes, model, out, settings, progress=progress)
+    failing = [scene for scene in forecast.scenes if scene.error]
     if json:
-        print_json(found.as_dict())
+        print_json(forecast.as_dict())
     else:
-        for note in found.notes:
+        for note in forecast.notes:
             print(f"note: {note}", file=sys.stderr)
-        for scene in found.scenes[:_LISTED]:
+        # A hundred thousand scenes would scroll the totals away.
+        for scene in forecast.scenes[:_LISTED]:
             if not scene.error:
                 files = f"{scene.files} files, " if scene.files > 1 else ""
                 size = f"{scene.width} x {scene.height} pixels"
                 size += "" if scene.gsd is None else f" of {scene.gsd:.3g} m"
                 time_left = f"{scene.windows} windows, about {duration(scene.seconds)}"
                 print(f"{scene.name}: {files}{size}, {time_left}")
-        if len(found.scenes) > _LISTED:
-            print(f"and {len(found.scenes) - _LISTED} more")
-        totals = found.totals
-        kept = f", {found.kept} are done already" if found.kept else ""
+        if len(forecast.scenes) > _LISTED:
+            print(f"and {len(forecast.scenes) - _LISTED} more")
+        totals = forecast.totals
+        kept = f", {forecast.kept} are done already" if forecast.kept else ""
         work = f"{totals['mpx']:.1f} Mpx, {totals['windows']} windows"
         in_all = f"about {duration(totals['seconds'])} in the network"
         print(f"{totals['scenes']} scenes to do{kept}: {work}, {in_all}")
         store = totals["store_bytes"] / 1e9
-        print(f"at most {store:.2f} GB for probabilities, {found.free_bytes / 1e9:.1f} GB are free")
+        print(f"at most {store:.2f} GB for probabilities, {forecast.free_bytes / 1e9:.1f} GB are free")
     for scene in failing[:_LISTED]:
         print(f"would fail: {scene.name}: {scene.error}", file=sys.stderr)
     if failing:
@@ -203,6 +204,7 @@ def _carry_out_batch(
         failed = record.state == "failed"
         if quiet or (is_terminal and not failed):  # where a bar says it
             return
+        # By what this run did: scenes that were done before took no time.
         left = (time.monotonic() - start) / counts["now"] * (total - done)
         line = f"[{done}/{total}] {scene_line(record)}"
         print(line if failed or done == total else f"{line}; about {duration(left)} left", file=sys.stderr)

@@ -45,7 +45,8 @@ def status(
         records, facts = manifest.scenes(), manifest.facts
     at_work = is_at_work(out)
     for record in records:
-        if record.state == "running" and not at_work:  # it was killed
+        # A killed run could not write what became of its scene.
+        if record.state == "running" and not at_work:
             record.state = "stopped"
     counts = {state: sum(record.state == state for record in records) for state in STATES}
     footprints = sum(record.footprints or 0 for record in records)
@@ -59,6 +60,7 @@ def status(
         if at_work:
             print("a run is at work")
         for record in records:
+            # What needs nobody's attention is counted and not listed.
             if every or record.state not in ("done", "waiting"):
                 print(scene_line(record))
     if counts["done"] < len(records):
@@ -92,6 +94,7 @@ def duration(seconds: float) -> str:
     >>> duration(4.2), duration(130), duration(7_500), duration(300_000)
     ('4 s', '2 min', '2 h 5 min', '3 days 11 h')
     """
+    # Two units at the most: of days nobody counts the minutes.
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

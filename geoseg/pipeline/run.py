@@ -179,6 +179,7 @@ def _store_folder(source: RasterSource, out: Path) -> Path:
 def _outputs(job: Job, folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Files of footprints by format, and rasters by kind."""
     stem = plain_stem(job.source.name)
+    # All files are called after the scene, so that many scenes may share a folder.
     rasters = {"prob": job.settings.save_prob, "mask": job.settings.save_mask}
     return (
         {name: output_path(folder, stem, name) for name in job.settings.formats},

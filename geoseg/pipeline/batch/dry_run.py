@@ -146,6 +146,7 @@ def dry_run(
     for done, scene in enumerate(todo, 1):
         forecasts.append(_forecast(scene, predictor, settings, chosen, speed))
         progress("scenes", done, len(todo))
+    # OUT may not be there yet: what counts is the disk that it will be made on.
     place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     notes = list(plan.notes)
@@ -176,6 +177,7 @@ def _forecast(
             chunk=chosen.chunk,
             blend=chosen.blend,
         )
+        # Timed once for each kind of input: to time every scene would take as long as some of them.
         kind = source.count, source.dtype
         if kind not in speed:
             speed[kind] = _window_seconds(predictor, *kind, chosen)
@@ -191,6 +193,7 @@ def _forecast(
         gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
         windows=plan.n_windows,
         seconds=round(plan.n_windows * speed[kind], 2),
+        # One byte a pixel and class, before compression; a callable that names no classes has one at least.
         store_bytes=height * width * max(1, len(predictor.classes)),
     )
 
@@ -202,6 +205,6 @@ def _window_seconds(predictor: Predictor, count: int, dtype: str, chosen: RunSet
     times = []
     for _ in range(_BATCHES):
         start = time.perf_counter()
-        predictor(batch.copy())
+        predictor(batch.copy())  # a callable may write into its input
         times.append(time.perf_counter() - start)
     return min(times[1:]) / size

@@ -153,6 +153,7 @@ def _by_place(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     again = []
     for path in paths:
         local = Path(path)
+        # The same file by a link or by ../ is the same scene; of an address there is only its spelling.
         place = str(local.resolve()) if local.exists() else path
         if first.setdefault(place, path) != path:
             again.append(path)
@@ -173,6 +174,7 @@ def unique_names(references: Sequence[str | SceneReference]) -> tuple[list[str],
     """
     parts = [_name_parts(reference) for reference in references]
     levels = [1] * len(parts)
+    # One folder more for those that clash, until no two names are the same or the folders are used up.
     while True:
         names = [_joined(*own, level) for own, level in zip(parts, levels)]
         counts = Counter(name.casefold() for name in names)  # some file systems take A and a for one

@@ -198,12 +198,14 @@ def sort_scenes(
 
 def _stays(record: SceneRecord, key: str, stamp: str, settings: RunSettings, out: Path) -> bool:
     """Whether a scene needs no work: it is done and whole, or failed and is not to be tried again."""
+    # Made with another model or options, or of files that were changed since.
     if (record.key, record.stamp) != (key, stamp):
         return False
     if record.state == "failed":
         return not settings.retry_failed
     if record.state == "incomplete" and settings.retry_failed:
         return False
+    # Files that were removed or cut off are made again.
     return record.state in ("done", "incomplete") and _sizes(record.files, out) == record.sizes
 
 
@@ -223,6 +225,7 @@ def _run_one(
     progress: Progress,
 ) -> None:
     """Work on a scene; its record says in the end what became of it."""
+    # Written before the work, so that a killed batch leaves a trace of the scene it was at.
     record.state, record.started = "running", _now()
     manifest.put(record)
     start = time.perf_counter()
@@ -248,6 +251,7 @@ def _run_changed(
     try:
         return run_scene(reference, predictor, folder, settings, progress=progress)
     except StateMismatchError as error:
+        # Only where the scene's files alone have changed: another model or option is for the user to decide.
         if not error.differing or not set(error.differing) <= _SCENE_KEYS:
             raise
     again = settings.model_copy(update={"restart": True})
@@ -305,15 +309,16 @@ def _decisive(predictor: Any, settings: RunSettings) -> dict[str, Any]:
 
 def _check_same(manifest: Manifest, decisive: dict[str, Any], out: Path) -> None:
     """Refuse to mix scenes of two models, before any of them is touched."""
+    # By what is known of the first call: the model and options that all scenes in the folder share.
     known = manifest.facts.get("decisive", decisive)
     differing = tuple(sorted(name for name in {*known, *decisive} if known.get(name) != decisive.get(name)))
     if not differing or all(record.state == "waiting" for record in manifest.scenes()):
         return
-    told = ", ".join(
+    details = ", ".join(
         f"{name} was {str(known.get(name))[:40]}, now {str(decisive.get(name))[:40]}" for name in differing
     )
     raise StateMismatchError(
-        f"{out} holds scenes of another model or options ({told}). Give --restart to begin again, or "
+        f"{out} holds scenes of another model or options ({details}). Give --restart to begin again, or "
         "another --out.",
         differing,
     )

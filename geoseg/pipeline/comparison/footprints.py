@@ -64,6 +64,7 @@ def compare_footprints(
     sides, plane = read_on_plane(paths)
     if aoi is not None:
         area = shapely.union_all(sides.pop())
+        # Cut at the edge on every side alike, so that what lies outside is no change.
         sides = [clip_polygons(side, area).geometry for side in sides]
     progress("compare", 1, 3)
     pairs = overlap_pairs(sides[0], sides[1])
@@ -83,6 +84,7 @@ def compare_footprints(
             fits[index] = fit_pairs(
                 part, float(part.area.sum()), float(part.pred_area.sum()), float(part.truth_area.sum())
             )
+        # Column and row were packed into one number, shifted so that both are above zero.
         col, row = divmod(int(number), 2**24)
         corner = (col - 2**23) * side, (row - 2**23) * side
         places.append(
@@ -110,6 +112,7 @@ def _groups(sides: list[Array], pairs: OverlapPairs, judging: list[OverlapPairs]
     first = [pairs.truth, *(starts[2] + one.truth for one in judging)]
     second = [starts[1] + pairs.pred, *(starts[i] + one.pred for i, one in enumerate(judging))]
     rows, cols = np.concatenate(first), np.concatenate(second)
+    # Overlaps are edges of a graph; a group is what hangs together in it.
     graph = coo_matrix((np.ones(len(rows), np.bool_), (rows, cols)), shape=(starts[-1], starts[-1]))
     group = connected_components(graph, directed=False)[1].astype(np.int64)
     return [group[starts[i] : starts[i + 1]] for i in range(len(sides))]

@@ -60,6 +60,7 @@ def open_trio(
     ]
     true: dict[str, Item] = {}
     if truth is not None:
+        # By the name alone as well, where it is the only one: a truth is often in other data sets.
         stems = [item.stem for item in truth]
         for item in truth:
             true[_name(item)] = item
@@ -138,6 +139,8 @@ def number_objects(annotation: Annotation, title: str) -> NDArray[np.int32]:
     masks = [figure for figure in figures if isinstance(figure, Bitmap)]
     others = [figure for figure in figures if not isinstance(figure, Bitmap)]
     numbers: NDArray[np.int32]
+    # Predictions are one bitmap a class, so objects have to be told by what hangs together; a polygon is one
+    # object that somebody drew.
     numbers, count = label_chunk(draw_figures(masks, [1] * len(masks), window))
     if others:
         drawn = draw_figures(others, range(1, len(others) + 1), window, dtype=np.int32)
@@ -154,6 +157,7 @@ def _pairs(first: NDArray[np.int32], second: NDArray[np.int32]) -> OverlapPairs:
     areas = [np.bincount(numbers.ravel())[1:].astype(np.float64) for numbers in (first, second)]
     shared = (first > 0) & (second > 0)
     width = len(areas[1]) + 1
+    # Both numbers in one, so that one sort counts all pairs.
     codes, counts = np.unique(first[shared].astype(np.int64) * width + second[shared], return_counts=True)
     return OverlapPairs(codes // width - 1, codes % width - 1, counts.astype(np.float64), areas[0], areas[1])
 
@@ -223,6 +227,7 @@ def _compare_image(
             f"{annotations[0].height}. Compare footprints instead."
         )
     has_tag = tag is not None and any(one.has_tag(tag) for one in every)
+    # With a tag only those images count that somebody has looked at.
     judged = target is not None and (tag is None or has_tag)
     both = either = 0.0
     objects, fits = ObjectChanges(), [Fit(), Fit()]
@@ -243,7 +248,7 @@ def _compare_image(
                 )
     place = PlaceChange(
         trio.name,
-        both / either if either else 1.0,
+        both / either if either else 1.0,  # two empty images agree
         objects,
         fits[0] if judged else None,
         fits[1] if judged else None,

@@ -142,8 +142,10 @@ class RegionClasses:
         """Add a row of windows: probabilities (K, h, w) of each from left to right, of any size."""
         self._outputs[row] = outputs
         last = row + 1 == len(self._starts)
+        # Down to where the next row of windows begins, no other window will cover a pixel.
         ready = self.region.bounds.height if last else self._starts[row + 1]
         classes, width = len(outputs[0]), self.region.bounds.width
+        # A few rows at a time, for the sums take eight bytes a pixel and class.
         step = max(1, _MOST_SUMS // (classes * width))
         while self._done < ready:
             stop = min(self._done + step, ready)
@@ -170,6 +172,7 @@ class RegionClasses:
                 total[:, top - first : bottom - first, col : col + width] += stretch(output, rows, cols)
         assert total is not None  # each row of pixels has a window
         down, across = self._counts
+        # Without overlap there is nothing to average, and no division that could change a last bit.
         if down.max() > 1 or across.max() > 1:
             total /= down[first:stop, None] * across
         classes = self.decide(total)

@@ -107,9 +107,11 @@ def open_network(
         raise InputError(
             f"classes must be {len(predictor.classes)}, one for each output of the model, got {len(names)}."
         )
+    # None: the plan of the result gives a class the color that always belongs to its name.
     colors: tuple[Color | None, ...] = (None,) * len(names)
     if card is not None:
         colors = tuple(parse_color(text) if text else None for text in card.colors)
+    # Of a sigmoid each output says how likely its class is, and none how likely there is nothing.
     implied = len(names) == 1 or predictor.activation == "sigmoid"
     if implied:
         names, colors = (_BACKGROUND, *names), (None, *colors)
@@ -136,6 +138,8 @@ def open_network(
         size = input_size[1], input_size[0]
     elif card is not None:
         size = card.options.training_resize
+    # A network that was trained on stretched images must see them stretched; any other sees windows of its
+    # own.
     native = (card.options.window, card.options.overlap) if card is not None and size is None else None
     return Network(
         predictor, names, colors, Decision(background or 0, implied, threshold), size, native, notes

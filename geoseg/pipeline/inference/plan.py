@@ -87,6 +87,7 @@ def plan_result(
         A tag of that name has other values in the project.
     """
     mode = settings.mode
+    # Under another title it is another class, which must not have the id of the old one.
     existing = [
         replace(one, name=title, extra=one.extra if title == one.name else _without_id(one))
         for one in project.classes
@@ -98,6 +99,7 @@ def plan_result(
         if (title := settings.model.title(name)) is not None
     ]
     regions: list[str] = []
+    # Rectangles of where the network looked, where the config wants them kept.
     chosen = Selection()
     if isinstance(mode, Boxes):
         chosen = Selection(save_classes=mode.from_classes, add_suffix=mode.add_suffix)

@@ -96,6 +96,7 @@ def find_regions(
     """
     shape = height, width = annotation.shape
     if isinstance(mode, SlidingWindow):
+        # Refused as in the tutorials' inference: padding would show the network what was never there.
         window = mode.window
         if height < window.height or width < window.width:
             raise InputError(
@@ -113,6 +114,7 @@ def find_regions(
             for item in annotation.objects
             if (title := chosen.title(item.class_name)) is not None
         ]
+        # A figure beyond the image's edge has no box on it.
         boxes = [(box, title) for box, title in boxes if box.height and box.width]
         saved = [_rectangle(box, title) for box, title in boxes] if mode.save else []
         return [Region.of(box, native) for box, _ in boxes], saved

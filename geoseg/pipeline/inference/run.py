@@ -181,11 +181,13 @@ def infer_project(
     failures: dict[str, str] = {}
     places: dict[Item, tuple[Path, Path]] = {}
     with hold(target), _kept_work(target, _digest(plan, network, legacy), restart) as work, writer:
+        # Names before windows: two images that can't both be in the result are told before hours of work.
         for item in source:
             try:
                 places[item] = writer.reserve(item.dataset, item.name)
             except InputError as error:
                 failures[_name(item)] = str(error)
+        # One file for each finished image: a finished image is a fact on the disk.
         files = {item: work / f"{_key(item)}.json" for item in places}
         todo = [item for item in places if not _is_whole(files[item])]
         done = len(places) - len(todo)
@@ -203,22 +205,23 @@ def infer_project(
             else:
                 _keep(files[result.item], result.annotation, legacy)
         objects = _assemble(places, files, failures, link, legacy, progress)
-        listed = [Failure(name, failures[name]) for name in map(_name, source) if name in failures]
-        list_failures(target, listed)
-        if len(listed) == len(source):
+        # In the order of the project, not in that of the threads.
+        missing = [Failure(name, failures[name]) for name in map(_name, source) if name in failures]
+        list_failures(target, missing)
+        if len(missing) == len(source):
             raise RunError(
                 f"no image of {source.path} could be predicted; {target}.failures.json says why. "
-                f"The first: {listed[0].image}: {listed[0].reason}"
+                f"The first: {missing[0].image}: {missing[0].reason}"
             )
     return InferenceSummary(
         str(target),
-        len(source) - len(listed),
+        len(source) - len(missing),
         done,
         objects,
         stream.windows,
         round(time.perf_counter() - start, 3),
         round(stream.network_seconds, 3),
-        tuple(listed),
+        tuple(missing),
         (*network.notes, *plan.notes, *stream.notes, *getattr(network.predictor, "notes", ())),
     )
 
@@ -279,6 +282,7 @@ def _kept_work(target: Path, digest: str, restart: bool) -> Iterator[Path]:
     state = folder / "state.json"
     if folder.exists():
         kept = state.read_text(encoding="utf-8") if state.is_file() else None
+        # Whatever has no state is somebody's, and would be removed at the end.
         if kept is None and any(folder.iterdir()):
             raise InputError(f"{folder} must be a folder of kept results, got another one. Name another out.")
         if restart:
@@ -296,6 +300,7 @@ def _kept_work(target: Path, digest: str, restart: bool) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
+        # Nothing but the state: no image was finished, so nothing is worth keeping.
         if len(list(folder.iterdir())) == 1:
             remove_folder(folder)
         raise
@@ -337,6 +342,7 @@ def _assemble(
             stop_if_full(error, img.parent)
             failures[_name(item)] = " ".join(str(error).split())
             continue
+        # As it was kept, byte for byte: read and written anew, nothing could change but by mistake.
         content = files[item].read_bytes()
         objects += len(json.loads(content)["objects"])
         (ann / (f"{item.stem}.json" if legacy else f"{item.name}.json")).write_bytes(content)

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _ALL: Final = "__all__"
+# Strict: "50" or 50.0 in a config is more likely a slip than a wish.
 Side = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Overlap = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 Gpu = Annotated[int, Field(strict=True, ge=0)]
@@ -193,6 +194,7 @@ def read_inference(config: PathLike | Mapping[str, Any] | Any) -> InferenceSetti
     if not isinstance(document, Mapping):
         raise ConfigError(f"{source}: $: must be an object, got {type(document).__name__}.")
     mode = document.get("mode", {})
+    # Two dialects are in use: one calls the mode "source", the other "name" and puts the classes inside it.
     named = isinstance(mode, Mapping) and "name" in mode
     if not named and "model" not in document:
         parted = parse_settings(_Parted, _with_suffix(document), source=source)
@@ -200,6 +202,7 @@ def read_inference(config: PathLike | Mapping[str, Any] | Any) -> InferenceSetti
             mode=_parse_mode(parted.mode, "source", source),
             model=parted.model_classes,
             existing=parted.existing_objects,
+            # The default is no wish: without the key, whatever device there is will do.
             gpu=parted.gpu_devices[0] if "gpu_devices" in document else None,
         )
     if isinstance(mode, Mapping) and "source" in mode:
@@ -213,6 +216,7 @@ def read_inference(config: PathLike | Mapping[str, Any] | Any) -> InferenceSetti
     classes = rest.pop("model_classes", {})
     chosen = parse_settings(Selection, classes, source=source, at=("mode", "model_classes"))
     parsed = _parse_mode(rest, "name", source)
+    # In the second dialect only whole images add a suffix by themselves.
     if isinstance(parsed, FullImage) and "add_suffix" not in classes:
         chosen = chosen.model_copy(update={"add_suffix": "_unet"})
     gpu = nested.model.gpu_device if "gpu_device" in nested.model.model_fields_set else None

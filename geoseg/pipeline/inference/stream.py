@@ -68,6 +68,7 @@ class _Region:
 
     def settle(self) -> bool:
         """Put waiting rows together; whether this call made the region complete."""
+        # Several threads may be at one region: rows go in by their order, so one of them does it.
         with self.lock:
             while self.waiting:
                 self.classes.add(self.rows, self.waiting.popleft())
@@ -153,6 +154,7 @@ class Stream:
                         self._gather(task, pixels)
                     self._collect(2 * ahead)
                     yield from self._take()
+                # What never found enough of its like to fill a batch.
                 while self._batches:
                     self._predict(next(iter(self._batches)))
                 self._collect(0)
@@ -206,6 +208,7 @@ class Stream:
                         yield _Task(image, region, window)
 
     def _read(self, task: _Task) -> Array | GeosegError:
+        # An image may fail while its windows wait: they are passed over, and not read.
         if task.image.failed or task.image.source is None:
             return np.zeros((0, 0, 0))
         try:
@@ -216,6 +219,7 @@ class Stream:
     # ------------------------------------------------------------------ the network
 
     def _gather(self, task: _Task, pixels: Array) -> None:
+        # Images of one type and windows of one size can run together, whatever image they are of.
         key = pixels.shape, str(pixels.dtype)
         batch = self._batches.setdefault(key, [])
         batch.append((task, pixels))
@@ -243,6 +247,7 @@ class Stream:
                 continue
             region.outputs.append(output)
             image.predicted += 1
+            # In parts of an image, or the bar would stand still in a scene of ten thousand windows.
             self._advance(1 / image.windows)
             if len(region.outputs) == region.columns:
                 region.waiting.append(region.outputs)
@@ -255,6 +260,7 @@ class Stream:
         """Put rows of a region together; the annotation when that was the image's last."""
         if not region.settle():
             return None
+        # Two regions of an image may end at once, in two threads: one of them is the last.
         with _counting:
             image.open_regions -= 1
             last = not image.open_regions
@@ -291,6 +297,7 @@ class Stream:
         if not image.failed:
             image.failed = _line(error)
             self._finished.append(ImageResult(image.item, reason=image.failed))
+            # Its windows that ran have been counted; all of it is done now.
             self._advance(1 - image.predicted / image.windows)
 
     def _take(self) -> Iterator[ImageResult]:
