@@ -22,7 +22,7 @@ _EPILOG = """Examples:
 #: Suffixes of models; a pickled checkpoint is one too, and is refused with the reason.
 _MODEL_SUFFIXES = (".zip", ".onnx", ".pt2", ".safetensors", ".pt", ".pth", ".ckpt", ".pkl")
 #: Files of a Zarr store of format 3, and of a group or an array of format 2.
-_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
+_CARD_NAME = "model.json"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def is_model(path: str) -> bool:
-    """Whether ``geoseg info`` takes a path for a model: by its suffix, or a folder that is no Zarr store.
+    """Whether ``geoseg info`` takes a path for a model: by its suffix, or a folder with a card or weights.
 
     Examples
     --------
@@ -40,7 +40,9 @@ def is_model(path: str) -> bool:
     """
     folder = Path(path)
     if folder.is_dir():
-        return not any((folder / mark).exists() for mark in _ZARR_MARKS)
+        return any(
+            entry.name == _CARD_NAME or entry.suffix.lower() in _MODEL_SUFFIXES for entry in folder.iterdir()
+        )
     return folder.suffix.lower() in _MODEL_SUFFIXES
 
 

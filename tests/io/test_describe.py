@@ -78,6 +78,8 @@ def test_models_by_name(tmp_path: Path) -> None:
     (tmp_path / "store.zarr").mkdir()
     (tmp_path / "store.zarr" / ".zarray").write_text("{}")
     (tmp_path / "bundle").mkdir()
+    assert not is_model(str(tmp_path / "bundle"))  # of scenes, as far as one can see
+    (tmp_path / "bundle" / "model.json").write_text("{}")
     assert all(map(is_model, ("a.zip", "a.ONNX", "a.pt2", "a.pth")))
     assert not any(map(is_model, ("a.tif", "a", "a.json")))
     assert is_model(str(tmp_path / "bundle"))

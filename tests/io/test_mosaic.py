@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import pickle
@@ -186,9 +187,10 @@ class TestOneScene:
 
     def test_info_describes_it(self, tmp_path: Path) -> None:
         cut(town(), tmp_path / "town")
-        done = CliRunner().invoke(app, ["info", str(tmp_path / "town" / "*.tif"), "--json"])
-        facts = json.loads(done.stdout)
-        assert (facts["sheets"], facts["width"], facts["height"]) == (35, COLS[-1], ROWS[-1])
+        for word in (tmp_path / "town" / "*.tif", tmp_path / "town"):
+            done = CliRunner().invoke(app, ["info", str(word), "--json"])
+            facts = json.loads(done.stdout)
+            assert (facts["sheets"], facts["width"], facts["height"]) == (35, COLS[-1], ROWS[-1])
 
 
 class TestOnTop:
@@ -493,6 +495,15 @@ class TestIndex:
         mosaic = open_raster(tmp_path / "town")
         assert isinstance(mosaic, Mosaic)
         assert mosaic.fingerprint() == mosaic.fingerprint()
+
+
+def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    module = importlib.import_module("mosaic")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    figures = module.measure(9)
+    assert figures["reading / VRT"] > 0
+    assert figures["open files"] < 100
 
 
 class TestLists:
