@@ -15,8 +15,6 @@ from geoseg.errors import InputError, SceneError
 from geoseg.io.metadata import parse_date
 from geoseg.io.names import is_remote
 from geoseg.raster.source import RasterSource
-from geoseg.raster.stack import stack_bands
-from geoseg.raster.view import RenamedScene
 from geoseg.typing import PathLike
 
 __all__ = ["SceneQuery", "StacScene", "choose_assets", "is_stac", "matches", "read_stac"]
@@ -208,8 +206,11 @@ class StacScene:
         SceneError
             There is trouble; or the assets are no rasters, or not of the same pixels.
         """
-        # imported here: a raster may be named by an item, and an item names rasters
+        # Here: a raster may be named by an item, and an item names rasters. And the kernels behind these load
+        # numba, which a command that only looks for its files does without.
         from geoseg.io.sources import open_raster
+        from geoseg.raster.stack import stack_bands
+        from geoseg.raster.view import RenamedScene
 
         if self.trouble:
             raise SceneError(self.trouble)
