@@ -99,7 +99,7 @@ function showFacts() {
 function showHelp() {
   const groups = Map.groupBy ? Map.groupBy(allKeys(), ([, group]) => group) : grouped(allKeys());
   const rows = [...groups].map(([group, entries]) => h('section', {}, h('h2', {}, group), h('dl', {}, ...entries.flatMap(([keys, , text]) => [h('dt', {}, ...keys.map((key) => h('kbd', {}, key))), h('dd', {}, text)]))));
-  parts.help.replaceChildren(h('button', { type: 'button', class: 'close', onclick: () => parts.help.close() }, 'Close'), ...rows);
+  parts.help.replaceChildren(h('button', { type: 'button', class: 'close', onclick: () => parts.help.close() }, 'Close'), h('div', { class: 'groups' }, ...rows));
   if (parts.help.open) parts.help.close();
   else parts.help.showModal();
 }

@@ -13,7 +13,7 @@ from geoseg.files import json_text
 from geoseg.raster.source import RasterSource
 from geoseg.review.folder import Images, settings_key
 from geoseg.review.index import Index, Place
-from geoseg.review.places import add_doubt, block_scores, image_places, scene_places
+from geoseg.review.places import add_shares, block_scores, image_places, scene_places
 from geoseg.review.ranking import draw_qa
 from geoseg.review.targets import ProjectTarget, SceneTarget
 from geoseg.typing import Array, Progress
@@ -56,8 +56,8 @@ def open_index(
         with index.transaction():
             if isinstance(target, SceneTarget):
                 index.add_image(0, images.names[0])
-                doubt = _import_footprints(index, target, settings["block"], progress)
-                index.add_places(_scene_places(target, settings, doubt, probability, progress))
+                known = _import_footprints(index, target, settings["block"], progress)
+                index.add_places(_scene_places(target, settings, *known, probability, progress))
             index.complete()
     if isinstance(target, ProjectTarget) and index.image_count() < len(images.names):
         with index.transaction():
@@ -70,11 +70,14 @@ def open_index(
     return index
 
 
-def _import_footprints(index: Index, target: SceneTarget, block: int, progress: Progress) -> Array:
-    """Take the footprints in; what share of each block they expect to be wrong, NaN where unknown."""
+def _import_footprints(
+    index: Index, target: SceneTarget, block: int, progress: Progress
+) -> tuple[Array, Array]:
+    """Take the footprints in; what share of each block they cover, and expect to be wrong (NaN: unknown)."""
     height, width = target.scene.geobox.shape
     largest_id = 0
     doubt = np.full((-(-height // block), -(-width // block)), np.nan)
+    covered = np.zeros(doubt.shape)
     for source, sign in ((target.footprints, 1), (target.before, -1)):
         count = 0 if source is None else source.count
         for rows in target.read(source) if source is not None else ():
@@ -82,7 +85,7 @@ def _import_footprints(index: Index, target: SceneTarget, block: int, progress: 
             index.add_polygons(ids, 0, rows.classes, rows.values, rows.pixels, rows.ground)
             progress("footprints", abs(ids[-1]) if ids else 0, count)
             if sign > 0:
-                add_doubt(doubt, block, rows.pixels, rows.confidence)
+                add_shares(covered, doubt, block, rows.pixels, rows.confidence)
                 largest_id = max(largest_id, rows.largest_id)
         if sign > 0:
             index.put("next_id", count + 1)
@@ -90,12 +93,13 @@ def _import_footprints(index: Index, target: SceneTarget, block: int, progress: 
             index.put("base_ids", largest_id)
     index.put("schema", json_text(target.schema()))
     index.set_image(0, None, [])
-    return doubt
+    return covered, doubt
 
 
 def _scene_places(
     target: SceneTarget,
     settings: Mapping[str, Any],
+    covered: Array,
     doubt: Array,
     probability: RasterSource | None,
     progress: Progress,
@@ -110,4 +114,4 @@ def _scene_places(
                 "Predict them at the scene's own resolution."
             )
         scores = block_scores(probability, block, progress)
-    return scene_places(shape, block, target.title, scores, draw_qa(doubt.size, seed), seed)
+    return scene_places(shape, block, scores, covered, draw_qa(doubt.size, seed), seed)

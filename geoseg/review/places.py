@@ -16,7 +16,7 @@ from geoseg.review.ranking import expected_iou, rank_places, uncertain_share
 from geoseg.review.targets import ProjectTarget
 from geoseg.typing import Array, BoolArray, Progress, no_progress
 
-__all__ = ["add_doubt", "block_scores", "image_places", "scene_places"]
+__all__ = ["add_shares", "block_scores", "image_places", "scene_places"]
 
 #: Tags of an image by which its place is ranked, as an inference may write them.
 UNCERTAIN, EXPECTED_IOU = "uncertain", "expected_iou"
@@ -59,8 +59,8 @@ def _image_scores(target: ProjectTarget, name: str) -> tuple[float | None, float
 def scene_places(
     shape: tuple[int, int],
     block: int,
-    name: str,
     scores: tuple[Array, Array],
+    covered: Array,
     qa: BoolArray,
     seed: int,
 ) -> list[Place]:
@@ -72,10 +72,11 @@ def scene_places(
         (height, width) of the scene.
     block
         Side of a block in pixels; the last ones are cut at the edge.
-    name
-        Of the scene.
     scores
         Uncertainty and expected IoU of each block, (rows, columns), NaN where unknown.
+    covered
+        Share of each block that footprints cover, (rows, columns): where nothing is known of their quality,
+        there is most to look at where most of them are.
     qa
         (n,) bool, the random ones, row by row.
     seed
@@ -84,7 +85,9 @@ def scene_places(
     rows, columns = -(-shape[0] // block), -(-shape[1] // block)
     cells = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
     uncertain, iou = (side.reshape(-1) for side in scores)
-    order = rank_places(np.nan_to_num(uncertain, nan=-1.0).tolist(), cells, qa, seed)
+    # What is known to be uncertain comes first, then all else by what lies there.
+    score = np.where(np.isnan(uncertain), covered.reshape(-1) - 1e6, uncertain)
+    order = rank_places(score.tolist(), cells, qa, seed)
     places = []
     for rank, number in enumerate(order.tolist()):
         row, column = cells[number].tolist()
@@ -94,31 +97,35 @@ def scene_places(
         )  # fmt: skip
         known = [None if np.isnan(side[number]) else float(side[number]) for side in (uncertain, iou)]
         places.append(
-            Place(number, 0, f"{name} {row}-{column}", box, rank, bool(qa[number]), "", known[0], known[1])
+            Place(number, 0, f"{row}-{column}", box, rank, bool(qa[number]), "", known[0], known[1])
         )
     return places
 
 
-def add_doubt(doubt: Array, block: int, polygons: Array, confidence: Array) -> None:
-    """Add to each block the share of it that is expected to be wrong, by the confidence of its footprints.
+def add_shares(covered: Array, doubt: Array, block: int, polygons: Array, confidence: Array) -> None:
+    """Add what share of each block some footprints cover, and what share of it they expect to be wrong.
+
+    A footprint counts where its middle lies.
 
     Parameters
     ----------
-    doubt : (rows, columns) float64
-        Of the blocks, changed in place. NaN until a footprint with a confidence lies in the scene.
+    covered, doubt : (rows, columns) float64
+        Of the blocks, changed in place. Doubt is NaN everywhere until a footprint has a confidence.
     block
         Side of a block in pixels.
     polygons, confidence
         (n,) footprints in pixel corners, and how sure the network is of each; NaN where it does not say.
     """
-    known = np.isfinite(confidence)
-    if not known.any():
+    if not len(polygons):
         return
-    np.nan_to_num(doubt, copy=False)
-    bounds = shapely.bounds(polygons[known])
+    bounds = shapely.bounds(polygons)
     middle = ((bounds[:, :2] + bounds[:, 2:]) / (2 * block)).astype(np.int64)
     columns, rows = (np.clip(middle[:, axis], 0, doubt.shape[1 - axis] - 1) for axis in (0, 1))
-    np.add.at(doubt, (rows, columns), shapely.area(polygons[known]) * (1 - confidence[known]) / block**2)
+    share = shapely.area(polygons) / block**2
+    np.add.at(covered, (rows, columns), share)
+    if np.isfinite(confidence).any():
+        np.nan_to_num(doubt, copy=False)
+        np.add.at(doubt, (rows, columns), share * np.nan_to_num(1 - confidence))
 
 
 def block_scores(
