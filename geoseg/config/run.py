@@ -1,8 +1,9 @@
 """The settings of a run, each declared once.
 
-From the two classes here come the options of ``geoseg run``, ``predict`` and ``vectorize`` with their help
-texts, the keyword arguments of :func:`geoseg.run`, ``segment``, ``predict`` and ``vectorize``, the keys of a
-model's card that suggest a setting, the defaults, ``--config`` and ``--print-config``.
+From the class here and its base (``config/suggested.py``) come the options of ``geoseg run``, ``predict`` and
+``vectorize`` with their help texts, the keyword arguments of :func:`geoseg.run`, ``segment``, ``predict`` and
+``vectorize``, the keys of a model's card that suggest a setting, the defaults, ``--config`` and
+``--print-config``.
 """
 
 from __future__ import annotations
@@ -13,147 +14,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from geoseg.config.option import Caller, Option, settings_of
-from geoseg.config.settings import Settings
+from geoseg.config.option import Option, settings_of
+from geoseg.config.suggested import NETWORK, OUTLINES, STORED, SuggestedSettings
 from geoseg.config.values import (
-    Length,
     Limit,
-    Share,
-    Side,
-    Threshold,
     Words,
     as_limits,
-    as_pair,
     as_tuple,
     check_order,
 )
-from geoseg.typing import Blend, Connectivity, MosaicMode, OnError, OnTop, TestTime
+from geoseg.typing import Connectivity, MosaicMode, OnError, OnTop
 
 __all__ = ["RunSettings", "SuggestedSettings"]
 
-#: The four ways from a scene through a network.
-_NETWORK: tuple[Caller, ...] = ("run", "predict", "segment", "array")
-#: Those of them that keep what is done on the disk.
-_STORED: tuple[Caller, ...] = ("run", "predict", "segment")
-#: What ends in footprints.
-_OUTLINES: tuple[Caller, ...] = ("run", "segment", "vectorize")
-#: What takes the steps between outlines and file.
-_STEPS: tuple[Caller, ...] = (*_OUTLINES, "polygonize")
-
 #: Settings that ``auto`` leaves to the model, the device or the scene.
 _AUTO = ("split", "stretch", "batch_size", "device", "engine")
-
-
-class SuggestedSettings(Settings):
-    """Settings that a model's card may suggest; they are keys of its ``geoseg`` object as well."""
-
-    # Pairs are (height, width) here, as in arrays; the command line takes them as W,H and turns them round.
-    window: Annotated[
-        tuple[Side, Side],
-        BeforeValidator(as_pair),
-        Option(
-            help="Window that the network sees, in pixels.",
-            takes=_NETWORK,
-            panel="Network",
-            rule="a whole number of pixels, or two (height, width)",
-            metavar="N|W,H",
-            keyword="int | tuple[int, int]",
-            fingerprint=True,
-        ),
-    ] = (512, 512)
-    overlap: Annotated[
-        tuple[Length, Length],
-        BeforeValidator(as_pair),
-        Option(
-            help="Pixels that neighboring windows share.",
-            takes=_NETWORK,
-            panel="Network",
-            rule="a whole number of pixels, or two (y, x)",
-            metavar="N|X,Y",
-            keyword="int | tuple[int, int]",
-            fingerprint=True,
-        ),
-    ] = (128, 128)
-    blend: Annotated[
-        Blend,
-        Option(
-            help="Weights of overlapping windows: tapered to the rim (smooth), or all alike (uniform).",
-            takes=_NETWORK,
-            panel="Network",
-            fingerprint=True,
-        ),
-    ] = "smooth"
-    test_time: Annotated[
-        TestTime,
-        Option(
-            help="Average over turned and mirrored copies: 4 (flips) or 8 (d4) times the work.",
-            takes=_NETWORK,
-            panel="Network",
-        ),
-    ] = "none"
-    # No number is the default: against an output for the background, 0.5 would lose what has 0.4 of it and
-    # still is the most probable class.
-    threshold: Annotated[
-        Threshold | None,
-        Option(
-            help="Probability from which a pixel belongs to an object: one number, or one a class.",
-            takes=_OUTLINES,
-            panel="Footprints",
-            rule="above 0 and at most 1, one number or one for each class",
-            metavar="P[,P...]",
-            keyword="float | Sequence[float] | Mapping[str, float]",
-            unset="0.5, or more than the background where the network has that class",
-        ),
-    ] = None
-    # "auto" is not among its forms: it stands for not given, and is left out below.
-    split: Annotated[
-        Literal["off"] | Share,
-        Option(
-            help="Take touching objects apart where the network is less sure between them by this share of "
-            "its scale, such as 0.25 (of a mask: where it is narrow); auto: as the model says.",
-            takes=_OUTLINES,
-            panel="Footprints",
-            rule="auto, off, or a share above 0 and at most 1",
-            metavar="auto|off|SHARE",
-            keyword='float | Literal["auto", "off"]',
-        ),
-    ] = "off"
-    min_area_m2: Annotated[
-        float,
-        Field(ge=0, allow_inf_nan=False),
-        Option(
-            help="Leave out smaller footprints, in square meters (in pixels without a CRS).",
-            takes=_STEPS,
-            panel="Footprints",
-        ),
-    ] = 0.0
-    min_hole_m2: Annotated[
-        float,
-        Field(ge=0, allow_inf_nan=False),
-        Option(
-            help="Fill smaller holes, in square meters (in pixels without a CRS).",
-            takes=_STEPS,
-            panel="Footprints",
-        ),
-    ] = 0.0
-    regularize: Annotated[
-        bool,
-        Option(
-            help="Draw outlines with right angles and straight walls; what does not agree with its pixels is "
-            "simplified. Replaces --simplify-m.",
-            takes=_STEPS,
-            panel="Footprints",
-        ),
-    ] = False
-    simplify_m: Annotated[
-        float,
-        Field(ge=0, allow_inf_nan=False),
-        Option(
-            help="Simplify outlines within this tolerance in meters (in pixels without a CRS).",
-            takes=_STEPS,
-            panel="Footprints",
-        ),
-    ] = 0.0
 
 
 class RunSettings(SuggestedSettings):
@@ -199,7 +74,7 @@ class RunSettings(SuggestedSettings):
         Connectivity,
         Option(
             help="8: pixels that touch at a corner are one object; 4: they are not.",
-            takes=_OUTLINES,
+            takes=OUTLINES,
             panel="Footprints",
         ),
     ] = 8
@@ -209,7 +84,7 @@ class RunSettings(SuggestedSettings):
         BeforeValidator(lambda value: None if value == "auto" else value),
         Option(
             help="Windows of a batch.",
-            takes=_NETWORK,
+            takes=NETWORK,
             panel="Network",
             rule="at least 1, one whole number, or auto",
             metavar="N",
@@ -221,7 +96,7 @@ class RunSettings(SuggestedSettings):
         str,
         Option(
             help="Where the network runs: auto, cpu, cuda, cuda:N or mps.",
-            takes=_NETWORK,
+            takes=NETWORK,
             panel="Network",
         ),
     ] = "auto"
@@ -229,7 +104,7 @@ class RunSettings(SuggestedSettings):
         str,
         Option(
             help="What carries it out: auto, torch, onnxruntime, openvino or compile.",
-            takes=_NETWORK,
+            takes=NETWORK,
             panel="Network",
         ),
     ] = "auto"
@@ -239,7 +114,7 @@ class RunSettings(SuggestedSettings):
         Field(ge=1),
         Option(
             help="Wanted side in pixels of the pieces that are stored and traced at a time.",
-            takes=(*_STORED, "vectorize"),
+            takes=(*STORED, "vectorize"),
             panel="Work",
         ),
     ] = 1536
@@ -248,7 +123,7 @@ class RunSettings(SuggestedSettings):
         BeforeValidator(as_tuple),
         Option(
             help="Bands of the scene, counted from 1, such as 3,2,1.",
-            takes=(*_NETWORK, "vectorize"),
+            takes=(*NETWORK, "vectorize"),
             panel="Scene",
             rule="numbers of bands, counted from 1",
             metavar="N[,N...]",
@@ -263,7 +138,7 @@ class RunSettings(SuggestedSettings):
         Option(
             help="Values or percentiles of each band in the whole scene that become 0 and 255, such as "
             "0,3000 or P2,P98; off: pixels as stored.",
-            takes=_NETWORK,
+            takes=NETWORK,
             panel="Scene",
             rule="auto, off, two values or two percentiles (P2,P98), the lower first",
             metavar="auto|off|MIN,MAX",
@@ -276,7 +151,7 @@ class RunSettings(SuggestedSettings):
         Option(
             help="Ground sampling distance to read at, in meters per pixel, or native: as stored. A scene "
             "within 1 % of it is read as stored.",
-            takes=_NETWORK,
+            takes=NETWORK,
             panel="Scene",
             rule="one number of meters above 0, or native",
             metavar="M|native",
@@ -290,7 +165,7 @@ class RunSettings(SuggestedSettings):
         Option(
             help="Ground sampling distance of a scene without a CRS (a photo, a chip), in meters per pixel: "
             "it is then read at the network's, and areas are in square meters.",
-            takes=(*_NETWORK, "vectorize"),
+            takes=(*NETWORK, "vectorize"),
             panel="Scene",
             rule="one number of meters above 0",
             metavar="M",
@@ -301,7 +176,7 @@ class RunSettings(SuggestedSettings):
         bool,
         Option(
             help="Go on where the scene's pixels are over 4 times smaller or larger than the network knows.",
-            takes=_NETWORK,
+            takes=NETWORK,
             panel="Scene",
         ),
     ] = False
@@ -311,7 +186,7 @@ class RunSettings(SuggestedSettings):
         tuple[float, float, float, float] | None,
         Option(
             help="Only this part: minx,miny,maxx,maxy in the scene's CRS (in pixels where it has none).",
-            takes=_NETWORK,
+            takes=NETWORK,
             panel="Scene",
             rule="four numbers: min x, min y, max x, max y",
             metavar="X,Y,X,Y",
@@ -324,7 +199,7 @@ class RunSettings(SuggestedSettings):
         Option(
             help="Vector file: what lies outside its polygons counts as without data. The network sees the "
             "pixels there, so that the result inside is that of the whole scene.",
-            takes=_STORED,
+            takes=STORED,
             panel="Scene",
             metavar="FILE",
             keyword="PathLike",
@@ -445,7 +320,7 @@ class RunSettings(SuggestedSettings):
         OnError,
         Option(
             help="A region that can't be read: fail, or skip it and list it.",
-            takes=(*_STORED, "vectorize"),
+            takes=(*STORED, "vectorize"),
             panel="Work",
         ),
     ] = "fail"

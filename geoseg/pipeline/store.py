@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,16 @@ class ProbStore:
             differ = [] if kept is None else sorted(key for key in keys if kept.get(key) != state.get(key))
             # Without a chunk there is nothing to mix, so a store that was only begun is begun anew.
             if differ and _has_chunks(folder):
-                raise StateMismatchError(_differences(kept or {}, state, differ, folder), tuple(differ))
+                details = ", ".join(
+                    f"{key} was {_short((kept or {}).get(key))}, now {_short(state.get(key))}"
+                    for key in differ
+                )
+                hint = " A callable that is not known again needs a fingerprint() method."
+                raise StateMismatchError(
+                    f"{folder} holds a run with another scene, model or options ({details}). Give "
+                    f"--restart to begin again, or another --out.{hint if 'model' in differ else ''}",
+                    tuple(differ),
+                )
             if kept is None or differ:
                 for name in _OWN:
                     _remove(folder / name)
@@ -372,17 +381,6 @@ def _keep_metadata(path: Path, plan: BlockPlan, classes: int, dtype: str) -> Non
     content = written["zarr.json"].to_bytes()
     if not path.is_file() or path.read_bytes() != content:
         write_bytes(path, content)
-
-
-def _differences(
-    kept: Mapping[str, Any], wanted: Mapping[str, Any], keys: Iterable[str], folder: Path
-) -> str:
-    details = ", ".join(f"{key} was {_short(kept.get(key))}, now {_short(wanted.get(key))}" for key in keys)
-    hint = " A callable that is not known again needs a fingerprint() method." if "model" in keys else ""
-    return (
-        f"{folder} holds a run with another scene, model or options ({details}). "
-        f"Give --restart to begin again, or another --out.{hint}"
-    )
 
 
 def _short(value: Any) -> str:
