@@ -8,10 +8,13 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from affine import Affine
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from geoseg.errors import InputError, RunError, SceneError, StateMismatchError
 from geoseg.geo.blocks import BlockPlan, plan_blocks
@@ -225,6 +228,23 @@ def test_a_cut_or_changed_record_costs_its_chunk_only(tmp_path: Path, line: int)
     assert len(store.missing()) == 2
     store.close()
     np.testing.assert_array_equal(run(tmp_path / "s")[1], expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_metadata_are_those_that_zarr_writes(tmp_path: Path, dtype: str) -> None:
+    plan = make_plan()
+    ProbStore.open(tmp_path / "s", plan, 2, {"model": "m"}, dtype=dtype).close()
+    written: dict[str, Any] = {}
+    zarr.create_array(
+        written,
+        shape=(2, *plan.shape),
+        chunks=(2, *plan.chunk_shape),
+        dtype=dtype,
+        fill_value=255 if dtype == "uint8" else np.nan,
+        compressors=[ZstdCodec(level=1), Crc32cCodec()],
+        dimension_names=("class", "y", "x"),
+    )
+    assert (tmp_path / "s" / "prob" / "zarr.json").read_bytes() == written["zarr.json"].to_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"shape": [1, 2]}'])
