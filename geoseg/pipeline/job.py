@@ -24,6 +24,7 @@ from geoseg.pipeline.salvage import read_pixels
 from geoseg.pipeline.store import digest
 from geoseg.pipeline.values import coordinates_text, stretched
 from geoseg.raster.blocks import Block
+from geoseg.raster.classes import check_class_count
 from geoseg.raster.source import RasterSource
 from geoseg.typing import Array, BoolArray, OnError
 from geoseg.vector.burn import PolygonIndex
@@ -130,6 +131,7 @@ def prepare(
     elif not classes:
         # A callable does not state its outputs, and the store has to know how many there are.
         classes, first = _try_first_window(predictor, source, plan, inside, settings.on_error)
+    check_class_count(len(classes) - (predictor.background is not None))
     thresholds = class_thresholds(settings.threshold, classes, predictor.background)
     batch_size = settings.batch_size or predictor.batch_size_default(settings.window)
     return Job(

@@ -11,7 +11,7 @@ from geoseg.errors import InputError
 from geoseg.raster.stitch import INVALID, SCALE
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["IGNORE", "ClassMap", "classify", "classify_float", "one_value"]
+__all__ = ["IGNORE", "ClassMap", "check_class_count", "classify", "classify_float", "one_value"]
 
 #: Value of a target or a truth at pixels that teach nothing and count in no score; one byte, so 254 classes.
 IGNORE: Final = 255
@@ -63,6 +63,20 @@ def one_value(pixels: Array, name: str, advice: str) -> Array:
     return first
 
 
+def check_class_count(count: int) -> None:
+    """Refuse more classes of objects than a byte tells apart: 0 is no object, 255 no data.
+
+    Raises
+    ------
+    InputError
+        They are more than 254.
+    """
+    if count >= IGNORE:
+        raise InputError(
+            f"classes of objects must be at most {IGNORE - 1}, got {count}. Leave some out, or join them."
+        )
+
+
 def classify(
     stored: NDArray[np.uint8], *, background: int | None, thresholds: tuple[float, ...] | None = None
 ) -> ClassMap:
@@ -89,6 +103,7 @@ def classify(
     """
     invalid: BoolArray = stored[0] == INVALID
     objects = stored if background is None else np.delete(stored, background, axis=0)
+    check_class_count(len(objects))
     if len(objects) == 1:
         best, winner = objects[0], np.zeros(invalid.shape, np.intp)
     else:
@@ -136,6 +151,7 @@ def classify_float(
     ([[0, 1]], [[0.0, 0.5]])
     """
     objects = prob if background is None else np.delete(prob, background, axis=0)
+    check_class_count(len(objects))
     winner = objects.argmax(axis=0)
     best = np.take_along_axis(objects, winner[None], axis=0)[0]
     if background is not None and thresholds is None:

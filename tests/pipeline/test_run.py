@@ -660,3 +660,21 @@ def test_a_stop_before_anything_is_done_leaves_no_folder(
     with pytest.raises(KeyboardInterrupt):
         call()
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("count", [254, 255, 300])
+def test_more_classes_than_a_byte_holds_are_refused(scene: Path, tmp_path: Path, count: int) -> None:
+    """Class 261 of 300 became class 5, and class 256 no object."""
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(batch), count, *batch.shape[2:]), np.float32)
+        out[:, -1] = 1
+        return out
+
+    if count > 254:
+        with pytest.raises(InputError, match=f"classes of objects must be at most 254, got {count}"):
+            run_scene(scene, network, tmp_path / "o", options())
+        assert not (tmp_path / "o").exists()
+        return
+    run_scene(scene, network, tmp_path / "o", options(formats=("parquet",)))
+    assert gpd.read_parquet(tmp_path / "o" / "scene.parquet")["class"].tolist() == ["class_254"]
