@@ -228,8 +228,11 @@ def _draw_blocks(
     count = max(1, round(settings.val_fraction * len(blocks)))
     rects = np.array([rect_of(block) for block in usable], np.int64)
     order = rng.permutation(len(usable))
+    low = np.maximum(rects[:, None, :2], others[None, :, :2])
+    high = np.minimum(rects[:, None, 2:], others[None, :, 2:])
+    common = np.maximum(high - low, 0).prod(axis=2).sum(axis=1)  # pixels that each shares with all others
     # Chance first, then a stable sort: among blocks that share no ground with another area chance decides.
-    order = order[np.argsort(-_common(rects, others)[order], kind="stable")]
+    order = order[np.argsort(-common[order], kind="stable")]
     return rects[order[:count]]
 
 
@@ -240,13 +243,6 @@ def _split_area(area: Area, chip: tuple[int, int], blocks: NDArray[np.int64], ma
     insides = [Window(row_off=a, col_off=b, height=c - a, width=d - b) for a, b, c, d in blocks.tolist()]
     windows = tuple(window for block in insides for window in grid_windows(area, chip, block))
     return AreaSplit(True, rects, windows)
-
-
-def _common(rects: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pixels that each rectangle has in common with all others together."""
-    low = np.maximum(rects[:, None, :2], others[None, :, :2])
-    high = np.minimum(rects[:, None, 2:], others[None, :, 2:])
-    return np.asarray(np.maximum(high - low, 0).prod(axis=2).sum(axis=1))
 
 
 def touches(corners: NDArray[np.int64], chip: tuple[int, int], rects: NDArray[np.int64]) -> BoolArray:

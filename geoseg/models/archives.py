@@ -121,20 +121,16 @@ def _zip_members(path: Path) -> dict[str, str]:
     if len(infos) > MAX_FILES:
         raise ModelError(f"{path} must hold at most {MAX_FILES} files, got {len(infos)}")
     for info in infos:
-        _check_member(path, info)
+        inside(info.filename, f"{path}: member")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise ModelError(f"{path}: {info.filename} must be a plain file, got a link")
+        # Against at least 1000 bytes, or a tiny file of blanks would count as absurd.
+        if info.file_size > MAX_FILE_BYTES or info.file_size > MAX_RATIO * max(info.compress_size, 1000):
+            raise ModelError(
+                f"{path}: {info.filename} unfolds to {info.file_size} bytes, more than is sane for a model"
+            )
     names = [str(inside(info.filename)) for info in infos]
     tops = {PurePosixPath(name).parts[0] for name in names}
     # Most programs that pack a folder put the folder itself into the archive.
     wrapped = len(tops) == 1 and all("/" in name for name in names)
     return {name.partition("/")[2] if wrapped else name: info.filename for name, info in zip(names, infos)}
-
-
-def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
-    inside(info.filename, f"{path}: member")
-    if stat.S_ISLNK(info.external_attr >> 16):
-        raise ModelError(f"{path}: {info.filename} must be a plain file, got a link")
-    # Against at least 1000 bytes, or a tiny file of blanks would count as absurd.
-    if info.file_size > MAX_FILE_BYTES or info.file_size > MAX_RATIO * max(info.compress_size, 1000):
-        raise ModelError(
-            f"{path}: {info.filename} unfolds to {info.file_size} bytes, more than is sane for a model"
-        )

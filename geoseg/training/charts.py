@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import io
 import json
-from collections.abc import Sequence
 from importlib import resources
 
 from geoseg.training.history import History
@@ -43,7 +42,9 @@ def chart_picture(history: History, epochs: tuple[float, float] | None = None) -
     for place, (title, names) in enumerate(groups.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         for name in names:
-            xs, ys = _within(*history.column(name), epochs)
+            points = zip(*history.column(name), strict=True)
+            shown = [(x, y) for x, y in points if epochs is None or epochs[0] <= x <= epochs[1]]
+            xs, ys = [x for x, _ in shown], [y for _, y in shown]
             # Dots show where few values lie; many of them would hide the line.
             axes.plot(xs, ys, marker="." if len(xs) < 60 else "", label=name.removeprefix("iou:"))
         axes.set(title=title, xlabel="epoch")
@@ -52,13 +53,6 @@ def chart_picture(history: History, epochs: tuple[float, float] | None = None) -
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90)
     return buffer.getvalue()
-
-
-def _within(
-    xs: Sequence[float], ys: Sequence[float], epochs: tuple[float, float] | None
-) -> tuple[list[float], list[float]]:
-    pairs = [(x, y) for x, y in zip(xs, ys, strict=True) if epochs is None or epochs[0] <= x <= epochs[1]]
-    return [x for x, _ in pairs], [y for _, y in pairs]
 
 
 def chart_page(history: History, title: str = "Training") -> str:

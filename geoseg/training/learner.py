@@ -90,7 +90,8 @@ def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.O
     """The optimizer; the encoder has its own rate where the config says so."""
     chosen = settings.optimizer
     # smp calls the pretrained half "encoder", the tutorials' network calls it "features".
-    encoder = [p for name in ("encoder", "features") for p in _parameters(network, name)]
+    parts = (getattr(network, name, None) for name in ("encoder", "features"))
+    encoder = [p for part in parts if isinstance(part, nn.Module) for p in part.parameters()]
     own = {id(p) for p in encoder}
     rest = [p for p in network.parameters() if id(p) not in own]
     groups = [
@@ -104,11 +105,6 @@ def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.O
         )
     kind = torch.optim.AdamW if chosen.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=settings.lr, weight_decay=chosen.weight_decay, foreach=True)
-
-
-def _parameters(network: nn.Module, name: str) -> list[nn.Parameter]:
-    part = getattr(network, name, None)
-    return list(part.parameters()) if isinstance(part, nn.Module) else []
 
 
 def step_seed(seed: int, batches: int, rank: int = 0) -> int:

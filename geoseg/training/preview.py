@@ -12,7 +12,7 @@ from geoseg.data.augment import Augment
 from geoseg.data.dataset import ChipBatch, join_chips
 from geoseg.files import write_bytes
 from geoseg.training.config import TrainSettings
-from geoseg.training.learner import Pixelwise, augmented_chips, step_seed
+from geoseg.training.learner import augmented_chips, step_seed
 from geoseg.training.pictures import captioned, chip_sheet, overlay, to_picture
 from geoseg.training.setup import pixelwise_of, prepare
 
@@ -44,7 +44,10 @@ def preview_chips(
         # Augmentation draws by the whole batch (paste takes objects of other chips), so all of it is read.
         batch = join_chips([data[ref] for ref in (refs if augment else refs[:wanted])])
         if augment:
-            batch = _augmented(batch, settings, pixelwise, step)
+            dark, bright = (torch.tensor(v).view(1, -1, 1, 1) for v in (pixelwise.dark, pixelwise.bright))
+            seed = step_seed(settings.seed, step)
+            raw, moved = augmented_chips(Augment(settings.augment), batch, dark, bright, seed)
+            batch = ChipBatch(raw, moved.target, moved.auxiliary, batch.names)
         shown = list(zip(batch.image.numpy(), batch.target.numpy(), batch.names, strict=True))
         for image, target, name in shown[:wanted]:
             picture = to_picture(image, pixelwise.dark, pixelwise.bright)
@@ -53,10 +56,3 @@ def preview_chips(
     across = 2 * max(1, round((count / 2) ** 0.5))
     rows = [cells[i : i + across] for i in range(0, len(cells), across)]
     write_bytes(out, chip_sheet(rows, prepared.facts.classes))
-
-
-def _augmented(batch: ChipBatch, settings: TrainSettings, pixelwise: Pixelwise, step: int) -> ChipBatch:
-    dark, bright = (torch.tensor(v).view(1, -1, 1, 1) for v in (pixelwise.dark, pixelwise.bright))
-    seed = step_seed(settings.seed, step)
-    raw, moved = augmented_chips(Augment(settings.augment), batch, dark, bright, seed)
-    return ChipBatch(raw, moved.target, moved.auxiliary, batch.names)

@@ -173,14 +173,11 @@ def rotate(sample: Sample, settings: RotateSettings, rng: np.random.Generator) -
         yield 0, _fitted(sample.turned(int(quarters)), sample.shape if mode == "preserve_size" else None)
         return
     shape = _rotated_shape(sample.shape, angle, mode)
-    yield 0, sample.warped(shape, _rotation(sample.shape, shape, angle))
-
-
-def _rotation(before: Shape, after: Shape, angle: float) -> Affine:
-    """From pixel corners of the turned image to those of the one before, about the centers."""
-    center = Affine.translation(before[1] / 2, before[0] / 2)
-    # y points down, so a turn to the left on screen is by +angle from the result back to the source.
-    return center * Affine.rotation(angle) * Affine.translation(-after[1] / 2, -after[0] / 2)
+    # About the centers. y points down, so a turn to the left on screen is by +angle from the result back to
+    # the source.
+    center = Affine.translation(sample.shape[1] / 2, sample.shape[0] / 2)
+    turned = center * Affine.rotation(angle) * Affine.translation(-shape[1] / 2, -shape[0] / 2)
+    yield 0, sample.warped(shape, turned)
 
 
 def _rotated_shape(shape: Shape, angle: float, mode: str) -> Shape:
