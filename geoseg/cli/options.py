@@ -43,6 +43,15 @@ def _flag(name: str, option: Option) -> str:
 class SettingsCommand(TyperCommand):
     """A command whose help lists what is only known where it is asked for: formats, the shipped network."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an option that is given twice: the last would win, and formats be lost without a word."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option in order:
+            flag = getattr(option, "is_flag", False) or getattr(option, "multiple", False)
+            if order.count(option) > 1 and option.param_type_name == "option" and not flag:
+                ctx.fail(f"{option.opts[0]} must be given once; several values are separated by commas.")
+        return super().parse_args(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Fill in the choices and the shipped network's settings."""
         from geoseg.models import open_bundle, shipped_model

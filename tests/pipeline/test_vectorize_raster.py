@@ -464,3 +464,15 @@ def test_outlines_that_nobody_moved_become_no_geometries(
     assert (len(part.interiors), part.is_valid) == (150 * 150, True)
     if format != "geojson":  # which is in degrees
         assert shapely.area(part) == holes.sum() * 0.25
+
+
+def test_an_option_given_twice_is_refused(tmp_path: Path) -> None:
+    """Of --format gpkg --format shp the first was not written, with exit status 0."""
+    path = str(write(tmp_path / "mask.tif", mask()))
+    words = ["vectorize", path, "-o", str(tmp_path / "o")]
+    twice = CliRunner().invoke(app, [*words, "--format", "gpkg", "--format", "fgb"])
+    assert twice.exit_code == 2
+    assert "--format must be given once; several values are separated by commas" in twice.stderr
+    assert not (tmp_path / "o").exists()
+    assert CliRunner().invoke(app, [*words, "--format", "gpkg,fgb", "--overwrite"]).exit_code == 0
+    assert sorted(file.name for file in (tmp_path / "o").iterdir()) == ["mask.fgb", "mask.gpkg"]
