@@ -12,11 +12,20 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from geoseg.config import read_document
 
 HERE = Path(__file__).parent
+#: The third training goes on from its last weights for a while, at half the rate.
+LONGER = (
+    "weights_init_type=continue_training",
+    "lr=0.0005",
+    "seed=2",
+    "epochs=2",
+    "sampler.chips_per_epoch=2800",
+)
 #: Changes of each config for a quick look.
 QUICK = ("epochs=1", "sampler.chips_per_epoch=32", "ema.decay=0.5")
 
@@ -27,7 +36,10 @@ def steps(data: Path, out: Path, quick: bool) -> list[tuple[Path, list[str]]]:
     banepa = places / "0.30" / "banepa.tif"
     # What places.py writes last.
     ending = places / "0.50" / f"vegas_{len(list(data.glob('spacenet2_vegas/*.jpg'))) - 1:02}.tif"
-    changes = [word for change in QUICK for word in ("--set", change)] if quick else []
+    last = out.absolute() / "third" / "checkpoints" / f"{0 if quick else 7:08}"
+
+    def settings(changes: Iterable[str]) -> list[str]:
+        return [word for change in changes for word in ("--set", change)]
 
     def script(name: str, *words: object) -> list[str]:
         return [str(HERE / name), *map(str, words)]
@@ -38,7 +50,7 @@ def steps(data: Path, out: Path, quick: bool) -> list[tuple[Path, list[str]]]:
         for number, scene in enumerate(read_document(HERE / config)["data"]["scenes"]):
             if pseudo and scene["labels"].endswith(pseudo):
                 command += ["--set", f"data.scenes.{number}.labels={out.absolute() / pseudo}"]
-        return out / run / "bundle", [*command, *changes]
+        return out / run / "bundle", [*command, *(settings(QUICK) if quick else [])]
 
     def labels(run: str, name: str, *words: str) -> tuple[Path, list[str]]:
         return out / name, script(
@@ -55,7 +67,8 @@ def steps(data: Path, out: Path, quick: bool) -> list[tuple[Path, list[str]]]:
         labels("teacher", first, *(["--once"] if quick else [])),
         training("student.toml", "student", first),
         labels("student", second, "--once"),
-        training("train.toml", "buildings", second, "--weights", str(out.absolute() / "student")),
+        training("train.toml", "third", second, "--weights", str(out.absolute() / "student")),
+        training("train.toml", "buildings", second, "--weights", str(last), *settings(LONGER)),
         (out / "building" / "model.json", ship),
         (scores, [*table, *(["--quick"] if quick else [])]),
     ]  # fmt: skip
