@@ -13,6 +13,7 @@ import argparse
 import itertools
 import math
 import os
+import pickle
 import resource
 import tempfile
 import time
@@ -118,6 +119,7 @@ def measure(count: int) -> dict[str, float]:
             "content of all": content,
             "content, unchanged": unchanged,
             "reading / VRT": reading / vrt_time,
+            "pickled MB": len(pickle.dumps(mosaic)) / 1e6,
             "open files": float(len(list(Path("/proc/self/fd").iterdir()))),
             "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }

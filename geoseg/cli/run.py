@@ -12,7 +12,7 @@ import typer
 
 from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, progress_bar, report_summary
 from geoseg.cli.options import SettingsCommand, with_settings
-from geoseg.cli.status import duration, reason_of, scene_line
+from geoseg.cli.status import count_of, duration, reason_of, scene_line
 from geoseg.config.run import RunSettings
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _forecast(
         kept = f", {forecast.kept} are done already" if forecast.kept else ""
         work = f"{totals['mpx']:.1f} Mpx, {totals['windows']} windows"
         in_all = f"about {duration(totals['seconds'])} in the network"
-        print(f"{totals['scenes']} scenes to do{kept}: {work}, {in_all}")
+        print(f"{count_of(totals['scenes'], 'scene')} to do{kept}: {work}, {in_all}")
         store = totals["store_bytes"] / 1e9
         print(f"at most {store:.2f} GB for probabilities, {forecast.free_bytes / 1e9:.1f} GB are free")
     for scene in failing[:_LISTED]:
@@ -217,8 +217,8 @@ def _carry_out_batch(
         for note in summary.notes:
             print(f"note: {note}", file=sys.stderr)
         states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
-        done = f"{summary.footprints} footprints in {summary.seconds:.1f} s"
-        print(f"{len(summary.scenes)} scenes: {states}; {done}")
+        done = f"{count_of(summary.footprints, 'footprint')} in {duration(summary.seconds)}"
+        print(f"{count_of(len(summary.scenes), 'scene')}: {states}; {done}")
         print(summary.manifest)
     if missing := summary.missing:
         for record in missing[:_LISTED]:

@@ -12,7 +12,7 @@ from geoseg.cli.common import handle_errors, print_json
 if TYPE_CHECKING:
     from geoseg.pipeline.batch import SceneRecord
 
-__all__ = ["duration", "reason_of", "register", "scene_line"]
+__all__ = ["count_of", "duration", "reason_of", "register", "scene_line"]
 
 _EPILOG = """Examples:
 
@@ -56,7 +56,7 @@ def status(
         print_json({**totals, "scenes": scenes})
     else:
         words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        print(f"{len(records)} scenes: {words or 'none'}; {footprints} footprints")
+        print(f"{count_of(len(records), 'scene')}: {words or 'none'}; {count_of(footprints, 'footprint')}")
         if at_work:
             print("a run is at work")
         for record in records:
@@ -70,7 +70,7 @@ def status(
 def scene_line(record: SceneRecord) -> str:
     """A scene in one line."""
     if record.state in ("done", "incomplete"):
-        text = f"{record.name}: {record.footprints} footprints"
+        text = f"{record.name}: {count_of(record.footprints or 0, 'footprint')}"
         if record.mpx is not None and record.seconds is not None:
             text += f", {record.mpx:.1f} Mpx in {duration(record.seconds)}"
         return text if record.state == "done" else f"{text}; incomplete: {reason_of(record)}"
@@ -84,6 +84,17 @@ def reason_of(record: SceneRecord) -> str:
     count = len(record.failures)
     some, are = ("1 region", "is") if count == 1 else (f"{count} regions", "are")
     return f"{some} could not be read and {are} missing"
+
+
+def count_of(number: int, what: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> count_of(1, "scene"), count_of(2, "scene")
+    ('1 scene', '2 scenes')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def duration(seconds: float) -> str:

@@ -324,7 +324,7 @@ class TestDryRun:
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.stderr
         assert "a: 64 x 64 pixels of 0.5 m, 4 windows, about 0 s" in done.stdout
-        assert "1 scenes to do: 0.0 Mpx, 4 windows" in done.stdout
+        assert "1 scene to do: 0.0 Mpx, 4 windows" in done.stdout
         assert json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["totals"]["windows"] == 4
         assert not (tmp_path / "out").exists()
 
@@ -350,7 +350,7 @@ class TestCommand:
         assert done.exit_code == 1
         assert "3 scenes: 2 done, 1 failed; 2 footprints" in done.stdout
         lines = done.stderr.splitlines()
-        assert lines[0].startswith("[1/3] a: 1 footprints, 0.0 Mpx in ")
+        assert lines[0].startswith("[1/3] a: 1 footprint, 0.0 Mpx in ")
         assert any(line.startswith("failed: b: scene must be a raster file") for line in lines)
         assert lines[-1].startswith(f"error: 1 scene of 3 is not complete; geoseg status {out}")
         status = CliRunner().invoke(app, ["status", str(out)])
@@ -361,7 +361,7 @@ class TestCommand:
         assert done.exit_code == 0
         assert json.loads(done.stdout)["states"] == {"done": 3}
         status = CliRunner().invoke(app, ["status", str(out), "--all"])
-        assert (status.exit_code, status.stdout.count("1 footprints,")) == (0, 3)
+        assert (status.exit_code, status.stdout.count("1 footprint,")) == (0, 3)
 
     @pytest.mark.parametrize(
         ("words", "message"),
