@@ -7,6 +7,7 @@ import itertools
 import json
 import pickle
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,16 @@ class TestOneScene:
         assert len(pickle.dumps(mosaic)) < 35 * 1500
         np.testing.assert_array_equal(again.read(ALL), town())
         assert (mosaic.name, mosaic.has_validity) == ("town", False)
+
+    def test_large_sheets_that_were_written_since_are_doubted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cut(town(), tmp_path / "town")
+        mosaic = open_raster(tmp_path / "town")
+        assert mosaic.doubt(0) is None  # each byte is looked at
+        monkeypatch.setattr("geoseg.io.mosaic.source.CONTENT_BYTES", 100)
+        assert mosaic.doubt(time.time() + 60) is None
+        assert "was written since, and is too large to be read whole" in str(mosaic.doubt(0))
 
     def test_the_order_of_names_does_not_matter(self, tmp_path: Path) -> None:
         paths = [str(path) for path in cut(town(), tmp_path / "town").values()]

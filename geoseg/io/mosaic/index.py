@@ -41,7 +41,7 @@ from geoseg.raster.source import RasterHints, SceneReadError
 from geoseg.raster.warped import WarpedScene
 from geoseg.typing import Progress, no_progress
 
-__all__ = ["Sheet", "content_digests", "files_stamp", "read_sheets"]
+__all__ = ["CONTENT_BYTES", "Sheet", "content_digests", "files_stamp", "read_sheets"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _LOG = logging.getLogger(__name__)
 _FORMAT = 1
 #: Bytes hashed of each sheet: its beginning, its end, and two pieces between. Of a delivery of 4,000 that is
 #: 1 GB; where a sheet is written anew, its header or its size nearly always change with it.
-_CONTENT_BYTES = 4 * 64 * 1024
+CONTENT_BYTES = 4 * 64 * 1024
 #: A file that was written so short a time ago may be written again without a new time stamp.
 _UNSURE_NS = 2_000_000_000
 #: Headers on a network drive are waited for, not computed.
@@ -163,7 +163,7 @@ def content_digests(sheets: Sequence[Sheet]) -> list[str]:
         try:
             for file in files:
                 if not file.name.endswith(SIDE_CARS):
-                    hash_file(content, file, _CONTENT_BYTES)
+                    hash_file(content, file, CONTENT_BYTES)
         except OSError as error:
             raise SceneReadError(f"cannot read {path}: {error.strerror}.", path) from error
         return content.hexdigest()

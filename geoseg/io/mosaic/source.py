@@ -14,7 +14,7 @@ import numpy as np
 from geoseg.errors import RunError, SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io.mosaic.index import Sheet, content_digests
+from geoseg.io.mosaic.index import CONTENT_BYTES, Sheet, content_digests
 from geoseg.raster.source import RasterHints, SceneReadError, Shaped, check_inside, damaged
 from geoseg.typing import Array, BoolArray
 
@@ -196,6 +196,17 @@ class Mosaic(Shaped):
                 warped = tuple(sheet.scene.geobox.transform), crs.to_wkt() if crs else None
             digest.update(repr((place, sheet.scene.rule, palette, content, warped)).encode())
         return digest.hexdigest()
+
+    def doubt(self, since: float) -> str | None:
+        """Sheets that may have changed unseen: on a server, or written since and known by pieces of them."""
+        for sheet in self.sheets:
+            if not sheet.files:
+                return "sheets of it are no local files"
+            for file in map(Path, sheet.files):
+                stat = file.stat() if file.exists() else None
+                if stat and stat.st_size > CONTENT_BYTES and max(stat.st_mtime, stat.st_ctime) > since:
+                    return f"{file.name} was written since, and is too large to be read whole"
+        return None
 
     def _under(self, window: Window) -> list[int]:
         """Sheets that a window meets, from the top to the bottom."""
