@@ -153,7 +153,8 @@ def keep_images(folder: Path, target: SceneTarget | ProjectTarget, seed: int) ->
     if isinstance(target, SceneTarget):
         return Images(target.names, np.zeros(1, bool))
     known = read_images(folder) if file.is_file() else Images([], np.zeros(0, bool))
-    joined = [name for name in target.names if name not in set(known.names)]
+    seen = set(known.names)
+    joined = [name for name in target.names if name not in seen]
     if not joined and file.is_file():
         return known
     if known.names:

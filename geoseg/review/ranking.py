@@ -67,8 +67,8 @@ def draw_qa(count: int, seed: int) -> BoolArray:
 def rank_places(scores: Sequence[float], cells: Array, qa: BoolArray, seed: int) -> IntArray:
     """Order of places, best first: by score, spread out, with the random ones among them.
 
-    Neighbors show much the same. Until a third of the places is in the list, none is taken beside one that
-    is; after that the rest follows by score. Every fifth is one of the random ones, in random order: they
+    Neighbors show much the same. Of the best third, those that lie beside none that was taken come first,
+    then the rest of it, then all else by score. Every fifth is one of the random ones, in random order: they
     must not all come last, when a person is tired.
 
     Parameters
@@ -89,9 +89,9 @@ def rank_places(scores: Sequence[float], cells: Array, qa: BoolArray, seed: int)
 
     Examples
     --------
-    >>> cells = np.array([[0, 0], [0, 1], [0, 2], [0, 3], [0, 4], [0, 5]])
-    >>> rank_places([5, 4, 3, 2, 1, 0], cells, np.zeros(6, bool), seed=0).tolist()
-    [0, 2, 1, 3, 4, 5]
+    >>> cells = np.array([[0, 0], [0, 1], [0, 2], [0, 3], [0, 4], [0, 5], [0, 6]])
+    >>> rank_places([6, 5, 4, 3, 2, 1, 0], cells, np.zeros(7, bool), seed=0).tolist()
+    [0, 2, 1, 3, 4, 5, 6]
     """
     order = np.lexsort((np.arange(len(scores)), -np.asarray(scores, np.float64)))
     ranked = [int(i) for i in order if not qa[i]]
@@ -99,15 +99,15 @@ def rank_places(scores: Sequence[float], cells: Array, qa: BoolArray, seed: int)
     first: list[int] = []
     later: list[int] = []
     third = -(-len(ranked) // 3)
-    for index in ranked:
+    for index in ranked[:third]:
         row, column = (int(value) for value in cells[index])
         around = {(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
-        if len(first) < third and not around & taken:
+        if not around & taken:
             first.append(index)
             taken.add((row, column))
         else:
             later.append(index)
-    ranked = first + later
+    ranked = first + later + ranked[third:]
     drawn = np.random.default_rng(seed).permutation(np.flatnonzero(qa)).tolist()
     out: list[int] = []
     while ranked or drawn:

@@ -7,13 +7,17 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pyarrow as pa
 import pytest
 import shapely
+from PIL import Image
 
 from geoseg.errors import InputError
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import open_vector
+from geoseg.io.writers import FootprintBatch, open_writer
 from geoseg.review import Review, SceneTarget, export_review
+from geoseg.review.targets import open_target
 
 
 def edit(review: Review, **op: Any) -> Any:
@@ -106,6 +110,28 @@ def test_without_footprints_one_begins_with_nothing(scene: Path, tmp_path: Path)
     [row] = gpd.read_file(tmp_path / "new.geojson").itertuples()
     assert (row.id, row.edited, row.source) == (1, True, "person")
     assert row.area_m2 == pytest.approx(9, rel=2e-3)
+
+
+def test_a_picture_without_a_crs_is_corrected_in_its_pixels(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "drone.jpg")
+    houses = np.array([shapely.Polygon([(10.25, 10), (30, 10.125), (30, 40), (10, 40)])], object)
+    columns = {"id": np.array([1]), "class": np.array(["house"], object), "area_px": np.array([600.0])}
+    schema = pa.schema([("id", pa.int64()), ("class", pa.string()), ("area_px", pa.float64())])
+    source = tmp_path / "houses.geojson"
+    with open_writer("geojson", source, schema=schema, crs=None) as writer:
+        writer.write(FootprintBatch(houses, columns))
+    with Review(tmp_path / "r", open_target(tmp_path / "drone.jpg", footprints=source)) as review:
+        assert shapely.get_coordinates(review.object(1).shape).tolist()[0] == [10.25, 10]
+        export_review(review.folder, tmp_path / "same" / "houses.geojson")
+        assert (tmp_path / "same" / "houses.geojson").read_bytes() == source.read_bytes()
+        edit(review, op="split", ids=[], line=[[0, 20], [50, 20]])
+        edit(review, op="mark", place=0, status="accepted")
+        summary = export_review(review.folder, tmp_path / "corrected.geojson")
+    new = open_vector(tmp_path / "corrected.geojson")
+    assert (new.crs, new.count) == (None, 2)
+    [(shapes, _)] = new.records()
+    assert shapely.area(shapes).sum() == pytest.approx(houses[0].area, abs=0.1)
+    assert open_vector(summary.files["qa"]).crs is None
 
 
 def test_what_can_not_be_exported_is_told(
