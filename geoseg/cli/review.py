@@ -31,7 +31,9 @@ class _OpenByDefault(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the name of the command that is meant before what it is given."""
-        if args and args[0] not in self.commands:
+        if not args:
+            args = ["-h"]
+        if args[0] not in self.commands:
             args = ["open", *args]
         return super().parse_args(ctx, args)
 
@@ -60,7 +62,10 @@ def open_review(
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(help="More classes, by commas; of a project NAME:SHAPE, which go to its meta.json."),
+        typer.Option(
+            help="More classes, by commas; footprints without one are of the first. Of a project as "
+            "NAME:SHAPE, which go to its meta.json."
+        ),
     ] = None,
     class_column: Annotated[str | None, typer.Option(help=r"Column that tells the class \[class].")] = None,
     probabilities: Annotated[
@@ -82,9 +87,11 @@ def open_review(
 ) -> None:
     """Open a page on this computer to look at footprints or a project, and correct them.
 
-    Each edit is on the disk before the page shows it. The scene and its footprints are never changed: edits
-    are kept in the review's folder, and `geoseg review export` writes the corrected file. Annotations of a
-    project are written at each edit.
+    Each edit is on the disk before the page shows it. A scene and its footprints are never changed.
+
+    Edits are kept in the review's folder; `geoseg review export` writes the corrected file.
+
+    Annotations of a project are written at each edit.
     """
     from geoseg.io.gdal_env import check_path
     from geoseg.review.security import Guard
@@ -142,8 +149,11 @@ def export(
 ) -> None:
     """Write the corrected footprints, and the accepted places beside them (reviewed, qa).
 
-    What nobody edited comes out to the last bit as it went in. `reviewed` is the area of interest for
-    training on the corrected file; `qa` holds the places that were drawn at random, for measuring only.
+    What nobody edited comes out to the last bit as it went in.
+
+    `reviewed` is the area of interest for training on the corrected file.
+
+    `qa` holds the places that were drawn at random, for measuring only.
     """
     from geoseg.review.export import export_review
 

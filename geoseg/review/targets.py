@@ -27,10 +27,10 @@ from geoseg.raster.source import RasterSource
 from geoseg.review.objects import ReviewObject, from_entry, round_corners
 from geoseg.typing import Array, PathLike
 
-__all__ = ["DEFAULT_CLASS", "FootprintRows", "ProjectTarget", "SceneTarget", "file_sha", "open_target"]
+__all__ = ["FootprintRows", "ProjectTarget", "SceneTarget", "file_sha", "open_target"]
 
-#: Class of footprints whose file has no column for it.
-DEFAULT_CLASS = "object"
+#: Class of footprints where neither their file nor the user names one.
+_NO_CLASS = "object"
 
 
 def file_sha(path: Path) -> str | None:
@@ -126,6 +126,11 @@ class SceneTarget:
         columns = () if self.footprints is None else self.footprints.columns
         return self.class_column or ("class" if "class" in columns else None)
 
+    @property
+    def default_class(self) -> str:
+        """Class of footprints whose file tells none: the first that was named."""
+        return self.classes[0] if self.classes else _NO_CLASS
+
     def identity(self) -> dict[str, Any]:
         """What makes it the same target: the scene's pixels, the files' bytes."""
         files = {"footprints": self.footprints, "before": self.before}
@@ -169,7 +174,7 @@ class SceneTarget:
                 first + keep,
                 shapely.transform(pixels[keep], round_corners),
                 flat[keep],
-                [name or DEFAULT_CLASS for name in names],
+                [name or self.default_class for name in names],
                 [json_text({name: _plain(value) for name, value in row.items()}) for row in rows],
                 np.array([_confidence(row.get("confidence")) for row in rows], np.float64),
                 max((row["id"] for row in rows if isinstance(row.get("id"), int)), default=0),
