@@ -9,6 +9,7 @@ the user wrote a URL.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import threading
@@ -186,10 +187,38 @@ def open_dataset(path: PathLike) -> Any:
         check_vrt(Path(name))
         drivers = ["VRT"]
     try:
-        with raster_env(is_remote(name)), quiet_georeferencing():
-            return DatasetReader(_respelled(spelled), driver=drivers, sharing=False)
+        with raster_env(is_remote(name)), quiet_georeferencing(), _LostPlace() as lost:
+            dataset = DatasetReader(_respelled(spelled), driver=drivers, sharing=False)
     except RasterioError as error:
         raise _refusal(name, " ".join(str(error).split()).rstrip(".")) from None
+    if lost.found:
+        dataset.close()
+        raise SceneError(
+            f"georeferencing of a scene must be readable, got {name}, whose GeoTIFF tags are damaged. "
+            "Copy the file again, or write it anew with gdal_translate -a_srs."
+        )
+    return dataset
+
+
+class _LostPlace(logging.Filter):
+    """Hears GDAL say that it ignores the georeferencing of a file: it warns, and gives plain pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found, self._thread = False, threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Look at what is said in this thread, and let all pass: others open other files."""
+        if threading.get_ident() == self._thread and "GeoTIFF tags apparently corrupt" in record.getMessage():
+            self.found = True
+        return True
+
+    def __enter__(self) -> _LostPlace:
+        logging.getLogger("rasterio._env").addFilter(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger("rasterio._env").removeFilter(self)
 
 
 @contextmanager

@@ -327,3 +327,15 @@ def test_overviews_that_lie_elsewhere_are_not_looked_for(tmp_path: Path) -> None
     with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **box) as out:
         out.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(tmp_path / "elsewhere.ovr"))
     assert open_raster(tmp_path / "a.tif").facts()["overviews"] == []
+
+
+def test_damaged_georeferencing_is_no_scene_without_any(tmp_path: Path) -> None:
+    """GDAL warns and gives pixel coordinates: footprints lay at the wrong place, with exit status 0."""
+    path = save(tmp_path / "a.tif", noise(1, 8, 8))
+    content = path.read_bytes()
+    name = content.index(b"WGS 84")
+    path.write_bytes(content[:name] + bytes(len(content) - name))
+    with pytest.raises(SceneError, match=r"georeferencing of a scene must be readable, got .*a\.tif"):
+        open_raster(path)
+    path.write_bytes(content)
+    assert open_raster(path).crs is not None
