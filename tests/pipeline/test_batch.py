@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from geoseg.cli import app
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, MissingFileError, RunError, SceneError, StateMismatchError
 from geoseg.files import DiskFullError, LockedError
-from geoseg.io.mosaic import Sheets
+from geoseg.io.mosaic import Sheets, index
 from geoseg.pipeline.batch import MANIFEST, dry_run, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 from geoseg.pipeline.batch import run_batch as run_words
@@ -175,6 +176,17 @@ class TestGoingOn:
             run(scenes, Network(200), tmp_path / "out")
         assert states(tmp_path / "out") == before
         assert run(scenes, Network(230), tmp_path / "out", restart=True).footprints == 0
+
+    def test_a_folder_is_listed_once_however_many_scenes_it_holds(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        listed: list[str] = []
+        scandir = os.scandir
+        monkeypatch.setattr(index.os, "scandir", lambda place: (listed.append(str(place)), scandir(place))[1])
+        plan = plan_batch([scenes], RunSettings(mosaic="off"))
+        stamps = index.files_stamps([scene.paths for scene in plan.scenes])
+        assert len(set(stamps)) == 3
+        assert listed.count(str(scenes)) == 1
 
     def test_a_stop_in_the_middle(self, scenes: Path, tmp_path: Path) -> None:
         out, whole = tmp_path / "out", tmp_path / "whole"

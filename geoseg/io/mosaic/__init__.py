@@ -4,8 +4,8 @@
 :class:`Mosaic`. Nothing is copied or resampled: a window reads of each sheet what lies under it.
 """
 
-from geoseg.io.mosaic.index import files_stamp
+from geoseg.io.mosaic.index import files_stamps
 from geoseg.io.mosaic.sheets import Sheets, SortedFiles, sort_files
 from geoseg.io.mosaic.source import Mosaic
 
-__all__ = ["Mosaic", "Sheets", "SortedFiles", "files_stamp", "sort_files"]
+__all__ = ["Mosaic", "Sheets", "SortedFiles", "files_stamps", "sort_files"]

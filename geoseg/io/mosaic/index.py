@@ -41,7 +41,7 @@ from geoseg.raster.source import RasterHints, SceneReadError
 from geoseg.raster.warped import WarpedScene
 from geoseg.typing import Progress, no_progress
 
-__all__ = ["CONTENT_BYTES", "Sheet", "content_digests", "files_stamp", "read_sheets"]
+__all__ = ["CONTENT_BYTES", "Sheet", "content_digests", "files_stamps", "read_sheets"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -229,21 +229,30 @@ def _crs(wkt: str | None) -> CRS | None:
 # ------------------------------------------------------------------ what tells that a file is the same
 
 
-def files_stamp(paths: Sequence[str]) -> str:
-    """Digest of the names, sizes and times of all local files that some scenes are read from.
+def files_stamps(scenes: Sequence[Sequence[str]]) -> list[str]:
+    """Digests of the names, sizes and times of all local files that scenes are read from.
 
     An address, of which nothing but the name is known, counts with its name.
 
+    Parameters
+    ----------
+    scenes
+        Paths of each scene; all at once, because each folder is listed once a call.
+
     Returns
     -------
-    str
-        64 hexadecimal digits; another one when a file was written, or came or went beside one.
+    list of str
+        64 hexadecimal digits each; others when a file was written, or came or went beside one.
     """
-    digest, stamps = hashlib.sha256(), _stamps(paths)
-    for path in sorted(paths):
-        known = stamps.get(path) or json.dumps([list(map(str, item)) for item in _walked(path)])
-        digest.update(f"{Path(path).name}\0{known}\0".encode())
-    return digest.hexdigest()
+    stamps = _stamps([path for paths in scenes for path in paths])
+    digests = []
+    for paths in scenes:
+        digest = hashlib.sha256()
+        for path in sorted(paths):
+            known = stamps.get(path) or json.dumps([list(map(str, item)) for item in _walked(path)])
+            digest.update(f"{Path(path).name}\0{known}\0".encode())
+        digests.append(digest.hexdigest())
+    return digests
 
 
 def _walked(path: str) -> Iterator[tuple[str, int, int]]:

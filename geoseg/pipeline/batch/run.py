@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError, RunError, StateMismatchError
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
-from geoseg.io.mosaic import files_stamp
+from geoseg.io.mosaic import files_stamps
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
@@ -184,8 +184,8 @@ def sort_scenes(
     """Scenes to work on, with new records, and the records of those that are left as they are."""
     known = {record.name: record for record in manifest.scenes()}
     todo, kept = [], []
-    for scene in scenes:
-        stamp = files_stamp(scene.paths)
+    stamps = files_stamps([scene.paths for scene in scenes])
+    for scene, stamp in zip(scenes, stamps, strict=True):
         record = known.get(scene.name)
         if record is not None and not settings.restart and _stays(record, key, stamp, settings, out):
             kept.append(record)
