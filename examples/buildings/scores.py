@@ -60,8 +60,8 @@ def score_scenes(bundle: Path, scenes: Iterable[Scored], **options: Any) -> dict
             pixels += np.nan_to_num([row.tp, row.fp, row.fn])
         assert matches is not None  # both are polygons
         objects += [matches.matched, matches.false, matches.missed]
-    tp, fp, fn = pixels
-    matched, false, missed = objects
+    tp, fp, fn = pixels.tolist()
+    matched, false, missed = objects.tolist()
     return {
         "scenes": len(scenes),
         "iou": round(tp / max(tp + fp + fn, 1), 4),

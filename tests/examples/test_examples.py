@@ -272,18 +272,23 @@ def test_places_are_written_at_the_distances_that_are_trained_at(
 def test_the_table_adds_up_the_scenes_of_a_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from geoseg.demo.scene import make_chip
     from geoseg.models import shipped_model
 
-    for size in (96, 128):
-        write_photo(tmp_path / "china_apartments", f"china_{size}", size)
-    for photo in (tmp_path / "china_apartments").glob("*.jpg"):
-        Image.open(photo).save(photo.with_suffix(".png"))
+    folder = tmp_path / "china_apartments"
+    folder.mkdir()
+    for seed in (0, 1):
+        image, mask = make_chip(128, 0.6, np.random.default_rng(seed))
+        codes = np.where(np.arange(128)[:, None] < 16, 127, mask * 255).astype(np.uint8)
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"china_{seed}.png")
+        Image.fromarray(codes).save(folder / f"china_{seed}_mask.png")
     arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "table"), "--place", "china_apartments"]
     model = ["--model", f"one={shipped_model()}"]
     run_script("buildings/table.py", [*arguments, *model, "--set", "threshold=0.3"], monkeypatch)
     row = json.loads((tmp_path / "table" / "scores.json").read_text())["one"]["china_apartments"]
     assert row["scenes"] == 2
-    assert 0 < row["iou"] <= 1
+    assert 0.2 < row["iou"] < 1
+    assert 0 < row["object_f1"] < 1
     assert f"IoU {row['iou']:.3f}" in capsys.readouterr().out
     monkeypatch.setattr("geoseg.run", None)  # what is there is not run again
     run_script("buildings/table.py", [*arguments, *model], monkeypatch)
