@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -32,12 +33,12 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            path.touch()
+            self._file = path.open("r+b", buffering=0)
         except OSError as error:
             raise write_error(path, error) from error
-        self.size = _end_of_lines(self._handle)
-        if self.size < os.fstat(self._handle).st_size:
-            os.ftruncate(self._handle, self.size)
+        self.size = _end_of_lines(self._file)
+        self._file.truncate(self.size)
 
     def __enter__(self) -> Journal:
         return self
@@ -48,10 +49,8 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        """Close the file. Twice is fine."""
+        self._file.close()
 
     def append(self, line: Mapping[str, Any]) -> int:
         """Add a line and wait until it is on the disk; returns where it begins.
@@ -63,10 +62,9 @@ class Journal:
         """
         start, content = self.size, json_text(line).encode() + b"\n"
         try:
-            done = 0
-            while done < len(content):
-                done += os.pwrite(self._handle, content[done:], start + done)
-            os.fsync(self._handle)
+            self._file.seek(start)
+            _write(self._file, content)
+            os.fsync(self._file.fileno())
         except OSError as error:
             self.cut(start)
             raise write_error(self.path, error) from error
@@ -75,7 +73,7 @@ class Journal:
 
     def cut(self, size: int) -> None:
         """Take back the lines behind ``size``, which nobody was told of."""
-        os.ftruncate(self._handle, size)
+        self._file.truncate(size)
         self.size = size
 
     def line_at(self, start: int) -> dict[str, Any]:
@@ -83,12 +81,20 @@ class Journal:
         return next(read_lines(self.path, start))[2]
 
 
-def _end_of_lines(handle: int) -> int:
+def _write(file: io.FileIO, content: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes a part."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _end_of_lines(file: io.FileIO) -> int:
     """Where the last complete line of a file ends."""
-    end, step = os.fstat(handle).st_size, 1 << 16
+    end, step = file.seek(0, os.SEEK_END), 1 << 16
     while end > 0:
         start = max(0, end - step)
-        newline = os.pread(handle, end - start, start).rfind(b"\n")
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
         if newline >= 0:
             return start + newline + 1
         end = start

@@ -6,6 +6,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ __all__ = ["TILE", "PendingError", "Pictures"]
 #: Pixels of a tile's side.
 TILE = 512
 #: Pixels of an image that are read for one tile; beyond it a pyramid is made.
-_MOST_READ = 2**25
+_MOST_READ = 2**24
 #: Bytes of tiles that are kept.
 _KEPT = 64 * 2**20
 #: Objects smaller than this on a tile are a dot.
@@ -40,13 +41,7 @@ class PendingError(GeosegError):
 
 
 class Pictures:
-    """Tiles of a review's images and objects, from any thread.
-
-    Attributes
-    ----------
-    done
-        Share of the scene's pyramid that is made; 1 where none was needed yet.
-    """
+    """Tiles of a review's images and objects, from any thread."""
 
     def __init__(self, review: Review) -> None:
         self._review = review
@@ -57,37 +52,57 @@ class Pictures:
         self._reading = threading.Semaphore(2)
         self._limits: dict[int, tuple[list[int], list[Limits] | None]] = {}
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.done = 1.0
-        self.failure: str | None = None
+        self._building = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._done: dict[int, float] = {}
+        self._failures: dict[int, str] = {}
 
-    def _begin_pyramid(self, source: PixelSource) -> None:
-        """Make the pyramid of a scene in the background; it is begun once, when it is first needed."""
+    def _begin_pyramid(self, image: int, source: PixelSource) -> float:
+        """Make the pyramid of an image in the background, once, when it is first needed; the share done.
+
+        Raises
+        ------
+        InputError
+            It failed; with the reason.
+        """
         with self._lock:
-            if self._thread is not None:
-                return
-            self.done = 0.0
+            if image in self._failures:
+                raise InputError(self._failures[image])
+            if image not in self._done:
+                self._done[image] = 0.0
+                thread = threading.Thread(target=self._make_pyramid, args=(image, source), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            return self._done[image]
 
-            def note(stage: str, done: float, total: float, **info: float) -> None:
-                self.done = min(0.99, done / total)
+    def _make_pyramid(self, image: int, source: PixelSource) -> None:
+        def note(stage: str, done: float, total: float, **info: float) -> None:
+            self._done[image] = min(0.99, done / total)
 
-            def make() -> None:
-                try:
-                    bands, limits = self._shown(0, source)
-                    path = self._review.folder / "pyramid.tif"
-                    write_pyramid(source, path, bands, limits, progress=note, stopped=self._stop.is_set)
-                    self.done = 1.0
-                except (GeosegError, OSError) as error:
-                    self.failure = str(error)
+        try:
+            # One at a time: whoever leafs through large photos would otherwise start them all.
+            with self._building:
+                bands, limits = self._shown(image, source)
+                path = self._pyramid(image)
+                write_pyramid(source, path, bands, limits, progress=note, stopped=self._stop.is_set)
+            self._done[image] = 1.0
+        except (GeosegError, OSError) as error:
+            self._failures[image] = str(error)
 
-            self._thread = threading.Thread(target=make, name="pyramid", daemon=True)
-            self._thread.start()
+    def _pyramid(self, image: int) -> Path:
+        return self._review.folder / ("pyramid.tif" if image == 0 else f"pyramid-{image}.tif")
+
+    @property
+    def done(self) -> float:
+        """Share of the pyramids begun that is made; 1 where none was needed yet."""
+        shares = list(self._done.values())
+        return min(shares, default=1.0)
 
     def stop(self) -> None:
         """End the work in the background."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def levels(self, image: int) -> int:
         """How many levels an image has: at the last one it fits into a tile."""
@@ -118,18 +133,16 @@ class Pictures:
 
     def _draw(self, image: int, window: Window, factor: int) -> bytes:
         source = self._review.target.open_image(self._review.image_name(image))
-        path = self._review.folder / "pyramid.tif"
+        path = self._pyramid(image)
         if factor >= SHRINK and path.is_file():
             pixels, valid = read_pyramid(path, window, factor)
         elif window.height * window.width <= _MOST_READ or has_overviews(source, factor):
             with self._reading:
                 bands, limits = self._shown(image, source)
                 pixels, valid = read_shrunk(source, window, factor, bands, limits)
-        elif self.failure is not None:
-            raise InputError(self.failure)
         else:
-            self._begin_pyramid(source)
-            raise PendingError(f"the overview is being made, {100 * self.done:.0f} % are done.")
+            done = self._begin_pyramid(image, source)
+            raise PendingError(f"the overview is being made, {100 * done:.0f} % are done.")
         return _encoded(pixels, valid)
 
     def _shown(self, image: int, source: PixelSource) -> tuple[list[int], list[Limits] | None]:

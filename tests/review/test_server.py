@@ -216,12 +216,12 @@ def test_a_large_scene_gets_its_pyramid_in_the_folder_of_the_review(
     with Review(tmp_path / "town.review", SceneTarget(open_raster(scene))) as review:
         pictures = Pictures(review)
         assert pictures.tile(0, 0, 0, 0) is not None
-        assert pictures._thread is None
+        assert not pictures._threads
         with pytest.raises(PendingError, match="being made"):
             pictures.tile(0, 3, 0, 0)
-        assert pictures._thread is not None
-        pictures._thread.join()
-        assert (pictures.done, pictures.failure) == (1.0, None)
+        [thread] = pictures._threads
+        thread.join()
+        assert (pictures.done, pictures._failures) == (1.0, {})
         assert pictures.tile(0, 3, 0, 0) is not None
         pictures.stop()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "town.review"])

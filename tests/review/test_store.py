@@ -184,14 +184,14 @@ def _full(*_: Any) -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("call", ["pwrite", "fsync"])
+@pytest.mark.parametrize("call", ["geoseg.review.journal._write", "os.fsync"])
 def test_a_full_disk_leaves_nothing_half_written(
     call: str, review: Review, target: SceneTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit(review, op="delete", ids=[1])
     before, journal = state(review), (review.folder / "journal.jsonl").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(os, call, _full)
+        patch.setattr(call, _full)
         with pytest.raises(DiskFullError, match="space"):
             edit(review, op="delete", ids=[2])
     assert (state(review), review.revision) == (before, 1)
