@@ -11,7 +11,7 @@ build();
 listen();
 page
   .start()
-  .then(() => setInterval(() => page.lookForOthers().catch(() => {}), 10000))
+  .then(() => setInterval(() => page.lookForOthers().catch((error) => page.say(error.message, 'error')), 10000))
   .catch((error) => page.say(error.message, 'error'));
 
 // For the console, and for tests.
