@@ -2,6 +2,7 @@
 
     python benchmarks/vectorize.py                      # 16384 x 16384, then 49152 x 49152 streamed
     python benchmarks/vectorize.py --size 4096 --stream 8192
+    python benchmarks/vectorize.py --only split         # with touching objects taken apart, against without
 
 Every figure is the best of a few runs; ratios are taken within one run on one machine. Peers that are not
 installed (contourrs, cv2, cc3d) are left out and named.
@@ -33,6 +34,7 @@ from geoseg.geo.windows import Window
 from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.vectorize import vectorize_classes
 from geoseg.raster.labels import label_chunk
+from geoseg.raster.split import SplitRule
 from geoseg.vector.chunk import ChunkValues
 from geoseg.vector.geometry import object_geometries
 
@@ -185,8 +187,13 @@ def compare_polygons(mask: np.ndarray, repeats: int, threads: int) -> dict[str, 
     return ratios
 
 
-def stream(base: np.ndarray, size: int, threads: int, **options: Any) -> float:
-    """Vectorize a scene made of copies of ``base`` to GeoParquet; returns the peak memory in MB."""
+def stream(
+    base: np.ndarray, size: int, threads: int, split: SplitRule | None = None
+) -> tuple[float, float, float]:
+    """Vectorize a scene made of copies of ``base`` to GeoParquet.
+
+    Returns the peak memory in MB above the start, seconds, and seconds of the processors.
+    """
     period = base.shape[0]
 
     def read(window: Window) -> ChunkValues:
@@ -201,18 +208,35 @@ def stream(base: np.ndarray, size: int, threads: int, **options: Any) -> float:
     geobox = GeoBox(Affine(0.1, 0, 300_000, 0, -0.1, 3_000_000), CRS.from_epsg(32645), size, size)
     with tempfile.TemporaryDirectory() as name, Peak() as peak:
         folder = Path(name)
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         summary = vectorize_classes(
             read, size, size, chunk=CHUNK, connectivity=8, class_names=("building",), geobox=geobox,
             scene="streamed", out={"parquet": folder / "out.parquet"}, spill_dir=folder, threads=threads,
-            **options,
+            split=split,
         )  # fmt: skip
-        seconds = time.perf_counter() - start
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
     print(
-        f"\nstreamed {size} x {size} to GeoParquet: {summary.footprints} footprints in {seconds:.1f} s "
-        f"({size * size / seconds / 1e6:.0f} Mpx/s), peak memory {peak.megabytes:.0f} MB above the start"
+        f"\nstreamed {size} x {size} to GeoParquet{', split' if split else ''}: "
+        f"{summary.footprints} footprints in {seconds:.1f} s "
+        f"({size * size / seconds / 1e6:.0f} Mpx/s, {busy:.1f} s of the processors), "
+        f"peak memory {peak.megabytes:.0f} MB above the start"
     )
-    return peak.megabytes
+    return peak.megabytes, seconds, busy
+
+
+def compare_split(base: np.ndarray, size: int, streamed: int, threads: int, repeats: int) -> None:
+    """Splitting at 0.25 against the plain run, and the memory that it takes."""
+    rule = SplitRule.on(0.25, (0.1, 0.1))
+    for split in (None, rule):
+        stream(base, CHUNK, threads, split)  # compiled code, PROJ, Arrow
+    runs = [(stream(base, size, threads), stream(base, size, threads, rule)) for _ in range(repeats)]
+    for name, which in (("wall", 1), ("processor", 2)):
+        plain, split = (min(run[side][which] for run in runs) for side in (0, 1))
+        ratio = f"{split:.1f} s / {plain:.1f} s = {split / plain:.2f}"
+        print(f"  split / plain, {name} time: {ratio} (target <= 2.5)")
+    if streamed:
+        peak, *_ = stream(base, streamed, threads, rule)
+        print(f"  target <= 450 MB: {'met' if peak <= 450 else 'missed'}")
 
 
 def main() -> None:
@@ -224,6 +248,7 @@ def main() -> None:
     parser.add_argument("--stream", type=int, default=49152, help="side of the streamed scene; 0: none")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", choices=["split"], help="this part alone")
     given = parser.parse_args()
     start = time.perf_counter()
     base = building_mask(given.size)
@@ -231,6 +256,9 @@ def main() -> None:
         f"made a mask of {given.size} x {given.size} in {time.perf_counter() - start:.1f} s, "
         f"{base.mean():.1%} of it building"
     )
+    if given.only == "split":
+        compare_split(base, given.size, given.stream, given.threads, given.repeats)
+        return
     missing = [name for name in ("contourrs", "cv2", "cc3d") if importlib.util.find_spec(name) is None]
     if missing:
         print(f"not installed, left out: {', '.join(missing)}")
@@ -244,7 +272,7 @@ def main() -> None:
     compare_polygons(road_mask(small), given.repeats, given.threads)
     if given.stream:
         stream(base, min(given.stream, CHUNK), given.threads)  # warm up: compiled code, PROJ, Arrow
-        peak = stream(base, given.stream, given.threads)
+        peak, *_ = stream(base, given.stream, given.threads)
         print(f"  target <= 300 MB: {'met' if peak <= 300 else 'missed'}")
 
 

@@ -17,12 +17,12 @@ from dask.highlevelgraph import HighLevelGraph
 from geoseg.errors import InputError
 from geoseg.lazy.labels import as_plane, chunk_grid
 from geoseg.raster.labels import check_connectivity, paint
-from geoseg.raster.segments import Segments, as_values, find_segments
+from geoseg.raster.segments import Segments, as_values
 from geoseg.raster.split import (
     ChunkBasins,
     Objects,
     SplitRule,
-    as_height,
+    as_stored,
     find_basins,
     join_basins,
     smooth_height,
@@ -45,7 +45,7 @@ def split_by_height(
     mask : (H, W) bool or integers
         0 is background; only pixels of equal values are one object. NumPy or dask, in any chunks.
     height : (H, W) uint8 or floats
-        See :func:`geoseg.raster.split.as_height`.
+        Probability; see :func:`geoseg.raster.split.as_stored`.
     rule
         When two parts are two objects.
     connectivity : 4 or 8
@@ -112,10 +112,10 @@ def _basins(
     before = tuple(min(reach, off) for off in (row, col))
     after = [min(reach, shape[0] - row - rows), min(reach, shape[1] - col - cols)]
     missing = [(reach - first, reach - last) for first, last in zip(before, after, strict=True)]
-    values = np.pad(as_values(np.asarray(mask)).astype(np.int32), missing)
+    values = np.pad(as_values(np.asarray(mask)), missing)
     values = values[reach - 1 : reach + rows + 1, reach - 1 : reach + cols + 1]
-    height = np.pad(as_height(np.asarray(field)), missing)
-    smooth = smooth_height(height, values != 0, smoothing_weights(rule.sigma))
+    height = np.pad(as_stored(np.asarray(field)), missing)
+    smooth = smooth_height(height, values, smoothing_weights(rule.sigma))
     # Nothing is summed over these basins: one zero, without memory of its own, stands for all pixels.
     nothing = np.zeros((1, 1), np.uint8)
     basins = find_basins(
@@ -127,7 +127,7 @@ def _basins(
         np.broadcast_to(nothing, (rows, cols)),
         np.zeros(values.shape, np.bool_),
     )
-    return find_segments(basins.labels), ChunkBasins.of(basins)
+    return basins.segments, ChunkBasins.of(basins)
 
 
 def _summary(found: tuple[Segments, ChunkBasins]) -> ChunkBasins:

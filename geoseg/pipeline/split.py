@@ -23,12 +23,12 @@ from geoseg.errors import RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.raster.labels import check_connectivity, paint
-from geoseg.raster.segments import Segments, find_segments
+from geoseg.raster.segments import Segments, as_values
 from geoseg.raster.split import (
     ChunkBasins,
     Objects,
     SplitRule,
-    as_height,
+    as_stored,
     find_basins,
     join_basins,
     smooth_height,
@@ -59,28 +59,28 @@ class _Chunk:
     values: Array
     height: Array
     prob: Array | None
-    invalid: Array
+    invalid: Array | None
 
     @classmethod
     def of(cls, chunk: ChunkValues) -> _Chunk:
         chunk = prepared(chunk)
-        values = chunk.values.astype(np.int32, copy=False)
+        values = as_values(chunk.values)
         # Of a mask its own smoothed shape is the height, low where it is narrow
-        height = as_height((values != 0).astype(np.float32) if chunk.prob is None else chunk.prob)
-        invalid = np.zeros(values.shape, np.bool_) if chunk.invalid is None else chunk.invalid
-        return cls(values, height, chunk.prob, invalid)
+        height = (values != 0) * np.uint8(254) if chunk.prob is None else as_stored(chunk.prob)
+        return cls(values, height, chunk.prob, chunk.invalid)
 
     @property
     def nbytes(self) -> int:
-        arrays = (self.values, self.height, self.invalid)
-        return sum(array.nbytes for array in arrays) + (0 if self.prob is None else self.prob.nbytes)
+        arrays = (self.values, self.height, self.prob, self.invalid)
+        return sum(array.nbytes for array in arrays if array is not None)
 
-    def rim(self, reach: int) -> dict[Place, tuple[Array, ...]]:
+    def rim(self, reach: int) -> dict[Place, tuple[Array | None, ...]]:
         """What the neighbor in each direction (row, column) sees of this chunk."""
         near = {-1: slice(0, reach), 0: slice(None), 1: slice(-reach, None)}
         return {
             (down, along): tuple(
-                array[near[down], near[along]].copy() for array in (self.values, self.height, self.invalid)
+                None if array is None else array[near[down], near[along]].copy()
+                for array in (self.values, self.height, self.invalid)
             )
             for down, along in itertools.product((-1, 0, 1), repeat=2)
             if (down, along) != (0, 0)
@@ -188,8 +188,10 @@ def split_raster(
     rows, cols = -(-shape[0] // step[0]), -(-shape[1] // step[1])
     threads = threads or os.cpu_count() or 1
 
-    def basins(place: Place, chunk: _Chunk, values: Array, height: Array, invalid: Array) -> ChunkBasins:
-        smooth = smooth_height(height, values != 0, weights)
+    def basins(
+        place: Place, chunk: _Chunk, values: Array, height: Array, invalid: Array | None
+    ) -> ChunkBasins:
+        smooth = smooth_height(height, values, weights)
         chunk_basins = find_basins(
             smooth,
             values,
@@ -199,7 +201,7 @@ def split_raster(
             _summed(chunk),
             invalid,
         )
-        segments = find_segments(chunk_basins.labels)
+        segments = chunk_basins.segments
         np.savez(
             _runs_file(folder, place),
             row_ptr=segments.row_ptr,
@@ -220,8 +222,8 @@ def split_raster(
     with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-split") as pool:
         surrounded = _with_rims(read, shape, step, reach, pool, threads)
         try:
-            for place, chunk_pixels, *around in surrounded:
-                finding.append((place, pool.submit(basins, place, chunk_pixels, *around)))
+            for place, chunk_pixels, values, height, invalid in surrounded:
+                finding.append((place, pool.submit(basins, place, chunk_pixels, values, height, invalid)))
                 collect(threads)
             collect(0)
         finally:
@@ -255,7 +257,7 @@ def _with_rims(
     reach: int,
     pool: ThreadPoolExecutor,
     threads: int,
-) -> Generator[tuple[Place, _Chunk, Array, Array, Array], None, None]:
+) -> Generator[tuple[Place, _Chunk, Array, Array, Array | None], None, None]:
     """Chunks in row-major order with the pixels around them.
 
     The chunk below and to the right has to be read before its turn. Its rim is kept; its pixels are kept too
@@ -266,15 +268,15 @@ def _with_rims(
     ------
     place, chunk
         The chunk by its row and column in the grid.
-    values : (h + 2, w + 2) int32
+    values : (h + 2, w + 2) uint8 or int32
     height : (h + 2 reach, w + 2 reach) uint8
-    invalid : (h + 2, w + 2) bool
+    invalid : (h + 2, w + 2) bool, or None where all are valid
         0 and False beyond the raster.
     """
     rows, cols = -(-shape[0] // step[0]), -(-shape[1] // step[1])
     order = [(i, j) for i in range(rows) for j in range(cols)]
     reading: dict[Place, Future[_Chunk]] = {}
-    rims: dict[Place, dict[Place, tuple[Array, ...]]] = {}
+    rims: dict[Place, dict[Place, tuple[Array | None, ...]]] = {}
     kept: dict[Place, _Chunk] = {}
 
     def fetch(place: Place) -> _Chunk:
@@ -314,23 +316,36 @@ def _with_rims(
 
 
 def _surrounded(
-    place: Place, chunk: _Chunk, rims: dict[Place, dict[Place, tuple[Array, ...]]], reach: int
-) -> tuple[Array, Array, Array]:
+    place: Place, chunk: _Chunk, rims: dict[Place, dict[Place, tuple[Array | None, ...]]], reach: int
+) -> tuple[Array, Array, Array | None]:
     high, wide = chunk.values.shape
-    padded = [
-        np.pad(array, side) for array, side in ((chunk.values, 1), (chunk.height, reach), (chunk.invalid, 1))
-    ]
-    for down, along in itertools.product((-1, 0, 1), repeat=2):
-        rim = rims.get((place[0] + down, place[1] + along))
-        if rim is None or (down, along) == (0, 0):
-            continue
-        for array, part, side in zip(padded, rim[-down, -along], (1, reach, 1), strict=True):
+    around = {
+        (down, along): rims[neighbor][-down, -along]
+        for down, along in itertools.product((-1, 0, 1), repeat=2)
+        if (down, along) != (0, 0) and (neighbor := (place[0] + down, place[1] + along)) in rims
+    }
+
+    def padded(own: Array, which: int, side: int) -> Array:
+        whole = np.zeros((high + 2 * side, wide + 2 * side), own.dtype)
+        whole[side : side + high, side : side + wide] = own
+        for (down, along), rim in around.items():
+            part = rim[which]
+            if part is None:
+                continue
             part = part[_nearest(down, side), _nearest(along, side)]
             row = {-1: side - part.shape[0], 0: side, 1: side + high}[down]
             col = {-1: side - part.shape[1], 0: side, 1: side + wide}[along]
-            array[row : row + part.shape[0], col : col + part.shape[1]] = part
-    values, height, invalid = padded
-    return values, height, invalid
+            whole[row : row + part.shape[0], col : col + part.shape[1]] = part
+        return whole
+
+    invalid = chunk.invalid
+    if invalid is None and any(rim[2] is not None for rim in around.values()):
+        invalid = np.zeros(chunk.values.shape, np.bool_)
+    return (
+        padded(chunk.values, 0, 1),
+        padded(chunk.height, 1, reach),
+        None if invalid is None else padded(invalid, 2, 1),
+    )
 
 
 def _nearest(direction: int, side: int) -> slice:

@@ -11,7 +11,7 @@ whole raster, to the last bit.
 """
 
 from geoseg.raster.split.basins import Basins, ChunkBasins, find_basins
-from geoseg.raster.split.heights import FULL_HEIGHT, SplitRule, as_height, smooth_height, smoothing_weights
+from geoseg.raster.split.heights import FULL_HEIGHT, SplitRule, as_stored, smooth_height, smoothing_weights
 from geoseg.raster.split.objects import Objects, join_basins
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "ChunkBasins",
     "Objects",
     "SplitRule",
-    "as_height",
+    "as_stored",
     "find_basins",
     "join_basins",
     "smooth_height",

@@ -7,9 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from geoseg.compiled import kernel
+from geoseg.raster.segments import Segments, find_segments
 from geoseg.typing import Array, BoolArray, Connectivity, IntArray
 
 __all__ = ["Basins", "ChunkBasins", "find_basins"]
+
+_NOTHING = np.zeros((0, 0), np.bool_)
 
 
 class Basins(NamedTuple):
@@ -22,6 +25,8 @@ class Basins(NamedTuple):
     ----------
     labels : (h, w) int32
         Basin of each pixel; 0 for background.
+    segments
+        The same as runs.
     terminal : (n + 1,) int64
         Raster index (row * width of the raster + column) of the summit or exit.
     exits : (n + 1,) bool
@@ -45,6 +50,7 @@ class Basins(NamedTuple):
     """
 
     labels: Array
+    segments: Segments
     terminal: IntArray
     exits: BoolArray
     peak: Array
@@ -64,14 +70,16 @@ def find_basins(
     width: int,
     connectivity: Connectivity,
     summed: Array,
-    marked: BoolArray,
+    marked: BoolArray | None = None,
 ) -> Basins:
     """Basins of a chunk.
 
     Parameters
     ----------
-    height, values : (h + 2, w + 2) int32
-        Heights and values with a halo of one pixel; value 0 is background, also beyond the raster.
+    height : (h + 2, w + 2) int32
+        Heights with a halo of one pixel.
+    values : (h + 2, w + 2) uint8 or int32
+        Values; 0 is background, also beyond the raster.
     origin
         Row and column of the chunk's first pixel (without the halo) in the raster.
     width
@@ -80,14 +88,18 @@ def find_basins(
         4 or 8.
     summed : (h, w)
         Integers to be summed over each basin, such as stored probabilities.
-    marked : (h + 2, w + 2) bool
+    marked : (h + 2, w + 2) bool, optional
         Pixels whose neighborhood counts, such as those without data.
     """
     row, col = origin
-    labels, terminal, first, area, value, total, beside = _climb(
-        height, values, connectivity == 8, summed, marked
+    # Both kernels go from run to run: objects are a small part of most rasters.
+    row_ptr, start, value, _ = find_segments(values)
+    runs = row_ptr, start, value
+    any_marked = marked is not None and bool(marked.any())
+    labels, terminal, first, area, of_value, total, beside = _climb(
+        height, values, runs, connectivity == 8, summed, any_marked, marked if any_marked else _NOTHING
     )
-    inner, outer = _meetings(height, values, labels, connectivity == 8)
+    inner, outer = _meetings(height, values, runs, labels, connectivity == 8)
     columns = values.shape[1]
     down, along = terminal // columns, terminal % columns
     exits = (down == 0) | (along == 0) | (down == values.shape[0] - 1) | (along == columns - 1)
@@ -97,15 +109,19 @@ def find_basins(
         return (padded // columns + row - 1) * width + padded % columns + col - 1
 
     peak = height.ravel()[terminal]
+    row_ptr, start, value = _basin_runs(labels, runs)
+    segments = Segments(row_ptr, start, value, columns - 2)
+    labels = labels[1:-1, 1:-1]
     outer[:, 1] = in_raster(outer[:, 1])
     return Basins(
         labels,
+        segments,
         in_raster(terminal),
         exits,
         peak,
         in_raster(first),
         area,
-        value,
+        of_value,
         total,
         beside,
         _highest(inner),
@@ -114,68 +130,69 @@ def find_basins(
 
 
 @kernel
-def _climb(height, values, eight, summed, marked):  # type: ignore[no-untyped-def]
+def _climb(height, values, runs, eight, summed, any_marked, marked):  # type: ignore[no-untyped-def]
     rows, cols = values.shape
+    row_ptr, run_start, run_value = runs
     high, value_at, mark = height.ravel(), values.ravel(), marked.ravel()
     # Sides before corners: with 4-connectivity only the first four are looked at.
     steps = np.array([-cols, -1, 1, cols, -cols - 1, -cols + 1, cols - 1, cols + 1])
-    any_marked = mark.any()
-    up = np.empty(rows * cols, np.int32)  # a place in the chunk, which 32 bits hold
-    up[:cols] = -1  # the halo has no pointers: a climb exits there
-    up[(rows - 1) * cols :] = -1
-    for y in range(1, rows - 1):
-        up[y * cols] = up[y * cols + cols - 1] = -1
-        for at in range(y * cols + 1, y * cols + cols - 1):
-            value = value_at[at]
-            if value == 0:
-                continue
-            best, to = high[at], at
-            for k in range(8 if eight else 4):
-                other = at + steps[k]
-                if value_at[other] != value:
-                    continue
-                # Of equal neighbors the first in raster order, which no chunk changes.
-                if high[other] > best or (high[other] == best and other < to):
-                    best, to = high[other], other
-            up[at] = to
-    labels = np.zeros((rows - 2, cols - 2), np.int32)
-    number = np.zeros(rows * cols, np.int32)
-    terminal, first = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
-    area, total = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
-    of_value = np.zeros(1024, np.int32)
-    beside = np.zeros(1024, np.bool_)
+    label = np.zeros(rows * cols, np.int32)  # of the chunk, whose places 32 bits hold
+    for x in range(cols):  # -1: a pixel of the halo, where a climb exits
+        label[x] = label[(rows - 1) * cols + x] = -1
+    for y in range(rows):
+        label[y * cols] = label[y * cols + cols - 1] = -1
+    size = 2 * cols
+    terminal, first = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    area, total = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    of_value = np.zeros(size, np.int32)
+    beside = np.zeros(size, np.bool_)
     n = 0
     for y in range(1, rows - 1):
-        for x in range(1, cols - 1):
-            start = y * cols + x
-            if value_at[start] == 0:
+        if n + cols >= area.size:  # once a row: arrays that may change inside the loop cost twice the time
+            terminal, first, area = _doubled(terminal), _doubled(first), _doubled(area)
+            total, of_value, beside = _doubled(total), _doubled(of_value), _doubled(beside)
+        for run in range(row_ptr[y], row_ptr[y + 1]):
+            value = run_value[run]
+            if value == 0:
                 continue
-            end = start
-            while up[end] >= 0 and up[end] != end:
-                end = up[end]
-            # All that was walked over points to the summit from now on, so that no climb is walked twice.
-            at = start
-            while up[at] >= 0 and up[at] != end:
-                up[at], at = end, up[at]
-            basin = number[end]
-            if basin == 0:
-                n += 1
-                if n == area.size:
-                    terminal, first, area = _doubled(terminal), _doubled(first), _doubled(area)
-                    total, of_value, beside = _doubled(total), _doubled(of_value), _doubled(beside)
-                basin = number[end] = n
-                terminal[n], first[n], of_value[n] = end, start, value_at[start]
-            labels[y - 1, x - 1] = basin
-            area[basin] += 1
-            total[basin] += summed[y - 1, x - 1]
-            if any_marked and not beside[basin]:
-                for k in range(8):
-                    if mark[start + steps[k]]:
-                        beside[basin] = True
+            stop = run_start[run + 1] if run + 1 < row_ptr[y + 1] else cols
+            for x in range(max(run_start[run], 1), min(stop, cols - 1)):
+                start = y * cols + x
+                at = start
+                while label[at] == 0:  # what is known ends the climb, so that no pixel is left twice
+                    best, to = high[at], at
+                    for k in range(8 if eight else 4):
+                        other = at + steps[k]
+                        # Of equal neighbors the first in raster order, which no chunk changes. Heights before
+                        # values: half of the neighbors end here.
+                        if high[other] < best or (high[other] == best and other > to):
+                            continue
+                        if value_at[other] == value:
+                            best, to = high[other], other
+                    if to == at:
+                        break
+                    label[at] = -2 - to  # the way, until its end is known
+                    at = to
+                if label[at] <= 0:
+                    n += 1
+                    label[at] = n
+                    terminal[n], first[n], of_value[n] = at, start, value
+                basin = label[at]
+                at = start
+                while label[at] < 0:
+                    to = -2 - label[at]
+                    label[at] = basin
+                    at = to
+                area[basin] += 1
+                total[basin] += summed[y - 1, x - 1]
+                if any_marked and not beside[basin]:
+                    for k in range(8):
+                        if mark[start + steps[k]]:
+                            beside[basin] = True
     n += 1
     return (
-        labels, terminal[:n].copy(), first[:n].copy(), area[:n].copy(), of_value[:n].copy(),
-        total[:n].copy(), beside[:n].copy(),
+        label.reshape(rows, cols), terminal[:n].copy(), first[:n].copy(), area[:n].copy(),
+        of_value[:n].copy(), total[:n].copy(), beside[:n].copy(),
     )  # fmt: skip
 
 
@@ -187,38 +204,76 @@ def _doubled(array):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _meetings(height, values, labels, eight):  # type: ignore[no-untyped-def]
-    """Saddles between neighboring pixels of two basins; a pair is looked at from its earlier pixel."""
+def _basin_runs(labels, runs):  # type: ignore[no-untyped-def]
+    """Runs of basins inside the halo: those of values, cut where basins meet."""
+    rows, cols = labels.shape
+    row_ptr, run_start, run_value = runs
+    rows_at = np.zeros(rows - 1, np.int64)
+    start, basin = np.empty(4 * cols, np.int32), np.empty(4 * cols, np.int32)
+    n = 0
+    for y in range(1, rows - 1):
+        if n + 2 * cols > start.size:
+            start, basin = _doubled(start), _doubled(basin)
+        rows_at[y - 1] = first = n
+        for run in range(row_ptr[y], row_ptr[y + 1]):
+            stop = run_start[run + 1] if run + 1 < row_ptr[y + 1] else cols
+            low, high = max(run_start[run], 1), min(stop, cols - 1)
+            if run_value[run] == 0:
+                high = min(high, low + 1)  # one look is enough
+            for x in range(low, high):
+                if n == first or basin[n - 1] != labels[y, x]:
+                    start[n], basin[n] = x - 1, labels[y, x]
+                    n += 1
+    rows_at[rows - 2] = n
+    return rows_at, start[:n].copy(), basin[:n].copy()
+
+
+@kernel
+def _meetings(height, values, runs, labels, eight):  # type: ignore[no-untyped-def]
+    """Saddles between neighboring pixels of two basins; a pair belongs to the chunk of its earlier pixel."""
     rows, cols = values.shape
+    row_ptr, run_start, run_value = runs
+    label = labels.ravel()
     inner = np.empty((1024, 3), np.int64)
     outer = np.empty((1024, 3), np.int64)
     n = m = 0
-    for y in range(rows - 1):
-        for x in range(cols):
-            value = values[y, x]
+    for y in range(1, rows - 1):
+        for run in range(row_ptr[y], row_ptr[y + 1]):
+            value = run_value[run]
             if value == 0:
                 continue
-            first_inside = y > 0 and 0 < x < cols - 1
-            for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
-                v, u = y + dy, x + dx
-                if (not eight and dy != 0 and dx != 0) or u < 0 or u >= cols or values[v, u] != value:
+            stop = run_start[run + 1] if run + 1 < row_ptr[y + 1] else cols
+            for x in range(max(run_start[run], 1), min(stop, cols - 1)):
+                at = y * cols + x
+                a = label[at]
+                # Most pixels lie amid their basin, which four looks tell.
+                if (
+                    (label[at + 1] == a or label[at + 1] == 0)
+                    and (label[at + cols] == a or label[at + cols] == 0)
+                    and (label[at + cols - 1] == a or label[at + cols - 1] == 0)
+                    and (label[at + cols + 1] == a or label[at + cols + 1] == 0)
+                ):
                     continue
-                inside = 0 < v < rows - 1 and 0 < u < cols - 1
-                if not first_inside and not inside:  # both are the halo's: their own chunks see them
-                    continue
-                saddle = min(height[y, x], height[v, u])
-                if first_inside and inside:
-                    a, b = labels[y - 1, x - 1], labels[v - 1, u - 1]
-                    if a != b:
+                for dy, dx in ((0, 1), (1, 0), (1, -1), (1, 1)):
+                    v, u = y + dy, x + dx
+                    b = labels[v, u]  # of a pixel of the halo its number where a climb exits
+                    if b == a or values[v, u] != value or (not eight and dy != 0 and dx != 0):
+                        continue
+                    saddle = min(height[y, x], height[v, u])
+                    if v < rows - 1 and 0 < u < cols - 1:
+                        low, other = min(a, b), max(a, b)
+                        if n > 0 and inner[n - 1, 0] == low and inner[n - 1, 1] == other:
+                            inner[n - 1, 2] = max(inner[n - 1, 2], saddle)
+                            continue
                         if n == inner.shape[0]:
                             inner = _taller(inner)
-                        inner[n, 0], inner[n, 1], inner[n, 2] = min(a, b), max(a, b), saddle
+                        inner[n, 0], inner[n, 1], inner[n, 2] = low, other, saddle
                         n += 1
-                elif first_inside:  # the other chunk sees the pair from its halo, and leaves it
-                    if m == outer.shape[0]:
-                        outer = _taller(outer)
-                    outer[m, 0], outer[m, 1], outer[m, 2] = labels[y - 1, x - 1], v * cols + u, saddle
-                    m += 1
+                    else:
+                        if m == outer.shape[0]:
+                            outer = _taller(outer)
+                        outer[m, 0], outer[m, 1], outer[m, 2] = a, v * cols + u, saddle
+                        m += 1
     return inner[:n].copy(), outer[:m].copy()
 
 
@@ -246,7 +301,7 @@ class ChunkBasins(NamedTuple):
     Attributes
     ----------
     basins
-        Without labels.
+        Without labels and segments.
     top, bottom : (w,) int32
         Basins along the first and the last row.
     left, right : (h,) int32
@@ -264,7 +319,9 @@ class ChunkBasins(NamedTuple):
         """The part of ``basins`` that the other chunks need."""
         labels = basins.labels
         sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
-        return cls(basins._replace(labels=labels[:0]), *(side.copy() for side in sides))
+        nothing = np.zeros(0, np.int32)
+        kept = basins._replace(labels=labels[:0].copy(), segments=Segments(nothing, nothing, nothing, 0))
+        return cls(kept, *(side.copy() for side in sides))
 
     def at(self, rows: IntArray, cols: IntArray) -> Array:
         """Basins of border pixels, given by row and column in the chunk."""

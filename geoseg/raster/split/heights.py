@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg.compiled import kernel
-from geoseg.typing import Array, BoolArray, IntArray
+from geoseg.typing import Array, IntArray
 
-__all__ = ["FULL_HEIGHT", "SplitRule", "as_height", "smooth_height", "smoothing_weights"]
+__all__ = ["FULL_HEIGHT", "SplitRule", "as_stored", "smooth_height", "smoothing_weights"]
 
 #: Weights of the smoothing add up to this, along each axis.
 _ONE = 1 << 12
@@ -68,34 +68,29 @@ class SplitRule:
 
 
 def _log_odds() -> Array:
-    """Height of each stored probability, (256,) uint8; 255, which means no data, counts as 254."""
+    """Height of each stored probability, (256,) float32; 255, which means no data, counts as 254."""
     low, high = (math.log(p / (1 - p)) for p in (_LOWEST, _HIGHEST))
-    table = []
+    heights = []
     for stored in range(256):
         p = min(max(stored / 254, _LOWEST), _HIGHEST)
-        table.append(round((math.log(p / (1 - p)) - low) / (high - low) * 254))
-    return np.array(table, np.uint8)
+        heights.append(round((math.log(p / (1 - p)) - low) / (high - low) * 254))
+    return np.array(heights, np.float32)
 
 
 _LOG_ODDS = _log_odds()
 
 
-def as_height(prob: Array) -> Array:
-    """Log-odds of a probability as the kernels know them: 0 .. 254, uint8.
+def as_stored(prob: Array) -> Array:
+    """Probabilities as bytes, round(p * 254), uint8.
 
     Parameters
     ----------
     prob : (h, w)
-        uint8, round(p * 254), or floats from 0 to 1; NaN counts as 0.
-
-    Examples
-    --------
-    >>> as_height(np.array([0, 0.1, 0.5, 0.9, 0.99, 1])).tolist()
-    [0, 0, 66, 133, 200, 254]
+        uint8, which is returned as it is, or floats from 0 to 1; NaN counts as 0.
     """
-    if prob.dtype != np.uint8:
-        prob = np.rint(np.clip(np.nan_to_num(prob), 0, 1) * 254).astype(np.uint8)
-    return _LOG_ODDS[prob]
+    if prob.dtype == np.uint8:
+        return prob
+    return np.rint(np.clip(np.nan_to_num(prob), 0, 1) * 254).astype(np.uint8)
 
 
 def smoothing_weights(sigma: float) -> IntArray:
@@ -129,56 +124,101 @@ def smoothing_weights(sigma: float) -> IntArray:
     return np.array(weights[:0:-1] + weights, np.int64)
 
 
-def smooth_height(height: Array, mask: BoolArray, weights: IntArray) -> Array:
-    """Smooth a height field where objects are.
+def smooth_height(stored: Array, values: Array, weights: IntArray) -> Array:
+    """Smooth log-odds where objects are.
 
     Parameters
     ----------
-    height : (h + 2 r, w + 2 r) uint8
-        0 .. 254, as of :func:`as_height`, with a halo of the kernel's radius r on all sides.
-    mask : (h, w) bool
-        Where heights are needed.
+    stored : (h + 2 r, w + 2 r) uint8
+        Probabilities as of :func:`as_stored`, with a halo of the kernel's radius r on all sides.
+    values : (h, w) integers
+        Heights are needed where they are not 0.
     weights : (2 r + 1,) int64
         Of :func:`smoothing_weights`.
 
     Returns
     -------
     (h, w) int32
-        0 .. ``FULL_HEIGHT``; 0 outside the mask.
+        0 .. ``FULL_HEIGHT``; anything where no object is.
+
+    Examples
+    --------
+    >>> stored = as_stored(np.array([[0, 0.1, 0.5, 0.9, 0.99, 1]]))
+    >>> heights = smooth_height(stored, np.ones((1, 6), np.uint8), smoothing_weights(0))
+    >>> (heights // (FULL_HEIGHT // 254)).tolist()
+    [[0, 0, 66, 133, 200, 254]]
     """
-    out = np.zeros(mask.shape, np.int32)
+    out = np.empty(values.shape, np.int32)
     if out.size:
-        _smooth(height, mask, weights.astype(np.int32), out)
+        _smooth(stored, values, weights.astype(np.int32), _LOG_ODDS, out)
     return out
 
 
 @kernel
-def _smooth(height, mask, weights, out):  # type: ignore[no-untyped-def]
-    rows, cols = mask.shape
-    taps = weights.size
-    across = np.empty((_SQUARE, _SQUARE + taps - 1), np.int32)
+def _smooth(stored, values, weights, table, out):  # type: ignore[no-untyped-def]
+    rows, cols = values.shape
+    taps, radius = weights.size, weights.size // 2
+    # The pixels under the smoothing of a square, row after row without gaps: sums along the rows run on from
+    # one row into the next, because long loops are fast, and what they mix is not looked at.
+    most = (_SQUARE + taps - 1) ** 2
+    block, tall = np.empty(most, np.float32), np.empty(most, np.float32)
+    line, total = np.zeros(most, np.int32), np.empty(most, np.int32)
+    weight_of = weights.astype(np.float32)
     for top in range(0, rows, _SQUARE):
-        bottom = min(top + _SQUARE, rows)
         for left in range(0, cols, _SQUARE):
-            right = min(left + _SQUARE, cols)
-            if not mask[top:bottom, left:right].any():
+            first_row, last_row, first_col, last_col = _extent(
+                values[top : top + _SQUARE, left : left + _SQUARE]
+            )
+            if last_row < 0:
                 continue
-            wide = right - left + taps - 1
-            for y in range(top, bottom):
-                line = across[y - top, :wide]
-                line[:] = 0
-                for k in range(taps):
-                    weight = weights[k]
-                    source = height[y + k, left : left + wide]
-                    for x in range(wide):
-                        line[x] += weight * np.int32(source[x])
-                for x in range(wide):
-                    line[x] >>= 4  # so that the second sum fits into 32 bits
-            for y in range(top, bottom):
-                line = across[y - top]
-                for x in range(left, right):
-                    if mask[y, x]:
-                        total = np.int32(0)
-                        for k in range(taps):
-                            total += weights[k] * line[x - left + k]
-                        out[y, x] = total
+            high, wide = last_row - first_row + 1, last_col - first_col + taps
+            y, x = top + first_row, left + first_col
+            for r in range(high + taps - 1):
+                for c in range(wide):
+                    block[r * wide + c] = table[stored[y + r, x + c]]
+            # Down the columns. Sums up to 254 * 4096 are exact in single precision, which is faster than
+            # integers. The two pixels of one weight are added first: that is half of the work.
+            size = high * wide
+            middle = block[radius * wide : radius * wide + size]
+            for i in range(size):
+                tall[i] = weight_of[radius] * middle[i]
+            for k in range(radius):
+                weight, start, stop = weight_of[k], k * wide, (taps - 1 - k) * wide
+                before, after = block[start : start + size], block[stop : stop + size]
+                for i in range(size):
+                    tall[i] += weight * (before[i] + after[i])
+            for i in range(size):
+                line[i] = np.int32(tall[i]) >> 4  # so that the second sum fits into 32 bits
+            size -= taps - 1
+            middle_line = line[radius : radius + size]
+            for i in range(size):
+                total[i] = weights[radius] * middle_line[i]
+            for k in range(radius):
+                times, last = weights[k], taps - 1 - k
+                left_of, right_of = line[k : k + size], line[last : last + size]
+                for i in range(size):
+                    total[i] += times * (left_of[i] + right_of[i])
+            for r in range(high):
+                for c in range(wide - taps + 1):
+                    if values[y + r, x + c] != 0:
+                        out[y + r, x + c] = total[r * wide + c]
+
+
+@kernel
+def _extent(values):  # type: ignore[no-untyped-def]
+    """First and last row and column of what is not 0; the last row is -1 where all is."""
+    rows, cols = values.shape
+    in_col = np.zeros(cols, values.dtype)
+    first_row, last_row = rows, -1
+    for y in range(rows):
+        of_row = values[y, 0]
+        for x in range(cols):
+            of_row |= values[y, x]
+            in_col[x] |= values[y, x]
+        if of_row != 0:
+            first_row, last_row = min(first_row, y), y
+    first_col, last_col = cols, -1
+    for x in range(cols):
+        if in_col[x] != 0:
+            first_col, last_col = min(first_col, x), x
+    return first_row, last_row, first_col, last_col
