@@ -12,6 +12,7 @@ from geoseg.cli.common import handle_errors, print_json, progress_bar
 
 if TYPE_CHECKING:
     from geoseg.pipeline.evaluation.files import Evaluation
+    from geoseg.scores.shapes import NeighborMeasures
 
 __all__ = ["register"]
 
@@ -45,6 +46,12 @@ def evaluate(
         ),
     ] = None,
     boundary: Annotated[float, typer.Option(help="Width of the boundary IoU's strip, in meters.")] = 1.0,
+    coverage: Annotated[
+        bool,
+        typer.Option(
+            "--coverage", help="Also measure overlaps, gaps and shared walls of neighbors in each file."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
@@ -65,6 +72,7 @@ def evaluate(
             score_column=score_column,
             threshold=threshold,
             boundary_distance=boundary,
+            coverage=coverage,
             progress=progress,
         )
     if json:
@@ -76,6 +84,8 @@ def evaluate(
     # Where a side is a raster there are no objects to match.
     if result.objects is not None:
         console.print(_object_table(result))
+    if result.neighbors is not None:
+        console.print(_neighbor_table(result.neighbors, result.unit))
     console.print(_pixel_table(result))
 
 
@@ -107,6 +117,8 @@ def _object_table(result: Evaluation) -> Any:
         ("mean IoU of matches", "mean_iou", ""), ("boundary IoU", "boundary_iou", ""),
         ("PoLiS", "polis", unit), ("Hausdorff, mean", "hausdorff", unit),
         ("Hausdorff, 95 %", "hausdorff_p95", unit), ("vertex ratio", "vertex_ratio", ""),
+        ("C-IoU", "c_iou", ""), ("max tangent angle", "max_tangent_angle", "\N{DEGREE SIGN}"),
+        ("F1 of holes", "hole_f1", ""),
         ("repaired truths", "repaired_truths", ""), ("repaired predictions", "repaired_predictions", ""),
         ("dropped truths", "dropped_truths", ""), ("dropped predictions", "dropped_predictions", ""),
     ]  # fmt: skip
@@ -116,6 +128,20 @@ def _object_table(result: Evaluation) -> Any:
         if field.startswith(("repaired", "dropped")) and not any(values):
             continue
         table.add_row(label, *(_number(value, suffix) for value in values))
+    return table
+
+
+def _neighbor_table(neighbors: dict[str, NeighborMeasures], unit: str) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Neighbors within each file", title_justify="left")
+    for name in ("", "overlap", "gaps", "shared walls", "walls apart", "share of shared walls"):
+        table.add_column(name, justify="right" if name else "left")
+    for side, name in (("pred", "predictions"), ("truth", "truths")):
+        measures = neighbors[side]
+        areas = [_number(value, f" {unit}2") for value in (measures.overlap, measures.gap)]
+        lengths = [_number(value, f" {unit}") for value in (measures.shared, measures.apart)]
+        table.add_row(name, *areas, *lengths, _number(measures.shared_share))
     return table
 
 

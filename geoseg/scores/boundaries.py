@@ -9,6 +9,7 @@ import shapely
 
 from geoseg.errors import InputError
 from geoseg.scores.polygons import ClippedPolygons, Float64Array, OverlapPairs, intersection_areas
+from geoseg.scores.shapes import holes_in_common, max_tangent_angles
 from geoseg.typing import Array, IntArray
 
 __all__ = ["OutlineFits", "boundary_iou", "measure_outlines", "outline_distances", "vertex_counts"]
@@ -23,8 +24,10 @@ class OutlineFits:
 
     Attributes
     ----------
-    polis, hausdorff, boundary_iou
+    polis, hausdorff, boundary_iou, tangent_angle
         (p,) float64, one a pair.
+    holes
+        (p,) int64, holes that both have; 0 where not measured.
     distance
         Width of the strip of the boundary IoU.
     """
@@ -32,6 +35,8 @@ class OutlineFits:
     polis: Float64Array
     hausdorff: Float64Array
     boundary_iou: Float64Array
+    tangent_angle: Float64Array
+    holes: IntArray
     distance: float
 
 
@@ -176,7 +181,10 @@ def measure_outlines(
     # Only these can match, and they are few: every object overlaps several others by a sliver.
     keep = (pairs.iou >= iou) & ~truth.cut[pairs.truth] & ~pred.cut[pairs.pred]
     a, b = truth.geometry[pairs.truth[keep]], pred.geometry[pairs.pred[keep]]
-    polis, hausdorff, strips = (np.full(len(keep), np.nan) for _ in range(3))
+    polis, hausdorff, strips, angle = (np.full(len(keep), np.nan) for _ in range(4))
+    holes = np.zeros(len(keep), np.int64)
     polis[keep], hausdorff[keep] = outline_distances(a, b)
     strips[keep] = boundary_iou(a, b, distance)
-    return OutlineFits(polis, hausdorff, strips, float(distance))
+    angle[keep] = max_tangent_angles(b, a)
+    holes[keep] = holes_in_common(a, b)
+    return OutlineFits(polis, hausdorff, strips, angle, holes, float(distance))

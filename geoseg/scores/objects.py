@@ -19,6 +19,7 @@ from geoseg.scores.polygons import (
     clip_polygons,
     overlap_pairs,
 )
+from geoseg.scores.shapes import hole_counts
 from geoseg.typing import Array, BoolArray, IntArray
 
 __all__ = ["Matches", "ObjectScores", "ObjectTable", "evaluate_objects", "match_objects", "score_objects"]
@@ -52,7 +53,7 @@ class ObjectTable:
     ----------
     rank
         (n,) int64, place in an order that the order of the file does not change.
-    vertices
+    vertices, holes
         (n,) int64.
     core, cut
         (n,) bool, see :class:`geoseg.scores.polygons.ClippedPolygons`.
@@ -64,6 +65,7 @@ class ObjectTable:
 
     rank: IntArray
     vertices: IntArray
+    holes: IntArray
     core: BoolArray
     cut: BoolArray
     scores: Float64Array | None = None
@@ -99,7 +101,16 @@ class ObjectScores:
     boundary_iou, boundary_distance
         Mean over the same pairs, and the width of the strip.
     vertex_ratio
-        Vertices of the predictions over vertices of the truths, same pairs.
+        Vertices of the predictions over vertices of the truths, same pairs (N ratio).
+    c_iou
+        Mean over the same pairs of IoU (1 - |n - m| / (n + m)), n and m their vertices: an outline with too
+        many or too few corners scores less (complexity aware IoU).
+    max_tangent_angle
+        Mean over the same pairs of the largest angle between walls of the prediction and those of the truth
+        beside them, in degrees.
+    hole_f1
+        F1 of the holes (courtyards) of objects that no area of interest cuts; a hole is found where a matched
+        pair has it on both sides with an IoU of at least 0.5.
     repaired_truths, repaired_predictions
         Invalid polygons that were repaired.
     dropped_truths, dropped_predictions
@@ -127,6 +138,9 @@ class ObjectScores:
     boundary_iou: float
     boundary_distance: float
     vertex_ratio: float
+    c_iou: float
+    max_tangent_angle: float
+    hole_f1: float
     repaired_truths: int
     repaired_predictions: int
     dropped_truths: int
@@ -256,7 +270,9 @@ def evaluate_objects(
 
 def _table(side: ClippedPolygons, scores: Float64Array | None, repaired: int, dropped: int) -> ObjectTable:
     rank, vertices = reading_order(side.geometry), vertex_counts(side.geometry)
-    return ObjectTable(rank, vertices, side.core, side.cut, scores, repaired, dropped)
+    return ObjectTable(
+        rank, vertices, hole_counts(side.geometry), side.core, side.cut, scores, repaired, dropped
+    )
 
 
 def score_objects(
@@ -294,6 +310,10 @@ def score_objects(
     t, p, row = tally.truth[whole], tally.pred[whole], row[whole]
     splits, merges = splits_and_merges(pairs, truth.core, pred.core)
     hausdorff = fits.hausdorff[row]
+    corners, wanted = pred.vertices[p], truth.vertices[t]
+    angles = fits.tangent_angle[row]
+    # Whole objects only: what is cut has lost part of its courtyards.
+    holes = sum(int(side.holes[side.core & ~side.cut].sum()) for side in (truth, pred))
     return ObjectScores(
         iou_threshold=float(iou),
         truths=matched + missed,
@@ -316,7 +336,10 @@ def score_objects(
         hausdorff_p95=float(np.percentile(hausdorff, 95)) if len(hausdorff) else float("nan"),
         boundary_iou=_mean(fits.boundary_iou[row]),
         boundary_distance=fits.distance,
-        vertex_ratio=_ratio(int(pred.vertices[p].sum()), int(truth.vertices[t].sum())),
+        vertex_ratio=_ratio(int(corners.sum()), int(wanted.sum())),
+        c_iou=_mean(pairs.iou[row] * (1 - np.abs(corners - wanted) / (corners + wanted))),
+        max_tangent_angle=_mean(angles[~np.isnan(angles)]),
+        hole_f1=_ratio(2 * int(fits.holes[row].sum()), holes),
         repaired_truths=truth.repaired,
         repaired_predictions=pred.repaired,
         dropped_truths=truth.dropped,

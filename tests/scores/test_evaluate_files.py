@@ -138,6 +138,31 @@ def test_cells_and_spilling_have_no_influence(tmp_path: Path, monkeypatch: pytes
     assert sum(one.matched for one in parts.objects_by_class.values()) == parts.objects.matched
 
 
+def test_neighbors_add_up_over_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Houses of 5 m in a row: 20 shared walls of 8 m, 20 gaps of half a meter, an overlap of 1 m."""
+    lefts = [5.0 * k for k in range(21)] + [105.5 + 5.5 * k for k in range(20)] + [214.0]
+    row = gpd.GeoDataFrame(geometry=[shapely.box(x, 0, x + 5, 8) for x in lefts], crs=UTM)
+    row = row.set_geometry(row.translate(*ORIGIN))
+    alone = row.iloc[:1]
+    paths = _write(row, tmp_path / "row.gpkg"), _write(alone, tmp_path / "alone.gpkg")
+    assert evaluate_files(*paths).neighbors is None
+    whole = evaluate_files(*paths, coverage=True).neighbors
+    assert whole is not None
+    compare = evaluate_vectors.compare_sides
+    monkeypatch.setattr(module, "compare_sides", lambda *a, **k: compare(*a, **k, cell=3))
+    parts = evaluate_files(*paths, coverage=True)
+    assert parts.neighbors is not None
+    for found in (whole["pred"], parts.neighbors["pred"]):
+        assert found.overlap == pytest.approx(8, rel=2e-3)
+        assert found.gap == pytest.approx(20 * 0.5 * 8, rel=2e-3)
+        assert found.shared == pytest.approx(20 * 8, rel=2e-3)
+        assert 20 * 8 <= found.apart <= 21 * 10
+    assert math.isnan(whole["truth"].shared_share)
+    told = parts.to_dict()["neighbors"]
+    assert told["truth"]["shared_share"] is None
+    assert 0.4 < told["pred"]["shared_share"] < 0.5
+
+
 def test_cells_hold_a_bounded_number_of_polygons() -> None:
     shapes = shapely.box(*np.random.default_rng(0).random((2, 500)) * 100, 100, 100)
     heap = GeometryHeap()
@@ -505,7 +530,7 @@ def test_layers_of_one_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"layer of both.gpkg must be chosen, got 2 of them: truth, found"):
         evaluate_files(path, path)
     together = evaluate_files(f"{path}|found", f"{path}|truth")
-    assert together.objects == apart.objects
+    assert together.to_dict()["objects"] == apart.to_dict()["objects"]
     assert (together.pred, together.truth) == (f"{path}|found", f"{path}|truth")
 
 

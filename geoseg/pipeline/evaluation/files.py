@@ -22,6 +22,7 @@ from geoseg.pipeline.evaluation.vectors import ToPlane, VectorSide, compare_side
 from geoseg.scores.objects import ObjectScores, check_threshold
 from geoseg.scores.pixels import PixelScores, coverage_scores
 from geoseg.scores.polygons import clean_polygons
+from geoseg.scores.shapes import NeighborMeasures
 from geoseg.typing import Array, PathLike, Progress, no_progress
 
 __all__ = ["Evaluation", "evaluate_files", "local_plane"]
@@ -52,6 +53,8 @@ class Evaluation:
         Unit of distances: "m", or "px" without a coordinate reference system.
     score_column
         Column that ranked the predictions, or None.
+    neighbors
+        How the polygons of each file ("pred", "truth") lie beside each other; None where not asked for.
     """
 
     pred: str
@@ -62,10 +65,14 @@ class Evaluation:
     pixel_method: str
     unit: str
     score_column: str | None
+    neighbors: dict[str, NeighborMeasures] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries for JSON; NaN becomes None."""
-        return _plain(asdict(self))
+        plain = asdict(self)
+        for side, measures in (self.neighbors or {}).items():
+            plain["neighbors"][side]["shared_share"] = measures.shared_share
+        return _plain(plain)
 
 
 def _plain(value: Any) -> Any:
@@ -158,6 +165,7 @@ def evaluate_files(
     score_column: str | None = None,
     threshold: float | None = None,
     boundary_distance: float = 1.0,
+    coverage: bool = False,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Score a prediction against the truth, each a vector file or a raster.
@@ -187,6 +195,8 @@ def evaluate_files(
         a class map stays as it is. None: 0.5 for such probabilities, else every value but 0 is a class.
     boundary_distance
         Width of the strip of the boundary IoU, in meters.
+    coverage
+        Also measure overlaps, gaps and shared walls within each of two vector files.
     progress
         Told how far it is.
 
@@ -212,6 +222,8 @@ def evaluate_files(
         )
     if len(vectors) == 2 and threshold is not None:
         raise InputError("threshold must go with a raster, got two vector files.")
+    if len(vectors) < 2 and coverage:
+        raise InputError("coverage must go with two vector files: pixels share no walls. Leave it out.")
     if len(vectors) < 2 and score_column is not None:
         raise InputError("score column must go with two vector files: pixels are not ranked.")
     if len(vectors) < 2:
@@ -229,6 +241,7 @@ def evaluate_files(
             class_column=class_column,
             score_column=score_column,
             distance=boundary_distance,
+            walls=coverage,
             progress=progress,
         )
 
@@ -243,6 +256,7 @@ def _compare_vectors(
     class_column: str | None,
     score_column: str | None,
     distance: float,
+    walls: bool,
     progress: Progress,
 ) -> Evaluation:
     _check_crs([pred, truth])
@@ -285,8 +299,14 @@ def _compare_vectors(
             )
             progress("read", len(sides), 2)
         labels = list(names) or ["object"]
-        scores, coverage = compare_sides(
-            sides[0], sides[1], len(labels), iou=iou, boundary_distance=distance, progress=progress
+        scores, coverage, neighbors = compare_sides(
+            sides[0],
+            sides[1],
+            len(labels),
+            iou=iou,
+            boundary_distance=distance,
+            walls=walls,
+            progress=progress,
         )
     unit = "px" if plane is None else "m"
     # Without an area of interest nothing says how much ground is rightly empty, so there is no accuracy.
@@ -294,7 +314,10 @@ def _compare_vectors(
     pixels = coverage_scores(coverage, labels, total=total, unit=f"{unit}2")
     pixels = replace(pixels, classes=tuple(sorted(pixels.classes, key=lambda entry: _order(entry.name))))
     by_class = dict(sorted(zip(labels, scores[1:], strict=False), key=lambda item: _order(item[0])))
-    return Evaluation(str(pred), str(truth), scores[0], by_class, pixels, "exact areas", unit, ranking)
+    beside = None if neighbors is None else dict(zip(("pred", "truth"), neighbors, strict=True))
+    return Evaluation(
+        str(pred), str(truth), scores[0], by_class, pixels, "exact areas", unit, ranking, beside
+    )
 
 
 def _order(name: str) -> tuple[bool, int, str]:

@@ -34,6 +34,7 @@ from geoseg.scores.polygons import (
     clip_polygons,
     overlap_pairs,
 )
+from geoseg.scores.shapes import GAP, NeighborMeasures, hole_counts, measure_neighbors
 from geoseg.typing import Array, BoolArray, IntArray, Progress
 
 __all__ = ["VectorSide", "compare_sides", "read_side"]
@@ -42,8 +43,12 @@ __all__ = ["VectorSide", "compare_sides", "read_side"]
 NO_CLASS = "(no class)"
 #: Polygons of both sides in one cell, about. Four cells are in memory at once.
 CELL = 50_000
+#: Measures of a pair's outlines.
+_FITS = ("polis", "hausdorff", "boundary_iou", "tangent_angle", "holes")
 
 ToPlane = Callable[[Array], Array]
+#: Of the prediction, and of the truth.
+Neighbors = tuple[NeighborMeasures, NeighborMeasures]
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class _Rows:
     area: Float64Array
     bounds: Float64Array
     vertices: IntArray
+    holes: IntArray
     core: BoolArray
     cut: BoolArray
     classes: IntArray
@@ -131,6 +137,7 @@ def read_side(
     table = ObjectTable(
         rank=rank_by(joined.area, joined.bounds),
         vertices=joined.vertices,
+        holes=joined.holes,
         core=joined.core,
         cut=joined.cut,
         scores=joined.scores if score_column else None,
@@ -146,6 +153,7 @@ def _rows(inside: ClippedPolygons, classes: IntArray, scores: Float64Array) -> _
         area=shapely.area(shapes),
         bounds=shapely.bounds(shapes).reshape(-1, 4),
         vertices=vertex_counts(shapes),
+        holes=hole_counts(shapes),
         core=inside.core,
         cut=inside.cut,
         classes=classes,
@@ -181,10 +189,11 @@ def _scores(batch: VectorBatch, column: str | None, path: Path) -> Float64Array:
 
 @dataclass(frozen=True)
 class _Cell:
-    """A box of the plane and the truths whose centers lie in it."""
+    """A box of the plane, and the truths and predictions whose centers lie in it."""
 
     box: tuple[float, float, float, float]
     truths: IntArray
+    preds: IntArray
 
 
 def _cells(truth: VectorSide, pred: VectorSide, size: int) -> Iterator[_Cell]:
@@ -200,7 +209,9 @@ def _cells(truth: VectorSide, pred: VectorSide, size: int) -> Iterator[_Cell]:
         box, members = todo.pop()
         halves = _halve(box, members, centers) if len(members) > size else None
         if halves is None:
-            yield _Cell((box[0], box[1], box[2], box[3]), members[members < len(truth.bounds)])
+            edges = (box[0], box[1], box[2], box[3])
+            is_truth = members < len(truth.bounds)
+            yield _Cell(edges, members[is_truth], members[~is_truth] - len(truth.bounds))
         else:
             todo.extend(halves)
 
@@ -236,10 +247,11 @@ class _Measured:
     pairs: OverlapPairs
     fits: OutlineFits
     coverage: Coverage
+    neighbors: Neighbors | None = None
 
 
 def _measure(
-    cell: _Cell, truth: VectorSide, pred: VectorSide, n: int, iou: float, distance: float
+    cell: _Cell, truth: VectorSide, pred: VectorSide, n: int, iou: float, distance: float, walls: bool
 ) -> _Measured:
     pairs, fits = _measure_pairs(cell.truths, truth, pred, iou, distance)
     # Ground is measured on what lies inside the cell's box, so that cells add up to the whole plane.
@@ -249,7 +261,20 @@ def _measure(
     truth_classes = truth.classes[loaded[0].index[cut[0].index]]
     pred_classes = pred.classes[loaded[1].index[cut[1].index]]
     coverage = measure_coverage(cut[0].geometry, cut[1].geometry, truth_classes, pred_classes, n)
-    return _Measured(pairs, fits, coverage)
+    neighbors = None
+    if walls:
+        neighbors = _neighbors(cell.preds, pred), _neighbors(cell.truths, truth)
+    return _Measured(pairs, fits, coverage, neighbors)
+
+
+def _neighbors(rows: IntArray, side: VectorSide) -> NeighborMeasures:
+    """Overlaps, gaps and shared walls of pairs whose first polygon is one of these."""
+    if not len(rows):
+        return NeighborMeasures()
+    reach = side.bounds[rows]
+    # Rows rise, so that the first of a pair is the same one in every cell.
+    near = _reaching(side.bounds, (*(reach[:, :2].min(axis=0) - GAP), *(reach[:, 2:].max(axis=0) + GAP)))
+    return measure_neighbors(side.load(near).geometry, np.isin(near, rows))
 
 
 def _measure_pairs(
@@ -277,8 +302,9 @@ def compare_sides(
     iou: float,
     boundary_distance: float,
     progress: Progress,
+    walls: bool = False,
     cell: int = CELL,
-) -> tuple[list[ObjectScores], Coverage]:
+) -> tuple[list[ObjectScores], Coverage, Neighbors | None]:
     """Score all objects, then those of each class (when there are several), and add up the ground covered.
 
     Parameters
@@ -293,28 +319,35 @@ def compare_sides(
         Width of the strip of the boundary IoU.
     progress
         Told how many cells are done.
+    walls
+        Measure how the polygons of each file lie beside each other.
     cell
         Polygons in one cell, about.
     """
     cells = list(_cells(truth, pred, cell))
     zero = np.zeros(n_classes)
     coverage = Coverage(zero, zero, zero, 0.0)
+    neighbors = (NeighborMeasures(), NeighborMeasures()) if walls else None
     # An empty cell goes first, so that joining needs no special case where no polygon lies in any cell.
     empty = _measure_pairs(np.empty(0, np.int64), truth, pred, iou, boundary_distance)
     cell_results = [_Measured(*empty, coverage)]
     # Four cells in memory at the most; GEOS runs without the lock of the interpreter.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        results = pool.map(lambda each: _measure(each, truth, pred, n_classes, iou, boundary_distance), cells)
+        results = pool.map(
+            lambda each: _measure(each, truth, pred, n_classes, iou, boundary_distance, walls), cells
+        )
         for done, measured in enumerate(results, start=1):
             cell_results.append(measured)
             coverage = coverage + measured.coverage
+            if neighbors and measured.neighbors:
+                neighbors = neighbors[0] + measured.neighbors[0], neighbors[1] + measured.neighbors[1]
             progress("compare", done, len(cells))
     pairs, fits = _merge(cell_results, truth, pred)
     # Matching is one sweep over all pairs by rank: by cells, a cell's border could decide who takes whom.
     scores = [score_objects(truth.table, pred.table, pairs, fits, iou)]
     if n_classes > 1:
         scores += [_of_class(k, truth, pred, pairs, fits, iou) for k in range(n_classes)]
-    return scores, coverage
+    return scores, coverage, neighbors
 
 
 def _merge(
@@ -327,8 +360,8 @@ def _merge(
     # As if all pairs had been measured at once: cells leave no trace in the order.
     order = np.lexsort((preds, truths))
     pairs = OverlapPairs(truths[order], preds[order], join("pairs", "area")[order], truth.area, pred.area)
-    polis, hausdorff, strips = (join("fits", name)[order] for name in ("polis", "hausdorff", "boundary_iou"))
-    return pairs, OutlineFits(polis, hausdorff, strips, cell_results[0].fits.distance)
+    measures = {name: join("fits", name)[order] for name in _FITS}
+    return pairs, OutlineFits(**measures, distance=cell_results[0].fits.distance)
 
 
 def _of_class(
@@ -342,5 +375,5 @@ def _of_class(
         replace(side.table, core=side.table.core & (side.classes == k), repaired=0, dropped=0)
         for side in (truth, pred)
     ]
-    part = OutlineFits(fits.polis[keep], fits.hausdorff[keep], fits.boundary_iou[keep], fits.distance)
+    part = replace(fits, **{name: getattr(fits, name)[keep] for name in _FITS})
     return score_objects(tables[0], tables[1], pairs.select(keep), part, iou)
