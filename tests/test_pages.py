@@ -23,7 +23,10 @@ from typer.testing import CliRunner
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("start", "buildings", "python", "scaling", "many-scenes", "qgis")),
+    *(
+        f"docs/{name}.md"
+        for name in ("start", "buildings", "pixels-to-buildings", "python", "scaling", "many-scenes", "qgis")
+    ),
 ]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 BLOCKS = [
