@@ -132,7 +132,9 @@ def main() -> None:
         "second network": (after, "road_unet"),
         "truth": (truth, "road"),
     }
-    shown = {place.name.rsplit("/", 1)[1] for place in result.places[:3]}
+    # Of the random fifth, which no network was trained on; the most changed first.
+    judged = [place for place in result.places if place.after is not None]
+    shown = {place.name.rsplit("/", 1)[1] for place in judged[:3]}
     target = options.picture or options.out / "roads.jpg"
     draw(target, columns, most=3, wanted=lambda item: item.stem in shown)
 
