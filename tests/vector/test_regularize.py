@@ -226,5 +226,30 @@ def test_free_standing_neighbors_do_not_begin_to_overlap(seed: int) -> None:
     assert shapely.area(shared).max(initial=0) < 1e-9
 
 
+def test_a_hole_that_can_not_be_drawn_leaves_its_house_regular() -> None:
+    values = burnt([turned(shapely.box(50, 60, 150, 140), 60)])
+    values[100:103, 100:103] = [[0, 1, 0], [0, 1, 1], [0, 0, 0]]
+    result = regular(values)
+    assert LEVELS[result.level].tolist() == ["regular"]
+    assert len(result.geometry[0].exterior.coords) == 5
+    assert len(result.geometry[0].interiors) == 2
+
+
+def test_what_fails_takes_no_neighbor_with_it() -> None:
+    houses = [shapely.box(20 + 40 * k, 80, 60 + 40 * k, 120) for k in range(4)]
+    # A comb in front of the second house: no rectangle agrees with its pixels.
+    comb = [shapely.box(61 + 6 * k, 120, 64 + 6 * k, 170) for k in range(6)]
+    houses[1] = shapely.union_all([houses[1], *comb])
+    result = regular(burnt(houses))
+    at = np.argsort([house.centroid.x for house in result.geometry])
+    levels = LEVELS[result.level[at]].tolist()
+    assert levels[1] != "regular"
+    assert levels[0] == levels[2] == levels[3] == "regular"
+    assert [
+        len(shapely.simplify(house, 1e-6).exterior.coords) for house in result.geometry[at[[0, 2, 3]]]
+    ] == [5] * 3
+    assert shapely.coverage_is_valid(result.geometry)
+
+
 def test_no_objects() -> None:
     assert len(regular(np.zeros((3, 3), np.uint8)).geometry) == 0

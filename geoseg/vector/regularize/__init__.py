@@ -36,8 +36,8 @@ from geoseg.vector.simplify import simplify_arcs
 
 __all__ = ["LEVELS", "REACH", "Regular", "regularize_outlines"]
 
-#: What an outline is at each level. At 1 its arcs still end where the lines of its neighbors meet, at 2 where
-#: they were traced.
+#: What an outline is at each level. At 1 its arcs are simplified within two pixels and still end where the
+#: lines of its neighbors meet, at 2 they are simplified within one and end where they were traced.
 LEVELS = np.array(["regular", "simplified", "simplified", "raw"])
 _RAW = 3
 #: Lengths in pixels of the raster, since what is to be undone comes from pixels: an outline wobbles by one or
@@ -59,7 +59,8 @@ class Regular(NamedTuple):
     geometry : (n,) object
         Polygon or MultiPolygon of each.
     level : (n,) int8
-        Index into ``LEVELS``.
+        Index into ``LEVELS``, of what each shares with no other. A wall in common with an object that is not
+        regular is not regular either.
     iou : (n,) float64
         Intersection over union of each with its pixels.
     """
@@ -100,8 +101,8 @@ def regularize_outlines(
     """Outlines with right angles, straight facades and round tanks, all valid, walls still shared.
 
     Where an object would become invalid, would agree too little with its pixels, or would overlap one of its
-    group, all of its outline is simplified within a pixel, or else left as it is. Its neighbors then keep the
-    traced ends of the walls that they share with it.
+    group, what it shares with no other is simplified, then the walls that it shares, and at last both are
+    left as they were traced. Its neighbors stay regular, and meet its walls where these end.
 
     Parameters
     ----------
@@ -123,14 +124,20 @@ def regularize_outlines(
     geometry, iou = np.empty(len(outlines), object), np.ones(len(outlines))
     changed = unchecked = np.arange(len(outlines))
     bounds = _bounds(outlines, changed)
+    pieces = np.diff(arcs.ring_offsets)
+    is_hole = np.ones(pieces.size, np.bool_)
+    is_hole[outlines.part_offsets[:-1]] = False
+    alone = np.bincount(arcs.arc, minlength=len(arcs))[arcs.arc] == 1
     while True:
         corners, offsets = draw(level)
         drawn_xy, ring_offsets = arcs.rings(corners / factor, offsets)
         drawn = replace(outlines, xy=drawn_xy, ring_offsets=ring_offsets)
-        # A ring of less than three corners can't be drawn, so its object goes first.
-        flat = np.repeat(np.diff(ring_offsets) < 4, np.diff(arcs.ring_offsets))
-        bad = np.unique(owner[flat])
-        if not bad.size:
+        # A ring of less than three corners can't be drawn, so it goes first: a small hole alone, else all of
+        # the object.
+        flat = np.diff(ring_offsets) < 4
+        flat_hole = flat & is_hole
+        bad = np.unique(owner[np.repeat(flat & ~is_hole, pieces)])
+        if not flat.any():
             some = drawn if changed.size == len(outlines) else take_objects(drawn, changed)
             geometry[changed] = object_geometries(some, transform)
             iou[changed] = outline_iou(outlines, drawn, changed)
@@ -142,22 +149,32 @@ def regularize_outlines(
             if not bad.size:
                 bad = overlapping(geometry, outlines.group, unchecked)
                 unchecked = changed[:0]
-        worst = np.zeros(len(outlines), np.int8)
-        np.maximum.at(worst, owner, level[arcs.arc])
-        if not bad.size:
-            return Regular(drawn, geometry, worst, iou)
-        # All of a bad outline goes to one level: the one that some of it has already, else the next.
         least = np.full(len(outlines), _RAW, np.int8)
         np.minimum.at(least, owner, level[arcs.arc])
-        wanted = np.zeros(len(outlines), np.int8)
-        wanted[bad] = np.where(least[bad] < worst[bad], worst[bad], np.minimum(worst[bad] + 1, _RAW))
-        if (least[bad] == _RAW).all():  # they are as traced, so what they meet is not
-            _, near = shapely.STRtree(geometry).query(geometry[bad], predicate="intersects")
-            wanted[near[np.isin(outlines.group[near], outlines.group[bad])]] = _RAW
+        least_alone = np.full(len(outlines), _RAW + 1, np.int8)
+        np.minimum.at(least_alone, owner[alone], level[arcs.arc[alone]])
+        reached = np.where(least_alone > _RAW, least, least_alone).astype(np.int8)
+        if not bad.size and not flat.any():
+            return Regular(drawn, geometry, reached, iou)
+        # Where all that is bad in a group is as traced, what it meets is not.
+        stuck = bad[(least[bad] == _RAW) & (outlines.group[bad] >= 0)]
+        stuck = stuck[~np.isin(outlines.group[stuck], outlines.group[bad[least[bad] < _RAW]])]
+        if stuck.size:
+            at, near = shapely.STRtree(geometry).query(geometry[stuck], predicate="intersects")
+            bad = np.union1d(bad, near[outlines.group[near] == outlines.group[stuck[at]]])
+        # One level at a time, first what is its own alone, then the walls that it shares: most often the
+        # first is enough, and its neighbors stay as they are.
+        wanted, wanted_alone = np.zeros((2, len(outlines)), np.int8)
+        wanted_alone[bad] = np.minimum(least[bad] + 1, _RAW)
+        together = bad[least_alone[bad] > least[bad]]
+        wanted[together] = wanted_alone[together]
         raised = level.copy()
         np.maximum.at(raised, arcs.arc, wanted[owner])
+        np.maximum.at(raised, arcs.arc[alone], wanted_alone[owner[alone]])
+        of_hole = np.unique(arcs.arc[np.repeat(flat_hole, pieces)])
+        raised[of_hole] = np.maximum(raised[of_hole], np.minimum(level[of_hole] + 1, _RAW))
         if (raised == level).all():
-            return Regular(drawn, geometry, worst, iou)
+            return Regular(drawn, geometry, reached, iou)
         moved = raised != level
         at = np.unique(meetings.junction[np.repeat(moved, 2)])
         near = np.isin(meetings.junction, at[at >= 0]).reshape(-1, 2).any(axis=1)
@@ -171,7 +188,7 @@ def _drawing(xy: Array, arcs: Arcs, owner: IntArray, meetings: _Meetings, object
     """The function from the level of each arc to the corners of all."""
     offsets, closed = arcs.offsets, meetings.closed
     keep = simplify_arcs(xy, offsets, np.full(len(arcs), _WOBBLE))
-    simple = simplify_arcs(xy, offsets, np.full(len(arcs), _SIMPLE))
+    simplified = np.stack([keep, simplify_arcs(xy, offsets, np.full(len(arcs), _SIMPLE))])
     order = np.argsort(arcs.arc, kind="stable")
     sides, first_side = owner[order], np.searchsorted(arcs.arc[order], np.arange(len(arcs)))
     walls = np.flatnonzero(arcs.arc[order][1:] == arcs.arc[order][:-1])
@@ -207,7 +224,7 @@ def _drawing(xy: Array, arcs: Arcs, owner: IntArray, meetings: _Meetings, object
         pinned[at[at >= 0]] = True
         place, link = place_junctions(meetings.offsets, meetings.ends, traced, pinned, *lines, sign)
         return draw_arcs(
-            xy, offsets, simple, level, closed, meetings.junction, place, link, after, *lines, circle
+            xy, offsets, simplified, level, closed, meetings.junction, place, link, after, *lines, circle
         )
 
     return draw

@@ -128,7 +128,7 @@ def _reach_all(px, py, one, two, ends, line, leaves, direction, sums, link, corn
 def draw_arcs(  # type: ignore[no-untyped-def]
     xy,
     offsets,
-    keep,
+    simplified,
     level,
     closed,
     junction,
@@ -150,8 +150,8 @@ def draw_arcs(  # type: ignore[no-untyped-def]
         Traced corners.
     offsets : (a + 1,) int64
         Corners of each arc.
-    keep : (p,) bool
-        Corners of the simplified arcs.
+    simplified : (2, p) bool
+        Corners of the arcs as they are simplified at levels 1 and 2.
     level : (a,) int8
         0: along its lines, 1 and 2: simplified, 3: as traced.
     closed : (a,) bool
@@ -194,7 +194,7 @@ def draw_arcs(  # type: ignore[no-untyped-def]
         new[a] = p
         if level[a]:
             for k in range(offsets[a], offsets[a + 1]):
-                if level[a] == 3 or keep[k]:
+                if level[a] == 3 or simplified[level[a] - 1, k]:
                     out[p] = xy[k]
                     p += 1
             if not closed[a]:
