@@ -26,7 +26,8 @@ def find_images(project: Project, names: Iterable[str]) -> list[Item]:
     project
         The project.
     names
-        ``NAME`` or ``DATASET/NAME``, with or without suffix; ``*`` and ``?`` stand for any letters.
+        ``NAME`` or ``DATASET/NAME``, with or without suffix; ``*`` and ``?`` stand for any letters, where no
+        image has the very name.
 
     Raises
     ------
@@ -34,15 +35,16 @@ def find_images(project: Project, names: Iterable[str]) -> list[Item]:
         A name that no image has.
     """
     items = list(project)
+    own_names = [
+        (index, (item.name, item.stem, f"{item.dataset}/{item.name}", f"{item.dataset}/{item.stem}"))
+        for index, item in enumerate(items)
+    ]
     chosen: set[int] = set()
     for name in names:
-        fitting = {
-            index
-            for index, item in enumerate(items)
-            for own in (item.name, item.stem)
-            if name in (own, whole := f"{item.dataset}/{own}")
-            or fnmatch.fnmatchcase(own, name)
-            or fnmatch.fnmatchcase(whole, name)
+        # Brackets are common in names of photos ("IMG (1) [2].jpg"): they are letters like any other.
+        pattern = name.replace("[", "[[]")
+        fitting = {index for index, own in own_names if name in own} or {
+            index for index, own in own_names if any(fnmatch.fnmatchcase(one, pattern) for one in own)
         }
         if not fitting:
             some = ", ".join(f"{item.dataset}/{item.name}" for item in items[:3]) or "no images"

@@ -57,7 +57,8 @@ class ExportSummary:
     Attributes
     ----------
     files
-        "corrected", "reviewed" and "qa" by path. The last two only where places were accepted.
+        "corrected", "reviewed" and "qa" by path. The last two only where places were accepted, or were in an
+        earlier export.
     footprints, edited, rejected
         Footprints in the file; those of them that a person drew or changed; those left out as rejected.
     places
@@ -166,9 +167,11 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
             ("reviewed", [place for place in accepted if not place.qa]),
             ("qa", [place for place in accepted if place.qa]),
         ):
-            if places:
+            # One of an earlier export must not stand for ground that is no longer accepted.
+            if places or files[name].exists():
                 with open_writer(format, files[name], schema=_REVIEWED, crs=geobox.crs) as writer:
-                    writer.write(_ground_of(places, geobox))
+                    if places:
+                        writer.write(_ground_of(places, geobox))
                 written[name] = str(files[name])
     return ExportSummary(written, table.written, table.edited, table.rejected, len(accepted))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,6 +128,19 @@ class Index:
                 pass
         for end in () if keep else ("", "-wal", "-shm"):
             path.with_name(path.name + end).unlink(missing_ok=True)
+        return None
+
+    @classmethod
+    def beside(cls, path: Path, identity: str) -> Index | None:
+        """The index that another process keeps, as of this moment; None while that one is still making it."""
+        with suppress(sqlite3.OperationalError):  # no file, or no tables
+            index = cls(path, read_only=True)
+            with suppress(sqlite3.OperationalError):
+                # All that is read is of one state, whatever is edited meanwhile.
+                index._db.execute("BEGIN")
+                if index.get("identity") == identity:
+                    return index
+            index.close()
         return None
 
     @classmethod

@@ -35,8 +35,10 @@ Corner: TypeAlias = tuple[_Number, _Number]
 _Ring = Annotated[list[Corner], Field(min_length=3, max_length=100_000)]
 _Path = Annotated[list[Corner], Field(min_length=1, max_length=100_000)]
 _Pixel = Annotated[int, Field(ge=-(2**24), le=2**24)]
-_Ids = Annotated[list[int], Field(max_length=10_000)]
-_Some = Annotated[list[int], Field(min_length=1, max_length=10_000)]
+#: What a browser has without rounding; far larger ones the index could not look for.
+_Id = Annotated[int, Field(ge=-(2**53), le=2**53)]
+_Ids = Annotated[list[_Id], Field(max_length=10_000)]
+_Some = Annotated[list[_Id], Field(min_length=1, max_length=10_000)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Status = Literal["accepted", "rejected", ""]
 
@@ -91,7 +93,7 @@ class Fill(_Op):
     """A hole filled."""
 
     op: Literal["fill"]
-    id: int
+    id: _Id
     at: Corner
 
 
@@ -107,7 +109,7 @@ class Merge(_Op):
     """Objects that touch made one."""
 
     op: Literal["merge"]
-    ids: Annotated[list[int], Field(min_length=2, max_length=10_000)]
+    ids: Annotated[list[_Id], Field(min_length=2, max_length=10_000)]
 
 
 class Square(_Op):
@@ -121,7 +123,7 @@ class Brush(_Op):
     """A stroke painted or erased; without an object it makes a new one."""
 
     op: Literal["brush"]
-    id: int | None
+    id: _Id | None
     class_: Annotated[_Name, Field(alias="class")]
     path: Annotated[list[tuple[_Pixel, _Pixel]], Field(min_length=1, max_length=100_000)]
     size: Annotated[int, Field(ge=1, le=1000)]
@@ -166,7 +168,7 @@ class Mark(_Op):
     """A place of the list accepted or rejected."""
 
     op: Literal["mark"]
-    place: int
+    place: _Id
     status: _Status
 
 

@@ -126,8 +126,11 @@ class Pictures:
 
     def _window(self, image: int, level: int, col: int, row: int) -> Window | None:
         height, width = self._review.shape(image)
+        # Before the side is known: of a level of a billion it is a number that fills memory.
+        if not 0 <= level < 24:
+            return None
         side = TILE << level
-        if not 0 <= level < 24 or col < 0 or row < 0 or row * side >= height or col * side >= width:
+        if col < 0 or row < 0 or row * side >= height or col * side >= width:
             return None
         return Window(row_off=row * side, col_off=col * side, height=side, width=side).clipped(height, width)
 

@@ -77,10 +77,11 @@ class Guard:
         if scope["method"] == "POST":
             kind = headers.get("content-type", "").partition(";")[0].strip()
             length = headers.get("content-length", "")
-            # JSON is never sent across sites without asking first, and a length is known before it is read.
+            # JSON is never sent across sites without asking first, and a length is known before it is read:
+            # a body in chunks has none, whatever length stands beside.
             if kind != "application/json":
                 return 415, "a request must be application/json."
-            if not length.isdigit() or int(length) > MOST_BYTES:
+            if "transfer-encoding" in headers or not length.isdigit() or int(length) > MOST_BYTES:
                 return 413, f"a request must have at most {MOST_BYTES} bytes."
         elif scope["method"] not in ("GET", "HEAD"):
             return 405, "this method is not served here."

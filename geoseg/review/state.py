@@ -97,8 +97,14 @@ def state_of(folder: Path) -> Iterator[Index]:
                 yield index
     except LockedError:
         # A running server keeps its index at the end of the journal.
-        with closing(Index(path, read_only=True)) as index:
-            yield index
+        beside = Index.beside(path, settings_key(settings))
+        if beside is None:
+            raise InputError(
+                f"review must be open to be read, got {folder}, which another process is opening. "
+                "Wait until it prints its address."
+            ) from None
+        with closing(beside):
+            yield beside
 
 
 def _take_step(index: Index, line: Mapping[str, Any], start: int, change: Change) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import math
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -103,6 +104,7 @@ class Review:
     ) -> None:
         self.folder, self.target = Path(folder), target
         self._lock = threading.RLock()
+        self._unwritten = False
         self._open = ExitStack()
         try:
             self._open.enter_context(hold_review(self.folder))
@@ -134,14 +136,18 @@ class Review:
     def _replay(self) -> None:
         """Bring the index to the end of the journal, and the annotation that was edited last to the disk."""
         replay(self._index, self._journal.path)
+        self._write_last()
+
+    def _write_last(self) -> None:
+        """Write the annotation that was edited last, where the edit reached the journal and not the file."""
         image = self._index.get("last_image")
         if image is not None and isinstance(self.target, ProjectTarget):
             row = self._index.image(image)
             if row.name in self.target.items:
                 path, _ = self.target.annotation_path(row.name)
-                # Stopped between the journal and the file.
                 if row.sha != row.previous and file_sha(path) == row.previous:
                     self._stage(self.target, image, row.tags)[0].commit()
+        self._unwritten = False
 
     # --- reading ---
 
@@ -207,7 +213,7 @@ class Review:
             It is not there.
         """
         with self._lock:
-            items = self._index.objects([number])
+            items = self._index.objects([number]) if abs(number) < 2**63 else []
         if not items:
             raise InputError(f"object must be one of the review, got {number}. Load the objects again.")
         return items[0]
@@ -271,8 +277,11 @@ class Review:
             if isinstance(op, ops.Mark):
                 return self._commit({"op": document}, image, self._marked(op))
             self._check_tag(op)
-            self._adopt(image, revision)
-            return self._commit({"op": document}, image, apply_edit(op, self._scope(op, image)))
+            self._look_again(image, revision)
+            # An edit that is refused must not have moved the page's revision on.
+            change = apply_edit(op, self._scope(op, image))
+            self._adopt(image)
+            return self._commit({"op": document}, image, change)
 
     def undo(self, revision: int) -> Answer:
         """Take back the last edit that stands. Errors as in :meth:`edit`."""
@@ -290,7 +299,7 @@ class Review:
                 raise InputError(f"there must be an edit to {which}, got none.")
             line = self._journal.line_at(self._index.step(edit)[0])
             if "file" in line:
-                self._adopt(line["image"], revision)
+                self._look_again(line["image"], revision)
             change = change_of(line)
             change = change.reversed() if which == "undo" else change
             tags = line.get("tags_before" if which == "undo" else "tags")
@@ -309,7 +318,9 @@ class Review:
         tag = self.target.meta.find_tag(op.tag) if isinstance(self.target, ProjectTarget) else None
         if tag is None:
             raise InputError(f"tag must be one of the project's meta.json, got {op.tag!r}. Add it there.")
-        if op.on and not tag.fits(op.value):
+        # JSON has no number for what Python reads from 1e999: other readers would refuse the whole annotation.
+        is_number = not isinstance(op.value, float) or math.isfinite(op.value)
+        if op.on and not (is_number and tag.fits(op.value)):
             raise InputError(f"value of tag {op.tag!r} must be {tag.wanted}, got {op.value!r}.")
 
     def _marked(self, op: ops.Mark) -> Change:
@@ -355,7 +366,7 @@ class Review:
         start = self._journal.size
         staged: Staged | None = None
         try:
-            with self._index.transaction():
+            with self._transaction():
                 apply_line(self._index, line, start, start, change)
                 if isinstance(self.target, ProjectTarget) and not change.marks:
                     row = self._index.image(image)
@@ -369,18 +380,31 @@ class Review:
                     self._index.put("last_image", image)
                 self._journal.append(line)
                 self._index.put("journal", self._journal.size)
-        except BaseException as error:
+        except BaseException:
             if staged is not None:
                 staged.discard()
-            if self._journal.size > start:
-                self._journal.cut(start)
+            raise
+        if staged is not None:
+            # From here on the edit stands; a file that can't get its name now gets it when it is read next.
+            self._unwritten = True
+            staged.commit()
+            self._unwritten = False
+        return Answer(line["revision"], image, change, *self.can)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Index and journal: both or none."""
+        size = self._journal.size
+        try:
+            with self._index.transaction():
+                yield
+        except BaseException as error:
+            # The index is what it was: a line that it does not know must not be read at the next opening.
+            if self._journal.size > size:
+                self._journal.cut(size)
             if isinstance(error, OSError) and not isinstance(error, GeosegError):
                 raise write_error(self.folder, error) from error
             raise
-        if staged is not None:
-            # From here on the edit stands; a file that can't get its name now gets it at the next opening.
-            staged.commit()
-        return Answer(line["revision"], image, change, *self.can)
 
     # --- projects ---
 
@@ -398,6 +422,9 @@ class Review:
 
     def _load(self, target: ProjectTarget, image: int) -> None:
         """Have the objects of an image in the index as they are in its file, whoever wrote it."""
+        if self._unwritten:
+            # What stands there is from before the edit, and not of others.
+            self._write_last()
         row = self._index.image(image)
         path, _ = target.annotation_path(row.name)
         sha = file_sha(path)
@@ -415,14 +442,16 @@ class Review:
             self._index.set_image(image, sha, tags)
             self._index.put("next_id", first + len(objects))
 
-    def _adopt(self, image: int, revision: int) -> None:
+    def _look_again(self, image: int, revision: int) -> None:
+        """Refuse an edit of an image whose file others have changed since the page saw it."""
+        if isinstance(self.target, ProjectTarget):
+            self._load(self.target, image)
+            self._check_revision(revision)
+
+    def _adopt(self, image: int) -> None:
         """Before the first edit of a project's image its objects go to the journal."""
-        if not isinstance(self.target, ProjectTarget):
-            return
-        self._load(self.target, image)
-        self._check_revision(revision)  # others may have changed the file
         row = self._index.image(image)
-        if not row.adopted:
+        if isinstance(self.target, ProjectTarget) and not row.adopted:
             self._adopt_file(image, Change(new=list(self._index.of_image(image))), row.sha, row.tags)
 
     def _adopt_file(self, image: int, change: Change, sha: str | None, tags: list[Any]) -> None:
@@ -430,6 +459,6 @@ class Review:
             "revision": self.revision + 1, "image": image, "op": {"op": "adopt"}, **line_of(change),
             "tags_before": tags, "tags": tags, "file": {"before": sha, "after": sha},
         }  # fmt: skip
-        with self._index.transaction():
+        with self._transaction():
             start = self._journal.append(line)
             apply_line(self._index, line, start, self._journal.size, change)

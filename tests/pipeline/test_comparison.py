@@ -227,3 +227,10 @@ def test_what_can_not_be_compared(projects: tuple[Path, Path, Path], tmp_path: P
     assert result.exit_code == 1
     assert "2 could not be compared" in result.output
     assert "ds/same: not in" in result.output
+
+
+def test_a_truth_of_other_images_is_refused(projects: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    before, after, _ = projects
+    other = write(tmp_path / "other", "road", {"elsewhere": mask((0, 0, 9, 9))})
+    with pytest.raises(InputError, match="truth must have an image that is compared, got none"):
+        geoseg.compare(before, after, truth=other)

@@ -40,6 +40,15 @@ def test_tags_go_on_and_off(tmp_path: Path, legacy: bool) -> None:
     assert tags(project) == {"a.png": [], "b.png": ["val"], "c.tif": []}
 
 
+def test_brackets_in_a_name_are_letters(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "town")
+    for folder, end in (("img", ""), ("ann", ".json")):
+        (project / "one" / folder / f"b.png{end}").rename(project / "one" / folder / f"[a].png{end}")
+    assert tag_images(project, {"corrected": ["one/[a].png"]}) == 1
+    assert tags(project)["[a].png"] == ["val", "corrected"]
+    assert tag_images(project, {"seen": ["[a]*"]}) == 1
+
+
 def test_an_image_without_annotation_gets_one(tmp_path: Path) -> None:
     project = make_project(tmp_path / "town")
     (project / "one" / "ann" / "b.png.json").unlink()

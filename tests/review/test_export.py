@@ -97,6 +97,18 @@ def test_accepted_places_are_the_ground_that_was_looked_at_and_qa_is_apart(
     )
 
 
+def test_ground_that_is_no_longer_accepted_does_not_stay_in_an_earlier_export(
+    review: Review, tmp_path: Path
+) -> None:
+    place = next(place.id for place in review.places() if not place.qa)
+    edit(review, op="mark", place=place, status="accepted")
+    first = export_review(review.folder, tmp_path / "corrected.gpkg").files
+    assert len(gpd.read_file(first["reviewed"])) == 1
+    edit(review, op="mark", place=place, status="")
+    assert export_review(review.folder, tmp_path / "corrected.gpkg").files == first
+    assert len(gpd.read_file(first["reviewed"])) == 0
+
+
 def test_without_footprints_one_begins_with_nothing(scene: Path, tmp_path: Path) -> None:
     with Review(tmp_path / "r", SceneTarget(open_raster(scene), classes=("house",))) as review:
         edit(

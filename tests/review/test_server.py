@@ -132,6 +132,22 @@ def test_an_edit_is_answered_with_what_changed(client: TestClient) -> None:
     assert client.get("/api/objects/0?box=1,2,nan,4").status_code == 422
 
 
+def test_huge_numbers_are_refused_and_fill_no_memory(client: TestClient) -> None:
+    huge = 10**40
+    assert client.get(f"/api/tiles/0/{huge}/0/0").status_code == 204
+    assert client.get(f"/api/overlay/0/now/{huge}/0/0").status_code == 204
+    assert client.get(f"/api/tiles/0/0/{huge}/{huge}").status_code == 204
+    assert client.get(f"/api/tiles/{huge}/0/0/0").status_code == 422
+    assert client.get(f"/api/object/{huge}").status_code == 422
+    for op in ({"op": "delete", "ids": [huge]}, {"op": "mark", "place": huge, "status": "accepted"}):
+        assert post(client, "/api/edit", {"revision": 0, "image": 0, "op": op}).status_code == 422
+
+
+def test_a_body_in_chunks_is_refused_whatever_length_stands_beside(client: TestClient) -> None:
+    headers = {"Content-Type": "application/json", "Content-Length": "2", "Transfer-Encoding": "chunked"}
+    assert client.post("/api/undo", content=b"{}", headers=headers).status_code == 413
+
+
 def test_the_list_and_the_export(client: TestClient, review: Review) -> None:
     listed = client.get("/api/places?from=1&count=2").json()
     assert (listed["total"], [one["rank"] for one in listed["places"]]) == (6, [1, 2])

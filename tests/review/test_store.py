@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import shapely
 
 from geoseg.errors import InputError, StateMismatchError
-from geoseg.files import DiskFullError, LockedError
+from geoseg.files import DiskFullError, LockedError, Staged
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import open_vector
 from geoseg.projects.figures import Bitmap
@@ -285,6 +286,12 @@ def test_marks_are_read_beside_a_running_review(review: Review) -> None:
     assert read_marks(review.folder) == marks
 
 
+def test_a_review_that_another_process_is_opening_can_not_be_read_yet(review: Review) -> None:
+    review._index.put("identity", "")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(InputError, match="another process is opening"):
+        pool.submit(read_marks, review.folder).result()
+
+
 # --- annotated projects ---
 
 
@@ -412,6 +419,46 @@ def test_a_full_disk_leaves_a_project_as_it_was(
     assert annotation(project) == before
     assert state(project_review) == objects
     assert not [file for file in (project / "ds" / "ann").iterdir() if file.name.startswith(".")]
+
+
+def test_an_edit_whose_file_gets_no_name_is_not_taken_for_one_of_others(
+    project: Path, project_review: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [road, house] = state(project_review)
+    with monkeypatch.context() as patch:
+        patch.setattr(Staged, "_commit_file", _full)
+        with pytest.raises(DiskFullError):
+            edit(project_review, op="delete", ids=[road])
+    assert len(annotation(project)["objects"]) == 2
+    assert list(state(project_review)) == [house]  # the journal has it, and now the file
+    assert len(annotation(project)["objects"]) == 1
+    assert project_review.can == (True, False)
+
+
+def test_a_line_that_the_index_could_not_take_is_cut_off(
+    project_review: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = project_review.folder / "journal.jsonl"
+    before, [road, _] = state(project_review), state(project_review)
+    with monkeypatch.context() as patch:
+        patch.setattr("geoseg.review.store.apply_line", _full)
+        with pytest.raises(DiskFullError):
+            edit(project_review, op="delete", ids=[road])
+    assert journal.read_bytes() == b""
+    assert state(project_review) == before
+
+
+def test_a_refused_first_edit_does_not_make_the_page_stale(project_review: Review) -> None:
+    [road, house] = state(project_review)
+    with pytest.raises(InputError, match="merged"):
+        project_review.edit(0, 0, {"op": "merge", "ids": [road, house]})
+    project_review.edit(0, 0, {"op": "delete", "ids": [road]})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_number_that_json_lacks_is_no_value(value: float, project_review: Review) -> None:
+    with pytest.raises(InputError, match="value of tag"):
+        edit(project_review, op="tag", ids=[], tag="lanes", value=value)
 
 
 def test_numbers_of_images_stay_when_others_join(project: Path, tmp_path: Path) -> None:

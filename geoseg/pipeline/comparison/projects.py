@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,10 @@ def open_trio(
     true: dict[str, Item] = {}
     if truth is not None:
         # By the name alone as well, where it is the only one: a truth is often in other data sets.
-        stems = [item.stem for item in truth]
+        stems = Counter(item.stem for item in truth)
         for item in truth:
             true[_name(item)] = item
-            if stems.count(item.stem) == 1:
+            if stems[item.stem] == 1:
                 true.setdefault(item.stem, item)
     shared = [name for name in sides[0] if name in sides[1]]
     trios = [
@@ -199,6 +200,12 @@ def compare_projects(
         )
     if not places:
         raise InputError(f"no image could be compared. The first: {failures[0][0]}: {failures[0][1]}")
+    if truth is not None and not any(place.before for place in places):
+        tagged_ones = "" if tag is None else f" with the tag {tag!r}"
+        raise InputError(
+            f"truth must have an image that is compared{tagged_ones}, got none in {truth}. "
+            "Give a project with images of the same names."
+        )
     empty = Comparison(
         str(Path(before)), str(Path(after)), None if truth is None else str(Path(truth)), "px",
         tuple(titles), tuple(places), ObjectChanges(), 0.0, None, None, tag, failures=tuple(failures),
