@@ -318,7 +318,7 @@ class Review:
         tag = self.target.meta.find_tag(op.tag) if isinstance(self.target, ProjectTarget) else None
         if tag is None:
             raise InputError(f"tag must be one of the project's meta.json, got {op.tag!r}. Add it there.")
-        # JSON has no number for what Python reads from 1e999: other readers would refuse the whole annotation.
+        # JSON has no number for what Python reads from 1e999: others would refuse the whole annotation.
         is_number = not isinstance(op.value, float) or math.isfinite(op.value)
         if op.on and not (is_number and tag.fits(op.value)):
             raise InputError(f"value of tag {op.tag!r} must be {tag.wanted}, got {op.value!r}.")
