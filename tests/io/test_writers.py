@@ -312,6 +312,31 @@ def test_wrong_use(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_spike_that_reprojecting_makes_cross_itself_is_written(tmp_path: Path) -> None:
+    """A corner that lies on another edge but for rounding: GEOS cannot snap what it became."""
+    corners = [
+        (85.64793302745656, 27.633256715310953),
+        (85.64786112398022, 27.633260449636285),
+        (85.64786115493698, 27.633260922440037),
+        (85.64786018201409, 27.633246062944927),
+        (85.64785695183272, 27.633196728219936),
+        (85.64792885526735, 27.633192993895236),
+        (85.6479297062007, 27.633205990116476),
+        (85.64793095440096, 27.63322505375272),
+        (85.64793131977035, 27.633230634001354),
+        (85.6479316729028, 27.63323602735638),
+    ]
+    spike = shapely.Polygon(corners)
+    assert not spike.is_valid
+    path = tmp_path / "a.geojson"
+    with open_writer("geojson", path, schema=SCHEMA, crs=CRS.from_epsg(4326), repair=True) as writer:
+        writer.write(FootprintBatch(np.array([spike]), make(1).columns))
+    document = json.loads(path.read_text(encoding="utf-8"))
+    written = shapely.geometry.shape(document["features"][0]["geometry"])
+    assert written.is_valid
+    assert written.symmetric_difference(spike.buffer(0)).area < 0.01 * spike.area
+
+
 def test_geojson_follows_rfc_7946(tmp_path: Path) -> None:
     batch = make(20)
     batch.columns["confidence"][3] = np.nan

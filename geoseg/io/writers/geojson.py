@@ -45,7 +45,11 @@ def _still_valid(geometry: Geometries, decimals: int) -> Geometries:
     shapely.set_coordinates(geometry, xy)
     if broken.size == 0:
         return geometry
-    sound = shapely.set_precision(geometry[broken], 10.0**-decimals)
+    sound = geometry[broken]
+    # Snapping needs valid polygons: of one that reprojecting made cross itself, GEOS may make nothing but an error.
+    invalid = ~shapely.is_valid(sound)
+    sound[invalid] = shapely.make_valid(sound[invalid], method="structure")
+    sound = shapely.set_precision(sound, 10.0**-decimals)
     out = geometry.copy()
     # What rounding leaves without an area stays as it was: rather a thin polygon that is invalid than none.
     polygons = ~shapely.is_empty(sound) & (shapely.get_dimensions(sound) == 2)
