@@ -46,7 +46,7 @@ def _still_valid(geometry: Geometries, decimals: int) -> Geometries:
     if broken.size == 0:
         return geometry
     sound = geometry[broken]
-    # Snapping needs valid polygons: of one that reprojecting made cross itself, GEOS may make nothing but an error.
+    # Snapping needs valid polygons: one that reprojecting made cross itself can end in an error of GEOS.
     invalid = ~shapely.is_valid(sound)
     sound[invalid] = shapely.make_valid(sound[invalid], method="structure")
     sound = shapely.set_precision(sound, 10.0**-decimals)
