@@ -29,6 +29,7 @@ from geoseg.pipeline.run import predict_scene
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "images"
 PANEL = 2.6  # inches; at 150 dots each panel has 390 pixels
+SPLIT = 0.25  # parts more than the network's default, so that there is something to see
 COLORS = np.array(plt.get_cmap("tab10").colors)
 
 
@@ -81,8 +82,8 @@ def steps(place: Place, data: Path, bounds: tuple[float, float, float, float], w
     plain = {"simplify_m": 0, "regularize": False}
     chosen = {
         "threshold": {"split": "off", **plain},
-        "split": {"split": "auto", **plain},
-        "regularized": {"split": "auto", "regularize": True},
+        "split": {"split": SPLIT, **plain},
+        "regularized": {"split": SPLIT, "regularize": True},
     }
     found = {}
     for name, settings in chosen.items():

@@ -42,7 +42,7 @@ USE = {
     "activation": "sigmoid",
     "min_area_m2": 4.0,
     "simplify_m": 0.3,
-    "split": 0.25,
+    "split": 0.5,
     "regularize": True,
 }
 ATTRIBUTION = (
