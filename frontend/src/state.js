@@ -94,7 +94,15 @@ export async function loadObjects(box) {
   const answers = await Promise.all(layers.map((layer) => get(`/api/objects/${image}`, { ...query, layer })));
   if (turn !== loading || state.image.id !== image) return;
   const [now, before] = answers;
-  if (now.revision !== state.revision) await refreshFacts();
+  if (now.revision !== state.revision) {
+    await refreshFacts();
+    if (turn !== loading || state.image.id !== image) return;
+    // There was an edit while the answer was on its way: the next one would be made on what is no more.
+    if (now.revision !== state.revision) {
+      await loadObjects(box);
+      return;
+    }
+  }
   state.dense = Boolean(now.dense || before?.dense);
   state.objects.clear();
   state.before.clear();

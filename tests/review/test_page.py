@@ -440,3 +440,14 @@ def test_swipe_full_disks_and_other_pages(town: tuple[Page, Server, Path]) -> No
     page.wait("() => review.state.objects.size === 3 && !review.state.busy")
     page.edited(lambda: page.press("Delete"))
     assert page.state("state.objects.size") == 2
+    # Objects that were on their way during an edit do not bring back what it took away.
+    gone, kept = page.objects()
+    page.page.evaluate(
+        "async (id) => { const { fetch } = window; let edited = false; window.fetch = async (...request) => {"
+        "const answer = await fetch(...request);"
+        "if (!edited && request[0].startsWith('/api/objects')) {"
+        "edited = true; await review.edit({ op: 'delete', ids: [id] }); }"
+        "return answer; }; await review.loadObjects([0, 0, 400, 400]); window.fetch = fetch; }",
+        int(gone),
+    )
+    assert list(page.objects()) == [kept]
