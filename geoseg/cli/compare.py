@@ -63,11 +63,13 @@ def compare(
     # TITLE alone stands for itself in the truth as well.
     parts = [text.partition("=") for text in classes or ()]
     wanted = {title: true_title or title for title, _, true_title in parts} or None
+    if html is not None:
+        from geoseg.report.comparison import check_page, write_comparison
+
+        check_page(html, filter(None, (before, after, truth, aoi)))
     with progress_bar(quiet or json) as progress:
         result = run(before, after, truth=truth, tag=tag, classes=wanted, aoi=aoi, progress=progress)
     if html is not None:
-        from geoseg.report.comparison import write_comparison
-
         write_comparison(result, html)
     if json:
         print_json(result.to_dict())

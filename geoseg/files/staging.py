@@ -45,6 +45,12 @@ class Staged:
                     f"output must be a file that can be written, got {target}: it is a folder. "
                     "Choose another name."
                 )
+            # Its name would be given to a plain file: /dev/null of a container whose user is root, for all.
+            if not is_folder and target.exists() and not target.is_file():
+                raise InputError(
+                    f"output must be a plain file, got {target}, which is a device or a pipe. "
+                    "Choose another name."
+                )
             self._scratch = self._open.enter_context(scratch_folder(target))
         except BaseException:
             self._open.close()
@@ -68,7 +74,7 @@ class Staged:
         LockedError
             Another run is writing it.
         InputError
-            It is a folder, or its folder can't be written to.
+            It is a folder, a device or a pipe, or its folder can't be written to.
         RunError
             The disk is full.
         """

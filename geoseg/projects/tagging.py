@@ -9,7 +9,7 @@ from typing import Any
 
 from geoseg.config import read_document
 from geoseg.errors import InputError
-from geoseg.files import json_text, write_text
+from geoseg.files import hold, json_text, write_text
 from geoseg.projects.figures import Tag, TagMeta, color_of
 from geoseg.projects.images import open_image
 from geoseg.projects.project import Item, Project, open_project, read_annotation
@@ -75,37 +75,47 @@ def tag_images(project: PathLike, names: Mapping[str, Iterable[str]], *, remove:
     InputError
         A name that no image has, a tag whose kind asks for a value, or an annotation that can't be read; no
         file has been changed.
+    LockedError
+        Another run writes to the project.
     RunError
         The disk is full.
     """
-    opened = open_project(project)
-    meta, tags_of = opened.meta, dict[Item, list[str]]()
-    for tag, wanted in names.items():
-        if not tag.strip():
-            raise InputError("tag must have a name, got none.")
-        known = meta.find_tag(tag)
-        if known is not None and known.value_type != "none" and not remove:
-            raise InputError(
-                f"tag must be one without values, got {tag!r}, whose values are {known.wanted}. Name another."
+    folder = open_project(
+        project
+    ).path.resolve()  # what is no project is refused before a lock lies beside it
+    # From reading to writing: of two calls at once, one would take back what the other did.
+    with hold(folder):
+        opened = open_project(project)
+        meta, tags_of = opened.meta, dict[Item, list[str]]()
+        for tag, wanted in names.items():
+            if not tag.strip():
+                raise InputError("tag must have a name, got none.")
+            known = meta.find_tag(tag)
+            if known is not None and known.value_type != "none" and not remove:
+                raise InputError(
+                    f"tag must be one without values, got {tag!r}, whose values are {known.wanted}. "
+                    "Name another."
+                )
+            if known is None and not remove:
+                meta = meta.with_tag(TagMeta(tag, applies_to="imagesOnly", color=color_of(tag)))
+            for item in find_images(opened, wanted):
+                tags_of.setdefault(item, []).append(tag)
+        # All are read before the first is written: a broken one must not leave the others half done.
+        changes = [
+            (file, document)
+            for item, tags in tags_of.items()
+            for file, document in _retagged(opened, item, tags, remove)
+        ]
+        if meta != opened.meta and changes:
+            known_as = (
+                read_document(opened.path / "meta.json") if (opened.path / "meta.json").is_file() else {}
             )
-        if known is None and not remove:
-            meta = meta.with_tag(TagMeta(tag, applies_to="imagesOnly", color=color_of(tag)))
-        for item in find_images(opened, wanted):
-            tags_of.setdefault(item, []).append(tag)
-    # All are read before the first is written: a broken one must not leave the others half done.
-    changes = [
-        (file, document)
-        for item, tags in tags_of.items()
-        for file, document in _retagged(opened, item, tags, remove)
-    ]
-    if meta != opened.meta and changes:
-        known_as = read_document(opened.path / "meta.json") if (opened.path / "meta.json").is_file() else {}
-        legacy = "tags" not in known_as and "projectType" not in known_as
-        write_text(opened.path / "meta.json", json_text(meta.to_json(legacy=legacy), indent=2))
-    for file, document in changes:
-        file.parent.mkdir(exist_ok=True)
-        write_text(file, json_text(document))
-    return len(changes)
+            legacy = "tags" not in known_as and "projectType" not in known_as
+            write_text(opened.path / "meta.json", json_text(meta.to_json(legacy=legacy), indent=2))
+        for file, document in changes:
+            file.parent.mkdir(exist_ok=True)
+            write_text(file, json_text(document))
+        return len(changes)
 
 
 def _retagged(project: Project, item: Item, tags: list[str], remove: bool) -> Iterator[tuple[Path, Any]]:

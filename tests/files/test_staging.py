@@ -196,6 +196,15 @@ def test_a_place_that_can_t_be_written_is_told(tmp_path):
 
 
 @posix
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="a device or a pipe"):
+        write_text(tmp_path / "pipe", "x")
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
+@posix
 @pytest.mark.parametrize("mask", [0o077, 0o027, 0o022])
 def test_rights_are_those_of_a_folder_the_user_makes(tmp_path, mask):
     before = os.umask(mask)

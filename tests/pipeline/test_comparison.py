@@ -213,6 +213,25 @@ def test_the_page_needs_no_network(projects: tuple[Path, Path, Path], tmp_path: 
     assert "precision 0.667 (0.094 to 0.992)" in shown.stdout
 
 
+def test_a_page_replaces_neither_an_input_nor_what_is_no_page(tmp_path: Path) -> None:
+    before, after = tmp_path / "old.geojson", tmp_path / "new.geojson"
+    for path in (before, after):
+        gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs=4326).to_file(path)
+    notes, page = tmp_path / "notes.html", tmp_path / "page.html"
+    notes.write_text("<!doctype html>my notes")
+    kept = {path: path.read_bytes() for path in (before, after, notes)}
+    for output, reason in ((after, "must not be an input"), (notes, "new file or an earlier page")):
+        result = CliRunner().invoke(app, ["compare", str(before), str(after), "--html", str(output)])
+        assert result.exit_code == 2
+        assert reason in " ".join(result.output.split())
+    assert {path: path.read_bytes() for path in kept} == kept
+    for _ in range(2):  # its own page is written anew
+        assert (
+            CliRunner().invoke(app, ["compare", str(before), str(after), "--html", str(page)]).exit_code == 0
+        )
+    assert b"Before and after" in page.read_bytes()
+
+
 def test_what_can_not_be_compared(projects: tuple[Path, Path, Path], tmp_path: Path) -> None:
     before, after, truth = projects
     with pytest.raises(InputError, match="projects must share a class"):

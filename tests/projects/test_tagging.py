@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from geoseg.cli import app
 from geoseg.errors import InputError
+from geoseg.files import LockedError, hold
 from geoseg.projects.project import open_project
 from geoseg.projects.tagging import tag_images
 
@@ -54,6 +56,16 @@ def test_an_image_without_annotation_gets_one(tmp_path: Path) -> None:
     (project / "one" / "ann" / "b.png.json").unlink()
     assert tag_images(project, {"corrected": ["b"]}) == 1
     assert tags(project)["b.png"] == ["corrected"]
+
+
+def test_two_calls_at_once_do_not_take_back_each_others_tags(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "town")
+    with hold(project), ThreadPoolExecutor(1) as other, pytest.raises(LockedError, match="another run"):
+        other.submit(tag_images, project, {"corrected": ["*"]}).result()
+    assert tags(project)["b.png"] == ["val"]
+    with pytest.raises(InputError):
+        tag_images(tmp_path / "none" / "such", {"corrected": ["*"]})
+    assert not (tmp_path / "none").exists()
 
 
 def test_nothing_changes_when_a_name_is_wrong(tmp_path: Path) -> None:
