@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 from geoseg import errors
 from geoseg.errors import GeosegError
 from geoseg.late import offer_late, when_imported
+from geoseg.version import VERSION
 
 if TYPE_CHECKING:
     from geoseg.api import run, run_batch, segment, vectorize
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from geoseg.training.loop import train
     from geoseg.xr import open_scene, polygonize, predict, split_masks
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "GeosegError",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from geoseg.errors import InputError, SceneError
 from geoseg.io.metadata import parse_date
@@ -20,7 +20,8 @@ from geoseg.typing import PathLike
 __all__ = ["SceneQuery", "StacScene", "choose_assets", "is_stac", "matches", "read_stac"]
 
 _LIMIT_BYTES = 256 * 1024 * 1024
-_HEAD_BYTES = 4096
+#: The version may come late: after the assets where names are sorted, in the items of a collection.
+_HEAD_BYTES = 256 * 1024
 _SUFFIXES = (".json", ".geojson")
 #: Media types of rasters that are read, as an asset states them; what stands behind a semicolon is a profile.
 _RASTERS = (
@@ -123,7 +124,7 @@ def choose_assets(assets: Mapping[str, Mapping[str, Any]], wanted: Sequence[str]
     >>> choose_assets(assets, ()), choose_assets(assets, ["data"])
     (['B04'], ['B04'])
     """
-    rasters = {name: set(asset.get("roles") or ()) for name, asset in assets.items() if _is_raster(asset)}
+    rasters = {name: _roles(asset) for name, asset in assets.items() if _is_raster(asset)}
     if wanted:
         chosen = []
         for word in wanted:
@@ -152,13 +153,24 @@ def _listed(assets: Mapping[str, Any]) -> str:
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") or "no asset"
 
 
+def _roles(asset: Mapping[str, Any]) -> set[str]:
+    roles = asset.get("roles")
+    return {role for role in roles if isinstance(role, str)} if isinstance(roles, list) else set()
+
+
+def _split(href: str) -> SplitResult:
+    try:
+        return urlsplit(href)
+    except ValueError:  # half of an IPv6 address
+        raise SceneError(f"asset must be a file or an address, got {href}.") from None
+
+
 def _is_raster(asset: Mapping[str, Any]) -> bool:
     media = str(asset.get("type") or "").partition(";")[0].strip().lower()
     if media:
         return media in _RASTERS
-    return (
-        urlsplit(str(asset.get("href", ""))).path.lower().endswith((".tif", ".tiff", ".jp2", ".vrt", ".zarr"))
-    )
+    path = _split(str(asset.get("href", ""))).path.lower()
+    return path.endswith((".tif", ".tiff", ".jp2", ".vrt", ".zarr"))
 
 
 def _date_of(properties: Mapping[str, Any]) -> str | None:
@@ -229,13 +241,7 @@ def is_stac(word: PathLike) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    return b'"stac_version"' in head or (b'"FeatureCollection"' in head and b'"assets"' in _more(path))
-
-
-def _more(path: Path) -> bytes:
-    """Of a collection of items the version stands in the items, which may come late."""
-    with path.open("rb") as file:
-        return file.read(64 * _HEAD_BYTES)
+    return b'"stac_version"' in head or (b'"FeatureCollection"' in head and b'"assets"' in head)
 
 
 def read_stac(path: PathLike, query: SceneQuery | None = None) -> tuple[list[StacScene], dict[str, int]]:
@@ -272,7 +278,13 @@ def read_stac(path: PathLike, query: SceneQuery | None = None) -> tuple[list[Sta
 def _scene_of(
     item: Mapping[str, Any], file: Path, query: SceneQuery, left_out: dict[str, int]
 ) -> StacScene | None:
-    properties, assets = item.get("properties") or {}, item.get("assets") or {}
+    stated, listed = item.get("properties"), item.get("assets")
+    properties: dict[str, Any] = stated if isinstance(stated, dict) else {}
+    assets = (
+        {key: asset for key, asset in listed.items() if isinstance(asset, dict)}
+        if isinstance(listed, dict)
+        else {}
+    )
     if why := matches(properties, query):
         left_out[why] = left_out.get(why, 0) + 1
         return None
@@ -287,12 +299,12 @@ def _scene_of(
 
 def _place(href: str, file: Path, remote: bool) -> str:
     """The file or address that an href names; a relative one is relative to its file."""
+    if _split(href).scheme == "file":
+        href = unquote(_split(href).path)  # before it is looked at: a % may hide a host
     if is_remote(href):
         if not remote:
             raise SceneError(f"asset must be a local file, got {href}. --remote reads it from there.")
         return href
-    if urlsplit(href).scheme == "file":
-        return unquote(urlsplit(href).path)
     if "://" in href or href.lower().startswith("/vsi"):
         raise SceneError(f"asset must be a file or an address, got {href}.")
     return str(file.parent / href)
@@ -315,15 +327,21 @@ def _items(path: Path, left_out: dict[str, int]) -> Iterator[tuple[Path, Mapping
         if content.get("type") == "Feature":
             yield file, content
         elif content.get("type") == "FeatureCollection":
-            yield from ((file, item) for item in content.get("features") or () if isinstance(item, dict))
+            yield from ((file, item) for item in _objects(content.get("features")))
         else:
-            links = [link for link in content.get("links") or () if isinstance(link, dict)]
+            links = _objects(content.get("links"))
             below = [str(link.get("href", "")) for link in links if link.get("rel") in ("child", "item")]
             hosts = [href for href in below if is_remote(href)]
             if hosts:
                 left_out["on other hosts"] = left_out.get("on other hosts", 0) + len(hosts)
-            local = [file.parent / unquote(href) for href in below if href not in hosts]
+            # A NUL, which no file name has, would be an error of another kind.
+            local = [file.parent / unquote(href).replace("\0", "?") for href in below if href not in hosts]
             waiting += [(one, (*above, place)) for one in reversed(local)]
+
+
+def _objects(values: Any) -> list[dict[str, Any]]:
+    """The JSON objects in a list; nothing of what is no list."""
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def _parsed(file: Path) -> dict[str, Any]:

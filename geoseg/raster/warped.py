@@ -18,6 +18,7 @@ from affine import Affine
 from pyproj import Transformer
 
 from geoseg.compiled import kernel
+from geoseg.errors import SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.raster.source import RasterSource, SceneReadError, check_inside, damaged
@@ -115,6 +116,10 @@ class WarpedScene(View):
 
     def _below(self, xs: Array, ys: Array) -> Window:
         """Pixels of the base that lie around positions, inside the base."""
+        placed = np.isfinite(xs) & np.isfinite(ys)  # not where the grid reaches beyond the base's CRS
+        if not placed.any():
+            return Window(row_off=0, col_off=0, height=0, width=0)
+        xs, ys = xs[placed], ys[placed]
         left, top = math.floor(xs.min()) - 1, math.floor(ys.min()) - 1
         right, bottom = math.ceil(xs.max()) + 2, math.ceil(ys.max()) + 2
         window = Window(row_off=top, col_off=left, height=bottom - top, width=right - left)
@@ -168,11 +173,22 @@ def warped_window(box: GeoBox, grid: GeoBox) -> Window:
         Of the raster.
     grid
         Its shape does not count; the window may begin above or left of it.
+
+    Raises
+    ------
+    SceneError
+        The grid's CRS has no place for part of the raster's edge.
     """
     along = np.linspace(0, 1, _EDGE_POINTS)
     cols = np.concatenate([along, along, np.zeros_like(along), np.ones_like(along)]) * box.width
     rows = np.concatenate([np.zeros_like(along), np.ones_like(along), along, along]) * box.height
     xs, ys = _carry(box, grid, cols, rows)
+    if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
+        its, wanted = ("none" if crs is None else crs.to_string() for crs in (box.crs, grid.crs))
+        raise SceneError(
+            f"rasters must lie where the CRS of their common grid can place them, got one in {its} of bounds "
+            f"{box.bounds()} for {wanted}. Leave it out, or give --mosaic auto."
+        )
     snap = 1e-3  # of a pixel: one that lies on the grid does not grow by rounding
     left, top = math.floor(xs.min() + snap), math.floor(ys.min() + snap)
     right, bottom = math.ceil(xs.max() - snap), math.ceil(ys.max() - snap)
@@ -184,7 +200,8 @@ def _carry(source: GeoBox, target: GeoBox, cols: Array, rows: Array) -> tuple[Ar
     x, y = _applied(source.transform, cols, rows)
     if source.crs is not None and target.crs is not None and source.crs != target.crs:
         x, y = _transformer(source.crs.to_wkt(), target.crs.to_wkt()).transform(x, y)
-    return _applied(~target.transform, x, y)
+    with np.errstate(invalid="ignore"):  # infinity, where the target's CRS has no place, times 0
+        return _applied(~target.transform, x, y)
 
 
 def _applied(affine: Affine, x: Array, y: Array) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import MissingFileError, SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.io import gdal_env
+from geoseg.io import handles
 from geoseg.io.mosaic import Mosaic, Sheets, index, sort_files
 from geoseg.io.mosaic.grouping import Facts, find_pictures
 from geoseg.io.scene_lists import list_scenes
@@ -194,7 +194,7 @@ class TestOneScene:
         cut(town(), tmp_path / "town")
         mosaic = open_raster(tmp_path / "town")
         mosaic.read(ALL)
-        assert len(gdal_env._handles.datasets) <= 4
+        assert len(handles._handles.datasets) <= 4
 
     def test_info_describes_it(self, tmp_path: Path) -> None:
         cut(town(), tmp_path / "town")
@@ -395,6 +395,23 @@ class TestWarp:
         np.testing.assert_allclose(pixels, expected, atol=0.02)  # 0.001 pixel of 10 m, 3 a meter
         assert pickle.loads(pickle.dumps(mosaic)) == mosaic
         assert mosaic.fingerprint() != Sheets("m", (str(tmp_path / "m" / "a.tif"),)).open().fingerprint()
+
+    def test_a_crs_that_can_not_place_a_file(self, tmp_path: Path) -> None:
+        save(
+            tmp_path / "a.tif",
+            np.zeros((3, 60, 60), np.uint8),
+            transform=Affine(10, 0, 350_000, 0, -10, 3_056_000),
+        )
+        save(
+            tmp_path / "world.tif",
+            np.zeros((3, 9, 18), np.uint8),
+            crs=4326,
+            transform=Affine(20, 0, -180, 0, -20, 90),
+        )
+        paths = [str(path) for path in tmp_path.iterdir() if path.suffix == ".tif"]
+        with pytest.raises(SceneError, match=r"got one in EPSG:4326 .* for EPSG:32645\. .* --mosaic auto"):
+            sort_files(paths, mosaic="warp")
+        assert len(sort_files(paths, mosaic="auto").scenes) == 2
 
     def test_what_a_pixel_draws_on_must_be_valid(self, tmp_path: Path) -> None:
         image = np.full((1, 20, 20), 7, np.uint8)

@@ -15,7 +15,7 @@ from rasters import NORTH_UP, noise, save
 
 import geoseg
 from geoseg.config.run import RunSettings
-from geoseg.errors import InputError, SceneError
+from geoseg.errors import InputError, MissingFileError, SceneError
 from geoseg.geo.windows import Window
 from geoseg.io.mosaic import Sheets
 from geoseg.io.scene_lists import is_scene_list, list_scenes
@@ -216,6 +216,9 @@ class TestBadInput:
             ("/vsicurl/https://example.org/a.tif", "--remote reads it from there"),
             ("ftp://example.org/a.tif", "--remote reads it from there"),
             ("/vsisparse/a.xml", "must be a file or an address"),
+            ("file:///vsi%63url/https://example.com/a.tif", "--remote reads it from there"),
+            ("file:service:tiles.xml", "--remote reads it from there"),
+            ("https://[", "must be a file or an address"),
         ],
     )
     def test_hosts_are_asked_only_where_the_user_says_so(
@@ -240,6 +243,29 @@ class TestBadInput:
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(SceneError, match="STAC metadata must be"):
             list_scenes(tmp_path / "a.json")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"assets": [1], "properties": "none"},
+            {"assets": {"a": "a.tif"}},
+            {"assets": {"a": {"href": "a.tif", "roles": [{}]}}},
+            {"assets": {"a": {"href": ["a"], "type": 5, "roles": 5}}},
+            {"type": "FeatureCollection", "features": 5},
+            {"type": "Catalog", "links": 5},
+            {"type": "Catalog", "links": [{"rel": "item", "href": "a\0.json"}]},
+        ],
+    )
+    def test_metadata_of_another_form(self, tmp_path: Path, changes: dict[str, Any]) -> None:
+        path = write(tmp_path / "a.json", item("a", {}) | changes)
+        with pytest.raises((SceneError, MissingFileError)):
+            open_raster(path)
+
+    def test_a_version_behind_many_assets(self, tmp_path: Path) -> None:
+        content = item("a", {f"a{k}": asset("./a.tif") for k in range(100)})
+        path = tmp_path / "a.json"
+        path.write_text(json.dumps(content, sort_keys=True))
+        assert is_scene_list(path)
 
     def test_other_json_is_no_stac(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text('{"type": "FeatureCollection", "features": []}')

@@ -24,6 +24,7 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, MissingFileError, RunError, SceneError, StateMismatchError
 from geoseg.files import DiskFullError, LockedError
 from geoseg.io.mosaic import Sheets, index
+from geoseg.io.stac import read_stac
 from geoseg.pipeline.batch import MANIFEST, dry_run, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 from geoseg.pipeline.batch import run_batch as run_words
@@ -106,6 +107,24 @@ class TestPlan:
         assert [scene.name for scene in plan.scenes] == ["north_a", "south_a"]
         assert plan.notes == ("files of one name are told apart by their folders: north_a, south_a",)
 
+    def test_names_that_folders_do_not_tell_apart_are_numbered(self, tmp_path: Path) -> None:
+        words = [
+            save(tmp_path / name, 500 * k) for k, name in enumerate(("x/1_a.tif", "x/1/a.tif", "y/a.tif"))
+        ]
+        names = self.names(words)
+        assert len(set(names)) == 3
+        assert self.names(words[::-1]) == names
+
+    def test_items_of_one_collection_without_the_asset_are_each_listed(self, tmp_path: Path) -> None:
+        items = [
+            {"type": "Feature", "stac_version": "1.0.0", "id": name, "properties": {}, "assets": {}}
+            for name in "ab"
+        ]
+        file = tmp_path / "items.json"
+        file.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+        assert self.names([file]) == ["a", "b"]
+        assert self.names(list(read_stac(file)[0])) == ["a", "b"]
+
     def test_mosaics(self, tmp_path: Path) -> None:
         for k, name in enumerate("abc"):
             save(tmp_path / "ortho" / f"{name}.tif", 64 * k)
@@ -125,6 +144,11 @@ class TestPlan:
         done = run(tmp_path / "ortho", Network(), tmp_path / "out", on_error="skip")
         assert (done.states, done.footprints) == ({"done": 1, "failed": 1}, 3)
         assert [record.name for record in done.missing] == ["b"]
+        # Once it can be read it is part of the mosaic, and no scene is missing.
+        save(tmp_path / "ortho" / "b.tif", 64)
+        done = run(tmp_path / "ortho", Network(), tmp_path / "out", on_error="skip")
+        assert (done.states, done.footprints) == ({"done": 1}, 4)
+        assert states(tmp_path / "out") == {"ortho": "done"}
 
     def test_results_in_the_folder_of_the_scenes_are_no_scenes(self, scenes: Path) -> None:
         run(scenes, Network(), scenes / "out", save_mask=True)
@@ -207,6 +231,26 @@ class TestGoingOn:
             file = f"{name}/{name}.geojson"
             assert (out / file).read_bytes() == (whole / file).read_bytes()
 
+    def test_one_killed_before_the_manifest_was_whole(self, scenes: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / MANIFEST).touch()
+        assert run(scenes, Network(), out).states == {"done": 3}
+
+    def test_what_the_whole_was_made_with(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, Network(), tmp_path / "out", threshold=0.4)
+        with read_manifest(tmp_path / "out") as manifest:
+            facts, records = manifest.facts, manifest.scenes()
+        assert facts["geoseg"] == geoseg.__version__
+        assert facts["options"]["threshold"] == 0.4
+        assert {record.key for record in records} == {facts["key"]}
+        assert {record.geoseg for record in records} == {geoseg.__version__}
+        assert facts["model_fingerprint"] == facts["decisive"]["model"]
+
+    def test_addresses_of_one_file_name_are_not_one_scene(self) -> None:
+        words = [[f"https://example.org/{year}/a.tif"] for year in (2023, 2024)]
+        assert len(set(index.files_stamps(words))) == 2
+
     def test_a_killed_batch_is_told_from_one_at_work(self, scenes: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         run(scenes, Network(), out)
@@ -261,6 +305,16 @@ class TestFailures:
         assert done.states == {"done": 2, "incomplete": 1}
         assert done.missing[0].failures
         assert run(broken, Network(), tmp_path / "out", on_error="skip").missing[0].state == "incomplete"
+
+    def test_a_scene_that_failed_is_tried_again_with_other_options(
+        self, broken: Path, tmp_path: Path
+    ) -> None:
+        (broken / "d.tif").unlink()
+        for _ in range(2):
+            assert run(broken, Network(), tmp_path / "out").states == {"done": 2, "failed": 1}
+        # What the error advises is done without a further word.
+        done = run(broken, Network(), tmp_path / "out", on_error="skip")
+        assert (done.states, done.kept) == ({"done": 2, "incomplete": 1}, 2)
 
     def test_too_many_failures_end_it(self, broken: Path, tmp_path: Path) -> None:
         (broken / "a.tif").write_text("no raster")

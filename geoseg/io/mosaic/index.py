@@ -33,7 +33,7 @@ from geoseg.io.fingerprint import SIDE_CARS, hash_file, scene_files
 from geoseg.io.gdal_env import SHARING_DRIVERS, opened_header
 from geoseg.io.hints import hints_of
 from geoseg.io.local_files import walk_files
-from geoseg.io.names import container
+from geoseg.io.names import SERVICE, container, is_remote
 from geoseg.io.scene import Scene, scene_of
 from geoseg.io.validity import ValidityRule
 from geoseg.io.vrt import is_vrt
@@ -232,7 +232,7 @@ def _crs(wkt: str | None) -> CRS | None:
 def files_stamps(scenes: Sequence[Sequence[str]]) -> list[str]:
     """Digests of the names, sizes and times of all local files that scenes are read from.
 
-    An address, of which nothing but the name is known, counts with its name.
+    An address, of which nothing else is known, counts as it is spelled; a file counts wherever it lies.
 
     Parameters
     ----------
@@ -250,14 +250,15 @@ def files_stamps(scenes: Sequence[Sequence[str]]) -> list[str]:
         digest = hashlib.sha256()
         for path in sorted(paths):
             known = stamps.get(path) or json.dumps([list(map(str, item)) for item in _walked(path)])
-            digest.update(f"{Path(path).name}\0{known}\0".encode())
+            name = path if is_remote(path) else Path(path).name
+            digest.update(f"{name}\0{known}\0".encode())
         digests.append(digest.hexdigest())
     return digests
 
 
 def _walked(path: str) -> Iterator[tuple[str, int, int]]:
     """(name, size, time) of each file behind what is more than a plain one."""
-    for file in walk_files(path).paths:
+    for file in walk_files(path.removeprefix(SERVICE)).paths:
         if file.is_file():
             stat = file.stat()
             yield file.name, stat.st_size, stat.st_mtime_ns

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -30,7 +30,7 @@ State: TypeAlias = Literal["waiting", "running", "stopped", "done", "incomplete"
 STATES: tuple[State, ...] = ("done", "incomplete", "failed", "stopped", "running", "waiting")
 
 #: Marks the file as one of ours ("geos"), and the layout of its tables.
-_APPLICATION, _VERSION = 0x67656F73, 1
+_APPLICATION, _VERSION = 0x67656F73, 2
 
 
 @dataclass
@@ -46,7 +46,10 @@ class SceneRecord:
     paths
         Files and addresses it is read from.
     key
-        Digest of the options and the model it is, or was, made with.
+        Digest of the options and the model it is, or was, made with; of a scene that failed, also of the
+        options of how it was tried, such as ``on_error``.
+    geoseg
+        Version of geoseg that worked on it.
     stamp
         Digest of names, sizes and times of its files, by which a change is seen.
     error
@@ -75,6 +78,7 @@ class SceneRecord:
     state: State = "waiting"
     paths: list[str] = field(default_factory=list)
     key: str = ""
+    geoseg: str = ""
     stamp: str = ""
     error: str = ""
     files: dict[str, str] = field(default_factory=dict)
@@ -129,15 +133,16 @@ class Manifest:
             It can't be written.
         """
         path = Path(out) / MANIFEST
-        new = not path.exists()
         with _connected(path) as database:
-            if new:
-                database.execute(f"PRAGMA application_id = {_APPLICATION}")
-                database.execute(f"PRAGMA user_version = {_VERSION}")
-                columns = ", ".join(f"{name} {_kind(name)}" for name in _COLUMNS)
-                database.execute(f"CREATE TABLE scenes ({columns}, PRIMARY KEY (name))")
-                database.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT)")
-                database.commit()
+            # All at once: a run that is killed here leaves an empty file, and the next one makes the rest.
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                if database.execute("SELECT name FROM sqlite_master").fetchone() is None:
+                    database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                    database.execute(f"PRAGMA user_version = {_VERSION}")
+                    columns = ", ".join(f"{name} {_kind(name)}" for name in _COLUMNS)
+                    database.execute(f"CREATE TABLE scenes ({columns}, PRIMARY KEY (name))")
+                    database.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT)")
             _check(path, database)
             yield cls(path, database)
 
@@ -153,6 +158,11 @@ class Manifest:
         ]
         with self._database:  # a transaction
             self._database.executemany(f"INSERT OR REPLACE INTO scenes VALUES ({marks})", rows)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Remove rows, all or none of them."""
+        with self._database:
+            self._database.executemany("DELETE FROM scenes WHERE name = ?", [(name,) for name in names])
 
     def get(self, name: str) -> SceneRecord | None:
         """The row of a scene."""

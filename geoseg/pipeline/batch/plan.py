@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,18 +102,17 @@ def plan_batch(
     query = SceneQuery(settings.asset or (), settings.max_cloud, first, last, settings.remote)
     for word in words:
         if isinstance(word, SceneReference):
-            found[word.label] = word
+            found[_key(word)] = word
         elif is_scene_list(word):
             listed = list_scenes(word, without=[] if out is None else [Path(out)], query=query)
             notes += listed.notes
             titles.append(listed.name)
             dates |= listed.dates
-            for scene in listed.scenes:
-                found[scene if isinstance(scene, str) else "\0".join(scene.paths)] = scene
+            found |= {_key(scene): scene for scene in listed.scenes}
         else:
             found[str(word)] = str(word)
     # Items of one file may be sheets of a mosaic; those that are not stay items, with their ids and dates.
-    single = {path: ref for path, ref in found.items() if isinstance(ref, str) or _is_file_of(ref, path)}
+    single = {path: ref for path, ref in found.items() if isinstance(ref, str) or _is_of_one_file(ref)}
     files, named_twice = _by_place(list(single))
     notes += [f"{path} is named twice, and taken once" for path in named_twice]
     one_title = titles[0] if len(titles) == len(words) == 1 else None
@@ -143,8 +143,18 @@ def plan_batch(
     return BatchPlan(tuple(sorted(planned, key=lambda scene: scene.name)), tuple(notes))
 
 
-def _is_file_of(reference: SceneReference, path: str) -> bool:
-    return isinstance(reference, StacScene) and reference.hrefs == (path,)
+def _is_of_one_file(reference: SceneReference) -> bool:
+    return isinstance(reference, StacScene) and len(reference.hrefs) == 1
+
+
+def _key(reference: str | SceneReference) -> str:
+    """What tells a scene from others: its file where it may be a sheet, else its name as well."""
+    if isinstance(reference, str):
+        return reference
+    if _is_of_one_file(reference):
+        return reference.paths[0]
+    # Items of one collection that lack the asset have no file but that of the collection.
+    return "\0".join([*reference.paths, reference.name])
 
 
 def _by_place(paths: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -171,6 +181,8 @@ def unique_names(references: Sequence[str | SceneReference]) -> tuple[list[str],
     (['north_a', 'south_a', 'b'], ['north_a', 'south_a'])
     >>> unique_names(["x/1/a.tif", "y/1/a.tif", "x/1/a.png"])[0]
     ['x_1_a.tif', 'y_1_a', 'x_1_a.png']
+    >>> unique_names(["x/1_a.tif", "x/1/a.tif", "y/a.tif"])[0]
+    ['x_1_a.tif_2', 'x_1_a.tif_1', 'y_a']
     """
     parts = [_name_parts(reference) for reference in references]
     levels = [1] * len(parts)
@@ -183,8 +195,12 @@ def unique_names(references: Sequence[str | SceneReference]) -> tuple[list[str],
             break
         for k in clashing:
             levels[k] += 1
-    for k in clashing:  # nothing but the order tells them apart
-        names[k] = f"{names[k]}_{1 + sum(names[j].casefold() == names[k].casefold() for j in range(k))}"
+    # What is left is the same in letters that a file name may have; what they are read from orders them.
+    taken = {name for name, count in counts.items() if count == 1}
+    for k in sorted(clashing, key=lambda k: _key(references[k])):
+        numbered = (f"{names[k]}_{number}" for number in itertools.count(1))
+        names[k] = next(name for name in numbered if name.casefold() not in taken)
+        taken.add(names[k].casefold())
     return names, [name for name, level in zip(names, levels) if level > 1]
 
 

@@ -23,6 +23,7 @@ from geoseg.pipeline.batch.plan import PlannedScene, plan_batch
 from geoseg.pipeline.run import RunSummary, run_scene
 from geoseg.pipeline.store import FORMAT, digest
 from geoseg.typing import PathLike, Progress, no_progress
+from geoseg.version import VERSION
 
 __all__ = ["BatchSummary", "Told", "batch_key", "run_batch", "sort_scenes"]
 
@@ -31,6 +32,8 @@ _WORK_ONLY = (
     "restart", "overwrite", "on_error", "batch_size", "device", "engine", "retry_failed", "max_failures",
     "mosaic", "max_cloud", "dates", "remote",
 )  # fmt: skip
+#: Those of them by which a scene that failed may fare better: it is tried again with others.
+_REMEDIES = ("overwrite", "on_error", "batch_size", "device", "engine")
 #: What differs of a kept run whose scene was changed since.
 _SCENE_KEYS = {"scene", "shape"}
 
@@ -146,9 +149,25 @@ def run_batch(
             some = "1 scene that" if len(kept_failed) == 1 else f"{len(kept_failed)} scenes that"
             notes.append(f"{some} failed before: --retry-failed tries again")
         card = predictor.card
-        named = {"model": None if card is None else card.name, "decisive": decisive}
-        named |= {"options": _outcome_settings(settings)}
-        manifest.put_facts({**named, "updated": _now()})
+        manifest.put_facts(
+            {
+                "geoseg": VERSION,
+                "model": None if card is None else card.name,
+                "model_fingerprint": predictor.fingerprint(),
+                "options": _outcome_settings(settings),
+                "key": key,
+                "decisive": decisive,
+                "updated": _now(),
+            }
+        )
+        # A sheet that could not be read then is part of a mosaic now: no scene is missing any more.
+        names = {scene.name for scene in plan.scenes}
+        read = {path for scene in plan.scenes for path in scene.paths}
+        manifest.drop(
+            record.name
+            for record in manifest.scenes()
+            if record.name not in names and not record.files and read.issuperset(record.paths)
+        )
         manifest.put(*(record for _, record in todo))
         total, failed = len(plan.scenes), 0
         progress("scenes", len(kept), total)
@@ -178,6 +197,12 @@ def batch_key(predictor: Any, settings: RunSettings) -> str:
     return digest([FORMAT, predictor.fingerprint(), _outcome_settings(settings)])
 
 
+def _tried_key(key: str, settings: RunSettings) -> str:
+    """Digest of all that decides whether a scene fails as before, but for its files."""
+    given = settings.given()
+    return digest([key, {name: given[name] for name in _REMEDIES if name in given}])
+
+
 def sort_scenes(
     scenes: Sequence[PlannedScene], manifest: Manifest, key: str, settings: RunSettings, out: Path
 ) -> tuple[list[tuple[PlannedScene, SceneRecord]], list[SceneRecord]]:
@@ -192,14 +217,16 @@ def sort_scenes(
             continue
         begun = record is not None and record.state in ("running", "stopped")
         state: State = "stopped" if begun else "waiting"
-        todo.append((scene, SceneRecord(scene.name, state, list(scene.paths), key=key, stamp=stamp)))
+        new = SceneRecord(scene.name, state, list(scene.paths), key=key, stamp=stamp, geoseg=VERSION)
+        todo.append((scene, new))
     return todo, kept
 
 
 def _stays(record: SceneRecord, key: str, stamp: str, settings: RunSettings, out: Path) -> bool:
     """Whether a scene needs no work: it is done and whole, or failed and is not to be tried again."""
     # Made with another model or options, or of files that were changed since.
-    if (record.key, record.stamp) != (key, stamp):
+    wanted = _tried_key(key, settings) if record.state == "failed" else key
+    if (record.key, record.stamp) != (wanted, stamp):
         return False
     if record.state == "failed":
         return not settings.retry_failed
@@ -235,6 +262,7 @@ def _run_one(
         raise
     except (GeosegError, OSError, MemoryError) as error:
         record.state, record.error = "failed", " ".join(str(error).split()) or type(error).__name__
+        record.key = _tried_key(record.key, settings)
         record.seconds = round(time.perf_counter() - start, 3)
     record.finished = _now()
     manifest.put(record)
