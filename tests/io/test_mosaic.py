@@ -282,6 +282,12 @@ class TestWhichFilesAreOne:
         shifted = [Facts("a", box(), acquired="2020-01-01"), Facts("b", box(1), acquired="2020-01-02")]
         assert sorted_names(shifted) == ["a", "b"]
 
+    def test_the_whole_beside_its_sheets(self) -> None:
+        sheets = [Facts(f"{row}{col}", box(4 * col, 4 * row)) for row in range(2) for col in range(2)]
+        whole = Facts("w", GeoBox(box().transform, box().crs, 8, 8))
+        assert sorted_names([whole, *sheets]) == ["00011011", "w"]
+        assert sorted_names([*sheets, Facts("c", box())]) == ["00", "011011", "c"]  # which one is it?
+
     def test_a_long_chain_is_one(self) -> None:
         files = [Facts(f"{k:03}", box(4 * (k % 20), 4 * (k // 20))) for k in range(400)]
         random.Random(2).shuffle(files)

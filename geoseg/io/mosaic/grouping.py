@@ -229,14 +229,26 @@ def _pictures_of(files: Sequence[Facts], grid: Sequence[int], why: str) -> list[
         for k in part:
             dates[files[grid[k]].acquired].append(k)
         for same_date in dates.values():
-            # Of two files of one date that show the same ground, nothing tells which belongs to the picture.
-            alone = set(_within(same_date, repeated).ravel().tolist())
+            alone = _repeating(_within(same_date, repeated))
             for k in sorted(alone):
                 pictures.append(Picture((grid[k],), why or "it shows the same ground as another file"))
             rest = [k for k in same_date if k not in alone]
             for some in _connected(rest, touching):
                 pictures.append(Picture(tuple(grid[k] for k in some), why or "it shows another date"))
     return pictures
+
+
+def _repeating(pairs: IntArray) -> set[int]:
+    """Files to set apart so that no pair (n, 2) of those that show the same ground is left."""
+    apart: set[int] = set()
+    while len(pairs):
+        files, counts = np.unique(pairs, return_counts=True)
+        # The whole picture beside its sheets repeats each of them, and without it they are one. Of two files
+        # that repeat each other, nothing tells which belongs to the picture: both go.
+        most = files[counts == counts.max()]
+        apart |= set(most.tolist())
+        pairs = pairs[~np.isin(pairs, most).any(axis=1)]
+    return apart
 
 
 def _neighbors(windows: Sequence[Window], dates: Sequence[str | None]) -> tuple[IntArray, IntArray]:
