@@ -16,7 +16,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError
-from geoseg.files import check_outputs
+from geoseg.files import check_outputs, hold
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.writers import (
     FORMATS,
@@ -154,8 +154,8 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
     for file in files.values():
         check_unowned({format: file}, overwrite)
     geobox, crs = _frame(settings)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with state_of(folder) as index:
+    # All three at once: of two exports, places of one would lie beside the footprints of the other.
+    with hold(*files.values()), state_of(folder) as index:
         table = _Table(index, settings, geobox, crs)
         style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": table.has_edits}
         with open_writer(format, out, schema=table.schema, crs=crs, **style) as writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import shapely
 from PIL import Image
 
 from geoseg.errors import InputError
+from geoseg.files import LockedError, hold
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import open_vector
 from geoseg.io.writers import FootprintBatch, open_writer
@@ -107,6 +109,21 @@ def test_ground_that_is_no_longer_accepted_does_not_stay_in_an_earlier_export(
     edit(review, op="mark", place=place, status="")
     assert export_review(review.folder, tmp_path / "corrected.gpkg").files == first
     assert len(gpd.read_file(first["reviewed"])) == 0
+
+
+def test_places_that_are_no_longer_accepted_do_not_stay_in_the_files(review: Review, tmp_path: Path) -> None:
+    for status, count in (("accepted", 6), ("", 0)):
+        for place in range(6):
+            edit(review, op="mark", place=place, status=status)
+        summary = export_review(review.folder, tmp_path / "corrected.gpkg")
+        assert sum(len(gpd.read_file(summary.files[name])) for name in ("reviewed", "qa")) == count
+    with (
+        hold(tmp_path / "qa.gpkg"),
+        ThreadPoolExecutor(1) as other,
+        pytest.raises(LockedError, match="another run"),
+    ):
+        other.submit(export_review, review.folder, tmp_path / "more.gpkg").result()
+    assert not (tmp_path / "more.gpkg").exists()
 
 
 def test_without_footprints_one_begins_with_nothing(scene: Path, tmp_path: Path) -> None:
