@@ -42,7 +42,7 @@ USE = {
     "activation": "sigmoid",
     "min_area_m2": 4.0,
     "simplify_m": 0.3,
-    "split": 0.5,
+    "split": 0.3,
     "regularize": True,
 }
 ATTRIBUTION = (
