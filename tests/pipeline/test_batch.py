@@ -15,6 +15,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from typer.testing import CliRunner
 
@@ -192,6 +193,18 @@ class TestGoingOn:
         network.windows = 0
         assert run(scenes, network, out, min_area_m2=5000).footprints == 0
         assert network.windows == 0
+
+    def test_another_area_in_the_same_file_is_seen(self, scenes: Path, tmp_path: Path) -> None:
+        area, out = tmp_path / "area.geojson", tmp_path / "out"
+        for side in (30, 2000):
+            place = shapely.box(350_000, 3_056_000 - side, 350_000 + side, 3_056_000)
+            gpd.GeoSeries([place], crs="EPSG:32645").to_file(area)
+            if side == 30:
+                settings = {"aoi": str(area), "on_error": "skip"}
+                before = run(scenes / "*.tif", Network(), out, **settings).states
+                assert run(scenes / "*.tif", Network(), out, **settings).states == before
+        with pytest.raises(StateMismatchError):
+            run(scenes / "*.tif", Network(), out, **settings)
 
     def test_another_model_is_refused(self, scenes: Path, tmp_path: Path) -> None:
         run(scenes, Network(), tmp_path / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from geoseg.files import DiskFullError, hold, plain_stem, results_folder
 from geoseg.io.mosaic import files_stamps
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
+from geoseg.io.vectors.formats import split_layer
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene, plan_batch
 from geoseg.pipeline.run import RunSummary, run_scene
@@ -194,7 +196,10 @@ def _outcome_settings(settings: RunSettings) -> dict[str, Any]:
 
 def batch_key(predictor: Any, settings: RunSettings) -> str:
     """Digest of the options and the model: a scene that was done with the same need not be done again."""
-    return digest([FORMAT, predictor.fingerprint(), _outcome_settings(settings)])
+    area = settings.aoi
+    # An area is named by its file, which may be changed.
+    areas = [str(split_layer(area)[0])] if isinstance(area, (str, os.PathLike)) else []
+    return digest([FORMAT, predictor.fingerprint(), _outcome_settings(settings), *files_stamps([areas])])
 
 
 def _tried_key(key: str, settings: RunSettings) -> str:
