@@ -29,6 +29,7 @@ from geoseg.geo.windows import Window
 from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.steps import Batch, Ground, Steps
 from geoseg.scores.boundaries import outline_distances
+from geoseg.scores.shapes import corner_turns
 from geoseg.vector.chunk import ChunkValues
 from geoseg.vector.forest import Groups
 from geoseg.vector.geometry import object_geometries
@@ -110,18 +111,6 @@ def peer(**settings: object) -> Callable[[Outlines], np.ndarray] | None:
         return np.asarray(regularize_geodataframe(frame, num_cores=1, **settings).geometry, object)
 
     return run
-
-
-def corner_turns(polygons: np.ndarray) -> np.ndarray:
-    """Degrees that each corner turns. A vertex in a straight wall, where another house begins, is none."""
-    turns = [np.empty(0)]
-    for ring in shapely.get_rings(polygons):
-        xy = shapely.get_coordinates(ring)[:-1]
-        edge = np.roll(xy, -1, axis=0) - xy
-        heading = np.arctan2(edge[:, 1], edge[:, 0])
-        turns.append(np.degrees((heading - np.roll(heading, 1) + math.pi) % (2 * math.pi) - math.pi))
-    turn = np.abs(np.concatenate(turns))
-    return turn[turn > 1]
 
 
 def largest(polygons: np.ndarray) -> np.ndarray:

@@ -97,5 +97,6 @@ def _describe(score: Score) -> str:
     return (
         f"IoU {text(score.iou)} of the ground covered; objects at IoU 0.5: F1 {text(score.f1)}, "
         f"precision {text(score.precision)}, recall {text(score.recall)} "
-        f"({score.matched} of {score.truths} buildings)"
+        f"({score.matched} of {score.truths} buildings); outlines {text(score.polis)} m off (PoLiS), "
+        f"{text(score.right_angles)} of corners right angles"
     )

@@ -8,14 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from geoseg.config.run import RunSettings
 from geoseg.demo.scene import PARAMETERS_TAG, make_scene, scene_parameters
 from geoseg.io.photo import read_tags
+from geoseg.io.vectors import open_vector
 from geoseg.models import load_model
 from geoseg.pipeline.evaluation.files import Evaluation, evaluate_files
 from geoseg.pipeline.run import RunSummary, run_scene
 from geoseg.report.picture import footprint_picture
-from geoseg.typing import PathLike, Progress, no_progress
+from geoseg.scores.shapes import corner_turns
+from geoseg.typing import Array, PathLike, Progress, no_progress
 
 __all__ = ["DemoResult", "Score", "prepare_scene", "run_demo"]
 
@@ -35,6 +39,10 @@ class Score:
         Of objects that match at an IoU of 0.5; None where the score has no meaning.
     truths, matched
         Objects of the truth, and those found.
+    polis
+        Mean distance of the outlines of matched objects (PoLiS), in meters.
+    right_angles
+        Share of the corners of all footprints within 2 degrees of a right angle.
     """
 
     iou: float | None
@@ -43,6 +51,8 @@ class Score:
     f1: float | None
     truths: int
     matched: int
+    polis: float | None
+    right_angles: float | None
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,10 @@ def run_demo(
     score = None
     if truth is not None:
         files["truth"] = str(truth)
-        score = _score(evaluate_files(files["geojson"], truth, progress=progress))
+        evaluation = evaluate_files(files["geojson"], truth, progress=progress)
+        # In the scene's CRS: degrees of longitude and latitude have no right angles.
+        turns = [corner_turns(batch.geometry) for batch in open_vector(files["parquet"]).batches()]
+        score = _score(evaluation, np.concatenate([np.empty(0), *turns]))
     return DemoResult(str(scene), made, files, summary, score)
 
 
@@ -162,7 +175,7 @@ def prepare_scene(
     return True
 
 
-def _score(result: Evaluation) -> Score | None:
+def _score(result: Evaluation, turns: Array) -> Score | None:
     objects = result.objects
     if objects is None:
         return None
@@ -173,6 +186,8 @@ def _score(result: Evaluation) -> Score | None:
         f1=_known(objects.f1),
         truths=objects.truths,
         matched=objects.matched,
+        polis=_known(objects.polis),
+        right_angles=_known(float((np.abs(turns - 90) <= 2).mean())) if len(turns) else None,
     )
 
 

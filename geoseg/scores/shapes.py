@@ -15,6 +15,7 @@ from geoseg.typing import Array, BoolArray, IntArray
 __all__ = [
     "GAP",
     "NeighborMeasures",
+    "corner_turns",
     "hole_counts",
     "holes_in_common",
     "max_tangent_angles",
@@ -36,6 +37,42 @@ def _rings(geometry: Array) -> tuple[Float64Array, IntArray, IntArray]:
     points, ring = shapely.get_coordinates(rings, return_index=True)
     starts = np.searchsorted(ring, np.arange(len(rings) + 1)).astype(np.int64)
     return points, starts, np.searchsorted(owner[part], np.arange(len(geometry) + 1)).astype(np.int64)
+
+
+def corner_turns(geometry: Array, least: float = 1.0) -> Float64Array:
+    """Degrees by which the boundary turns at each corner, from 0 to 180.
+
+    Parameters
+    ----------
+    geometry : array of polygons, shape (N,)
+    least
+        Degrees. A vertex that turns by less is no corner: another house begins there in a straight wall.
+
+    Returns
+    -------
+    float64 array, shape (M,)
+        Of all corners of all rings, in their order.
+
+    Examples
+    --------
+    >>> corner_turns(shapely.box([0], 0, [4], 3)).tolist()
+    [90.0, 90.0, 90.0, 90.0]
+    >>> corner_turns(np.empty(0, object)).tolist()
+    []
+    """
+    points, starts, _ = _rings(geometry)
+    if len(points) == 0:
+        return np.empty(0)
+    edge = np.diff(points, axis=0)
+    heading = np.arctan2(edge[:, 1], edge[:, 0])
+    # Rings lie end to end: from the last point of one to the first of the next is no edge.
+    within = np.ones(len(edge), bool)
+    within[starts[1:-1] - 1] = False
+    # The edge before the first of a ring is its last one.
+    before = np.concatenate([[0.0], heading[:-1]])
+    before[starts[:-1]] = heading[starts[1:] - 2]
+    turn = np.abs((heading - before + math.pi) % (2 * math.pi) - math.pi)[within]
+    return np.degrees(turn[turn > math.radians(least)])
 
 
 def max_tangent_angles(pred: Array, truth: Array, spacing: float = 0.5) -> Float64Array:
