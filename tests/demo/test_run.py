@@ -74,8 +74,7 @@ def test_the_score_is_that_of_the_pixels(demo: tuple[Path, DemoResult]) -> None:
     assert score.iou == pytest.approx(both / either, abs=0.01)
     assert score.polis is not None
     assert 0 < score.polis < 3
-    assert score.right_angles is not None
-    assert 0 < score.right_angles < 1
+    assert score.right_angles == 1  # outlines as traced, along pixels
 
 
 def test_a_second_call_does_no_work_twice(demo: tuple[Path, DemoResult]) -> None:
