@@ -45,6 +45,8 @@ def score_scenes(bundle: Path, scenes: Iterable[Scored], **options: Any) -> dict
         Of `geoseg run`; what is not given is its default.
     """
     scenes, pixels, objects = list(scenes), np.zeros(3), np.zeros(3)
+    if not scenes:
+        raise SystemExit("there are no scenes to score. Check the folder of the data")
     for one in scenes:
         with tempfile.TemporaryDirectory() as scratch:
             gsd = {} if one.gsd is None else {"gsd": one.gsd}

@@ -1,6 +1,6 @@
 """Keyword arguments of a run, for editors and type checkers.
 
-Written by ``python -m geoseg.config.signature`` from the settings in geoseg/config/run.py; a test compares.
+Written by ``python -m geoseg.config.signature`` from the settings in geoseg/config; a test compares.
 """
 
 from __future__ import annotations

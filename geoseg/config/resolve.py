@@ -13,7 +13,14 @@ from geoseg.config.run import RunSettings, SuggestedSettings
 from geoseg.config.values import Threshold
 from geoseg.errors import ConfigError, InputError
 
-__all__ = ["class_thresholds", "footprint_settings", "origin_of", "parse_run_settings", "resolve"]
+__all__ = [
+    "applicable",
+    "class_thresholds",
+    "footprint_settings",
+    "origin_of",
+    "parse_run_settings",
+    "resolve",
+]
 
 
 def resolve(given: RunSettings, suggested: Mapping[str, Any]) -> RunSettings:
@@ -38,10 +45,7 @@ def resolve(given: RunSettings, suggested: Mapping[str, Any]) -> RunSettings:
     False
     """
     given_names = given.model_fields_set
-    if "simplify_m" in given_names and "regularize" not in given_names:
-        # Who asks for simple outlines gets them, also where the model would have them squared.
-        suggested = {name: value for name, value in suggested.items() if name != "regularize"}
-    chosen = RunSettings.model_validate({**suggested, **given.given()})
+    chosen = RunSettings.model_validate({**applicable(given, suggested), **given.given()})
     # An overlap that the user gave is refused where it does not fit, rather than changed behind their back.
     if "overlap" in given_names:
         return chosen
@@ -49,6 +53,21 @@ def resolve(given: RunSettings, suggested: Mapping[str, Any]) -> RunSettings:
         shared if shared < side else side // 4 for side, shared in zip(chosen.window, chosen.overlap)
     )
     return chosen if fitting == chosen.overlap else chosen.model_copy(update={"overlap": fitting})
+
+
+def applicable(given: RunSettings, suggested: Mapping[str, Any]) -> dict[str, Any]:
+    """Suggestions that fit what the user gave.
+
+    Who asks for simple outlines gets them, also where the model would have them squared.
+
+    Examples
+    --------
+    >>> applicable(RunSettings(simplify_m=0.5), {"regularize": True, "split": 0.3})
+    {'split': 0.3}
+    """
+    names = given.model_fields_set
+    simple = "simplify_m" in names and "regularize" not in names
+    return {name: value for name, value in suggested.items() if not (simple and name == "regularize")}
 
 
 def footprint_settings(
@@ -116,7 +135,9 @@ def class_thresholds(
 
 def origin_of(name: str, given: RunSettings, suggested: Mapping[str, Any]) -> str:
     """Where the value of a setting comes from: ``given``, ``model`` or ``default``."""
-    return "given" if name in given.model_fields_set else "model" if name in suggested else "default"
+    if name in given.model_fields_set:
+        return "given"
+    return "model" if name in applicable(given, suggested) else "default"
 
 
 def parse_run_settings(

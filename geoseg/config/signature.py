@@ -33,7 +33,7 @@ _CLASSES: dict[Caller, str] = {
 
 _HEAD = '''"""Keyword arguments of a run, for editors and type checkers.
 
-Written by ``python -m geoseg.config.signature`` from the settings in geoseg/config/run.py; a test compares.
+Written by ``python -m geoseg.config.signature`` from the settings in geoseg/config; a test compares.
 """
 
 from __future__ import annotations

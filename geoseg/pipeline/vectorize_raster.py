@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from geoseg.config.option import settings_of
-from geoseg.config.resolve import resolve
+from geoseg.config.resolve import applicable, resolve
 from geoseg.config.run import RunSettings, SuggestedSettings
 from geoseg.config.signature import value_text
 from geoseg.errors import InputError, RunError
@@ -172,7 +172,8 @@ def vectorize_raster(
             f"{scene.name} has no object where its alpha band shows data; --bands {alpha} takes that band "
             "for the mask"
         )
-    if taken := [f"{name} {value_text(kept[name])}" for name in kept if name not in given.given()]:
+    own = applicable(given, kept)
+    if taken := [f"{name} {value_text(own[name])}" for name in own if name not in given.given()]:
         notes.append(f"as in the raster's own run: {', '.join(taken)}; options win over them")
     return RasterSummary(
         summary.footprints,

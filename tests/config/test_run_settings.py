@@ -79,6 +79,9 @@ def test_user_then_card_then_default() -> None:
         "model",
         "default",
     ]
+    # Simple outlines that the user asked for take the place of the card's right angles.
+    assert origin_of("regularize", RunSettings(simplify_m=0.5), {"regularize": True}) == "default"
+    assert origin_of("regularize", RunSettings(), {"regularize": True}) == "model"
     assert RunSettings(window=None, bands=None).given() == {}
     assert RunSettings(window=np.int64(64), min_area_m2=np.float32(2)).given() == {
         "window": (64, 64),

@@ -337,6 +337,19 @@ def test_a_spike_that_reprojecting_makes_cross_itself_is_written(tmp_path: Path)
     assert written.symmetric_difference(spike.buffer(0)).area < 0.01 * spike.area
 
 
+def test_a_part_that_collapses_leaves_polygons(tmp_path: Path) -> None:
+    """A part without an area is left out: it would make a collection of lines and polygons."""
+    flat = shapely.Polygon([(20, 20), (21, 21), (20, 20)])
+    crossed = shapely.Polygon([(10, 10), (12, 12), (12, 10), (10, 12)])
+    path = tmp_path / "a.geojson"
+    with open_writer("geojson", path, schema=SCHEMA, crs=CRS.from_epsg(4326), repair=True) as writer:
+        writer.write(FootprintBatch(np.array([shapely.MultiPolygon([crossed, flat])]), make(1).columns))
+    (feature,) = json.loads(path.read_text(encoding="utf-8"))["features"]
+    written = shapely.geometry.shape(feature["geometry"])
+    assert written.is_valid
+    assert written.area == pytest.approx(2)
+
+
 def test_geojson_follows_rfc_7946(tmp_path: Path) -> None:
     batch = make(20)
     batch.columns["confidence"][3] = np.nan

@@ -48,7 +48,7 @@ def _still_valid(geometry: Geometries, decimals: int) -> Geometries:
     sound = geometry[broken]
     # Snapping needs valid polygons: one that reprojecting made cross itself can end in an error of GEOS.
     invalid = ~shapely.is_valid(sound)
-    sound[invalid] = shapely.make_valid(sound[invalid], method="structure")
+    sound[invalid] = shapely.make_valid(sound[invalid], method="structure", keep_collapsed=False)
     sound = shapely.set_precision(sound, 10.0**-decimals)
     out = geometry.copy()
     # What rounding leaves without an area stays as it was: rather a thin polygon that is invalid than none.
