@@ -5,20 +5,24 @@ from __future__ import annotations
 import colorsys
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from geoseg.raster.classes import IGNORE
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["captioned", "chip_sheet", "legend", "overlay", "to_picture"]
+__all__ = ["captioned", "chip_sheet", "is_chip_sheet", "legend", "overlay", "to_picture"]
 
 _GAP = 4
 #: Height of a line of text, and width of a color in the legend.
 _LINE = 15
 _SWATCH = 28
+#: What a sheet says of who made it, so that it may be made anew.
+_MARK = "geoseg chips"
 
 
 def class_color(index: int) -> tuple[int, int, int]:
@@ -107,6 +111,16 @@ def chip_sheet(rows: Sequence[Sequence[NDArray[np.uint8]]], names: Sequence[str]
             sheet[top : top + height, left : left + width] = picture
     if names:
         sheet = np.concatenate([sheet, legend(names, sheet.shape[1])])
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "PNG")
+    buffer, info = io.BytesIO(), PngInfo()
+    info.add_text("Software", _MARK)
+    Image.fromarray(sheet).save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def is_chip_sheet(path: Path) -> bool:
+    """Whether a file is a picture that :func:`chip_sheet` made, by its own mark."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == _MARK
+    except (OSError, ValueError, Image.DecompressionBombError):  # no picture
+        return False

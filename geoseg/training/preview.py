@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from geoseg.data.augment import Augment
 from geoseg.data.dataset import ChipBatch, join_chips
+from geoseg.errors import InputError
 from geoseg.files import write_bytes
 from geoseg.training.config import TrainSettings
 from geoseg.training.learner import augmented_chips, step_seed
-from geoseg.training.pictures import captioned, chip_sheet, overlay, to_picture
+from geoseg.training.pictures import captioned, chip_sheet, is_chip_sheet, overlay, to_picture
 from geoseg.training.setup import pixelwise_of, prepare
 
 __all__ = ["preview_chips"]
@@ -30,7 +31,20 @@ def preview_chips(
         Chips.
     augment
         As augmentation leaves them in training by one process.
+
+    Raises
+    ------
+    InputError
+        ``out`` is no PNG, or a file that would be lost.
     """
+    if out.suffix.lower() != ".png":
+        raise InputError(f"picture must end in .png, got {out.name!r}.")
+    # A scene or a mask that is trained on may be a PNG, too.
+    if out.exists() and not is_chip_sheet(out):
+        raise InputError(
+            f"picture must be a new file or an earlier one of geoseg chips, got {out}, which is neither. "
+            "Choose another name."
+        )
     prepared = prepare(settings, base)
     data = prepared.chips(settings)
     pixelwise = pixelwise_of(prepared.facts)

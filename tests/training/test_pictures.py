@@ -12,6 +12,7 @@ from PIL import Image
 from train_samples import to_ground, write_scene
 
 from geoseg.data.dataset import join_chips
+from geoseg.errors import InputError
 from geoseg.raster.classes import IGNORE
 from geoseg.training import preview
 from geoseg.training.learner import Learner
@@ -63,6 +64,19 @@ def test_a_caption_fits_where_it_can():
     assert bright[-15:].sum() > 150
     assert not bright[:-15].any()
     assert not bright[:, -3:].any()
+
+
+def test_a_preview_replaces_earlier_ones_only(quick, tmp_path):
+    settings, out = quick(), tmp_path / "chips.png"
+    for _ in range(2):
+        preview.preview_chips(settings, tmp_path, 1, out)
+    Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
+    (tmp_path / "scene.tif").write_bytes(b"pixels")
+    kept = {name: (tmp_path / name).read_bytes() for name in ("photo.png", "scene.tif")}
+    for name, reason in (("photo.png", "an earlier one of geoseg chips"), ("scene.tif", r"end in \.png")):
+        with pytest.raises(InputError, match=reason):
+            preview.preview_chips(settings, tmp_path, 1, tmp_path / name)
+        assert (tmp_path / name).read_bytes() == kept[name]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
