@@ -289,6 +289,30 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     same_annotations(open_project(tmp_path / "out"), open_project(tmp_path / "whole"))
 
 
+def test_an_image_that_is_replaced_meanwhile_is_never_put_beside_objects_of_the_old_one(
+    tmp_path: Path,
+) -> None:
+    source = write_project(tmp_path / "in", 5, images=3)
+    image = next(iter(open_project(source))).image
+    height, width = np.asarray(Image.open(image)).shape[:2]
+    other = smooth_image(np.random.default_rng(99), height, width)
+
+    def replacing(batch: np.ndarray) -> np.ndarray:
+        if not (tmp_path / "replaced").exists():
+            Image.fromarray(other).save(image)
+            (tmp_path / "replaced").touch()
+        return predict(batch)
+
+    replacing.fingerprint = lambda: "three classes"  # type: ignore[attr-defined]
+    options: dict[str, Any] = {"classes": NAMES, "input_size": SIZE}
+    with pytest.raises(RunError, match=f"{image.name} was replaced or changed during the run"):
+        geoseg.infer(source, replacing, {}, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+    assert geoseg.infer(source, replacing, {}, tmp_path / "out", **options).kept == 2
+    infer(source, {}, tmp_path / "fresh")
+    same_annotations(open_project(tmp_path / "out"), open_project(tmp_path / "fresh"))
+
+
 def test_bad_input_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     source = write_project(tmp_path / "in", 5, images=1)
     before = sorted(tmp_path.rglob("*"))

@@ -342,6 +342,12 @@ def _assemble(
             stop_if_full(error, img.parent)
             failures[_name(item)] = " ".join(str(error).split())
             continue
+        # Seen after the copy: objects of one picture must not lie beside another one's pixels.
+        if files[item].stem != _key(item):
+            raise RunError(
+                f"{_name(item)} was replaced or changed during the run. Give the same command again; "
+                "what was finished of the others is kept."
+            )
         # As it was kept, byte for byte: read and written anew, nothing could change but by mistake.
         content = files[item].read_bytes()
         objects += len(json.loads(content)["objects"])
