@@ -31,6 +31,8 @@ _GAP_IN = (0.4, 0.6)
 #: Letters of a line and lines of a box: longer settings, such as mappings of a hundred classes, are cut.
 _WRAP = 40
 _MAX_LINES = 14
+#: What each drawing says of who made it, so that it may be drawn anew.
+_MARK = "geoseg drawing"
 #: A longer picture gets fewer dots an inch, or it would have more pixels than viewers open.
 _MAX_SIDE_IN = 300.0
 _FACES = {"source": "#dbeafe", "save": "#dcfce7", "choice": "#fef3c7", "drop": "#f3f4f6", "other": "#ffffff"}
@@ -242,13 +244,29 @@ def _draw_arrow(
         )  # fmt: skip
 
 
+def check_drawing(path: PathLike) -> None:
+    """Refuse a file that is there and that geoseg did not draw: it would be lost.
+
+    Raises
+    ------
+    InputError
+        It is such a file, or no file.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_file() and _MARK.encode() in path.read_bytes()):
+        raise InputError(
+            f"output must be a new file or an earlier drawing of geoseg, got {path}, which is neither. "
+            "Choose another name."
+        )
+
+
 def write_figure(figure: Figure, path: PathLike, *, dpi: int = 150) -> None:
     """Write a figure by its suffix, under a temporary name until it is whole, without a date in it.
 
     Raises
     ------
     InputError
-        The suffix is none of svg, png and pdf.
+        The suffix is none of svg, png and pdf, or a file that geoseg did not draw is there.
     """
     import matplotlib as mpl
 
@@ -257,8 +275,13 @@ def write_figure(figure: Figure, path: PathLike, *, dpi: int = 150) -> None:
     if kind not in {"svg", "png", "pdf"}:
         raise InputError(f"picture must end in .svg, .png or .pdf, got {path.name!r}.")
     longest = max(figure.get_size_inches())
+    check_drawing(path)
     # No date and no version: the same graph gives the same bytes.
-    stamp = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
+    stamp = {
+        "svg": {"Date": None, "Creator": _MARK},
+        "png": {"Software": _MARK},
+        "pdf": {"CreationDate": None, "Creator": _MARK},
+    }[kind]
     with Staged.file(path) as staged, mpl.rc_context({"svg.hashsalt": "geoseg", "svg.fonttype": "none"}):
         figure.savefig(staged.path, format=kind, dpi=min(dpi, _MAX_SIDE_IN * 100 / longest), metadata=stamp)
 
@@ -269,14 +292,15 @@ def write_graph(boxes: Sequence[Box], arrows: Sequence[Arrow], path: PathLike, *
     Raises
     ------
     InputError
-        Another suffix.
+        Another suffix, or a file that geoseg did not draw is there.
     """
     path = Path(path)
     kind = path.suffix.lower()
     if kind in {".svg", ".png", ".pdf"}:
         write_figure(draw_graph(boxes, arrows, title=title), path)
     elif kind in {".md", ".mmd"}:
-        text = mermaid(boxes, arrows)
+        check_drawing(path)
+        text = f"%% {_MARK}\n{mermaid(boxes, arrows)}"
         if kind == ".md":
             text = "\n".join([*([f"# {title}", ""] if title else []), "```mermaid", text, "```"])
         write_text(path, text + "\n")

@@ -141,6 +141,18 @@ class TestCommand:
         data = (tmp_path / f"g.{suffix}").read_bytes()
         assert data[:8] == b"\x89PNG\r\n\x1a\n" if suffix == "png" else b"5 if" in data
 
+    @pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "md", "mmd"])
+    def test_a_drawing_is_drawn_anew_and_nothing_else_is_replaced(self, tmp_path: Path, suffix: str) -> None:
+        graph, out = tmp_path / "graph.json", tmp_path / f"README.{suffix}"
+        graph.write_text(json.dumps(DOCUMENT))
+        for _ in range(2):
+            assert self.run(graph, "-o", out).exit_code == 0
+        out.write_text("mine")
+        result = self.run(graph, "-o", out)
+        assert result.exit_code == 2
+        assert "Choose another name" in result.output
+        assert out.read_text() == "mine"
+
     def test_mermaid_text_is_printed_without_a_file(self, tmp_path: Path) -> None:
         graph = tmp_path / "graph.json"
         graph.write_text(json.dumps(DOCUMENT))
