@@ -153,6 +153,13 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
     check_outputs(files.values(), inputs)
     for file in files.values():
         check_unowned({format: file}, overwrite)
+    others = [files[name] for name in ("reviewed", "qa") if files[name].exists()]
+    if others and not out.exists() and not overwrite:
+        # Of another review, for all that can be known: its places would be lost.
+        raise InputError(
+            f"folder of the output must be without {others[0].name} of an export under another name, got "
+            f"{out.parent}. Export to a folder of its own, or replace it with overwrite (--overwrite)."
+        )
     geobox, crs = _frame(settings)
     # All three at once: of two exports, places of one would lie beside the footprints of the other.
     with hold(*files.values()), state_of(folder) as index:

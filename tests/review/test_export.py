@@ -122,7 +122,9 @@ def test_places_that_are_no_longer_accepted_do_not_stay_in_the_files(review: Rev
         ThreadPoolExecutor(1) as other,
         pytest.raises(LockedError, match="another run"),
     ):
-        other.submit(export_review, review.folder, tmp_path / "more.gpkg").result()
+        other.submit(export_review, review.folder, tmp_path / "more.gpkg", overwrite=True).result()
+    with pytest.raises(InputError, match="Export to a folder of its own"):
+        export_review(review.folder, tmp_path / "more.gpkg")
     assert not (tmp_path / "more.gpkg").exists()
 
 
