@@ -258,12 +258,12 @@ def test_failures_are_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = write_project(tmp_path / "in", 5, images=6)
+    source = write_project(tmp_path / "in", 5, images=9)
     seen: list[int] = []
 
-    def stop_after_three(batch: np.ndarray) -> np.ndarray:
+    def stop_early(batch: np.ndarray) -> np.ndarray:
         seen.append(len(batch))
-        if len(seen) > 3:
+        if len(seen) > 7:
             raise KeyboardInterrupt
         return predict(batch)
 
@@ -272,18 +272,23 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return predict(batch)
 
     # One name: a model is known again by its fingerprint.
-    stop_after_three.fingerprint = counted.fingerprint = lambda: "three classes"  # type: ignore[attr-defined]
+    stop_early.fingerprint = counted.fingerprint = lambda: "three classes"  # type: ignore[attr-defined]
     options: dict[str, Any] = {"classes": NAMES, "input_size": SIZE, "batch_size": 1}
     with pytest.raises(KeyboardInterrupt):
-        geoseg.infer(source, stop_after_three, {}, tmp_path / "out", **options)
+        geoseg.infer(source, stop_early, {}, tmp_path / "out", **options)
     kept = len(list((tmp_path / "out.geoseg").glob("*.json"))) - 1
     assert not (tmp_path / "out").exists()
     with pytest.raises(StateMismatchError, match="--restart"):
         geoseg.infer(source, counted, {"model_classes": {"add_suffix": "_x"}}, tmp_path / "out", **options)
     seen.clear()
+    # What is no longer what was written is predicted again.
+    harmed = next(file for file in (tmp_path / "out.geoseg").glob("*.json") if file.name != "state.json")
+    content = harmed.read_bytes()
+    harmed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    kept -= 1
     summary = geoseg.infer(source, counted, {}, tmp_path / "out", **options)
     assert 0 < kept == summary.kept
-    assert len(seen) == 6 - kept == summary.windows
+    assert len(seen) == 9 - kept == summary.windows
     assert not (tmp_path / "out.geoseg").exists()
     infer(source, {}, tmp_path / "whole")
     same_annotations(open_project(tmp_path / "out"), open_project(tmp_path / "whole"))

@@ -35,7 +35,7 @@ from geoseg.typing import PathLike, Progress, no_progress
 __all__ = ["InferenceSummary", "infer_project"]
 
 #: Changes when the same input gives another result: what an older version kept is then not gone on with.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def infer_project(
                 failures[_name(item)] = str(error)
         # One file for each finished image: a finished image is a fact on the disk.
         files = {item: work / f"{_key(item)}.json" for item in places}
-        todo = [item for item in places if not _is_whole(files[item])]
+        todo = [item for item in places if _read_kept(files[item]) is None]
         done = len(places) - len(todo)
         stream = Stream(
             network,
@@ -307,18 +307,22 @@ def _kept_work(target: Path, digest: str, restart: bool) -> Iterator[Path]:
     remove_folder(folder)
 
 
-def _is_whole(file: Path) -> bool:
-    """Whether an image was finished; a power loss may have taken a part of its file."""
+def _read_kept(file: Path) -> bytes | None:
+    """The annotation of a finished image; None where there is none, or where it is not what was written.
+
+    A power loss may take a part of a file, and a disk may return other bytes than it was given.
+    """
     try:
-        json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return True
+        check, _, content = file.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest().encode() == check else None
 
 
 def _keep(file: Path, annotation: Annotation, legacy: bool) -> None:
+    content = json_text(annotation.to_json(legacy=legacy)).encode()
     try:
-        place_bytes(file, json_text(annotation.to_json(legacy=legacy)).encode())
+        place_bytes(file, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
     except OSError as error:
         raise write_error(file, error) from error
 
@@ -349,7 +353,9 @@ def _assemble(
                 "what was finished of the others is kept."
             )
         # As it was kept, byte for byte: read and written anew, nothing could change but by mistake.
-        content = files[item].read_bytes()
+        content = _read_kept(files[item])
+        if content is None:
+            raise RunError(f"{files[item]} was damaged during the run. Give the same command again.")
         objects += len(json.loads(content)["objects"])
         (ann / (f"{item.stem}.json" if legacy else f"{item.name}.json")).write_bytes(content)
         progress("write", number, len(places))
