@@ -433,7 +433,7 @@ class TestBadFiles:
             ("&lt;GDAL_WMS&gt;&lt;/GDAL_WMS&gt;", "local files"),
             ("<![CDATA[<GDAL_WMS></GDAL_WMS>]]>", "local files"),
             ("inner.vrt", "local files"),
-            ("web.tif", "its root is GDAL_WMS"),
+            ("web.tif", "local files"),
             ("PLMosaic:mosaic=a", "local files"),
             ("gone.tif</SourceFilename><A b='http://host.invalid'/><SourceFilename>", "local files"),
             ("gone.tif & more", "not well-formed"),

@@ -318,7 +318,8 @@ def test_a_vrt_names_no_file_that_names_others(tmp_path: Path, name: str, conten
         if source == name or source.startswith("{"):
             with pytest.raises(SceneError, match="sources of a VRT must be local files"):
                 open_raster(vrt)
-    with pytest.raises(SceneError):
+    # As a scene or, with the suffix of a tile index, as a vector file.
+    with pytest.raises(InputError):
         open_raster(tmp_path / name)
 
 
