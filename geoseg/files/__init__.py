@@ -11,7 +11,7 @@ The only place that gives a result its name. Whoever writes one uses
 """
 
 from geoseg.files.disk import DiskFullError, is_full, os_reason, stop_if_full, write_error
-from geoseg.files.locks import LockedError, hold, remove_folder, scratch_folder
+from geoseg.files.locks import LockedError, hold, is_held, remove_folder, scratch_folder
 from geoseg.files.results import check_outputs, failures_file, plain_stem, results_folder, write_failures
 from geoseg.files.staging import Staged, json_text, place_bytes, write_bytes, write_text
 
@@ -23,6 +23,7 @@ __all__ = [
     "failures_file",
     "hold",
     "is_full",
+    "is_held",
     "json_text",
     "os_reason",
     "place_bytes",

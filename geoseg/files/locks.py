@@ -18,7 +18,7 @@ from geoseg.errors import InputError
 from geoseg.files.disk import is_full, os_reason, write_error
 from geoseg.typing import PathLike
 
-__all__ = ["LockedError", "hold", "remove_folder", "scratch_folder", "side_folder"]
+__all__ = ["LockedError", "hold", "is_held", "remove_folder", "scratch_folder", "side_folder"]
 
 #: Told by the kernel, anew at each start; containers on one computer share it.
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -57,6 +57,21 @@ def hold(*targets: PathLike) -> Iterator[None]:
         for target in dict.fromkeys(map(_place, targets)):
             held.enter_context(_hold_one(target))
         yield
+
+
+def is_held(target: PathLike) -> bool:
+    """Whether a run is writing a file or folder now."""
+    place = _place(target)
+    # Not held where there is no lock: to try it would refuse a run that begins in this moment.
+    if not _beside(place, ".lock").exists():
+        return False
+    try:
+        with hold(place):
+            return False
+    except LockedError:
+        return True
+    except InputError:  # a folder that can only be read: nobody here is at work in it
+        return False
 
 
 def _place(target: PathLike) -> Path:

@@ -387,6 +387,15 @@ class TestDryRun:
         again = dry_run([scenes], Network(), tmp_path / "out", settings)
         assert ([one.name for one in again.scenes], again.kept) == (["d"], 3)
 
+    def test_a_scene_that_would_never_end_fails(self, tmp_path: Path) -> None:
+        (tmp_path / "huge.vrt").write_text(
+            '<VRTDataset rasterXSize="1000000000" rasterYSize="1000000000">'
+            '<VRTRasterBand dataType="Byte" band="1"/></VRTDataset>'
+        )
+        found = dry_run([tmp_path / "huge.vrt"], Network(), tmp_path / "out", RunSettings(**OPTIONS))
+        assert "small enough to end in" in found.scenes[0].error
+        assert found.totals["failing"] == 1
+
     def test_a_disk_that_is_too_small_is_told(
         self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -15,6 +15,7 @@ from geoseg.config.resolve import resolve
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError
 from geoseg.geo.blocks import plan_blocks
+from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.io.references import Reference
 from geoseg.pipeline.batch.manifest import MANIFEST, read_manifest
 from geoseg.pipeline.batch.plan import PlannedScene, is_batch, plan_batch
@@ -170,6 +171,7 @@ def _forecast(
     try:
         source, _ = open_for_model(scene.reference, predictor, given, chosen)
         check_bands(predictor, source.count, source.dtype)
+        check_effort(*source.geobox.shape, NETWORK_MPX_S, scene.name)
         plan = plan_blocks(
             source.geobox.shape,
             window=chosen.window,

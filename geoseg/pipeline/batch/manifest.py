@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from geoseg.errors import InputError, MissingFileError, RunError
-from geoseg.files import LockedError, hold
+from geoseg.files import is_held
 from geoseg.typing import PathLike
 
 __all__ = ["MANIFEST", "STATES", "Manifest", "SceneRecord", "State", "is_at_work", "read_manifest"]
@@ -216,13 +216,7 @@ def read_manifest(out: PathLike) -> Iterator[Manifest]:
 
 def is_at_work(out: PathLike) -> bool:
     """Whether a batch is at work in a folder of results now."""
-    try:
-        with hold(Path(out) / MANIFEST):
-            return False
-    except LockedError:
-        return True
-    except InputError:  # a folder that can only be read: nobody here is at work in it
-        return False
+    return is_held(Path(out) / MANIFEST)
 
 
 @contextmanager
