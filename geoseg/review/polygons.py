@@ -210,6 +210,12 @@ def _split_part(part: list[Array], line: Array) -> list[Any]:
     outline = [shapely.LinearRing(ring) for ring in rings]
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(shapely.union_all([*outline, *cuts]))))
     faces = [face for face in faces if noded.contains(face.representative_point())]
+    # Within this distance a corner counts as lying on an edge: a thinner piece would fold onto itself. What
+    # was as thin before may stay so.
+    before = shapely.minimum_clearance(polygon_of([part]))
+    thinnest = min(map(shapely.minimum_clearance, faces)) if len(faces) > 1 else before
+    if thinnest <= _TOUCH and thinnest < before:
+        raise InputError("a line must leave pieces that can be seen, got a thin one. Draw it elsewhere.")
     for face in faces:
         check_polygon(face)
         corners = shapely.get_coordinates(face)

@@ -35,8 +35,7 @@ YARD = shapely.Polygon(
     [(0, 0), (40, 0), (40, 30), (25, 30), (25, 12), (15, 12), (15, 30), (0, 30)],
     [[(3, 3), (8, 3), (8, 8), (3, 8)]],
 )
-# An eighth of a pixel: a piece of one unit of the lattice (1/1024) does not get its neighbors' corners yet.
-coordinate = st.integers(-5 * 8, 45 * 8).map(lambda value: value / 8)
+coordinate = st.integers(-5 * 1024, 45 * 1024).map(lambda value: value / 1024)
 point = st.tuples(coordinate, coordinate)
 
 
@@ -60,6 +59,11 @@ def test_pieces_of_a_split_are_the_whole_and_its_neighbors_take_the_ends(line: A
     geometries = np.array([polygon_of(rings) for rings in shapes.values()], object)
     assert shapely.is_valid(geometries).all()
     assert shapely.is_empty(shapely.coverage_invalid_edges(geometries, gap_width=0)).all()
+
+
+def test_a_piece_too_thin_to_be_told_from_its_edges_is_refused() -> None:
+    with pytest.raises(InputError, match="pieces that can be seen"):
+        split_polygon(YARD, np.array([(0, 1 / 1024), (1 / 1024, 0)]))
 
 
 def test_a_cut_across_two_houses_crosses_their_wall_at_one_point() -> None:
