@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,10 +105,6 @@ class WarpedScene(View):
         place, integral = (below.row_off, below.col_off, *self.base.geobox.shape), pixels.dtype.kind != "f"
         _interpolate(values, usable, xs, ys, *place, integral, pixels, valid)
         return pixels, valid
-
-    def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
-        """A window cut along about the storage blocks of the base."""
-        return super().storage_parts(window)
 
     def _source_window(self, window: Window) -> Window:
         return self._below(*self._positions(window))

@@ -32,6 +32,7 @@ from geoseg.review.objects import ReviewObject
 from geoseg.review.state import state_of
 from geoseg.typing import PathLike
 from geoseg.vector.area import GroundArea
+from geoseg.vector.geometry import place_corners
 
 __all__ = ["ExportSummary", "Mark", "export_review", "read_marks"]
 
@@ -198,10 +199,7 @@ def _ground_of(places: Iterable[Place], geobox: GeoBox) -> FootprintBatch:
     """Places in the scene's CRS, in the order of their numbers."""
     places = sorted(places, key=lambda place: place.id)
     boxes = shapely.box(*np.array([place.box for place in places]).T)
-    a, b, c, d, e, f = geobox.transform[:6]
-    ground = shapely.transform(
-        boxes, lambda xy: np.stack([a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f], axis=1)
-    )
+    ground = shapely.transform(boxes, lambda xy: place_corners(xy, geobox.transform[:6]))
     columns = {
         "id": np.array([place.id for place in places], np.int64),
         "place": np.array([place.name for place in places], object),

@@ -262,10 +262,9 @@ class Index:
         ids, classes = np.array([row[0] for row in rows], np.int64), [row[1] for row in rows]
         return ids, classes, np.array([row[2:] for row in rows], np.float64).reshape(-1, 4)
 
-    def of_image(self, image: int, *, before: bool = False) -> Iterator[ReviewObject]:
+    def of_image(self, image: int) -> Iterator[ReviewObject]:
         """All objects of an image in their order, read as they are asked for."""
-        sign = "<" if before else ">"
-        query = f"SELECT {_COLUMNS} FROM objects WHERE image = ? AND id {sign} 0 ORDER BY ord, id"
+        query = f"SELECT {_COLUMNS} FROM objects WHERE image = ? AND id > 0 ORDER BY ord, id"
         for row in self._db.execute(query, (image,)):
             yield _object(row)
 

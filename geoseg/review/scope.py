@@ -218,9 +218,8 @@ def new_object(scope: Scope, class_name: str) -> ReviewObject:
     return ReviewObject(0, scope.image, class_name, Point(0, 0), order=scope.next_order)
 
 
-def polygons_of(scope: Scope, ids: Iterable[int] | None = None) -> list[ReviewObject]:
-    items = scope.objects.values() if ids is None else scope.some(ids)
-    return [item for item in items if item.kind == "polygon"]
+def polygons_of(scope: Scope) -> list[ReviewObject]:
+    return [item for item in scope.objects.values() if item.kind == "polygon"]
 
 
 def with_figures(scope: Scope, pairs: Iterable[tuple[ReviewObject, Shape | None]]) -> Change:

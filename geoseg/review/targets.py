@@ -26,6 +26,7 @@ from geoseg.projects.project import Item, Project, open_project
 from geoseg.raster.source import RasterSource
 from geoseg.review.objects import ReviewObject, from_entry, round_corners
 from geoseg.typing import Array, PathLike
+from geoseg.vector.geometry import place_corners
 
 __all__ = ["FootprintRows", "ProjectTarget", "SceneTarget", "file_sha", "open_target"]
 
@@ -147,13 +148,12 @@ class SceneTarget:
     def to_ground(self) -> Callable[[Array], Array]:
         """From pixel corners (n, 2) to the coordinates of the footprints."""
         geobox, crs = self.scene.geobox, self.crs
-        a, b, c, d, e, f = geobox.transform[:6]
         same = crs is None or geobox.crs is None or crs == geobox.crs
         project = None if same else Transformer.from_crs(geobox.crs, crs, always_xy=True).transform
 
         def placed(xy: Array) -> Array:
-            x, y = a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f
-            return np.stack((x, y) if project is None else project(x, y), axis=1)
+            ground = place_corners(xy, geobox.transform[:6])
+            return ground if project is None else np.stack(project(*ground.T), axis=1)
 
         return placed
 

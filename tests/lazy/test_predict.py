@@ -37,7 +37,7 @@ def scene_of(plan: BlockPlan, bands: int = 2, seed: int = 0) -> np.ndarray:
 
 
 def rounding(plan: BlockPlan) -> float:
-    """The most that sums in single precision may err at a pixel: half a unit for each window over it."""
+    """The most that sums in single precision may err at a pixel: one unit for each window over it."""
     covering = [-(-axis.window // (axis.window - axis.overlap)) for axis in (plan.y, plan.x)]
     return float(np.finfo(np.float32).eps) * (8 + covering[0] * covering[1])
 

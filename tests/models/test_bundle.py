@@ -330,6 +330,7 @@ def test_shipped_network_is_small_and_sound() -> None:
     for score in ("iou", "object_f1"):
         new, before = ([row[score] for row in table[name].values()] for name in ("new", "before"))
         assert sum(new) > sum(before)
+        assert all(0.2 < value < 1 for value in new)
     threshold = json.loads((shipped_model() / "model.json").read_text(encoding="utf-8"))
     threshold = threshold["properties"]["mlm:hyperparameters"]["geoseg"]["threshold"]
     block = told["training"]["validation_block"]

@@ -181,7 +181,8 @@ def test_smoothing_is_a_gaussian_within_rounding(sigma):
     odds = np.log(p / (1 - p))
     odds = (odds - np.log(1 / 9)) / (np.log(0.998 / 0.002) - np.log(1 / 9))
     exact = ndimage.gaussian_filter(odds, sigma, mode="constant", truncate=3) if sigma >= 0.3 else odds
-    assert np.abs(result - exact).max() < 4e-3
+    # Bytes of the table of log-odds are rounded to half of 1/255; the sum is in single precision.
+    assert np.abs(result - exact).max() <= 0.5 / 255 + 1e-5
 
 
 def test_empty_rasters():

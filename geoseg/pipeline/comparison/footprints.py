@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -71,21 +70,24 @@ def compare_footprints(
     judging = [overlap_pairs(sides[2], side) for side in sides[:2]] if truth is not None else []
     progress("compare", 2, 3)
     groups = _groups(sides, pairs, judging)
-    squares, side = _squares(sides, groups, _SQUARE_M if plane is not None else _SQUARE_PX)
+    side = _SQUARE_M if plane is not None else _SQUARE_PX
+    squares = _squares(sides, groups, side)
+    numbers = np.unique(np.concatenate(squares))
+    # Once, not once a square: a town has thousands of squares. All objects of a pair are in one of them.
+    members = [_by_square(square, numbers) for square in squares]
+    changes = _by_square(squares[0][pairs.truth], numbers)
+    judged_in = [_by_square(squares[2][judged.truth], numbers) for judged in judging]
     places, areas = [], []
-    for number in np.unique(np.concatenate(squares)) if len(np.concatenate(squares)) else ():
-        chosen = [np.flatnonzero(square == number) for square in squares]
-        change = _part(pairs, chosen[0], chosen[1])
+    for k, number in enumerate(numbers.tolist()):
+        chosen = [square[k] for square in members]
+        change = _part(pairs, changes[k], chosen[0], chosen[1])
         both = float(change.area.sum())
         either = float(change.truth_area.sum() + change.pred_area.sum()) - both
         fits: list[Fit | None] = [None, None]
         for index, judged in enumerate(judging):
-            part = _part(judged, chosen[2], chosen[index])
-            fits[index] = fit_pairs(
-                part, float(part.area.sum()), float(part.pred_area.sum()), float(part.truth_area.sum())
-            )
+            fits[index] = fit_pairs(_part(judged, judged_in[index][k], chosen[2], chosen[index]))
         # Column and row were packed into one number, shifted so that both are above zero.
-        col, row = divmod(int(number), 2**24)
+        col, row = divmod(number, 2**24)
         corner = (col - 2**23) * side, (row - 2**23) * side
         places.append(
             PlaceChange(
@@ -118,7 +120,7 @@ def _groups(sides: list[Array], pairs: OverlapPairs, judging: list[OverlapPairs]
     return [group[starts[i] : starts[i + 1]] for i in range(len(sides))]
 
 
-def _squares(sides: list[Array], groups: list[IntArray], side: float) -> tuple[list[IntArray], float]:
+def _squares(sides: list[Array], groups: list[IntArray], side: float) -> list[IntArray]:
     """A number for the square that each object is told in: that of its group's first object.
 
     A group is told in one place, so that numbers of places add up.
@@ -131,19 +133,24 @@ def _squares(sides: list[Array], groups: list[IntArray], side: float) -> tuple[l
     first = np.unique(group, return_index=True)[1] if len(group) else np.zeros(0, np.int64)
     at = numbers[first][group] if len(group) else numbers
     ends = np.cumsum([0, *map(len, sides)])
-    return [at[ends[i] : ends[i + 1]] for i in range(len(sides))], side
+    return [at[ends[i] : ends[i + 1]] for i in range(len(sides))]
 
 
-def _part(pairs: OverlapPairs, truth: IntArray, pred: IntArray) -> OverlapPairs:
-    """The pairs among some objects, numbered anew."""
-    places: list[NDArray[np.int64]] = []
-    for size, chosen in ((len(pairs.truth_area), truth), (len(pairs.pred_area), pred)):
-        place = np.full(size, -1, np.int64)
-        place[chosen] = np.arange(len(chosen))
-        places.append(place)
-    t, p = places[0][pairs.truth], places[1][pairs.pred]
-    keep = (t >= 0) & (p >= 0)
-    return OverlapPairs(t[keep], p[keep], pairs.area[keep], pairs.truth_area[truth], pairs.pred_area[pred])
+def _by_square(square: IntArray, numbers: IntArray) -> list[IntArray]:
+    """Positions of the entries of each square, ascending."""
+    order = np.argsort(square, kind="stable")
+    return np.split(order, np.searchsorted(square[order], numbers[1:]))
+
+
+def _part(pairs: OverlapPairs, rows: IntArray, truth: IntArray, pred: IntArray) -> OverlapPairs:
+    """Some pairs with all their objects, which ascend, numbered anew."""
+    return OverlapPairs(
+        np.searchsorted(truth, pairs.truth[rows]),
+        np.searchsorted(pred, pairs.pred[rows]),
+        pairs.area[rows],
+        pairs.truth_area[truth],
+        pairs.pred_area[pred],
+    )
 
 
 def _place_name(corner: tuple[float, float], side: float, plane: CRS | None) -> str:

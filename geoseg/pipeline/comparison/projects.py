@@ -246,13 +246,7 @@ def _compare_image(
         if judged and target is not None and third is not None:
             wanted = number_objects(target, third)
             for index, side in enumerate(sides):
-                pairs = _pairs(wanted, side)
-                fits[index] += fit_pairs(
-                    pairs,
-                    float(pairs.area.sum()),
-                    float(pairs.pred_area.sum()),
-                    float(pairs.truth_area.sum()),
-                )
+                fits[index] += fit_pairs(_pairs(wanted, side))
     place = PlaceChange(
         trio.name,
         both / either if either else 1.0,  # two empty images agree

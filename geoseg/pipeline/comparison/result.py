@@ -191,11 +191,12 @@ class Comparison:
         }
 
 
-def fit_pairs(pairs: OverlapPairs, both: float, pred: float, truth: float) -> Fit:
-    """A fit from the overlaps of true and predicted objects, and the areas that they cover."""
+def fit_pairs(pairs: OverlapPairs) -> Fit:
+    """A fit from the overlaps of true and predicted objects."""
     ranks = [rank_by(area, np.zeros((len(area), 4))) for area in (pairs.truth_area, pairs.pred_area)]
     match = greedy_match(pairs, np.array([_MATCH]), truth_rank=ranks[0], pred_rank=ranks[1])[0]
     matched = int((match >= 0).sum())
+    both, pred, truth = (float(area.sum()) for area in (pairs.area, pairs.pred_area, pairs.truth_area))
     return Fit(both, pred, truth, matched, len(match) - matched, len(pairs.truth_area) - matched)
 
 
