@@ -23,7 +23,7 @@ from rasterio.transform import from_origin
 
 from geoseg.demo.plane import Frame, box_corners
 from geoseg.demo.scene import make_labeled_chip
-from geoseg.demo.things import Block, Part, Plan, Rgb, Surface
+from geoseg.demo.things import Part, Plan, Rgb, Surface, TownBlock
 from geoseg.typing import FloatArray
 
 CRS, ORIGIN = "EPSG:32645", (400_000.0, 3_050_000.0)
@@ -92,7 +92,7 @@ def clutter(rng: np.random.Generator, extent: float) -> Callable[[Plan], None]:
     return change
 
 
-def _furrowed(rng: np.random.Generator, extent: float) -> Block:
+def _furrowed(rng: np.random.Generator, extent: float) -> TownBlock:
     """A bare plot with plow lines 0.6 to 3 m apart."""
     frame = Frame.at(*rng.uniform(0, extent, 2), rng.uniform(0, 2 * np.pi))
     wide, deep = rng.uniform(8, 45), rng.uniform(8, 45)
@@ -100,7 +100,9 @@ def _furrowed(rng: np.random.Generator, extent: float) -> Block:
     corners = box_corners(frame, (0.0, 0.0, wide, deep))
     wave = (float(np.cos(turn) / step), float(np.sin(turn) / step))
     soil = _color(rng, (150, 118, 90), 35)
-    return Block(corners, "plot", soil, _color(rng, (110, 122, 74), 25), float(rng.uniform(-1.4, 0.4)), wave)
+    return TownBlock(
+        corners, "plot", soil, _color(rng, (110, 122, 74), 25), float(rng.uniform(-1.4, 0.4)), wave
+    )
 
 
 def _color(rng: np.random.Generator, color: Rgb, spread: float) -> Rgb:

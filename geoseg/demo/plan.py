@@ -11,7 +11,7 @@ from geoseg.demo.houses import build, shape_boxes
 from geoseg.demo.plane import Box, Frame, box_corners, inside_convex, polygon_area, separate
 from geoseg.demo.region import Region, pick, vary
 from geoseg.demo.streets import car, pave
-from geoseg.demo.things import Block, Part, Plan, Rgb, Sun, Tree
+from geoseg.demo.things import Part, Plan, Rgb, Sun, TownBlock, Tree
 from geoseg.demo.town import Density, block_use, divide, finish_block, plots
 from geoseg.typing import Array
 
@@ -45,7 +45,7 @@ class _Lots:
         self.taken: list[Array] = []
         self.ground: list[Part] = []
 
-    def fill(self, block: Block, density: float) -> None:
+    def fill(self, block: TownBlock, density: float) -> None:
         """Everything that stands on one block."""
         self.taken = []
         ground: list[Part] = []
@@ -62,7 +62,7 @@ class _Lots:
         self.ground += ground
         self._trees(block)
 
-    def _rows(self, block: Block, density: float) -> None:
+    def _rows(self, block: TownBlock, density: float) -> None:
         """Rows of houses along each edge, many sharing walls, then rows behind them."""
         # Long edges first: they are the streets with the most houses, and what is taken is taken.
         order = np.argsort(-_edge_lengths(block.points))
@@ -83,7 +83,7 @@ class _Lots:
                 )
 
     def _row(
-        self, block: Block, frame: Frame, length: float, offset: float, depth: float, attached: float
+        self, block: TownBlock, frame: Frame, length: float, offset: float, depth: float, attached: float
     ) -> None:
         rng = self.rng
         position = rng.uniform(0.2, 2.0)
@@ -100,7 +100,7 @@ class _Lots:
             if rng.random() > attached:
                 position += rng.uniform(0.6, 2.0) if rng.random() < 0.6 else rng.uniform(2, 9)
 
-    def _place(self, block: Block, frame: Frame, box: Box, grow: float = 0.2) -> bool:
+    def _place(self, block: TownBlock, frame: Frame, box: Box, grow: float = 0.2) -> bool:
         """Build on ``box`` when it lies in the block and overlaps no building."""
         corners = box_corners(frame, box)
         if not inside_convex(block.points, corners[:, 0], corners[:, 1], grow).all():
@@ -126,7 +126,7 @@ class _Lots:
         names = ["L", "L", "T", "U"] + (["courtyard"] if min(w, d) > 13 else [])
         return names[int(self.rng.integers(len(names)))]
 
-    def _villas(self, block: Block, ground: list[Part]) -> None:
+    def _villas(self, block: TownBlock, ground: list[Part]) -> None:
         """Detached houses in walled gardens."""
         for edge in np.argsort(-_edge_lengths(block.points)):
             frame, length = _edge_frame(block.points, int(edge))
@@ -160,7 +160,7 @@ class _Lots:
         shade = vary(self.rng, color, 14)
         ground += [Part(frame, side, 1.7, "plain", shade) for side in sides]
 
-    def _large(self, block: Block) -> None:
+    def _large(self, block: TownBlock) -> None:
         """Halls, schools and courtyard houses, a few to a block."""
         for edge in np.argsort(-_edge_lengths(block.points))[:3]:
             frame, length = _edge_frame(block.points, int(edge))
@@ -172,7 +172,7 @@ class _Lots:
                 self._place(block, frame, (position, 2.0, position + w, 2.0 + d), 0.5)
                 position += w + (0 if self.rng.random() < 0.3 else self.rng.uniform(3, 18))
 
-    def _farms(self, block: Block) -> None:
+    def _farms(self, block: TownBlock) -> None:
         edge = int(self.rng.integers(len(block.points)))
         frame, length = _edge_frame(block.points, edge)
         position = self.rng.uniform(0, max(1.0, length - 25))
@@ -181,12 +181,12 @@ class _Lots:
             self._place(block, frame, (position, 2.0, position + w, 2.0 + d))
             position += w + self.rng.choice([0.0, 2.0, 6.0])
 
-    def _spots(self, block: Block, count: int, margin: float) -> Array:
+    def _spots(self, block: TownBlock, count: int, margin: float) -> Array:
         low, high = block.points.min(axis=0), block.points.max(axis=0)
         spots = self.rng.uniform(low, high, (count, 2))
         return spots[inside_convex(block.points, spots[:, 0], spots[:, 1], margin)]
 
-    def _paths(self, block: Block, ground: list[Part]) -> None:
+    def _paths(self, block: TownBlock, ground: list[Part]) -> None:
         """Trodden paths across open ground and fields."""
         if block.use not in ("open", "field", "court", "suburb") or self.rng.random() < 0.3:
             return
@@ -198,7 +198,7 @@ class _Lots:
             frame = Frame.at(ax, ay, atan2(by - ay, bx - ax))
             ground.append(Part(frame, (-wide, -wide, length + wide, wide), 0.0, "dirt", color))
 
-    def _clutter(self, block: Block, ground: list[Part]) -> None:
+    def _clutter(self, block: TownBlock, ground: list[Part]) -> None:
         """Heaps, sheets, tanks, parked cars: what lies around, and counts as no building."""
         # Things a square meter; what has no rate here, fields, has few.
         rate = {"dense": 0.03, "town": 0.02, "suburb": 0.007, "hall": 0.006, "court": 0.004, "open": 0.004}
@@ -217,7 +217,7 @@ class _Lots:
             )
             ground.append(Part(frame, (0, 0, w, d), self.rng.uniform(0.2, 1.4), "plain", color))
 
-    def _trees(self, block: Block) -> None:
+    def _trees(self, block: TownBlock) -> None:
         rate = {
             "dense": 0.0022,
             "town": 0.005,

@@ -10,7 +10,7 @@ from scipy import ndimage
 from geoseg.demo.noise import Textures, make_textures
 from geoseg.demo.plane import Box, Frame, box_corners, inside_convex
 from geoseg.demo.surfaces import Spot, shade
-from geoseg.demo.things import Block, Part, Plan, Sun, Tree
+from geoseg.demo.things import Part, Plan, Sun, TownBlock, Tree
 from geoseg.geo.windows import Window
 from geoseg.typing import Array, BoolArray, FloatArray
 
@@ -150,7 +150,7 @@ def _swept(bounds: Array, heights: list[float], sun: Sun) -> Array:
 
 def _paint_ground(canvas: _Canvas, plan: Plan, near: Array) -> None:
     # The street is the ground of all that no block covers, as number 0.
-    blocks: list[Block] = [plan.street] if plan.street is not None else []
+    blocks: list[TownBlock] = [plan.street] if plan.street is not None else []
     index = np.zeros(canvas.mask.shape, dtype=np.intp)
     for i in near:
         block = plan.blocks[i]
@@ -164,7 +164,7 @@ def _paint_ground(canvas: _Canvas, plan: Plan, near: Array) -> None:
     canvas.rgb[:] = _ground_color(canvas, blocks, index)
 
 
-def _ground_color(canvas: _Canvas, blocks: list[Block], index: Array) -> Array:
+def _ground_color(canvas: _Canvas, blocks: list[TownBlock], index: Array) -> Array:
     soil = np.array([block.soil for block in blocks], dtype=np.float32).T
     grass = np.array([block.grass for block in blocks], dtype=np.float32).T
     green = np.array([block.green for block in blocks], dtype=np.float32)[index]

@@ -8,7 +8,7 @@ from typing import Literal
 from geoseg.demo.plane import Box, Frame
 from geoseg.typing import Array
 
-__all__ = ["Block", "Building", "Part", "Plan", "Rgb", "Sun", "Surface", "Tree"]
+__all__ = ["Building", "Part", "Plan", "Rgb", "Sun", "Surface", "TownBlock", "Tree"]
 
 Rgb = tuple[float, float, float]
 Surface = Literal["concrete", "metal", "tile", "plain", "asphalt", "dirt"]
@@ -57,7 +57,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TownBlock:
     """A convex piece of ground between streets, and how it is covered.
 
     ``green`` shifts the balance of vegetation and soil; ``furrow`` is the wave vector (per meter)
@@ -88,8 +88,8 @@ class Plan:
     """Everything in a scene, in the order it is painted. Meters from the top left corner."""
 
     sun: Sun
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[TownBlock] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     trees: list[Tree] = field(default_factory=list)
     buildings: list[Building] = field(default_factory=list)
-    street: Block | None = None
+    street: TownBlock | None = None

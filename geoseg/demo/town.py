@@ -10,7 +10,7 @@ import numpy as np
 
 from geoseg.demo.plane import Frame, clip_convex, longest_edge, polygon_area
 from geoseg.demo.region import Region, pick, vary
-from geoseg.demo.things import Block
+from geoseg.demo.things import TownBlock
 from geoseg.typing import Array
 
 __all__ = ["Density", "Street", "block_use", "divide", "finish_block", "plots"]
@@ -116,19 +116,19 @@ def block_use(rng: np.random.Generator, density: float, area: float) -> str:
 _GREEN = {"dense": -0.75, "town": -0.1, "suburb": 0.3, "hall": -0.6, "court": -0.5, "open": 0.0, "field": 0.7}
 
 
-def finish_block(rng: np.random.Generator, points: Array, use: str, region: Region) -> Block:
+def finish_block(rng: np.random.Generator, points: Array, use: str, region: Region) -> TownBlock:
     """Give a block its soil, its vegetation and their balance."""
     soil = pick(rng, region.soils)
     if use in ("dense", "hall", "court") and rng.random() < 0.6:
         gray = sum(soil) / 3 * 0.8
         soil = vary(rng, (gray, gray, gray * 0.96), 8)
     green = _GREEN[use] + rng.normal(0, 0.35)
-    return Block(points, use, soil, pick(rng, region.grasses), float(green))
+    return TownBlock(points, use, soil, pick(rng, region.grasses), float(green))
 
 
-def plots(rng: np.random.Generator, block: Block, region: Region) -> list[Block]:
+def plots(rng: np.random.Generator, block: TownBlock, region: Region) -> list[TownBlock]:
     """Cut a field into plots, some ploughed, with bunds of grass between."""
-    done: list[Block] = []
+    done: list[TownBlock] = []
     pending = [block.points]
     target = rng.uniform(350, 1600)
     while pending:
@@ -141,7 +141,7 @@ def plots(rng: np.random.Generator, block: Block, region: Region) -> list[Block]
     return done
 
 
-def _plot(rng: np.random.Generator, points: Array, region: Region) -> Block:
+def _plot(rng: np.random.Generator, points: Array, region: Region) -> TownBlock:
     along, _ = longest_edge(points)
     if rng.random() < 0.5:
         along = np.array([-along[1], along[0]])
@@ -149,4 +149,6 @@ def _plot(rng: np.random.Generator, points: Array, region: Region) -> Block:
     green = rng.choice([1.3, 0.9, 0.3, -0.9], p=[0.35, 0.3, 0.2, 0.15])
     length = hypot(along[0], along[1])
     wave = (float(along[0] / length * per_meter), float(along[1] / length * per_meter))
-    return Block(points, "plot", pick(rng, region.soils), pick(rng, region.grasses, 10), float(green), wave)
+    return TownBlock(
+        points, "plot", pick(rng, region.soils), pick(rng, region.grasses, 10), float(green), wave
+    )

@@ -1,6 +1,6 @@
 """Lazy pixels: a sample's image is a source and what to do with it; pixels are read once, at the end.
 
-An image is a small tree of nodes. Crops, mirrors and right angles of any depth are one :class:`View`: an
+An image is a small tree of nodes. Crops, mirrors and right angles of any depth are one :class:`Oriented`: an
 integer window of the node below and one of the eight ways to lay it down. Each node answers ``read(window)``
 by asking the node below for just the window it needs, so a crop of a resized crop of a scene reads its own
 part of the file and nothing else.
@@ -27,10 +27,10 @@ from geoseg.typing import Array, BoolArray
 __all__ = [
     "FilePixels",
     "LazyPixels",
+    "Oriented",
     "Padded",
     "Resized",
     "Treated",
-    "View",
 ]
 
 Shape: TypeAlias = tuple[int, int]
@@ -94,15 +94,15 @@ class LazyPixels:
 
     def cropped(self, window: Window) -> LazyPixels:
         """A part of the image."""
-        return View(self, window).simplified()
+        return Oriented(self, window).simplified()
 
     def mirrored(self, axis: int) -> LazyPixels:
         """The image mirrored along x (0: left-right) or y (1: up-down)."""
-        return View(self, Window.whole(self.shape), flip_x=axis == 0, flip_y=axis == 1).simplified()
+        return Oriented(self, Window.whole(self.shape), flip_x=axis == 0, flip_y=axis == 1).simplified()
 
     def transposed(self) -> LazyPixels:
         """The image with x and y exchanged."""
-        return View(self, Window.whole(self.shape), transpose=True).simplified()
+        return Oriented(self, Window.whole(self.shape), transpose=True).simplified()
 
     def resized(self, shape: Shape) -> LazyPixels:
         """The same ground on ``shape`` pixels."""
@@ -164,7 +164,7 @@ class Derived(LazyPixels):
 
 
 @dataclass(frozen=True, eq=False)
-class View(Derived):
+class Oriented(Derived):
     """A window of the base, transposed if told, then mirrored.
 
     Attributes
@@ -200,16 +200,16 @@ class View(Derived):
     def simplified(self) -> LazyPixels:
         """The same image with views of views made one; the base itself where nothing is left to do."""
         view, base = self, self.base
-        if isinstance(base, View):
+        if isinstance(base, Oriented):
             view = base.then(self)
         plain = not (view.transpose or view.flip_x or view.flip_y)
         return view.base if plain and view.window == Window.whole(view.base.shape) else view
 
-    def then(self, after: View) -> View:
+    def then(self, after: Oriented) -> Oriented:
         """This view and another one of its result as one."""
         # A transposition that follows exchanges the axes of the mirrors before it.
         flip_x, flip_y = (self.flip_y, self.flip_x) if after.transpose else (self.flip_x, self.flip_y)
-        return View(
+        return Oriented(
             self.base,
             self.below(after.window),
             self.transpose != after.transpose,

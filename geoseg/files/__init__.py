@@ -13,7 +13,7 @@ The only place that gives a result its name. Whoever writes one uses
 from geoseg.files.disk import DiskFullError, is_full, os_reason, stop_if_full, write_error
 from geoseg.files.locks import LockedError, hold, is_held, remove_folder, scratch_folder
 from geoseg.files.results import check_outputs, failures_file, plain_stem, results_folder, write_failures
-from geoseg.files.staging import Staged, json_text, place_bytes, write_bytes, write_text
+from geoseg.files.staging import Staged, json_digest, json_text, place_bytes, write_bytes, write_text
 
 __all__ = [
     "DiskFullError",
@@ -24,6 +24,7 @@ __all__ = [
     "hold",
     "is_full",
     "is_held",
+    "json_digest",
     "json_text",
     "os_reason",
     "place_bytes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from geoseg.files.disk import write_error
 from geoseg.files.locks import hold, scratch_folder
 from geoseg.typing import PathLike
 
-__all__ = ["Staged", "json_text", "place_bytes", "write_bytes", "write_text"]
+__all__ = ["Staged", "json_digest", "json_text", "place_bytes", "write_bytes", "write_text"]
 
 
 class Staged:
@@ -226,6 +227,20 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     except UnicodeEncodeError:
         return json.dumps(value, indent=indent)
     return text
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 of a value that JSON can hold: the same for equal values, in any process and version.
+
+    Kept runs, caches and lists of results are known by it: what is written here stays as it is.
+
+    Examples
+    --------
+    >>> json_digest({"a": 1, "b": 2}) == json_digest({"b": 2, "a": 1})
+    True
+    """
+    # A fingerprint may hold what JSON does not know, such as a path: its text stands for it.
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:

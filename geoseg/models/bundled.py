@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import InputError, ModelError
+from geoseg.files import json_digest
 from geoseg.models.bundle import Bundle, open_bundle
 from geoseg.models.devices import device_name
 from geoseg.models.exported import input_shape, load_pt2, plain_archive
@@ -16,7 +17,7 @@ from geoseg.models.onnx_files import read_onnx
 from geoseg.models.options import Activation
 from geoseg.models.predictor import cpu_batch_size
 from geoseg.models.runtimes import choose_engine
-from geoseg.models.scaling import Line, band_lines, fill_values
+from geoseg.models.scaling import Ramp, band_ramps, fill_values
 from geoseg.models.state import load_module
 from geoseg.typing import Array, FloatArray, TestTime
 
@@ -71,11 +72,11 @@ class BundlePredictor:
                 raise InputError(f"device must be cpu for an .onnx model, got {self.device}")
             file = read_onnx(content, label, self.in_channels)
             # Without the value in their middle, which only the filling of holes needs.
-            lines = [
-                Line(line.gain, line.offset, line.low, line.high)
-                for line in band_lines(self.card.scaling, self.in_channels)
+            ramps = [
+                Ramp(ramp.gain, ramp.offset, ramp.low, ramp.high)
+                for ramp in band_ramps(self.card.scaling, self.in_channels)
             ]
-            if not file.dtype.startswith("float") and any(line != Line() for line in lines):
+            if not file.dtype.startswith("float") and any(ramp != Ramp() for ramp in ramps):
                 raise ModelError(
                     f"{label} takes {file.dtype} pixels as they are: its card must not state a value_scaling"
                 )
@@ -126,21 +127,21 @@ class BundlePredictor:
 
     def fill_values(self) -> FloatArray:
         """Raw value of each channel that stands for "no data", (C,) float32."""
-        return fill_values(band_lines(self.card.scaling, self.in_channels), self.card.options.fill)
+        return fill_values(band_ramps(self.card.scaling, self.in_channels), self.card.options.fill)
 
     def fingerprint(self) -> str:
         """Digest of weights, architecture, scaling, activation and turns; not of :attr:`runtime`."""
         options = self.card.options
-        lines = [
-            [line.gain, line.offset, line.low, line.high]
-            for line in band_lines(self.card.scaling, self.in_channels)
+        ramps = [
+            [ramp.gain, ramp.offset, ramp.low, ramp.high]
+            for ramp in band_ramps(self.card.scaling, self.in_channels)
         ]
         architecture = None if options.architecture is None else options.architecture.model_dump(mode="json")
         parts = [
-            self._digest, architecture, lines, self.fill_values().tolist(), self.activation, options.multiple,
+            self._digest, architecture, ramps, self.fill_values().tolist(), self.activation, options.multiple,
             self.test_time, self.auxiliary,
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return json_digest(parts)
 
     def batch_size_default(self, window: tuple[int, int]) -> int:
         """A good number of windows a batch."""

@@ -30,7 +30,7 @@ from geoseg.models.compose import (
     output_object,
 )
 from geoseg.models.options import Activation, GeosegOptions
-from geoseg.models.scaling import BandScaling, band_lines
+from geoseg.models.scaling import BandScaling, band_ramps
 from geoseg.typing import PathLike
 
 __all__ = [
@@ -98,7 +98,7 @@ class ModelInput(_Open):
             raise ValueError(
                 f"input.shape must hold one channel a band, got {self.channels} and {len(self.bands)}"
             )
-        band_lines(self.value_scaling, self.channels)
+        band_ramps(self.value_scaling, self.channels)
         return self
 
     @property

@@ -22,7 +22,7 @@ from geoseg.errors import ModelError
 from geoseg.models.card import ModelCard, card_text, parse_card
 from geoseg.models.onnx_files import OnnxFile
 from geoseg.models.options import GeosegOptions
-from geoseg.models.scaling import BandScaling, ZScore, band_lines
+from geoseg.models.scaling import BandScaling, ZScore, band_ramps
 
 __all__ = ["CARD_KEY", "card_from_metadata", "metadata_from_card", "standardization"]
 
@@ -111,11 +111,11 @@ def metadata_from_card(card: ModelCard) -> dict[str, str]:
 
 def standardization(card: ModelCard) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation after a division by 255, where the scaling is a straight line."""
-    lines = band_lines(card.scaling, card.in_channels)
-    if any(math.isfinite(line.low) or math.isfinite(line.high) for line in lines):
+    ramps = band_ramps(card.scaling, card.in_channels)
+    if any(math.isfinite(ramp.low) or math.isfinite(ramp.high) for ramp in ramps):
         return None
-    std = [1 / line.gain / 255 for line in lines]
-    return [-line.offset / line.gain / 255 for line in lines], std
+    std = [1 / ramp.gain / 255 for ramp in ramps]
+    return [-ramp.offset / ramp.gain / 255 for ramp in ramps], std
 
 
 def _overlap(side: int, share: float) -> int:

@@ -15,7 +15,7 @@ from geoseg.models.devices import resolve_device
 from geoseg.models.options import Activation
 from geoseg.models.predictor import CallablePredictor, Predictor
 from geoseg.models.runtimes import choose_engine
-from geoseg.models.scaling import Line, fill_values
+from geoseg.models.scaling import Ramp, fill_values
 from geoseg.typing import PathLike, TestTime
 
 if TYPE_CHECKING:
@@ -159,10 +159,10 @@ def _from_module(
         activation = (
             "sigmoid" if (len(classes) or count_outputs(network, target, channels)) == 1 else "softmax"
         )
-    lines = [Line()] * (channels or 1)
+    ramps = [Ramp()] * (channels or 1)
     return NetworkPredictor(
         carrier,
-        Normalize(lines, fill_values(lines)),
+        Normalize(ramps, fill_values(ramps)),
         target,
         classes=classes,
         activation=activation,

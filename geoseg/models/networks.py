@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from typing import Self
 
@@ -13,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geoseg.errors import GeosegError, ModelError, RunError
+from geoseg.files import json_digest
 from geoseg.models.card import ModelCard
 from geoseg.models.engines import Engine
 from geoseg.models.normalize import Normalize, to_tensor
@@ -143,7 +142,7 @@ class NetworkPredictor:
             self.multiple,
             self.test_time,
         ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return json_digest(parts)
 
     def batch_size_default(self, window: tuple[int, int]) -> int:
         """As :func:`cpu_batch_size` on the CPU; on CUDA what half the free memory holds."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from geoseg.models.card import ModelCard
-from geoseg.models.scaling import Line, band_lines, fill_values
+from geoseg.models.scaling import Ramp, band_ramps, fill_values
 from geoseg.typing import Array, FloatArray
 
 __all__ = ["Normalize", "to_tensor"]
@@ -41,14 +41,14 @@ class Normalize(nn.Module):
 
     Parameters
     ----------
-    lines
-        One a channel, from :func:`geoseg.models.scaling.band_lines`.
+    ramps
+        One a channel, from :func:`geoseg.models.scaling.band_ramps`.
     fill
         Raw value of each channel that stands for "no data", (C,).
 
     Examples
     --------
-    >>> half = Normalize([Line(gain=0.5)], np.zeros(1, np.float32))
+    >>> half = Normalize([Ramp(gain=0.5)], np.zeros(1, np.float32))
     >>> half(torch.full((1, 1, 1, 2), 8, dtype=torch.uint8)).flatten().tolist()
     [4.0, 4.0]
     """
@@ -59,20 +59,20 @@ class Normalize(nn.Module):
     high: Tensor
     fill: Tensor
 
-    def __init__(self, lines: Sequence[Line], fill: FloatArray) -> None:
+    def __init__(self, ramps: Sequence[Ramp], fill: FloatArray) -> None:
         super().__init__()
         for name in ("gain", "offset", "low", "high"):
-            values = torch.tensor([getattr(line, name) for line in lines], dtype=torch.float32)
+            values = torch.tensor([getattr(ramp, name) for ramp in ramps], dtype=torch.float32)
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("fill", torch.from_numpy(fill.copy()).view(1, -1, 1, 1), persistent=False)
         self._clips = bool(torch.isfinite(self.low).any() or torch.isfinite(self.high).any())
-        self._plain = not self._clips and all(line.gain == 1 and line.offset == 0 for line in lines)
+        self._plain = not self._clips and all(ramp.gain == 1 and ramp.offset == 0 for ramp in ramps)
 
     @classmethod
     def from_card(cls, card: ModelCard) -> Normalize:
         """The normalization a card asks for."""
-        lines = band_lines(card.scaling, card.in_channels)
-        return cls(lines, fill_values(lines, card.options.fill))
+        ramps = band_ramps(card.scaling, card.in_channels)
+        return cls(ramps, fill_values(ramps, card.options.fill))
 
     def forward(self, raw: Tensor) -> Tensor:
         """(N, C, h, w) of any type to float32, a tensor of its own with its channels last in memory."""

@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from geoseg.typing import FloatArray
 
-__all__ = ["BandScaling", "Line", "Scaling", "ZScore", "band_lines", "fill_values"]
+__all__ = ["BandScaling", "Ramp", "Scaling", "ZScore", "band_ramps", "fill_values"]
 
 _INF = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Ramp:
     """``y = clip(x, low, high) * gain + offset`` and the raw value in the middle of it."""
 
     gain: float = 1.0
@@ -38,7 +38,7 @@ class Line:
 class _Step(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    def line(self) -> Line:
+    def ramp(self) -> Ramp:
         raise NotImplementedError
 
 
@@ -49,9 +49,9 @@ class ZScore(_Step):
     mean: float
     stddev: float = Field(gt=0)
 
-    def line(self) -> Line:
+    def ramp(self) -> Ramp:
         """Four numbers of this step."""
-        return Line(1 / self.stddev, -self.mean / self.stddev, center=self.mean)
+        return Ramp(1 / self.stddev, -self.mean / self.stddev, center=self.mean)
 
 
 class MinMax(_Step):
@@ -61,10 +61,10 @@ class MinMax(_Step):
     minimum: float
     maximum: float
 
-    def line(self) -> Line:
+    def ramp(self) -> Ramp:
         """Four numbers of this step."""
         span = self.maximum - self.minimum
-        return Line(1 / span, -self.minimum / span, center=(self.minimum + self.maximum) / 2)
+        return Ramp(1 / span, -self.minimum / span, center=(self.minimum + self.maximum) / 2)
 
     @model_validator(mode="after")
     def _spans(self) -> MinMax:
@@ -80,9 +80,9 @@ class Clip(_Step):
     minimum: float
     maximum: float
 
-    def line(self) -> Line:
+    def ramp(self) -> Ramp:
         """Four numbers of this step."""
-        return Line(low=self.minimum, high=self.maximum, center=(self.minimum + self.maximum) / 2)
+        return Ramp(low=self.minimum, high=self.maximum, center=(self.minimum + self.maximum) / 2)
 
 
 class ClipMin(_Step):
@@ -91,9 +91,9 @@ class ClipMin(_Step):
     type: Literal["clip-min"] = "clip-min"
     minimum: float
 
-    def line(self) -> Line:
+    def ramp(self) -> Ramp:
         """Four numbers of this step."""
-        return Line(low=self.minimum, center=self.minimum)
+        return Ramp(low=self.minimum, center=self.minimum)
 
 
 class ClipMax(_Step):
@@ -102,9 +102,9 @@ class ClipMax(_Step):
     type: Literal["clip-max"] = "clip-max"
     maximum: float
 
-    def line(self) -> Line:
+    def ramp(self) -> Ramp:
         """Four numbers of this step."""
-        return Line(high=self.maximum, center=self.maximum)
+        return Ramp(high=self.maximum, center=self.maximum)
 
 
 class Offset(_Step):
@@ -113,9 +113,9 @@ class Offset(_Step):
     type: Literal["offset"] = "offset"
     value: float
 
-    def line(self) -> Line:
+    def ramp(self) -> Ramp:
         """Four numbers of this step."""
-        return Line(offset=-self.value, center=self.value)
+        return Ramp(offset=-self.value, center=self.value)
 
 
 class Scale(_Step):
@@ -124,9 +124,9 @@ class Scale(_Step):
     type: Literal["scale"] = "scale"
     value: float
 
-    def line(self) -> Line:
+    def ramp(self) -> Ramp:
         """Four numbers of this step."""
-        return Line(gain=1 / self.value)
+        return Ramp(gain=1 / self.value)
 
     @field_validator("value")
     @classmethod
@@ -142,15 +142,15 @@ BandScaling: TypeAlias = Annotated[
 Scaling: TypeAlias = Sequence[BandScaling | None]
 
 
-def band_lines(scaling: Scaling | None, channels: int) -> tuple[Line, ...]:
-    """One line a channel; a single scaling holds for every channel, none leaves pixels as they are.
+def band_ramps(scaling: Scaling | None, channels: int) -> tuple[Ramp, ...]:
+    """One ramp a channel; a single scaling holds for every channel, none leaves pixels as they are.
 
     Examples
     --------
-    >>> band_lines([Scale(value=255)], 2)[1].gain * 255
+    >>> band_ramps([Scale(value=255)], 2)[1].gain * 255
     1.0
-    >>> band_lines(None, 1)
-    (Line(gain=1.0, offset=0.0, low=-inf, high=inf, center=0.0),)
+    >>> band_ramps(None, 1)
+    (Ramp(gain=1.0, offset=0.0, low=-inf, high=inf, center=0.0),)
     """
     steps = list(scaling or [None])
     if len(steps) == 1:
@@ -159,17 +159,17 @@ def band_lines(scaling: Scaling | None, channels: int) -> tuple[Line, ...]:
         raise ValueError(
             f"value_scaling must have 1 entry or one for each of {channels} bands, got {len(steps)}"
         )
-    return tuple(step.line() if step is not None else Line() for step in steps)
+    return tuple(step.ramp() if step is not None else Ramp() for step in steps)
 
 
-def fill_values(lines: Sequence[Line], fill: float | Literal["mean"] = "mean") -> FloatArray:
+def fill_values(ramps: Sequence[Ramp], fill: float | Literal["mean"] = "mean") -> FloatArray:
     """Raw value that stands for "no data" in each channel, float32 (C,).
 
     Examples
     --------
-    >>> fill_values([Line(center=7.0), Line(center=8.0)])
+    >>> fill_values([Ramp(center=7.0), Ramp(center=8.0)])
     array([7., 8.], dtype=float32)
-    >>> fill_values([Line(center=7.0)], 0)
+    >>> fill_values([Ramp(center=7.0)], 0)
     array([0.], dtype=float32)
     """
-    return np.array([line.center if fill == "mean" else fill for line in lines], np.float32)
+    return np.array([ramp.center if fill == "mean" else fill for ramp in ramps], np.float32)

@@ -15,13 +15,13 @@ import shapely
 from geoseg.config.resolve import class_thresholds, resolve
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
+from geoseg.files import json_digest
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.geo.windows import Window
 from geoseg.io.references import Reference, SceneReference
 from geoseg.pipeline.opening import check_array, open_for_model
 from geoseg.pipeline.salvage import read_pixels
-from geoseg.pipeline.store import digest
 from geoseg.pipeline.values import coordinates_text, stretched
 from geoseg.raster.blocks import Block
 from geoseg.raster.classes import check_class_count
@@ -229,4 +229,4 @@ def _area_of_interest(path: Path, source: RasterSource) -> _Inside:
             f"{path} does not meet the scene: it covers {list(area.source.bounds or ())}, "
             f"the scene {list(source.geobox.bounds())}."
         )
-    return _Inside(PolygonIndex(shapes), digest(shapely.to_wkb(shapes, hex=True).tolist()))
+    return _Inside(PolygonIndex(shapes), json_digest(shapely.to_wkb(shapes, hex=True).tolist()))

@@ -15,7 +15,15 @@ import numpy as np
 from geoseg.config.resolve import footprint_settings
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
-from geoseg.files import check_outputs, hold, plain_stem, results_folder, scratch_folder, write_failures
+from geoseg.files import (
+    check_outputs,
+    hold,
+    json_digest,
+    plain_stem,
+    results_folder,
+    scratch_folder,
+    write_failures,
+)
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.io.crs import check_tiff_crs
@@ -29,7 +37,7 @@ from geoseg.pipeline.predict import PredictSummary
 from geoseg.pipeline.rasters import save_mask, save_prob
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
-from geoseg.pipeline.store import FORMAT, ProbStore, digest
+from geoseg.pipeline.store import FORMAT, ProbStore
 from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
 from geoseg.raster.classes import classify
 from geoseg.raster.source import RasterSource
@@ -276,7 +284,7 @@ def _mark(predictor: Predictor, fingerprint: dict[str, Any], dtype: str) -> str 
     function = getattr(predictor, "function", None)
     if function is not None and not callable(getattr(function, "fingerprint", None)):
         return None
-    return digest([FORMAT, fingerprint, dtype, predictor.classes])
+    return json_digest([FORMAT, fingerprint, dtype, predictor.classes])
 
 
 def _summarize(

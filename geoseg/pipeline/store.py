@@ -8,7 +8,6 @@ another or left by another run is told from a good one, and predicted again.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -22,7 +21,7 @@ import numpy as np
 from numcodecs import Zstd
 
 from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
-from geoseg.files import hold, os_reason, place_bytes, remove_folder, write_bytes, write_text
+from geoseg.files import hold, json_digest, os_reason, place_bytes, remove_folder, write_bytes, write_text
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
 from geoseg.pipeline.chunk_log import ChunkRecord, log_line, read_log
@@ -30,7 +29,7 @@ from geoseg.pipeline.salvage import sorted_failures
 from geoseg.raster.stitch import INVALID, to_bytes
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["FORMAT", "ProbStore", "digest"]
+__all__ = ["FORMAT", "ProbStore"]
 
 #: Raised with every change of what a stored chunk holds for the same fingerprint.
 FORMAT = 4
@@ -38,11 +37,6 @@ FORMAT = 4
 _OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill")
 #: The fastest level: stitched probabilities are written while the network waits for nothing else.
 _ZSTD_LEVEL = 1
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON-able value, the same for equal values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class ProbStore:
@@ -171,7 +165,9 @@ class ProbStore:
                 for name in _OWN:
                     _remove(folder / name)
             if kept != state:
-                write_text(folder / "state.json", json.dumps({**state, "check": digest(state)}, indent=2))
+                write_text(
+                    folder / "state.json", json.dumps({**state, "check": json_digest(state)}, indent=2)
+                )
             _keep_metadata(folder / "prob" / "zarr.json", plan, classes, dtype)
             # Taking hold of a file removes what a killed writer of it left beside it; no more is needed.
             with hold(folder / "state.json", folder / "chunks.log", folder / "prob" / "zarr.json"):
@@ -360,7 +356,7 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
         return None
     check = state.pop("check", None)
     # A store of an older format has no check, and is refused for its format.
-    return state if check == digest(state) or state.get("format") != FORMAT else None
+    return state if check == json_digest(state) or state.get("format") != FORMAT else None
 
 
 def _keep_metadata(path: Path, plan: BlockPlan, classes: int, dtype: str) -> None:

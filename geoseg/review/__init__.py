@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from geoseg.late import offer_late
 
 if TYPE_CHECKING:
-    from geoseg.review.export import ExportSummary, Mark, export_review, read_marks
+    from geoseg.review.export import Mark, ReviewExport, export_review, read_marks
     from geoseg.review.store import Answer, Review, StaleError
     from geoseg.review.targets import ProjectTarget, SceneTarget
 
 __all__ = [
     "Answer",
-    "ExportSummary",
     "Mark",
     "ProjectTarget",
     "Review",
+    "ReviewExport",
     "SceneTarget",
     "StaleError",
     "export_review",
@@ -30,7 +30,7 @@ __all__ = [
 __getattr__, __dir__ = offer_late(
     __name__,
     {
-        **dict.fromkeys(("ExportSummary", "Mark", "export_review", "read_marks"), "geoseg.review.export"),
+        **dict.fromkeys(("ReviewExport", "Mark", "export_review", "read_marks"), "geoseg.review.export"),
         **dict.fromkeys(("Answer", "Review", "StaleError"), "geoseg.review.store"),
         **dict.fromkeys(("ProjectTarget", "SceneTarget"), "geoseg.review.targets"),
     },

@@ -63,7 +63,7 @@ _SMOOTH = 0.25
 
 
 def apply_edit(op: ops.Op, scope: Scope) -> Change:
-    """Decide what comes of an edit. ``ops.Mark`` is not one of objects and not taken here.
+    """Decide what comes of an edit. ``ops.MarkPlace`` is not one of objects and not taken here.
 
     Raises
     ------

@@ -34,7 +34,7 @@ from geoseg.typing import PathLike
 from geoseg.vector.area import GroundArea
 from geoseg.vector.geometry import place_corners
 
-__all__ = ["ExportSummary", "Mark", "export_review", "read_marks"]
+__all__ = ["Mark", "ReviewExport", "export_review", "read_marks"]
 
 _BATCH = 4096
 #: Column types that formats of footprints hold; all else is written as text.
@@ -52,7 +52,7 @@ _REVIEWED = pa.schema([("id", pa.int64()), ("place", pa.string()), ("qa", pa.boo
 
 
 @dataclass(frozen=True)
-class ExportSummary:
+class ReviewExport:
     """What was written.
 
     Attributes
@@ -116,7 +116,7 @@ def read_marks(folder: PathLike) -> list[Mark]:
         return [Mark(p.name, p.id, p.status, p.qa, p.image in edited) for p in places]
 
 
-def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -> ExportSummary:
+def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -> ReviewExport:
     """Write the footprints of a scene's review, and the ground that was accepted beside them.
 
     Footprints that nobody edited have the coordinates and values of the file that they come from, to the last
@@ -181,7 +181,7 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
                     if places:
                         writer.write(_ground_of(places, geobox))
                 written[name] = str(files[name])
-    return ExportSummary(written, table.written, table.edited, table.rejected, len(accepted))
+    return ReviewExport(written, table.written, table.edited, table.rejected, len(accepted))
 
 
 def _frame(settings: Mapping[str, Any]) -> tuple[GeoBox, CRS | None]:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from geoseg.config import read_document
 from geoseg.errors import InputError, StateMismatchError
-from geoseg.files import LockedError, hold, write_text
+from geoseg.files import LockedError, hold, json_digest, write_text
 from geoseg.review.ranking import QA_EVERY, draw_qa
 from geoseg.review.targets import ProjectTarget, SceneTarget
 from geoseg.typing import BoolArray
@@ -120,7 +119,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def settings_key(settings: Mapping[str, Any]) -> str:
     """What an index made for these settings is known by."""
-    return sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
+    return json_digest(dict(settings))
 
 
 def _frame(target: SceneTarget | ProjectTarget) -> dict[str, Any]:

@@ -15,7 +15,7 @@ __all__ = [
     "Draw",
     "Fill",
     "Insert",
-    "Mark",
+    "MarkPlace",
     "Merge",
     "Move",
     "Op",
@@ -164,7 +164,7 @@ class SetTag(_Op):
     on: bool = True
 
 
-class Mark(_Op):
+class MarkPlace(_Op):
     """A place of the list accepted or rejected."""
 
     op: Literal["mark"]
@@ -187,7 +187,7 @@ Op: TypeAlias = (
     | Delete
     | SetStatus
     | SetTag
-    | Mark
+    | MarkPlace
 )
 _ADAPTER: TypeAdapter[Op] = TypeAdapter(Annotated[Op, Field(discriminator="op")])
 

@@ -274,7 +274,7 @@ class Review:
         self.image_name(image)
         with self._lock:
             self._check_revision(revision)
-            if isinstance(op, ops.Mark):
+            if isinstance(op, ops.MarkPlace):
                 return self._commit({"op": document}, image, self._marked(op))
             self._check_tag(op)
             self._look_again(image, revision)
@@ -323,7 +323,7 @@ class Review:
         if op.on and not (is_number and tag.fits(op.value)):
             raise InputError(f"value of tag {op.tag!r} must be {tag.wanted}, got {op.value!r}.")
 
-    def _marked(self, op: ops.Mark) -> Change:
+    def _marked(self, op: ops.MarkPlace) -> Change:
         old = self._index.place_status(op.place)
         if old is None:
             raise InputError(f"place must be one of the list, got {op.place}.")

@@ -16,7 +16,7 @@ from geoseg.data.dataset import ChipBatch
 from geoseg.errors import ConfigError, RunError
 from geoseg.models.losses import LOSSES, auxiliary_loss, call_loss
 from geoseg.models.normalize import Normalize
-from geoseg.models.scaling import Line
+from geoseg.models.scaling import Ramp
 from geoseg.training.config import LossTerm, TrainSettings
 from geoseg.training.metrics import image_dice, scores_of, tensor_confusion
 
@@ -35,7 +35,7 @@ class Pixelwise:
 
     Attributes
     ----------
-    lines
+    ramps
         One a band, as the card's scaling gives them.
     fill
         Raw value of invalid pixels, one a band.
@@ -43,7 +43,7 @@ class Pixelwise:
         Raw values that count as 0 and 1, one a band.
     """
 
-    lines: tuple[Line, ...]
+    ramps: tuple[Ramp, ...]
     fill: tuple[float, ...]
     dark: tuple[float, ...]
     bright: tuple[float, ...]
@@ -156,7 +156,7 @@ class Learner(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
         # Copied before the first step: the average begins at the weights that training begins with.
         self.average = copy.deepcopy(self.network).requires_grad_(False) if settings.ema else None
-        self.normalize = Normalize(pixelwise.lines, torch.tensor(pixelwise.fill).numpy())
+        self.normalize = Normalize(pixelwise.ramps, torch.tensor(pixelwise.fill).numpy())
         for name, values in (("dark", pixelwise.dark), ("bright", pixelwise.bright)):
             # Not persistent: they come from the facts of the run.
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)

@@ -23,7 +23,7 @@ from geoseg.io.band_names import stored_names
 from geoseg.io.scene import Scene
 from geoseg.models.architectures import build_network, input_multiple
 from geoseg.models.pretrained import load_imagenet
-from geoseg.models.scaling import ZScore, band_lines
+from geoseg.models.scaling import ZScore, band_ramps
 from geoseg.raster.view import View
 from geoseg.training.config import TrainSettings
 from geoseg.training.graphs import open_graph_areas
@@ -296,14 +296,14 @@ def _measured(
 def pixelwise_of(facts: Facts) -> Pixelwise:
     """Normalization of a run's data; 8-bit bands are dark at 0 and bright at 255."""
     scaling = [ZScore(mean=m, stddev=s) for m, s in zip(facts.mean, facts.stddev, strict=True)]
-    lines = band_lines(scaling, len(scaling))
+    ramps = band_ramps(scaling, len(scaling))
     if facts.dtype == "uint8":
-        dark, bright = (0.0,) * len(lines), (255.0,) * len(lines)
+        dark, bright = (0.0,) * len(ramps), (255.0,) * len(ramps)
     else:
         # Other dtypes have no natural range: two and a half deviations hold nearly all pixels.
         dark = tuple(m - 2.5 * s for m, s in zip(facts.mean, facts.stddev, strict=True))
         bright = tuple(m + 2.5 * s for m, s in zip(facts.mean, facts.stddev, strict=True))
-    return Pixelwise(lines, facts.mean, dark, bright)
+    return Pixelwise(ramps, facts.mean, dark, bright)
 
 
 def build(settings: TrainSettings, channels: int, classes: int) -> nn.Module:

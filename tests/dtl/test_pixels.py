@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
 
-from geoseg.dtl.pixels import FilePixels, Padded, Resized, View
+from geoseg.dtl.pixels import FilePixels, Oriented, Padded, Resized
 from geoseg.dtl.warp import Warped
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
@@ -47,7 +47,7 @@ def test_views_of_views_are_one_view(names, seed):
             axis = "xy".index(name)
             pixels, expected = pixels.mirrored(axis), np.flip(expected, 2 - axis)
     assert isinstance(pixels, FilePixels) or (
-        isinstance(pixels, View) and isinstance(pixels.base, FilePixels)
+        isinstance(pixels, Oriented) and isinstance(pixels.base, FilePixels)
     )
     assert np.array_equal(pixels.read(), expected)
     # each pixel's center goes where the affine says it came from

@@ -26,7 +26,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io import handles
 from geoseg.io.mosaic import Mosaic, Sheets, index, sort_files
-from geoseg.io.mosaic.grouping import Facts, find_pictures
+from geoseg.io.mosaic.grouping import SheetFacts, find_pictures
 from geoseg.io.scene_lists import list_scenes
 from geoseg.io.sources import open_raster
 from geoseg.pipeline.run import run_scene
@@ -241,7 +241,7 @@ def box(col: float = 0, row: float = 0, step: float = 1, crs: int | None = 32645
     return GeoBox(place, None if crs is None else CRS.from_epsg(crs), side, side)
 
 
-def sorted_names(files: Sequence[Facts]) -> list[str]:
+def sorted_names(files: Sequence[SheetFacts]) -> list[str]:
     return ["".join(files[k].name for k in picture.members) for picture in find_pictures(files)]
 
 
@@ -266,30 +266,35 @@ class TestWhichFilesAreOne:
         ],
     )
     def test_two(self, second: GeoBox, expected: list[str]) -> None:
-        files = [Facts("b", second), Facts("a", box())]
+        files = [SheetFacts("b", second), SheetFacts("a", box())]
         assert sorted_names(files) == expected
         assert sorted_names(files[::-1]) == expected
 
     def test_photos_without_a_place_stay_alone(self) -> None:
         photo = GeoBox(Affine.identity(), None, 4, 4)
-        assert sorted_names([Facts(name, photo) for name in "abc"]) == ["a", "b", "c"]
+        assert sorted_names([SheetFacts(name, photo) for name in "abc"]) == ["a", "b", "c"]
 
     def test_dates_of_one_place_are_parted(self) -> None:
         files = [
-            Facts(f"{day}{col}", box(col), acquired=f"2020-01-0{day}") for day in (2, 1) for col in (0, 4)
+            SheetFacts(f"{day}{col}", box(col), acquired=f"2020-01-0{day}")
+            for day in (2, 1)
+            for col in (0, 4)
         ]
         assert sorted_names(files) == ["1014", "2024"]
-        shifted = [Facts("a", box(), acquired="2020-01-01"), Facts("b", box(1), acquired="2020-01-02")]
+        shifted = [
+            SheetFacts("a", box(), acquired="2020-01-01"),
+            SheetFacts("b", box(1), acquired="2020-01-02"),
+        ]
         assert sorted_names(shifted) == ["a", "b"]
 
     def test_the_whole_beside_its_sheets(self) -> None:
-        sheets = [Facts(f"{row}{col}", box(4 * col, 4 * row)) for row in range(2) for col in range(2)]
-        whole = Facts("w", GeoBox(box().transform, box().crs, 8, 8))
+        sheets = [SheetFacts(f"{row}{col}", box(4 * col, 4 * row)) for row in range(2) for col in range(2)]
+        whole = SheetFacts("w", GeoBox(box().transform, box().crs, 8, 8))
         assert sorted_names([whole, *sheets]) == ["00011011", "w"]
-        assert sorted_names([*sheets, Facts("c", box())]) == ["00", "011011", "c"]  # which one is it?
+        assert sorted_names([*sheets, SheetFacts("c", box())]) == ["00", "011011", "c"]  # which one is it?
 
     def test_a_long_chain_is_one(self) -> None:
-        files = [Facts(f"{k:03}", box(4 * (k % 20), 4 * (k // 20))) for k in range(400)]
+        files = [SheetFacts(f"{k:03}", box(4 * (k % 20), 4 * (k // 20))) for k in range(400)]
         random.Random(2).shuffle(files)
         assert len(find_pictures(files)) == 1
 

@@ -15,7 +15,7 @@ from geoseg.errors import ModelError
 from geoseg.models import shipped_model
 from geoseg.models.card import ModelCard, parse_card, read_card, write_card
 from geoseg.models.options import GeosegOptions
-from geoseg.models.scaling import Clip, MinMax, Offset, Scale, ZScore, band_lines, fill_values
+from geoseg.models.scaling import Clip, MinMax, Offset, Scale, ZScore, band_ramps, fill_values
 
 NUMBER, TEXT = {"type": "number"}, {"type": "string", "minLength": 1}
 Z, LINEAR, CLASS_NAME = {"const": "z-score"}, {"enum": ["scale", "offset"]}, {"pattern": r"^[0-9A-Za-z-_]+$"}
@@ -246,7 +246,7 @@ def test_card_without_geoseg_object_gets_defaults(bundle: Path) -> None:
 
 
 def test_scaling_lines() -> None:
-    z, m, c, o, s = band_lines(
+    z, m, c, o, s = band_ramps(
         [
             ZScore(mean=2, stddev=4),
             MinMax(minimum=1, maximum=5),
@@ -256,8 +256,8 @@ def test_scaling_lines() -> None:
         ],
         5,
     )
-    assert [line.gain * 10 + line.offset for line in (z, m, c, o, s)] == pytest.approx([2, 2.25, 10, 7, 5])
+    assert [ramp.gain * 10 + ramp.offset for ramp in (z, m, c, o, s)] == pytest.approx([2, 2.25, 10, 7, 5])
     assert (c.low, c.high) == (0, 8)
-    assert fill_values(band_lines([ZScore(mean=2, stddev=4), None], 2)).tolist() == [2, 0]
+    assert fill_values(band_ramps([ZScore(mean=2, stddev=4), None], 2)).tolist() == [2, 0]
     with pytest.raises(ValueError, match="maximum must be above"):
         MinMax(minimum=1, maximum=1)

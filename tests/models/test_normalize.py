@@ -18,7 +18,7 @@ from geoseg.models.scaling import (
     Offset,
     Scale,
     ZScore,
-    band_lines,
+    band_ramps,
     fill_values,
 )
 from geoseg.typing import Array
@@ -84,8 +84,8 @@ def test_equals_the_rules_of_the_extension(scaling: list[BandScaling | None], dt
     x = (
         rng.random((2, len(scaling), 3, 5)) * {"bool": 2, "int8": 120, "uint8": 255}.get(dtype, 30_000)
     ).astype(dtype)
-    lines = band_lines(scaling, len(scaling))
-    got = Normalize(lines, fill_values(lines))(to_tensor(x, CPU))
+    ramps = band_ramps(scaling, len(scaling))
+    got = Normalize(ramps, fill_values(ramps))(to_tensor(x, CPU))
     want = reference(x.astype(np.float32), scaling)
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got.numpy(), want, rtol=3e-6, atol=3e-6 * max(1.0, float(np.abs(want).max())))
@@ -94,23 +94,23 @@ def test_equals_the_rules_of_the_extension(scaling: list[BandScaling | None], dt
 def test_uint16_above_32767_stays_positive() -> None:
     x = np.full((1, 1, 1, 1), 65_535, np.uint16)
     assert (
-        Normalize(band_lines([Scale(value=65_535)], 1), np.zeros(1, np.float32))(to_tensor(x, CPU)).item()
+        Normalize(band_ramps([Scale(value=65_535)], 1), np.zeros(1, np.float32))(to_tensor(x, CPU)).item()
         == 1
     )
 
 
 @pytest.mark.parametrize(("fill", "want"), [("mean", 0.0), (0.0, -2.0)])
 def test_nan_becomes_the_fill_value(fill: float, want: float) -> None:
-    lines = band_lines([ZScore(mean=10, stddev=5)], 2)
+    ramps = band_ramps([ZScore(mean=10, stddev=5)], 2)
     x = np.array([np.nan, np.inf, -np.inf, 10], np.float32).reshape(1, 1, 1, 4).repeat(2, 1)
-    got = Normalize(lines, fill_values(lines, fill))(to_tensor(x, CPU))
+    got = Normalize(ramps, fill_values(ramps, fill))(to_tensor(x, CPU))
     np.testing.assert_allclose(got[0, 1, 0], [want, want, want, 0])
 
 
 def test_input_is_left_alone() -> None:
     x = np.ones((1, 2, 4, 4), np.float32)
     x.flags.writeable = False
-    lines = band_lines([Offset(value=1)], 2)
-    Normalize(lines, fill_values(lines))(to_tensor(x, CPU))
+    ramps = band_ramps([Offset(value=1)], 2)
+    Normalize(ramps, fill_values(ramps))(to_tensor(x, CPU))
     assert (x == 1).all()
     assert to_tensor(np.zeros((2, 3, 4, 4), np.uint8)[:, :, ::2], CPU).dtype == torch.uint8

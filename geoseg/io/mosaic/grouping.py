@@ -19,7 +19,7 @@ from geoseg.raster.unions import roots, unite
 from geoseg.raster.warped import warped_window
 from geoseg.typing import IntArray, OnTop
 
-__all__ = ["Facts", "Picture", "common_grid", "find_pictures", "lay_out", "misfit", "pile"]
+__all__ = ["Picture", "SheetFacts", "common_grid", "find_pictures", "lay_out", "misfit", "pile"]
 
 #: How far pixels may lie off the common grid, in pixels: what rounded headers make of whole numbers.
 _OFF_PX = 0.05
@@ -30,7 +30,7 @@ _REPEAT_SHARE, _DATED_SHARE = 0.9, 0.5
 
 
 @dataclass(frozen=True)
-class Facts:
+class SheetFacts:
     """What decides whether a file belongs to a picture.
 
     Attributes
@@ -67,7 +67,7 @@ class Picture:
     apart: str = ""
 
 
-def find_pictures(files: Sequence[Facts], *, warped: bool = False) -> list[Picture]:
+def find_pictures(files: Sequence[SheetFacts], *, warped: bool = False) -> list[Picture]:
     """Sort files into pictures: on one grid, of one kind, each touching or overlapping another.
 
     Files that show the same ground (90 % of the smaller one, or half of it and different dates) are no sheets
@@ -91,7 +91,7 @@ def find_pictures(files: Sequence[Facts], *, warped: bool = False) -> list[Pictu
     Examples
     --------
     >>> boxes = [GeoBox(Affine(1, 0, x, 0, -1, 0), None, 4, 4) for x in (10, 14, 18.5)]
-    >>> pictures = find_pictures([Facts(name, box) for name, box in zip("cab", boxes)])
+    >>> pictures = find_pictures([SheetFacts(name, box) for name, box in zip("cab", boxes)])
     >>> [picture.members for picture in pictures], pictures[1].apart
     ([(1, 0), (2,)], 'its pixels lie 0.5 columns and 0 rows off')
     """
@@ -108,13 +108,13 @@ def find_pictures(files: Sequence[Facts], *, warped: bool = False) -> list[Pictu
     return sorted(pictures, key=lambda picture: files[picture.members[0]].name)
 
 
-def misfit(file: Facts, other: Facts) -> str | None:
+def misfit(file: SheetFacts, other: SheetFacts) -> str | None:
     """Why a file is not on the grid of another, or of another kind; None where it fits.
 
     Examples
     --------
     >>> box = GeoBox(Affine(1, 0, 10, 0, -1, 0), None, 4, 4)
-    >>> misfit(Facts("a", box, (("bands", 3),)), Facts("b", box, (("bands", 4),)))
+    >>> misfit(SheetFacts("a", box, (("bands", 3),)), SheetFacts("b", box, (("bands", 4),)))
     'it has bands 3, not 4'
     """
     for (what, value), (_, wanted) in zip(file.kind, other.kind, strict=True):
@@ -162,7 +162,7 @@ def _plain(value: Hashable) -> str:
     return ", ".join(str(item) for item in values if item != "") or "nothing"
 
 
-def _by_grid(files: Sequence[Facts]) -> list[list[int]]:
+def _by_grid(files: Sequence[SheetFacts]) -> list[list[int]]:
     """Positions of files that share grid and kind, by name."""
     spellings: dict[str, CRS | None] = {}  # of one CRS there may be several, and comparing them takes long
     grids: dict[Hashable, list[list[int]]] = defaultdict(list)
@@ -182,7 +182,7 @@ def _by_grid(files: Sequence[Facts]) -> list[list[int]]:
     return [grid for same_kind in grids.values() for grid in same_kind]
 
 
-def _by_kind(files: Sequence[Facts], grids: Sequence[Sequence[int]]) -> list[list[int]]:
+def _by_kind(files: Sequence[SheetFacts], grids: Sequence[Sequence[int]]) -> list[list[int]]:
     """Grids of one kind together, where their files have a CRS to be carried from one to the other by."""
     kinds: dict[Hashable, list[int]] = defaultdict(list)
     for number, grid in enumerate(grids):
@@ -205,7 +205,7 @@ def common_grid(boxes: Sequence[GeoBox]) -> list[GeoBox]:
     >>> [(box.transform.c, box.width) for box in common_grid(boxes)]
     [(10.0, 4), (14.0, 4), (18.0, 5)]
     """
-    grids = _by_grid([Facts(f"{number:09d}", box) for number, box in enumerate(boxes)])
+    grids = _by_grid([SheetFacts(f"{number:09d}", box) for number, box in enumerate(boxes)])
     sizes = [(len(grid), sum(boxes[k].height * boxes[k].width for k in grid)) for grid in grids]
     grid = boxes[grids[sizes.index(max(sizes))][0]]
     return [
@@ -216,7 +216,7 @@ def common_grid(boxes: Sequence[GeoBox]) -> list[GeoBox]:
     ]
 
 
-def _pictures_of(files: Sequence[Facts], grid: Sequence[int], why: str) -> list[Picture]:
+def _pictures_of(files: Sequence[SheetFacts], grid: Sequence[int], why: str) -> list[Picture]:
     """Pictures among files on one grid."""
     _, windows = lay_out(common_grid([files[index].geobox for index in grid]))
     touching, repeated = _neighbors(windows, [files[index].acquired for index in grid])

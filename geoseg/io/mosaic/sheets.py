@@ -11,7 +11,7 @@ from pathlib import Path
 from geoseg.errors import GeosegError, SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.band_names import band_names
-from geoseg.io.mosaic.grouping import Facts, Picture, common_grid, find_pictures, lay_out, misfit, pile
+from geoseg.io.mosaic.grouping import Picture, SheetFacts, common_grid, find_pictures, lay_out, misfit, pile
 from geoseg.io.mosaic.index import Sheet, read_sheets
 from geoseg.io.mosaic.source import Mosaic
 from geoseg.raster.warped import warp
@@ -167,11 +167,11 @@ def on_grid(sheet: Sheet, box: GeoBox) -> Sheet:
     return sheet if box == sheet.scene.geobox else replace(sheet, warped=warp(sheet.scene, box))
 
 
-def facts_of(sheet: Sheet) -> Facts:
+def facts_of(sheet: Sheet) -> SheetFacts:
     """What decides which mosaic a sheet belongs to."""
     scene, hints = sheet.scene, sheet.hints
     named = band_names(sheet.facts["stored_bands"])
-    return Facts(
+    return SheetFacts(
         name=scene.path,
         geobox=sheet.source.geobox,
         kind=(
@@ -190,7 +190,7 @@ def _by_name(path: str) -> str:
     return f"{Path(path).name}\0{path}"
 
 
-def _titles(facts: Sequence[Facts], pictures: Sequence[Picture], name: str | None) -> list[str]:
+def _titles(facts: Sequence[SheetFacts], pictures: Sequence[Picture], name: str | None) -> list[str]:
     """A name for each picture: of its files' folder, and of its first file where it is one of several."""
     folders = []
     for picture in pictures:
@@ -205,7 +205,7 @@ def _titles(facts: Sequence[Facts], pictures: Sequence[Picture], name: str | Non
     ]
 
 
-def _notes(facts: Sequence[Facts], pictures: Sequence[Picture]) -> list[str]:
+def _notes(facts: Sequence[SheetFacts], pictures: Sequence[Picture]) -> list[str]:
     """One line for each reason why files are scenes of their own."""
     reasons: dict[str, list[str]] = {}
     for picture in pictures:

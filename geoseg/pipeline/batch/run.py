@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError, RunError, StateMismatchError
-from geoseg.files import DiskFullError, hold, plain_stem, results_folder
+from geoseg.files import DiskFullError, hold, json_digest, plain_stem, results_folder
 from geoseg.io.mosaic import files_stamps
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
@@ -23,7 +23,7 @@ from geoseg.io.vectors.formats import split_layer
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene, plan_batch
 from geoseg.pipeline.run import RunSummary, run_scene
-from geoseg.pipeline.store import FORMAT, digest
+from geoseg.pipeline.store import FORMAT
 from geoseg.typing import PathLike, Progress, no_progress
 from geoseg.version import VERSION
 
@@ -199,13 +199,13 @@ def batch_key(predictor: Any, settings: RunSettings) -> str:
     area = settings.aoi
     # An area is named by its file, which may be changed.
     areas = [str(split_layer(area)[0])] if isinstance(area, (str, os.PathLike)) else []
-    return digest([FORMAT, predictor.fingerprint(), _outcome_settings(settings), *files_stamps([areas])])
+    return json_digest([FORMAT, predictor.fingerprint(), _outcome_settings(settings), *files_stamps([areas])])
 
 
 def _tried_key(key: str, settings: RunSettings) -> str:
     """Digest of all that decides whether a scene fails as before, but for its files."""
     given = settings.given()
-    return digest([key, {name: given[name] for name in _REMEDIES if name in given}])
+    return json_digest([key, {name: given[name] for name in _REMEDIES if name in given}])
 
 
 def sort_scenes(

@@ -14,6 +14,7 @@ from typing import Any
 from geoseg.errors import InputError, RunError, StateMismatchError
 from geoseg.files import (
     hold,
+    json_digest,
     json_text,
     place_bytes,
     remove_folder,
@@ -254,7 +255,7 @@ def _digest(plan: ResultPlan, network: Network, legacy: bool) -> str:
         legacy,
         plan.rank,
     ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return json_digest(parts)
 
 
 def _key(item: Item) -> str:
@@ -266,7 +267,7 @@ def _key(item: Item) -> str:
         except OSError:  # read again later, and listed
             stat = None
         parts.append(None if stat is None else (stat.st_size, stat.st_mtime_ns))
-    return hashlib.sha256(json.dumps(parts).encode(errors="surrogatepass")).hexdigest()[:32]
+    return json_digest(parts)[:32]
 
 
 @contextmanager
