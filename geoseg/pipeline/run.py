@@ -35,6 +35,7 @@ from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.kept import check_scene, doubts, kept_store, predict_job, store_notes
 from geoseg.pipeline.predict import PredictSummary
 from geoseg.pipeline.rasters import save_mask, save_prob
+from geoseg.pipeline.record import RECORD, make_record, write_record
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.store import FORMAT, ProbStore
@@ -166,6 +167,8 @@ def run_scene(
     targets = [*files.values(), *rasters.values()]
     # Held from here on: two runs to one folder would otherwise both work, and the last one stay.
     with results_folder(Path(out)), hold(*targets), kept_store(job, store_folder) as store:
+        # Of an earlier run: from here on the results are not those that it tells of.
+        (store.folder / RECORD).unlink(missing_ok=True)
         done = predict_job(job, store, progress)
         failures = store.failures()
         # Before the results, so that none of them lies there without the list of what it lacks.
@@ -177,6 +180,7 @@ def run_scene(
         if not failures:  # the lists of an earlier run go with its results
             write_failures(targets, [])
         notes = store_notes(job, store)
+        write_record(store.folder, make_record(job, scene, files | rasters, count, failures))
     return _summarize(job, done, files | rasters | listed, count, failures, start, notes)
 
 

@@ -34,7 +34,7 @@ __all__ = ["FORMAT", "ProbStore"]
 #: Raised with every change of what a stored chunk holds for the same fingerprint.
 FORMAT = 4
 #: What a store's folder holds, in this format or an older one; whatever else lies there is somebody's.
-_OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill")
+_OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill", "run.json")
 #: The fastest level: stitched probabilities are written while the network waits for nothing else.
 _ZSTD_LEVEL = 1
 
