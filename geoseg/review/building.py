@@ -12,9 +12,10 @@ from geoseg.errors import InputError
 from geoseg.files import json_text
 from geoseg.raster.source import RasterSource
 from geoseg.review.folder import Images, settings_key
-from geoseg.review.index import Index, Place
+from geoseg.review.index import Index
 from geoseg.review.places import add_shares, block_scores, image_places, scene_places
 from geoseg.review.ranking import draw_qa
+from geoseg.review.rows import Place
 from geoseg.review.targets import ProjectTarget, SceneTarget
 from geoseg.typing import Array, Progress
 

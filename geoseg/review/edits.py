@@ -15,17 +15,15 @@ from geoseg.projects.figures import Bitmap, Line, Rectangle, Tag
 from geoseg.projects.figures import Polygon as PolygonFigure
 from geoseg.raster.draw import figure_mask
 from geoseg.review import ops
+from geoseg.review.brush import brush
 from geoseg.review.masks import (
     cut_mask,
     fill_mask,
     frame_of,
     merge_masks,
-    paint_mask,
     split_mask,
-    stroke_pixels,
 )
 from geoseg.review.objects import (
-    ReviewObject,
     Shape,
     figure_of,
     polygon_of,
@@ -57,9 +55,6 @@ from geoseg.review.scope import (
 )
 
 __all__ = ["apply_edit", "corners_of"]
-
-#: A stroke on a polygon is as smooth as this, in pixels.
-_SMOOTH = 0.25
 
 
 def apply_edit(op: ops.Op, scope: Scope) -> Change:
@@ -294,54 +289,6 @@ def _square(op: ops.Square, scope: Scope) -> Change:
     return finish(scope, changed)
 
 
-def _brush(op: ops.Brush, scope: Scope) -> Change:
-    old = scope.some([op.id])[0] if op.id is not None else None
-    wanted = scope.class_shape(old.class_name if old else op.class_)
-    kind = old.kind if old else (wanted if wanted != "any" else op.kind)
-    if kind == "bitmap":
-        stroke = stroke_pixels(op.path, op.size, scope.shape)
-        if stroke is None:
-            raise InputError("a stroke must touch the image, got one beside it. Paint on the image.")
-        if old is not None:
-            assert isinstance(old.shape, Bitmap)
-            return with_figures(scope, [(old, paint_mask(old.shape, stroke, op.erase))])
-        if op.erase:
-            raise InputError("an object must be named to be erased from, got none. Select one.")
-        item = replace(new_object(scope, op.class_), id=scope.next_id, shape=stroke, edited=True)
-        return Change(new=[item])
-    if kind != "polygon":
-        raise InputError(f"a brush paints bitmaps and polygons, got a {kind}. Choose another tool.")
-    return _brush_polygon(op, scope, old)
-
-
-def _brush_polygon(op: ops.Brush, scope: Scope, old: ReviewObject | None) -> Change:
-    points = np.asarray(op.path, np.float64) + 0.5
-    thin = shapely.LineString(points) if len(points) > 1 else shapely.Point(points[0])
-    stroke = thin.buffer(op.size / 2, quad_segs=4).simplify(_SMOOTH)
-    stroke = stroke.intersection(shapely.box(0, 0, scope.shape[1], scope.shape[0]))
-    stroke = shapely.transform(stroke, round_corners)
-    if op.erase:
-        if old is None:
-            raise InputError("an object must be named to be erased from, got none. Select one.")
-        pieces = cut_polygon(old.shape, stroke)
-        if not pieces:
-            return Change([old])
-        return finish(scope, {old.id: pieces[0]}, [(old, piece) for piece in pieces[1:]])
-    # Neighbors keep their ground: footprints do not overlap, and figures of projects may.
-    others = [] if scope.whole_pixels else [item.shape for item in polygons_of(scope) if item is not old]
-    painted = stroke.difference(shapely.union_all(others)) if others else stroke
-    if old is not None:
-        painted = shapely.union(old.shape, painted)
-    parts = cut_polygon(painted, shapely.Polygon())
-    if not parts:
-        raise InputError("a stroke must reach beyond other objects, got one that lies in them.")
-    if old is None:
-        return finish(scope, {}, [(new_object(scope, op.class_), part) for part in parts])
-    # What the stroke left apart from the object, beyond a neighbor, is not of it.
-    kept = [part for part in parts if part.intersects(old.shape)]
-    return finish(scope, {old.id: kept[0] if len(kept) == 1 else shapely.MultiPolygon(kept)})
-
-
 def _set_class(op: ops.SetClass, scope: Scope) -> Change:
     wanted = scope.class_shape(op.class_)
     change = Change()
@@ -402,7 +349,7 @@ _EDITS: dict[type, Callable[[Any, Scope], Change]] = {
     ops.Split: _split,
     ops.Merge: _merge,
     ops.Square: _square,
-    ops.Brush: _brush,
+    ops.Brush: brush,
     ops.SetClass: _set_class,
     ops.Delete: _delete,
     ops.SetStatus: _set_status,

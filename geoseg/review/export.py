@@ -27,8 +27,9 @@ from geoseg.io.writers import (
     output_path,
 )
 from geoseg.review.folder import read_settings
-from geoseg.review.index import Index, Place
+from geoseg.review.index import Index
 from geoseg.review.objects import ReviewObject
+from geoseg.review.rows import Place
 from geoseg.review.state import state_of
 from geoseg.typing import PathLike
 from geoseg.vector.area import GroundArea

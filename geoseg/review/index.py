@@ -9,19 +9,18 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import shapely
 
 from geoseg.files import DiskFullError, json_text
-from geoseg.projects.figures import Tag
-from geoseg.review.objects import ReviewObject, shape_bounds, shape_json, shape_of_json
+from geoseg.review.objects import ReviewObject, shape_bounds
+from geoseg.review.rows import COLUMNS, ImageRow, Place, object_of, row_of
 from geoseg.typing import Array, IntArray
 
-__all__ = ["ImageRow", "Index", "Place"]
+__all__ = ["Index"]
 
 #: Raised where tables change: an index of another version is made anew.
 _VERSION = 1
@@ -40,63 +39,6 @@ CREATE TABLE places (id INTEGER PRIMARY KEY, image INTEGER, name TEXT, x0, y0, x
     qa INTEGER, status TEXT, uncertain REAL, expected_iou REAL);
 CREATE INDEX places_by_rank ON places (rank);
 """
-_COLUMNS = "id, image, kind, class, status, edited, ord, tags, vals, shape, ground"
-
-
-@dataclass(frozen=True)
-class Place:
-    """What the list steps through: an image of a project, a block of a scene.
-
-    Attributes
-    ----------
-    id, image, name
-        Its number, that of its image, and what it is called.
-    box
-        (left, top, right, bottom) in pixel corners.
-    rank
-        Place in the list.
-    qa
-        Drawn at random: looked at for measuring, never for training.
-    status
-        "accepted", "rejected" or "".
-    uncertain, expected_iou
-        What the network says of itself there; None where it is not known.
-    """
-
-    id: int
-    image: int
-    name: str
-    box: tuple[float, float, float, float]
-    rank: int
-    qa: bool
-    status: str
-    uncertain: float | None
-    expected_iou: float | None
-
-
-class ImageRow(NamedTuple):
-    """An image.
-
-    Attributes
-    ----------
-    name
-        DATASET/NAME in a project.
-    loaded
-        Whether its objects are in.
-    adopted
-        Whether they stand in the journal, as of its first edit.
-    sha, previous
-        Of its annotation file as it is to be, and as it was before the last edit.
-    tags
-        JSON of its tags.
-    """
-
-    name: str
-    loaded: bool
-    adopted: bool
-    sha: str | None
-    previous: str | None
-    tags: list[Any]
 
 
 class Index:
@@ -199,7 +141,7 @@ class Index:
             group = _group(item.image, item.id < 0)
             left, top, right, bottom = shape_bounds(item.shape)
             boxes.append((item.id, left, right, top, bottom, group, group))
-            rows.append(_row(item))
+            rows.append(row_of(item))
         self._insert(rows, boxes)
 
     def add_polygons(
@@ -221,7 +163,7 @@ class Index:
         self._insert(rows, boxes)
 
     def _insert(self, rows: Sequence[tuple[Any, ...]], boxes: Sequence[tuple[Any, ...]]) -> None:
-        self._db.executemany(f"INSERT INTO objects ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
+        self._db.executemany(f"INSERT INTO objects ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
         self._db.executemany("INSERT INTO boxes VALUES (?,?,?,?,?,?,?)", boxes)
 
     def remove(self, ids: Iterable[int]) -> None:
@@ -232,9 +174,9 @@ class Index:
 
     def objects(self, ids: Iterable[int]) -> list[ReviewObject]:
         """The objects of these ids that there are, in that order."""
-        query = f"SELECT {_COLUMNS} FROM objects WHERE id = ?"
+        query = f"SELECT {COLUMNS} FROM objects WHERE id = ?"
         rows = (self._db.execute(query, (number,)).fetchone() for number in ids)
-        return [_object(row) for row in rows if row is not None]
+        return [object_of(row) for row in rows if row is not None]
 
     def ids_in(self, image: int, box: Sequence[float], *, before: bool = False, most: int = -1) -> list[int]:
         """Ids of the objects whose bounds meet a box, in order; at most ``most`` of them."""
@@ -264,9 +206,9 @@ class Index:
 
     def of_image(self, image: int) -> Iterator[ReviewObject]:
         """All objects of an image in their order, read as they are asked for."""
-        query = f"SELECT {_COLUMNS} FROM objects WHERE image = ? AND id > 0 ORDER BY ord, id"
+        query = f"SELECT {COLUMNS} FROM objects WHERE image = ? AND id > 0 ORDER BY ord, id"
         for row in self._db.execute(query, (image,)):
-            yield _object(row)
+            yield object_of(row)
 
     def count(self, image: int) -> int:
         """How many objects an image has."""
@@ -374,30 +316,3 @@ class Index:
 def _group(image: int, before: bool) -> int:
     """Images and predictions as one more axis of the R-tree; whole numbers are exact in it to 2**24."""
     return 2 * image + before
-
-
-def _row(item: ReviewObject) -> tuple[Any, ...]:
-    is_polygon = item.kind == "polygon"
-    shape = shapely.to_wkb(item.shape) if is_polygon else json.dumps(shape_json(item.shape)).encode()
-    ground = None if item.ground is None else shapely.to_wkb(item.ground)
-    tags = json_text([tag.to_json() for tag in item.tags])
-    return (
-        item.id, item.image, item.kind, item.class_name, item.status, int(item.edited), item.order, tags,
-        json_text(dict(item.values)), shape, ground,
-    )  # fmt: skip
-
-
-def _object(row: Sequence[Any]) -> ReviewObject:
-    number, image, kind, name, status, edited, order, tags, values, shape, ground = row
-    return ReviewObject(
-        number,
-        image,
-        name,
-        shapely.from_wkb(shape) if kind == "polygon" else shape_of_json(json.loads(shape)),
-        tuple(Tag.from_json(tag) for tag in json.loads(tags)),
-        status,
-        bool(edited),
-        order,
-        json.loads(values),
-        None if ground is None else shapely.from_wkb(ground),
-    )

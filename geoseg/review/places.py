@@ -11,8 +11,8 @@ from geoseg.config import read_document
 from geoseg.errors import ConfigError, InputError
 from geoseg.geo.windows import Window
 from geoseg.raster.source import RasterSource
-from geoseg.review.index import Place
 from geoseg.review.ranking import expected_iou, rank_places, uncertain_share
+from geoseg.review.rows import Place
 from geoseg.review.targets import ProjectTarget
 from geoseg.typing import Array, BoolArray, Progress, no_progress
 

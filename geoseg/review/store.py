@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,21 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.errors import GeosegError, InputError
-from geoseg.files import Staged, write_error
+from geoseg.errors import InputError
 from geoseg.projects.figures import Tag
 from geoseg.raster.source import RasterSource
 from geoseg.review import ops
-from geoseg.review.annotations import annotation_text, tags_json, text_sha
-from geoseg.review.building import open_index
 from geoseg.review.edits import apply_edit, corners_of
-from geoseg.review.folder import hold_review, keep_images, keep_settings
-from geoseg.review.index import Place
-from geoseg.review.journal import Journal
+from geoseg.review.ledger import Ledger
 from geoseg.review.objects import ReviewObject, shape_bounds
+from geoseg.review.rows import Place
 from geoseg.review.scope import Change, Scope
-from geoseg.review.state import apply_line, change_of, line_of, replay
-from geoseg.review.targets import ProjectTarget, SceneTarget, file_sha
+from geoseg.review.state import change_of
+from geoseg.review.targets import ProjectTarget, SceneTarget
 from geoseg.typing import Array, IntArray, PathLike, Progress, no_progress
 
 __all__ = ["Answer", "Review", "StaleError"]
@@ -103,23 +97,11 @@ class Review:
         progress: Progress = no_progress,
     ) -> None:
         self.folder, self.target = Path(folder), target
+        # The page sends tiles, lists and edits from several threads; the index takes one at a time.
         self._lock = threading.RLock()
-        self._unwritten = False
-        self._open = ExitStack()
-        try:
-            self._open.enter_context(hold_review(self.folder))
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.settings = keep_settings(self.folder, target, seed, block)
-            self.images = keep_images(self.folder, target, self.settings["seed"])
-            self._journal = self._open.enter_context(Journal(self.folder / "journal.jsonl"))
-            path = self.folder / "index.sqlite"
-            size = self._journal.size
-            self._index = open_index(path, target, self.settings, self.images, size, probability, progress)
-            self._open.callback(self._index.close)
-            self._replay()
-        except BaseException:
-            self._open.close()
-            raise
+        self._ledger = Ledger(self.folder, target, seed, block, probability, progress)
+        self.settings, self.images = self._ledger.settings, self._ledger.images
+        self._index = self._ledger.index
 
     def __enter__(self) -> Review:
         return self
@@ -131,23 +113,7 @@ class Review:
 
     def close(self) -> None:
         """Let others have the folder. Twice is fine."""
-        self._open.close()
-
-    def _replay(self) -> None:
-        """Bring the index to the end of the journal, and the annotation that was edited last to the disk."""
-        replay(self._index, self._journal.path)
-        self._write_last()
-
-    def _write_last(self) -> None:
-        """Write the annotation that was edited last, where the edit reached the journal and not the file."""
-        image = self._index.get("last_image")
-        if image is not None and isinstance(self.target, ProjectTarget):
-            row = self._index.image(image)
-            if row.name in self.target.items:
-                path, _ = self.target.annotation_path(row.name)
-                if row.sha != row.previous and file_sha(path) == row.previous:
-                    self._stage(self.target, image, row.tags)[0].commit()
-        self._unwritten = False
+        self._ledger.close()
 
     # --- reading ---
 
@@ -155,7 +121,7 @@ class Review:
     def revision(self) -> int:
         """Number of the last edit; 0 before the first."""
         with self._lock:
-            return int(self._index.get("revision", 0))
+            return self._ledger.revision
 
     @property
     def can(self) -> tuple[bool, bool]:
@@ -188,7 +154,7 @@ class Review:
             if isinstance(self.target, ProjectTarget):
                 if before:
                     return self.target.read_before(self.image_name(image), image)
-                self._load(self.target, image)
+                self._ledger.load(self.target, image)
             ids = self._index.ids_in(image, box, before=before, most=most + 1)
             return len(ids) if len(ids) > most else self._index.objects(ids)
 
@@ -222,7 +188,7 @@ class Review:
         """How many objects an image has, and its tags."""
         with self._lock:
             if isinstance(self.target, ProjectTarget):
-                self._load(self.target, image)
+                self._ledger.load(self.target, image)
             return self._index.count(image), self._index.image(image).tags
 
     def places(self, first: int = 0, count: int = -1) -> list[Place]:
@@ -275,12 +241,19 @@ class Review:
         with self._lock:
             self._check_revision(revision)
             if isinstance(op, ops.MarkPlace):
-                return self._commit({"op": document}, image, self._marked(op))
+                old = self._index.place_status(op.place)
+                if old is None:
+                    raise InputError(f"place must be one of the list, got {op.place}.")
+                if old == op.status:
+                    raise InputError(
+                        f"a mark must change something, got a place that is {old or 'open'} already."
+                    )
+                return self._commit({"op": document}, image, Change(marks=[(op.place, old, op.status)]))
             self._check_tag(op)
             self._look_again(image, revision)
             # An edit that is refused must not have moved the page's revision on.
             change = apply_edit(op, self._scope(op, image))
-            self._adopt(image)
+            self._ledger.adopt(image)
             return self._commit({"op": document}, image, change)
 
     def undo(self, revision: int) -> Answer:
@@ -297,7 +270,7 @@ class Review:
             edit = self._index.get(f"{which}_top")
             if edit is None:
                 raise InputError(f"there must be an edit to {which}, got none.")
-            line = self._journal.line_at(self._index.step(edit)[0])
+            line = self._ledger.journal.line_at(self._index.step(edit)[0])
             if "file" in line:
                 self._look_again(line["image"], revision)
             change = change_of(line)
@@ -323,13 +296,17 @@ class Review:
         if op.on and not (is_number and tag.fits(op.value)):
             raise InputError(f"value of tag {op.tag!r} must be {tag.wanted}, got {op.value!r}.")
 
-    def _marked(self, op: ops.MarkPlace) -> Change:
-        old = self._index.place_status(op.place)
-        if old is None:
-            raise InputError(f"place must be one of the list, got {op.place}.")
-        if old == op.status:
-            raise InputError(f"a mark must change something, got a place that is {old or 'open'} already.")
-        return Change(marks=[(op.place, old, op.status)])
+    def _look_again(self, image: int, revision: int) -> None:
+        """Refuse an edit of an image whose file others have changed since the page saw it."""
+        if isinstance(self.target, ProjectTarget):
+            self._ledger.load(self.target, image)
+            self._check_revision(revision)
+
+    def _commit(
+        self, what: Mapping[str, Any], image: int, change: Change, tags: list[Any] | None = None
+    ) -> Answer:
+        self._ledger.commit(what, image, change, tags)
+        return Answer(self._ledger.revision, image, change, *self.can)
 
     def _scope(self, op: ops.Op, image: int) -> Scope:
         named = list(getattr(op, "ids", None) or [])
@@ -356,109 +333,3 @@ class Review:
             to_ground=None if isinstance(self.target, ProjectTarget) else self.target.to_ground(),
             tags=tuple(Tag.from_json(tag) for tag in self._index.image(image).tags),
         )
-
-    def _commit(
-        self, what: Mapping[str, Any], image: int, change: Change, tags: list[Any] | None = None
-    ) -> Answer:
-        """Index, journal and the annotation of a project's image: all of them or none."""
-        time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        line = {"revision": self.revision + 1, "time": time, "image": image, **what, **line_of(change)}
-        start = self._journal.size
-        staged: Staged | None = None
-        try:
-            with self._transaction():
-                apply_line(self._index, line, start, start, change)
-                if isinstance(self.target, ProjectTarget) and not change.marks:
-                    row = self._index.image(image)
-                    if change.tags is not None:
-                        _, legacy = self.target.annotation_path(row.name)
-                        tags = tags_json(change.tags[1], legacy=legacy)
-                    staged, sha = self._stage(self.target, image, row.tags if tags is None else tags)
-                    line["tags_before"], line["tags"] = row.tags, row.tags if tags is None else tags
-                    line["file"] = {"before": row.sha, "after": sha}
-                    self._index.set_image(image, sha, line["tags"], previous=row.sha, adopted=True)
-                    self._index.put("last_image", image)
-                self._journal.append(line)
-                self._index.put("journal", self._journal.size)
-        except BaseException:
-            if staged is not None:
-                staged.discard()
-            raise
-        if staged is not None:
-            # From here on the edit stands; a file that can't get its name now gets it when it is read next.
-            self._unwritten = True
-            staged.commit()
-            self._unwritten = False
-        return Answer(line["revision"], image, change, *self.can)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Index and journal: both or none."""
-        size = self._journal.size
-        try:
-            with self._index.transaction():
-                yield
-        except BaseException as error:
-            # The index is what it was: a line that it does not know must not be read at the next opening.
-            if self._journal.size > size:
-                self._journal.cut(size)
-            if isinstance(error, OSError) and not isinstance(error, GeosegError):
-                raise write_error(self.folder, error) from error
-            raise
-
-    # --- projects ---
-
-    def _stage(self, target: ProjectTarget, image: int, tags: list[Any]) -> tuple[Staged, str]:
-        """The annotation file of an image as the index has it, under a temporary name; and its hash."""
-        path, legacy = target.annotation_path(self.image_name(image))
-        text = annotation_text(path, self.shape(image), self._index.of_image(image), tags, legacy=legacy)
-        staged = Staged.file(path)
-        try:
-            staged.path.write_bytes(text.encode())
-        except BaseException:
-            staged.discard()
-            raise
-        return staged, text_sha(text)
-
-    def _load(self, target: ProjectTarget, image: int) -> None:
-        """Have the objects of an image in the index as they are in its file, whoever wrote it."""
-        if self._unwritten:
-            # What stands there is from before the edit, and not of others.
-            self._write_last()
-        row = self._index.image(image)
-        path, _ = target.annotation_path(row.name)
-        sha = file_sha(path)
-        if row.loaded and row.sha == sha:
-            return
-        first = int(self._index.get("next_id", 1))
-        objects, tags = target.read(row.name, first_id=first, image=image)
-        old = list(self._index.of_image(image))
-        if row.adopted:
-            self._adopt_file(image, Change(old, objects), sha, tags)
-            return
-        with self._index.transaction():
-            self._index.remove(item.id for item in old)
-            self._index.add(objects)
-            self._index.set_image(image, sha, tags)
-            self._index.put("next_id", first + len(objects))
-
-    def _look_again(self, image: int, revision: int) -> None:
-        """Refuse an edit of an image whose file others have changed since the page saw it."""
-        if isinstance(self.target, ProjectTarget):
-            self._load(self.target, image)
-            self._check_revision(revision)
-
-    def _adopt(self, image: int) -> None:
-        """Before the first edit of a project's image its objects go to the journal."""
-        row = self._index.image(image)
-        if isinstance(self.target, ProjectTarget) and not row.adopted:
-            self._adopt_file(image, Change(new=list(self._index.of_image(image))), row.sha, row.tags)
-
-    def _adopt_file(self, image: int, change: Change, sha: str | None, tags: list[Any]) -> None:
-        line = {
-            "revision": self.revision + 1, "image": image, "op": {"op": "adopt"}, **line_of(change),
-            "tags_before": tags, "tags": tags, "file": {"before": sha, "after": sha},
-        }  # fmt: skip
-        with self._transaction():
-            start = self._journal.append(line)
-            apply_line(self._index, line, start, self._journal.size, change)

@@ -21,10 +21,10 @@ from geoseg.geo.windows import Window
 from geoseg.io.pyramid import read_pyramid, read_shrunk, write_pyramid
 from geoseg.io.sources import open_raster
 from geoseg.review import Review, SceneTarget
+from geoseg.review.ledger import Ledger
 from geoseg.review.pictures import PendingError, Pictures
 from geoseg.review.security import Guard
 from geoseg.review.server import make_app
-from geoseg.review.store import Review as Store
 
 BASE = "http://127.0.0.1:8050"
 
@@ -165,7 +165,7 @@ def test_a_full_disk_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch
     def full(*_: Any) -> None:
         raise DiskFullError("cannot write: no space. Free some space.")
 
-    monkeypatch.setattr(Store, "_commit", full)
+    monkeypatch.setattr(Ledger, "commit", full)
     answer = post(client, "/api/edit", {"revision": 0, "image": 0, "op": {"op": "delete", "ids": [1]}})
     assert (answer.status_code, answer.json()["error"]) == (507, "cannot write: no space. Free some space.")
 

@@ -441,7 +441,7 @@ def test_a_line_that_the_index_could_not_take_is_cut_off(
     journal = project_review.folder / "journal.jsonl"
     before, [road, _] = state(project_review), state(project_review)
     with monkeypatch.context() as patch:
-        patch.setattr("geoseg.review.store.apply_line", _full)
+        patch.setattr("geoseg.review.ledger.apply_line", _full)
         with pytest.raises(DiskFullError):
             edit(project_review, op="delete", ids=[road])
     assert journal.read_bytes() == b""
