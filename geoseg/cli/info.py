@@ -1,4 +1,4 @@
-"""``geoseg info``: what a scene or a model is."""
+"""``geoseg info``: what a scene, a model or a result is."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _EPILOG = """Examples:
   geoseg info scene.tif
 
   geoseg info model.zip --json
+
+  geoseg info results/scene.gpkg
 """
 
 #: Suffixes of models; a pickled checkpoint is one too, and is refused with the reason.
@@ -48,7 +50,9 @@ def is_model(path: str) -> bool:
 
 @handle_errors
 def info(
-    path: Annotated[str, typer.Argument(metavar="SCENE|MODEL", help="A raster, or a model bundle.")],
+    path: Annotated[
+        str, typer.Argument(metavar="SCENE|MODEL|RESULT", help="A raster, a model bundle, or footprints.")
+    ],
     gsd: Annotated[
         float | None,
         typer.Option(
@@ -57,7 +61,11 @@ def info(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a scene or a model is: size, bands, CRS, ground resolution; or classes, inputs, options."""
+    """Say what a scene, a model or a result is.
+
+    Of a scene: size, bands, CRS, ground resolution. Of a model: classes, inputs, options. Of footprints, a
+    mask or probabilities: what they were made from, with which model, options and version.
+    """
     if is_model(path):
         from geoseg.models import describe_model
 
@@ -96,6 +104,8 @@ def _lines(value: Any) -> list[str]:
 def _text(value: Any) -> str:
     if value is None or value == [] or value == {}:
         return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_text(item)}" for name, item in value.items())
     # Before numbers, for True is one to Python.
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -51,6 +51,9 @@ class Option:
     fingerprint
         Whether its value decides the stored pixels by itself. What decides them through the scene, the model
         or the area of interest is in the fingerprint of that.
+    same_bytes
+        Of an option of the scene, the network or the footprints: whether results are the same whatever its
+        value, so that they do not state it.
     """
 
     help: str
@@ -63,6 +66,13 @@ class Option:
     choices: str = ""
     unset: str = ""
     fingerprint: bool = False
+    same_bytes: bool = False
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether results say in their metadata what it was."""
+        # Files and work decide which results there are and when, not what they hold.
+        return self.panel not in ("Files", "Work") and not self.same_bytes
 
 
 def option_of(field: FieldInfo) -> Option | None:

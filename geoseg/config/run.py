@@ -90,6 +90,7 @@ class RunSettings(SuggestedSettings):
             metavar="N",
             keyword='int | Literal["auto"]',
             unset="auto, by device and memory",
+            same_bytes=True,
         ),
     ] = None
     device: Annotated[
@@ -98,6 +99,7 @@ class RunSettings(SuggestedSettings):
             help="Where the network runs: auto, cpu, cuda, cuda:N or mps.",
             takes=NETWORK,
             panel="Network",
+            same_bytes=True,
         ),
     ] = "auto"
     engine: Annotated[
@@ -106,6 +108,7 @@ class RunSettings(SuggestedSettings):
             help="What carries it out: auto, torch, onnxruntime, openvino or compile.",
             takes=NETWORK,
             panel="Network",
+            same_bytes=True,
         ),
     ] = "auto"
     # "Wanted": a run takes the nearest multiple of the stride, vectorize whole blocks of the file.
@@ -178,6 +181,7 @@ class RunSettings(SuggestedSettings):
             help="Go on where the scene's pixels are over 4 times smaller or larger than the network knows.",
             takes=NETWORK,
             panel="Scene",
+            same_bytes=True,
         ),
     ] = False
     # bbox reads a part as if it were the scene; aoi reads all and counts a part. So only the second leaves
@@ -243,6 +247,7 @@ class RunSettings(SuggestedSettings):
             "the grid are resampled onto it (warp), or each is a scene of its own (off).",
             takes=("run",),
             panel="Scene",
+            same_bytes=True,
         ),
     ] = "auto"
     on_top: Annotated[
@@ -276,6 +281,7 @@ class RunSettings(SuggestedSettings):
             rule="one number from 0 to 100",
             metavar="X",
             unset="take all",
+            same_bytes=True,
         ),
     ] = None
     dates: Annotated[
@@ -286,6 +292,7 @@ class RunSettings(SuggestedSettings):
             panel="Scene",
             metavar="DATE[/DATE]",
             unset="take all",
+            same_bytes=True,
         ),
     ] = None
     remote: Annotated[
@@ -294,6 +301,7 @@ class RunSettings(SuggestedSettings):
             help="Read from the network what STAC items and tile indexes name there.",
             takes=("run",),
             panel="Scene",
+            same_bytes=True,
         ),
     ] = False
     retry_failed: Annotated[

@@ -1,18 +1,23 @@
-"""What a scene is, in plain words and numbers."""
+"""What a scene or a file of footprints is, in plain words and numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from pyproj import CRS
+
+from geoseg.errors import InputError, SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.sources import open_raster
+from geoseg.io.stac import is_stac
+from geoseg.io.vectors.formats import is_vector_file, split_layer
 from geoseg.typing import PathLike
 
 __all__ = ["describe"]
 
 
 def describe(path: PathLike, gsd: float | None = None) -> dict[str, Any]:
-    """Describe a scene from its header, as ``geoseg info`` prints it.
+    """Describe a scene, or a file of footprints, from its header, as ``geoseg info`` prints it.
 
     Parameters
     ----------
@@ -22,25 +27,37 @@ def describe(path: PathLike, gsd: float | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-ready; lengths in pixels unless the name says otherwise.
+        JSON-ready; lengths in pixels unless the name says otherwise. ``provenance`` is what a result says of
+        its origin.
 
     Raises
     ------
     MissingFileError, SceneError
         As :func:`geoseg.io.sources.open_raster`.
+    InputError
+        A vector file that can't be read, or a ``gsd`` for one.
     """
+    if is_vector_file(path) and not is_stac(path):
+        try:
+            return _describe_footprints(path, gsd)
+        except InputError:
+            # which may hold a raster and no layer
+            if split_layer(path)[0].suffix.lower() != ".gpkg" or gsd is not None:
+                raise
     # As every job opens it: what is described is what would be read, turned upright for example.
     source = open_raster(path, gsd=gsd)
     box = source.geobox
     step = box.ground_resolution()
-    # By code and name, for WKT is no plain word; a CRS of the user's own has no code.
-    code = box.crs.to_authority() if box.crs is not None else None
+    try:
+        provenance = dict(source.hints().provenance)
+    except SceneError:  # bands of several scales, which are no result of ours
+        provenance = {}
     return {
         "path": source.path,
         "width": box.width,
         "height": box.height,
         "megapixels": round(box.width * box.height / 1e6, 3),
-        "crs": None if box.crs is None else f"{':'.join(code)} ({box.crs.name})" if code else box.crs.name,
+        "crs": _crs_words(box.crs),
         "transform": list(box.transform[:6]),
         "orientation": _orientation(box),
         "bounds": list(box.bounds()),
@@ -52,7 +69,33 @@ def describe(path: PathLike, gsd: float | None = None) -> dict[str, Any]:
         "nodata": source.nodata,
         "block": list(source.file_block),
         **source.facts(),
+        **({"provenance": provenance} if provenance else {}),
     }
+
+
+def _describe_footprints(path: PathLike, gsd: float | None) -> dict[str, Any]:
+    from geoseg.io.vectors import open_vector  # loads pandas, which a scene does without
+    from geoseg.io.writers import read_provenance
+
+    if gsd is not None:
+        raise InputError(f"gsd must be given for a scene, got {path}, which holds polygons. Leave it out.")
+    layer = open_vector(path)
+    provenance = read_provenance(layer.path)
+    return {
+        "path": str(layer.path),
+        "layer": layer.layer,
+        "features": layer.count,
+        "crs": _crs_words(layer.crs),
+        "bounds": None if layer.bounds is None else list(layer.bounds),
+        "columns": list(layer.columns),
+        **({} if provenance is None else {"provenance": provenance}),
+    }
+
+
+def _crs_words(crs: CRS | None) -> str | None:
+    """Code and name, for WKT is no plain word; a CRS of the user's own has no code."""
+    code = None if crs is None else crs.to_authority()
+    return None if crs is None else f"{':'.join(code)} ({crs.name})" if code else crs.name
 
 
 def _orientation(box: GeoBox) -> str:

@@ -12,10 +12,12 @@ from geoseg.io.gdal_env import opened_header
 from geoseg.raster.source import RasterHints
 from geoseg.typing import PathLike
 
-__all__ = ["SETTINGS_TAG", "hints_of", "named_classes", "read_hints"]
+__all__ = ["PROVENANCE_TAG", "SETTINGS_TAG", "hints_of", "named_classes", "read_hints"]
 
 #: Tag of a raster of probabilities: the settings of its run that decide footprints, as JSON.
 SETTINGS_TAG = "GEOSEG_SETTINGS"
+#: Tag of each raster that a run writes: what it was made from and how, as JSON.
+PROVENANCE_TAG = "GEOSEG_PROVENANCE"
 
 
 def read_hints(path: PathLike, bands: Sequence[int]) -> RasterHints:
@@ -43,18 +45,19 @@ def hints_of(dataset: Any, path: PathLike, bands: Sequence[int]) -> RasterHints:
         offset=float(offset),
         descriptions=tuple(dataset.descriptions[band - 1] or "" for band in bands),
         class_names=named_classes(dataset.tags()),
-        settings=_kept_settings(dataset.tags().get(SETTINGS_TAG)),
+        settings=_kept_object(dataset.tags().get(SETTINGS_TAG)),
+        provenance=_kept_object(dataset.tags().get(PROVENANCE_TAG)),
     )
 
 
-def _kept_settings(text: str | None) -> dict[str, Any]:
-    """Settings that a tag keeps as JSON; none where it is missing or of another program."""
-    # Anybody may write a tag of this name: what it holds is checked again, as settings, where it is used.
+def _kept_object(text: str | None) -> dict[str, Any]:
+    """What a tag keeps as JSON; nothing where it is missing or of another program."""
+    # Anybody may write a tag of this name: settings that it holds are checked again where they are used.
     try:
-        settings = json.loads(text or "{}")
+        kept = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return {}
-    return settings if isinstance(settings, dict) else {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def named_classes(tags: Mapping[str, str]) -> tuple[str, ...]:

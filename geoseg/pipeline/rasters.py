@@ -54,6 +54,7 @@ def save_mask(
     *,
     background: int | None,
     thresholds: tuple[float, ...] | None,
+    tags: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> None:
     """Write one uint8 band: 0 = no object, k = the k-th object class, 255 = no data."""
@@ -72,6 +73,6 @@ def save_mask(
         count=1,
         nodata=INVALID,
         descriptions=(" / ".join(object_classes),),
-        tags={f"class_{k}": name for k, name in enumerate(object_classes, 1)},
+        tags={f"class_{k}": name for k, name in enumerate(object_classes, 1)} | dict(tags or {}),
         progress=progress,
     )

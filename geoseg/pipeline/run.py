@@ -19,6 +19,7 @@ from geoseg.files import (
     check_outputs,
     hold,
     json_digest,
+    json_text,
     plain_stem,
     results_folder,
     scratch_folder,
@@ -27,13 +28,14 @@ from geoseg.files import (
 from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.io.crs import check_tiff_crs
-from geoseg.io.hints import SETTINGS_TAG, read_hints
+from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG, read_hints
 from geoseg.io.references import Reference
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.kept import check_scene, doubts, kept_store, predict_job, store_notes
 from geoseg.pipeline.predict import PredictSummary
+from geoseg.pipeline.provenance import run_provenance
 from geoseg.pipeline.rasters import save_mask, save_prob
 from geoseg.pipeline.record import RECORD, make_record, write_record
 from geoseg.pipeline.split import split_rule
@@ -86,6 +88,8 @@ class RunSummary:
         Regions that could not be read.
     notes
         What the user should know.
+    provenance
+        What the files say of their origin: versions, scene, model and options.
     """
 
     scene: str
@@ -102,6 +106,7 @@ class RunSummary:
     crs: str
     failures: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -173,15 +178,16 @@ def run_scene(
         failures = store.failures()
         # Before the results, so that none of them lies there without the list of what it lacks.
         listed = write_failures(targets, failures) if failures else {}
-        count = _vectorize(job, store, files, progress)
-        _save_rasters(job, store, rasters, progress)
+        origin = run_provenance(job, "run")
+        count = _vectorize(job, store, files, origin, progress)
+        _save_rasters(job, store, rasters, origin, progress)
         # Once more, for the second stage takes its time as well: the results must be of one scene.
         check_scene(job, store, targets)
         if not failures:  # the lists of an earlier run go with its results
             write_failures(targets, [])
         notes = store_notes(job, store)
         write_record(store.folder, make_record(job, scene, files | rasters, count, failures))
-    return _summarize(job, done, files | rasters | listed, count, failures, start, notes)
+    return _summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
 
 
 def _store_folder(source: RasterSource, out: Path) -> Path:
@@ -255,6 +261,7 @@ def predict_scene(
     check_unowned({"prob": target}, job.settings.overwrite)
     mark = _mark(job.predictor, job.fingerprint, dtype)
     kept = footprint_settings(job.settings, job.thresholds, job.source.geobox.gsd)
+    origin = run_provenance(job, "predict")
     with results_folder(target.parent), hold(target, folder):
         # The settings kept in the file decide no pixel and are not in the mark, but vectorize goes by them.
         same = finished is not None and mark is not None and finished[0] == mark
@@ -262,14 +269,14 @@ def predict_scene(
             done = PredictSummary(0, 0, 0.0, 0.0)
             note = f"{target} was made from this scene, model and options; --restart predicts again"
             notes = [note, *doubts(job, target.stat().st_mtime)]
-            return _summarize(job, done, {"prob": target}, None, [], start, notes)
+            return _summarize(job, done, {"prob": target}, None, [], start, origin, notes)
         with kept_store(job, folder, dtype) as store:
             done = predict_job(job, store, progress)
             failures = store.failures()
             listed = write_failures([target], failures) if failures else {}
             # A file that lacks regions has no mark, so that the same call tries to read them again.
             marks = {} if failures or mark is None else {_MARK: mark}
-            tags = {SETTINGS_TAG: json.dumps(kept), **marks}
+            tags = {SETTINGS_TAG: json.dumps(kept), PROVENANCE_TAG: json_text(origin), **marks}
             place = job.source.geobox
             save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
             check_scene(job, store, [target])
@@ -277,7 +284,7 @@ def predict_scene(
                 write_failures([target], [])
             notes = store_notes(job, store)
             store.discard()
-    return _summarize(job, done, {"prob": target, **listed}, None, failures, start, notes)
+    return _summarize(job, done, {"prob": target, **listed}, None, failures, start, origin, notes)
 
 
 def _mark(predictor: Predictor, fingerprint: dict[str, Any], dtype: str) -> str | None:
@@ -298,7 +305,8 @@ def _summarize(
     footprints: int | None,
     failures: list[dict[str, Any]],
     start: float,
-    notes: Sequence[str] = (),
+    origin: dict[str, Any],
+    notes: Sequence[str],
 ) -> RunSummary:
     step = job.source.geobox.ground_resolution()
     return RunSummary(
@@ -316,10 +324,13 @@ def _summarize(
         crs="" if job.source.geobox.crs is None else job.source.geobox.crs.to_string(),
         failures=failures,
         notes=[*job.notes, *getattr(job.predictor, "notes", ()), *notes],
+        provenance=origin,
     )
 
 
-def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Progress) -> int:
+def _vectorize(
+    job: Job, store: ProbStore, files: dict[str, Path], origin: dict[str, Any], progress: Progress
+) -> int:
     # The store keeps probabilities, not classes: another threshold on a kept run predicts nothing anew.
     def read_chunk(window: Window) -> ChunkValues:
         classes = classify(store.read(window), background=job.background, thresholds=job.thresholds)
@@ -337,6 +348,7 @@ def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Pro
             acquired=job.source.acquired,
             split=split_rule(job.settings.split, job.source.geobox),
             steps=Steps(**dict(job.settings)),
+            provenance=origin,
             out=files,
             progress=progress,
             spill_dir=spill,
@@ -344,10 +356,13 @@ def _vectorize(job: Job, store: ProbStore, files: dict[str, Path], progress: Pro
     return summary.footprints
 
 
-def _save_rasters(job: Job, store: ProbStore, files: dict[str, Path], progress: Progress) -> None:
+def _save_rasters(
+    job: Job, store: ProbStore, files: dict[str, Path], origin: dict[str, Any], progress: Progress
+) -> None:
+    about = {PROVENANCE_TAG: json_text(origin)}
     if "prob" in files:
         kept = footprint_settings(job.settings, job.thresholds, job.source.geobox.gsd)
-        tags = {SETTINGS_TAG: json.dumps(kept)}
+        tags = {SETTINGS_TAG: json.dumps(kept), **about}
         save_prob(files["prob"], store.read, job.source.geobox, job.classes, tags=tags, progress=progress)
     if "mask" in files:
         save_mask(
@@ -357,5 +372,6 @@ def _save_rasters(job: Job, store: ProbStore, files: dict[str, Path], progress: 
             job.object_classes,
             background=job.background,
             thresholds=job.thresholds,
+            tags=about,
             progress=progress,
         )

@@ -67,6 +67,7 @@ def vectorize_classes(
     acquired: str | None = None,
     split: SplitRule | None = None,
     steps: Steps | None = None,
+    provenance: Mapping[str, Any] | None = None,
     out: Mapping[str, Path],
     progress: Progress = no_progress,
     spill_dir: Path,
@@ -101,6 +102,8 @@ def vectorize_classes(
         When touching objects are taken apart; None: never.
     steps
         What is done to the outlines; None: nothing.
+    provenance
+        What the files say of their origin; None: nothing.
     out
         Format (see ``geoseg.io.writers``) -> file.
     progress
@@ -163,7 +166,11 @@ def vectorize_classes(
         classes = None if pieces is None else pieces.objects.value
         table = _Table(geobox, class_names, classes, probability, scene, acquired, steps)
         # Moved walls may cross when they are rounded to the digits of GeoJSON; outlines of pixels can't.
-        style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": steps.moves_walls}
+        style: dict[str, Any] = {
+            "decimals": coordinate_decimals(geobox),
+            "repair": steps.moves_walls,
+            "provenance": provenance,
+        }
         writers = [
             files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs, **style))
             for name, path in out.items()

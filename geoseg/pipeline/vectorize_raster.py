@@ -20,6 +20,7 @@ from geoseg.geo.effort import TRACING_MPX_S, check_effort
 from geoseg.io.sources import open_raster
 from geoseg.io.writers import FORMATS, check_formats, check_unowned, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
+from geoseg.pipeline.provenance import raster_provenance
 from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
@@ -153,6 +154,7 @@ def vectorize_raster(
             acquired=scene.acquired,
             split=split_rule(settings.split, scene.geobox),
             steps=Steps(**dict(settings)),
+            provenance=raster_provenance(scene, hints, settings),
             out=files,
             progress=progress,
             spill_dir=spill,

@@ -89,6 +89,8 @@ class RasterHints:
         Names of the values 1, 2, ...; empty without.
     settings
         Settings of a run, by name, that the raster was made with and that decide its footprints.
+    provenance
+        What it says of its origin: the scene, the model and the options it was made with.
     """
 
     scale: float
@@ -96,6 +98,7 @@ class RasterHints:
     class_names: tuple[str, ...]
     offset: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_scaled(self) -> bool:

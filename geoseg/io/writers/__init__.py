@@ -26,6 +26,7 @@ from geoseg.io.writers.registry import (
     coordinate_decimals,
     open_writer,
     output_path,
+    read_provenance,
 )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "coordinate_decimals",
     "open_writer",
     "output_path",
+    "read_provenance",
 ]

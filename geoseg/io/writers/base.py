@@ -20,10 +20,21 @@ from geoseg.files import Staged, write_error
 from geoseg.typing import Array
 from geoseg.vector.ragged import RaggedPolygons, ragged_polygons
 
-__all__ = ["MARK", "FootprintBatch", "FootprintWriter", "GeometryType", "widen", "wkb_array"]
+__all__ = [
+    "MARK",
+    "PROVENANCE",
+    "FootprintBatch",
+    "FootprintWriter",
+    "GeometryType",
+    "widen",
+    "wkb_array",
+]
 
 #: What a file says of who wrote it.
 MARK = "geoseg"
+
+#: Under which name a file's own metadata hold what it was made from and how.
+PROVENANCE = "provenance"
 
 GeometryType: TypeAlias = Literal["Polygon", "MultiPolygon"]
 Geometries: TypeAlias = NDArray[Any]
@@ -124,12 +135,16 @@ class FootprintWriter(ABC):
         CRS of the geometries; None for pixel coordinates.
     geometry_type
         "Polygon" where there are no MultiPolygons; "MultiPolygon" where there may be both.
+    provenance
+        What the file says of its origin, as JSON; None: nothing.
     """
 
     #: Features written in one go.
     batch_rows = 4096
     #: Suffixes of the files that may lie beside the main one.
     side_suffixes: tuple[str, ...] = ()
+    #: Suffix of a file beside the main one that takes the provenance; empty where the format has a place.
+    provenance_suffix = ""
 
     @classmethod
     @abstractmethod
@@ -147,14 +162,35 @@ class FootprintWriter(ABC):
     def is_ours(cls, path: Path) -> bool:
         """Whether an existing file was written by geoseg, so that it may be written anew; by its own mark."""
 
-    def __init__(self, path: Path, schema: pa.Schema, crs: CRS | None, geometry_type: GeometryType) -> None:
+    @classmethod
+    def read_provenance(cls, path: Path) -> str | None:
+        """What a finished file says of its origin, as it was given to the writer.
+
+        Raises
+        ------
+        OSError, ValueError, sqlite3.Error, pyarrow.ArrowException
+            The file can't be read.
+        """
+        beside = path.with_suffix(cls.provenance_suffix)
+        return beside.read_text(encoding="utf-8") if beside.is_file() else None
+
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        crs: CRS | None,
+        geometry_type: GeometryType,
+        provenance: str | None = None,
+    ) -> None:
         self.path = path
         self.schema = schema
         self.crs = crs
         self.geometry_type = geometry_type
+        self.provenance = provenance
         self.count = 0
         self._pending: list[FootprintBatch] = []
-        self._output = Staged.file(path, sides=self.side_suffixes)
+        beside = [self.provenance_suffix] if self.provenance_suffix else []
+        self._output = Staged.file(path, sides=[*self.side_suffixes, *beside])
         self._open = True
         self._guarded(lambda: self._begin(self._output.path))
 
@@ -212,6 +248,9 @@ class FootprintWriter(ABC):
             return
         self._flush(last=True)
         self._guarded(self._finish)
+        if self.provenance_suffix and self.provenance is not None:
+            beside = self._output.path.with_suffix(self.provenance_suffix)
+            self._guarded(partial(beside.write_text, self.provenance + "\n", encoding="utf-8"))
         self._guarded(self._output.commit)
         self._open = False  # last: until then a failure aborts
 

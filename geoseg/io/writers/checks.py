@@ -7,12 +7,20 @@ import struct
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
 from geoseg.typing import Array
 
-__all__ = ["check_flatgeobuf", "check_geopackage", "check_shapefile", "layer_descriptions"]
+__all__ = [
+    "check_flatgeobuf",
+    "check_geopackage",
+    "check_shapefile",
+    "flatgeobuf_text",
+    "layer_descriptions",
+    "layer_metadata",
+]
 
 _TRIGGERS = 9  # of a layer: seven keep its spatial index, two its count
 _DBF_HEADER_BYTES = 33  # at least: of a table without columns
@@ -20,6 +28,7 @@ _BLOCK_BYTES = 1 << 22
 _VERSION = 10_200  # of GeoPackage, from which both marks in the head are due
 _NODE_SIZE = 16  # of FlatGeobuf's index: children a node
 _NODE_BYTES = 40  # four float64 and an offset
+_LONGEST_HEADER = 1 << 24  # which holds the names of all columns; a broken file may state any length
 
 
 def _expect(path: Path, what: str, expected: int, actual: int) -> None:
@@ -127,6 +136,30 @@ def layer_descriptions(path: Path) -> dict[str, str]:
     return {str(name): str(text or "") for name, text in rows}
 
 
+def layer_metadata(path: Path, layer: str) -> dict[str, str]:
+    """What GDAL keeps of a layer's metadata in a GeoPackage, by name.
+
+    Raises
+    ------
+    sqlite3.Error
+        It is no GeoPackage.
+    ValueError
+        Its metadata are damaged.
+    """
+    kept = (
+        "SELECT metadata FROM gpkg_metadata m JOIN gpkg_metadata_reference r ON r.md_file_id = m.id "
+        "WHERE md_standard_uri = 'http://gdal.org' AND reference_scope = 'table' AND r.table_name = ?"
+    )
+    with closing(_open_geopackage(path)) as database:
+        exists = "SELECT name FROM sqlite_master WHERE name = 'gpkg_metadata_reference'"
+        rows = database.execute(kept, (layer,)).fetchall() if database.execute(exists).fetchone() else []
+    try:
+        entries = [entry for (text,) in rows for entry in ElementTree.fromstring(text).iter("MDI")]
+    except ElementTree.ParseError as error:
+        raise ValueError(str(error)) from error
+    return {entry.get("key", ""): entry.text or "" for entry in entries}
+
+
 def _open_geopackage(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
@@ -150,6 +183,35 @@ def check_flatgeobuf(path: Path, count: int) -> None:
         offset = struct.unpack("<Q", _head(path, start - 8, 8))[0]
         start += offset + 4 + struct.unpack("<I", _head(path, start + offset, 4))[0]
     _expect(path, "bytes", start, path.stat().st_size)
+
+
+def flatgeobuf_text(path: Path, field: int) -> str | None:
+    """A text in the header of a FlatGeobuf file, by its place in the schema; None where it has none.
+
+    References
+    ----------
+    https://flatbuffers.dev/internals: a table begins with the distance back to its list of offsets, which
+    holds for each field its distance from the table, 0 without; a text is a length and its bytes.
+    """
+    with path.open("rb") as file:
+        start = file.read(12)
+        if len(start) < 12 or start[:3] != b"fgb":
+            return None
+        header = file.read(min(struct.unpack("<I", start[8:])[0], _LONGEST_HEADER))
+    try:
+        (table,) = struct.unpack_from("<I", header)
+        offsets = table - struct.unpack_from("<i", header, table)[0]
+        slot = 4 + 2 * field
+        if slot >= struct.unpack_from("<H", header, offsets)[0]:
+            return None
+        (distance,) = struct.unpack_from("<H", header, offsets + slot)
+        if not distance:
+            return None
+        at = table + distance + struct.unpack_from("<I", header, table + distance)[0]
+        (length,) = struct.unpack_from("<I", header, at)
+    except struct.error:
+        return None
+    return header[at + 4 : at + 4 + length].decode(errors="replace")
 
 
 def _index_nodes(count: int) -> int:

@@ -14,9 +14,17 @@ import shapely
 from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError, RunError
+from geoseg.files import json_text
 from geoseg.geo.geobox import is_earth
 from geoseg.io.writers.antimeridian import split_at_antimeridian
-from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, Geometries, GeometryType
+from geoseg.io.writers.base import (
+    MARK,
+    PROVENANCE,
+    FootprintBatch,
+    FootprintWriter,
+    Geometries,
+    GeometryType,
+)
 from geoseg.io.writers.geojson_text import geometry_texts
 from geoseg.typing import Array
 from geoseg.vector.ragged import ragged_polygons
@@ -32,6 +40,8 @@ PIXEL_NOTE = (
 _PIECE_CORNERS = 1 << 20
 #: Texts of attribute values that are kept for the next feature: classes and scenes repeat.
 _KEPT_TEXTS = 1 << 14
+#: Of the line with all that stands before the features.
+_HEAD_CHARACTERS = 1 << 20
 
 
 def _still_valid(geometry: Geometries, decimals: int) -> Geometries:
@@ -77,11 +87,12 @@ class GeoJSONWriter(FootprintWriter):
         schema: pa.Schema,
         crs: CRS | None,
         geometry_type: GeometryType,
+        provenance: str | None = None,
         decimals: int = 7,
         repair: bool = False,
     ) -> None:
         self.decimals, self.repair = decimals, repair
-        super().__init__(path, schema, crs, geometry_type)
+        super().__init__(path, schema, crs, geometry_type, provenance)
 
     @classmethod
     def check_crs(cls, crs: CRS | None) -> None:
@@ -101,6 +112,16 @@ class GeoJSONWriter(FootprintWriter):
             head.startswith(b'{"type": "FeatureCollection", ') and f'"generator": "{MARK}"'.encode() in head
         )
 
+    @classmethod
+    def read_provenance(cls, path: Path) -> str | None:
+        """From the member ``provenance``, which stands before the features (RFC 7946, section 6.1)."""
+        if cls.provenance_suffix:
+            return super().read_provenance(path)
+        with path.open(encoding="utf-8") as file:
+            head = file.readline(_HEAD_CHARACTERS)
+        found = json.loads(head + "]}").get(PROVENANCE) if head.endswith('"features": [\n') else None
+        return None if found is None else json_text(found)
+
     def _begin(self, staged: Path) -> None:
         self._file: BinaryIO = staged.open("wb", buffering=1 << 20)
         to_lonlat = self.crs is not None and not self.crs.equals(CRS.from_epsg(4326), ignore_axis_order=True)
@@ -117,6 +138,8 @@ class GeoJSONWriter(FootprintWriter):
         members: dict[str, Any] = {"type": "FeatureCollection", "name": self.path.stem, "generator": MARK}
         if self.crs is None:
             members["note"] = PIXEL_NOTE
+        if self.provenance is not None:
+            members[PROVENANCE] = json.loads(self.provenance)
         return json.dumps(members, ensure_ascii=False)[:-1] + ', "features": [\n'
 
     def _tail(self) -> str:
@@ -207,6 +230,7 @@ class GeoJSONSeqWriter(GeoJSONWriter):
     """A feature a line and nothing else (RFC 8142 without record separators)."""
 
     format = "geojsonseq"
+    provenance_suffix = ".geojsonl.provenance.json"
     _between = "\n"
 
     @classmethod

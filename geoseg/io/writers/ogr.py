@@ -6,11 +6,11 @@ batch instead is quadratic for some of these formats.
 
 from __future__ import annotations
 
+import json
 import queue
 import re
 import shutil
 import sqlite3
-import struct
 import tempfile
 import threading
 import warnings
@@ -25,12 +25,14 @@ from pyproj import CRS
 
 from geoseg.errors import RunError
 from geoseg.io.crs import read_crs, same_crs, stated_crs
-from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, widen, wkb_array
+from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch, FootprintWriter, widen, wkb_array
 from geoseg.io.writers.checks import (
     check_flatgeobuf,
     check_geopackage,
     check_shapefile,
+    flatgeobuf_text,
     layer_descriptions,
+    layer_metadata,
 )
 
 __all__ = ["FlatGeobufWriter", "GeoPackageWriter", "ShapefileWriter", "dbf_names", "layer_name"]
@@ -41,6 +43,8 @@ _QUEUE_BATCHES = 4
 _POLL_S = 0.2
 #: GeoPackage and dBASE store the time of writing; this one instead makes equal input give equal files.
 _FIXED_TIME = "2000-01-01T00:00:00.000Z"
+#: Places of two texts in FlatGeobuf's header.
+_FGB_DESCRIPTION, _FGB_METADATA = 12, 13
 
 
 class _Aborted(Exception):
@@ -133,6 +137,10 @@ class OgrWriter(FootprintWriter):
     def _layer_type(self) -> str:
         return self.geometry_type
 
+    def _layer_metadata(self) -> dict[str, str] | None:
+        has_place = not self.provenance_suffix
+        return {PROVENANCE: self.provenance} if has_place and self.provenance is not None else None
+
     def _put(self, batch: FootprintBatch) -> None:
         widen(self._bounds, batch.ragged.bounds())
         arrays = [
@@ -171,6 +179,7 @@ class OgrWriter(FootprintWriter):
                     encoding=self.encoding,
                     layer_options=dict(self.layer_options),
                     dataset_options=dict(self.dataset_options),
+                    layer_metadata=self._layer_metadata(),
                 )
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
             self._error = error
@@ -240,6 +249,11 @@ class GeoPackageWriter(OgrWriter):
         except sqlite3.Error:
             return False
 
+    @classmethod
+    def read_provenance(cls, path: Path) -> str | None:
+        """From the metadata of the layer."""
+        return layer_metadata(path, layer_name(path.stem)).get(PROVENANCE)
+
     def _begin(self, staged: Path) -> None:
         if self.path.exists():
             try:
@@ -264,11 +278,13 @@ class FlatGeobufWriter(OgrWriter):
     @classmethod
     def is_ours(cls, path: Path) -> bool:
         """By the description in the header."""
-        with path.open("rb") as file:
-            start = file.read(12)
-            size = struct.unpack("<I", start[8:])[0] if len(start) == 12 and start[:3] == b"fgb" else 0
-            header = file.read(min(size, 1 << 16))
-        return struct.pack("<I", len(MARK)) + MARK.encode() + b"\0" in header
+        return flatgeobuf_text(path, _FGB_DESCRIPTION) == MARK
+
+    @classmethod
+    def read_provenance(cls, path: Path) -> str | None:
+        """From the metadata in the header, which are a JSON object of texts."""
+        text = json.loads(flatgeobuf_text(path, _FGB_METADATA) or "{}").get(PROVENANCE)
+        return text if isinstance(text, str) else None
 
     def _check(self, written: Path) -> None:
         check_flatgeobuf(written, self.count)
@@ -318,6 +334,7 @@ class ShapefileWriter(OgrWriter):
     encoding = "UTF-8"
     layer_options = {"2GB_LIMIT": "YES", "DBF_DATE_LAST_UPDATE": "2000-01-01"}  # noqa: RUF012
     _first_columns = (b"id", b"class", b"area_")
+    provenance_suffix = ".shp.provenance.json"
     side_suffixes = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj", ".shp.xml")
 
     @classmethod

@@ -14,7 +14,7 @@ from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.io.crs import same_crs
-from geoseg.io.writers.base import MARK, FootprintBatch, FootprintWriter, widen, wkb_array
+from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch, FootprintWriter, widen, wkb_array
 from geoseg.vector.ragged import ragged_polygons
 
 __all__ = ["ParquetWriter"]
@@ -47,6 +47,12 @@ class ParquetWriter(FootprintWriter):
             return (pq.read_metadata(path).metadata or {}).get(b"generator") == MARK.encode()
         except pa.ArrowException:
             return False
+
+    @classmethod
+    def read_provenance(cls, path: Path) -> str | None:
+        """From the file's metadata."""
+        text: bytes | None = (pq.read_metadata(path).metadata or {}).get(PROVENANCE.encode())
+        return None if text is None else text.decode()
 
     def _begin(self, staged: Path) -> None:
         fields = [*self.schema, pa.field("geometry", pa.binary()), pa.field("bbox", _BBOX)]
@@ -94,7 +100,8 @@ class ParquetWriter(FootprintWriter):
         if self._types:
             column["bbox"] = self._bounds.tolist()
         geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-        self._file.add_key_value_metadata({"geo": json.dumps(geo), "generator": MARK})
+        about = {} if self.provenance is None else {PROVENANCE: self.provenance}
+        self._file.add_key_value_metadata({"geo": json.dumps(geo), "generator": MARK, **about})
         self._file.close()
 
     def _drop(self) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyproj import CRS
 
 from geoseg.errors import InputError
+from geoseg.files import json_text
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.cog import is_our_cog
 from geoseg.io.writers.base import FootprintWriter, GeometryType
@@ -25,6 +29,7 @@ __all__ = [
     "coordinate_decimals",
     "open_writer",
     "output_path",
+    "read_provenance",
 ]
 
 _METERS_PER_DEGREE = 111_320.0
@@ -103,6 +108,17 @@ def check_unowned(files: Mapping[str, Path], overwrite: bool = False) -> None:
             )
 
 
+def read_provenance(path: PathLike) -> dict[str, Any] | None:
+    """What a file of footprints says of its origin; None where it says nothing or can't be read."""
+    file = Path(path)
+    writer = next((kind for suffix, kind in _WRITERS.values() if suffix == file.suffix.lower()), None)
+    try:
+        found = None if writer is None else json.loads(writer.read_provenance(file) or "null")
+    except (OSError, ValueError, sqlite3.Error, pa.ArrowException):  # of another program, or damaged
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def coordinate_decimals(geobox: GeoBox) -> int:
     """Digits after the point that keep the corners of a scene's pixels apart in GeoJSON: 7 or more.
 
@@ -130,6 +146,7 @@ def open_writer(
     schema: pa.Schema,
     crs: CRS | None = None,
     geometry_type: GeometryType = "MultiPolygon",
+    provenance: Mapping[str, Any] | None = None,
     decimals: int = 7,
     repair: bool = False,
 ) -> FootprintWriter:
@@ -148,6 +165,9 @@ def open_writer(
     geometry_type
         "MultiPolygon" (default) takes both kinds and makes them all MultiPolygons in GeoPackage and
         FlatGeobuf, whose layers have one type; "Polygon" promises that there are no MultiPolygons.
+    provenance
+        What the footprints were made from and how, JSON-ready, which the file's own metadata keep (of formats
+        without a place for it, a file FILE.provenance.json); None: nothing is said.
     decimals
         Digits after the point of a coordinate in GeoJSON, which is text (see :func:`coordinate_decimals`).
     repair
@@ -169,6 +189,7 @@ def open_writer(
     """
     writer = _WRITERS[_known(format)][1]
     check_formats([format], crs)
+    origin = None if provenance is None else json_text(provenance)
     if issubclass(writer, GeoJSONWriter):
-        return writer(Path(path), schema, crs, geometry_type, decimals, repair)
-    return writer(Path(path), schema, crs, geometry_type)
+        return writer(Path(path), schema, crs, geometry_type, origin, decimals, repair)
+    return writer(Path(path), schema, crs, geometry_type, origin)
