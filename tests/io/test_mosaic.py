@@ -113,7 +113,9 @@ def network(batch: np.ndarray) -> np.ndarray:
 
 
 def results(summary: Any) -> dict[str, bytes]:
-    return {name: Path(file).read_bytes() for name, file in summary.files.items() if name == "geojson"}
+    """Footprints to the byte, but for what they say of the files that they are made of."""
+    fingerprint = summary.provenance["scene"]["fingerprint"].encode()
+    return {"geojson": Path(summary.files["geojson"]).read_bytes().replace(fingerprint, b"")}
 
 
 class TestOneScene:

@@ -33,10 +33,11 @@ from geoseg.io.writers import (
     check_unowned,
     open_writer,
     output_path,
+    read_provenance,
 )
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import wkb_array
-from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile
+from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile, layer_metadata
 from geoseg.io.writers.geojson_text import _texts
 from geoseg.io.writers.ogr import dbf_names
 from geoseg.vector.ragged import RaggedPolygons, ragged_polygons
@@ -714,3 +715,61 @@ def test_run_error_names_the_cause(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"cannot write .*a\.gpkg"):
         writer.write(bad)
     assert list(tmp_path.iterdir()) == []
+
+
+ORIGIN = {
+    "geoseg": "0.1.0",
+    "scene": {"name": 'Straße "1" <&>', "fingerprint": "ab" * 32},
+    "options": {"window": [512, 512], "split": 0.25},
+}
+
+
+def save_with_origin(format: str, path: Path, batch: FootprintBatch, pieces: int = 3) -> Path:
+    with open_writer(format, path, schema=SCHEMA, crs=UTM, provenance=ORIGIN) as writer:
+        for start, stop in pairwise(np.linspace(0, len(batch), pieces + 1).astype(int).tolist()):
+            writer.write(batch.rows(start, stop))
+    return path
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_a_file_says_what_it_was_made_from(format: str, tmp_path: Path) -> None:
+    batch = make(50)
+    one = save_with_origin(format, output_path(tmp_path / "a", "out", format), batch)
+    other = save_with_origin(format, output_path(tmp_path / "b", "out", format), batch, pieces=5)
+    assert read_provenance(one) == ORIGIN
+    assert {file.name: file.read_bytes() for file in one.parent.iterdir()} == {
+        file.name: file.read_bytes() for file in other.parent.iterdir()
+    }
+    silent = save(format, output_path(tmp_path / "c", "out", format), batch)
+    assert read_provenance(silent) is None
+    assert load(one).equals(load(silent))
+    check_unowned({format: one})
+    before = one.read_bytes()
+    assert save_with_origin(format, one, batch).read_bytes() == before
+    # Written anew by somebody who says nothing, it must not keep what was said of the file before.
+    save(format, one, batch)
+    assert read_provenance(one) is None
+    assert {file.name for file in one.parent.iterdir()} == {file.name for file in silent.parent.iterdir()}
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_a_damaged_file_says_nothing_of_its_origin(format: str, tmp_path: Path) -> None:
+    path = save_with_origin(format, output_path(tmp_path, "out", format), make(5))
+    beside = sorted(tmp_path.glob("*.provenance.json"))
+    for file in beside or [path]:
+        file.write_bytes(file.read_bytes()[:40])
+    assert read_provenance(path) is None
+    assert read_provenance(tmp_path / "none.gpkg") is None
+    assert read_provenance(tmp_path / "none.txt") is None
+
+
+def test_layers_of_a_geopackage_have_an_origin_each(tmp_path: Path) -> None:
+    gpd.GeoDataFrame(geometry=make(2).geometry, crs=UTM).to_file(
+        tmp_path / "out.gpkg", layer="theirs", layer_metadata={"kept": "yes"}
+    )
+    for _ in range(2):
+        path = save_with_origin("gpkg", tmp_path / "out.gpkg", make(5))
+    assert read_provenance(path) == ORIGIN
+    assert layer_metadata(path, "theirs") == {"kept": "yes"}
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM gpkg_metadata").fetchone() == (2,)

@@ -23,6 +23,7 @@ from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
 from geoseg.files import check_outputs, plain_stem, results_folder
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.io.describe import describe
 from geoseg.io.handles import forget_dataset
 from geoseg.io.hints import read_hints
 from geoseg.io.sources import open_raster
@@ -33,6 +34,7 @@ from geoseg.pipeline.run import predict_scene, run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.raster.source import SceneReadError
 from geoseg.vector.burn import PolygonIndex
+from geoseg.version import VERSION
 
 PLACE = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
 
@@ -678,3 +680,47 @@ def test_more_classes_than_a_byte_holds_are_refused(scene: Path, tmp_path: Path,
         return
     run_scene(scene, network, tmp_path / "o", options(formats=("parquet",)))
     assert gpd.read_parquet(tmp_path / "o" / "scene.parquet")["class"].tolist() == ["class_254"]
+
+
+class TestProvenance:
+    FORMATS = ("geojson", "gpkg", "shp")
+
+    def test_each_result_says_what_it_was_made_from(self, scene: Path, tmp_path: Path) -> None:
+        network = Sized(above(100), 1)
+        chosen: dict[str, Any] = {"formats": self.FORMATS, "save_prob": True, "save_mask": True}
+        summary = run_scene(scene, network, tmp_path / "o", options(**chosen, min_area_m2=2))
+        origin = summary.provenance
+        assert origin["geoseg"] == VERSION
+        assert origin["scene"] == {"name": "scene", "fingerprint": open_raster(scene).fingerprint()}
+        assert origin["model"] == {"fingerprint": network.fingerprint(), "runtime": network.runtime}
+        assert origin["options"]["min_area_m2"] == 2
+        assert origin["options"]["bands"] == [1, 2, 3]
+        told = [describe(file)["provenance"] for file in summary.files.values()]
+        assert told == [json.loads(json.dumps(origin))] * 5
+        # What changes no byte of a result must not be told by one.
+        again = options(**chosen, min_area_m2=2, chunk=150, batch_size=3, on_error="skip", restart=True)
+        other = run_scene(scene, network, tmp_path / "p", again)
+        for name, file in summary.files.items():
+            assert Path(file).read_bytes() == Path(other.files[name]).read_bytes(), name
+        changed = run_scene(scene, network, tmp_path / "o", options(min_area_m2=3)).provenance
+        assert changed["options_digest"] != origin["options_digest"]
+        assert changed["scene"] == origin["scene"]
+
+    def test_an_area_is_named_and_known_by_its_polygons(self, scene: Path, tmp_path: Path) -> None:
+        area = tmp_path / "area.geojson"
+        square = gpd.GeoSeries([shapely.box(350_000, 3_055_950, 350_050, 3_056_000)], crs=32645)
+        square.to_crs(4326).to_file(area)
+        origin = run_scene(scene, above(100), tmp_path / "o", options(aoi=area)).provenance
+        assert origin["options"]["aoi"]["name"] == "area.geojson"
+        assert len(origin["options"]["aoi"]["fingerprint"]) == 64
+        assert str(tmp_path) not in json.dumps(origin)
+
+    def test_footprints_of_probabilities_know_the_scene_behind_them(self, scene: Path, tmp_path: Path) -> None:
+        summary = predict_scene(scene, above(100), tmp_path / "prob.tif", options())
+        made = vectorize_raster(tmp_path / "prob.tif", tmp_path / "houses.fgb")
+        origin = describe(made.files["fgb"])["provenance"]
+        assert origin["source"] == json.loads(json.dumps(summary.provenance))
+        assert origin["scene"]["name"] == "prob"
+        assert origin["options"]["connectivity"] == 8
+        assert "window" not in origin["options"]
+        assert "connectivity" not in origin["source"]["options"]
