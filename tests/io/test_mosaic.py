@@ -113,7 +113,7 @@ def network(batch: np.ndarray) -> np.ndarray:
 
 
 def results(summary: Any) -> dict[str, bytes]:
-    """Footprints to the byte, but for what they say of the files that they are made of."""
+    """Footprints to the byte, but for the fingerprint of the files that they are made of."""
     fingerprint = summary.provenance["scene"]["fingerprint"].encode()
     return {"geojson": Path(summary.files["geojson"]).read_bytes().replace(fingerprint, b"")}
 

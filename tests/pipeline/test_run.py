@@ -715,7 +715,7 @@ class TestProvenance:
         assert len(origin["options"]["aoi"]["fingerprint"]) == 64
         assert str(tmp_path) not in json.dumps(origin)
 
-    def test_footprints_of_probabilities_know_the_scene_behind_them(self, scene: Path, tmp_path: Path) -> None:
+    def test_footprints_of_probabilities_know_the_scene(self, scene: Path, tmp_path: Path) -> None:
         summary = predict_scene(scene, above(100), tmp_path / "prob.tif", options())
         made = vectorize_raster(tmp_path / "prob.tif", tmp_path / "houses.fgb")
         origin = describe(made.files["fgb"])["provenance"]
