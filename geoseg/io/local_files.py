@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoseg.io.names import container, in_archive, is_remote
 from geoseg.io.vrt import is_vrt, vrt_sources
 
-__all__ = ["LocalFiles", "Watch", "file_stamp", "walk_files"]
+__all__ = ["LocalFiles", "Watch", "file_stamp", "files_by_stem", "walk_files"]
 
 #: So many files are looked at before every read; more of them, only in this share of the time.
 _FEW_FILES, _SHARE_OF_TIME = 64, 0.02
@@ -77,6 +78,18 @@ def file_stamp(name: str) -> tuple[str, int, int]:
         return name, 0, 0
     stat = root.stat()
     return name, stat.st_size, stat.st_mtime_ns
+
+
+def files_by_stem(folder: Path, stems: set[str]) -> dict[str, list[tuple[str, int, int]]]:
+    """(name, size, time) of the files in a folder by the stem that they begin with; the folder is listed once."""
+    files: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            ends = [k for k, letter in enumerate(entry.name) if letter == "."] + [len(entry.name)]
+            for stem in stems.intersection(entry.name[:end] for end in ends):
+                stat = entry.stat()
+                files[stem].append((entry.name, stat.st_size, stat.st_mtime_ns))
+    return files
 
 
 class Watch:

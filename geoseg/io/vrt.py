@@ -86,6 +86,7 @@ def check_vrt(path: Path) -> None:
 
 def _checked(path: Path) -> Iterator[Path]:
     """The files that one VRT draws on."""
+    checked: set[str] = set()  # a file is named once a band
     for element in _parsed(path).iter():
         tag = str(element.tag).lower()
         text = (element.text or "").strip()
@@ -102,6 +103,9 @@ def _checked(path: Path) -> Iterator[Path]:
             if _PREFIX.match(text) or text.startswith("{"):
                 raise _not_local(text, path)
             source = _joined(text, element.attrib, path)
+            if source in checked:
+                continue
+            checked.add(source)
             if in_archive(source):
                 head = archive_head(source, _HEAD_BYTES)
                 # it could be a VRT that nobody has looked through

@@ -32,7 +32,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.io.fingerprint import SIDE_CARS, hash_file, scene_files
 from geoseg.io.gdal_env import SHARING_DRIVERS, opened_header
 from geoseg.io.hints import hints_of
-from geoseg.io.local_files import walk_files
+from geoseg.io.local_files import files_by_stem, walk_files
 from geoseg.io.names import SERVICE, container, is_remote
 from geoseg.io.scene import Scene, scene_of
 from geoseg.io.validity import ValidityRule
@@ -278,20 +278,8 @@ def _stamps(paths: Iterable[str]) -> dict[str, str]:
             folder = file.parent.absolute()
             plain[path] = folder, file.stem
             folders[folder].add(file.stem)
-    beside = {folder: _by_stem(folder, stems) for folder, stems in folders.items()}
+    beside = {folder: files_by_stem(folder, stems) for folder, stems in folders.items()}
     return {path: json.dumps(sorted(beside[folder][stem])) for path, (folder, stem) in plain.items()}
-
-
-def _by_stem(folder: Path, stems: set[str]) -> dict[str, list[tuple[str, int, int]]]:
-    """(name, size, time) of the files in a folder by the stem that they begin with."""
-    files: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            ends = [k for k, letter in enumerate(entry.name) if letter == "."] + [len(entry.name)]
-            for stem in stems.intersection(entry.name[:end] for end in ends):
-                stat = entry.stat()
-                files[stem].append((entry.name, stat.st_size, stat.st_mtime_ns))
-    return files
 
 
 def _is_settled(stamp: str) -> bool:
