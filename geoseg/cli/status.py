@@ -48,22 +48,29 @@ def status(
         # A killed run could not write what became of its scene.
         if record.state == "running" and not at_work:
             record.state = "stopped"
-    counts = {state: sum(record.state == state for record in records) for state in STATES}
-    footprints = sum(record.footprints or 0 for record in records)
+    # The batch is what the last call named. What lies in the folder beside it is nobody's failure.
+    earlier = [record for record in records if not record.listed]
+    listed = [record for record in records if record.listed]
+    counts = {state: sum(record.state == state for record in listed) for state in STATES}
+    footprints = sum(record.footprints or 0 for record in listed)
     if json:
         scenes = [record.as_dict() for record in records]
         totals = {"at_work": at_work, "states": counts, "footprints": footprints, "facts": facts}
         print_json({**totals, "scenes": scenes})
     else:
         words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        print(f"{count_of(len(records), 'scene')}: {words or 'none'}; {count_of(footprints, 'footprint')}")
+        print(f"{count_of(len(listed), 'scene')}: {words or 'none'}; {count_of(footprints, 'footprint')}")
         if at_work:
             print("a run is at work")
-        for record in records:
+        for record in listed:
             # What needs nobody's attention is counted and not listed.
             if every or record.state not in ("done", "waiting"):
                 print(scene_line(record))
-    if counts["done"] < len(records):
+        if earlier:
+            print(f"{count_of(len(earlier), 'scene')} of earlier calls, which the last one did not name")
+            for record in earlier if every else []:
+                print(f"  {scene_line(record)}")
+    if counts["done"] < len(listed):
         raise SystemExit(1)
 
 

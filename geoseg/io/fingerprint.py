@@ -80,7 +80,7 @@ def _named_files(walked: LocalFiles) -> dict[Path, str]:
 
 
 def _lone_files(names: Sequence[str]) -> set[str]:
-    """Sources of a VRT that are plain files with nothing of their stem beside them: they are all they consist of.
+    """Sources of a VRT that are plain files, with nothing beside them that could belong to them.
 
     To ask GDAL takes 2 ms a file, which is ten seconds for a VRT of some thousand sheets.
     """

@@ -81,7 +81,7 @@ def file_stamp(name: str) -> tuple[str, int, int]:
 
 
 def files_by_stem(folder: Path, stems: set[str]) -> dict[str, list[tuple[str, int, int]]]:
-    """(name, size, time) of the files in a folder by the stem that they begin with; the folder is listed once."""
+    """(name, size, time) of the files in a folder, listed once, by the stem that they begin with."""
     files: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -23,7 +23,7 @@ __all__ = ["OPENERS", "Opener", "Renamed", "open_raster"]
 
 @dataclass(frozen=True)
 class Renamed:
-    """A reference whose scene is called otherwise than it calls itself.
+    """A reference whose scene is called otherwise than it calls itself, or dated by who knows better.
 
     Attributes
     ----------
@@ -31,10 +31,13 @@ class Renamed:
         What the scene is called.
     reference
         What it is opened from.
+    acquired
+        ISO date it was taken; None: as the scene itself says.
     """
 
     name: str
     reference: Reference
+    acquired: str | None = None
 
     @property
     def label(self) -> str:
@@ -50,7 +53,7 @@ class Renamed:
 
     def open(self, *, bands: Sequence[int] | None, expand_palette: bool) -> RenamedScene:
         """The source, whole and at its own resolution."""
-        return RenamedScene(_open(self.reference, bands, expand_palette), self.name)
+        return RenamedScene(_open(self.reference, bands, expand_palette), self.name, self.acquired)
 
 
 class Opener(Protocol):

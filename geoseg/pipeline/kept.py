@@ -6,13 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError, SceneError
 from geoseg.pipeline.job import Job
 from geoseg.pipeline.predict import PredictSummary, predict_to_store
 from geoseg.pipeline.store import ProbStore
 from geoseg.typing import Progress
 
-__all__ = ["check_scene", "doubts", "kept_store", "predict_job", "store_notes"]
+__all__ = ["check_scene", "doubts", "kept_store", "predict_job", "store_notes", "way_on"]
+
+
+def way_on(settings: RunSettings) -> str:
+    """The command that goes on with what is kept."""
+    return "the same command without --restart" if settings.restart else "the same command"
 
 
 @contextmanager
@@ -39,7 +45,8 @@ def kept_store(job: Job, folder: Path, dtype: str = "uint8") -> Iterator[ProbSto
         # The first stage says itself how many chunks are kept.
         if stop.args:
             raise
-        raise KeyboardInterrupt("probabilities are kept; the same command goes on from there") from None
+        command = way_on(job.settings)
+        raise KeyboardInterrupt(f"probabilities are kept; {command} goes on from there") from None
     finally:
         store.close()
 
@@ -72,7 +79,7 @@ def predict_job(job: Job, store: ProbStore, progress: Progress) -> PredictSummar
         left = len(store.missing())
         raise KeyboardInterrupt(
             f"{rows * cols - left} of {rows * cols} chunks are finished and kept; "
-            "the same command goes on from there"
+            f"{way_on(job.settings)} goes on from there"
         ) from None
     # Where nothing was read just now, the fingerprint was taken a moment ago.
     if done.windows or done.skipped:

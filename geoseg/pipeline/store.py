@@ -29,7 +29,7 @@ from geoseg.pipeline.salvage import sorted_failures
 from geoseg.raster.stitch import INVALID, to_bytes
 from geoseg.typing import Array, BoolArray
 
-__all__ = ["FORMAT", "ProbStore"]
+__all__ = ["FORMAT", "ProbStore", "remove_store"]
 
 #: Raised with every change of what a stored chunk holds for the same fingerprint.
 FORMAT = 4
@@ -130,12 +130,7 @@ class ProbStore:
         with ExitStack() as held:
             held.enter_context(hold(folder))
             folder.mkdir(exist_ok=True)
-            other = sorted(x.name for x in folder.iterdir() if x.name not in _OWN and x.name[0] != ".")
-            if other:
-                raise InputError(
-                    f"{folder} must hold a kept run and nothing else, got {', '.join(other[:3])} in it. "
-                    "Move that, or give another --out."
-                )
+            _check_own(folder)
             kept = None if restart else _read_state(folder)
             if kept is not None and keep_batch_size:
                 batch_size = int(kept.get("batch_size", batch_size))
@@ -330,6 +325,30 @@ class ProbStore:
         return RunError(
             f"{what} vanished from {self.folder} during the run: something removed or moved it. "
             "Give the same command again to predict what is missing."
+        )
+
+
+def remove_store(folder: Path) -> None:
+    """Throw away a kept run, where there is one.
+
+    Raises
+    ------
+    InputError
+        Another process is working on it, or the folder is not one of ours.
+    """
+    if folder.is_dir():
+        with hold(folder):
+            _check_own(folder)
+            remove_folder(folder)
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a folder that holds what is no part of a kept run."""
+    other = sorted(x.name for x in folder.iterdir() if x.name not in _OWN and x.name[0] != ".")
+    if other:
+        raise InputError(
+            f"{folder} must hold a kept run and nothing else, got {', '.join(other[:3])} in it. "
+            "Move that, or give another --out."
         )
 
 

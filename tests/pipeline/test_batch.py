@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from affine import Affine
+from batch_scenes import OPTIONS, Network, run, save, states
 from typer.testing import CliRunner
 
 import geoseg
@@ -24,47 +24,17 @@ from geoseg.cli import app
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, MissingFileError, RunError, SceneError, StateMismatchError
 from geoseg.files import DiskFullError, LockedError
+from geoseg.io import local_files
 from geoseg.io.mosaic import Sheets, index
 from geoseg.io.stac import read_stac
 from geoseg.pipeline.batch import MANIFEST, dry_run, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 from geoseg.pipeline.batch import run_batch as run_words
 
-PLACE = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
-OPTIONS = {"window": 48, "overlap": 16, "chunk": 64}
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
-
-
-def save(path: Path, col: int = 0, row: int = 0, **changes: Any) -> Path:
-    """A scene of 64 x 64 pixels with one house, at a place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = np.zeros((3, 64, 64), np.uint8)
-    image[:, 20:40, 24:44] = 220
-    profile = {
-        "driver": "GTiff", "count": 3, "height": 64, "width": 64, "dtype": "uint8", "crs": "EPSG:32645",
-        "transform": PLACE * Affine.translation(col, row), "compress": "deflate", **changes,
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as out:
-        out.write(image)
-    return path
-
-
-class Network:
-    """Bright is a house; counts the windows it has seen."""
-
-    def __init__(self, limit: int = 100) -> None:
-        self.limit, self.windows = limit, 0
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        self.windows += len(batch)
-        return (batch[:, :1] > self.limit).astype(np.float32)
-
-    def fingerprint(self) -> str:
-        return f"bright {self.limit}"
 
 
 @pytest.fixture
@@ -73,15 +43,6 @@ def scenes(tmp_path: Path) -> Path:
     for k, name in enumerate("abc"):
         save(tmp_path / "in" / f"{name}.tif", 500 * k)
     return tmp_path / "in"
-
-
-def run(words: Any, network: Any, out: Path, **settings: Any) -> Any:
-    return geoseg.run_batch(words, network, out=out, **OPTIONS, **settings)
-
-
-def states(out: Path) -> dict[str, str]:
-    with read_manifest(out) as manifest:
-        return {record.name: record.state for record in manifest.scenes()}
 
 
 def times(folder: Path) -> dict[Path, int]:
@@ -219,7 +180,9 @@ class TestGoingOn:
     ) -> None:
         listed: list[str] = []
         scandir = os.scandir
-        monkeypatch.setattr(index.os, "scandir", lambda place: (listed.append(str(place)), scandir(place))[1])
+        monkeypatch.setattr(
+            local_files.os, "scandir", lambda place: (listed.append(str(place)), scandir(place))[1]
+        )
         plan = plan_batch([scenes], RunSettings(mosaic="off"))
         stamps = index.files_stamps([scene.paths for scene in plan.scenes])
         assert len(set(stamps)) == 3

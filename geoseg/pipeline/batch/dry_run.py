@@ -19,7 +19,7 @@ from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.io.references import Reference
 from geoseg.pipeline.batch.manifest import MANIFEST, read_manifest
 from geoseg.pipeline.batch.plan import PlannedScene, is_batch, plan_batch
-from geoseg.pipeline.batch.run import batch_key, sort_scenes
+from geoseg.pipeline.batch.todo import batch_key, sort_scenes
 from geoseg.pipeline.opening import open_for_model
 from geoseg.typing import PathLike, Progress, no_progress
 

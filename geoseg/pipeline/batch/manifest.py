@@ -30,7 +30,7 @@ State: TypeAlias = Literal["waiting", "running", "stopped", "done", "incomplete"
 STATES: tuple[State, ...] = ("done", "incomplete", "failed", "stopped", "running", "waiting")
 
 #: Marks the file as one of ours ("geos"), and the layout of its tables.
-_APPLICATION, _VERSION = 0x67656F73, 2
+_APPLICATION, _VERSION = 0x67656F73, 3
 
 
 @dataclass
@@ -72,6 +72,10 @@ class SceneRecord:
         What the user should know.
     started, finished
         ISO times, UTC.
+    listed
+        Whether the last call named it; the results of other scenes are of earlier calls.
+    anew
+        What is kept of it is thrown away before it is worked on: ``--restart`` was given since.
     """
 
     name: str
@@ -97,6 +101,8 @@ class SceneRecord:
     notes: list[str] = field(default_factory=list)
     started: str | None = None
     finished: str | None = None
+    listed: bool = True
+    anew: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -106,7 +112,8 @@ class SceneRecord:
 #: Columns that hold JSON, and those that hold numbers; the others hold text.
 _JSON = ("paths", "files", "sizes", "bounds", "failures", "notes")
 _REAL = ("seconds", "network_seconds", "mpx", "gsd")
-_WHOLE = ("footprints", "windows", "windows_run")
+_WHOLE = ("footprints", "windows", "windows_run", "listed", "anew")
+_FLAGS = ("listed", "anew")
 _COLUMNS = tuple(one.name for one in fields(SceneRecord))
 
 
@@ -159,6 +166,12 @@ class Manifest:
         with self._database:  # a transaction
             self._database.executemany(f"INSERT OR REPLACE INTO scenes VALUES ({marks})", rows)
 
+    def list_only(self, names: Iterable[str]) -> None:
+        """Mark the rows that the present call names, and no others, as listed."""
+        with self._database:
+            self._database.execute("UPDATE scenes SET listed = 0")
+            self._database.executemany("UPDATE scenes SET listed = 1 WHERE name = ?", [(n,) for n in names])
+
     def drop(self, names: Iterable[str]) -> None:
         """Remove rows, all or none of them."""
         with self._database:
@@ -176,14 +189,20 @@ class Manifest:
         rows = self._database.execute(f"SELECT {', '.join(_COLUMNS)} FROM scenes {condition}", values)
         for row in rows:
             given = dict(zip(_COLUMNS, row, strict=True))
-            yield SceneRecord(
-                **{name: json.loads(value) if name in _JSON else value for name, value in given.items()}
-            )
+            given |= {name: self._parsed(given[name]) for name in _JSON}
+            given |= {name: bool(given[name]) for name in _FLAGS}
+            yield SceneRecord(**given)
 
     @property
     def facts(self) -> dict[str, Any]:
         """What holds for the whole batch: versions, model, options."""
-        return {name: json.loads(value) for name, value in self._database.execute("SELECT * FROM facts")}
+        return {name: self._parsed(value) for name, value in self._database.execute("SELECT * FROM facts")}
+
+    def _parsed(self, text: Any) -> Any:
+        try:
+            return json.loads(text)
+        except (TypeError, ValueError) as error:
+            raise _damaged(self.path, error) from None
 
     def put_facts(self, facts: Mapping[str, Any]) -> None:
         """Write facts of the batch over those of their names."""
@@ -230,6 +249,9 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.DatabaseError as error:
         if "not a database" in str(error):
             raise _not_ours(path) from None
+        # A locked or full one is an OperationalError, and so is one that lost its tables.
+        if not isinstance(error, sqlite3.OperationalError) or str(error).startswith("no such"):
+            raise _damaged(path, error) from None
         raise RunError(
             f"{path} can't be written or read: {error}. Put that right and give the same command again."
         ) from error
@@ -245,6 +267,13 @@ def _check(path: Path, database: sqlite3.Connection) -> None:
             f"{path} must be of layout {_VERSION}, got {version}: another version of geoseg made it. "
             "Give another --out."
         )
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} must be whole, got a damaged file: {error}. Move it away and run the scenes again: "
+        "nothing that is kept of them is predicted twice."
+    )
 
 
 def _not_ours(path: Path) -> InputError:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.config.run import RunSettings
-from geoseg.errors import SceneError
+from geoseg.errors import InputError, SceneError
 from geoseg.files import plain_stem
 from geoseg.io.mosaic import Sheets, sort_files
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.scene_lists import is_scene_list, list_scenes
+from geoseg.io.sources import Renamed
 from geoseg.io.stac import SceneQuery, StacScene
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -39,6 +40,14 @@ class PlannedScene:
     def paths(self) -> tuple[str, ...]:
         """Files and addresses that it is read from."""
         return (self.reference,) if isinstance(self.reference, str) else self.reference.paths
+
+    @property
+    def dates(self) -> tuple[str | None, ...]:
+        """ISO dates that STAC or a tile index gives it, or its sheets in the order of their paths."""
+        if isinstance(self.reference, Sheets):
+            by_path = dict(zip(self.reference.paths, self.reference.dates))
+            return tuple(by_path[path] for path in sorted(by_path))
+        return (self.reference.acquired,) if isinstance(self.reference, StacScene | Renamed) else ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,11 @@ def plan_batch(
     ------
     MissingFileError, SceneError
         A word stands for nothing; or a file that could be part of a mosaic can't be opened.
+    InputError
+        The scenes lie in ``out`` itself.
     """
+    if out is not None:
+        _check_apart(words, Path(out))
     notes: list[str] = []
     found: dict[str, str | SceneReference] = {}
     titles: list[str] = []
@@ -139,8 +152,23 @@ def plan_batch(
     if longer:
         shown = ", ".join(longer[:3]) + (f" and {len(longer) - 3} more" if len(longer) > 3 else "")
         notes.append(f"files of one name are told apart by their folders: {shown}")
-    planned = (PlannedScene(name, reference) for name, reference in zip(names, references, strict=True))
+    planned = []
+    for name, reference in zip(names, references, strict=True):
+        if isinstance(reference, str) and (date := dates.get(reference)):
+            reference = Renamed(name, reference, date)
+        planned.append(PlannedScene(name, reference))
     return BatchPlan(tuple(sorted(planned, key=lambda scene: scene.name)), tuple(notes))
+
+
+def _check_apart(words: Sequence[Reference], out: Path) -> None:
+    """Refuse a folder of scenes that results go to as well: no scene could be told from a result in it."""
+    folders = [word for word in words if not isinstance(word, SceneReference) and Path(word).is_dir()]
+    for word in folders:
+        if is_scene_list(word) and out.is_dir() and out.samefile(word):
+            raise InputError(
+                f"out must be another folder than that of the scenes, got {out} for both. Give one inside "
+                f"it or elsewhere, such as --out {Path(word) / 'results'}."
+            )
 
 
 def _is_of_one_file(reference: SceneReference) -> bool:

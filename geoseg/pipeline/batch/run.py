@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,28 +12,29 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from geoseg.config.run import RunSettings
-from geoseg.errors import GeosegError, RunError, StateMismatchError
-from geoseg.files import DiskFullError, hold, json_digest, plain_stem, results_folder
-from geoseg.io.mosaic import files_stamps
+from geoseg.errors import GeosegError, MissingFileError, ModelError, RunError, SceneError, StateMismatchError
+from geoseg.files import DiskFullError, hold, plain_stem, results_folder
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
-from geoseg.io.vectors.formats import split_layer
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene, plan_batch
+from geoseg.pipeline.batch.todo import (
+    batch_key,
+    check_same,
+    decisive_facts,
+    outcome_settings,
+    sizes_of,
+    sort_scenes,
+    tried_key,
+)
+from geoseg.pipeline.kept import way_on
 from geoseg.pipeline.run import RunSummary, run_scene
-from geoseg.pipeline.store import FORMAT
+from geoseg.pipeline.store import remove_store
 from geoseg.typing import PathLike, Progress, no_progress
 from geoseg.version import VERSION
 
-__all__ = ["BatchSummary", "Told", "batch_key", "run_batch", "sort_scenes"]
+__all__ = ["BatchSummary", "Told", "run_batch"]
 
-#: Settings that change how a scene is worked on, and nothing of what comes out.
-_WORK_ONLY = (
-    "restart", "overwrite", "on_error", "batch_size", "device", "engine", "retry_failed", "max_failures",
-    "mosaic", "max_cloud", "dates", "remote",
-)  # fmt: skip
-#: Those of them by which a scene that failed may fare better: it is tried again with others.
-_REMEDIES = ("overwrite", "on_error", "batch_size", "device", "engine")
 #: What differs of a kept run whose scene was changed since.
 _SCENE_KEYS = {"scene", "shape"}
 
@@ -143,25 +142,13 @@ def run_batch(
     key = batch_key(predictor, settings)
     notes = list(plan.notes)
     with results_folder(out), hold(out / MANIFEST), Manifest.opened(out) as manifest:
-        decisive = _decisive(predictor, settings)
+        decisive = decisive_facts(predictor, settings)
         if not settings.restart:
-            _check_same(manifest, decisive, out)
+            check_same(manifest, decisive, out)
         todo, kept = sort_scenes(plan.scenes, manifest, key, settings, out)
         if kept_failed := [record for record in kept if record.state in ("failed", "incomplete")]:
             some = "1 scene that" if len(kept_failed) == 1 else f"{len(kept_failed)} scenes that"
             notes.append(f"{some} failed before: --retry-failed tries again")
-        card = predictor.card
-        manifest.put_facts(
-            {
-                "geoseg": VERSION,
-                "model": None if card is None else card.name,
-                "model_fingerprint": predictor.fingerprint(),
-                "options": _outcome_settings(settings),
-                "key": key,
-                "decisive": decisive,
-                "updated": _now(),
-            }
-        )
         # A sheet that could not be read then is part of a mosaic now: no scene is missing any more.
         names = {scene.name for scene in plan.scenes}
         read = {path for scene in plan.scenes for path in scene.paths}
@@ -170,11 +157,26 @@ def run_batch(
             for record in manifest.scenes()
             if record.name not in names and not record.files and read.issuperset(record.paths)
         )
+        # Scenes of earlier calls stay in the folder and in the manifest, and are no part of this batch.
+        manifest.list_only(names)
         manifest.put(*(record for _, record in todo))
+        # After the records: a call that is killed in between has to be given --restart once more, no worse.
+        card = predictor.card
+        manifest.put_facts(
+            {
+                "geoseg": VERSION,
+                "model": None if card is None else card.name,
+                "model_fingerprint": predictor.fingerprint(),
+                "options": outcome_settings(settings),
+                "key": key,
+                "decisive": decisive,
+                "updated": _now(),
+            }
+        )
         total, failed = len(plan.scenes), 0
         progress("scenes", len(kept), total)
         for done, (scene, record) in enumerate(todo, len(kept) + 1):
-            with _noting_stops(manifest, record, done - 1, total):
+            with _noting_stops(manifest, record, done - 1, total, way_on(settings)):
                 _run_one(scene, record, manifest, predictor, out, settings, progress)
             told(record, done, total)
             progress("scenes", done, total)
@@ -182,69 +184,12 @@ def run_batch(
             if settings.max_failures is not None and failed > settings.max_failures:
                 raise RunError(
                     f"more than {settings.max_failures} scenes failed, so the batch was ended; the last is "
-                    f"{record.name}: {record.error} geoseg status {out} lists all; the same command goes on."
+                    f"{record.name}: {record.error} geoseg status {out} lists all; "
+                    f"{way_on(settings)} goes on."
                 )
     records = sorted([*kept, *(record for _, record in todo)], key=lambda record: record.name)
     n_done = sum(record.state == "done" for record in kept)
     return BatchSummary(str(out / MANIFEST), records, n_done, round(time.perf_counter() - start, 3), notes)
-
-
-def _outcome_settings(settings: RunSettings) -> dict[str, Any]:
-    """What the user gave of all that decides what comes out."""
-    return {name: value for name, value in settings.given().items() if name not in _WORK_ONLY}
-
-
-def batch_key(predictor: Any, settings: RunSettings) -> str:
-    """Digest of the options and the model: a scene that was done with the same need not be done again."""
-    area = settings.aoi
-    # An area is named by its file, which may be changed.
-    areas = [str(split_layer(area)[0])] if isinstance(area, (str, os.PathLike)) else []
-    return json_digest([FORMAT, predictor.fingerprint(), _outcome_settings(settings), *files_stamps([areas])])
-
-
-def _tried_key(key: str, settings: RunSettings) -> str:
-    """Digest of all that decides whether a scene fails as before, but for its files."""
-    given = settings.given()
-    return json_digest([key, {name: given[name] for name in _REMEDIES if name in given}])
-
-
-def sort_scenes(
-    scenes: Sequence[PlannedScene], manifest: Manifest, key: str, settings: RunSettings, out: Path
-) -> tuple[list[tuple[PlannedScene, SceneRecord]], list[SceneRecord]]:
-    """Scenes to work on, with new records, and the records of those that are left as they are."""
-    known = {record.name: record for record in manifest.scenes()}
-    todo, kept = [], []
-    stamps = files_stamps([scene.paths for scene in scenes])
-    for scene, stamp in zip(scenes, stamps, strict=True):
-        record = known.get(scene.name)
-        if record is not None and not settings.restart and _stays(record, key, stamp, settings, out):
-            kept.append(record)
-            continue
-        begun = record is not None and record.state in ("running", "stopped")
-        state: State = "stopped" if begun else "waiting"
-        new = SceneRecord(scene.name, state, list(scene.paths), key=key, stamp=stamp, geoseg=VERSION)
-        todo.append((scene, new))
-    return todo, kept
-
-
-def _stays(record: SceneRecord, key: str, stamp: str, settings: RunSettings, out: Path) -> bool:
-    """Whether a scene needs no work: it is done and whole, or failed and is not to be tried again."""
-    # Made with another model or options, or of files that were changed since.
-    wanted = _tried_key(key, settings) if record.state == "failed" else key
-    if (record.key, record.stamp) != (wanted, stamp):
-        return False
-    if record.state == "failed":
-        return not settings.retry_failed
-    if record.state == "incomplete" and settings.retry_failed:
-        return False
-    # Files that were removed or cut off are made again.
-    return record.state in ("done", "incomplete") and _sizes(record.files, out) == record.sizes
-
-
-def _sizes(files: dict[str, str], out: Path) -> dict[str, int]:
-    """Bytes of the files that are there."""
-    places = {kind: out / name for kind, name in files.items()}
-    return {kind: place.stat().st_size for kind, place in places.items() if place.exists()}
 
 
 def _run_one(
@@ -259,15 +204,23 @@ def _run_one(
     """Work on a scene; its record says in the end what became of it."""
     # Written before the work, so that a killed batch leaves a trace of the scene it was at.
     record.state, record.started = "running", _now()
-    manifest.put(record)
     start = time.perf_counter()
     try:
-        _fill(record, _run_changed(scene, predictor, out, settings, progress), out)
+        # With its store goes what is known of it, in this order: from here on it goes on where it stops.
+        if record.anew:
+            remove_store(out / scene.name / f"{plain_stem(scene.name)}.geoseg")
+            record.anew = False
+        manifest.put(record)
+        plain = settings.model_copy(update={"restart": False})
+        _fill(record, _run_changed(scene, predictor, out, plain, progress), out)
     except (DiskFullError, StateMismatchError):  # the next one would fare no better
         raise
     except (GeosegError, OSError, MemoryError) as error:
         record.state, record.error = "failed", " ".join(str(error).split()) or type(error).__name__
-        record.key = _tried_key(record.key, settings)
+        # What the scene itself is at fault for stays as it is until its files or the options change. A full
+        # disk, a server, a lock or a right is put right elsewhere, and then the same command tries again.
+        own_fault = isinstance(error, SceneError | ModelError | MissingFileError)
+        record.key = tried_key(record.key, settings) if own_fault else ""
         record.seconds = round(time.perf_counter() - start, 3)
     record.finished = _now()
     manifest.put(record)
@@ -300,7 +253,7 @@ def _fill(record: SceneRecord, summary: RunSummary, out: Path) -> None:
     record.state = "incomplete" if summary.failures else "done"
     record.error = ""
     record.files = {kind: str(Path(file).relative_to(out)) for kind, file in summary.files.items()}
-    record.sizes = _sizes(record.files, out)
+    record.sizes = sizes_of(record.files, out)
     for name in ("footprints", "windows", "windows_run", "seconds", "network_seconds", "mpx", "gsd"):
         setattr(record, name, getattr(summary, name))
     record.acquired, record.bounds, record.crs = summary.acquired, summary.bounds, summary.crs
@@ -308,7 +261,9 @@ def _fill(record: SceneRecord, summary: RunSummary, out: Path) -> None:
 
 
 @contextmanager
-def _noting_stops(manifest: Manifest, record: SceneRecord, done: int, total: int) -> Iterator[None]:
+def _noting_stops(
+    manifest: Manifest, record: SceneRecord, done: int, total: int, command: str
+) -> Iterator[None]:
     """Where the batch ends in the middle of a scene, its record says so."""
     try:
         yield
@@ -317,44 +272,9 @@ def _noting_stops(manifest: Manifest, record: SceneRecord, done: int, total: int
         manifest.put(record)
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(
-                f"{done} of {total} scenes are finished; the same command goes on from there"
+                f"{done} of {total} scenes are finished; {command} goes on from there"
             ) from None
         raise
-
-
-def _decisive(predictor: Any, settings: RunSettings) -> dict[str, Any]:
-    """What decides the pixels that are kept of each scene, but for the scene: it must be the same of all."""
-    given = settings.given()
-    names = (
-        *settings.fingerprint(),
-        "test_time",
-        "chunk",
-        "bands",
-        "stretch",
-        "resolution",
-        "gsd",
-        "bbox",
-        "aoi",
-    )
-    facts = {"model": predictor.fingerprint()} | {name: given[name] for name in names if name in given}
-    return dict(json.loads(json.dumps(facts, default=str)))  # as the manifest gives it back
-
-
-def _check_same(manifest: Manifest, decisive: dict[str, Any], out: Path) -> None:
-    """Refuse to mix scenes of two models, before any of them is touched."""
-    # By what is known of the first call: the model and options that all scenes in the folder share.
-    known = manifest.facts.get("decisive", decisive)
-    differing = tuple(sorted(name for name in {*known, *decisive} if known.get(name) != decisive.get(name)))
-    if not differing or all(record.state == "waiting" for record in manifest.scenes()):
-        return
-    details = ", ".join(
-        f"{name} was {str(known.get(name))[:40]}, now {str(decisive.get(name))[:40]}" for name in differing
-    )
-    raise StateMismatchError(
-        f"{out} holds scenes of another model or options ({details}). Give --restart to begin again, or "
-        "another --out.",
-        differing,
-    )
 
 
 def _now() -> str:

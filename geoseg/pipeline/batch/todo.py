@@ -1,0 +1,162 @@
+"""Which scenes of a batch need work: what was done with the same files, model and options stays."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from geoseg.config.run import RunSettings
+from geoseg.errors import InputError, StateMismatchError
+from geoseg.files import json_digest
+from geoseg.io.mosaic import files_stamps
+from geoseg.io.names import is_remote
+from geoseg.io.vectors.formats import split_layer
+from geoseg.pipeline.batch.manifest import Manifest, SceneRecord, State
+from geoseg.pipeline.batch.plan import PlannedScene
+from geoseg.pipeline.store import FORMAT
+from geoseg.version import VERSION
+
+__all__ = [
+    "batch_key",
+    "check_same",
+    "decisive_facts",
+    "outcome_settings",
+    "sizes_of",
+    "sort_scenes",
+    "tried_key",
+]
+
+#: Settings that change how a scene is worked on, and nothing of what comes out.
+_WORK_ONLY = (
+    "restart", "overwrite", "on_error", "batch_size", "device", "engine", "retry_failed", "max_failures",
+    "mosaic", "max_cloud", "dates", "remote",
+)  # fmt: skip
+#: Those of them by which a scene that failed may fare better: it is tried again with others.
+_REMEDIES = ("overwrite", "on_error", "batch_size", "device", "engine")
+
+
+def outcome_settings(settings: RunSettings) -> dict[str, Any]:
+    """What the user gave of all that decides what comes out."""
+    return {name: value for name, value in settings.given().items() if name not in _WORK_ONLY}
+
+
+def batch_key(predictor: Any, settings: RunSettings) -> str:
+    """Digest of the options and the model: a scene that was done with the same need not be done again."""
+    area = settings.aoi
+    # An area is named by its file, which may be changed.
+    areas = [str(split_layer(area)[0])] if isinstance(area, (str, os.PathLike)) else []
+    return json_digest([FORMAT, predictor.fingerprint(), outcome_settings(settings), *files_stamps([areas])])
+
+
+def tried_key(key: str, settings: RunSettings) -> str:
+    """Digest of all that decides whether a scene fails as before, but for its files."""
+    given = settings.given()
+    return json_digest([key, {name: given[name] for name in _REMEDIES if name in given}])
+
+
+def sort_scenes(
+    scenes: Sequence[PlannedScene], manifest: Manifest, key: str, settings: RunSettings, out: Path
+) -> tuple[list[tuple[PlannedScene, SceneRecord]], list[SceneRecord]]:
+    """Scenes to work on, with new records, and the records of those that are left as they are."""
+    known = {record.name: record for record in manifest.scenes()}
+    todo, kept = [], []
+    stamps = files_stamps([scene.paths for scene in scenes])
+    for scene, files_stamp in zip(scenes, stamps, strict=True):
+        # A date that STAC or an index gives decides which sheet is on top, and is written to footprints.
+        stamp = json_digest([files_stamp, scene.dates]) if any(scene.dates) else files_stamp
+        record = known.get(scene.name)
+        if record is not None and not settings.restart:
+            if stamp != record.stamp:
+                _check_place(scene, record, out)
+            if _stays(record, key, stamp, settings, out):
+                kept.append(record)
+                continue
+        begun = record is not None and record.state in ("running", "stopped")
+        state: State = "stopped" if begun and not settings.restart else "waiting"
+        # Kept until the work on the scene begins: a batch that is killed before that still knows of it.
+        anew = settings.restart or (record is not None and record.anew)
+        paths = [_absolute(path) for path in scene.paths]
+        new = SceneRecord(scene.name, state, paths, key=key, stamp=stamp, geoseg=VERSION, anew=anew)
+        todo.append((scene, new))
+    return todo, kept
+
+
+def _absolute(path: str) -> str:
+    """A path as it can be found from any folder; what is no plain local file stays as it is."""
+    return os.path.abspath(path) if Path(path).exists() else path  # noqa: PTH100 - links stay links
+
+
+def _check_place(scene: PlannedScene, record: SceneRecord, out: Path) -> None:
+    """Refuse a scene that has the name of another one, whose results it would replace."""
+
+    def places(paths: Sequence[str]) -> set[str]:
+        # The key of a signed address changes from day to day.
+        return {path.partition("?")[0] if is_remote(path) else os.path.realpath(path) for path in paths}
+
+    before, now = places(record.paths), places(scene.paths)
+    # Files that are gone have been moved, or replaced by these: then it is the same scene.
+    if before & now or not any(is_remote(path) or Path(path).exists() for path in record.paths):
+        return
+    raise InputError(
+        f"scenes must have names of their own in {out}, got {scene.paths[0]}, whose results would replace "
+        f"those of {record.paths[0]}: both are called {scene.name}. Name both in one command, which tells "
+        "them apart; or give another --out, or --restart to replace them."
+    )
+
+
+def _stays(record: SceneRecord, key: str, stamp: str, settings: RunSettings, out: Path) -> bool:
+    """Whether a scene needs no work: it is done and whole, or failed and is not to be tried again."""
+    # Made with another model or options, or of files that were changed since.
+    wanted = tried_key(key, settings) if record.state == "failed" else key
+    if (record.key, record.stamp) != (wanted, stamp):
+        return False
+    if record.state == "failed":
+        return not settings.retry_failed
+    if record.state == "incomplete" and settings.retry_failed:
+        return False
+    # Files that were removed or cut off are made again.
+    return record.state in ("done", "incomplete") and sizes_of(record.files, out) == record.sizes
+
+
+def sizes_of(files: dict[str, str], out: Path) -> dict[str, int]:
+    """Bytes of the files that are there."""
+    places = {kind: out / name for kind, name in files.items()}
+    return {kind: place.stat().st_size for kind, place in places.items() if place.exists()}
+
+
+def decisive_facts(predictor: Any, settings: RunSettings) -> dict[str, Any]:
+    """What decides the pixels that are kept of each scene, but for the scene: it must be the same of all."""
+    given = settings.given()
+    names = (
+        *settings.fingerprint(),
+        "test_time",
+        "chunk",
+        "bands",
+        "stretch",
+        "resolution",
+        "gsd",
+        "bbox",
+        "aoi",
+    )
+    facts = {"model": predictor.fingerprint()} | {name: given[name] for name in names if name in given}
+    return dict(json.loads(json.dumps(facts, default=str)))  # as the manifest gives it back
+
+
+def check_same(manifest: Manifest, decisive: dict[str, Any], out: Path) -> None:
+    """Refuse to mix scenes of two models, before any of them is touched."""
+    # By what is known of the first call: the model and options that all scenes in the folder share.
+    known = manifest.facts.get("decisive", decisive)
+    differing = tuple(sorted(name for name in {*known, *decisive} if known.get(name) != decisive.get(name)))
+    if not differing or all(record.state == "waiting" for record in manifest.scenes()):
+        return
+    details = ", ".join(
+        f"{name} was {str(known.get(name))[:40]}, now {str(decisive.get(name))[:40]}" for name in differing
+    )
+    raise StateMismatchError(
+        f"{out} holds scenes of another model or options ({details}). Give --restart to begin again, or "
+        "another --out.",
+        differing,
+    )
