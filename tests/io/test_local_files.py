@@ -182,6 +182,43 @@ def test_watching_many_files_takes_little_time(tmp_path: Path, monkeypatch: pyte
     assert not watch.changed()  # it has looked a moment ago
 
 
+def test_a_vrt_is_known_without_opening_each_of_its_sheets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheets = [save(tmp_path / f"sheet{k}.tif", noise(1, 8, 8, seed=k)) for k in range(5)]
+    vrt = tmp_path / "all.vrt"
+    sources = "".join(
+        f"<SimpleSource><SourceFilename relativeToVRT='1'>{sheet.name}</SourceFilename>"
+        "<SourceBand>1</SourceBand></SimpleSource>"
+        for sheet in sheets
+    )
+    vrt.write_text(
+        "<VRTDataset rasterXSize='8' rasterYSize='8'><VRTRasterBand dataType='Byte' band='1'>"
+        f"{sources}</VRTRasterBand></VRTDataset>"
+    )
+    opened: list[str] = []
+    opener = fingerprint.opened_header
+
+    def noted(name: str) -> object:
+        opened.append(Path(name).name)
+        return opener(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "_lone_files", lambda names: set())
+        asked = open_raster(vrt).fingerprint()
+    monkeypatch.setattr(fingerprint, "opened_header", noted)
+    assert open_raster(vrt).fingerprint() == asked
+    assert set(opened) == {"all.vrt"}
+    # A mask that comes beside a sheet is part of it, and so is each of its pixels.
+    opened.clear()
+    save(tmp_path / "sheet3.tif.msk", noise(1, 8, 8, seed=9))
+    with_mask = open_raster(vrt).fingerprint()
+    assert with_mask != asked
+    assert set(opened) == {"all.vrt", "sheet3.tif"}
+    save(sheets[4], noise(1, 8, 8, seed=99))
+    assert open_raster(vrt).fingerprint() != with_mask
+
+
 def test_what_lies_nowhere_is_not_said_to_be_known() -> None:
     assert not walk_files("https://host.invalid/a.tif").complete
     assert not walk_files("/vsimem/a.tif").complete
