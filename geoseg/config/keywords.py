@@ -34,6 +34,7 @@ class RunKeywords(TypedDict, total=False):
     batch_size: int | Literal["auto"] | None
     device: str | None
     engine: str | None
+    devices: str | Sequence[str] | None
     threshold: float | Sequence[float] | Mapping[str, float] | None
     split: float | Literal["auto", "off"] | None
     min_area_m2: float | None
@@ -45,6 +46,8 @@ class RunKeywords(TypedDict, total=False):
     save_prob: bool | None
     save_mask: bool | None
     overwrite: bool | None
+    workers: int | None
+    scheduler: str | None
     chunk: int | None
     restart: bool | None
     retry_failed: bool | None
@@ -95,6 +98,8 @@ class VectorizeKeywords(TypedDict, total=False):
     connectivity: Literal[4, 8] | None
     formats: str | Sequence[str] | None
     overwrite: bool | None
+    workers: int | None
+    scheduler: str | None
     chunk: int | None
     on_error: Literal["fail", "skip"] | None
 

@@ -111,6 +111,41 @@ class RunSettings(SuggestedSettings):
             same_bytes=True,
         ),
     ] = "auto"
+    workers: Annotated[
+        int,
+        Field(ge=1),
+        Option(
+            help="Processes of this machine that share each scene; each holds the model. The result does not "
+            "change.",
+            takes=("run", "predict", "vectorize"),
+            panel="Work",
+            metavar="N",
+        ),
+    ] = 1
+    scheduler: Annotated[
+        str | None,
+        Option(
+            help="Address of a dask cluster whose workers share each scene, such as tcp://host:8786. They "
+            "must see the scenes, the model and the folder of the results.",
+            takes=("run", "predict", "vectorize"),
+            panel="Work",
+            metavar="ADDRESS",
+            unset="this machine",
+        ),
+    ] = None
+    devices: Annotated[
+        Annotated[tuple[str, ...], Field(min_length=1)] | None,
+        BeforeValidator(as_tuple),
+        Option(
+            help="Where the networks of the workers run, one process a name, such as cuda:0,cuda:1.",
+            takes=("run", "predict"),
+            panel="Network",
+            rule="names of devices",
+            metavar="NAME[,NAME...]",
+            keyword="str | Sequence[str]",
+            unset="as --device says",
+        ),
+    ] = None
     # "Wanted": a run takes the nearest multiple of the stride, vectorize whole blocks of the file.
     chunk: Annotated[
         int,
@@ -345,6 +380,11 @@ class RunSettings(SuggestedSettings):
             for name, value in values.items()
             if value is not None and not (isinstance(value, str) and value == "auto" and name in _AUTO)
         }
+
+    @property
+    def main_device(self) -> str:
+        """Device that stands for all: those of the workers are of its kind."""
+        return self.devices[0] if self.devices else self.device
 
     def given(self) -> dict[str, Any]:
         """The settings that somebody chose, without the defaults."""

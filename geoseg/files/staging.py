@@ -197,13 +197,15 @@ def write_bytes(path: PathLike, content: bytes) -> None:
         staged.path.write_bytes(content)
 
 
-def place_bytes(path: Path, content: bytes) -> None:
+def place_bytes(path: Path, content: bytes, aside: Path | None = None) -> None:
     """Write a file of a folder that this run holds; it appears whole, but is not forced to the disk.
 
     For the many files whose content is verified when they are read: waiting for the disk each time would cost
     more than writing again what a power loss took. The folder must exist; it is not made.
+
+    ``aside`` is the name that the file has until it is whole, on the same disk; None: one beside ``path``.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.part") if aside is None else aside
     part.write_bytes(content)
     part.replace(path)
 

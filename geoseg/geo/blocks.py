@@ -8,7 +8,7 @@ so a chunk needs its own block and earlier ones only, and every window runs exac
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -173,6 +173,29 @@ class BlockPlan:
         for i in range(*self.y.blocks[row]):
             for j in range(*self.x.blocks[col]):
                 yield i, j
+
+    def strips(self, blocks: Iterable[tuple[int, int]], batch_size: int) -> list[list[tuple[int, int]]]:
+        """The strips that hold any of some blocks, row-major; each as all of its blocks.
+
+        A strip is a few neighbors in a row that fill batches together, and that one worker predicts. It has
+        two batches or more, so that the last one, which may be short, costs little.
+
+        Examples
+        --------
+        >>> plan = plan_blocks((4096, 9999), window=(512, 512), overlap=(128, 128), chunk=1536)
+        >>> plan.strips([(1, 2)], batch_size=2), plan.strips([(1, 2)], batch_size=16)
+        ([[(1, 2)]], [[(1, 2), (1, 3)]])
+        """
+        columns = self.n_blocks[1]
+        length = min(-(-2 * batch_size // (self.y.per_block * self.x.per_block)), columns)
+        strips = sorted({(row, col // length * length) for row, col in blocks})
+        return [[(row, col) for col in range(first, min(first + length, columns))] for row, first in strips]
+
+    def offset(self, block: tuple[int, int], chunk: tuple[int, int]) -> tuple[int, int]:
+        """(row, column) in a chunk of the first pixel that a block adds to."""
+        axes = zip((self.y, self.x), block, chunk, strict=True)
+        row, col = (max(axis.span(b)[0] - c * axis.chunk, 0) for axis, b, c in axes)
+        return row, col
 
     def sources(self, chunk_row: int, chunk_col: int) -> Iterator[tuple[int, int]]:
         """Blocks that add to a chunk, row-major."""

@@ -158,6 +158,10 @@ class BundlePredictor:
         other.test_time = test_time
         return other
 
+    def on_device(self, device: str) -> BundlePredictor:
+        """The same predictor on another device, with a network of its own."""
+        return _reopened(str(self.bundle.path), device, self._wanted_engine, self.auxiliary, self.test_time)
+
     def __copy__(self) -> BundlePredictor:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)

@@ -96,7 +96,7 @@ def prepare(
 
     predictor = as_predictor(
         model,
-        device=given.device,
+        device=given.main_device,
         engine=given.engine,
         test_time=given.given().get("test_time"),
         lazy=True,  # a run that has nothing left to predict needs no network, and no torch

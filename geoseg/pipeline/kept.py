@@ -9,8 +9,10 @@ from pathlib import Path
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError, SceneError
 from geoseg.pipeline.job import Job
-from geoseg.pipeline.predict import PredictSummary, predict_to_store
+from geoseg.pipeline.predict import BlockReader, PredictSummary, predict_to_store
 from geoseg.pipeline.store import ProbStore
+from geoseg.pipeline.strips import predict_with_workers
+from geoseg.pipeline.workers import Workers
 from geoseg.typing import Progress
 
 __all__ = ["check_scene", "doubts", "kept_store", "predict_job", "store_notes", "way_on"]
@@ -51,7 +53,7 @@ def kept_store(job: Job, folder: Path, dtype: str = "uint8") -> Iterator[ProbSto
         store.close()
 
 
-def predict_job(job: Job, store: ProbStore, progress: Progress) -> PredictSummary:
+def predict_job(job: Job, store: ProbStore, progress: Progress, workers: Workers | None) -> PredictSummary:
     """Predict what the store lacks, and look at what it holds then: all chunks, of one scene.
 
     Raises
@@ -62,18 +64,13 @@ def predict_job(job: Job, store: ProbStore, progress: Progress) -> PredictSummar
         With a message that says how much is kept.
     """
     try:
-        done = predict_to_store(
-            job.source,
-            job.predictor,
-            job.plan,
-            store,
-            batch_size=store.batch_size,
-            fill=job.predictor.fill_values(),
-            inside=job.inside,
-            on_error=job.settings.on_error,
-            first=job.first,
-            progress=progress,
+        reader = BlockReader(
+            job.source, job.plan, job.predictor.fill_values(), job.inside, job.settings.on_error, job.first
         )
+        if workers is None or not workers.apart:
+            done = predict_to_store(reader, job.predictor, store, progress=progress)
+        else:
+            done = predict_with_workers(reader, job.predictor, store, workers, progress=progress)
     except KeyboardInterrupt:
         rows, cols = job.plan.n_chunks
         left = len(store.missing())

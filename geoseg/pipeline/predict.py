@@ -1,8 +1,8 @@
-"""The driver: block rows in order, reading and writing beside the network, finished chunks kept.
+"""The driver: strips of blocks in order, reading and writing beside the network, finished chunks kept.
 
 Blocks are read ahead by threads, predicted in this thread (one inference thread a device), and finished
 chunks are turned to bytes and written by another thread. What is in flight is bounded, so memory depends
-on the chunk and the network. Which windows share a batch depends on the block row alone; a run that goes
+on the chunk and the network. Which windows share a batch depends on the strip alone; a run that goes
 on after a kill repeats the very batches it needs, so its bytes are those of an undisturbed run.
 """
 
@@ -11,9 +11,10 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from geoseg.raster.source import RasterSource
 from geoseg.raster.stitch import load_kernels
 from geoseg.typing import Array, BoolArray, OnError, PredictBatch, Progress, no_progress
 
-__all__ = ["PredictSummary", "predict_to_store"]
+__all__ = ["BlockReader", "PredictSummary", "TimedPredict", "predict_to_store", "read_ahead"]
 
 #: Blocks that are read ahead, and chunks that wait to be written: what memory is bounded by. A few
 #: bridge a slow read or write; more would only take memory, for on the whole the network takes longer.
@@ -46,50 +47,75 @@ class PredictSummary:
     skipped
         Windows without a valid pixel among the blocks of this call.
     seconds, network_seconds
-        Wall time, and the part of it spent inside the network's callable.
+        Wall time, and the part of it spent inside the network's callable; that of all workers together.
+    notes
+        What the predictors of workers have to tell.
     """
 
     windows: int
     skipped: int
     seconds: float
     network_seconds: float
+    notes: tuple[str, ...] = ()
 
 
-def predict_to_store(
-    source: RasterSource,
-    predict: PredictBatch,
-    plan: BlockPlan,
-    store: ProbStore,
-    *,
-    batch_size: int,
-    fill: float | Array = 0,
-    inside: Callable[[Window], BoolArray] | None = None,
-    on_error: OnError = "fail",
-    first: Array | None = None,
-    progress: Progress = no_progress,
-) -> PredictSummary:
-    """Predict what the store lacks.
+@dataclass(frozen=True)
+class BlockReader:
+    """Reads the pixels and the validity of the blocks of a scene.
 
-    Parameters
+    Attributes
     ----------
     source
         The scene.
-    predict
-        From (N, C, h, w) in the scene's dtype to probabilities (N, K, h, w).
     plan
-        Blocks of the scene.
-    store
-        Where chunks go.
-    batch_size
-        Windows of a batch; the same in every call on one store.
+        Its blocks.
     fill
-        Value that invalid pixels take before the network sees them.
+        Value that invalid pixels take before the network sees them, one or one a channel.
     inside
         Area of interest: pixels of a window that count, (h, w); None = all.
     on_error
         ``fail``: a region that can't be read ends the run. ``skip``: it counts as invalid and is noted.
     first
         What is known of the scene's first window (K, h, w), which then does not run again.
+    """
+
+    source: RasterSource
+    plan: BlockPlan
+    fill: float | Array = 0
+    inside: Callable[[Window], BoolArray] | None = None
+    on_error: OnError = "fail"
+    first: Array | None = None
+
+    def __call__(self, index: tuple[int, int]) -> tuple[Block, list[dict[str, Any]]]:
+        """The block, and regions of it that could not be read."""
+        window = self.plan.block_window(*index).clipped(*self.plan.shape)
+        inside = None if self.inside is None else self.inside(window)
+        if inside is not None and not inside.any():
+            # Nothing of it counts, so it need not be read.
+            image = np.zeros((self.source.count, *inside.shape), self.source.dtype)
+            return Block(self.plan, index, image, inside, self.fill), []
+        image, valid, failures = read_pixels(self.source, window, self.on_error)
+        block = Block(self.plan, index, copy_pages(image), valid, self.fill, inside)
+        # It went through the network when the outputs were counted.
+        if self.first is not None and index == (0, 0):
+            block.add(0, 0, self.first)
+            block.known.add((0, 0))
+        return block, failures
+
+
+def predict_to_store(
+    reader: BlockReader, predict: PredictBatch, store: ProbStore, *, progress: Progress = no_progress
+) -> PredictSummary:
+    """Predict what the store lacks.
+
+    Parameters
+    ----------
+    reader
+        Reads the blocks of the scene.
+    predict
+        From (N, C, h, w) in the scene's dtype to probabilities (N, K, h, w).
+    store
+        Where chunks go; its batch size counts.
     progress
         Told of finished blocks.
 
@@ -100,33 +126,30 @@ def predict_to_store(
     RunError
         A chunk can't be written.
     """
-    missing = set(store.missing())
-    # Holes of an earlier run that skipped them are no result now.
-    if on_error == "fail":
-        missing |= store.with_failures()
+    plan, batch_size = reader.plan, store.batch_size
+    missing = store.lacking(reader.on_error)
     needed = {block for chunk in missing for block in plan.sources(*chunk)}
-    rows = sorted({row for row, _ in needed})
-    # Whole rows of blocks, also where a part is done already: batches are filled from block to block, and
-    # which windows share a batch decides the last bits of what the network gives.
-    order = [(row, col) for row in rows for col in range(plan.n_blocks[1])]
-    clock, timed = time.perf_counter(), _Timed(predict)
-    reader = _Reader(source, plan, fill, inside, on_error, store, first)
+    # Whole strips, also where a part is done already: batches are filled from block to block, and which
+    # windows share a batch decides the last bits of what the network gives.
+    strips = plan.strips(needed, batch_size)
+    order = list(itertools.chain.from_iterable(strips))
+    clock, timed = time.perf_counter(), TimedPredict(predict)
     # Pieces of the chunks that are still to come; those of finished ones are dropped as they arrive.
     pending: dict[tuple[int, int], list[Piece]] = {chunk: [] for chunk in missing}
     done = skipped = 0
     with _Writer(store) as writer:
-        stream = _read_ahead(reader, order)
-        for _, row_blocks in itertools.groupby(stream, key=lambda block: block.index[0]):
+        stream = read_ahead(reader, order, store.note_failures)
+        for strip in strips:
             for block in predict_blocks(
-                row_blocks,
+                itertools.islice(stream, len(strip)),
                 timed,
                 batch_size,
                 wanted=lambda batch: any(b.index in needed for b, _, _ in batch),
             ):
                 done += 1
-                # Other blocks of the row only filled up batches; their results are stored already.
+                # Other blocks of the strip only filled up batches; their results are stored already.
                 if block.index in needed:
-                    skipped += sum(1 for _ in plan.windows(*block.index)) - len(block.windows_to_run())
+                    skipped += block.n_skipped
                     _hand_over(block, store.classes, pending, writer)
                 # Megapixels of the scene, not of the windows, which overlap: so the rate does not depend on
                 # the overlap, and the scene's size over it is the time that is left.
@@ -136,7 +159,7 @@ def predict_to_store(
     return PredictSummary(timed.windows, skipped, time.perf_counter() - clock, timed.seconds)
 
 
-class _Timed:
+class TimedPredict:
     """Counts windows and seconds inside the network."""
 
     def __init__(self, predict: PredictBatch) -> None:
@@ -154,73 +177,42 @@ def _hand_over(
     block: Block, classes: int, pending: dict[tuple[int, int], list[Piece]], writer: _Writer
 ) -> None:
     """Give a block's pieces to the chunks that wait for them, and those that have all to the writer."""
-    plan = block.plan
     for piece in block.pieces(classes):
         if piece.chunk in pending:
             pending[piece.chunk].append(piece)
-    # The pieces are copies: the sums of a whole block need not wait for its row to end.
+    # The pieces are copies: the sums of a whole block need not wait for its strip to end.
     block.total = None
-    around = plan.block_window(*block.index)
-    for chunk in itertools.product(plan.y.completed(block.index[0]), plan.x.completed(block.index[1])):
-        if chunk not in pending:
-            continue
-        valid = None
-        if block.valid is not None:
-            part = plan.chunk_window(*chunk).shifted(-around.row_off, -around.col_off)
-            # A copy, or the chunk would hold the whole block's validity in memory until it is written.
-            valid = block.valid[part.rows, part.cols].copy()
-        writer.submit(chunk, pending.pop(chunk), valid)
+    for chunk in block.completed():
+        if chunk in pending:
+            writer.submit(chunk, pending.pop(chunk), block.valid_of(chunk))
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads the pixels and the validity of one block."""
-
-    source: RasterSource
-    plan: BlockPlan
-    fill: float | Array
-    inside: Callable[[Window], BoolArray] | None
-    on_error: OnError
-    store: ProbStore
-    first: Array | None
-
-    def __call__(self, index: tuple[int, int]) -> Block:
-        window = self.plan.block_window(*index).clipped(*self.plan.shape)
-        inside = None if self.inside is None else self.inside(window)
-        if inside is not None and not inside.any():
-            # Nothing of it counts, so it need not be read.
-            image = np.zeros((self.source.count, *inside.shape), self.source.dtype)
-            return Block(self.plan, index, image, inside, self.fill)
-        image, valid, failures = read_pixels(self.source, window, self.on_error)
-        # Noted before the block's chunks are written: their lines in the record name the failures.
-        self.store.note_failures(index, failures)
-        block = Block(self.plan, index, copy_pages(image), valid, self.fill, inside)
-        # It went through the network when the outputs were counted.
-        if self.first is not None and index == (0, 0):
-            block.add(0, 0, self.first)
-            block.known.add((0, 0))
-        return block
-
-
-def _read_ahead(reader: _Reader, order: list[tuple[int, int]]) -> Iterator[Block]:
-    """Blocks in order, a few of them read ahead by threads."""
-    waiting: deque[Future[Block]] = deque()
+def read_ahead(
+    reader: BlockReader,
+    order: Sequence[tuple[int, int]],
+    note_failures: Callable[[tuple[int, int], list[dict[str, Any]]], None],
+) -> Iterator[Block]:
+    """Blocks in order, a few of them read ahead by threads; regions that could not be read are noted."""
+    waiting: deque[tuple[tuple[int, int], Future[tuple[Block, list[dict[str, Any]]]]]] = deque()
     todo = iter(order)
     # Two threads: one decodes while the other waits for the disk or a server.
     with ThreadPoolExecutor(2, thread_name_prefix="geoseg-read") as pool:
         try:
             for index in itertools.islice(todo, _AHEAD):
-                waiting.append(pool.submit(reader, index))
+                waiting.append((index, pool.submit(reader, index)))
             if waiting:
                 load_kernels()  # while the first blocks are read
             while waiting:
-                block = waiting.popleft().result()
-                for index in itertools.islice(todo, 1):
-                    waiting.append(pool.submit(reader, index))
+                index, future = waiting.popleft()
+                block, failures = future.result()
+                # Before the block's chunks are written: their lines in the record name the failures.
+                note_failures(index, failures)
+                for following in itertools.islice(todo, 1):
+                    waiting.append((following, pool.submit(reader, following)))
                 yield block
         finally:
             # After an error or Ctrl-C the pool would otherwise read what is queued before it ends.
-            for future in waiting:
+            for _, future in waiting:
                 future.cancel()
 
 

@@ -38,7 +38,10 @@ _FORMAT = 1
 #: References that are more than a name; each is a dataclass of texts, numbers and other references.
 _KINDS: dict[str, Any] = {"sheets": Sheets, "stac": StacScene, "renamed": Renamed}
 #: Settings of how a run is carried out, which a result has nothing of.
-_UNTOLD = ("restart", "overwrite", "retry_failed", "max_failures", "batch_size", "report")
+_UNTOLD = (
+    "restart", "overwrite", "retry_failed", "max_failures", "batch_size", "report", "workers", "scheduler",
+    "devices",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

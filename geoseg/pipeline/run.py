@@ -42,6 +42,7 @@ from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.store import FORMAT, ProbStore
 from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
+from geoseg.pipeline.workers import Workers, shared_workers
 from geoseg.raster.classes import classify
 from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
@@ -120,6 +121,7 @@ def run_scene(
     settings: RunSettings | None = None,
     *,
     progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> RunSummary:
     """Turn a scene into footprints.
 
@@ -141,6 +143,9 @@ def run_scene(
         See :class:`geoseg.config.run.RunSettings`.
     progress
         Told how far each stage is.
+    workers
+        Who does the work, see :func:`geoseg.pipeline.workers.open_workers`; they may be at work on other
+        scenes as well. None: those that the settings ask for.
 
     Raises
     ------
@@ -171,10 +176,15 @@ def run_scene(
     store_folder = _store_folder(job.source, Path(out))
     targets = [*files.values(), *rasters.values()]
     # Held from here on: two runs to one folder would otherwise both work, and the last one stay.
-    with results_folder(Path(out)), hold(*targets), kept_store(job, store_folder) as store:
+    with (
+        results_folder(Path(out)),
+        hold(*targets),
+        kept_store(job, store_folder) as store,
+        shared_workers(workers, job.settings, Path(out)) as crew,
+    ):
         # Of an earlier run: from here on the results are not those that it tells of.
         (store.folder / RECORD).unlink(missing_ok=True)
-        done = predict_job(job, store, progress)
+        done = predict_job(job, store, progress, crew)
         failures = store.failures()
         # Before the results, so that none of them lies there without the list of what it lacks.
         listed = write_failures(targets, failures) if failures else {}
@@ -185,7 +195,7 @@ def run_scene(
         check_scene(job, store, targets)
         if not failures:  # the lists of an earlier run go with its results
             write_failures(targets, [])
-        notes = store_notes(job, store)
+        notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
         write_record(store.folder, make_record(job, scene, files | rasters, count, failures))
     return _summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
 
@@ -220,6 +230,7 @@ def predict_scene(
     settings: RunSettings | None = None,
     *,
     progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> RunSummary:
     """Write the stitched probabilities of a scene as a COG, one band a class.
 
@@ -228,7 +239,7 @@ def predict_scene(
 
     Parameters
     ----------
-    scene, model, settings, progress
+    scene, model, settings, progress, workers
         As in :func:`run_scene`.
     out
         The GeoTIFF.
@@ -270,8 +281,11 @@ def predict_scene(
             note = f"{target} was made from this scene, model and options; --restart predicts again"
             notes = [note, *doubts(job, target.stat().st_mtime)]
             return _summarize(job, done, {"prob": target}, None, [], start, origin, notes)
-        with kept_store(job, folder, dtype) as store:
-            done = predict_job(job, store, progress)
+        with (
+            kept_store(job, folder, dtype) as store,
+            shared_workers(workers, job.settings, target.parent) as crew,
+        ):
+            done = predict_job(job, store, progress, crew)
             failures = store.failures()
             listed = write_failures([target], failures) if failures else {}
             # A file that lacks regions has no mark, so that the same call tries to read them again.
@@ -282,7 +296,7 @@ def predict_scene(
             check_scene(job, store, [target])
             if not failures:
                 write_failures([target], [])
-            notes = store_notes(job, store)
+            notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
             store.discard()
     return _summarize(job, done, {"prob": target, **listed}, None, failures, start, origin, notes)
 
@@ -323,7 +337,7 @@ def _summarize(
         bounds=list(job.source.geobox.bounds()),
         crs="" if job.source.geobox.crs is None else job.source.geobox.crs.to_string(),
         failures=failures,
-        notes=[*job.notes, *getattr(job.predictor, "notes", ()), *notes],
+        notes=[*job.notes, *getattr(job.predictor, "notes", ()), *done.notes, *notes],
         provenance=origin,
     )
 

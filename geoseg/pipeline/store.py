@@ -12,31 +12,27 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numcodecs import Zstd
-
-from geoseg.errors import InputError, ModelError, RunError, StateMismatchError
-from geoseg.files import hold, json_digest, os_reason, place_bytes, remove_folder, write_bytes, write_text
+from geoseg.errors import InputError, StateMismatchError
+from geoseg.files import hold, json_digest, remove_folder, write_bytes, write_text
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
+from geoseg.pipeline.chunk_files import ZSTD_LEVEL, ChunkFiles
 from geoseg.pipeline.chunk_log import ChunkRecord, log_line, read_log
 from geoseg.pipeline.salvage import sorted_failures
-from geoseg.raster.stitch import INVALID, to_bytes
-from geoseg.typing import Array, BoolArray
+from geoseg.raster.stitch import INVALID
+from geoseg.typing import Array, BoolArray, OnError
 
 __all__ = ["FORMAT", "ProbStore", "remove_store"]
 
 #: Raised with every change of what a stored chunk holds for the same fingerprint.
 FORMAT = 4
 #: What a store's folder holds, in this format or an older one; whatever else lies there is somebody's.
-_OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill", "run.json")
-#: The fastest level: stitched probabilities are written while the network waits for nothing else.
-_ZSTD_LEVEL = 1
+_OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill", "run.json", "parts")
 
 
 class ProbStore:
@@ -58,15 +54,14 @@ class ProbStore:
     def __init__(self, folder: Path, plan: BlockPlan, state: Mapping[str, Any]) -> None:
         self.folder, self.plan, self._held, self._log_open = folder, plan, ExitStack(), ExitStack()
         self.batch_size, self.classes = int(state["batch_size"]), int(state["classes"])
-        self._dtype = np.dtype(state["dtype"]).newbyteorder("<")
-        self._zstd = Zstd(level=_ZSTD_LEVEL)
+        self.files = ChunkFiles(folder, plan, self.classes, state["dtype"])
         self._block_failures: dict[tuple[int, int], list[dict[str, Any]]] = {}
         written = read_log(folder / "chunks.log")
         # Every chunk is read when a run goes on, so that one which a disk or a copy spoiled is found while it
         # can still be predicted again.
         self._records: dict[tuple[int, int], ChunkRecord] = {}
         for chunk, record in written.items():
-            path = self._path(*chunk)
+            path = self.files.path(*chunk)
             if path.is_file() and record.unsealed(path.read_bytes()) is not None:
                 self._records[chunk] = record
             else:
@@ -79,7 +74,7 @@ class ProbStore:
         self._log_open.callback(os.close, self._log)
         # All folders now, so that no write makes one anew that was removed meanwhile.
         for row in range(plan.n_chunks[0]):
-            self._path(row, 0).parent.mkdir(parents=True, exist_ok=True)
+            self.files.path(row, 0).parent.mkdir(parents=True, exist_ok=True)
         self._check_place()
 
     @classmethod
@@ -198,12 +193,17 @@ class ProbStore:
 
     def has(self, row: int, col: int) -> bool:
         """Whether a chunk is finished, and still there."""
-        return (row, col) in self._records and self._path(row, col).is_file()
+        return (row, col) in self._records and self.files.path(row, col).is_file()
 
     def missing(self) -> list[tuple[int, int]]:
         """Chunks that are not finished, row-major."""
         rows, cols = self.plan.n_chunks
         return [(row, col) for row in range(rows) for col in range(cols) if not self.has(row, col)]
+
+    def lacking(self, on_error: OnError) -> set[tuple[int, int]]:
+        """Chunks that a run has to make: those that are missing, and with ``fail`` those with failures."""
+        # Holes of an earlier run that skipped them are no result now.
+        return {*self.missing(), *(self.with_failures() if on_error == "fail" else ())}
 
     def with_failures(self) -> set[tuple[int, int]]:
         """Finished chunks in which regions could not be read."""
@@ -219,7 +219,7 @@ class ProbStore:
         """
         if missing := self.missing():
             rows, cols = self.plan.n_chunks
-            raise self._gone(f"{len(missing)} of its {rows * cols} chunks")
+            raise self.files.gone(f"{len(missing)} of its {rows * cols} chunks")
 
     def write(self, row: int, col: int, prob: Array, valid: BoolArray | None) -> None:
         """Write a finished chunk of probabilities (K, h, w); it appears whole or not at all.
@@ -231,34 +231,37 @@ class ProbStore:
         RunError
             The disk is full, the folder can't be written, or it was removed.
         """
-        window = self.plan.chunk_window(row, col)
-        _check_finite(prob, valid, window)
-        if self._dtype == np.uint8:
-            pixels: Array = to_bytes(prob, valid)
-        else:
-            pixels = prob if valid is None else np.where(valid, prob, np.nan)
-        fill = INVALID if self._dtype == np.uint8 else np.nan
-        # Chunks at the edge are filled up: zarr has them all of one size.
-        values = np.full((self.classes, *self.plan.chunk_shape), fill, self._dtype)
-        values[:, : window.height, : window.width] = pixels
-        packed = bytes(self._zstd.encode(values))
-        lost = [self._block_failures.get(block, []) for block in self.plan.sources(row, col)]
-        record = ChunkRecord.of(packed, list(itertools.chain.from_iterable(lost)))
         self._check_place()
-        try:
-            place_bytes(self._path(row, col), record.sealed(packed))
+        with self._writing(row, col):
+            checksum = self.files.write(row, col, prob, valid)
+        self.record(row, col, checksum)
+
+    def record(self, row: int, col: int, checksum: int) -> None:
+        """Note that a chunk is finished, after it was written.
+
+        Raises
+        ------
+        RunError
+            The disk is full, or the folder was removed.
+        """
+        lost = [self._block_failures.get(block, []) for block in self.plan.sources(row, col)]
+        record = ChunkRecord(checksum, list(itertools.chain.from_iterable(lost)))
+        self._check_place()
+        with self._writing(row, col):
             # The chunk first, then its line: a kill between the two leaves a chunk that does not count. The
             # other way round there would be a line for a chunk that is missing.
             line = log_line((row, col), record).encode()
             if os.write(self._log, line) < len(line):
                 raise OSError(None, "only a part of a line was written")
+        self._records[row, col] = record
+
+    @contextmanager
+    def _writing(self, row: int, col: int) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             self._check_place()
-            raise RunError(
-                f"the chunk at {window} can't be written to {self.folder}: {os_reason(error)}. "
-                "Finished chunks are kept: make room and give the same command again to go on."
-            ) from error
-        self._records[row, col] = record
+            raise self.files.unwritten(row, col, error) from error
 
     def read(self, window: Window) -> Array:
         """What is stored of a window, (K, h, w).
@@ -268,34 +271,7 @@ class ProbStore:
         RunError
             A chunk is missing, or is not what was written.
         """
-        tall, wide = self.plan.chunk_shape
-        out = np.empty((self.classes, window.height, window.width), self._dtype.newbyteorder("="))
-        for row in range(window.row_off // tall, -(-window.row_end // tall)):
-            for col in range(window.col_off // wide, -(-window.col_end // wide)):
-                chunk = Window(row_off=row * tall, col_off=col * wide, height=tall, width=wide)
-                part = chunk.intersection(window)
-                target = part.shifted(-window.row_off, -window.col_off)
-                source = part.shifted(-chunk.row_off, -chunk.col_off)
-                out[:, target.rows, target.cols] = self._read_chunk(row, col)[:, source.rows, source.cols]
-        return out
-
-    def _read_chunk(self, row: int, col: int) -> Array:
-        record = self._records.get((row, col))
-        try:
-            content = None if record is None else self._path(row, col).read_bytes()
-        except OSError:
-            content = None
-        if record is None or content is None:
-            raise self._gone(f"the chunk at {self.plan.chunk_window(row, col)}")
-        packed = record.unsealed(content)
-        if packed is None:
-            raise RunError(
-                f"the chunk at {self.plan.chunk_window(row, col)} in {self.folder} is not what was written "
-                "there. Give the same command again: it is predicted anew. If that happens twice, check "
-                "the disk."
-            )
-        values = np.frombuffer(self._zstd.decode(packed), self._dtype)
-        return values.reshape(self.classes, *self.plan.chunk_shape)
+        return self.files.read(window, self._records)
 
     def note_failures(self, block: tuple[int, int], failures: list[dict[str, Any]]) -> None:
         """Keep the list of regions that could not be read for a block, for the chunks that it goes into."""
@@ -308,9 +284,6 @@ class ProbStore:
         """Regions that could not be read, each once, row-major."""
         return sorted_failures([item for record in self._records.values() for item in record.failures])
 
-    def _path(self, row: int, col: int) -> Path:
-        return self.folder / "prob" / "c" / "0" / str(row) / str(col)
-
     def _check_place(self) -> None:
         """Notice a folder that was moved or removed, before more is predicted for nothing."""
         try:
@@ -319,13 +292,7 @@ class ProbStore:
         except OSError:
             unmoved = False
         if not unmoved:
-            raise self._gone("the folder")
-
-    def _gone(self, what: str) -> RunError:
-        return RunError(
-            f"{what} vanished from {self.folder} during the run: something removed or moved it. "
-            "Give the same command again to predict what is missing."
-        )
+            raise self.files.gone("the folder")
 
 
 def remove_store(folder: Path) -> None:
@@ -349,19 +316,6 @@ def _check_own(folder: Path) -> None:
         raise InputError(
             f"{folder} must hold a kept run and nothing else, got {', '.join(other[:3])} in it. "
             "Move that, or give another --out."
-        )
-
-
-def _check_finite(prob: Array, valid: BoolArray | None, window: Window) -> None:
-    # Two passes over the array instead of a boolean array of its size: NaN passes through min and max.
-    if prob.size == 0 or np.isfinite((prob.min(), prob.max())).all():
-        return
-    good = np.isfinite(prob)
-    bad = ~good.all(axis=0) if valid is None else ~good.all(axis=0) & valid
-    if bad.any():
-        raise ModelError(
-            f"the model must give finite numbers, got others for {np.count_nonzero(bad)} pixels at {window}. "
-            "Check its weights, its value scaling and its precision."
         )
 
 
@@ -391,7 +345,7 @@ def _keep_metadata(path: Path, plan: BlockPlan, classes: int, dtype: str) -> Non
         "fill_value": INVALID if dtype == "uint8" else "NaN",
         "codecs": [
             {"name": "bytes", **endian},
-            {"name": "zstd", "configuration": {"level": _ZSTD_LEVEL, "checksum": False}},
+            {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}},
             {"name": "crc32c"},
         ],
         "attributes": {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -95,6 +96,11 @@ class Block:
             and (self.valid is None or window_is_valid(self.plan, self.index, self.valid, i, j))
         ]
 
+    @property
+    def n_skipped(self) -> int:
+        """Windows that do not run: without a valid pixel, or known before."""
+        return sum(1 for _ in self.plan.windows(*self.index)) - len(self.windows_to_run())
+
     def cut(self, i: int, j: int) -> Array:
         """Pixels (C, h, w) of window (i, j), a view."""
         where = _window_in_block(self.plan, self.index, i, j)
@@ -123,10 +129,23 @@ class Block:
                     cols = slice(hx.start - where.col_off, hx.stop - where.col_off)
                     # A view would keep the whole block until the last of its chunks is done.
                     values = copy_pages(self.total[:, rows, cols])
-                height, width = self.plan.chunk_shape
-                offset = hy.start - hy.chunk * height, hx.start - hx.chunk * width
-                out.append(Piece((hy.chunk, hx.chunk), offset, values))
+                chunk = hy.chunk, hx.chunk
+                out.append(Piece(chunk, self.plan.offset(self.index, chunk), values))
         return out
+
+    def completed(self) -> Iterator[tuple[int, int]]:
+        """Chunks that are complete with this block, given that earlier ones are; they lie under it whole."""
+        y, x = self.plan.y.completed(self.index[0]), self.plan.x.completed(self.index[1])
+        return itertools.product(y, x)
+
+    def valid_of(self, chunk: tuple[int, int]) -> BoolArray | None:
+        """Validity (h, w) of a chunk that is complete with this block; None: everywhere."""
+        if self.valid is None:
+            return None
+        around = self.plan.block_window(*self.index)
+        part = self.plan.chunk_window(*chunk).shifted(-around.row_off, -around.col_off)
+        # A copy, or the chunk would hold the whole block's validity in memory until it is written.
+        return self.valid[part.rows, part.cols].copy()
 
 
 def _window_in_block(plan: BlockPlan, index: tuple[int, int], i: int, j: int) -> Window:

@@ -159,7 +159,11 @@ class TestPrintConfig:
         [
             (
                 "windw = 3",
-                ("option must be one of any_resolution, aoi, asset, bands", "window, got", "run.toml: windw"),
+                (
+                    "option must be one of any_resolution, aoi, asset, bands",
+                    "window, workers, got",
+                    "run.toml: windw",
+                ),
             ),
             ("overlap = -1", ("run.toml: overlap must be", "got -1")),
             ("overlap = ", ("run.toml is not valid TOML",)),

@@ -21,8 +21,8 @@ from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.lazy.scene import ArrayScene
-from geoseg.pipeline import store as store_module
-from geoseg.pipeline.predict import predict_to_store
+from geoseg.pipeline import chunk_files
+from geoseg.pipeline.predict import BlockReader, predict_to_store
 from geoseg.pipeline.store import ProbStore
 from geoseg.raster.stitch import INVALID, from_bytes
 
@@ -47,11 +47,10 @@ def network(batch: np.ndarray) -> np.ndarray:
 
 def run(folder: Path, predict=network, valid: np.ndarray | None = None, **options: object):
     plan = make_plan()
-    store = ProbStore.open(folder, plan, 1, {"model": "m"})
+    store = ProbStore.open(folder, plan, 1, {"model": "m"}, batch_size=5)
     try:
-        return predict_to_store(make_scene(valid), predict, plan, store, batch_size=5, **options), store.read(
-            Window(row_off=0, col_off=0, height=SHAPE[0], width=SHAPE[1])
-        )
+        done = predict_to_store(BlockReader(make_scene(valid), plan, **options), predict, store)
+        return done, store.read(Window(row_off=0, col_off=0, height=SHAPE[0], width=SHAPE[1]))
     finally:
         store.close()
 
@@ -312,8 +311,8 @@ def test_broken_regions_fail_or_are_listed(tmp_path: Path) -> None:
     plan = make_plan()
     store = ProbStore.open(tmp_path / "s", plan, 1, {})
     with pytest.raises(SceneError, match="rows"):
-        predict_to_store(scene, network, plan, store, batch_size=2)
-    predict_to_store(scene, network, plan, store, batch_size=2, on_error="skip")
+        predict_to_store(BlockReader(scene, plan), network, store)
+    predict_to_store(BlockReader(scene, plan, on_error="skip"), network, store)
     assert [(f["row_off"], f["col_off"], f["height"], f["width"]) for f in store.failures()] == [
         (64, 96, 16, 16)
     ]
@@ -328,17 +327,17 @@ def test_holes_of_a_run_that_skipped_them_are_read_again_by_one_that_does_not(tm
     plan, fine = make_plan(), make_scene()
     broken = Broken(fine.image, fine.valid, fine.geobox, fine.name)
     store = ProbStore.open(tmp_path / "store", plan, 2, {"a": 1}, batch_size=2)
-    predict_to_store(broken, network, plan, store, batch_size=2, on_error="skip")
+    predict_to_store(BlockReader(broken, plan, on_error="skip"), network, store)
     assert store.failures()
     with pytest.raises(SceneError):
-        predict_to_store(broken, network, plan, store, batch_size=2, on_error="fail")
-    predict_to_store(fine, network, plan, store, batch_size=2, on_error="fail")
+        predict_to_store(BlockReader(broken, plan, on_error="fail"), network, store)
+    predict_to_store(BlockReader(fine, plan, on_error="fail"), network, store)
     assert store.failures() == []
     whole = Window(row_off=0, col_off=0, height=plan.shape[0], width=plan.shape[1])
     result = store.read(whole)
     store.close()
     plain = ProbStore.open(tmp_path / "plain", plan, 2, {"a": 1}, batch_size=2)
-    predict_to_store(fine, network, plan, plain, batch_size=2)
+    predict_to_store(BlockReader(fine, plan), network, plain)
     assert (result == plain.read(whole)).all()
     plain.close()
 
@@ -346,16 +345,16 @@ def test_holes_of_a_run_that_skipped_them_are_read_again_by_one_that_does_not(tm
 def test_a_full_disk_says_so_and_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan()
     store = ProbStore.open(tmp_path / "s", plan, 1, {})
-    original, writes = store_module.place_bytes, []
+    original, writes = chunk_files.place_bytes, []
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, aside: Path | None) -> None:
         writes.append(path)
         if len(writes) > 3:
             raise OSError(28, "No space left on device")
-        original(path, content)
+        original(path, content, aside)
 
-    monkeypatch.setattr(store_module, "place_bytes", full)
+    monkeypatch.setattr(chunk_files, "place_bytes", full)
     with pytest.raises(RunError, match="No space left on device"):
-        predict_to_store(make_scene(), network, plan, store, batch_size=2)
+        predict_to_store(BlockReader(make_scene(), plan), network, store)
     store.close()
     assert len(store.missing()) == np.prod(plan.n_chunks) - 3

@@ -134,7 +134,7 @@ def run_batch(
     plan = plan_batch(words, settings, out=out, progress=progress)
     predictor = as_predictor(
         model,
-        device=settings.device,
+        device=settings.main_device,
         engine=settings.engine,
         test_time=settings.given().get("test_time"),
         lazy=True,

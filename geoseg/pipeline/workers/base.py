@@ -1,0 +1,202 @@
+"""Tasks for an executor of ``concurrent.futures``, given again where a worker died."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from geoseg.errors import RunError
+
+__all__ = ["Pending", "Workers", "thread_workers"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+#: Times that a task is given to workers which die before it is done. A task that is killed by chance is done
+#: the next time; one that needs more memory than there is kills its worker each time.
+_TRIES = 4
+
+
+class Pending(Generic[T]):
+    """A task that was given to workers; used in place of its future, which may break with its worker."""
+
+    def __init__(self, workers: Workers, network: bool, function: Callable[..., T], args: Any) -> None:
+        self.workers, self.network, self.function, self.args = workers, network, function, args
+        self.tries = 0
+        # Number of deaths before it was given the last time.
+        self.deaths = 0
+        self.future: Future[T] | None = None
+
+    def result(self) -> T:
+        """Wait for the result.
+
+        Raises
+        ------
+        RunError
+            Its worker died, again and again; or the cluster is gone.
+        """
+        return self.workers.wait_for(self)
+
+    def cancel(self) -> None:
+        """Do not begin it, where it has not begun yet."""
+        self.workers.forget(self)
+        if self.future is not None:
+            self.future.cancel()
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.future is not None and self.future.done()
+
+
+class Workers:
+    """Workers that tasks are given to, in order.
+
+    There is no queue and no scheduler here: whoever gives tasks keeps a bounded number of them in flight.
+
+    Parameters
+    ----------
+    start
+        Starts an executor; called again when one broke because a process died.
+    count
+        Tasks that are done at a time.
+    apart
+        Whether the workers are other processes, which share no memory with this one.
+    start_network
+        The same for tasks that run the network; None: one executor does all.
+
+    Attributes
+    ----------
+    notes
+        What the user should know of them; whoever tells it takes it with :meth:`take_notes`.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Executor],
+        count: int,
+        *,
+        apart: bool,
+        start_network: Callable[[], Executor] | None = None,
+    ) -> None:
+        self.count, self.apart = count, apart
+        self.notes: list[str] = []
+        self._start, self._start_network = start, start_network or start
+        self._lock = threading.RLock()
+        self._executor = start()
+        self._network = self._executor if start_network is None else start_network()
+        self._deaths = 0
+        # In the order in which they were given, so that they are given again in that order.
+        self._pending: dict[int, Pending[Any]] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pending in list(self._pending.values()):
+            pending.cancel()
+        # What has begun is waited for: it may be about to write a file.
+        for executor in {id(x): x for x in (self._executor, self._network)}.values():
+            executor.shutdown(wait=True)
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks that whoever gives them should have in flight.
+
+        Results are taken in order, so that a slow task holds up those behind it: with four for each worker,
+        none is idle until it takes four times as long as they.
+        """
+        return 4 * self.count if self.apart else self.count + 1
+
+    def submit(self, function: Callable[..., T], *args: Any, network: bool = False) -> Pending[T]:
+        """Give a task; with ``network`` to a worker that runs the network."""
+        pending: Pending[T] = Pending(self, network, function, args)
+        with self._lock:
+            self._pending[id(pending)] = pending
+            self._give(pending)
+        return pending
+
+    def take_notes(self) -> list[str]:
+        """Notes that nobody took yet, each once."""
+        notes, self.notes = list(dict.fromkeys(self.notes)), []
+        return notes
+
+    def forget(self, pending: Pending[Any]) -> None:
+        """Do not give a task again."""
+        with self._lock:
+            self._pending.pop(id(pending), None)
+
+    def wait_for(self, pending: Pending[T]) -> T:
+        """Result of a task, however often it has to be given."""
+        while True:
+            with self._lock:
+                future, deaths = pending.future, pending.deaths
+            assert future is not None
+            try:
+                result = future.result()
+            except BrokenExecutor as error:
+                self._renew(deaths, error)
+                continue
+            except CancelledError:
+                self.forget(pending)
+                raise RunError(
+                    "the cluster can't be reached any more: its scheduler ended or the connection was cut. "
+                    "Finished chunks are kept: give the same command again to go on."
+                ) from None
+            except BaseException as error:
+                self.forget(pending)
+                if type(error).__name__ == "KilledWorker":  # of distributed, which is not loaded here
+                    raise _died(str(error)) from error
+                raise
+            self.forget(pending)
+            return result
+
+    def _give(self, pending: Pending[Any]) -> None:
+        pending.tries, pending.deaths = pending.tries + 1, self._deaths
+        if pending.tries > _TRIES:
+            raise _died(f"one task was given to {_TRIES} of them")
+        executor = self._network if pending.network else self._executor
+        try:
+            pending.future = executor.submit(pending.function, *pending.args)
+        except BrokenExecutor as error:
+            # It broke a moment ago, and nobody who waits for a result has seen that yet.
+            self._renew(self._deaths, error)
+
+    def _renew(self, deaths: int, error: BrokenExecutor) -> None:
+        """Start anew after a process died, and give again what is not done."""
+        with self._lock:
+            if deaths != self._deaths:
+                return  # another thread has done it
+            self._deaths += 1
+            note = "a worker died and its tasks were given again; the system may be short of memory"
+            logger.warning("%s (%s)", note, error)
+            self.notes.append(note)
+            self._executor.shutdown(wait=False)
+            self._executor = self._network = self._start()
+            for pending in list(self._pending.values()):
+                future = pending.future
+                finished = future is not None and future.done() and not _is_broken(future)
+                if not finished and pending.deaths < self._deaths:
+                    self._give(pending)
+
+
+def _is_broken(future: Future[Any]) -> bool:
+    return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+
+
+def _died(detail: str) -> RunError:
+    return RunError(
+        f"workers died again and again ({detail}). The system may be short of memory: use fewer workers or "
+        "a smaller --chunk. Finished chunks are kept: the same command goes on."
+    )
+
+
+def thread_workers(count: int) -> Workers:
+    """Threads of this process."""
+    return Workers(lambda: ThreadPoolExecutor(count, thread_name_prefix="geoseg-work"), count, apart=False)

@@ -1,0 +1,124 @@
+"""The workers of a dask cluster that exists."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import InputError, MissingDependencyError
+from geoseg.files import write_text
+from geoseg.pipeline.workers.base import Workers
+from geoseg.version import VERSION
+
+__all__ = ["GPU", "TRACE", "cluster_workers", "connected"]
+
+#: Resources by which a cluster places tasks: where any worker offers the first, networks run on such workers
+#: alone; where any offers the second, all other tasks run on those.
+GPU, TRACE = "GPU", "CPU"
+#: Seconds that a scheduler may take to answer.
+_TIMEOUT = 10
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """A client of the cluster at an address.
+
+    Raises
+    ------
+    InputError
+        It can't be reached.
+    MissingDependencyError
+        ``distributed`` is not installed.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingDependencyError(
+            "--scheduler needs the package distributed, which is not installed. "
+            "Install it with: pip install 'geoseg[distributed]'"
+        ) from error
+    try:
+        client = Client(address, timeout=_TIMEOUT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"scheduler must be the address of a dask cluster, such as tcp://host:8786, got {address}, which "
+            f"can't be reached ({reason[:120]}). Start it with: dask scheduler"
+        ) from error
+    with client:
+        yield client
+
+
+def cluster_workers(client: Any, out: Path) -> Workers:
+    """The workers of a cluster, after a look at whether they can do the job.
+
+    Workers that join later take tasks as well; each task states the version of geoseg, and looks for the
+    folder, once more.
+
+    Parameters
+    ----------
+    client
+        A ``distributed.Client``.
+    out
+        Existing folder of the results.
+
+    Raises
+    ------
+    InputError
+        There is no worker, one has another version of geoseg, or one does not see ``out``.
+    """
+    threads: dict[str, int] = dict(client.nthreads())
+    if not threads:
+        raise InputError(
+            "scheduler must have at least one worker, got a cluster without any. Start some with: "
+            f"dask worker {client.scheduler.address}"
+        )
+    token = uuid.uuid4().hex
+    probe = out / f".geoseg-probe-{token}"
+    write_text(probe, token)
+    try:
+        answers = client.run(_look, str(probe.absolute()), on_error="return")
+    finally:
+        probe.unlink(missing_ok=True)
+    for address, answer in answers.items():
+        if isinstance(answer, ImportError | AttributeError):
+            raise InputError(
+                f"workers must have geoseg {VERSION} installed like the command, got none at {address} "
+                f"({answer}). Install it there."
+            )
+        if isinstance(answer, Exception):
+            raise InputError(f"workers must answer, got an error of {address}: {answer}. Start it anew.")
+        version, content, host = answer
+        if version != VERSION:
+            raise InputError(
+                f"workers must run geoseg {VERSION} like the command, got {version} at {address}. Install "
+                "the same version there."
+            )
+        if content != token:
+            raise InputError(
+                f"workers must see the folder of the results, got one that does not see {out.absolute()}: "
+                f"{address} on {host}. Give an --out that lies on a disk which all of them share."
+            )
+    described = client.scheduler_info(n_workers=-1)["workers"].values()
+    offered = {name for worker in described for name in worker["resources"]}
+    network = {"resources": {GPU: 1}} if GPU in offered else {}
+    others = {"resources": {TRACE: 1}} if TRACE in offered else {}
+    return Workers(
+        lambda: client.get_executor(pure=False, **others),
+        sum(threads.values()),
+        apart=True,
+        start_network=lambda: client.get_executor(pure=False, **network),
+    )
+
+
+def _look(probe: str) -> tuple[str, str, str]:
+    """In a worker: the version of geoseg, what it reads of a file, and the name of the machine."""
+    try:
+        content = Path(probe).read_text(encoding="utf-8")
+    except OSError:
+        content = ""
+    return VERSION, content, socket.gethostname()

@@ -1,0 +1,70 @@
+"""From the settings of a run to workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from geoseg.config.run import RunSettings
+from geoseg.errors import InputError
+from geoseg.pipeline.workers.base import Workers
+
+__all__ = ["open_workers", "shared_workers"]
+
+
+@contextmanager
+def open_workers(settings: RunSettings, out: Path, client: Any = None) -> Iterator[Workers | None]:
+    """The workers that settings ask for, while a job lasts; None: this process alone.
+
+    Parameters
+    ----------
+    settings
+        ``workers``, ``devices`` and ``scheduler`` count.
+    out
+        Existing folder of the results, which workers on other machines must see.
+    client
+        A ``distributed.Client`` whose cluster does the work, in place of the settings.
+
+    Raises
+    ------
+    InputError
+        A cluster that can't be reached, or one whose workers can't do this job.
+    """
+    count = max(settings.workers, len(settings.devices or ()))
+    if client is not None or settings.scheduler is not None:
+        if count > 1:
+            raise InputError(
+                f"workers must be 1 with a cluster, which has its own, got {count}. Leave out --workers and "
+                "--devices."
+            )
+        from geoseg.pipeline.workers.cluster import cluster_workers, connected
+
+        opened = connected(settings.scheduler) if client is None else nullcontext(client)
+        with opened as cluster, cluster_workers(cluster, out) as workers:
+            yield workers
+        return
+    if count == 1:
+        yield None
+        return
+    kinds = sorted({device.partition(":")[0] for device in settings.devices or ()})
+    if len(kinds) > 1:
+        raise InputError(
+            f"devices must be of one kind, for results differ between them, got {' and '.join(kinds)}. Give "
+            "those of one kind."
+        )
+    from geoseg.pipeline.workers.processes import process_workers
+
+    with process_workers(count, settings.devices or ()) as workers:
+        yield workers
+
+
+@contextmanager
+def shared_workers(given: Workers | None, settings: RunSettings, out: Path) -> Iterator[Workers | None]:
+    """Workers that somebody else opened, which stay open, else those that settings ask for."""
+    if given is not None:
+        yield given
+        return
+    with open_workers(settings, out) as workers:
+        yield workers

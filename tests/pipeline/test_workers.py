@@ -1,0 +1,262 @@
+"""Many workers: the same bytes for any number, any order and any deaths; what they can't do is refused."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+
+from geoseg.errors import InputError, RunError
+from geoseg.files import DiskFullError
+from geoseg.geo.blocks import plan_blocks
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.lazy.scene import ArrayScene
+from geoseg.models.predictor import CallablePredictor
+from geoseg.pipeline import chunk_files
+from geoseg.pipeline.predict import BlockReader, PredictSummary, predict_to_store
+from geoseg.pipeline.store import ProbStore
+from geoseg.pipeline.strips import predict_with_workers
+from geoseg.pipeline.workers import Shared, Workers
+from geoseg.pipeline.workers import shared as shared_module
+
+SHAPE = (150, 210)
+WHOLE = Window(row_off=0, col_off=0, height=SHAPE[0], width=SHAPE[1])
+
+
+def network(batch: np.ndarray) -> np.ndarray:
+    """Depends on the pixels, the place and, in the last bits, on the size of the batch."""
+    value = batch.astype(np.float32).mean(1, keepdims=True) / 255
+    ramp = np.linspace(0, 0.5, batch.shape[3], dtype=np.float32)
+    return np.clip(value * 0.5 + ramp + np.float32(1e-3) * len(batch), 0, 1)
+
+
+def make_reader(seed: int = 1, chunk: int = 48, overlap: tuple[int, int] = (8, 12), **options) -> BlockReader:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 255, (3, *SHAPE), dtype=np.uint8)
+    valid = np.ones(SHAPE, bool)
+    valid[20:90, 30:140] = False
+    valid[130:, :60] = rng.random((20, 60)) < 0.5
+    scene = ArrayScene(image, valid, GeoBox(Affine.identity(), None, *SHAPE))
+    return BlockReader(scene, plan_blocks(SHAPE, window=(32, 32), overlap=overlap, chunk=chunk), **options)
+
+
+def opened(folder: Path, reader: BlockReader, dtype: str = "float32") -> ProbStore:
+    return ProbStore.open(folder, reader.plan, 1, {"model": "m"}, batch_size=5, dtype=dtype)
+
+
+def by_workers(folder: Path, reader: BlockReader, workers: Workers, predict=network) -> PredictSummary:
+    store = opened(folder, reader)
+    try:
+        return predict_with_workers(reader, CallablePredictor(predict), store, workers)
+    finally:
+        store.close()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Bytes of all files of a store, the record by its lines, which come in any order."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files["chunks.log"] = b"\n".join(sorted(files["chunks.log"].split(b"\n")))
+    return files
+
+
+def threads(count: int) -> Workers:
+    """Threads that are treated as other processes are: all goes through files."""
+    return Workers(lambda: ThreadPoolExecutor(count), count, apart=True)
+
+
+@pytest.fixture(scope="module", params=[(48, (8, 12)), (32, (20, 24))])
+def alone(request, tmp_path_factory) -> tuple[dict[str, Any], Path, PredictSummary]:
+    """What one process gives."""
+    options = {"chunk": request.param[0], "overlap": request.param[1]}
+    folder, reader = tmp_path_factory.mktemp("alone") / "s", make_reader(**options)
+    store = opened(folder, reader)
+    done = predict_to_store(reader, network, store)
+    store.close()
+    return options, folder, done
+
+
+class Shuffled(Executor):
+    """Does what it was given in any order, when somebody waits for it."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng, self.calls = random.Random(seed), []
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future:
+        future = _Waking(self)
+        self.calls.append((future, function, args))
+        return future
+
+    def work(self, until: Future) -> None:
+        while not until.done():
+            future, function, args = self.calls.pop(self.rng.randrange(len(self.calls)))
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
+
+
+class _Waking(Future):
+    def __init__(self, executor: Shuffled) -> None:
+        super().__init__()
+        self.executor = executor
+
+    def result(self, timeout=None):
+        self.executor.work(self)
+        return super().result(timeout)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_any_number_of_workers_gives_the_bytes_of_one_process(tmp_path, alone, count: int) -> None:
+    options, folder, done = alone
+    with threads(count) as workers:
+        summary = by_workers(tmp_path / "s", make_reader(**options), workers)
+    assert contents(tmp_path / "s") == contents(folder)
+    assert (summary.windows, summary.skipped) == (done.windows, done.skipped)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_order_of_completion_gives_the_same_bytes(tmp_path, alone, seed: int) -> None:
+    options, folder, _ = alone
+    with Workers(lambda: Shuffled(seed), 4, apart=True) as workers:
+        by_workers(tmp_path / "s", make_reader(**options), workers)
+    assert contents(tmp_path / "s") == contents(folder)
+
+
+class Dying(ThreadPoolExecutor):
+    """Breaks as a pool of processes does when one is killed: all that is not done is lost."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(2)
+        self.left, self.broken, self.given, self.gate = after, False, [], threading.Lock()
+
+    def submit(self, function, /, *args):
+        if self.broken:
+            raise BrokenExecutor("a child process terminated abruptly")
+        outer: Future = Future()
+        self.given.append(outer)
+        super().submit(self._do, outer, function, args)
+        return outer
+
+    def _do(self, outer, function, args):
+        with self.gate:
+            if self.broken:
+                return
+            self.left -= 1
+            if self.left == 0:
+                self.broken = True
+                for other in self.given:
+                    if not other.done():
+                        other.set_exception(BrokenExecutor("a child process terminated abruptly"))
+                return
+        try:
+            result = function(*args)
+        except BaseException as error:
+            result = error
+        with self.gate:
+            if not outer.done():
+                outer.set_exception(result) if isinstance(result, BaseException) else outer.set_result(result)
+
+
+def test_tasks_of_dead_workers_are_given_again(tmp_path, alone, caplog) -> None:
+    options, folder, _ = alone
+    lives = iter([3, 7, 10_000])
+    with Workers(lambda: Dying(next(lives)), 2, apart=True) as workers:
+        by_workers(tmp_path / "s", make_reader(**options), workers)
+        assert len(workers.take_notes()) == 1
+    assert contents(tmp_path / "s") == contents(folder)
+    assert sum("a worker died" in record.message for record in caplog.records) == 2
+
+
+def test_workers_that_die_again_and_again_end_the_run(tmp_path, caplog) -> None:
+    with (
+        Workers(lambda: Dying(1), 2, apart=True) as workers,
+        pytest.raises(RunError, match="again and again"),
+    ):
+        by_workers(tmp_path / "s", make_reader(), workers)
+
+
+def test_a_run_that_was_stopped_goes_on_with_workers_and_without(tmp_path, alone) -> None:
+    options, folder, _ = alone
+    calls = []
+
+    def dies(batch):
+        calls.append(len(batch))
+        if len(calls) > 4:
+            raise RunError("stopped")
+        return network(batch)
+
+    with threads(2) as workers, pytest.raises(RunError, match="stopped"):
+        by_workers(tmp_path / "s", make_reader(**options), workers, dies)
+    assert not (tmp_path / "s" / "parts").exists()
+    reader = make_reader(**options)
+    store = opened(tmp_path / "s", reader)
+    predict_to_store(reader, network, store)
+    store.close()
+    assert contents(tmp_path / "s") == contents(folder)
+
+
+def test_a_full_disk_of_one_worker_says_so_and_the_run_goes_on_later(tmp_path, alone, monkeypatch) -> None:
+    options, folder, _ = alone
+    original, written = chunk_files.place_bytes, []
+
+    def full(path, content, aside):
+        written.append(path)
+        if len(written) == 4:
+            raise OSError(28, "No space left on device")
+        original(path, content, aside)
+
+    monkeypatch.setattr(chunk_files, "place_bytes", full)
+    with threads(2) as workers:
+        with pytest.raises(DiskFullError, match="No space left on device") as caught:
+            by_workers(tmp_path / "s", make_reader(**options), workers)
+        assert caught.value.exit_code == 1
+        by_workers(tmp_path / "s", make_reader(**options), workers)
+    assert contents(tmp_path / "s") == contents(folder)
+
+
+def test_tasks_in_flight_are_bounded(tmp_path) -> None:
+    most = 0
+    with threads(2) as workers:
+        submit = workers.submit
+
+        def counted(*args, **options):
+            nonlocal most
+            pending = submit(*args, **options)
+            most = max(most, len(workers._pending))
+            return pending
+
+        workers.submit = counted  # type: ignore[method-assign]
+        by_workers(tmp_path / "s", make_reader(chunk=32), workers)
+    assert most <= workers.in_flight == 8
+
+
+def test_what_all_tasks_need_goes_through_a_file_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shared_module, "_cache", type(shared_module._cache)())
+    sent = pickle.dumps(Shared(list(range(10_000)), tmp_path))
+    assert len(sent) < 400
+    first, second = pickle.loads(sent), pickle.loads(sent)
+    assert first.value is second.value
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(pickle.dumps("something else"))
+    shared_module._cache.clear()
+    with pytest.raises(RunError, match="must stay as the command wrote it"):
+        _ = pickle.loads(sent).value
+    file.unlink()
+    with pytest.raises(InputError, match="must see the folder of the results"):
+        _ = pickle.loads(sent).value
+
+
+def test_workers_of_another_version_are_refused(tmp_path, monkeypatch) -> None:
+    sent = pickle.dumps(Shared("value", tmp_path))
+    monkeypatch.setattr(shared_module, "VERSION", "0.0.9")
+    with pytest.raises(InputError, match=r"workers must run geoseg .* got 0\.0\.9"):
+        pickle.loads(sent)
