@@ -236,6 +236,8 @@ class TrainSettings(Settings):
     schedule: Schedule = Schedule()
     early_stopping: EarlyStopping | None = None
     ema: Ema | None = None
+    # Eight batches hold millions of pixels, and take little of the time between two validations.
+    batch_norm_batches: int = Field(default=8, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"

@@ -9,15 +9,18 @@ import warnings
 from dataclasses import asdict
 from typing import cast
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor, inference_mode, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 
 from geoseg.data.dataset import train_loader, val_loader
 from geoseg.data.sampler import BatchSampler
 from geoseg.errors import RunError
 from geoseg.training.checkpoints import RunFolder
 from geoseg.training.config import TrainSettings
-from geoseg.training.learner import Learner, make_optimizer
+from geoseg.training.learner import Learner, make_optimizer, step_seed
 from geoseg.training.metrics import Scores, SegmentationScore, reduce_means
 from geoseg.training.recorder import Recorder
 from geoseg.training.setup import Prepared, pixelwise_of
@@ -104,6 +107,7 @@ class Fitting:
             try:
                 while standing.validations < len(self.points) and not self._stops_early():
                     self._train()
+                    self._measure_batch_norm()
                     self._conclude(self._validate())
                     self._save()
                 if self.recorder is not None:
@@ -235,6 +239,38 @@ class Fitting:
         self.learner.move_average((self.standing.batches + 1) / self.settings.accumulate)
 
     # ------------------------------------------------------------ validation
+
+    def _measure_batch_norm(self) -> None:
+        """Give batch norm the statistics of the weights as they are now, from the last training batches.
+
+        Its running statistics trail the weights by some ten steps, and begin at those of no data or of
+        ImageNet. In a short run, or at a high rate, they fit no weights at all: after 11 steps on KITTI's
+        streets the validation loss was 2.65 with them, and 0.58 with statistics measured anew. Training
+        itself does not use them.
+        """
+        batches, end = self.settings.batch_norm_batches, self.standing.batches
+        network = self.learner.evaluated
+        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        if not (batches and norms):
+            return
+        start = self.points[self.standing.validations - 1] if self.standing.validations else 0
+        # Chips as prediction meets them: not augmented. With an own count of unreadable ones, since these
+        # have been counted in training.
+        chips = self.prepared.chips(self.settings, self.settings.allow_corrupted_samples.train)
+        loader = train_loader(chips, self._batches(max(start, end - batches), end))
+        # Dropout must not depend on whether the run was resumed.
+        torch.manual_seed(step_seed(self.settings.seed, end, self.rank))
+        with self.fabric.autocast():
+            update_bn(
+                (self.learner.normalize(batch.to(self.fabric.device, True).image) for batch in loader),
+                network,
+            )
+        # Each process has measured its own share of every batch.
+        for norm in norms if self.world > 1 else ():
+            for name in ("running_mean", "running_var"):
+                statistic = getattr(norm, name)
+                if statistic is not None:
+                    statistic.copy_(self._total(statistic) / self.world)
 
     @inference_mode()
     def _validate(self) -> Scores:

@@ -17,13 +17,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+from torch.optim.swa_utils import update_bn
 from train_samples import town
 
 from geoseg.data import dataset
 from geoseg.errors import ConfigError, GeosegError, InputError, ModelError, RunError, StateMismatchError
 from geoseg.files import LockedError, hold
 from geoseg.raster.classes import IGNORE
-from geoseg.training import learner, loop, recorder
+from geoseg.training import fit, learner, loop, recorder
 from geoseg.training.charts import chart_picture
 from geoseg.training.checkpoints import RunFolder
 from geoseg.training.export import export_checkpoint
@@ -318,6 +319,51 @@ def test_the_average_moves_once_a_step(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(learner, "move_average", lambda average, network, decay: seen.append(decay))
     train(quick(ema={"decay": 0.5}, accumulate=2, epochs=1), tmp_path / "run", devices="cpu")
     assert seen == pytest.approx([1 / 11, 2 / 12])
+
+
+def test_batch_norm_has_the_statistics_of_the_weights_as_they_are(quick, tmp_path, monkeypatch):
+    taken = []
+
+    def listed(batches, network):
+        batches = list(batches)
+        update_bn(batches, network)
+        taken.append((batches, network))
+
+    monkeypatch.setattr(fit, "update_bn", listed)
+    settings = quick(epochs=1, val_every=1, lr=0.05, batch_norm_batches=2)
+    train(settings, tmp_path / "measured", devices="cpu")
+    ((batches, network),) = taken
+    assert len(batches) == 2
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert {norm.momentum for norm in norms} == {0.1}
+    seen = {}
+    for norm in norms:
+        norm.register_forward_hook(
+            lambda norm, inputs, output: seen.setdefault(norm, []).append(inputs[0].double())
+        )
+    kept = weights(tmp_path / "measured", 0)
+    network.load_state_dict(kept)
+    measured = {norm: (norm.running_mean.clone(), norm.running_var.clone()) for norm in norms}
+    network.train()
+    with torch.inference_mode():
+        for batch in batches:
+            network(batch)
+    # The last layers of the encoder are cut off, and used by nobody.
+    assert len(seen) > 5
+    for norm, inputs in seen.items():
+        mean, variance = measured[norm]
+        expected = torch.stack([one.mean((0, 2, 3)) for one in inputs]).mean(0)
+        assert torch.allclose(mean.double(), expected, atol=1e-5)
+        expected = torch.stack([one.var((0, 2, 3)) for one in inputs]).mean(0)
+        assert torch.allclose(variance.double(), expected, rtol=1e-4, atol=1e-6)
+    # What is learned is the same either way, to the bit.
+    changed = settings.model_copy(update={"batch_norm_batches": 0})
+    train(changed, tmp_path / "running", devices="cpu")
+    running = weights(tmp_path / "running", 0)
+    differing = {name for name in kept if not torch.equal(kept[name], running[name])}
+    assert {name.rsplit(".", 1)[1] for name in differing} == {
+        "running_mean", "running_var", "num_batches_tracked",
+    }  # fmt: skip
 
 
 def test_early_stopping_and_fewer_checkpoints(quick, tmp_path):
