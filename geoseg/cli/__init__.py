@@ -45,7 +45,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "Score a prediction against the truth: objects, outlines and pixels."),
     "info": (
         "info",
-        "Say what a scene or a model is: size, bands, CRS, ground resolution; or classes, inputs, options.",
+        "Say what a scene, a model or a result is.",
     ),
     "train": ("train", "Train a network from scenes and labels, or from an annotated project."),
     "chips": (

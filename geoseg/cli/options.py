@@ -121,9 +121,10 @@ def _annotation(caller: Caller, name: str, field: FieldInfo, option: Option) -> 
     """Type and typer's option of a setting's flag."""
     flag = _flag(name, option)
     if field.annotation is bool:
+        default = "yes" if field.default else "no"
         # With --no-FLAG, so that a switch that the model or --config turns on can be turned off.
         switch = typer.Option(
-            f"{flag}/--no-{flag[2:]}", help=option.help, rich_help_panel=option.panel, show_default="no"
+            f"{flag}/--no-{flag[2:]}", help=option.help, rich_help_panel=option.panel, show_default=default
         )
         return Annotated[bool | None, switch]
     metavar = option.metavar

@@ -45,6 +45,8 @@ class RunKeywords(TypedDict, total=False):
     formats: str | Sequence[str] | None
     save_prob: bool | None
     save_mask: bool | None
+    style: bool | None
+    qgs: bool | None
     overwrite: bool | None
     workers: int | None
     scheduler: str | None
@@ -97,6 +99,7 @@ class VectorizeKeywords(TypedDict, total=False):
     class_names: str | Sequence[str] | None
     connectivity: Literal[4, 8] | None
     formats: str | Sequence[str] | None
+    style: bool | None
     overwrite: bool | None
     workers: int | None
     scheduler: str | None

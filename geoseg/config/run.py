@@ -262,6 +262,23 @@ class RunSettings(SuggestedSettings):
         bool,
         Option(help="Also write NAME.mask.tif, the classes, a COG.", takes=("run",), panel="Files"),
     ] = False
+    # Beside the footprints and not inside of a GeoPackage, whose readers would find a second layer.
+    style: Annotated[
+        bool,
+        Option(
+            help="Also write NAME.qml, by which QGIS colors the footprints by their confidence.",
+            takes=("run", "vectorize"),
+            panel="Files",
+        ),
+    ] = True
+    qgs: Annotated[
+        bool,
+        Option(
+            help="Also write NAME.qgs, a QGIS project of the scene and all that was made of it.",
+            takes=("run",),
+            panel="Files",
+        ),
+    ] = False
     restart: Annotated[
         bool,
         Option(help="Throw away a kept run and begin again.", takes=("run", "predict"), panel="Work"),

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG, read_hints
 from geoseg.io.references import Reference
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
+from geoseg.pipeline.extras import write_extras
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.kept import check_scene, doubts, kept_store, predict_job, store_notes
 from geoseg.pipeline.predict import PredictSummary
@@ -91,6 +92,9 @@ class RunSummary:
         What the user should know.
     provenance
         What the files say of their origin: versions, scene, model and options.
+    extras
+        Kind (``style``, ``qgs``) to a file beside the results that helps to look at them. Other programs may
+        have written to it since.
     """
 
     scene: str
@@ -108,6 +112,7 @@ class RunSummary:
     failures: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -196,8 +201,10 @@ def run_scene(
         if not failures:  # the lists of an earlier run go with its results
             write_failures(targets, [])
         notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
+        extras = write_extras(job, Path(out), files, rasters)
         write_record(store.folder, make_record(job, scene, files | rasters, count, failures))
-    return _summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
+    summary = _summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
+    return replace(summary, extras={kind: str(path) for kind, path in extras.items()})
 
 
 def _store_folder(source: RasterSource, out: Path) -> Path:

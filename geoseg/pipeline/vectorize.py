@@ -47,11 +47,14 @@ class VectorizeSummary:
         Objects left out for their area.
     classes
         Footprints of each class that has any.
+    columns
+        Names of their attributes.
     """
 
     footprints: int
     too_small: int
     classes: dict[str, int]
+    columns: tuple[str, ...] = ()
 
 
 def vectorize_classes(
@@ -188,7 +191,8 @@ def vectorize_classes(
                 writer.write(batch)
             done += looked_at
             progress("write", done, spill.count)
-    return VectorizeSummary(table.written, spill.count - table.written, table.classes)
+        columns = tuple(table.schema.names)
+    return VectorizeSummary(table.written, spill.count - table.written, table.classes, columns)
 
 
 def _whole_groups(

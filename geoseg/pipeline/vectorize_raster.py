@@ -17,6 +17,7 @@ from geoseg.config.signature import value_text
 from geoseg.errors import InputError, RunError
 from geoseg.files import check_outputs, hold, results_folder, scratch_folder, write_failures
 from geoseg.geo.effort import TRACING_MPX_S, check_effort
+from geoseg.io.qgis import Drawn, write_styles
 from geoseg.io.sources import open_raster
 from geoseg.io.writers import FORMATS, check_formats, check_unowned, output_path
 from geoseg.pipeline.class_readers import Kind, decide_kind, open_classes
@@ -161,6 +162,8 @@ def vectorize_raster(
             threads=threads,
             all_read=all_read,
         )
+        if settings.style:
+            write_styles(files, Drawn(summary.columns, tuple(reader.class_names or sorted(summary.classes))))
         # The lists of an earlier run go with its results.
         if not listed:
             write_failures(files.values(), [])

@@ -283,7 +283,7 @@ def test_command(tmp_path: Path) -> None:
     summary = json.loads(result.stdout)
     assert (summary["footprints"], summary["too_small"]) == (2, 1)
     assert len(gpd.read_file(tmp_path / "out" / "mask.gpkg")) == 2
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["mask.geojson", "mask.gpkg"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["mask.geojson", "mask.gpkg", "mask.qml"]
 
 
 @pytest.mark.parametrize(
@@ -475,4 +475,4 @@ def test_an_option_given_twice_is_refused(tmp_path: Path) -> None:
     assert "--format must be given once; several values are separated by commas" in twice.stderr
     assert not (tmp_path / "o").exists()
     assert CliRunner().invoke(app, [*words, "--format", "gpkg,fgb", "--overwrite"]).exit_code == 0
-    assert sorted(file.name for file in (tmp_path / "o").iterdir()) == ["mask.fgb", "mask.gpkg"]
+    assert sorted(file.name for file in (tmp_path / "o").iterdir()) == ["mask.fgb", "mask.gpkg", "mask.qml"]
