@@ -144,6 +144,7 @@ class RunSettings(SuggestedSettings):
             metavar="NAME[,NAME...]",
             keyword="str | Sequence[str]",
             unset="as --device says",
+            same_bytes=True,
         ),
     ] = None
     # "Wanted": a run takes the nearest multiple of the stride, vectorize whole blocks of the file.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numcodecs import Zstd
@@ -13,11 +14,13 @@ from geoseg.errors import ModelError, RunError
 from geoseg.files import DiskFullError, is_full, os_reason, place_bytes
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
-from geoseg.pipeline.chunk_log import ChunkRecord
+from geoseg.pipeline.chunk_log import ChunkRecord, read_log
+from geoseg.raster.classes import classify
 from geoseg.raster.stitch import INVALID, to_bytes
 from geoseg.typing import Array, BoolArray
+from geoseg.vector.chunk import ChunkValues
 
-__all__ = ["ZSTD_LEVEL", "ChunkFiles"]
+__all__ = ["ZSTD_LEVEL", "ChunkFiles", "StoredClasses"]
 
 #: The fastest level: stitched probabilities are written while the network waits for nothing else.
 ZSTD_LEVEL = 1
@@ -143,6 +146,42 @@ class ChunkFiles:
             f"{what} vanished from {self.folder} during the run: something removed or moved it. "
             "Give the same command again to predict what is missing."
         )
+
+
+class StoredClasses:
+    """Classes of the chunks of a store, which keeps probabilities: another threshold predicts nothing anew.
+
+    Parameters
+    ----------
+    files, records
+        Of a store whose chunks are all finished.
+    background, thresholds
+        As :func:`geoseg.raster.classes.classify` takes them.
+    """
+
+    def __init__(
+        self,
+        files: ChunkFiles,
+        records: Mapping[tuple[int, int], ChunkRecord],
+        background: int | None,
+        thresholds: tuple[float, ...] | None,
+    ) -> None:
+        self.files, self.records = files, records
+        self.background, self.thresholds = background, thresholds
+
+    def __call__(self, window: Window) -> ChunkValues:
+        """Pixels of a window."""
+        prob = self.files.read(window, self.records)
+        classes = classify(prob, background=self.background, thresholds=self.thresholds)
+        return ChunkValues(classes.values, classes.prob, classes.invalid)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.files, self.background, self.thresholds
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.files, self.background, self.thresholds = state
+        # Of a large scene they are many: another process reads them from the record, once.
+        self.records = read_log(self.files.folder / "chunks.log")
 
 
 def _check_finite(prob: Array, valid: BoolArray | None, window: Window) -> None:

@@ -25,13 +25,13 @@ from geoseg.files import (
     scratch_folder,
     write_failures,
 )
-from geoseg.geo.windows import Window
 from geoseg.io.cog import read_finished
 from geoseg.io.crs import check_tiff_crs
 from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG, read_hints
 from geoseg.io.references import Reference
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
+from geoseg.pipeline.chunk_files import StoredClasses
 from geoseg.pipeline.extras import write_extras
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.kept import check_scene, doubts, kept_store, predict_job, store_notes
@@ -42,9 +42,8 @@ from geoseg.pipeline.record import RECORD, make_record, write_record
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.store import FORMAT, ProbStore
-from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
+from geoseg.pipeline.vectorize import vectorize_classes
 from geoseg.pipeline.workers import Workers, shared_workers
-from geoseg.raster.classes import classify
 from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -194,7 +193,7 @@ def run_scene(
         # Before the results, so that none of them lies there without the list of what it lacks.
         listed = write_failures(targets, failures) if failures else {}
         origin = run_provenance(job, "run")
-        count = _vectorize(job, store, files, origin, progress)
+        count = _vectorize(job, store, files, origin, crew, progress)
         _save_rasters(job, store, rasters, origin, progress)
         # Once more, for the second stage takes its time as well: the results must be of one scene.
         check_scene(job, store, targets)
@@ -350,16 +349,16 @@ def _summarize(
 
 
 def _vectorize(
-    job: Job, store: ProbStore, files: dict[str, Path], origin: dict[str, Any], progress: Progress
+    job: Job,
+    store: ProbStore,
+    files: dict[str, Path],
+    origin: dict[str, Any],
+    workers: Workers | None,
+    progress: Progress,
 ) -> int:
-    # The store keeps probabilities, not classes: another threshold on a kept run predicts nothing anew.
-    def read_chunk(window: Window) -> ChunkValues:
-        classes = classify(store.read(window), background=job.background, thresholds=job.thresholds)
-        return ChunkValues(classes.values, classes.prob, classes.invalid)
-
     with scratch_folder(store.folder) as spill:
         summary = vectorize_classes(
-            read_chunk,
+            StoredClasses(store.files, store.records, job.background, job.thresholds),
             *job.plan.shape,
             chunk=job.plan.chunk_shape,
             connectivity=job.settings.connectivity,
@@ -373,6 +372,7 @@ def _vectorize(
             out=files,
             progress=progress,
             spill_dir=spill,
+            workers=workers,
         )
     return summary.footprints
 

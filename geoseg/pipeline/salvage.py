@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from geoseg.errors import SceneError
 from geoseg.geo.windows import Window
 from geoseg.pipeline.class_readers import ClassReader
+from geoseg.pipeline.held import ReadChunk
 from geoseg.raster.source import RasterSource, SceneReadError
 from geoseg.typing import Array, BoolArray, OnError
 from geoseg.vector.chunk import ChunkValues
@@ -116,49 +116,45 @@ def sorted_failures(failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [unique[place] for place in sorted(unique)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Salvage:
     """A reader of classes that takes what can't be read as without data, and lists it.
 
     Attributes
     ----------
+    source
+        The raster.
     reader
-        Gives class values, or raises SceneError.
-    parts
-        Cuts a window, as :meth:`geoseg.raster.source.RasterSource.storage_parts` does.
-    failures
-        What could not be read.
+        Gives class values of it, or raises SceneError.
     """
 
+    source: RasterSource
     reader: ClassReader
-    parts: Callable[[Window], Iterator[tuple[Window, Window]]]
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    _lock: Any = field(default_factory=threading.Lock, repr=False)
 
     def read(self, window: Window) -> ChunkValues:
-        """Pixels of a window."""
+        """Pixels of a window; a :class:`ReadChunk` where a part could not be read."""
         try:
             return self.reader.read(window)
         except SceneError:
             return self._read_parts(window)
 
-    def _read_parts(self, window: Window) -> ChunkValues:
+    def _read_parts(self, window: Window) -> ReadChunk:
         shape = (window.height, window.width)
         # What is lost stays background and counts as without data.
         values, invalid = np.zeros(shape, self.reader.dtype), np.zeros(shape, bool)
         prob = None if self.reader.prob_dtype is None else np.zeros(shape, self.reader.prob_dtype)
-        for part, unit in self.parts(window):
+        failures = []
+        for part, unit in self.source.storage_parts(window):
             inside = part.shifted(-window.row_off, -window.col_off)
             try:
                 part_values = self.reader.read(part)
             except SceneError as error:
                 invalid[inside.rows, inside.cols] = True
-                with self._lock:  # chunks are read in several threads
-                    self.failures.append(failure(unit, error))
+                failures.append(failure(unit, error))
                 continue
             values[inside.rows, inside.cols] = part_values.values
             if part_values.invalid is not None:
                 invalid[inside.rows, inside.cols] = part_values.invalid
             if prob is not None and part_values.prob is not None:
                 prob[inside.rows, inside.cols] = part_values.prob
-        return ChunkValues(values, prob, invalid)
+        return ReadChunk(values, prob, invalid, tuple(failures))

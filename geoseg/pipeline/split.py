@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import itertools
 import os
+import uuid
 import zipfile
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from geoseg.errors import RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.pipeline.held import Held, Readings
+from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers
 from geoseg.raster.labels import check_connectivity, paint
 from geoseg.raster.segments import Segments, as_values
 from geoseg.raster.split import (
@@ -45,6 +48,8 @@ __all__ = ["SplitObjects", "split_raster", "split_rule"]
 _KEPT = 96 << 20
 
 Place = tuple[int, int]
+#: By direction (rows down, columns along): values, heights and missing data of the pixels at that side.
+Rim = dict[Place, tuple[Array | None, ...]]
 
 
 def split_rule(split: float | Literal["off"], geobox: GeoBox) -> SplitRule | None:
@@ -69,12 +74,7 @@ class _Chunk:
         height = (values != 0) * np.uint8(254) if chunk.prob is None else as_stored(chunk.prob)
         return cls(values, height, chunk.prob, chunk.invalid)
 
-    @property
-    def nbytes(self) -> int:
-        arrays = (self.values, self.height, self.prob, self.invalid)
-        return sum(array.nbytes for array in arrays if array is not None)
-
-    def rim(self, reach: int) -> dict[Place, tuple[Array | None, ...]]:
+    def rim(self, reach: int) -> Rim:
         """What the neighbor in each direction (row, column) sees of this chunk."""
         near = {-1: slice(0, reach), 0: slice(None), 1: slice(-reach, None)}
         return {
@@ -85,6 +85,33 @@ class _Chunk:
             for down, along in itertools.product((-1, 0, 1), repeat=2)
             if (down, along) != (0, 0)
         }
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """Paints the labels of a chunk from its runs."""
+
+    folder: Path
+    step: tuple[int, int]
+
+    def __call__(self, window: Window, number: Array) -> ChunkValues:
+        """Labels of a chunk, int32, from the labels of its basins.
+
+        Raises
+        ------
+        RunError
+            Its runs are not what was written.
+        """
+        path = _runs_file(self.folder, (window.row_off // self.step[0], window.col_off // self.step[1]))
+        try:
+            with np.load(path) as runs:
+                segments = Segments(runs["row_ptr"], runs["start"], runs["value"], window.width)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"temporary files must stay as they were written, got a changed {path}: {error}. "
+                "Check the disk and give the same command again."
+            ) from error
+        return ChunkValues(paint(segments, number[segments.value]))
 
 
 class SplitObjects:
@@ -98,32 +125,25 @@ class SplitObjects:
         Holds the runs of each chunk.
     step
         Chunk height and width, pixels.
+
+    Attributes
+    ----------
+    painter
+        From a window, and what :meth:`numbers` gives for it, to the labels of its chunk; it pickles.
     """
 
     def __init__(self, objects: Objects, folder: Path, step: tuple[int, int]) -> None:
         self.objects = objects
         self.step = step
-        self._folder = folder
+        self.painter = _Painter(folder, step)
+
+    def numbers(self, window: Window) -> tuple[Array]:
+        """Labels of the basins of one chunk: the part of all labels that its painting needs."""
+        return (self.objects.number[window.row_off // self.step[0], window.col_off // self.step[1]],)
 
     def read(self, window: Window) -> ChunkValues:
-        """Labels of a chunk, int32.
-
-        Raises
-        ------
-        RunError
-            Its runs are not what was written.
-        """
-        place = window.row_off // self.step[0], window.col_off // self.step[1]
-        path = _runs_file(self._folder, place)
-        try:
-            with np.load(path) as runs:
-                segments = Segments(runs["row_ptr"], runs["start"], runs["value"], window.width)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"temporary files must stay as they were written, got a changed {path}: {error}. "
-                "Check the disk and give the same command again."
-            ) from error
-        return ChunkValues(paint(segments, self.objects.number[place][segments.value]))
+        """Labels of a chunk, int32; errors as those of the painter."""
+        return self.painter(window, *self.numbers(window))
 
     def described(self, outlines: Outlines) -> Outlines:
         """Outlines of labels with what is known of their objects; ``value`` stays the label."""
@@ -148,6 +168,8 @@ def split_raster(
     folder: Path,
     *,
     threads: int | None = None,
+    workers: Workers | None = None,
+    readings: Readings | None = None,
     progress: Progress = no_progress,
 ) -> SplitObjects:
     """Take touching objects apart.
@@ -156,7 +178,7 @@ def split_raster(
     ----------
     read
         Pixels of a chunk; its probability is the height field, or the shape of the mask where there is none.
-        Called from several threads, at most twice for each chunk.
+        Called from several threads or processes, at most twice for each chunk.
     shape
         Height and width of the raster, pixels.
     chunk
@@ -166,9 +188,13 @@ def split_raster(
     rule
         When two parts are two objects.
     folder
-        Existing folder for the runs.
+        Existing folder for the runs, and for what goes between workers.
     threads
-        Worker threads; None: one a CPU.
+        Worker threads where no workers are given; None: one a CPU.
+    workers
+        Who reads the chunks and finds their basins; None: threads.
+    readings
+        Takes what is to be known of the chunks that were read.
     progress
         Told the chunks that are done, as the stage ``split``.
 
@@ -185,50 +211,31 @@ def split_raster(
     step = (chunk, chunk) if isinstance(chunk, int) else chunk
     # A chunk sees its next neighbors only, so these must be as deep as the reach.
     step = (-(-reach // step[0]) * step[0], -(-reach // step[1]) * step[1])
-    rows, cols = -(-shape[0] // step[0]), -(-shape[1] // step[1])
-    threads = threads or os.cpu_count() or 1
-
-    def basins(
-        place: Place, chunk: _Chunk, values: Array, height: Array, invalid: Array | None
-    ) -> ChunkBasins:
-        smooth = smooth_height(height, values, weights)
-        chunk_basins = find_basins(
-            smooth,
-            values,
-            (place[0] * step[0], place[1] * step[1]),
-            shape[1],
-            connectivity,
-            _summed(chunk),
-            invalid,
-        )
-        segments = chunk_basins.segments
-        np.savez(
-            _runs_file(folder, place),
-            row_ptr=segments.row_ptr,
-            start=segments.start,
-            value=segments.value,
-        )
-        return ChunkBasins.of(chunk_basins)
-
     chunks: dict[Place, ChunkBasins] = {}
-    finding: deque[tuple[Place, Future[ChunkBasins]]] = deque()
+    finding: deque[tuple[Place, Held[_Chunk] | None, Pending[ChunkBasins]]] = deque()
+    total = -(-shape[0] // step[0]) * -(-shape[1] // step[1])
 
     def collect(most: int) -> None:
         while len(finding) > most:
-            place, future = finding.popleft()
-            chunks[place] = future.result()
-            progress("split", len(chunks), rows * cols)
+            place, held, pending = finding.popleft()
+            chunks[place] = pending.result()
+            if held is not None:
+                held.drop()
+            progress("split", len(chunks), total)
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-split") as pool:
-        surrounded = _with_rims(read, shape, step, reach, pool, threads)
+    own = thread_workers(threads or os.cpu_count() or 1) if workers is None else nullcontext(workers)
+    with own as crew:
+        aside = folder if crew.apart else None
+        work = Shared(_Work(read, shape, step, weights, connectivity, folder, aside), aside)
+        surrounded = _with_rims(work, crew, readings or Readings())
         try:
-            for place, chunk_pixels, values, height, invalid in surrounded:
-                finding.append((place, pool.submit(basins, place, chunk_pixels, values, height, invalid)))
-                collect(threads)
+            for place, held, around in surrounded:
+                finding.append((place, held, crew.submit(_find, work, place, held, around)))
+                collect(crew.in_flight - 1)
             collect(0)
         finally:
             surrounded.close()
-            for _, waiting in finding:
+            for _, _, waiting in finding:
                 waiting.cancel()
     objects = join_basins(
         chunks,
@@ -250,39 +257,91 @@ def _summed(chunk: _Chunk) -> Array:
     return np.rint(chunk.prob.astype(np.float64) * FLOAT_SCALE).astype(np.int64)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What the tasks of a raster need beside a place."""
+
+    read: Callable[[Window], ChunkValues]
+    shape: tuple[int, int]
+    step: tuple[int, int]
+    weights: Array
+    connectivity: int
+    folder: Path
+    aside: Path | None
+
+    @property
+    def reach(self) -> int:
+        """Pixels that are seen around a chunk."""
+        return len(self.weights) // 2 + 1
+
+    def window(self, place: Place) -> Window:
+        """Pixels of a chunk."""
+        row, col = place[0] * self.step[0], place[1] * self.step[1]
+        height, width = min(self.step[0], self.shape[0] - row), min(self.step[1], self.shape[1] - col)
+        return Window(row_off=row, col_off=col, height=height, width=width)
+
+
+class _Fetched(NamedTuple):
+    """A chunk that was read."""
+
+    held: Held[_Chunk]
+    rim: Rim
+    readings: Readings
+
+
+def _fetch(work: Shared[_Work], place: Place) -> _Fetched:
+    """In a worker: read a chunk, and keep its pixels for the search of basins."""
+    values = work.value.read(work.value.window(place))
+    chunk = _Chunk.of(values)
+    return _Fetched(Held(chunk, work.value.aside), chunk.rim(work.value.reach), Readings.of(values))
+
+
+def _find(work: Shared[_Work], place: Place, held: Held[_Chunk] | None, around: Rim) -> ChunkBasins:
+    """In a worker: find the basins of a chunk, and put its runs aside."""
+    values = work.value
+    chunk = _Chunk.of(values.read(values.window(place))) if held is None else held.arrays
+    basin_values, height, invalid = _surrounded(chunk, around, values.reach)
+    smooth = smooth_height(height, basin_values, values.weights)
+    basins = find_basins(
+        smooth,
+        basin_values,
+        (place[0] * values.step[0], place[1] * values.step[1]),
+        values.shape[1],
+        values.connectivity,
+        _summed(chunk),
+        invalid,
+    )
+    segments = basins.segments
+    path = _runs_file(values.folder, place)
+    # Under another name first: a task of a worker that was thought dead may write the same.
+    aside = path.with_name(f"{uuid.uuid4().hex}.npz")
+    np.savez(aside, row_ptr=segments.row_ptr, start=segments.start, value=segments.value)
+    aside.replace(path)
+    return ChunkBasins.of(basins)
+
+
 def _with_rims(
-    read: Callable[[Window], ChunkValues],
-    shape: tuple[int, int],
-    step: tuple[int, int],
-    reach: int,
-    pool: ThreadPoolExecutor,
-    threads: int,
-) -> Generator[tuple[Place, _Chunk, Array, Array, Array | None], None, None]:
+    work: Shared[_Work], workers: Workers, readings: Readings
+) -> Generator[tuple[Place, Held[_Chunk] | None, Rim], None, None]:
     """Chunks in row-major order with the pixels around them.
 
     The chunk below and to the right has to be read before its turn. Its rim is kept; its pixels are kept too
-    as far as there is room, else it is read again. So a scene of any width takes bounded memory, and a narrow
-    one is read once.
+    as far as there is room, else they are read again. So a scene of any width takes bounded memory, and a
+    narrow one is read once.
 
     Yields
     ------
-    place, chunk
-        The chunk by its row and column in the grid.
-    values : (h + 2, w + 2) uint8 or int32
-    height : (h + 2 reach, w + 2 reach) uint8
-    invalid : (h + 2, w + 2) bool, or None where all are valid
-        0 and False beyond the raster.
+    place, held
+        The chunk by its row and column in the grid; None: it has to be read again.
+    around
+        By direction, what the chunk sees of the neighbor there.
     """
+    shape, step = work.value.shape, work.value.step
     rows, cols = -(-shape[0] // step[0]), -(-shape[1] // step[1])
     order = [(i, j) for i in range(rows) for j in range(cols)]
-    reading: dict[Place, Future[_Chunk]] = {}
-    rims: dict[Place, dict[Place, tuple[Array | None, ...]]] = {}
-    kept: dict[Place, _Chunk] = {}
-
-    def fetch(place: Place) -> _Chunk:
-        row, col = place[0] * step[0], place[1] * step[1]
-        height, width = min(step[0], shape[0] - row), min(step[1], shape[1] - col)
-        return _Chunk.of(read(Window(row_off=row, col_off=col, height=height, width=width)))
+    reading: dict[Place, Pending[_Fetched]] = {}
+    rims: dict[Place, Rim] = {}
+    kept: dict[Place, Held[_Chunk]] = {}
 
     def neighbors(place: Place) -> list[Place]:
         i, j = place
@@ -294,18 +353,24 @@ def _with_rims(
 
     try:
         for turn, place in enumerate(order):
-            for coming in order[turn : turn + threads + 1]:  # read ahead
+            for coming in order[turn : turn + workers.in_flight]:  # read ahead
                 for near in neighbors(coming):
                     if near not in rims and near not in reading:
-                        reading[near] = pool.submit(fetch, near)
+                        reading[near] = workers.submit(_fetch, work, near)
             for near in neighbors(place):
                 if near in reading:
                     chunk = reading.pop(near).result()
-                    rims[near] = chunk.rim(reach)
-                    if near == place or sum(other.nbytes for other in kept.values()) + chunk.nbytes <= _KEPT:
-                        kept[near] = chunk
-            chunk = kept.pop(place) if place in kept else pool.submit(fetch, place).result()
-            yield (place, chunk, *_surrounded(place, chunk, rims, reach))
+                    readings.add(chunk.readings)
+                    rims[near] = chunk.rim
+                    room = _KEPT - sum(other.nbytes for other in kept.values())
+                    if near == place or chunk.held.nbytes <= room:
+                        kept[near] = chunk.held
+            around = {
+                (down, along): rims[neighbor][-down, -along]
+                for down, along in itertools.product((-1, 0, 1), repeat=2)
+                if (down, along) != (0, 0) and (neighbor := (place[0] + down, place[1] + along)) in rims
+            }
+            yield place, kept.pop(place, None), around
             # This was the last chunk that has that one for a neighbor.
             rims.pop((place[0] - 1, place[1] - 1), None)
             if place[1] == cols - 1:
@@ -315,15 +380,17 @@ def _with_rims(
             waiting.cancel()
 
 
-def _surrounded(
-    place: Place, chunk: _Chunk, rims: dict[Place, dict[Place, tuple[Array | None, ...]]], reach: int
-) -> tuple[Array, Array, Array | None]:
+def _surrounded(chunk: _Chunk, around: Rim, reach: int) -> tuple[Array, Array, Array | None]:
+    """A chunk with the pixels around it.
+
+    Returns
+    -------
+    values : (h + 2, w + 2) uint8 or int32
+    height : (h + 2 reach, w + 2 reach) uint8
+    invalid : (h + 2, w + 2) bool, or None where all are valid
+        0 and False beyond the raster.
+    """
     high, wide = chunk.values.shape
-    around = {
-        (down, along): rims[neighbor][-down, -along]
-        for down, along in itertools.product((-1, 0, 1), repeat=2)
-        if (down, along) != (0, 0) and (neighbor := (place[0] + down, place[1] + along)) in rims
-    }
 
     def padded(own: Array, which: int, side: int) -> Array:
         whole = np.zeros((high + 2 * side, wide + 2 * side), own.dtype)

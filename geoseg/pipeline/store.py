@@ -191,6 +191,11 @@ class ProbStore:
         if not self._records and not _has_chunks(self.folder):
             self.discard()
 
+    @property
+    def records(self) -> Mapping[tuple[int, int], ChunkRecord]:
+        """Records of the finished chunks."""
+        return self._records
+
     def has(self, row: int, col: int) -> bool:
         """Whether a chunk is finished, and still there."""
         return (row, col) in self._records and self.files.path(row, col).is_file()

@@ -19,9 +19,11 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
 from geoseg.io.writers import FootprintBatch, coordinate_decimals, open_writer
+from geoseg.pipeline.held import Readings
 from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.split import SplitObjects, split_raster
 from geoseg.pipeline.steps import Batch, Ground, Steps
+from geoseg.pipeline.workers import Workers
 from geoseg.raster.split import SplitRule
 from geoseg.raster.stats import prob_scale
 from geoseg.typing import Array, Progress, no_progress
@@ -75,18 +77,20 @@ def vectorize_classes(
     progress: Progress = no_progress,
     spill_dir: Path,
     threads: int | None = None,
-    all_read: Callable[[], object] = lambda: None,
+    workers: Workers | None = None,
+    all_read: Callable[[list[dict[str, Any]]], object] = lambda failures: None,
 ) -> VectorizeSummary:
     """Turn a raster of class values into footprint files.
 
-    Chunks are read and traced in threads while finished objects go to flat files in ``spill_dir``; then
+    Chunks are read and traced by workers while finished objects go to flat files in ``spill_dir``; then
     they take the steps, are numbered in raster order of their first pixels, and are written to all files in
-    one pass. Neither chunks nor threads change a byte of the result.
+    one pass. Neither chunks nor workers change a byte of the result.
 
     Parameters
     ----------
     read_chunk
         Pixels of a window; called once for each chunk, at most twice with ``split``, from several threads.
+        It must pickle where workers are other processes.
     height, width
         Pixels of the raster.
     chunk
@@ -114,9 +118,11 @@ def vectorize_classes(
     spill_dir
         Existing folder for temporary files, which are removed again.
     threads
-        Worker threads; None: one a CPU.
+        Worker threads where no workers are given; None: one a CPU.
+    workers
+        Who reads and traces; None: threads.
     all_read
-        Called once, when all chunks were read and no file was begun: the time to list what could not be read.
+        Called once, when all chunks were read and no file was begun, with the regions that could not be read.
 
     Returns
     -------
@@ -134,16 +140,7 @@ def vectorize_classes(
     steps = steps or Steps()
     # Only a step that moves walls has to know which objects share one.
     groups = Groups() if steps.moves_walls else None
-    # What stands for 1 in the sums; the dtype of the probabilities is known with the first chunk.
-    probability = 0
-
-    def read(window: Window) -> ChunkValues:
-        nonlocal probability
-        chunk_values = read_chunk(window)
-        if chunk_values.prob is not None:
-            probability = prob_scale(chunk_values.prob.dtype)
-        return chunk_values
-
+    readings = Readings()
     with ExitStack() as files:
         spill = files.enter_context(OutlineSpill(spill_dir))
         shape = (height, width)
@@ -151,21 +148,27 @@ def vectorize_classes(
         if split is not None:
             folder = Path(files.enter_context(TemporaryDirectory(prefix="split-", dir=spill_dir)))
             pieces = split_raster(
-                read, shape, chunk, connectivity, split, folder, threads=threads, progress=progress
-            )
+                read_chunk, shape, chunk, connectivity, split, folder,
+                threads=threads, workers=workers, readings=readings, progress=progress,
+            )  # fmt: skip
         for outlines in iter_outlines(
-            read if pieces is None else pieces.read,
-            shape,
-            chunk if pieces is None else pieces.step,
+            *((read_chunk, shape, chunk) if pieces is None else (pieces.painter, shape, pieces.step)),
             connectivity,
+            **({} if pieces is None else {"arguments": pieces.numbers}),
             groups=groups,
             threads=threads,
+            workers=workers,
+            folder=spill_dir,
+            # Labels have no probabilities.
+            readings=readings if pieces is None else None,
             progress=progress,
         ):
             spill.add(outlines if pieces is None else pieces.described(outlines))
             del outlines  # of an object with millions of holes another copy would stay
         # Splitting and tracing have read every chunk at least once; nothing has been written yet.
-        all_read()
+        all_read(readings.failures)
+        # What stands for 1 in the sums; the dtype of the probabilities is known with the first chunk.
+        probability = 0 if readings.prob_dtype is None else prob_scale(readings.prob_dtype)
         classes = None if pieces is None else pieces.objects.value
         table = _Table(geobox, class_names, classes, probability, scene, acquired, steps)
         # Moved walls may cross when they are rounded to the digits of GeoJSON; outlines of pixels can't.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from geoseg.config.signature import value_text
 from geoseg.errors import InputError, RunError
 from geoseg.files import check_outputs, hold, results_folder, scratch_folder, write_failures
 from geoseg.geo.effort import TRACING_MPX_S, check_effort
+from geoseg.geo.windows import Window
 from geoseg.io.qgis import Drawn, write_styles
 from geoseg.io.sources import open_raster
 from geoseg.io.writers import FORMATS, check_formats, check_unowned, output_path
@@ -25,7 +27,8 @@ from geoseg.pipeline.provenance import raster_provenance
 from geoseg.pipeline.salvage import Salvage, naming_damage, sorted_failures
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
-from geoseg.pipeline.vectorize import vectorize_classes
+from geoseg.pipeline.vectorize import ChunkValues, vectorize_classes
+from geoseg.pipeline.workers import Workers, shared_workers
 from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -76,6 +79,7 @@ def vectorize_raster(
     settings: RunSettings | None = None,
     *,
     threads: int | None = None,
+    workers: Workers | None = None,
     progress: Progress = no_progress,
 ) -> RasterSummary:
     """Turn a raster of masks, classes or probabilities into footprint files, in bounded memory.
@@ -96,6 +100,9 @@ def vectorize_raster(
         without a stated scale are taken as p * 255.
     threads, progress
         As for :func:`geoseg.pipeline.vectorize.vectorize_classes`.
+    workers
+        Who does the work, see :func:`geoseg.pipeline.workers.open_workers`; None: those that the settings
+        ask for.
 
     Raises
     ------
@@ -126,26 +133,36 @@ def vectorize_raster(
     check_outputs(files.values(), scene.files())
     check_unowned(files, settings.overwrite)
     reader = open_classes(scene, hints, kind, settings.threshold, settings.class_names)
-    salvage = Salvage(reader, scene.storage_parts)
-    skips = settings.on_error == "skip"
+    # Something that pickles, for workers.
+    read: Callable[[Window], ChunkValues] = (
+        Salvage(scene, reader).read
+        if settings.on_error == "skip"
+        else functools.partial(naming_damage, scene, read=reader.read)
+    )
+    failures: list[dict[str, Any]] = []
     first, stamps = next(iter(files.values())), _stamps(scene)
     listed: dict[str, Path] = {}
 
-    def all_read() -> None:
+    def all_read(found: list[dict[str, Any]]) -> None:
         # A file that is replaced while it is read gives the upper half of one scene and the lower of another.
         if _stamps(scene) != stamps:
             raise RunError(
                 f"{scene.name} was replaced or changed while it was read, so nothing is written. "
                 "Give the same command again."
             )
-        failures = sorted_failures(salvage.failures)
+        failures.extend(sorted_failures(found))
         if failures:
             listed.update(write_failures(files.values(), failures))
 
     # Held from the beginning: two rasters of one name would otherwise both work, and the last one stay
-    with results_folder(first.parent), hold(*files.values()), scratch_folder(first) as spill:
+    with (
+        results_folder(first.parent),
+        hold(*files.values()),
+        scratch_folder(first) as spill,
+        shared_workers(workers, settings, first.parent) as crew,
+    ):
         summary = vectorize_classes(
-            salvage.read if skips else lambda window: naming_damage(scene, window, reader.read),
+            read,
             *scene.geobox.shape,
             chunk=chunk_shape(scene.file_block, scene.geobox.shape, settings.chunk),
             connectivity=settings.connectivity,
@@ -160,6 +177,7 @@ def vectorize_raster(
             progress=progress,
             spill_dir=spill,
             threads=threads,
+            workers=crew,
             all_read=all_read,
         )
         if settings.style:
@@ -168,7 +186,7 @@ def vectorize_raster(
         if not listed:
             write_failures(files.values(), [])
     unit = "pixels" if scene.geobox.gsd is None else "square meters"
-    notes = []
+    notes = [] if crew is None else crew.take_notes()
     if scene.crs is None:
         notes.append(f"the raster has no CRS: footprints are in its own coordinates, areas in {unit}")
     alpha = None if scene.alpha in scene.bands else scene.alpha
@@ -188,7 +206,7 @@ def vectorize_raster(
         kind,
         round(time.perf_counter() - start, 3),
         notes,
-        sorted_failures(salvage.failures),
+        failures,
     )
 
 

@@ -1,0 +1,114 @@
+"""Pixels of a chunk between two tasks, and what the driver has to know of them meanwhile."""
+
+from __future__ import annotations
+
+import uuid
+import zipfile
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from geoseg.errors import RunError
+from geoseg.files import write_error
+from geoseg.typing import Array
+from geoseg.vector.chunk import ChunkValues
+
+__all__ = ["Held", "ReadChunk", "Readings"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ReadChunk(ChunkValues):
+    """Pixels of a chunk of which a part could not be read.
+
+    Attributes
+    ----------
+    failures
+        The regions, see :func:`geoseg.pipeline.salvage.failure`.
+    """
+
+    failures: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass
+class Readings:
+    """What the driver has to know of the chunks that were read.
+
+    Attributes
+    ----------
+    prob_dtype
+        Of their probabilities; None: they have none.
+    failures
+        Regions that could not be read.
+    """
+
+    prob_dtype: np.dtype[Any] | None = None
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, chunk: ChunkValues) -> Readings:
+        """What is to be known of one chunk."""
+        failures = list(chunk.failures) if isinstance(chunk, ReadChunk) else []
+        return cls(None if chunk.prob is None else chunk.prob.dtype, failures)
+
+    def add(self, other: Readings) -> None:
+        """Take in what is known of another chunk."""
+        self.prob_dtype = other.prob_dtype or self.prob_dtype
+        self.failures += other.failures
+
+
+class Held(Generic[T]):
+    """Arrays of a chunk that the next task needs: in memory, or in a file where that is another process.
+
+    Parameters
+    ----------
+    arrays
+        A dataclass of arrays and None.
+    folder
+        For the file; None: they stay in memory.
+    """
+
+    def __init__(self, arrays: T, folder: Path | None) -> None:
+        self._arrays: T | None = arrays if folder is None else None
+        self._kind = type(arrays)
+        self._path = None if folder is None else folder / f"held-{uuid.uuid4().hex}.npz"
+        values = {item.name: getattr(arrays, item.name) for item in fields(arrays)}  # type: ignore[arg-type]
+        given: dict[str, Array] = {name: array for name, array in values.items() if array is not None}
+        #: Bytes of memory that it takes in the driver.
+        self.nbytes = sum(array.nbytes for array in given.values()) if folder is None else 0
+        if self._path is not None:
+            content: dict[str, Any] = given
+            try:
+                np.savez(self._path, **content)
+            except OSError as error:
+                raise write_error(self._path, error) from error
+
+    @property
+    def arrays(self) -> T:
+        """The arrays.
+
+        Raises
+        ------
+        RunError
+            The file is not what was written.
+        """
+        if self._path is None:
+            assert self._arrays is not None
+            return self._arrays
+        try:
+            with np.load(self._path) as content:
+                return self._kind(**{item.name: content.get(item.name) for item in fields(self._kind)})  # type: ignore[arg-type]
+        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"temporary files must stay as they were written, got a changed {self._path}: {error}. "
+                "Check the disk and give the same command again."
+            ) from error
+
+    def drop(self) -> None:
+        """Let go of the arrays, when no task needs them any more."""
+        self._arrays = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""Whole jobs by many workers: the files are those of one process, to the byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from geoseg.config.run import RunSettings
+from geoseg.pipeline.run import run_scene
+from geoseg.pipeline.vectorize_raster import vectorize_raster
+from geoseg.pipeline.workers import Workers, open_workers
+
+SHAPE = (190, 230)
+
+
+def town(seed: int = 3) -> np.ndarray:
+    """Houses, some of which touch, of brightness 120 to 255."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 60, (3, *SHAPE), dtype=np.uint8)
+    for _ in range(60):
+        row, col = rng.integers(0, SHAPE[0] - 20), rng.integers(0, SHAPE[1] - 20)
+        height, width = rng.integers(6, 20, 2)
+        image[:, row : row + height, col : col + width] = rng.integers(120, 255)
+    return image
+
+
+def save(path: Path, image: np.ndarray, **changes: Any) -> Path:
+    profile = {
+        "driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2],
+        "dtype": image.dtype, "crs": "EPSG:32645", "tiled": True, "blockxsize": 64, "blockysize": 64,
+        "transform": Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000), **changes,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as out:
+        out.write(image)
+    return path
+
+
+def brightness() -> Callable[[np.ndarray], np.ndarray]:
+    """A network without weights; it is sent to other processes with its code."""
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        time.sleep(0.01)
+        return batch[:, :1] / 255
+
+    return network
+
+
+def threads(count: int = 3) -> Workers:
+    """Threads that are treated as other processes are: all goes through files."""
+    return Workers(lambda: ThreadPoolExecutor(count), count, apart=True)
+
+
+def settings(**given: Any) -> RunSettings:
+    options = {"window": 48, "overlap": 16, "chunk": 64, "threshold": 0.3, "split": 0.2, "simplify_m": 0.4}
+    return RunSettings(
+        **options | {"formats": ("geojson", "fgb"), "save_prob": True, "save_mask": True} | given
+    )
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """The result files; what is kept for another run is tested with the store."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("scene") / "town.tif", town())
+
+
+@pytest.fixture(scope="module")
+def alone(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Results of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert run_scene(scene, brightness(), folder, settings()).footprints > 20
+    return results(folder)
+
+
+def test_a_run_by_workers_gives_the_files_of_one_process(scene, alone, tmp_path) -> None:
+    with threads() as workers:
+        summary = run_scene(scene, brightness(), tmp_path, settings(), workers=workers)
+    assert results(tmp_path) == alone
+    assert summary.windows_run == summary.windows - 1  # the first one was run to count the outputs
+    assert not list(tmp_path.rglob("*held*")) + list(tmp_path.rglob("*shared*"))
+
+
+@pytest.mark.parametrize("options", [{"split": "off"}, {"split": 0.2}, {"regularize": True}])
+def test_vectorize_by_workers_gives_the_files_of_one_process(tmp_path, options) -> None:
+    raster = save(tmp_path / "mask.tif", (town()[:1] > 100).astype(np.uint8))
+    for name, count in (("alone", 0), ("shared", 3)):
+        given = RunSettings(chunk=64, formats=("geojson",), **options)
+        if count:
+            with threads(count) as workers:
+                vectorize_raster(raster, tmp_path / name, given, workers=workers)
+        else:
+            vectorize_raster(raster, tmp_path / name, given)
+    assert results(tmp_path / "shared") == results(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("split", ["off", 0.2])
+def test_what_workers_can_not_read_is_listed(tmp_path, split) -> None:
+    noise = np.random.default_rng(1).integers(1, 3, (1, *SHAPE), dtype=np.uint8)
+    raster = save(tmp_path / "cut.tif", noise, compress="deflate")
+    raster.write_bytes(raster.read_bytes()[: raster.stat().st_size * 3 // 4])
+    given = RunSettings(chunk=64, on_error="skip", split=split)
+    one = vectorize_raster(raster, tmp_path / "alone", given)
+    with threads() as workers:
+        many = vectorize_raster(raster, tmp_path / "shared", given, workers=workers)
+    assert many.failures == one.failures != []
+    assert results(tmp_path / "shared") == results(tmp_path / "alone")
+
+
+def test_processes_share_a_scene_and_two_of_four_may_be_killed(scene, alone, tmp_path) -> None:
+    killed: list[int] = []
+    with open_workers(settings(workers=4), tmp_path) as workers:
+        assert workers is not None
+
+        def kill(stage: str, done: float, total: float, **_: float) -> None:
+            if stage == "predict" and done >= 4 and not killed:
+                killed.extend(list(workers._executor._processes)[:2])  # type: ignore[attr-defined]
+                for process in killed:
+                    os.kill(process, signal.SIGKILL)
+
+        summary = run_scene(scene, brightness(), tmp_path, settings(), progress=kill, workers=workers)
+    assert len(killed) == 2
+    assert any("a worker died" in note for note in summary.notes)
+    assert results(tmp_path) == alone
