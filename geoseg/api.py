@@ -113,9 +113,13 @@ def run(
     """
     from geoseg.pipeline.run import run_scene
 
-    return run_scene(
-        _source(scene), model, out, parse_run_settings(settings, caller="run"), progress=progress
-    )
+    given = parse_run_settings(settings, caller="run")
+    summary = run_scene(_source(scene), model, out, given, progress=progress)
+    if given.report:
+        from geoseg.report.pages.reports import report_run
+
+        return report_run(summary, out, progress=progress)
+    return summary
 
 
 @takes_settings("run")
@@ -154,7 +158,13 @@ def run_batch(
 
     # One name is a list of one; it may stand for many, as a folder or a pattern does.
     names = [scenes] if isinstance(scenes, (str, os.PathLike)) else list(scenes)
-    return run_many(names, model, out, parse_run_settings(settings, caller="run"), progress=progress)
+    given = parse_run_settings(settings, caller="run")
+    summary = run_many(names, model, out, given, progress=progress)
+    if given.report:
+        from geoseg.report.pages.reports import write_all_reports
+
+        write_all_reports(out, each=True, remote=True, progress=progress)
+    return summary
 
 
 @takes_settings("vectorize")

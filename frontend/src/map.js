@@ -1,23 +1,19 @@
 // The map: the image's tiles, objects near by as shapes, objects far away as pictures, and what lies over them.
 import OlMap from 'ol/Map.js';
-import View from 'ol/View.js';
 import Feature from 'ol/Feature.js';
 import ImageLayer from 'ol/layer/Image.js';
 import TileLayer from 'ol/layer/Tile.js';
 import VectorLayer from 'ol/layer/Vector.js';
 import ImageCanvasSource from 'ol/source/ImageCanvas.js';
-import TileImage from 'ol/source/TileImage.js';
 import VectorSource from 'ol/source/Vector.js';
-import TileGrid from 'ol/tilegrid/TileGrid.js';
 import { LineString, MultiPolygon, Point, Polygon } from 'ol/geom.js';
-import { Projection } from 'ol/proj.js';
 import { Circle, Fill, Stroke, Style } from 'ol/style.js';
 import { defaults as defaultControls } from 'ol/control.js';
 import { defaults as defaultInteractions } from 'ol/interaction/defaults.js';
 import MouseWheelZoom from 'ol/interaction/MouseWheelZoom.js';
+import { pixelPlane, pixelView, rgb, rgba, tileSource, toMap } from './pixels.js';
 import { loadObjects, on, say, state } from './state.js';
 
-const TILE = 512;
 // Pixels of the image a pixel of the screen from which on objects are pictures, not shapes.
 const FAR = 4;
 // Part of the view by which more is loaded than is seen.
@@ -25,11 +21,6 @@ const MARGIN = 0.3;
 
 export const view = { opacity: 0.35, contrast: 1, brightness: 1, image: true, objects: true, swipe: null };
 
-// y points up on the map, and down in pixels.
-export const toMap = ([x, y]) => [x, -y];
-export const toPixels = ([x, y]) => [x, 0 - y];
-
-let projection;
 const imageLayer = new TileLayer({ className: 'layer-image' });
 const overlay = new TileLayer({ className: 'layer-overlay' });
 const overlayBefore = new TileLayer({ className: 'layer-overlay-before', visible: false });
@@ -41,9 +32,6 @@ function colorOf(name) {
   const found = state.review?.classes.find((one) => one.name === name);
   return found?.color ?? '#ffcc00';
 }
-
-const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-const rgba = (hex, alpha) => `rgba(${rgb(hex).join(',')},${alpha})`;
 
 const styles = new Map();
 
@@ -173,16 +161,6 @@ export function setSwipe(share) {
 
 // --- the image ---
 
-function tileSource(grid, address) {
-  return new TileImage({
-    projection,
-    tileGrid: grid,
-    wrapX: false,
-    transition: 0,
-    tileUrlFunction: ([z, x, y]) => address(grid.getMaxZoom() - z, x, y),
-  });
-}
-
 // Tiles that come later are asked for again; what never comes is said once.
 let told = null;
 function loadPatiently(source) {
@@ -220,29 +198,24 @@ function loadPatiently(source) {
   return source;
 }
 
-let grid;
-
 function overlayUrl(layer) {
   return (level, x, y) => `/api/overlay/${state.image.id}/${layer}/${level}/${x}/${y}?r=${state.revision}`;
 }
 
 function showImage() {
   const { width, height, levels, id } = state.image;
-  const extent = [0, -height, width, 0];
-  projection = new Projection({ code: `PX${id}`, units: 'pixels', extent });
-  const resolutions = Array.from({ length: levels }, (_, i) => 2 ** (levels - 1 - i));
-  grid = new TileGrid({ extent, origin: [0, 0], resolutions, tileSize: TILE });
+  const plane = pixelPlane(`PX${id}`, width, height, levels);
+  const { extent } = plane;
   imageLayer.setExtent(extent);
-  imageLayer.setSource(loadPatiently(tileSource(grid, (level, x, y) => `/api/tiles/${id}/${level}/${x}/${y}`)));
+  imageLayer.setSource(loadPatiently(tileSource(plane, (level, x, y) => `/api/tiles/${id}/${level}/${x}/${y}`)));
   for (const [layer, name] of [[overlay, 'now'], [overlayBefore, 'before']]) {
     layer.setExtent(extent);
-    layer.setSource(tileSource(grid, overlayUrl(name)));
+    layer.setSource(tileSource(plane, overlayUrl(name)));
   }
   for (const [layer, objects, withStroke] of [[maskLayer, () => state.objects, true], [maskLayerBefore, () => state.before, false]]) {
-    layer.setSource(new ImageCanvasSource({ projection, canvasFunction: masksOn(objects, withStroke), ratio: 1, interpolate: false }));
+    layer.setSource(new ImageCanvasSource({ projection: plane.projection, canvasFunction: masksOn(objects, withStroke), ratio: 1, interpolate: false }));
   }
-  const far = Math.max(...resolutions, Math.max(width / 600, height / 400)) * 1.5;
-  map.setView(new View({ projection, maxResolution: far, minResolution: 1 / 32, extent, constrainOnlyCenter: true, enableRotation: false, showFullExtent: true }));
+  map.setView(pixelView(plane, width, height, 1 / 32));
   map.getView().fit(extent, { padding: [20, 20, 20, 20] });
   map.getView().on('change:resolution', show);
 }

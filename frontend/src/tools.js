@@ -5,7 +5,8 @@ import PointerInteraction from 'ol/interaction/Pointer.js';
 import Feature from 'ol/Feature.js';
 import { LineString, Point } from 'ol/geom.js';
 import { Circle, Fill, Stroke, Style } from 'ol/style.js';
-import { map, redraw, shapes, sketch, stroke, toMap, toPixels } from './map.js';
+import { map, redraw, shapes, sketch, stroke } from './map.js';
+import { toMap, toPixels } from './pixels.js';
 import { edit, on, say, select, setClass, setTool, state } from './state.js';
 import { steps, strokeMask } from './masks.js';
 

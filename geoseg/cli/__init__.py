@@ -37,6 +37,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "status",
         'Say what became of the scenes of a "geoseg run": how many are done, and which are not.',
     ),
+    "report": ("report", "Write what a run found as one HTML file that opens from disk, without a network."),
     "predict": ("run", "Write stitched probabilities as a cloud-optimized GeoTIFF, one band a class."),
     "vectorize": (
         "vectorize",

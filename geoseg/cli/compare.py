@@ -64,9 +64,10 @@ def compare(
     parts = [text.partition("=") for text in classes or ()]
     wanted = {title: true_title or title for title, _, true_title in parts} or None
     if html is not None:
-        from geoseg.report.comparison import check_page, write_comparison
+        from geoseg.files import check_page
+        from geoseg.report.comparison import MAKER, write_comparison
 
-        check_page(html, filter(None, (before, after, truth, aoi)))
+        check_page(html, filter(None, (before, after, truth, aoi)), MAKER)
     with progress_bar(quiet or json) as progress:
         result = run(before, after, truth=truth, tag=tag, classes=wanted, aoi=aoi, progress=progress)
     if html is not None:

@@ -32,6 +32,8 @@ _RUN_EXAMPLES = """Examples:
 
   geoseg run @scenes.txt --out results --mosaic off --retry-failed
 
+  geoseg run scene.tif --out results --report
+
   geoseg run catalog.json --out results --asset visual --max-cloud 20 --dry-run
 """
 
@@ -145,6 +147,10 @@ def _carry_out(
     job = run_scene if command == "run" else predict_scene
     with progress_bar(quiet) as progress:
         summary = job(scene, model, out, settings, progress=progress)
+        if settings.report:
+            from geoseg.report.pages.reports import report_run
+
+            summary = report_run(summary, out, progress=progress)
     # After a restart the windows of stored chunks are not predicted again, which explains a short time.
     work = f"{summary.windows_run} of {summary.windows} windows were predicted now"
     done = f"{summary.mpx:.1f} Mpx in {summary.seconds:.1f} s ({work})"
@@ -196,11 +202,22 @@ def _carry_out_batch(
     from geoseg.pipeline.batch import run_batch
 
     tune_malloc()
+    if settings.report:
+        from geoseg.files import check_page
+        from geoseg.pipeline.record import REPORT_MAKER
+        from geoseg.report.pages.batch_page import BATCH_REPORT
+        from geoseg.report.pages.reports import report_scenes, write_all_reports
+
+        check_page(out / BATCH_REPORT, [], REPORT_MAKER)
     start, is_terminal = time.monotonic(), sys.stderr.isatty()
     counts = {"now": 0}
 
     def told(record: SceneRecord, done: int, total: int) -> None:
         counts["now"] += 1
+        if settings.report:
+            # While others are still to come: whoever runs thousands does not wait for the last one. What does
+            # not succeed is tried again in the end, and told then.
+            report_scenes(out, [record], remote=True)
         failed = record.state == "failed"
         if quiet or (is_terminal and not failed):  # where a bar says it
             return
@@ -211,8 +228,10 @@ def _carry_out_batch(
 
     with progress_bar(quiet) as progress:
         summary = run_batch(scenes, model, out, settings, progress=progress, told=told)
+        if settings.report:
+            report = write_all_reports(out, each=True, remote=True, progress=progress)
     if json:
-        print_json(summary.as_dict())
+        print_json(summary.as_dict() | ({"report": report.file} if settings.report else {}))
     elif not quiet:
         for note in summary.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -220,6 +239,10 @@ def _carry_out_batch(
         done = f"{count_of(summary.footprints, 'footprint')} in {duration(summary.seconds)}"
         print(f"{count_of(len(summary.scenes), 'scene')}: {states}; {done}")
         print(summary.manifest)
+        if settings.report:
+            for note in report.notes:
+                print(f"note: {note}", file=sys.stderr)
+            print(report.file)
     if missing := summary.missing:
         for record in missing[:_LISTED]:
             print(f"{record.state}: {record.name}: {record.error or reason_of(record)}", file=sys.stderr)

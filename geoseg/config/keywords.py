@@ -47,6 +47,7 @@ class RunKeywords(TypedDict, total=False):
     save_mask: bool | None
     style: bool | None
     qgs: bool | None
+    report: bool | None
     overwrite: bool | None
     workers: int | None
     scheduler: str | None

@@ -280,6 +280,15 @@ class RunSettings(SuggestedSettings):
             panel="Files",
         ),
     ] = False
+    report: Annotated[
+        bool,
+        Option(
+            help="Also write NAME.report.html: map, totals, least certain places, settings, in one file that "
+            "opens without a network.",
+            takes=("run",),
+            panel="Files",
+        ),
+    ] = False
     restart: Annotated[
         bool,
         Option(help="Throw away a kept run and begin again.", takes=("run", "predict"), panel="Work"),

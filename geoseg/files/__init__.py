@@ -12,6 +12,7 @@ The only place that gives a result its name. Whoever writes one uses
 
 from geoseg.files.disk import DiskFullError, is_full, os_reason, stop_if_full, write_error
 from geoseg.files.locks import LockedError, hold, is_held, remove_folder, scratch_folder
+from geoseg.files.pages import check_page, page_head
 from geoseg.files.results import check_outputs, failures_file, plain_stem, results_folder, write_failures
 from geoseg.files.staging import Staged, json_digest, json_text, place_bytes, write_bytes, write_text
 
@@ -20,6 +21,7 @@ __all__ = [
     "LockedError",
     "Staged",
     "check_outputs",
+    "check_page",
     "failures_file",
     "hold",
     "is_full",
@@ -27,6 +29,7 @@ __all__ = [
     "json_digest",
     "json_text",
     "os_reason",
+    "page_head",
     "place_bytes",
     "plain_stem",
     "remove_folder",

@@ -14,11 +14,10 @@ from typing import Any
 
 from affine import Affine
 from pyproj import CRS
+from pyproj.exceptions import ProjError
 
-from geoseg.config.option import settings_of
-from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
-from geoseg.files import json_text, write_text
+from geoseg.files import json_text, plain_stem, write_text
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.mosaic import Sheets, files_stamps
 from geoseg.io.references import Reference, SceneReference
@@ -27,21 +26,27 @@ from geoseg.io.stac import StacScene
 from geoseg.models.card import card_text
 from geoseg.pipeline.job import Job
 from geoseg.raster.source import RasterSource
-from geoseg.version import VERSION
 
-__all__ = ["RECORD", "RunRecord", "make_record", "read_record", "reference_of", "write_record"]
+__all__ = [
+    "RECORD",
+    "REPORT_MAKER",
+    "RunRecord",
+    "make_record",
+    "read_record",
+    "reference_of",
+    "report_file",
+    "write_record",
+]
 
 #: Name of the file in the folder of the kept probabilities.
 RECORD = "run.json"
 
+#: What a report says of its origin; see :func:`geoseg.files.check_page`.
+REPORT_MAKER = "geoseg report"
+
 _FORMAT = 1
 #: References that are more than a name; each is a dataclass of texts, numbers and other references.
 _KINDS: dict[str, Any] = {"sheets": Sheets, "stac": StacScene, "renamed": Renamed}
-#: Settings of how a run is carried out, which a result has nothing of.
-_UNTOLD = (
-    "restart", "overwrite", "retry_failed", "max_failures", "batch_size", "report", "workers", "scheduler",
-    "devices",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,23 +61,18 @@ class RunRecord:
         What it can be opened from again, as JSON; None of an array in memory. See :func:`reference_of`.
     stamp
         Digest of names, sizes and times of its files, by which a change is seen.
-    acquired
-        ISO date it was taken, where known.
-    bands
-        1-based bands that were read.
+    provenance
+        Version of geoseg, scene, model, and the options as they came to be; as
+        :func:`geoseg.pipeline.provenance.run_provenance` gives it.
     transform, height, width, crs, gsd
         Grid that was predicted on; ``crs`` is empty for pixel coordinates, ``gsd`` is ground meters per
         column and row where only the user knows them.
-    model
-        ``name``, ``fingerprint``, ``runtime`` and ``card``; None where the model has none.
+    card
+        Of the model; None where it has none.
     classes
         Names of the network's outputs.
     background
         Which of them is background, or None.
-    thresholds
-        One probability an object class, a single one for all, or None for the most probable class.
-    settings
-        As they held in the end, by name.
     files
         Output format (or ``prob``, ``mask``) -> name of the file, in the folder of the results.
     footprints, windows
@@ -81,31 +81,30 @@ class RunRecord:
         Regions that could not be read, in pixels of the grid.
     notes
         What the user should know.
-    geoseg
-        Version of the package.
     """
 
     scene: str
     reference: dict[str, Any] | None
     stamp: str
-    acquired: str | None
-    bands: list[int]
+    provenance: dict[str, Any]
     transform: list[float]
     height: int
     width: int
     crs: str
     gsd: list[float] | None
-    model: dict[str, Any]
+    card: dict[str, Any] | None
     classes: list[str]
     background: int | None
-    thresholds: list[float] | None
-    settings: dict[str, Any]
     files: dict[str, str]
     footprints: int
     windows: int
     failures: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    geoseg: str = VERSION
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options as they came to be, by name; those that nobody set are left out."""
+        return dict(self.provenance["options"])
 
     @property
     def geobox(self) -> GeoBox:
@@ -118,6 +117,7 @@ class RunRecord:
 def make_record(
     job: Job,
     scene: Reference | RasterSource,
+    provenance: dict[str, Any],
     files: dict[str, Path],
     footprints: int,
     failures: list[dict[str, Any]],
@@ -130,6 +130,8 @@ def make_record(
         What was run.
     scene
         What it was opened from.
+    provenance
+        What its results say of their origin.
     files
         Outputs, by format.
     footprints
@@ -137,33 +139,24 @@ def make_record(
     failures
         Regions that could not be read.
     """
-    predictor, geobox, given = job.predictor, job.source.geobox, job.settings
+    predictor, geobox = job.predictor, job.source.geobox
     reference = scene if isinstance(scene, (str, os.PathLike, SceneReference)) else None
     card = predictor.card
     paths = () if reference is None else _paths(reference)
-    told = {name: getattr(given, name) for name in settings_of(RunSettings, "run") if name not in _UNTOLD}
     return RunRecord(
         scene=job.source.name,
         reference=None if reference is None else _reference_json(reference),
         stamp=files_stamps([paths])[0] if paths else "",
-        acquired=job.source.acquired,
-        bands=list(job.source.bands),
+        # As JSON gives it back: tuples are lists, and paths are texts.
+        provenance=json.loads(json.dumps(provenance, default=str)),
         transform=list(geobox.transform[:6]),
         height=geobox.height,
         width=geobox.width,
         crs="" if geobox.crs is None else geobox.crs.to_wkt(),
         gsd=None if geobox.gsd is None else list(geobox.gsd),
-        model={
-            "name": None if card is None else card.name,
-            "fingerprint": job.fingerprint["model"],
-            "runtime": job.fingerprint["runtime"],
-            "card": None if card is None else json.loads(card_text(card)),
-        },
+        card=None if card is None else json.loads(card_text(card)),
         classes=list(job.classes),
         background=job.background,
-        thresholds=None if job.thresholds is None else list(job.thresholds),
-        # As JSON gives it back: tuples are lists, and paths are texts.
-        settings=json.loads(json.dumps(told, default=str)),
         files={kind: path.name for kind, path in files.items()},
         footprints=footprints,
         windows=job.plan.n_windows,
@@ -171,6 +164,17 @@ def make_record(
         # Of the scene and the model; what is told of chunks kept before holds for one call alone.
         notes=[*job.notes, *getattr(predictor, "notes", ())],
     )
+
+
+def report_file(folder: Path, scene: str) -> Path:
+    """Where the report of a scene's result belongs.
+
+    Examples
+    --------
+    >>> report_file(Path("out"), "town").name
+    'town.report.html'
+    """
+    return folder / f"{plain_stem(scene)}.report.html"
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
@@ -190,14 +194,17 @@ def read_record(folder: Path) -> RunRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != _FORMAT:
-            raise ValueError(f"layout of geoseg {content.get('geoseg')}")
-        return RunRecord(**content)
+            raise ValueError("another layout")
+        record = RunRecord(**content)
+        # Whoever reads it relies on these.
+        _ = record.geobox, record.options["bands"], record.provenance["geoseg"], record.provenance["model"]
+        return record
     except FileNotFoundError:
         raise InputError(
             f"a result must be of a run that has come to its end, got {folder} without {RECORD}. "
             "Give the geoseg run command again: finished chunks are kept."
         ) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ProjError) as error:
         raise InputError(
             f"{path} must be the record of a run, got another file ({' '.join(str(error).split())}). "
             "Give the geoseg run command again to make it anew."

@@ -17,6 +17,7 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.files import (
     check_outputs,
+    check_page,
     hold,
     json_digest,
     json_text,
@@ -38,7 +39,7 @@ from geoseg.pipeline.kept import check_scene, doubts, kept_store, predict_job, s
 from geoseg.pipeline.predict import PredictSummary
 from geoseg.pipeline.provenance import run_provenance
 from geoseg.pipeline.rasters import save_mask, save_prob
-from geoseg.pipeline.record import RECORD, make_record, write_record
+from geoseg.pipeline.record import RECORD, REPORT_MAKER, make_record, report_file, write_record
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.store import FORMAT, ProbStore
@@ -177,6 +178,8 @@ def run_scene(
         check_tiff_crs(job.source.geobox.crs)
     check_outputs([*files.values(), *rasters.values()], _inputs(job, model))
     check_unowned(files | rasters, job.settings.overwrite)
+    if job.settings.report:
+        check_page(report_file(Path(out), job.source.name), _inputs(job, model), REPORT_MAKER)
     store_folder = _store_folder(job.source, Path(out))
     targets = [*files.values(), *rasters.values()]
     # Held from here on: two runs to one folder would otherwise both work, and the last one stay.
@@ -201,7 +204,7 @@ def run_scene(
             write_failures(targets, [])
         notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
         extras = write_extras(job, Path(out), files, rasters)
-        write_record(store.folder, make_record(job, scene, files | rasters, count, failures))
+        write_record(store.folder, make_record(job, scene, origin, files | rasters, count, failures))
     summary = _summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
     return replace(summary, extras={kind: str(path) for kind, path in extras.items()})
 

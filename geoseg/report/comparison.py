@@ -6,15 +6,13 @@ import base64
 import hashlib
 import html
 import io
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import shapely
 from PIL import Image
 
-from geoseg.errors import GeosegError, InputError
-from geoseg.files import check_outputs, write_text
+from geoseg.errors import GeosegError
+from geoseg.files import page_head, write_text
 from geoseg.geo.windows import Window
 from geoseg.pipeline.comparison.footprints import read_on_plane
 from geoseg.pipeline.comparison.projects import number_objects, open_trio
@@ -24,7 +22,7 @@ from geoseg.projects.project import open_project
 from geoseg.report.drawing import to_rgb
 from geoseg.typing import Array, BoolArray, PathLike
 
-__all__ = ["check_page", "write_comparison"]
+__all__ = ["MAKER", "write_comparison"]
 
 #: Pictures in the file, and the longest side of each panel in pixels.
 _PICTURES, _SIDE = 12, 480
@@ -42,39 +40,8 @@ figcaption{color:#555}img{max-width:100%;border:1px solid #ccc}
 """
 
 
-#: How a page begins, by which one that may be written anew is told from other files.
-_HEAD = (
-    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    '<meta name="generator" content="geoseg compare">'
-)
-
-
-def check_page(path: Path, inputs: Iterable[PathLike]) -> None:
-    """Refuse, before anything is compared, to write a page over an input or over what is no such page.
-
-    Parameters
-    ----------
-    path
-        The page to come.
-    inputs
-        What is compared.
-
-    Raises
-    ------
-    InputError
-        Something would be lost.
-    """
-    check_outputs([path], inputs)
-    if not path.exists():
-        return
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(_HEAD)) == _HEAD.encode():
-                return
-    raise InputError(
-        f"html must be a new file or an earlier page of geoseg compare, got {path}, which is neither. "
-        "Choose another name."
-    )
+#: What the page says of its origin.
+MAKER = "geoseg compare"
 
 
 def write_comparison(comparison: Comparison, path: PathLike) -> None:
@@ -85,7 +52,7 @@ def write_comparison(comparison: Comparison, path: PathLike) -> None:
     comparison
         Its files or projects are read again for the pictures of the places that changed most.
     path
-        The file; replaced if it is there: :func:`check_page` tells beforehand whether it may be.
+        The file; replaced if it is there: :func:`geoseg.files.check_page` tells beforehand whether it may be.
 
     Raises
     ------
@@ -120,7 +87,7 @@ def write_comparison(comparison: Comparison, path: PathLike) -> None:
     )
     write_text(
         path,
-        f"{_HEAD}"
+        f"{page_head(MAKER)}"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="referrer" content="no-referrer"><title>Before and after</title>'
         f"<style>{_STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n",

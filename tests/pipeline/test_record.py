@@ -45,9 +45,9 @@ def test_a_run_leaves_its_record_and_a_later_one_replaces_it(
     out = tmp_path / "out"
     geoseg.run("scene.tif", bright, out=out, bands=(3, 2, 1), **OPTIONS)
     record = read_record(out / "scene.geoseg")
-    assert (record.scene, record.footprints, record.bands) == ("scene", 1, [3, 2, 1])
+    assert (record.scene, record.footprints, record.options["bands"]) == ("scene", 1, [3, 2, 1])
     assert record.files == {"geojson": "scene.geojson"}
-    assert record.settings["window"] == [48, 48]
+    assert record.options["window"] == [48, 48]
     assert record.geobox == open_raster(scene).geobox
     # the name was relative, and the record is read from anywhere
     assert reference_of(record.reference or {}) == str(scene)

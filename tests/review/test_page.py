@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,29 +22,6 @@ from PIL import Image
 from reviews_made import HOUSES, TRANSFORM, make_project, write_footprints, write_scene
 
 from geoseg.projects.project import open_project
-
-CHROMIUM = os.environ.get("GEOSEG_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-#: What keeps a browser from asking its maker's servers by itself.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-gpu",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
-    if CHROMIUM is None:
-        pytest.skip("the page's tests need chromium: apt install chromium, or name it in GEOSEG_CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 class Server:
