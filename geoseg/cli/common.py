@@ -147,13 +147,15 @@ class Summary(Protocol):
         """All of it, for JSON."""
 
 
-def report_summary(summary: Summary, done: str, *, quiet: bool, json: bool) -> None:
+def report_summary(summary: Summary, done: str, *, quiet: bool, json: bool, also: Sequence[str] = ()) -> None:
     """Print a summary, and end with exit status 1 where regions could not be read.
 
     Parameters
     ----------
     done
         What was made, in one line.
+    also
+        Files beside the results that were asked for.
     """
     if json:
         print_json(summary.as_dict())
@@ -162,7 +164,7 @@ def report_summary(summary: Summary, done: str, *, quiet: bool, json: bool) -> N
         for note in summary.notes:
             print(f"note: {note}", file=sys.stderr)
         print(done)
-        for path in summary.files.values():
+        for path in (*summary.files.values(), *also):
             print(path)
     if summary.failures:
         count = len(summary.failures)

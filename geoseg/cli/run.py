@@ -156,7 +156,8 @@ def _carry_out(
     done = f"{summary.mpx:.1f} Mpx in {summary.seconds:.1f} s ({work})"
     if summary.footprints is not None:
         done = f"{summary.footprints} footprints, {done}"
-    report_summary(summary, done, quiet=quiet, json=json)
+    also = [summary.extras[kind] for kind in ("report",) if kind in summary.extras]
+    report_summary(summary, done, quiet=quiet, json=json, also=also)
 
 
 def _forecast(
