@@ -99,7 +99,12 @@ def pseudo_labels_without(
 
 
 def score_place(
-    bundle: Path, scenes: list[dict[str, Any]], base: Path, out: Path, **options: Any
+    bundle: Path,
+    scenes: list[dict[str, Any]],
+    base: Path,
+    out: Path,
+    kept: Path | None = None,
+    **options: Any,
 ) -> dict[str, float]:
     """Footprints of a place by the command's own way, against its labels.
 
@@ -107,6 +112,8 @@ def score_place(
     ----------
     scenes
         Entries of a config. They may be one file with an aoi each: the score is then of their whole ground.
+    kept
+        As in score_scenes.
     options
         Of `geoseg run`.
     """
@@ -121,7 +128,7 @@ def score_place(
             if any("aoi" in one for one in entries):
                 aoi = write_ground(entries, base, out / f"aoi_{number}.geojson")
             whole.append(Scored(scene, labels, aoi, entry.get("gsd")))
-    return score_scenes(bundle, whole, window=512, overlap=128, **options)
+    return score_scenes(bundle, whole, kept, window=512, overlap=128, **options)
 
 
 def write_ground(scenes: list[dict[str, Any]], base: Path, target: Path) -> Path:
@@ -177,7 +184,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--place", action="append", help="a place to leave out; all by default")
     parser.add_argument(
-        "--keep", action="append", default=["towns"], help="a place that is always trained on"
+        "--keep", action="append", default=["towns", "world"], help="a place that is always trained on"
     )
     parser.add_argument("--set", action="append", default=[], dest="changes", help="change of the config")
     parser.add_argument("--teacher", type=Path, help="config of the network that makes the pseudo-labels")

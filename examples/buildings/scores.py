@@ -36,21 +36,27 @@ class Scored:
     gsd: float | None = None
 
 
-def score_scenes(bundle: Path, scenes: Iterable[Scored], **options: Any) -> dict[str, float]:
+def score_scenes(
+    bundle: Path, scenes: Iterable[Scored], kept: Path | None = None, **options: Any
+) -> dict[str, float]:
     """IoU of pixels, and precision, recall and F1 of objects, over all scenes together.
 
     Parameters
     ----------
+    kept
+        Folder in which the probabilities stay: the next call, with other options of what comes after the
+        network, does not run it again.
     options
         Of `geoseg run`; what is not given is its default.
     """
     scenes, pixels, objects = list(scenes), np.zeros(3), np.zeros(3)
     if not scenes:
         raise SystemExit("there are no scenes to score. Check the folder of the data")
-    for one in scenes:
+    for number, one in enumerate(scenes):
         with tempfile.TemporaryDirectory() as scratch:
+            out = kept / f"{number:03}" if kept else Path(scratch)
             gsd = {} if one.gsd is None else {"gsd": one.gsd}
-            summary = geoseg.run(one.scene, bundle, out=scratch, aoi=one.aoi, **gsd, **options)
+            summary = geoseg.run(one.scene, bundle, out=out, aoi=one.aoi, **gsd, **options)
             footprints, outlines = summary.files["geojson"], one.truth
             if one.truth.suffix in (".tif", ".png"):
                 outlines = Path(scratch) / "truth.geojson"

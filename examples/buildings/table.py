@@ -7,8 +7,8 @@
 added up before they become scores. None of these places may teach the network (their licenses do not allow
 it, or are not known), and none may be looked at to choose a checkpoint or a threshold. Scenes
 without a coordinate reference system are given the sampling distance that their notes state. Results go to
-stdout and to scores.json in --out; a place that is there already is not run again. `--quick` takes a tenth
-of the scenes.
+stdout and to scores.json in --out; a place that is there already is not run again while weights, settings
+and scenes are the same. `--quick` takes a tenth of the scenes.
 
 In the masks of most places houses that touch are one object, so their object scores say nothing about walls.
 """
@@ -16,11 +16,12 @@ In the masks of most places houses that touch are one object, so their object sc
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ from rasterio.errors import NotGeoreferencedWarning
 sys.path.insert(0, str(Path(__file__).parent))
 from scores import Scored, score_scenes
 
+from geoseg.files import json_digest, write_text
 from geoseg.models import tune_malloc
+from geoseg.models.bundle import open_bundle
+from geoseg.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,15 @@ def write_truth(scene: Path, target: Path) -> Path:
     return target
 
 
+def key_of(bundle: Path, place: Place, options: dict[str, Any], quick: bool) -> str:
+    """Digest of all that a row depends on, so that another network or setting never gets its scores."""
+    opened = open_bundle(bundle)
+    # What the card says about training may change after the scores are known: they are written into it.
+    settings = opened.card.options.model_dump(mode="json", exclude={"training"})
+    weights = hashlib.sha256(opened.weights()).hexdigest()
+    return json_digest([weights, settings, asdict(place), options, quick, VERSION])
+
+
 def main() -> None:
     """Score every network on every place and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -120,11 +133,12 @@ def main() -> None:
         name, bundle = text.split("=", 1)
         for place in given.place or PLACES:
             row = table.setdefault(name, {})
-            if place not in row:
+            key = key_of(Path(bundle), PLACES[place], options, given.quick)
+            if row.get(place, {}).get("key") != key:
                 with tempfile.TemporaryDirectory() as scratch:
                     scenes = scenes_of(PLACES[place], given.data, Path(scratch), given.quick)
-                    row[place] = score_scenes(Path(bundle), scenes, **options)
-                table_file.write_text(json.dumps(table, indent=2) + "\n")
+                    row[place] = {**score_scenes(Path(bundle), scenes, **options), "key": key}
+                write_text(table_file, json.dumps(table, indent=2) + "\n")
             scores = row[place]
             print(f"{name:12} {place:18} {scores['scenes']:4} scenes  IoU {scores['iou']:.3f}  "
                   f"object F1 {scores['object_f1']:.3f}", flush=True)  # fmt: skip

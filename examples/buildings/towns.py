@@ -4,14 +4,16 @@
 
 Roofs, soils, light, density and camera of each chip are drawn anew by the generator of `geoseg demo`. Every
 house is a polygon of its own, also where two share a wall. Much of what is taken for a house and is none lies
-about: furrowed plots, slabs, buses in a row, pools, courts, walls of ruins; and a quarter of the chips has no
-house at all. One scene is made for each sampling distance, `0.30/towns.tif` with `0.30/towns.geojson`.
+about: furrowed plots, slabs, buses in a row, pools, courts, walls of ruins; and many chips have no house at
+all. One scene is made for each sampling distance, `0.30/towns.tif` with `0.30/towns.geojson`; beside it
+`world.tif` with `world.geojson`, where two chips of three show a place of world.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +23,11 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 
+sys.path.insert(0, str(Path(__file__).parent))
+from world import WORLD, any_region, lengthen_shadows, rebuild, shade_roofs
+
 from geoseg.demo.plane import Frame, box_corners
+from geoseg.demo.region import REGIONS, Region
 from geoseg.demo.scene import make_labeled_chip
 from geoseg.demo.things import Part, Plan, Rgb, Surface, TownBlock
 from geoseg.typing import FloatArray
@@ -29,14 +35,18 @@ from geoseg.typing import FloatArray
 CRS, ORIGIN = "EPSG:32645", (400_000.0, 3_050_000.0)
 #: Meters per pixel, and chips from north to south and from west to east.
 STEPS = {0.15: (5, 8), 0.3: (8, 10), 0.5: (5, 8)}
-#: Share of the chips without any building.
-BARE = 0.25
+#: The same of world.tif, whose chips are larger: halls and slabs are to be seen whole.
+WORLD_STEPS = {0.15: (5, 6), 0.3: (8, 12), 0.5: (5, 8)}
+#: Share of the chips without any building, in towns.tif and in world.tif.
+BARE, WORLD_BARE = 0.25, 0.1
 #: Lower things than this are ground: streets, markings, paths.
 LOW_M = 0.3
 
 
-def make_towns(out: Path, rows: int, cols: int, chip: int, gsd: float, seed: int) -> tuple[Path, Path]:
-    """Write towns.tif and towns.geojson; returns both."""
+def make_towns(
+    out: Path, rows: int, cols: int, chip: int, gsd: float, seed: int, world: bool = False
+) -> tuple[Path, Path]:
+    """Write towns.tif and towns.geojson, or world.tif and world.geojson; returns both."""
     image = np.zeros((3, rows * chip, cols * chip), np.uint8)
     transform = from_origin(*ORIGIN, gsd, gsd)
     to_degrees = pyproj.Transformer.from_crs(CRS, 4326, always_xy=True)
@@ -50,8 +60,9 @@ def make_towns(out: Path, rows: int, cols: int, chip: int, gsd: float, seed: int
 
     for row in range(rows):
         for col in range(cols):
-            change = clutter(rng, chip * gsd)
-            pixels, _, houses = make_labeled_chip(chip, gsd, rng, change)
+            region = draw_region(rng) if world else None
+            change = clutter(rng, chip * gsd, region)
+            pixels, _, houses = make_labeled_chip(chip, gsd, rng, change, region)
             image[:, row * chip : (row + 1) * chip, col * chip : (col + 1) * chip] = pixels
             corner = np.array([col * chip, row * chip])
             for house in houses:
@@ -59,7 +70,8 @@ def make_towns(out: Path, rows: int, cols: int, chip: int, gsd: float, seed: int
                 geometry = shapely.geometry.mapping(placed)
                 features.append({"type": "Feature", "properties": {}, "geometry": geometry})
     out.mkdir(parents=True, exist_ok=True)
-    scene, labels = out / "towns.tif", out / "towns.geojson"
+    name = "world" if world else "towns"
+    scene, labels = out / f"{name}.tif", out / f"{name}.geojson"
     profile = {
         "driver": "GTiff", "count": 3, "dtype": "uint8", "height": rows * chip, "width": cols * chip,
         "crs": CRS, "transform": transform, "tiled": True, "photometric": "RGB",
@@ -70,11 +82,28 @@ def make_towns(out: Path, rows: int, cols: int, chip: int, gsd: float, seed: int
     return scene, labels
 
 
-def clutter(rng: np.random.Generator, extent: float) -> Callable[[Plan], None]:
-    """A change of a plan of ``extent`` meters: things on the ground that are no houses."""
+def draw_region(rng: np.random.Generator) -> Region:
+    """A place of the demo, one of world.py, or one of any colors."""
+    chance = rng.random()
+    if chance < 0.3:
+        return REGIONS[str(rng.choice(list(REGIONS)))]
+    return WORLD[str(rng.choice(list(WORLD)))] if chance < 0.75 else any_region(rng)
+
+
+def clutter(rng: np.random.Generator, extent: float, region: Region | None = None) -> Callable[[Plan], None]:
+    """A change of a plan of ``extent`` meters: things on the ground that are no houses.
+
+    With a ``region`` also its light, the shade of trees, and other ways to build.
+    """
 
     def change(plan: Plan) -> None:
-        if rng.random() < BARE:
+        if region is not None:
+            if rng.random() < 0.5:
+                rebuild(rng, plan, region, extent, LOW_M)
+            lengthen_shadows(rng, plan)
+            if rng.random() < 0.5:
+                shade_roofs(rng, plan, region, float(rng.uniform(0, 0.6)))
+        if rng.random() < (BARE if region is None else WORLD_BARE):
             plan.buildings.clear()
             plan.parts[:] = [part for part in plan.parts if part.height < LOW_M]
         area = (extent / 100) ** 2
@@ -183,10 +212,12 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    for number, (gsd, (rows, cols)) in enumerate(STEPS.items()):
-        out, count = args.out / f"{gsd:.2f}", max(1, round(args.share * rows))
-        for path in make_towns(out, count, cols, args.chip, gsd, args.seed + number):
-            print(path)
+    for steps, chip, world in ((STEPS, args.chip, False), (WORLD_STEPS, args.chip * 4 // 3, True)):
+        for number, (gsd, (rows, cols)) in enumerate(steps.items()):
+            out, count = args.out / f"{gsd:.2f}", max(1, round(args.share * rows))
+            seed = args.seed + number + (100 if world else 0)
+            for path in make_towns(out, count, cols, chip, gsd, seed, world):
+                print(path, flush=True)
 
 
 if __name__ == "__main__":

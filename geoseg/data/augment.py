@@ -143,22 +143,40 @@ class Augment:
         return image
 
     def _degrade(self, image: Tensor, rng: torch.Generator, seed: int) -> Tensor:
-        """Blur, noise and JPEG, each on its share of the chips."""
+        """Blur, loss of resolution, noise and JPEG, each on its share of the chips."""
         s, count = self.settings, len(image)
 
-        def chosen() -> Tensor:
-            return self._chosen(count, s.share, rng).to(image.device)
+        def chosen(strength: float) -> Tensor:
+            return self._chosen(count, s.share, rng) * strength if strength else torch.zeros(count)
+
+        sigma, grain, artifacts, loss = (chosen(strength) for strength in (s.blur, s.noise, s.jpeg, s.coarse))
+        # Noise of a whole batch on the CPU would have to travel to the device each step.
+        own = torch.Generator(image.device).manual_seed(seed)
+
+        def spoil(chips: Tensor, picked: Tensor) -> Tensor:
+            if s.noise:
+                noise = torch.randn(chips.shape, generator=own, device=chips.device)
+                chips = chips + noise * grain[picked].to(chips.device).view(-1, 1, 1, 1)
+            if s.jpeg and chips.shape[1] == 3:
+                chips = jpeg_artifacts(chips, artifacts[picked].to(chips.device))
+            return chips
 
         if s.blur:
-            image = _blur(image, chosen() * s.blur)
-        if s.noise:
-            # Noise of a whole batch on the CPU would have to travel to the device each step.
-            own = torch.Generator(image.device).manual_seed(seed)
-            grain = torch.randn(image.shape, generator=own, device=image.device)
-            image = image + grain * (chosen() * s.noise).view(-1, 1, 1, 1)
-        if s.jpeg and image.shape[1] == 3:
-            image = jpeg_artifacts(image, chosen() * s.jpeg)
-        return image
+            image = _blur(image, sigma.to(image.device))
+        sharp = (loss == 0).nonzero().flatten()
+        if len(sharp) == count:
+            return spoil(image, sharp)
+        changed = image.clone()
+        if len(sharp):
+            changed[sharp.to(image.device)] = spoil(image[sharp.to(image.device)], sharp)
+        # One by one, since each is of its own size in between: noise and JPEG belong to the coarse pixels.
+        for index in loss.nonzero().flatten().tolist():
+            chip = image[index : index + 1]
+            size = [max(1, round(side / (1 + float(loss[index])))) for side in chip.shape[-2:]]
+            small = F.interpolate(chip, size, mode="bilinear", antialias=True)
+            small = spoil(small, torch.tensor([index]))
+            changed[index] = F.interpolate(small, chip.shape[-2:], mode="bilinear", align_corners=False)[0]
+        return changed
 
 
 def _span(count: int, rng: torch.Generator) -> Tensor:

@@ -235,8 +235,12 @@ class AugmentSettings(Settings):
         Largest standard deviation of a Gaussian blur, pixels.
     jpeg
         Worst JPEG: 0 none, 1 quality 5; three bands only.
+    coarse
+        Largest loss of resolution: chips are shrunk by up to 1 + coarse and enlarged again, so that things
+        keep their size and lose their detail, as where a scene coarser than the network's sampling distance
+        is read for it. Noise and JPEG of such a chip fall on the small picture.
     share
-        Share of chips that noise, blur and JPEG are each applied to.
+        Share of chips that noise, blur, loss of resolution and JPEG are each applied to.
     paste
         Share of chips that take the objects of another chip of the batch, with a margin of ground; batches
         must hold two chips at least.
@@ -261,6 +265,7 @@ class AugmentSettings(Settings):
     noise: float = Field(default=0.0, ge=0, le=1)
     blur: float = Field(default=0.0, ge=0, le=10)
     jpeg: float = Field(default=0.0, ge=0, le=1)
+    coarse: float = Field(default=0.0, ge=0, le=7)
     # Most chips stay as sharp as the scenes that the network will see.
     share: float = Field(default=0.3, ge=0, le=1)
     paste: float = Field(default=0.0, ge=0, le=1)

@@ -19,7 +19,7 @@ from shapely import affinity
 
 from geoseg.demo.plan import make_plan
 from geoseg.demo.plane import Box, Frame, box_corners
-from geoseg.demo.region import REGIONS
+from geoseg.demo.region import REGIONS, Region
 from geoseg.demo.render import Look, Renderer, in_box
 from geoseg.demo.things import Building, Plan
 from geoseg.demo.town import Density
@@ -123,7 +123,11 @@ def make_chip(size: int, gsd: float, rng: np.random.Generator) -> tuple[Array, A
 
 
 def make_labeled_chip(
-    size: int, gsd: float, rng: np.random.Generator, change: Callable[[Plan], None] | None = None
+    size: int,
+    gsd: float,
+    rng: np.random.Generator,
+    change: Callable[[Plan], None] | None = None,
+    region: Region | None = None,
 ) -> tuple[Array, Array, list[Any]]:
     """Like :func:`make_chip`, with the footprint of each building.
 
@@ -131,6 +135,8 @@ def make_labeled_chip(
     ----------
     change
         Given the plan of the place before it is painted, to add things to it or take them away.
+    region
+        Its colors and habits of building; None: drawn from :data:`~geoseg.demo.region.REGIONS`.
 
     Returns
     -------
@@ -140,7 +146,8 @@ def make_labeled_chip(
         In pixels of the chip, cut at its edge. Buildings that touch are polygons of their own.
     """
     _check(size, gsd, least=1)
-    region = REGIONS[str(rng.choice(list(REGIONS), p=[0.5, 0.25, 0.25]))]
+    if region is None:
+        region = REGIONS[str(rng.choice(list(REGIONS), p=[0.5, 0.25, 0.25]))]
     # More dense places than sparse ones: of fields there is little to learn about houses.
     built = float(np.clip(rng.beta(1.6, 1.1), 0.05, 0.98))
     extent = size * gsd

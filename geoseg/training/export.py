@@ -115,6 +115,7 @@ def _training(settings: TrainSettings, facts: Facts, row: Mapping[str, Any]) -> 
         "checkpoint": row["index"],
         "epoch": round(row["epoch"], 4),
         "batches": row["batches"],
+        **({"earlier_batches": facts.earlier_batches} if facts.earlier_batches else {}),
         "seed": settings.seed,
         "validation": {
             "loss": row["loss"],

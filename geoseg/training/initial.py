@@ -23,11 +23,12 @@ _LAST = ("last_conv.", "segmentation_head.")
 
 @dataclass(frozen=True)
 class Initial:
-    """Weights and the classes they were trained for."""
+    """Weights, the classes they were trained for, and the batches of all trainings behind them."""
 
     state: dict[str, Tensor]
     classes: tuple[str, ...]
     source: str
+    batches: int = 0
 
 
 def read_initial(path: Path) -> Initial:
@@ -48,13 +49,16 @@ def read_initial(path: Path) -> Initial:
     # Graphs of ONNX and .pt2 files have constants in place of weights that could be trained.
     if bundle.kind != "safetensors":
         raise ModelError(f"weights to start from must be safetensors, got {bundle.label}.")
-    return Initial(read_state(bundle.weights(), bundle.label), bundle.card.classes, str(path))
+    training = bundle.card.options.training or {}
+    batches = training.get("batches", 0) + training.get("earlier_batches", 0)
+    return Initial(read_state(bundle.weights(), bundle.label), bundle.card.classes, str(path), batches)
 
 
 def _of_run(run: RunFolder, index: int) -> Initial:
-    state, _ = run.load_checkpoint(index)
-    classes = tuple(run.read_json("facts.json")["classes"])
-    return Initial(state, classes, str(run.checkpoint_path(index)))
+    state, row = run.load_checkpoint(index)
+    facts = run.read_json("facts.json")
+    batches = row["batches"] + facts.get("earlier_batches", 0)
+    return Initial(state, tuple(facts["classes"]), str(run.checkpoint_path(index)), batches)
 
 
 def start_from(

@@ -118,9 +118,11 @@ def augmented_chips(
 ) -> tuple[Tensor, ChipBatch]:
     """Raw pixels (N, C, h, w) float and the batch with its targets, as augmentation leaves them."""
     span = bright - dark
-    unit, target, auxiliary = change(
-        (batch.image.float() - dark) / span, batch.target, batch.auxiliary, seed=seed
-    )
+    # In float32 whatever the network computes in: 8 bits of mantissa would blur and requantize every pixel.
+    with torch.autocast(batch.image.device.type, enabled=False):
+        unit, target, auxiliary = change(
+            (batch.image.float() - dark) / span, batch.target, batch.auxiliary, seed=seed
+        )
     # Contrast and gamma can run far out of the range of the sensor; a little beyond dark and bright stays.
     raw = unit.clamp(-0.5, 1.5) * span + dark
     # Prediction will never meet 8-bit pixels beyond these.

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -102,14 +103,19 @@ def train(
         _check_folder(run, settings, resume)
         prepared = prepare(settings, base)
         network = build(settings, prepared.opened.channels, len(prepared.facts.classes))
-        if resume and run.state_path.is_file():
-            _check_state(run, prepared, chosen)
+        resumed = resume and run.state_path.is_file()
+        if resumed:
+            earlier = run.read_json("facts.json").get("earlier_batches", 0)
         else:
             # A run that goes on has its weights in the state; where they came from no longer matters.
             initial = read_initial(base / settings.weights) if settings.weights else None
             start_from(
                 network, initial, prepared.facts.classes, settings.weights_init_type, settings.pretrained
             )
+            earlier = initial.batches if initial else 0
+        prepared = replace(prepared, facts=replace(prepared.facts, earlier_batches=earlier))
+        if resumed:
+            _check_state(run, prepared, chosen)
         # Written before the first batch: a run killed at once can already be resumed, and is known as a run.
         run.write_json("config.json", settings.model_dump(mode="json"))
         run.write_json("facts.json", prepared.facts.document())

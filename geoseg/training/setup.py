@@ -61,6 +61,8 @@ class Facts:
         What the scenes call their bands; empty where they do not, or where they differ.
     colors
         Color that each class is shown in, six hexadecimal digits; empty where none are known.
+    earlier_batches
+        Batches of the trainings whose weights this one began with.
     """
 
     classes: tuple[str, ...]
@@ -71,6 +73,7 @@ class Facts:
     scenes: dict[str, list[str]]
     bands: tuple[str, ...] = ()
     colors: tuple[str | None, ...] = ()
+    earlier_batches: int = 0
 
     def document(self) -> dict[str, Any]:
         """As JSON."""

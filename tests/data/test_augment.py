@@ -15,7 +15,7 @@ from geoseg.data.settings import AugmentSettings
 STRONG = {
     "flips": True, "scale": 0.5, "shift": 0.2, "rotate": 30, "brightness": 0.2, "contrast": 0.5, "hue": 40,
     "saturation": 0.5, "noise": 0.1, "blur": 2.0, "jpeg": 0.8, "share": 1.0, "paste": 0.5, "repaint": 0.5,
-    "gamma": 0.4, "tint": 0.1, "shuffle": 0.5, "style": 0.5, "gray": 0.5,
+    "gamma": 0.4, "tint": 0.1, "shuffle": 0.5, "style": 0.5, "gray": 0.5, "coarse": 2.0,
 }  # fmt: skip
 
 
@@ -89,7 +89,9 @@ def test_zoom_enlarges_about_the_middle():
         assert outside.any() == (zoom < 1)
 
 
-@pytest.mark.parametrize("key", ["brightness", "contrast", "hue", "saturation", "noise", "blur", "jpeg"])
+@pytest.mark.parametrize(
+    "key", ["brightness", "contrast", "hue", "saturation", "noise", "blur", "jpeg", "coarse"]
+)
 def test_colors_change_within_their_strength_and_targets_do_not(key):
     image = torch.rand(6, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
     target, none = torch.zeros(6, 24, 24, dtype=torch.uint8), torch.zeros(6, 0, 24, 24)
@@ -142,6 +144,41 @@ def test_repainted_objects_change_apart_from_their_ground():
     apart = (inside - outside).abs() > 1e-6
     assert 0 < int(apart.sum()) < 8
     assert all(len(chip.unique()) == (2 if own else 1) for chip, own in zip(moved, apart, strict=True))
+
+
+def test_coarse_chips_keep_large_things_and_lose_fine_ones():
+    image = torch.zeros(12, 3, 64, 64)
+    image[..., 16:48, 16:48] = 1
+    image[:, :, ::2, ::2] += 0.5  # a pattern of single pixels
+    target, none = torch.zeros(12, 64, 64, dtype=torch.uint8), torch.zeros(12, 0, 64, 64)
+    moved, labels, _ = Augment(AugmentSettings(coarse=3.0, share=0.5))(image, target, none, seed=4)
+    assert torch.equal(labels, target)
+    changed = (moved != image).flatten(1).any(1)
+    assert 0 < int(changed.sum()) < 12
+
+    def pattern(x):
+        return (x[:, 0, 20:44:2, 20:44:2] - x[:, 0, 21:44:2, 21:44:2]).mean((1, 2))
+
+    assert torch.equal(pattern(moved)[~changed], pattern(image)[~changed])
+    # Some chips are shrunk by little; the coarsest has nothing of the pattern left.
+    assert (pattern(moved)[changed] < pattern(image)[changed]).all()
+    assert float(pattern(moved)[changed].abs().min()) < 0.05
+    # In the middle and at the corner all is as bright as before.
+    for rows in (slice(24, 40), slice(0, 8)):
+        part = (slice(None), slice(None), rows, rows)
+        assert torch.allclose(moved[part].mean((1, 2, 3)), image[part].mean((1, 2, 3)), atol=0.05)
+
+
+def test_noise_of_coarse_chips_has_the_grain_of_their_pixels():
+    image = torch.full((16, 3, 48, 48), 0.5)
+    target, none = torch.zeros(16, 48, 48, dtype=torch.uint8), torch.zeros(16, 0, 48, 48)
+    grain = []
+    for coarse in (0.0, 7.0):
+        change = Augment(AugmentSettings(noise=0.3, coarse=coarse, share=1.0))
+        moved, *_ = change(image, target, none, seed=1)
+        # Noise of single pixels differs from one pixel to the next by more than it spreads.
+        grain.append(float((moved.diff(dim=-1).std((1, 2, 3)) / moved.std((1, 2, 3))).mean()))
+    assert grain[1] < 0.7 * grain[0]
 
 
 def test_color_changes_leave_other_numbers_of_bands_alone():

@@ -139,14 +139,18 @@ def test_places_left_out_and_the_bundle_that_ships(
 
     monkeypatch.syspath_prepend(str(EXAMPLES / "buildings"))
     run_script("buildings/towns.py", ["--out", str(tmp_path), "--share=0.1", "--chip=96"], monkeypatch)
-    towns = [tmp_path / folder / "towns.tif" for folder in ("0.15", "0.30", "0.50")]
-    for step, scene in zip((0.15, 0.3, 0.5), towns, strict=True):
+    steps = {"0.15": 0.15, "0.30": 0.3, "0.50": 0.5}
+    names = ("towns", "world")
+    made = [(step, tmp_path / folder / f"{name}.tif") for folder, step in steps.items() for name in names]
+    for step, scene in made:
         with rasterio.open(scene) as src:
             assert src.res == pytest.approx((step, step))
             bounds = src.bounds
         houses = gpd.read_file(scene.with_suffix(".geojson")).to_crs(src.crs)
         assert len(houses) > 5
         assert shapely.box(*bounds).buffer(0.01).covers(houses.union_all())
+    towns, world = ((tmp_path / "0.30" / f"{name}.geojson").read_text() for name in names)
+    assert towns != world
     for seed, name in enumerate(("east", "west")):
         prepare_scene(tmp_path / f"{name}.tif", tmp_path / f"{name}.geojson", size=256, seed=seed, gsd=0.6)
     entries = [
@@ -209,7 +213,10 @@ def test_places_left_out_and_the_bundle_that_ships(
 
     bundle = tmp_path / "shipped"
     arguments = [str(places / "west"), "--config", str(path), "--places", str(places / "places.json")]
-    run_script("buildings/ship.py", [*arguments, "--hardware", "a test", "--out", str(bundle)], monkeypatch)
+    # Without splitting, as the scores that it is compared with: a network that has learned nothing yet is
+    # cut into pieces too small to keep.
+    arguments += ["--split", "off", "--hardware", "a test", "--out", str(bundle)]
+    run_script("buildings/ship.py", arguments, monkeypatch)
     assert "with_8_turns" in capsys.readouterr().out
     shipped, trained = load_model(bundle), load_model(places / "west" / "last")
     assert shipped.card is not None
@@ -217,6 +224,9 @@ def test_places_left_out_and_the_bundle_that_ships(
     assert training is not None
     assert training["places_left_out"]["east"] == table["east"]
     block, threshold = training["validation_block"], str(shipped.card.options.threshold)
+    row = training["splits"]["off"]
+    assert row["mean"] == pytest.approx((row["east"] + row["west"]) / 2, abs=1e-4)
+    assert shipped.card.options.split == "off"
     assert block["thresholds"]["0.5"]["iou"] == pytest.approx(table["west"]["iou"], abs=0.02)
     assert block["iou"] == block["thresholds"][threshold]["iou"]
     scores = {float(value): row for value, row in block["thresholds"].items()}
@@ -290,9 +300,17 @@ def test_the_table_adds_up_the_scenes_of_a_place(
     assert 0.2 < row["iou"] < 1
     assert 0 < row["object_f1"] < 1
     assert f"IoU {row['iou']:.3f}" in capsys.readouterr().out
-    monkeypatch.setattr("geoseg.run", None)  # what is there is not run again
+    with monkeypatch.context() as patch:
+        patch.setattr("geoseg.run", None)  # what is there is not run again
+        run_script("buildings/table.py", [*arguments, *model, "--set", "threshold=0.3"], patch)
+        assert f"IoU {row['iou']:.3f}" in capsys.readouterr().out
+        # Another setting under the same name is another row.
+        with pytest.raises(TypeError):
+            run_script("buildings/table.py", [*arguments, *model], patch)
     run_script("buildings/table.py", [*arguments, *model], monkeypatch)
-    assert f"IoU {row['iou']:.3f}" in capsys.readouterr().out
+    other = json.loads((tmp_path / "table" / "scores.json").read_text())["one"]["china_apartments"]
+    assert other["key"] != row["key"]
+    assert other["iou"] != row["iou"]
 
 
 def test_every_step_of_the_recipe_is_a_command_that_exists(

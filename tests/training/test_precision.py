@@ -42,3 +42,22 @@ def test_without_mixed_precision_nothing_changes():
     image = torch.rand(2, 3, 8, 8)
     assert torch.equal(plain(image), spared(image))
     assert not torch.is_autocast_enabled("cpu")
+
+
+def test_chips_are_augmented_in_full_precision_under_autocast():
+    from geoseg.data.augment import Augment
+    from geoseg.data.dataset import ChipBatch
+    from geoseg.data.settings import AugmentSettings
+    from geoseg.training.learner import augmented_chips
+
+    change = Augment(AugmentSettings(hue=30, blur=1.0, coarse=1.0, noise=0.05, jpeg=0.5, share=0.6))
+    image = torch.randint(
+        0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    batch = ChipBatch(image, torch.zeros(6, 32, 32, dtype=torch.uint8), torch.zeros(6, 0, 32, 32), ["a"] * 6)
+    dark, bright = torch.zeros(1, 3, 1, 1), torch.full((1, 3, 1, 1), 255.0)
+    plain, _ = augmented_chips(change, batch, dark, bright, seed=5)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, _ = augmented_chips(change, batch, dark, bright, seed=5)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, plain)

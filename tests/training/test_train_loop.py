@@ -66,6 +66,11 @@ def weights(run: Path, index: int) -> dict[str, torch.Tensor]:
     return load_file(run / "checkpoints" / f"{index:08d}" / "model.safetensors")
 
 
+def done_in(run: Path) -> int:
+    """Batches of the best checkpoint."""
+    return RunFolder(run).list_checkpoints()[RunFolder(run).best_index()]["batches"]
+
+
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
@@ -406,11 +411,23 @@ def test_transfer_takes_all_but_the_last_layer(finished, quick, tmp_path):
 
 
 def test_continuing_needs_the_same_classes_in_the_same_order(finished, quick, tmp_path):
+    from geoseg.models.bundle import open_bundle
+
     _, out, bundle = finished
     settings = quick(weights=str(bundle), weights_init_type="continue_training", lr=1e-12, epochs=1)
     train(settings, tmp_path / "run", devices="cpu")
     before, after = weights(out, RunFolder(out).best_index()), weights(tmp_path / "run", 0)
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before if before[k].ndim == 4)
+    # The card tells all the batches behind the weights, also after a resume.
+    done = done_in(out)
+    train(settings, tmp_path / "run", devices="cpu", resume=True)
+    training = open_bundle(tmp_path / "run" / "bundle").card.options.training
+    assert (training["batches"], training["earlier_batches"]) == (done_in(tmp_path / "run"), done)
+    again = quick(weights=str(tmp_path / "run" / "bundle"), epochs=1)
+    third = train(again, tmp_path / "third", devices="cpu")
+    earlier = open_bundle(third).card.options.training["earlier_batches"]
+    assert earlier == done + done_in(tmp_path / "run")
+    assert "earlier_batches" not in open_bundle(bundle).card.options.training
     other = quick(weights=str(bundle), weights_init_type="continue_training", classes=["roof"])
     with pytest.raises(InputError, match=r"got \[0 bg, 1 roof\] here and \[0 bg, 1 house\] in"):
         train(other, tmp_path / "other", devices="cpu")
