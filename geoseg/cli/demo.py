@@ -12,7 +12,7 @@ from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, pro
 from geoseg.errors import InputError
 
 if TYPE_CHECKING:
-    from geoseg.demo.run import Score
+    pass
 
 __all__ = ["register"]
 
@@ -85,18 +85,15 @@ def demo(
         if kind in result.files:
             print(f"{label:<11} {result.files[kind]}")
     print(f"footprints  {run.footprints} in {run.seconds:.1f} s ({run.windows_run} windows predicted now)")
-    if result.score is not None:
-        print(f"score       {_describe(result.score)}")
+    if (score := result.score) is not None:
 
+        def text(value: float | None) -> str:
+            # Without buildings in the truth or in the result there is nothing to divide by.
+            return "-" if value is None else f"{value:.3f}"
 
-def _describe(score: Score) -> str:
-    def text(value: float | None) -> str:
-        # Without buildings in the truth or in the result there is nothing to divide by.
-        return "-" if value is None else f"{value:.3f}"
-
-    return (
-        f"IoU {text(score.iou)} of the ground covered; objects at IoU 0.5: F1 {text(score.f1)}, "
-        f"precision {text(score.precision)}, recall {text(score.recall)} "
-        f"({score.matched} of {score.truths} buildings); outlines {text(score.polis)} m off (PoLiS), "
-        f"{text(score.right_angles)} of corners right angles"
-    )
+        print(
+            f"score       IoU {text(score.iou)} of the ground covered; objects at IoU 0.5: "
+            f"F1 {text(score.f1)}, precision {text(score.precision)}, recall {text(score.recall)} "
+            f"({score.matched} of {score.truths} buildings); outlines {text(score.polis)} m off (PoLiS), "
+            f"{text(score.right_angles)} of corners right angles"
+        )

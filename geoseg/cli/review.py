@@ -100,6 +100,7 @@ def open_review(
     from geoseg.review.targets import open_target
 
     if not Path(target).is_dir():
+        # GDAL opens more than files: strings that connect to databases and services are refused.
         check_path(target)
     opened = open_target(
         target,
@@ -113,7 +114,10 @@ def open_review(
         from geoseg.io.sources import open_raster
 
         probability = open_raster(probabilities)
-    folder = dir if dir is not None else _default_folder(target)
+    path = Path(target)
+    # Beside the target and never in it: a project is a folder that other programs read, too.
+    name = path.resolve().name if path.is_dir() else path.stem
+    folder = path.resolve().parent / f"{name}.review" if dir is None else dir
     is_local = host in ("127.0.0.1", "localhost", "::1")
     known = token or (None if is_local else secrets.token_urlsafe(16))
     with progress_bar(quiet) as progress:
@@ -128,12 +132,6 @@ def open_review(
 
             webbrowser.open(guard.address())
         serve(review, guard, listener)
-
-
-def _default_folder(target: str) -> Path:
-    path = Path(target)
-    name = path.resolve().name if path.is_dir() else path.stem
-    return path.resolve().parent / f"{name}.review"
 
 
 @_review.command("export", epilog="Example: [bold]geoseg review export town.review -o corrected.gpkg[/bold]")
