@@ -108,13 +108,11 @@ class Staged:
                 self.commit()
         finally:
             self.discard()
-        if isinstance(error, OSError) and not isinstance(error, GeosegError) and self._is_mine(error):
-            raise write_error(self.target, error) from error
-
-    def _is_mine(self, error: OSError) -> bool:
-        """Whether an error is of what is written here, not of something that was read meanwhile."""
-        name = error.filename
-        return not isinstance(name, str | os.PathLike) or self._scratch in Path(name).parents
+        if isinstance(error, OSError) and not isinstance(error, GeosegError):
+            name = error.filename
+            # An error of a file that was read meanwhile tells nothing of what is written here.
+            if not isinstance(name, str | os.PathLike) or self._scratch in Path(name).parents:
+                raise write_error(self.target, error) from error
 
     def commit(self, *, replace: bool = False) -> Path:
         """Give it its name; twice is fine.
@@ -135,7 +133,16 @@ class Staged:
             if self._is_folder:
                 self._commit_folder(replace)
             else:
-                self._commit_file()
+                sides = [side for end in self._sides if (side := self.path.with_suffix(end)).exists()]
+                for file in (*sides, self.path):
+                    _sync(file)
+                if sides:  # killed in between, no file is better than one with another's sides
+                    self.target.unlink(missing_ok=True)
+                for end in self._sides:
+                    self.target.with_suffix(end).unlink(missing_ok=True)
+                # The file last: whoever sees it finds all that belongs to it.
+                for file in (*sides, self.path):
+                    file.replace(self.target.with_name(file.name))
             _sync(self.target.parent)
         except OSError as error:
             self.discard()
@@ -143,18 +150,6 @@ class Staged:
         self._committed = True
         self.discard()
         return self.target
-
-    def _commit_file(self) -> None:
-        sides = [side for end in self._sides if (side := self.path.with_suffix(end)).exists()]
-        for file in (*sides, self.path):
-            _sync(file)
-        if sides:  # killed in between, no file is better than one with another's sides
-            self.target.unlink(missing_ok=True)
-        for end in self._sides:
-            self.target.with_suffix(end).unlink(missing_ok=True)
-        # The file last: whoever sees it finds all that belongs to it.
-        for file in (*sides, self.path):
-            file.replace(self.target.with_name(file.name))
 
     def _commit_folder(self, replace: bool) -> None:
         target = self.target
