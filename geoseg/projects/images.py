@@ -123,20 +123,9 @@ def open_image(path: PathLike) -> ImageFile:
     MissingFileError, SceneError
         No such file, not an image, or one that is cut short.
     """
-    scene = open_raster(path)
-    _check_end(Path(path))
-    # Annotated images keep their alpha band: a layer that saves them must not make them opaque.
-    if scene.alpha is not None:
-        scene = open_raster(path, bands=sorted({*scene.bands, scene.alpha}))
-    return ImageFile(Path(path), scene)
-
-
-def _check_end(path: Path) -> None:
-    """Refuse files that end too early: decoders fill what is missing, and copying does not decode.
-
-    PNGs are checked when they are opened, TIFFs where they are copied: elsewhere only some of their blocks
-    are read.
-    """
+    scene, path = open_raster(path), Path(path)
+    # Decoders fill what is missing at the end of a cut file, and copying does not decode. PNGs are checked
+    # when they are opened, TIFFs where they are copied: elsewhere only some of their blocks are read.
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
@@ -144,6 +133,10 @@ def _check_end(path: Path) -> None:
         tail = file.read()
     if not is_complete(head, tail, size):
         raise SceneError(f"image must be complete, got {path}, which is cut short. Copy it anew.")
+    # Annotated images keep their alpha band: a layer that saves them must not make them opaque.
+    if scene.alpha is not None:
+        scene = open_raster(path, bands=sorted({*scene.bands, scene.alpha}))
+    return ImageFile(path, scene)
 
 
 def is_complete(head: bytes, tail: bytes, size: int) -> bool:

@@ -179,11 +179,23 @@ def project_stats(path: PathLike, *, progress: Progress = no_progress) -> Projec
         except (InputError, OSError) as error:
             stats.failures.append(Failure(f"{item.dataset}/{item.name}", str(error)))
             continue
-        of_image = _image_stats(annotation, titles)
+        objects = Counter(entry.class_name for entry in annotation.objects)
+        shown = _shown_pixels(annotation, titles)
+        of_image = DatasetStats(
+            1,
+            len(annotation.objects),
+            annotation.height * annotation.width,
+            int(bool(annotation.objects)),
+            int(shown[0]),
+            {
+                title: ClassStats(int(objects[title] > 0), objects[title], int(shown[index]))
+                for index, title in enumerate(titles, 1)
+            },
+        )
         stats.datasets.setdefault(item.dataset, DatasetStats()).add(empty)
         stats.datasets[item.dataset].add(of_image)
         stats.total.add(of_image)
-        present = np.array([of_image.classes[title].objects > 0 for title in titles], np.int64)
+        present = np.array([objects[title] > 0 for title in titles], np.int64)
         pairs += np.outer(present, present)
         # A set: an image of 2018 may carry a tag twice.
         tags.update({tag.name for tag in annotation.tags})
@@ -196,19 +208,6 @@ def project_stats(path: PathLike, *, progress: Progress = no_progress) -> Projec
     }
     stats.tags = dict(sorted(tags.items()))
     return stats
-
-
-def _image_stats(annotation: Annotation, titles: tuple[str, ...]) -> DatasetStats:
-    objects = Counter(item.class_name for item in annotation.objects)
-    shown = _shown_pixels(annotation, titles)
-    classes = {
-        title: ClassStats(int(objects[title] > 0), objects[title], int(shown[index]))
-        for index, title in enumerate(titles, 1)
-    }
-    pixels = annotation.height * annotation.width
-    return DatasetStats(
-        1, len(annotation.objects), pixels, int(bool(annotation.objects)), int(shown[0]), classes
-    )
 
 
 def _shown_pixels(annotation: Annotation, titles: tuple[str, ...]) -> IntArray:

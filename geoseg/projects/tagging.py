@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +101,21 @@ def tag_images(project: PathLike, names: Mapping[str, Iterable[str]], *, remove:
             for item in find_images(opened, wanted):
                 tags_of.setdefault(item, []).append(tag)
         # All are read before the first is written: a broken one must not leave the others half done.
-        changes = [
-            (file, document)
-            for item, tags in tags_of.items()
-            for file, document in _retagged(opened, item, tags, remove)
-        ]
+        changes: list[tuple[Path, Any]] = []
+        for item, tags in tags_of.items():
+            annotation = read_annotation(item, opened.meta, open_image(item.image).shape)
+            file = item.annotation or item.image.parents[1] / "ann" / f"{item.name}.json"
+            # All but the tags stays as it is in the file, whatever wrote it.
+            document = annotation.to_json() if item.annotation is None else read_document(item.annotation)
+            entries = document.get("tags") or []
+            if remove:
+                kept = [entry for entry in entries if Tag.from_json(entry).name not in tags]
+            else:
+                legacy = file.name != f"{item.name}.json"
+                new = [Tag(tag).to_json(legacy=legacy) for tag in tags if not annotation.has_tag(tag)]
+                kept = [*entries, *new]
+            if kept != entries:
+                changes.append((file, {**document, "tags": kept}))
         if meta != opened.meta and changes:
             known_as = (
                 read_document(opened.path / "meta.json") if (opened.path / "meta.json").is_file() else {}
@@ -116,19 +126,3 @@ def tag_images(project: PathLike, names: Mapping[str, Iterable[str]], *, remove:
             file.parent.mkdir(exist_ok=True)
             write_text(file, json_text(document))
         return len(changes)
-
-
-def _retagged(project: Project, item: Item, tags: list[str], remove: bool) -> Iterator[tuple[Path, Any]]:
-    """An image's annotation file and what it is to hold; nothing where nothing changes."""
-    annotation = read_annotation(item, project.meta, open_image(item.image).shape)
-    file = item.annotation or item.image.parents[1] / "ann" / f"{item.name}.json"
-    # All but the tags stays as it is in the file, whatever wrote it.
-    document = annotation.to_json() if item.annotation is None else read_document(item.annotation)
-    entries = document.get("tags") or []
-    if remove:
-        kept = [entry for entry in entries if Tag.from_json(entry).name not in tags]
-    else:
-        legacy = file.name != f"{item.name}.json"
-        kept = [*entries, *(Tag(tag).to_json(legacy=legacy) for tag in tags if not annotation.has_tag(tag))]
-    if kept != entries:
-        yield file, {**document, "tags": kept}

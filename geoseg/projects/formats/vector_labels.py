@@ -76,7 +76,13 @@ def read_vector_labels(
     """
     options = options or LabelOptions()
     src = Path(src)
-    scenes = [("ds", src)] if src.is_file() else _scenes(src)
+    if src.is_file():
+        scenes = [("ds", src)]
+    else:
+        folders = [src, *sorted(p for p in src.iterdir() if p.is_dir())] if src.is_dir() else [src]
+        scenes = [("ds" if f == src else f.name, path) for f in folders for path in list_images(f)]
+        if not scenes:
+            raise MissingFileError(f"source must hold scenes, got {src} without any.")
     files: dict[PathLike, _Labels] = {}
     images = []
     for dataset, scene in scenes:
@@ -90,14 +96,6 @@ def read_vector_labels(
             shapes.setdefault(title, set()).update(kinds)
     classes = [plain_class(t, next(iter(k)) if len(k) == 1 else "any") for t, k in sorted(shapes.items())]
     return ImportContents(classes, images, notes=[note for table in files.values() for note in table.notes()])
-
-
-def _scenes(src: Path) -> list[tuple[str, Path]]:
-    folders = [src, *sorted(p for p in src.iterdir() if p.is_dir())] if src.is_dir() else [src]
-    scenes = [("ds" if f == src else f.name, path) for f in folders for path in list_images(f)]
-    if not scenes:
-        raise MissingFileError(f"source must hold scenes, got {src} without any.")
-    return scenes
 
 
 def _labels_of(scene: Path) -> Path:
