@@ -20,7 +20,6 @@ from pathlib import Path
 from geoseg.dtl.engine import GraphEngine, open_engine
 from geoseg.dtl.graph import Graph, read_graph
 from geoseg.dtl.layers.saving import SaveSettings
-from geoseg.dtl.sample import Sample
 from geoseg.dtl.save import SavedSample, further_name, write_sample
 from geoseg.dtl.tags import gather, settled_tags, surprises, values_to_text
 from geoseg.errors import GeosegError, InputError, RunError
@@ -275,7 +274,7 @@ def _treat(
     """Run one image and write its samples, or a share of them, to the staging folder."""
     item = setup.engine.items[order][1]
     treated = _Treated(str(item))
-    folder = setup.staging / str(order)
+    folder, meta = setup.staging / str(order), setup.engine.plan.meta
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for number, sample in enumerate(
@@ -285,7 +284,14 @@ def _treat(
                 break
             treated.repaired = sample.repaired
             if number // _RUN % shares == share:
-                _write(sample, folder, number, setup, treated)
+                try:
+                    treated.saved[number] = write_sample(
+                        sample, folder, number, setup.settings, meta, legacy=setup.legacy
+                    )
+                    gather(treated.tags, surprises(sample, meta))
+                except Exception as error:  # noqa: BLE001 - pixels are made here, by layers of any author
+                    stop_if_full(error, setup.staging.parent.parent)
+                    treated.own[_line(error)] += 1
     # All further samples would fail the same way: the run ends.
     except DiskFullError:
         raise
@@ -315,18 +321,6 @@ def _check_target(target: Path, engine: GraphEngine) -> None:
                 f"out must not be a project that the graph reads, got {target}. "
                 "Name another folder in --out, or another project in the save layer."
             )
-
-
-def _write(sample: Sample, folder: Path, number: int, setup: _Setup, treated: _Treated) -> None:
-    meta = setup.engine.plan.meta
-    try:
-        treated.saved[number] = write_sample(
-            sample, folder, number, setup.settings, meta, legacy=setup.legacy
-        )
-        gather(treated.tags, surprises(sample, meta))
-    except Exception as error:  # noqa: BLE001 - pixels are made here, by layers of any author
-        stop_if_full(error, setup.staging.parent.parent)
-        treated.own[_line(error)] += 1
 
 
 def _adopt(saved: SavedSample, writer: ProjectWriter) -> str | None:
