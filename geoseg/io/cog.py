@@ -114,7 +114,13 @@ def write_cog(
             with quiet_georeferencing():
                 target = rasterio.open(plain, "w", **profile)
             with target:
-                _describe(target, scale, offset, descriptions, tags)
+                if scale is not None:
+                    target.scales = (scale,) * count
+                if offset is not None:
+                    target.offsets = (offset,) * count
+                if descriptions is not None:
+                    target.descriptions = tuple(descriptions)
+                target.update_tags(**{_SOFTWARE: "geoseg"}, **(tags or {}))
                 windows = list(iter_chunks(geobox.height, geobox.width, _WINDOW))
                 for done, window in enumerate(windows, 1):
                     pixels = np.asarray(read(window))
@@ -186,22 +192,6 @@ def _profile(geobox: GeoBox, dtype: str, count: int, nodata: float | None) -> di
     if geobox.transform != Affine.identity():
         profile["transform"] = geobox.transform
     return profile
-
-
-def _describe(
-    target: Any,
-    scale: float | None,
-    offset: float | None,
-    descriptions: Sequence[str] | None,
-    tags: Mapping[str, str] | None,
-) -> None:
-    if scale is not None:
-        target.scales = (scale,) * target.count
-    if offset is not None:
-        target.offsets = (offset,) * target.count
-    if descriptions is not None:
-        target.descriptions = tuple(descriptions)
-    target.update_tags(**{_SOFTWARE: "geoseg"}, **(tags or {}))
 
 
 def check_blocks(path: Path) -> None:

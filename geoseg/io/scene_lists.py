@@ -122,7 +122,16 @@ def list_scenes(
         index = read_tile_index(word, remote=query.remote)
         return SceneList(index.paths, index.name, dates=index.dates)
     if path.is_file() and is_stac(path):
-        return _list_items(path, query)
+        items, dropped = read_stac(path, query)
+        notes = [f"left out of {path}: {count} of its items, {why}" for why, count in dropped.items()]
+        if not items:
+            raise SceneError(
+                f"STAC metadata must have an item that fits, got {path} without any"
+                + (f" ({'; '.join(notes)})." if notes else ".")
+            )
+        # An item of one file is that file to who sorts sheets into mosaics.
+        dates = {item.hrefs[0]: item.acquired for item in items if len(item.hrefs) == 1 and item.acquired}
+        return SceneList(tuple(items), path.stem, tuple(notes), dates)
     if path.is_dir():
         found, left_out = _sort_out(_walk(path, {folder.resolve() for folder in without}))
         name = path.absolute().name
@@ -147,19 +156,6 @@ def list_scenes(
             "Name them one by one where their names end in something else."
         )
     return SceneList(tuple(map(str, found)), name, tuple(notes))
-
-
-def _list_items(path: Path, query: SceneQuery) -> SceneList:
-    items, left_out = read_stac(path, query)
-    notes = [f"left out of {path}: {count} of its items, {why}" for why, count in left_out.items()]
-    if not items:
-        raise SceneError(
-            f"STAC metadata must have an item that fits, got {path} without any"
-            + (f" ({'; '.join(notes)})." if notes else ".")
-        )
-    # an item of one file is that file to who sorts sheets into mosaics
-    dates = {item.hrefs[0]: item.acquired for item in items if len(item.hrefs) == 1 and item.acquired}
-    return SceneList(tuple(items), path.stem, tuple(notes), dates)
 
 
 def _walk(path: Path, without: set[Path]) -> Iterable[Path]:
@@ -225,7 +221,10 @@ def _read_list(path: Path, query: SceneQuery) -> SceneList:
             raise InputError(f"a list of scenes must not name other lists, got {word} in {path}.")
         if is_scene_list(word):
             more = list_scenes(word, query=query)
-            scenes |= {_key(scene): scene for scene in more.scenes}
+            for scene in more.scenes:
+                # Several scenes of one file differ by their names alone.
+                key = scene if isinstance(scene, str) else f"{scene.label}#{scene.name}"
+                scenes[key] = scene
             notes += more.notes
             dates |= more.dates
         else:
@@ -233,10 +232,6 @@ def _read_list(path: Path, query: SceneQuery) -> SceneList:
     if not scenes:
         raise InputError(f"a list of scenes must have a name in each line, got {path} without any.")
     return SceneList(tuple(scenes[key] for key in sorted(scenes)), path.stem, tuple(notes), dates)
-
-
-def _key(scene: str | SceneReference) -> str:
-    return scene if isinstance(scene, str) else f"{scene.label}#{scene.name}"
 
 
 def _shortened(names: Sequence[str]) -> str:

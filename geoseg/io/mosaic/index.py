@@ -15,7 +15,7 @@ import logging
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -124,7 +124,17 @@ def read_sheets(
 
     def read(path: str) -> Sheet | GeosegError:
         try:
-            return _read(path, bands, expand_palette, stamps.get(path))
+            with opened_header(path) as dataset:
+                scene = scene_of(dataset, path, bands=bands, expand_palette=expand_palette)
+                # They follow links to files that nobody lists.
+                stamp = None if dataset.driver in SHARING_DRIVERS else stamps.get(path)
+                return Sheet(
+                    scene=scene,
+                    hints=hints_of(dataset, path, scene.bands),
+                    facts=scene.facts_of(dataset),
+                    files=tuple(str(file.absolute()) for file in map(Path, dataset.files) if file.is_file()),
+                    stamp=stamp,
+                )
         except GeosegError as error:
             return error
 
@@ -172,20 +182,6 @@ def content_digests(sheets: Sequence[Sheet]) -> list[str]:
     _save("content", stamps, new)
     kept |= new
     return [kept[path] for path in paths]
-
-
-def _read(path: str, bands: Sequence[int] | None, expand_palette: bool, stamp: str | None) -> Sheet:
-    with opened_header(path) as dataset:
-        scene = scene_of(dataset, path, bands=bands, expand_palette=expand_palette)
-        if dataset.driver in SHARING_DRIVERS:  # they follow links to files that nobody lists
-            stamp = None
-        return Sheet(
-            scene=scene,
-            hints=hints_of(dataset, path, scene.bands),
-            facts=scene.facts_of(dataset),
-            files=tuple(str(file.absolute()) for file in map(Path, dataset.files) if file.is_file()),
-            stamp=stamp,
-        )
 
 
 def _text_of(sheet: Sheet) -> str:
@@ -248,19 +244,15 @@ def files_stamps(scenes: Sequence[Sequence[str]]) -> list[str]:
     for paths in scenes:
         digest = hashlib.sha256()
         for path in sorted(paths):
-            known = stamps.get(path) or json.dumps([list(map(str, item)) for item in _walked(path)])
+            known = stamps.get(path)
+            if not known:  # it is more than a plain file: all that it is made of counts
+                files = [file for file in walk_files(path.removeprefix(SERVICE)).paths if file.is_file()]
+                stats = [(file.name, file.stat()) for file in files]
+                known = json.dumps([[name, str(s.st_size), str(s.st_mtime_ns)] for name, s in stats])
             name = path if is_remote(path) else Path(path).name
             digest.update(f"{name}\0{known}\0".encode())
         digests.append(digest.hexdigest())
     return digests
-
-
-def _walked(path: str) -> Iterator[tuple[str, int, int]]:
-    """(name, size, time) of each file behind what is more than a plain one."""
-    for file in walk_files(path.removeprefix(SERVICE)).paths:
-        if file.is_file():
-            stat = file.stat()
-            yield file.name, stat.st_size, stat.st_mtime_ns
 
 
 def _stamps(paths: Iterable[str]) -> dict[str, str]:

@@ -77,7 +77,9 @@ class Sheets:
                     f"{facts[0].name}. Name it as a scene of its own."
                 )
         geobox, windows = lay_out([own.geobox for own in facts])
-        order = pile([_by_name(own.name) for own in facts], [own.acquired for own in facts], self.on_top)
+        # The file's name before its folder: names of sheets tell their order, those of deliveries don't.
+        names = [f"{Path(own.name).name}\0{own.name}" for own in facts]
+        order = pile(names, [own.acquired for own in facts], self.on_top)
         return Mosaic(
             path=self.label or self.name,
             name=self.name,
@@ -183,11 +185,6 @@ def facts_of(sheet: Sheet) -> SheetFacts:
         ),
         acquired=scene.acquired,
     )
-
-
-def _by_name(path: str) -> str:
-    """What the order of sheets goes by: the file's name, then where it lies."""
-    return f"{Path(path).name}\0{path}"
 
 
 def _titles(facts: Sequence[SheetFacts], pictures: Sequence[Picture], name: str | None) -> list[str]:
