@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -54,10 +53,23 @@ def build_network(spec: ArchitectureSpec, *, in_channels: int, classes: int) -> 
     ModelError
         The name, the encoder or an argument is not known.
     """
+    build: Any
+    arguments: dict[str, Any] = {"in_channels": in_channels, "classes": classes}
     if spec.name in OWN:
-        builder = _own(spec)
+        if spec.encoder is not None:
+            raise ModelError(f"architecture.encoder must be left out for {spec.name}, got {spec.encoder}")
+        module, _, name = OWN[spec.name].partition(":")
+        build = getattr(importlib.import_module(module), name)
     elif spec.name in SMP_DECODERS:
-        builder = _smp(spec)
+        import segmentation_models_pytorch as smp
+
+        if spec.encoder is None:
+            raise ModelError(
+                f"architecture.encoder must be given for {spec.name}, got none. Name one, such as resnet18."
+            )
+        build = getattr(smp, SMP_DECODERS[spec.name])
+        # Without weights of its own: building a network never asks a hub.
+        arguments |= {"encoder_name": spec.encoder, "encoder_weights": None}
     else:
         raise ModelError(
             f"architecture.name must be one of {', '.join(architecture_names())}, got {spec.name}"
@@ -65,7 +77,8 @@ def build_network(spec: ArchitectureSpec, *, in_channels: int, classes: int) -> 
     # Constructors draw random weights, which real ones replace: a caller's seed must not move by that.
     with torch.random.fork_rng(devices=[]):
         try:
-            return builder(in_channels=in_channels, classes=classes).eval()
+            network: nn.Module = build(**arguments, **spec.kwargs)
+            return network.eval()
         except (TypeError, ValueError, KeyError, RuntimeError) as error:
             raise ModelError(f"architecture {describe(spec)} can't be built: {error}") from error
 
@@ -82,26 +95,3 @@ def input_multiple(spec: ArchitectureSpec, network: nn.Module) -> int:
 def describe(spec: ArchitectureSpec) -> str:
     """One line for messages: ``unet(resnet18)``."""
     return f"{spec.name}({spec.encoder})" if spec.encoder else spec.name
-
-
-def _own(spec: ArchitectureSpec) -> Callable[..., nn.Module]:
-    if spec.encoder is not None:
-        raise ModelError(f"architecture.encoder must be left out for {spec.name}, got {spec.encoder}")
-    module, _, name = OWN[spec.name].partition(":")
-    factory = getattr(importlib.import_module(module), name)
-    return lambda **sizes: cast(nn.Module, factory(**sizes, **spec.kwargs))
-
-
-def _smp(spec: ArchitectureSpec) -> Callable[..., nn.Module]:
-    import segmentation_models_pytorch as smp
-
-    if spec.encoder is None:
-        raise ModelError(
-            f"architecture.encoder must be given for {spec.name}, got none. Name one, such as resnet18."
-        )
-    factory: Any = getattr(smp, SMP_DECODERS[spec.name])
-    return lambda **sizes: cast(
-        # Without weights of its own: building a network never asks a hub.
-        nn.Module,
-        factory(spec.encoder, encoder_weights=None, **sizes, **spec.kwargs),
-    )

@@ -68,17 +68,16 @@ def card_from_metadata(file: OnnxFile) -> ModelCard:
     except ValidationError as error:
         raise ModelError(f"{name}: metadata is impossible: {error.errors()[0]['msg']}") from None
     bands = ["red", "green", "blue"] if channels == 3 else [f"band_{index + 1}" for index in range(channels)]
-    return _as_outputs(
-        ModelCard.create(
-            _plain_name(name),
-            classes=classes,
-            bands=bands,
-            scaling=scaling,
-            options=options,
-            architecture="ONNX",
-        ),
-        background=outputs > 1,
+    card = ModelCard.create(
+        _plain_name(name), classes=classes, bands=bands, scaling=scaling, options=options, architecture="ONNX"
     )
+    if outputs == 1:
+        return card
+    # Of several outputs the first is the background, so classes count from 0.
+    document = card.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for value, item in enumerate(document["properties"]["mlm:output"][0]["classification:classes"]):
+        item["value"] = value
+    return parse_card(document, source=card.id)
 
 
 def metadata_from_card(card: ModelCard) -> dict[str, str]:
@@ -121,16 +120,6 @@ def standardization(card: ModelCard) -> tuple[list[float], list[float]] | None:
 def _overlap(side: int, share: float) -> int:
     # An overlap as wide as the window would never move on.
     return min(round(side * share), side - 1)
-
-
-def _as_outputs(card: ModelCard, *, background: bool) -> ModelCard:
-    """Count class values from 0 where the first output is background."""
-    if not background:
-        return card
-    document = card.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    for value, item in enumerate(document["properties"]["mlm:output"][0]["classification:classes"]):
-        item["value"] = value
-    return parse_card(document, source=card.id)
 
 
 def _json(metadata: Mapping[str, str], key: str, name: str, default: Any = None) -> Any:

@@ -42,7 +42,13 @@ def fold_batch_norms(network: nn.Module, sample: Tensor) -> nn.Module:
         output, pairs = _find_pairs(network, sample)
         if not pairs:
             return network
-        folded = _fold(network, pairs)
+        state = [*network.parameters(), *network.buffers()]
+        # The memo makes the copy share its tensors: a second set of weights would double the memory.
+        folded = copy.deepcopy(network, {id(tensor): tensor for tensor in state})
+        for convolution, norm in pairs:
+            before, after = folded.get_submodule(convolution), folded.get_submodule(norm)
+            folded.set_submodule(convolution, fuse_conv_bn_eval(before, after))  # type: ignore[type-var,arg-type]
+            folded.set_submodule(norm, _what_follows(after))
         with torch.inference_mode():
             got = _outputs(folded(sample))
     except Exception as error:  # noqa: BLE001  any network may come: what can't be folded runs as it is
@@ -110,17 +116,6 @@ def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
         and not module._forward_pre_hooks
         and not hasattr(module, "parametrizations")
     )
-
-
-def _fold(network: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
-    state = [*network.parameters(), *network.buffers()]
-    # The memo makes the copy share its tensors: a second set of weights would double the memory.
-    folded = copy.deepcopy(network, {id(tensor): tensor for tensor in state})
-    for convolution, norm in pairs:
-        before, after = folded.get_submodule(convolution), folded.get_submodule(norm)
-        folded.set_submodule(convolution, fuse_conv_bn_eval(before, after))  # type: ignore[type-var,arg-type]
-        folded.set_submodule(norm, _what_follows(after))
-    return folded
 
 
 def _what_follows(norm: nn.Module) -> nn.Module:
