@@ -231,26 +231,13 @@ def _compose(scene: RasterSource, whole: Array, detail: Array, window: Window, c
     pen.rectangle((box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1), outline=(255, 255, 255), width=2)
     frame = (right, _MARGIN, right + detail.shape[1] - 1, _MARGIN + len(detail) - 1)
     pen.rectangle(frame, outline=(255, 255, 255), width=2)
-    _scale_bars(pen, scene, whole, detail, window, (left, top + len(whole)), (right, _MARGIN + len(detail)))
+    if (step := scene.geobox.ground_resolution()) is not None:
+        for panel, pixels, x, y in (
+            (whole, scene.width, left, top + len(whole)),
+            (detail, window.width, right, _MARGIN + len(detail)),
+        ):
+            # A quarter of its panel at most: a longer bar would hide what it measures.
+            width = panel.shape[1]
+            draw_scale_bar(pen, (x + 14, y - 14), step[0] * pixels / width, width / 4)
     draw_text(pen, (left, size[1] - 11), caption, size=16, fill=_TEXT, anchor="ls")
     return page
-
-
-def _scale_bars(
-    pen: ImageDraw.ImageDraw,
-    scene: RasterSource,
-    whole: Array,
-    detail: Array,
-    window: Window,
-    whole_corner: tuple[int, int],
-    detail_corner: tuple[int, int],
-) -> None:
-    step = scene.geobox.ground_resolution()
-    if step is None:
-        return
-    for panel, pixels, (x, y) in (
-        (whole, scene.width, whole_corner),
-        (detail, window.width, detail_corner),
-    ):
-        width = panel.shape[1]
-        draw_scale_bar(pen, (x + 14, y - 14), step[0] * pixels / width, width / 4)
