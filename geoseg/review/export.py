@@ -162,7 +162,11 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
             f"folder of the output must be without {others[0].name} of an export under another name, got "
             f"{out.parent}. Export to a folder of its own, or replace it with overwrite (--overwrite)."
         )
-    geobox, crs = _frame(settings)
+    frame, text = settings["frame"], settings["footprints_crs"]
+    (height, width), gsd = frame["shape"], None if frame["gsd"] is None else tuple(frame["gsd"])
+    scene_crs = None if frame["crs"] is None else CRS.from_wkt(frame["crs"])
+    geobox = GeoBox(Affine(*frame["transform"]), scene_crs, height, width, gsd)
+    crs = None if text is None else CRS.from_wkt(text)
     # All three at once: of two exports, places of one would lie beside the footprints of the other.
     with hold(*files.values()), state_of(folder) as index:
         table = _Table(index, settings, geobox, crs)
@@ -183,17 +187,6 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
                         writer.write(_ground_of(places, geobox))
                 written[name] = str(files[name])
     return ReviewExport(written, table.written, table.edited, table.rejected, len(accepted))
-
-
-def _frame(settings: Mapping[str, Any]) -> tuple[GeoBox, CRS | None]:
-    """The scene's geobox, and the CRS of the footprints."""
-    frame = settings["frame"]
-    crs = None if frame["crs"] is None else CRS.from_wkt(frame["crs"])
-    gsd = None if frame["gsd"] is None else tuple(frame["gsd"])
-    height, width = frame["shape"]
-    geobox = GeoBox(Affine(*frame["transform"]), crs, height, width, gsd)
-    text = settings["footprints_crs"]
-    return geobox, None if text is None else CRS.from_wkt(text)
 
 
 def _ground_of(places: Iterable[Place], geobox: GeoBox) -> FootprintBatch:

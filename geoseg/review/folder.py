@@ -82,7 +82,7 @@ def keep_settings(folder: Path, target: SceneTarget | ProjectTarget, seed: int, 
             )
         settings = {
             "version": _VERSION,
-            "target": _path(target),
+            "target": str(target.project.path if isinstance(target, ProjectTarget) else target.scene.path),
             "seed": seed,
             "block": block,
             **identity,
@@ -139,11 +139,6 @@ def _frame(target: SceneTarget | ProjectTarget) -> dict[str, Any]:
         "footprints_crs": None if target.crs is None else target.crs.to_wkt(),
         "class_column": target.column or "class",
     }
-
-
-def _path(target: SceneTarget | ProjectTarget) -> str:
-    path = target.project.path if isinstance(target, ProjectTarget) else target.scene.path
-    return str(path)
 
 
 def keep_images(folder: Path, target: SceneTarget | ProjectTarget, seed: int) -> Images:

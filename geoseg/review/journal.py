@@ -63,7 +63,10 @@ class Journal:
         start, content = self.size, json_text(line).encode() + b"\n"
         try:
             self._file.seek(start)
-            _write(self._file, content)
+            # A disk that is nearly full takes a part and raises with the next one.
+            rest = memoryview(content)
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             self.cut(start)
@@ -79,13 +82,6 @@ class Journal:
     def line_at(self, start: int) -> dict[str, Any]:
         """The line that begins at a byte."""
         return next(read_lines(self.path, start))[2]
-
-
-def _write(file: io.FileIO, content: bytes) -> None:
-    """Write all of it: a disk that is nearly full takes a part."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def _end_of_lines(file: io.FileIO) -> int:

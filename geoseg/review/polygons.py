@@ -132,7 +132,10 @@ def cut_polygon(geometry: Any, tool: Any) -> list[Any]:
     InputError
         A piece that is no polygon once its corners are on the lattice.
     """
-    return _pieces(_rounded(shapely.difference(geometry, tool)))
+    parts = shapely.get_parts(_rounded(shapely.difference(geometry, tool)))
+    # Where the two only touch, lines and points are left, too.
+    polygons = [check_polygon(part) for part in parts if part.geom_type == "Polygon" and part.area > 0]
+    return sorted(polygons, key=lambda part: -part.area)
 
 
 def merge_polygons(geometries: list[Any]) -> Any:
@@ -156,11 +159,6 @@ def merge_polygons(geometries: list[Any]) -> Any:
 
 def _rounded(geometry: Any) -> Any:
     return shapely.transform(geometry, round_corners)
-
-
-def _pieces(geometry: Any) -> list[Any]:
-    polygons = [part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon" and part.area > 0]
-    return sorted(map(check_polygon, polygons), key=lambda part: -part.area)
 
 
 def split_polygon(geometry: Any, line: Array) -> list[Any]:

@@ -161,7 +161,10 @@ def finish(
     edited = {*changed, *fresh}
     noded = stitch({number: rings_of(shape) for number, shape in shapes.items()}, edited)
     shapes |= {number: polygon_of(rings) for number, rings in noded.items()}
-    known = _known_ground(scope)
+    # Corners that are there keep their coordinates in the file, also where another object takes them over.
+    known: dict[Key, Key] = {}
+    for item in scope.objects.values():
+        known |= _ground_of(item)
     change = Change(gone)
     for number in sorted({*changed, *noded} - fresh.keys()):
         old = scope.objects[number]
@@ -174,14 +177,6 @@ def finish(
         item = replace(like, id=number, image=scope.image, order=order, status="")
         change.new.append(reshaped(scope, item, polygon, known, edited=True))
     return change
-
-
-def _known_ground(scope: Scope) -> dict[Key, Key]:
-    """Coordinates in the file of the corners that are there."""
-    known: dict[Key, Key] = {}
-    for item in scope.objects.values():
-        known |= _ground_of(item)
-    return known
 
 
 def _ground_of(item: ReviewObject) -> dict[Key, Key]:
