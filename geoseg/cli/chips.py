@@ -34,6 +34,7 @@ def chips(
     preview: Annotated[int, typer.Option("--preview", min=1, max=256, help="Chips to draw.")] = 12,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture, PNG.")] = Path("chips.png"),
     options: DataOptions,
+    # Off by default: whether labels lie on their objects is seen best on chips as they are.
     augment: Annotated[
         bool, typer.Option("--augment", help="Show chips as augmentation leaves them.")
     ] = False,

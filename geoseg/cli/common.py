@@ -51,6 +51,7 @@ def handle_errors(command: F) -> F:
         try:
             return command(*args, **kwargs)
         except GeosegError as error:
+            # All that the user can mend is told by its message; a traceback would bury it.
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(error.exit_code) from None
         except UnicodeEncodeError as error:
@@ -120,6 +121,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
 
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON on stdout; letters that it does not have are escaped as JSON escapes them."""
+    # Paths and times stand as text: a summary may hold either, and JSON has neither.
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     try:
         text.encode(sys.stdout.encoding or "utf-8")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+#: Places and failures that are printed: what changed most comes first, and a page or --json has the rest.
 _SHOWN = 20
 
 _EPILOG = (
@@ -67,6 +68,7 @@ def compare(
         from geoseg.files import check_page
         from geoseg.report.comparison import MAKER, write_comparison
 
+        # Before the comparison: a page that may not be written is told at once, not after all is read.
         check_page(html, filter(None, (before, after, truth, aoi)), MAKER)
     with progress_bar(quiet or json) as progress:
         result = run(before, after, truth=truth, tag=tag, classes=wanted, aoi=aoi, progress=progress)
@@ -77,6 +79,7 @@ def compare(
     else:
         _print(result)
     for name, reason in result.failures[:_SHOWN]:
+        # On stderr, so that what a script reads as JSON stays JSON.
         print(f"failed: {name}: {reason}", file=sys.stderr)
     if result.failures:
         print(f"{len(result.failures)} could not be compared", file=sys.stderr)
@@ -88,6 +91,7 @@ def _print(result: Comparison) -> None:
     from rich.table import Table
 
     console, objects = Console(), result.objects
+    # Four decimals, for the places come in the order of these numbers.
     table = Table("place", "IoU", "before", "after", "gone", "new", "split", "merged")
     if result.fits is not None:
         table.add_column("truth IoU")
@@ -122,6 +126,7 @@ def _print(result: Comparison) -> None:
         )
     if result.worse:
         print(
+            # Still exit status 0: the command did its work, and what follows is the reader's decision.
             "warning: the second is worse than the first. Take an earlier checkpoint "
             "(geoseg export RUN --checkpoint N), or correct more images.",
             file=sys.stderr,

@@ -69,6 +69,7 @@ def demo(
         result = run_demo(
             out, scene=scene, truth=truth, model=model, device=device, size=size, seed=seed, progress=progress
         )
+    # As JSON it is the summary alone, so that a script needs no rule for what comes before it.
     if json:
         print_json(result.as_dict())
         return

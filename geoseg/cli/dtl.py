@@ -160,12 +160,14 @@ def show(
         raise InputError("--sample must come with --out, got it alone. Name a file to draw to.")
     parsed = read_graph(graph)
     if out is None:
+        # Text for pages that draw Mermaid; it needs no matplotlib.
         print(mermaid(*graph_boxes(parsed)))
         return
     # The drawing first: it needs no images, and is there even where the sample's image can't be read.
     show_graph(parsed, out)
     print(out)
     if sample is not None:
+        # Beside the drawing, of a name that follows from it: the two belong together.
         contact_sheet = out.with_name(f"{out.stem}.sample.png")
         show_sample(parsed, sample, contact_sheet, projects, seed=seed)
         print(contact_sheet)

@@ -46,6 +46,7 @@ def evaluate(
         ),
     ] = None,
     boundary: Annotated[float, typer.Option(help="Width of the boundary IoU's strip, in meters.")] = 1.0,
+    # Not measured unless it is asked for: it compares each file with itself, once more over all polygons.
     coverage: Annotated[
         bool,
         typer.Option(
@@ -100,6 +101,7 @@ def _object_table(result: Evaluation) -> Any:
     from rich.table import Table
 
     whole = result.objects
+    # One column a class beside all of them: a mean hides the class that failed.
     columns = {"all": whole, **result.objects_by_class}
     ranked = f"ranked by {result.score_column}" if result.score_column else "not ranked"
     table = Table(title=f"Objects (predictions {ranked})", title_justify="left")
@@ -135,6 +137,7 @@ def _neighbor_table(neighbors: dict[str, NeighborMeasures], unit: str) -> Any:
     from rich.table import Table
 
     table = Table(title="Neighbors within each file", title_justify="left")
+    # Of the truth as well: where annotators leave gaps, a prediction without them differs from it.
     for name in ("", "overlap", "gaps", "shared walls", "walls apart", "share of shared walls"):
         table.add_column(name, justify="right" if name else "left")
     for side, name in (("pred", "predictions"), ("truth", "truths")):

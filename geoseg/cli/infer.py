@@ -47,6 +47,7 @@ def infer(
         int, typer.Option(min=1, help="Threads beside the network. The result does not depend on them.")
     ] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps; auto follows the config.")] = "auto",
+    # Engines differ in the last bits, so a kept run goes on with the one that it was begun with.
     engine: Annotated[str, typer.Option(help="auto, torch, onnxruntime, openvino or compile.")] = "auto",
     rank: Annotated[
         bool,
@@ -78,6 +79,7 @@ def infer(
         summary = infer_project(
             project,
             model,
+            # An empty config is a whole one: every key has a default.
             config if config is not None else {},
             out,
             workers=workers,
@@ -98,4 +100,5 @@ def infer(
         # A run that only put finished images together has no speed.
         speed = f", {summary.windows / summary.seconds:.3g} windows/s" if summary.windows else ""
         print(f"{summary.project}: {summary.images} images, {summary.objects} objects{speed}")
+    # Notes of a run are in its JSON; failures are told in any case, with exit status 1.
     report_images(() if json or quiet else summary.notes, summary.failures, Path(summary.project))

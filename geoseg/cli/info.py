@@ -23,7 +23,7 @@ _EPILOG = """Examples:
 
 #: Suffixes of models; a pickled checkpoint is one too, and is refused with the reason.
 _MODEL_SUFFIXES = (".zip", ".onnx", ".pt2", ".safetensors", ".pt", ".pth", ".ckpt", ".pkl")
-#: Files of a Zarr store of format 3, and of a group or an array of format 2.
+#: What a folder must hold to be a bundle, so that a folder of scenes is not taken for a model.
 _CARD_NAME = "model.json"
 
 
@@ -66,6 +66,7 @@ def info(
     Of a scene: size, bands, CRS, ground resolution. Of a model: classes, inputs, options. Of footprints, a
     mask or probabilities: what they were made from, with which model, options and version.
     """
+    # By the name alone, before anything is opened: the two kinds need other libraries.
     if is_model(path):
         from geoseg.models import describe_model
 

@@ -45,6 +45,7 @@ class SettingsCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse an option that is given twice: the last would win, and formats be lost without a word."""
+        # Parsed twice, here only to see the order: click itself keeps just the last value of an option.
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for option in order:
             flag = getattr(option, "is_flag", False) or getattr(option, "multiple", False)
@@ -152,6 +153,7 @@ def _collect(
     known = settings_of(RunSettings, caller)
     typed = {name: _value(text, *known[name]) for name, text in texts.items() if text is not None}
     origins = dict.fromkeys(typed, "this command")
+    # Of the file only what no flag says: a flag wins over it, key by key.
     filed: dict[str, Any] = {}
     if config is not None:
         document = read_document(config)
@@ -195,6 +197,7 @@ def _holds_number(form: Any) -> bool:
 
 def _number(text: str) -> Any:
     """A number, whole where it is written so; what is none stays text, which the setting may refuse."""
+    # Whole numbers first: 3 and 3.0 are two values to a setting that counts.
     for kind in (int, float):
         try:
             return kind(text)

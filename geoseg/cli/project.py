@@ -73,6 +73,8 @@ def import_project(
     source = read_source(format, src, options)
     with progress_bar(quiet) as progress:
         summary = import_source(source, out, link=link, legacy=legacy, overwrite=overwrite, progress=progress)
+    # Names that two images share, or that a project can't hold, were changed; links from outside would miss
+    # them.
     for old, new in summary.renamed.items():
         print(f"renamed: {old} -> {new}", file=sys.stderr)
     print(f"{summary.project}: {summary.images} images, {summary.objects} objects")
@@ -155,6 +157,7 @@ def tag(
     from geoseg.errors import InputError
     from geoseg.projects.tagging import tag_images
 
+    # Both together would leave open which of the two decides about an image that only one of them names.
     if (names is None) == (from_review is None):
         raise InputError("images must be named by --names or by --from-review, and by one of the two only.")
     wanted = {tag: [name.strip() for name in (names or "").split(",")]}
@@ -240,6 +243,7 @@ def _print_stats(result: ProjectStats) -> None:
 def validate(
     project: ProjectFolder,
     json: Annotated[bool, typer.Option("--json", help="Print all problems as JSON.")] = False,
+    # Decoding every image finds those cut short, and takes long for a large project; headers take seconds.
     headers: Annotated[bool, typer.Option("--headers", help="Read the images' headers only (fast).")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -261,4 +265,5 @@ def validate(
             print(f"... and {len(problems) - _SHOWN} more (all with --json)")
         print(f"{project}: {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
     if problems:
+        # Status 2, as for any bad input: a script that validates before it trains stops here.
         raise SystemExit(2)

@@ -119,11 +119,15 @@ def open_review(
     name = path.resolve().name if path.is_dir() else path.stem
     folder = path.resolve().parent / f"{name}.review" if dir is None else dir
     is_local = host in ("127.0.0.1", "localhost", "::1")
+    # Whoever reaches the address edits. On this computer that is its user; elsewhere 128 random bits must be
+    # known.
     known = token or (None if is_local else secrets.token_urlsafe(16))
     with progress_bar(quiet) as progress:
         review = Review(folder, opened, seed=seed, block=block, probability=probability, progress=progress)
+    # The port is bound before the address is printed, for 0 takes a free one, and a taken one is an error.
     with review, bind(host, port) as listener:
         guard = Guard(host, listener.getsockname()[1], known)
+        # Flushed: a script that starts the server reads the address from a pipe.
         print(f"review of {target}, kept in {folder}: {guard.address()}", flush=True)
         if not quiet:
             print("Ctrl-C ends it; nothing is lost.", file=sys.stderr)

@@ -70,6 +70,7 @@ def register(app: typer.Typer) -> None:
 def _of_the_model(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     from geoseg.models import open_bundle, shipped_model
 
+    # The card alone is read: --print-config must not load the network.
     return open_bundle(arguments["model"] or shipped_model()).card.options.suggested()
 
 
@@ -192,6 +193,7 @@ def _forecast(
         print(f"at most {store:.2f} GB for probabilities, {forecast.free_bytes / 1e9:.1f} GB are free")
     for scene in failing[:_LISTED]:
         print(f"would fail: {scene.name}: {scene.error}", file=sys.stderr)
+    # A dry run that finds a scene that would fail says so in its status, as the run itself would.
     if failing:
         raise SystemExit(1)
 
@@ -210,9 +212,12 @@ def _carry_out_batch(
         from geoseg.report.pages.reports import report_scenes, write_all_reports
 
         check_page(out / BATCH_REPORT, [], REPORT_MAKER)
+    # The clock that no one sets back: the forecast of the rest comes from it.
     start, is_terminal = time.monotonic(), sys.stderr.isatty()
     counts = {"now": 0}
 
+    # In a log file every scene has its line, with the time that is left; in a terminal the bar says it, and
+    # only failures are printed.
     def told(record: SceneRecord, done: int, total: int) -> None:
         counts["now"] += 1
         if settings.report:

@@ -70,6 +70,7 @@ def status(
             print(f"{count_of(len(earlier), 'scene')} of earlier calls, which the last one did not name")
             for record in earlier if every else []:
                 print(f"  {scene_line(record)}")
+    # For scripts that wait: 0 only where nothing is left to do.
     if counts["done"] < len(listed):
         raise SystemExit(1)
 

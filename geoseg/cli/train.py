@@ -43,6 +43,7 @@ class DataOptions:
         typer.Option("--labels", help="Vector file or mask of the scenes; {stem} is the scene's name."),
     ] = None
     aoi: Annotated[str | None, typer.Option("--aoi", help="Vector file of the fully labeled ground.")] = None
+    # A graph makes its chips while training runs, so that no augmented copy lies on the disk.
     dtl: Annotated[Path | None, typer.Option("--dtl", help="DTL graph whose result is trained on.")] = None
     projects: Annotated[
         Path | None, typer.Option("--projects", help="Folder of the projects that --dtl reads.")
@@ -209,6 +210,7 @@ def train(
     if out is None:
         raise InputError("--out must name the folder of the run.")
     _need_extra()
+    # An export needs the run alone, neither config nor data.
     if export is not None:
         from geoseg.training.checkpoints import RunFolder
         from geoseg.training.export import export_checkpoint

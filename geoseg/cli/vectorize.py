@@ -57,6 +57,7 @@ def vectorize(
 
     with progress_bar(quiet) as progress:
         summary = vectorize_raster(raster, out, settings, progress=progress)
+    # What the area filter took away is told, or a raster of specks would seem to be empty.
     left_out = f", {summary.too_small} too small" if summary.too_small else ""
     done = f"{summary.footprints} footprints{left_out} in {summary.seconds:.1f} s"
     report_summary(summary, done, quiet=quiet, json=json)

@@ -93,6 +93,7 @@ class RunSettings(SuggestedSettings):
             same_bytes=True,
         ),
     ] = None
+    # A text and no list of choices: cuda:N has no end, and what there is is known only to torch.
     device: Annotated[
         str,
         Option(
@@ -211,6 +212,7 @@ class RunSettings(SuggestedSettings):
             unset="not known",
         ),
     ] = None
+    # A network that has never seen such pixels gives noise and no error: that takes a decision.
     any_resolution: Annotated[
         bool,
         Option(
@@ -255,6 +257,7 @@ class RunSettings(SuggestedSettings):
             panel="Files",
         ),
     ] = "uint8"
+    # Off: of a large scene the probabilities take more disk than all footprints.
     save_prob: Annotated[
         bool,
         Option(help="Also write NAME.prob.tif, the probabilities, a COG.", takes=("run",), panel="Files"),
@@ -289,6 +292,7 @@ class RunSettings(SuggestedSettings):
             panel="Files",
         ),
     ] = False
+    # Never by itself: what is thrown away may be hours of work, so a kept run of other settings is refused.
     restart: Annotated[
         bool,
         Option(help="Throw away a kept run and begin again.", takes=("run", "predict"), panel="Work"),
@@ -302,6 +306,7 @@ class RunSettings(SuggestedSettings):
             panel="Files",
         ),
     ] = False
+    # A sheet cut off at its border would give half houses, so files of one grid are one scene by default.
     mosaic: Annotated[
         MosaicMode,
         Option(
@@ -312,6 +317,7 @@ class RunSettings(SuggestedSettings):
             same_bytes=True,
         ),
     ] = "auto"
+    # The last by name, as gdalbuildvrt lays them.
     on_top: Annotated[
         OnTop,
         Option(
@@ -357,6 +363,7 @@ class RunSettings(SuggestedSettings):
             same_bytes=True,
         ),
     ] = None
+    # What a file names is not what the user typed: nothing is fetched that nobody asked for.
     remote: Annotated[
         bool,
         Option(
@@ -374,6 +381,7 @@ class RunSettings(SuggestedSettings):
             panel="Work",
         ),
     ] = False
+    # For batches that fail for one reason, such as a full disk or a wrong model: each would fail alike.
     max_failures: Annotated[
         Annotated[int, Field(ge=0)] | None,
         Option(

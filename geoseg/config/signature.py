@@ -60,12 +60,23 @@ def _type_text(field: FieldInfo, option: Option) -> str:
 def keyword_module() -> str:
     """Source of :mod:`geoseg.config.keywords`."""
     parts = [_HEAD.rstrip()]
-    for caller, title in _CLASSES.items():
+    written: dict[str, set[str]] = {}
+    # The smallest first, so that whoever takes all of it can inherit: each keyword then stands in few places.
+    for caller, title in sorted(_CLASSES.items(), key=lambda pair: len(settings_of(RunSettings, pair[0]))):
+        settings = settings_of(RunSettings, caller)
+        bases: list[str] = []
+        inherited: set[str] = set()
+        for base, names in reversed(written.items()):
+            if names <= settings.keys() and not names <= inherited:
+                bases.append(base)
+                inherited |= names
         function = title.removesuffix("Keywords").lower()
-        lines = [f"class {title}(TypedDict, total=False):"]
+        lines = [f"class {title}({', '.join(bases or ['TypedDict'])}, total=False):"]
         lines += [f'    """Settings that geoseg.{function} takes."""', ""]
-        for name, (field, option) in settings_of(RunSettings, caller).items():
-            lines.append(f"    {name}: {_type_text(field, option)}")
+        for name, (field, option) in settings.items():
+            if name not in inherited:
+                lines.append(f"    {name}: {_type_text(field, option)}")
+        written[title] = set(settings)
         parts.append("\n".join(lines))
     return "\n\n\n".join(parts) + "\n"
 
@@ -114,6 +125,7 @@ def takes_settings(caller: Caller) -> Callable[[F], F]:
         ]
         # For help() and notebooks; type checkers read the TypedDict, which can't be made at run time.
         function.__signature__ = signature.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
+        # After the function's own parameters: NumPy style has a heading for those that few callers need.
         lines = ["", "Other Parameters", "----------------"]
         for name, (field, option) in options.items():
             lines.append(f"{name} : {_type_text(field, option).removesuffix(' | None')}")

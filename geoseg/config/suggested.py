@@ -40,6 +40,8 @@ class SuggestedSettings(Settings):
             fingerprint=True,
         ),
     ] = (512, 512)
+    # At the rim of a window the network sees little context. With a quarter shared, the middle of another
+    # window decides there.
     overlap: Annotated[
         tuple[Length, Length],
         BeforeValidator(as_pair),
@@ -115,6 +117,7 @@ class SuggestedSettings(Settings):
             panel="Footprints",
         ),
     ] = 0.0
+    # Off: right angles are a property of buildings, and a card of a network for buildings asks for them.
     regularize: Annotated[
         bool,
         Option(

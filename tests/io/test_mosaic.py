@@ -489,8 +489,8 @@ class TestIndex:
         first = open_raster(tmp_path / "town")
         first_print = first.fingerprint()
         opened: list[str] = []
-        read, hashed = index._read, index.hash_file
-        monkeypatch.setattr(index, "_read", lambda path, *rest: (opened.append(path), read(path, *rest))[1])
+        read, hashed = index.opened_header, index.hash_file
+        monkeypatch.setattr(index, "opened_header", lambda path: (opened.append(path), read(path))[1])
         monkeypatch.setattr(
             index, "hash_file", lambda d, path, n: (opened.append(str(path)), hashed(d, path, n))[1]
         )
