@@ -35,12 +35,17 @@ def annotation_text(
     legacy
         Whether the file has the form of 2018.
     """
+    # Read again at each edit: other fields of the file, such as those of a labeling tool, are not ours to
+    # drop.
     document = read_document(path) if path.is_file() else Annotation(*shape).to_json(legacy=legacy)
     entries: list[Any] = []
     for item in objects:
+        # A project has no place for a status. The object stays in the journal, and comes back with an undo.
         if item.status == "rejected":
             continue
         if item.is_verbatim:
+            # As it was read, to the last digit: a rewritten polygon would differ in how its numbers are
+            # spelled.
             entries.append(item.values)
         else:
             entries += [labeled.to_json(legacy=legacy) for labeled in to_labeled(item)]

@@ -25,6 +25,7 @@ def brush(op: ops.Brush, scope: Scope) -> Change:
     """What comes of a stroke, on a bitmap or a polygon, new or old."""
     old = scope.some([op.id])[0] if op.id is not None else None
     wanted = scope.class_shape(old.class_name if old else op.class_)
+    # The class decides before the page does: annotations of one class have one shape.
     kind = old.kind if old else (wanted if wanted != "any" else op.kind)
     if kind == "bitmap":
         stroke = stroke_pixels(op.path, op.size, scope.shape)
@@ -43,16 +44,22 @@ def brush(op: ops.Brush, scope: Scope) -> Change:
 
 
 def _brush_polygon(op: ops.Brush, scope: Scope, old: ReviewObject | None) -> Change:
+    # The path is in whole pixels; corners of polygons count from the corner of a pixel.
     points = np.asarray(op.path, np.float64) + 0.5
+    # A line of one point is none to GEOS.
     thin = shapely.LineString(points) if len(points) > 1 else shapely.Point(points[0])
+    # Four corners a quarter circle, then simplified: more would leave hundreds of corners to be edited by
+    # hand.
     stroke = thin.buffer(op.size / 2, quad_segs=4).simplify(_SMOOTH)
     stroke = stroke.intersection(shapely.box(0, 0, scope.shape[1], scope.shape[0]))
+    # Rounded before it is used: afterwards neighbors would be cut by another line than the object.
     stroke = shapely.transform(stroke, round_corners)
     if op.erase:
         if old is None:
             raise InputError("an object must be named to be erased from, got none. Select one.")
         pieces = cut_polygon(old.shape, stroke)
         if not pieces:
+            # All of it was erased.
             return Change([old])
         return finish(scope, {old.id: pieces[0]}, [(old, piece) for piece in pieces[1:]])
     # Neighbors keep their ground: footprints do not overlap, and figures of projects may.
@@ -60,6 +67,7 @@ def _brush_polygon(op: ops.Brush, scope: Scope, old: ReviewObject | None) -> Cha
     painted = stroke.difference(shapely.union_all(others)) if others else stroke
     if old is not None:
         painted = shapely.union(old.shape, painted)
+    # Cut by nothing: its pieces are polygons, checked and sorted by size.
     parts = cut_polygon(painted, shapely.Polygon())
     if not parts:
         raise InputError("a stroke must reach beyond other objects, got one that lies in them.")

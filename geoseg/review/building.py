@@ -59,11 +59,14 @@ def open_index(
                 index.add_image(0, images.names[0])
                 known = _import_footprints(index, target, settings["block"], progress)
                 index.add_places(_scene_places(target, settings, *known, probability, progress))
+            # Last: a process killed before leaves an index that counts as none, and it is made anew.
             index.complete()
     if isinstance(target, ProjectTarget) and index.image_count() < len(images.names):
         with index.transaction():
             for number in range(index.image_count(), len(images.names)):
                 index.add_image(number, images.names[number])
+            # Ranked anew as a whole: images that joined may be more uncertain than those that wait, and marks
+            # stay.
             kept = {place.id: place.status for place in index.places()}
             index.add_places(image_places(target, images.names, images.qa, settings["seed"]))
             for place, status in kept.items():
@@ -82,6 +85,8 @@ def _import_footprints(
     for source, sign in ((target.footprints, 1), (target.before, -1)):
         count = 0 if source is None else source.count
         for rows in target.read(source) if source is not None else ():
+            # Numbers of rows, so that an index made anew gives each footprint the id that the journal knows
+            # it by.
             ids = (sign * (rows.rows + 1)).tolist()
             index.add_polygons(ids, 0, rows.classes, rows.values, rows.pixels, rows.ground)
             progress("footprints", abs(ids[-1]) if ids else 0, count)
@@ -91,6 +96,7 @@ def _import_footprints(
         if sign > 0:
             index.put("next_id", count + 1)
             index.put("base_count", count)
+            # Footprints that are drawn get ids above those of the file, which other tables may refer to.
             index.put("base_ids", largest_id)
     index.put("schema", json_text(target.schema()))
     index.set_image(0, None, [])
@@ -106,6 +112,7 @@ def _scene_places(
     progress: Progress,
 ) -> list[Place]:
     shape, block, seed = target.scene.geobox.shape, settings["block"], settings["seed"]
+    # What the footprints say of themselves, where there are no probabilities.
     scores = doubt, np.full(doubt.shape, np.nan)
     if probability is not None:
         if probability.geobox.shape != shape:

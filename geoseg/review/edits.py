@@ -67,8 +67,10 @@ def apply_edit(op: ops.Op, scope: Scope) -> Change:
     """
     try:
         change = _EDITS[type(op)](op, scope)
+    # GEOS refuses what crosses itself in ways that no check before could name.
     except shapely.errors.GEOSException as error:
         raise InputError(f"an edit must give a polygon: {' '.join(str(error).split())}.") from None
+    # A line in the journal that changes nothing would make an undo that does nothing.
     if not (change.gone or change.new or change.tags):
         raise InputError("an edit must change something, got one without effect. Draw it over an object.")
     return change
@@ -90,6 +92,7 @@ def corners_of(op: ops.Op) -> list[tuple[float, float]]:
         return list(op.line)
     if isinstance(op, ops.Brush):
         reach = op.size / 2 + 1
+        # All of the stroke, not only its middle: neighbors that it would paint over must be known.
         return [(x + side, y + side) for x, y in op.path for side in (-reach, reach)]
     return [op.at] if isinstance(op, ops.Fill) else []
 
@@ -123,6 +126,7 @@ def _check_shape(name: str, wanted: str, kind: str) -> None:
 def _as_mask(polygon: Any, scope: Scope) -> Bitmap:
     """The pixels that projects count to a polygon, its outline among them."""
     [part] = rings_of(polygon)
+    # Figures of projects count from the middle of a pixel, polygons here from its corner.
     figure = PolygonFigure(part[0] - 0.5, tuple(hole - 0.5 for hole in part[1:]))
     drawn = figure_mask(figure, Window(row_off=0, col_off=0, height=scope.shape[0], width=scope.shape[1]))
     if drawn is None:
@@ -134,6 +138,7 @@ def _move(op: ops.Move, scope: Scope) -> Change:
     old, new = zip(*op.moves)
     moves = dict(zip(map(tuple, old), map(tuple, scope.place(new).tolist())))
     items = scope.objects.values() if op.ids is None else scope.some(op.ids)
+    # Unless some are named, all objects with a corner there move it: walls are shared by having same corners.
     polygons, others = {}, []
     for item in items:
         if item.kind == "polygon":
@@ -166,6 +171,7 @@ def _moved_figure(figure: Any, moves: Mapping[Key, Key]) -> Shape | None:
 def _insert(op: ops.Insert, scope: Scope) -> Change:
     [at] = map(tuple, scope.place([op.at]).tolist())
     if at in op.edge:
+        # At an end it would be a corner twice, and an edge without length.
         raise InputError("a corner must lie between the ends of its edge, got one of them. Zoom in.")
     changed, lines = {}, []
     for item in scope.objects.values():
@@ -176,6 +182,7 @@ def _insert(op: ops.Insert, scope: Scope) -> Change:
         elif isinstance(item.shape, Line):
             xy = item.shape.points + 0.5
             hit = (xy[:-1] == op.edge[0]).all(axis=1) & (xy[1:] == op.edge[1]).all(axis=1)
+            # A page may have taken the edge from the neighbor, which goes along it the other way.
             hit |= (xy[:-1] == op.edge[1]).all(axis=1) & (xy[1:] == op.edge[0]).all(axis=1)
             if hit.any():
                 places = np.flatnonzero(hit) + 1
@@ -210,10 +217,12 @@ def _cut(op: ops.Cut, scope: Scope) -> Change:
             continue
         if not isinstance(item.shape, shapely.Geometry):
             raise InputError(f"a {item.kind} can't be cut. Delete it instead.")
+        # Where the tool misses an object, rounding alone would count as an edit of it.
         if not item.shape.intersects(tool):
             continue
         pieces = cut_polygon(item.shape, tool)
         if pieces:
+            # The largest piece stays the object: its id, tags and values belong to what is left of it.
             changed[item.id] = pieces[0]
             created += [(item, piece) for piece in pieces[1:]]
         else:
@@ -243,6 +252,7 @@ def _split(op: ops.Split, scope: Scope) -> Change:
                 masks.gone.append(item)
                 masks.new.append(reshaped(scope, item, pieces[0], {}))
                 for piece in pieces[1:]:
+                    # Pieces of several bitmaps are numbered through, as if they had been made one by one.
                     number = scope.next_id + sum(one.id >= scope.next_id for one in masks.new)
                     order = scope.next_order + number - scope.next_id
                     like = replace(item, id=number, order=order)
@@ -252,6 +262,7 @@ def _split(op: ops.Split, scope: Scope) -> Change:
             if parts:
                 changed[item.id] = parts[0]
                 created += [(item, part) for part in parts[1:]]
+    # The two are numbered apart below, so new objects would get one id twice.
     if changed and masks.new:
         raise InputError("a line must split polygons or bitmaps, got both. Select those that are meant.")
     if not changed and not masks.new:
@@ -264,6 +275,7 @@ def _merge(op: ops.Merge, scope: Scope) -> Change:
     if len(items) < 2:
         raise InputError("at least 2 objects must be merged, got 1. Select another one with Shift.")
     if all(isinstance(item.shape, Bitmap) for item in items):
+        # The largest gives class and values: it is most of what comes of them.
         items.sort(key=lambda item: -int(np.count_nonzero(item.shape.mask)))  # type: ignore[union-attr]
         merged = merge_masks([item.shape for item in items])  # type: ignore[misc]
         return with_figures(scope, [(items[0], merged), *((item, None) for item in items[1:])])
@@ -279,11 +291,13 @@ def _square(op: ops.Square, scope: Scope) -> Change:
     for item in scope.some(op.ids):
         if item.kind != "polygon":
             raise InputError(f"an object to be squared must be a polygon, got a {item.kind}.")
+        # Those squared before it count as they are now: two of one row are squared one after the other.
         shapes = {other.id: changed.get(other.id, other.shape) for other in polygons_of(scope)}
         squared, moves = square_corners(rings_of(shapes[item.id]))
         changed[item.id] = polygon_of(squared)
         for number, shape in shapes.items():
             rings = move_corners(rings_of(shape), moves)
+            # Neighbors follow, or a gap would open along the wall.
             if number != item.id and rings is not None:
                 changed[number] = polygon_of(rings)
     return finish(scope, changed)
@@ -302,6 +316,7 @@ def _set_class(op: ops.SetClass, scope: Scope) -> Change:
             raise InputError(
                 f"an object of class {op.class_!r} must be a {wanted}, got a {item.kind}. Take another."
             )
+        # The id of a class belongs to the old one.
         values = {key: value for key, value in kept_values(item).items() if key != "classId"}
         change.gone.append(item)
         change.new.append(replace(item, class_name=op.class_, shape=shape, values=values, edited=True))
@@ -313,6 +328,7 @@ def _delete(op: ops.Delete, scope: Scope) -> Change:
 
 
 def _set_status(op: ops.SetStatus, scope: Scope) -> Change:
+    # Only those that change, so that an undo takes back no more than was done.
     items = [item for item in scope.some(op.ids) if item.status != op.status]
     return Change(items, [replace(item, status=op.status) for item in items])
 

@@ -37,6 +37,7 @@ from geoseg.vector.geometry import place_corners
 
 __all__ = ["Mark", "ReviewExport", "export_review", "read_marks"]
 
+#: Footprints that are in memory at once.
 _BATCH = 4096
 #: Column types that formats of footprints hold; all else is written as text.
 _TYPES = {
@@ -49,6 +50,7 @@ _TYPES = {
 _AREAS = ("area_m2", "area_px")
 #: What a network said of an outline that is no more.
 _OUTDATED = ("confidence", "outline", "outline_iou")
+#: Columns of the ground that was looked at: what `geoseg train` and `evaluate` take as an area of interest.
 _REVIEWED = pa.schema([("id", pa.int64()), ("place", pa.string()), ("qa", pa.bool_())])
 
 
@@ -145,6 +147,7 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
             f"review to be exported must be of a scene, got {folder}, one of a project. Its annotations are "
             "written at each edit; use geoseg project export."
         )
+    # Told before the review is opened: that may mean to read its journal.
     format = next((name for name, suffix in FORMATS.items() if suffix == out.suffix.lower()), None)
     if format is None:
         raise InputError(
@@ -152,6 +155,7 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
         )
     files = {"corrected": out} | {name: output_path(out.parent, name, format) for name in ("reviewed", "qa")}
     inputs = [settings["target"], *filter(None, [settings.get("footprints_path")])]
+    # A review is of the file that it began with: written over, nothing would be left to go back to.
     check_outputs(files.values(), inputs)
     for file in files.values():
         check_unowned({format: file}, overwrite)
@@ -170,6 +174,7 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
     # All three at once: of two exports, places of one would lie beside the footprints of the other.
     with hold(*files.values()), state_of(folder) as index:
         table = _Table(index, settings, geobox, crs)
+        # Rounded for the format, what a person drew may cross itself; without edits all stays to the bit.
         style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": table.has_edits}
         with open_writer(format, out, schema=table.schema, crs=crs, **style) as writer:
             for batch in table.batches():
@@ -213,6 +218,7 @@ class _Table:
             self._to_scene = Transformer.from_crs(crs, geobox.crs, always_xy=True)
         self._area = GroundArea(geobox) if geobox.ground_resolution() is not None else None
         self.has_edits = index.any_changed()
+        # Of the file that was reviewed, in its order; only new columns stand behind.
         columns = [(name, kind) for name, kind in json.loads(index.get("schema"))]
         area = _AREAS[self._area is None]
         fields = dict(columns or [("id", "int64"), ("class", "string"), (area, "double")])
@@ -246,6 +252,7 @@ class _Table:
                 values = [item.edited for item in items]
             if field.type == pa.string():
                 values = [value if value is None else str(value) for value in values]
+            # With a None behind: of equal lists alone NumPy would make a table.
             columns[field.name] = np.array([*values, None], object)[:-1]
         return FootprintBatch(geometry, columns)
 
@@ -260,6 +267,7 @@ class _Table:
             values = shapely.area(np.array([items[number].shape for number in edited], object))
         else:
             if self._to_scene is not None:
+                # Areas are measured on the plane of the scene, whatever the file's CRS.
                 shapes = shapely.transform(shapes, self._to_scene.transform, interleaved=False)
             values = self._area.geometries(shapes)
         for number, value in zip(edited, values.tolist()):
@@ -275,8 +283,10 @@ class _Table:
         if "touches_edge" in self.schema.names:
             left, top, right, bottom = item.shape.bounds  # type: ignore[union-attr]
             height, width = self._geobox.shape
+            # A footprint cut off by the scene stays one, also where a person moved its edge inside.
             on_edge = left <= 0 or top <= 0 or right >= width or bottom >= height
             row["touches_edge"] = bool(item.values.get("touches_edge")) or on_edge
+        # The file's own ids stay; new ones go on after the largest, so that none is used twice.
         if "id" in self.schema.names and item.id > self._index.get("base_count", 0):
             self._last_id += 1
             row["id"] = self._last_id

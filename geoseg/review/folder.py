@@ -28,6 +28,7 @@ __all__ = [
     "settings_key",
 ]
 
+#: Raised when what stands in the folder changes so that an older geoseg would read it wrongly.
 _VERSION = 1
 
 
@@ -74,8 +75,10 @@ def keep_settings(folder: Path, target: SceneTarget | ProjectTarget, seed: int, 
     StateMismatchError
         The folder is of another scene, or the footprints have changed since it began.
     """
+    # Through JSON, as it is read back: a tuple would differ from the list that it is kept as.
     identity = json.loads(json.dumps(target.identity()))
     if not (folder / "review.json").exists():
+        # A folder of something else, named by mistake, must not be filled with a journal.
         if any(folder.iterdir()):
             raise InputError(
                 f"folder of a review must be new or one, got {folder}, which is neither. Give --dir."
@@ -93,6 +96,7 @@ def keep_settings(folder: Path, target: SceneTarget | ProjectTarget, seed: int, 
     settings = read_settings(folder)
     changed = [key for key, value in identity.items() if settings.get(key) != value]
     if changed:
+        # The first difference is named: whoever ran the network again on the scene has other footprints only.
         what = "another target" if {"kind", "path", "fingerprint"} & set(changed) else "other " + changed[0]
         raise StateMismatchError(
             f"folder of a review must be of this target, got {folder}, which was begun with {what} "
@@ -147,8 +151,10 @@ def keep_images(folder: Path, target: SceneTarget | ProjectTarget, seed: int) ->
     if isinstance(target, SceneTarget):
         return Images(target.names, np.zeros(1, bool))
     known = read_images(folder) if file.is_file() else Images([], np.zeros(0, bool))
+    # Those that have left keep their numbers, which the journal knows images by.
     seen = set(known.names)
     joined = [name for name in target.names if name not in seen]
+    # Nothing is written where nothing is new: opening a review leaves its folder as it was.
     if not joined and file.is_file():
         return known
     if known.names:

@@ -47,6 +47,7 @@ class Index:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         if read_only:
+            # By address: only that form of name opens a file without the right to make it.
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
         else:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -68,6 +69,7 @@ class Index:
                 index.close()
             except sqlite3.DatabaseError:
                 pass
+        # With its log: one of a file that is gone would be applied to the next.
         for end in () if keep else ("", "-wal", "-shm"):
             path.with_name(path.name + end).unlink(missing_ok=True)
         return None
@@ -111,6 +113,7 @@ class Index:
             There is no room; nothing changed.
         """
         try:
+            # The right to write at once: a transaction that first reads may be refused it in the middle.
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
@@ -140,6 +143,7 @@ class Index:
         for item in objects:
             group = _group(item.image, item.id < 0)
             left, top, right, bottom = shape_bounds(item.shape)
+            # The R-tree holds float32, rounded outwards: it finds a little too much, never too little.
             boxes.append((item.id, left, right, top, bottom, group, group))
             rows.append(row_of(item))
         self._insert(rows, boxes)
@@ -175,6 +179,7 @@ class Index:
     def objects(self, ids: Iterable[int]) -> list[ReviewObject]:
         """The objects of these ids that there are, in that order."""
         query = f"SELECT {COLUMNS} FROM objects WHERE id = ?"
+        # One by one: a list of ids in a query has a limit, and each is found by its key.
         rows = (self._db.execute(query, (number,)).fetchone() for number in ids)
         return [object_of(row) for row in rows if row is not None]
 
@@ -187,6 +192,8 @@ class Index:
             "AND g0 = ? AND g1 = ? LIMIT ?"
         )
         rows = self._db.execute(query, (left, right, top, bottom, group, group, most)).fetchall()
+        # The R-tree gives them in its own order, which changes with every edit. Ids of the other prediction
+        # are below 0.
         return sorted((row[0] for row in rows), key=abs)
 
     def boxes_in(

@@ -34,6 +34,7 @@ class Journal:
         self.path = path
         try:
             path.touch()
+            # Without a buffer: what Python held back would not be on the disk when the edit is answered.
             self._file = path.open("r+b", buffering=0)
         except OSError as error:
             raise write_error(path, error) from error
@@ -67,8 +68,10 @@ class Journal:
             rest = memoryview(content)
             while rest:
                 rest = rest[self._file.write(rest) :]
+            # The page shows an edit once this returns, and a power loss must not take it back.
             os.fsync(self._file.fileno())
         except OSError as error:
+            # Half a line would be read as a damaged journal when the next one follows it.
             self.cut(start)
             raise write_error(self.path, error) from error
         self.size = start + len(content)
@@ -86,6 +89,7 @@ class Journal:
 
 def _end_of_lines(file: io.FileIO) -> int:
     """Where the last complete line of a file ends."""
+    # From the end: a journal may have grown over months, and one line is looked for.
     end, step = file.seek(0, os.SEEK_END), 1 << 16
     while end > 0:
         start = max(0, end - step)
@@ -110,6 +114,7 @@ def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, int, dict[str,
     with path.open("rb") as file:
         file.seek(start)
         for content in file:
+            # A running server is writing it, or the power failed: it was not answered.
             if not content.endswith(b"\n"):
                 return
             try:

@@ -18,10 +18,12 @@ def class_legend(review: Review) -> list[dict[str, str]]:
     colors = {}
     if isinstance(review.target, ProjectTarget):
         colors = {one.name: one.color for one in review.target.meta.classes}
+    # Digits that lie under one hand while the other has the mouse.
     keys = [*_DIGITS, *(f"Shift+{digit}" for digit in _DIGITS)]
     return [
         {
             "name": name,
+            # The color of a project's class, else one that follows from the name: the same in every picture.
             "color": format_color(colors.get(name) or color_of(name)),
             "shape": shape,
             "key": keys[number] if number < len(keys) else "",

@@ -50,11 +50,13 @@ def stroke_pixels(path: Any, size: int, shape: tuple[int, int]) -> Bitmap | None
     if 0 in (window.height, window.width):
         return None
     mask = np.zeros((window.height, window.width), bool)
+    # A click without a stroke is a segment from a point to itself.
     ends = points[1:] if len(points) > 1 else points
     for start, end in zip(points, ends):
         left, top = np.minimum(start, end) - reach - (window.col_off, window.row_off)
         right, bottom = np.maximum(start, end) + reach + 1 - (window.col_off, window.row_off)
         place = slice(max(0, top), max(0, bottom)), slice(max(0, left), max(0, right))
+        # A view on the box of this segment: a long stroke touches few pixels of its own box.
         part = mask[place]
         rows = np.arange(part.shape[0], dtype=np.int64)[:, None] + place[0].start + window.row_off
         cols = np.arange(part.shape[1], dtype=np.int64)[None] + place[1].start + window.col_off
@@ -68,6 +70,7 @@ def _near_segment(x: Array, y: Array, step: Array, size: int) -> BoolArray:
     across = x * step[1] - y * step[0]
     start = 4 * (x * x + y * y) <= size * size
     end = 4 * ((x - step[0]) ** 2 + (y - step[1]) ** 2) <= size * size
+    # Distance times length, squared: no root and no division, so a browser gets the same pixels.
     between = 4 * across * across <= size * size * norm
     return np.where(along <= 0, start, np.where(along >= norm, end, between))
 
@@ -126,6 +129,7 @@ def split_mask(bitmap: Bitmap, sides: Sequence[Any]) -> list[Bitmap]:
         Polygons that together cover its frame.
     """
     pieces = [Bitmap(bitmap.origin, bitmap.mask & _burned(side, bitmap)).tight() for side in sides]
+    # Centers lie inside of the frame, and none on two sides: no pixel is lost or counted twice.
     full = [piece for piece in pieces if piece is not None]
     return sorted(full, key=lambda piece: -int(np.count_nonzero(piece.mask)))
 
@@ -142,6 +146,7 @@ def fill_mask(bitmap: Bitmap, at: tuple[float, float]) -> Bitmap | None:
     mask = bitmap.mask
     if not (0 <= row < mask.shape[0] and 0 <= col < mask.shape[1]) or mask[row, col]:
         return None
+    # A margin around it joins all that is outside, also where the object touches its box.
     empty, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
     hole = empty[1:-1, 1:-1] == empty[row + 1, col + 1]
     if empty[0, 0] == empty[row + 1, col + 1]:

@@ -139,6 +139,7 @@ class ReviewObject:
 
 def from_entry(entry: Mapping[str, Any], kind: str, number: int, image: int) -> ReviewObject:
     """An object of an annotation file, kept as it stands there until it is edited."""
+    # The entry itself is kept with it: what nobody edits is written back as it stands.
     figure = figure_from_json(kind, entry)
     shape: Shape
     if isinstance(figure, Polygon):
@@ -219,6 +220,7 @@ def shape_bounds(shape: Shape) -> tuple[float, float, float, float]:
     if isinstance(shape, shapely.Geometry):
         left, top, right, bottom = shapely.bounds(shape).tolist()
         return left, top, right, bottom
+    # Bounds of figures name the first and the last pixel.
     left, top, right, bottom = figure_bounds(shape)
     return left, top, right + 1, bottom + 1
 
@@ -260,6 +262,7 @@ def figure_of(kind: str, points: Iterable[Sequence[float]]) -> Rectangle | Line 
         Too few points.
     """
     xy = np.asarray(points, np.float64).reshape(-1, 2) - 0.5
+    # A page may send any number; a shape of too few has no box to be found by.
     least = {"rectangle": 2, "line": 2, "point": 1}[kind]
     if len(xy) < least:
         raise InputError(f"a {kind} must have at least {least} points, got {len(xy)}. Draw more of it.")

@@ -43,6 +43,7 @@ _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Status = Literal["accepted", "rejected", ""]
 
 
+# Limits of all lists and numbers: whoever can reach the page may send anything, and gets an answer.
 class _Op(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
@@ -208,6 +209,7 @@ def parse_op(document: Any) -> Op:
     try:
         return _ADAPTER.validate_python(document)
     except ValidationError as error:
+        # The first alone: of a discriminated union the others follow from it.
         first = error.errors(include_url=False, include_context=False)[0]
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][1:])
         raise InputError(f"$.op{path} must be an edit that the page knows: {first['msg']}.") from None

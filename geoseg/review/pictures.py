@@ -101,6 +101,8 @@ class Pictures:
     def stop(self) -> None:
         """End the work in the background."""
         self._stop.set()
+        # Waited for: a pyramid that is half written when the process ends would lie there under a temporary
+        # name.
         for thread in self._threads:
             thread.join()
 
@@ -151,9 +153,11 @@ class Pictures:
     def _shown(self, image: int, source: PixelSource) -> tuple[list[int], list[Limits] | None]:
         """Channels of an image that are shown, and how its values become eight bits."""
         if image not in self._limits:
+            # The first three, as a network reads them: what a person judges is what it saw.
             bands = [0, 1, 2] if source.count >= 3 else [0]
             limits = None
             if source.dtype != "uint8":
+                # Of the whole image, once: tiles stretched one by one would not fit together.
                 limits = list(stretch_limits(sample_values(source), "P2", "P98"))[: len(bands)]
             self._limits[image] = bands, limits
         return self._limits[image]
@@ -163,6 +167,7 @@ class Pictures:
         window = self._window(image, level, col, row)
         if window is None:
             return None
+        # The revision is a part of the key: after an edit the old tile is asked for no more, and ages out.
         key = ("overlay", image, before, level, col, row, self._review.revision)
         return self._kept(key, lambda: self._draw_objects(image, before, window, 2**level))
 
@@ -178,6 +183,7 @@ class Pictures:
         middle = np.floor((placed[:, :2] + placed[:, 2:]) / 2).astype(np.int64)
         inside = is_dot & (middle >= 0).all(axis=1)
         inside &= (middle[:, 1] < canvas.shape[0]) & (middle[:, 0] < canvas.shape[1])
+        # All dots in one step: on the smallest level all objects of a scene are dots.
         canvas[middle[inside, 1], middle[inside, 0]] = rgba[inside]
         picture = Image.fromarray(canvas)
         large = np.flatnonzero(~is_dot)
@@ -192,6 +198,7 @@ class Pictures:
     ) -> None:
         draw = ImageDraw.Draw(picture)
         if len(ids) > _MOST_OUTLINES:
+            # Boxes come from the index alone; outlines of a town would take seconds a tile.
             for box, color in zip(placed.tolist(), map(tuple, rgba.tolist())):
                 draw.rectangle(box, outline=color)
             return
@@ -213,6 +220,8 @@ class Pictures:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
+        # Outside the lock, or one slow tile would hold up all others. Two may make the same one, which is
+        # kept once.
         content = make()
         with self._lock:
             if key not in self._cache:
@@ -233,6 +242,7 @@ def _encoded(pixels: Any, valid: Any) -> bytes:
     shown = pixels if len(pixels) == 3 else np.repeat(pixels[:1], 3, axis=0)
     picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(shown, 0, -1)))
     buffer = io.BytesIO()
+    # JPEG is a fraction of a PNG's bytes, and has no transparency.
     if valid.all():
         picture.save(buffer, "JPEG", quality=88)
     else:

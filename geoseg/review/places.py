@@ -32,6 +32,7 @@ def image_places(target: ProjectTarget, names: Sequence[str], qa: BoolArray, see
     datasets = {
         name: number for number, name in enumerate(dict.fromkeys(n.rpartition("/")[0] for n in names))
     }
+    # Rows three apart, so that images of two data sets never count as neighbors.
     cells = np.array([(3 * datasets[name.rpartition("/")[0]], i) for i, name in enumerate(names)])
     order = rank_places([-1.0 if s[0] is None else s[0] for s in scores], cells.reshape(-1, 2), qa, seed)
     return [
@@ -144,8 +145,10 @@ def block_scores(
         for column in range(columns):
             window = Window(row_off=row * block, col_off=column * block, height=block, width=block)
             values, valid = probability.read_with_valid(window.clipped(height, width))
+            # Nothing is there to look at: unknown, not certain.
             if not valid.any():
                 continue
+            # Bytes of a store or floats: the raster states how its values become probabilities.
             p = values * np.float64(hints.scale) + hints.offset
             single = 1 - p[names.index("background")] if "background" in names else p.max(axis=0)
             uncertain[row, column] = uncertain_share(single, valid)

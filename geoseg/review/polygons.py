@@ -81,6 +81,7 @@ def _mapped(rings: Rings, moves: Mapping[Key, Key], gone: set[Key]) -> Rings | N
     for part in rings:
         new_part = []
         for number, ring in enumerate(part):
+            # Exact keys: corners on the lattice are equal or they are not.
             keys = [tuple(corner) for corner in ring.tolist()]
             kept = [moves.get(key, key) for key in keys if key not in gone]
             if kept != keys:
@@ -118,6 +119,7 @@ def fill_hole(geometry: Any, at: Key) -> Any | None:
     rings = rings_of(geometry)
     for part in rings:
         for number, hole in enumerate(part[1:], 1):
+            # Covers, not contains: a click on the edge of a hole means the hole.
             if shapely.Polygon(hole).covers(point):
                 del part[number]
                 return polygon_of(rings)
@@ -150,6 +152,7 @@ def merge_polygons(geometries: list[Any]) -> Any:
     # Where the wall of one has a corner that the other lacks, the union would be two parts with a slit.
     stitched = stitch({number: rings_of(shape) for number, shape in shapes.items()}, set(shapes))
     shapes |= {number: polygon_of(rings) for number, rings in stitched.items()}
+    # Each pair that touches takes one part away, so this many are left where all hang together.
     parts = sum(shapely.get_num_geometries(shape) for shape in shapes.values()) - len(shapes) + 1
     merged = _rounded(shapely.union_all(list(shapes.values())))
     if shapely.get_num_geometries(merged) > parts:
@@ -197,6 +200,7 @@ def _split_part(part: list[Array], line: Array) -> list[Any]:
         noded, crossings = _crossed(ring, line)
         rings.append(noded)
         nodes += crossings
+    # Along the line: between two nodes a piece of it lies inside or outside as a whole.
     nodes.sort()
     path = np.array([corner for _, corner in nodes], np.float64)
     noded = polygon_of([rings])
@@ -207,6 +211,7 @@ def _split_part(part: list[Array], line: Array) -> list[Any]:
         return []
     outline = [shapely.LinearRing(ring) for ring in rings]
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(shapely.union_all([*outline, *cuts]))))
+    # Holes become faces too, and are none of the object.
     faces = [face for face in faces if noded.contains(face.representative_point())]
     # Within this distance a corner counts as lying on an edge: a thinner piece would fold onto itself. What
     # was as thin before may stay so.
@@ -267,6 +272,7 @@ def square_corners(rings: Rings) -> tuple[Rings, dict[Key, Key]]:
     weights = np.hypot(edges[:, 0], edges[:, 1])
     turn = math.atan2(float(weights @ np.sin(angles)), float(weights @ np.cos(angles))) / 4
     cos, sin = math.cos(turn), math.sin(turn)
+    # About the middle: far from the origin a rotation would cost digits.
     rotation, center = np.array([[cos, -sin], [sin, cos]]), corners.mean(axis=0)
     moves: dict[Key, Key] = {}
     out: Rings = []
@@ -325,6 +331,7 @@ def stitch(shapes: Mapping[int, Rings], changed: set[int]) -> dict[int, Rings]:
     """
     current = dict(shapes)
     boxes = {number: _bounds(rings) for number, rings in shapes.items()}
+    # In the order of their ids, so that the same edit gives the same corners on every machine.
     touched: dict[int, Rings] = {}
     for number in sorted(changed):
         for other in sorted(shapes):

@@ -46,6 +46,7 @@ def expected_iou(probability: Array, mask: BoolArray, valid: BoolArray | None = 
     """
     if valid is not None:
         probability, mask = probability[valid], mask[valid]
+    # Sums in double precision: of a block of millions of float32 the last digits would depend on their order.
     both = float((probability * mask).sum(dtype=np.float64))
     either = float((probability + mask - probability * mask).sum(dtype=np.float64))
     return both / either if either else 1.0
@@ -98,6 +99,7 @@ def rank_places(scores: Sequence[float], cells: Array, qa: BoolArray, seed: int)
     taken: set[tuple[int, int]] = set()
     first: list[int] = []
     later: list[int] = []
+    # Beyond the best third little is to be corrected, and spreading out would only mix the order.
     third = -(-len(ranked) // 3)
     for index in ranked[:third]:
         row, column = (int(value) for value in cells[index])

@@ -71,6 +71,7 @@ class Scope:
     def place(self, corners: Iterable[tuple[float, float]]) -> Array:
         """Corners that a person set, (n, 2), where they may lie."""
         xy = np.asarray(list(corners), np.float64).reshape(-1, 2)
+        # Annotations of projects are in whole pixels. Footprints take any place on the lattice.
         return np.floor(xy) + 0.5 if self.whole_pixels else round_corners(xy)
 
     def some(self, ids: Iterable[int]) -> list[ReviewObject]:
@@ -159,6 +160,7 @@ def finish(
     }
     shapes |= {**changed, **{number: polygon for number, (_, polygon) in fresh.items()}}
     edited = {*changed, *fresh}
+    # After all shapes are as they will be: a corner that one gets must be in its neighbor as well.
     noded = stitch({number: rings_of(shape) for number, shape in shapes.items()}, edited)
     shapes |= {number: polygon_of(rings) for number, rings in noded.items()}
     # Corners that are there keep their coordinates in the file, also where another object takes them over.
@@ -166,6 +168,7 @@ def finish(
     for item in scope.objects.values():
         known |= _ground_of(item)
     change = Change(gone)
+    # A neighbor that only got a corner changes too, and is not called edited.
     for number in sorted({*changed, *noded} - fresh.keys()):
         old = scope.objects[number]
         polygon = check_polygon(shapes[number], old.shape)
@@ -174,6 +177,7 @@ def finish(
     for number, (like, _) in fresh.items():
         polygon = check_polygon(shapes[number])
         order = scope.next_order + number - scope.next_id
+        # A new object has been judged by nobody, whatever it was cut from.
         item = replace(like, id=number, image=scope.image, order=order, status="")
         change.new.append(reshaped(scope, item, polygon, known, edited=True))
     return change

@@ -69,6 +69,7 @@ class Guard:
             return 403, "requests of other pages are refused."
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return 403, "requests of other pages are refused."
+        # The raw path too: a dot may come encoded.
         path = scope.get("raw_path") or scope["path"].encode()
         if ".." in scope["path"] or b".." in path or b"%2e" in path.lower():
             return 400, "a path must be without dots."
@@ -104,6 +105,7 @@ class Guard:
         return self._is_token("" if morsel is None else morsel.value)
 
     def _is_token(self, text: str) -> bool:
+        # In a time that does not depend on how many characters are right.
         return self.token is not None and hmac.compare_digest(text.encode(), self.token.encode())
 
     def wrap(self, application: Application) -> Application:

@@ -84,18 +84,22 @@ def make_app(review: Review, guard: Guard) -> Starlette:
 
 def _json(document: Any, status: int = 200, **headers: str) -> Response:
     text = json.dumps(document, ensure_ascii=False)
+    # Names of files may hold bytes that are no text.
     return Response(text.encode(errors="replace"), status, headers, "application/json")
 
 
 def _failed(error: BaseException, review_revision: int | None = None) -> Response:
     """An error as the page reads it: its status tells what to do."""
     document: dict[str, Any] = {"error": str(error)}
+    # The page was behind, and loads the objects again.
     if isinstance(error, StaleError):
         return _json({**document, "revision": review_revision}, 409)
+    # 503 with a time to wait: what is being made is no error to a browser.
     if isinstance(error, PendingError):
         return _json(document, 503, **{"Retry-After": _RETRY})
     if isinstance(error, DiskFullError):
         return _json(document, 507)
+    # The file may come back, as one on a network drive.
     if isinstance(error, SceneError | FileNotFoundError):
         return _json(document, 503)
     return _json(document, 422 if isinstance(error, InputError) else 500)
@@ -121,6 +125,7 @@ def _posted(handler: Callable[[Any], Response]) -> Any:
                 raise ValueError
         except (ValueError, RecursionError):
             return _json({"error": "a request must be a JSON object."}, 400)
+        # Edits wait for the disk: in the loop they would hold up every tile.
         return await run_in_threadpool(handler, document)
 
     return wrapped
@@ -139,6 +144,7 @@ class _Pages:
     def static(self, request: Request) -> Response:
         """A file of the page."""
         name = request.path_params["name"]
+        # By a list of names and never by a path.
         if name not in _FILES:
             return _json({"error": f"no such file: {name}"}, 404)
         return Response(_file(name), media_type=_FILES[name])
@@ -189,6 +195,8 @@ class _Pages:
         box = _numbers(request.query_params.get("box", ""), 4)
         most = int(_numbers(request.query_params.get("most", str(_MOST)), 1)[0])
         before = _layer(request.query_params.get("layer", "now"))
+        # Taken before the objects: an edit in between makes them newer than it says, and the page asks once
+        # more.
         revision = self._review.revision
         items = self._review.objects(
             request.path_params["image"], box, before=before, most=max(0, min(most, _MOST))
@@ -336,6 +344,7 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
+        # A port that was used a moment ago can be had at once, not after a minute.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(64)  # now: a browser that is opened before the server is up then waits for it

@@ -63,6 +63,8 @@ def apply_line(index: Index, line: Mapping[str, Any], start: int, end: int, chan
     newest = max((item.id for item in change.new), default=0)
     index.put("next_id", max(int(index.get("next_id", 1)), newest + 1))
     index.put("revision", line["revision"])
+    # With the line in one transaction: a process killed here replays from a line that the index does not
+    # have.
     index.put("journal", end)
 
 
@@ -86,6 +88,7 @@ def state_of(folder: Path) -> Iterator[Index]:
     path = folder / "index.sqlite"
     try:
         with hold_review(folder), Journal(folder / "journal.jsonl") as journal:
+            # Kept where it does not fit: whoever reads only must not make the owner build it again.
             index = Index.open(path, settings_key(settings), keep=True)
             if index is None or index.get("journal", 0) > journal.size:
                 raise InputError(

@@ -155,6 +155,7 @@ class Review:
                 if before:
                     return self.target.read_before(self.image_name(image), image)
                 self._ledger.load(self.target, image)
+            # One more than fits, which tells that there are too many without counting them.
             ids = self._index.ids_in(image, box, before=before, most=most + 1)
             return len(ids) if len(ids) > most else self._index.objects(ids)
 
@@ -179,6 +180,7 @@ class Review:
             It is not there.
         """
         with self._lock:
+            # SQLite has 64 bits for a number, and a page may send any.
             items = self._index.objects([number]) if abs(number) < 2**63 else []
         if not items:
             raise InputError(f"object must be one of the review, got {number}. Load the objects again.")
@@ -271,6 +273,7 @@ class Review:
             if edit is None:
                 raise InputError(f"there must be an edit to {which}, got none.")
             line = self._ledger.journal.line_at(self._index.step(edit)[0])
+            # An undo writes the annotation anew: what others put into the file since must not be lost.
             if "file" in line:
                 self._look_again(line["image"], revision)
             change = change_of(line)
@@ -318,8 +321,10 @@ class Review:
         if places:
             sides = np.array(places)
             reach = (*(sides[:, :2].min(axis=0) - _REACH), *(sides[:, 2:].max(axis=0) + _REACH))
+            # Neighbors are in it without being named: where they share a wall, they change too.
             near = [one for one in self._index.ids_in(image, reach) if one not in objects]
             objects |= {item.id: item for item in self._index.objects(near)}
+        # Never used twice, also after an undo: the journal knows each object by its id.
         next_id = int(self._index.get("next_id", 1))
         is_project = isinstance(self.target, ProjectTarget)
         return Scope(

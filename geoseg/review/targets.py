@@ -135,6 +135,7 @@ class SceneTarget:
     def identity(self) -> dict[str, Any]:
         """What makes it the same target: the scene's pixels, the files' bytes."""
         files = {"footprints": self.footprints, "before": self.before}
+        # By its bytes, not by its time: a file that was copied back is the same.
         hashes = {
             name: None if source is None else {"layer": source.layer, "sha256": file_sha(source.path)}
             for name, source in files.items()
@@ -167,11 +168,14 @@ class SceneTarget:
             flat = shapely.force_2d(geometry)
             pixels = shapely.transform(flat, to_pixels, interleaved=False)
             finite = np.isfinite(shapely.bounds(pixels)).all(axis=1)  # of missing and empty ones it is NaN
+            # Types 3 and 6 are polygons and multipolygons; points and lines are no footprints.
             keep = np.flatnonzero(finite & np.isin(shapely.get_type_id(flat), (3, 6)))
             rows = batch.take(pa.array(keep)).to_pylist()
             names = [class_name(row[column]) if column else None for row in rows]
             yield FootprintRows(
                 first + keep,
+                # On the lattice for editing; the file's own coordinates stand beside it, and are what an
+                # export writes.
                 shapely.transform(pixels[keep], round_corners),
                 flat[keep],
                 [name or self.default_class for name in names],
@@ -185,6 +189,7 @@ class SceneTarget:
         """Columns of the footprints and their Arrow types."""
         if self.footprints is None:
             return []
+        # Of one row: types of columns are known only from what the driver reads.
         for _, batch in self.footprints.records(1):
             return [(field.name, str(field.type)) for field in _plain_columns(batch).schema]
         return [(name, "string") for name in self.footprints.columns]
@@ -347,6 +352,7 @@ def open_target(
         Something is not there, can't be read, or does not belong together.
     """
     folder = Path(path)
+    # The second name is that of the oldest form of projects.
     if not any((folder / name).is_file() for name in ("meta.json", "classes.json")):
         return SceneTarget(
             open_raster(path),
@@ -363,6 +369,7 @@ def open_target(
         name, _, shape = text.partition(":")
         if shape and shape not in (*SHAPES, "any"):
             raise InputError(f"shape of a class must be one of {', '.join(SHAPES)} or any, got {shape!r}.")
+        # A class that is there keeps its shape: objects of it have that shape.
         if meta.find_class(name) is None:
             meta = meta.with_class(ClassMeta(name, shape or "any", color_of(name)))
     if meta != project.meta:
