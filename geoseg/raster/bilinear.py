@@ -61,6 +61,8 @@ def _stretch(values, top, bottom, down, left, right, across, out):  # type: igno
             below = down[i]
             for j in range(left.size):
                 share = across[j]
+                # Along the row first, then down, each product in float32: the order decides the last bits,
+                # and torch takes this one.
                 above = (one - share) * upper[left[j]] + share * upper[right[j]]
                 under = (one - share) * lower[left[j]] + share * lower[right[j]]
                 out[c, i, j] = (one - below) * above + below * under

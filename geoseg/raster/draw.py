@@ -81,8 +81,10 @@ def figure_mask(figure: Drawable, window: Window) -> tuple[Window, BoolArray] | 
     if figure.kind == "bitmap":
         origin, mask = figure.parts()
         left, top = int(origin[0][0]), int(origin[0][1])
+        # A view and no copy: a bitmap of a whole scene is looked at window by window.
         part = mask[box.row_off - top : box.row_end - top, box.col_off - left : box.col_end - left]
         return (box, part) if part.any() else None
+    # No filling and no outline: their box is what they cover.
     if figure.kind in ("rectangle", "point"):
         return box, np.ones((box.height, box.width), bool)
     mask = np.zeros((box.height, box.width), bool)
@@ -110,6 +112,7 @@ def figure_strips(figure: Drawable, window: Window) -> Iterator[tuple[Window, Bo
         Boxes from top to bottom, with up to 16 million pixels or one row each, and their masks; none
         where the figure covers no pixel.
     """
+    # Most windows are chips, and few of them need the box that strips are cut from.
     if window.height * window.width <= _AT_ONCE:
         drawn = figure_mask(figure, window)
         if drawn is not None:
@@ -265,6 +268,8 @@ def _outline(mask, points, closed, left, top):  # type: ignore[no-untyped-def] #
         dx, dy = x1 - x0, abs(y1 - y0)
         down = 1 if y1 >= y0 else -1
         if dx >= dy:
+            # In whole numbers from the ends, not step by step: a line cut off by the window has the pixels
+            # that it has in the whole image.
             for x in range(max(x0, 0), min(x1, width - 1) + 1):
                 y = y0 if dx == 0 else y0 + down * ((2 * (x - x0) * dy + dx - 1) // (2 * dx))
                 if 0 <= y < height:
@@ -287,6 +292,7 @@ def _thicken(mask, points, radius, left, top):  # type: ignore[no-untyped-def] #
         norm = dx * dx + dy * dy
         for row in range(max(0, int(min(y0, y1) - radius)), min(height, int(max(y0, y1) + radius) + 2)):
             for col in range(max(0, int(min(x0, x1) - radius)), min(width, int(max(x0, x1) + radius) + 2)):
+                # The nearest point of the segment: its ends are rounded, and so are the corners of a line.
                 t = 0.0 if norm == 0 else min(1.0, max(0.0, ((col - x0) * dx + (row - y0) * dy) / norm))
                 ex, ey = x0 + t * dx - col, y0 + t * dy - row
                 if ex * ex + ey * ey <= radius * radius:

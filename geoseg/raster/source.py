@@ -255,4 +255,5 @@ class Shaped:
 
     def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
         """A window cut along the storage blocks."""
+        # Blocks are counted from the first pixel of what is stored, which a part of it need not begin at.
         return storage_parts(window, self.file_block, self.geobox.shape, self.offset)

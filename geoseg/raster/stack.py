@@ -57,6 +57,7 @@ class StackedScene(Shaped):
     @property
     def dtype(self) -> str:
         """That holds the values of all parts."""
+        # A wider type for all where one part needs it: an array has one.
         return str(np.result_type(*(part.dtype for part in self.parts)))
 
     @property
@@ -97,6 +98,7 @@ class StackedScene(Shaped):
 
     def read_valid(self, window: Window) -> BoolArray:
         """Validity (h, w) of a window."""
+        # A network sees all bands of a pixel at once, so one that lacks data makes the pixel invalid.
         return np.logical_and.reduce([part.read_valid(window) for part in self.parts])
 
     def read_with_valid(self, window: Window) -> tuple[Array, BoolArray]:
@@ -108,6 +110,7 @@ class StackedScene(Shaped):
 
     def _chosen(self, pixels: Array) -> Array:
         order = [band - 1 for band in self.bands]
+        # A copy of all bands is spared where they are wanted as they lie.
         return pixels if order == list(range(len(pixels))) else pixels[order]
 
     def storage_parts(self, window: Window) -> Iterator[tuple[Window, Window]]:

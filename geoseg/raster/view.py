@@ -212,6 +212,7 @@ class SceneView(View):
     def file_block(self) -> tuple[int, int]:
         """(height, width) of the base's storage blocks, in pixels of the view."""
         height, width = self._on_grid(self.base.file_block)
+        # A block of 256 rows at a hundredth of the resolution rounds to 3 rows, one of a single row to none.
         return max(1, height), max(1, width)
 
     @property
@@ -273,6 +274,7 @@ class SceneView(View):
         if not self.resampled:
             return on_grid
         tall, wide = self.base.geobox.shape
+        # More than the pixels beneath: the kernel that smooths reaches beyond them.
         top, bottom = source_span(on_grid.row_off, on_grid.row_end, tall, self.grid_shape[0])
         left, right = source_span(on_grid.col_off, on_grid.col_end, wide, self.grid_shape[1])
         return Window(row_off=top, col_off=left, height=bottom - top, width=right - left)

@@ -89,6 +89,7 @@ def join_basins(
         i, j = np.searchsorted(rows, row, "right") - 1, np.searchsorted(cols, col, "right") - 1
         basins = np.zeros(pixels.size, np.int64)
         grid = i * cols.size + j
+        # Sorted by chunk, each chunk is looked up once for all of its pixels.
         order = np.argsort(grid, kind="stable")
         starts = np.flatnonzero(np.diff(grid[order], prepend=-1))
         for those in np.split(order, starts[1:]) if pixels.size else ():
@@ -162,6 +163,7 @@ def _join(first, second, saddle, terminal, peak, area, persistence, min_pixels):
     parent = np.arange(terminal.size)
     for k in range(first.size):
         a, b = first[k], second[k]
+        # Each step halves the way to the root, so that long chains are walked once.
         while parent[a] != a:
             parent[a] = parent[parent[a]]
             a = parent[a]
