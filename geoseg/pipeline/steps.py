@@ -57,16 +57,13 @@ class Ground:
         # Piece by piece: what is worked out on the way to an area takes many times the memory of the corners.
         offsets = outlines.ring_offsets
         cuts = np.searchsorted(offsets, np.arange(0, offsets[-1], _PIECE_CORNERS))
-        pieces = itertools.pairwise([*np.unique(cuts).tolist(), offsets.size - 1])
-        return np.concatenate(
-            [np.empty(0), *(self._areas_of(outlines, first, last) for first, last in pieces if last > first)]
-        )
-
-    def _areas_of(self, outlines: Outlines, first: int, last: int) -> Array:
-        offsets = outlines.ring_offsets[first : last + 1]
-        assert self.area is not None
-        corners = place_corners(outlines.xy[offsets[0] : offsets[-1]], self.transform)
-        return self.area.rings(corners, offsets - offsets[0])
+        areas = [np.empty(0)]
+        for first, last in itertools.pairwise([*np.unique(cuts).tolist(), offsets.size - 1]):
+            if last > first:
+                piece = offsets[first : last + 1]
+                corners = place_corners(outlines.xy[piece[0] : piece[-1]], self.transform)
+                areas.append(self.area.rings(corners, piece - piece[0]))
+        return np.concatenate(areas)
 
 
 @dataclass(frozen=True)

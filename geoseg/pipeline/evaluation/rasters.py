@@ -9,7 +9,6 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.geo.effort import TRACING_MPX_S, check_effort
-from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import iter_chunks
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import is_vector_file, read_features
@@ -81,7 +80,14 @@ def compare_pixels(
         if name not in rasters
     }
     sides = rasters | polygons
-    inside = None if aoi is None else _area(aoi, grid)
+    inside: PolygonValues | RasterValues | None = None
+    if aoi is not None and is_vector_file(aoi):
+        area = read_features(aoi)
+        if not len(area):
+            raise InputError(f"aoi must hold at least one polygon, got {Path(aoi).name} without any.")
+        inside = PolygonValues(area, grid, "the raster", None)
+    elif aoi is not None:
+        inside = RasterValues(aoi, grid, None, ClassCodes())
     counts = np.zeros((1, 1), np.int64)
     windows = list(iter_chunks(grid.height, grid.width, CHUNK))
     for done, window in enumerate(windows, start=1):
@@ -112,15 +118,6 @@ def compare_pixels(
     few = len(codes.names) < 2 and all(len(values) <= 1 for values in _seen(counts))
     single = class_column is None and (bool(polygons) or few)
     return _scores(counts, codes, single), f"pixels of {base.name}"
-
-
-def _area(aoi: PathLike, grid: GeoBox) -> PolygonValues | RasterValues:
-    if not is_vector_file(aoi):
-        return RasterValues(aoi, grid, None, ClassCodes())
-    area = read_features(aoi)
-    if not len(area):
-        raise InputError(f"aoi must hold at least one polygon, got {Path(aoi).name} without any.")
-    return PolygonValues(area, grid, "the raster", None)
 
 
 def _seen(counts: Array) -> tuple[Array, Array]:

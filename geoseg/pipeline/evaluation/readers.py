@@ -184,7 +184,15 @@ class RasterValues:
         self.scene = open_raster(path, expand_palette=False)
         self.grid, self.threshold = grid, threshold
         hints = self.scene.hints()
-        self._reader = _probabilities(self.scene, hints, threshold)
+        self._reader: ClassReader | None = None
+        # Probabilities become classes as `geoseg vectorize` makes them; a class map or a mask has its own.
+        if _is_probable(self.scene, hints):
+            if threshold is not None and not 0 < threshold <= 1:
+                raise InputError(
+                    f"threshold must be above 0 and at most 1 for {self.scene.path}, got {threshold}."
+                )
+            kind = decide_kind(self.scene.dtype, hints, True)
+            self._reader = open_classes(self.scene, hints, kind, threshold, None)
         #: The threshold makes one class, without a name, of all values.
         self.flat = self._reader is None and threshold is not None and len(hints.class_names) != 1
         self._names = () if self.flat else _names(self._reader, hints)
@@ -286,15 +294,6 @@ def _names(reader: ClassReader | None, hints: RasterHints) -> tuple[str, ...]:
         return hints.class_names
     described = any(text for text in hints.descriptions if text.lower() != "background")
     return tuple(reader.class_names or ()) if described else ()
-
-
-def _probabilities(scene: RasterSource, hints: RasterHints, threshold: float | None) -> ClassReader | None:
-    """A reader of probabilities as ``geoseg vectorize`` takes them; None for a class map or a mask."""
-    if not _is_probable(scene, hints):
-        return None
-    if threshold is not None and not 0 < threshold <= 1:
-        raise InputError(f"threshold must be above 0 and at most 1 for {scene.path}, got {threshold}.")
-    return open_classes(scene, hints, decide_kind(scene.dtype, hints, True), threshold, None)
 
 
 def _halves(window: Window) -> Iterator[Window]:

@@ -133,7 +133,10 @@ def read_side(
         scores = _scores(batch, score_column, source.path)[kept]
         rows.append(_rows(inside, classes, scores))
     heap.freeze()
-    joined = _join(rows)
+    # Gives the types where a file has no polygon at all; concatenate has nothing to go by otherwise.
+    empty = _rows(clip_polygons(np.empty(0, object), None), np.empty(0, np.int64), np.empty(0, np.float64))
+    parts = [empty, *rows]
+    joined = _Rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(empty)})
     table = ObjectTable(
         rank=rank_by(joined.area, joined.bounds),
         vertices=joined.vertices,
@@ -159,13 +162,6 @@ def _rows(inside: ClippedPolygons, classes: IntArray, scores: Float64Array) -> _
         classes=classes,
         scores=scores,
     )
-
-
-def _join(rows: list[_Rows]) -> _Rows:
-    # Gives the types where a file has no polygon at all; concatenate has nothing to go by otherwise.
-    empty = _rows(clip_polygons(np.empty(0, object), None), np.empty(0, np.int64), np.empty(0, np.float64))
-    parts = [empty, *rows]
-    return _Rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(empty)})
 
 
 def _class_codes(batch: VectorBatch, column: str | None, names: dict[str, int]) -> IntArray:

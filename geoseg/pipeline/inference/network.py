@@ -116,9 +116,11 @@ def open_network(
     if implied:
         names, colors = (_BACKGROUND, *names), (None, *colors)
         if threshold is None:
+            suggested = None if card is None else card.options.suggested().get("threshold")
             notes.append(
                 f"the model has no output for the background: pixels below 0.5 are {_BACKGROUND!r}; "
-                "--threshold sets another limit" + _card_threshold(predictor)
+                "--threshold sets another limit"
+                + (f" (the model's card suggests {suggested:g})" if isinstance(suggested, float) else "")
             )
     if len(set(names)) < len(names):
         raise InputError(
@@ -159,8 +161,3 @@ def _choose_device(gpu: int | None) -> tuple[str, list[str]]:
 
 def _absent(gpu: int, present: str) -> str:
     return f"the config names GPU {gpu}, which is absent: running on {present}"
-
-
-def _card_threshold(predictor: Predictor) -> str:
-    suggested = None if predictor.card is None else predictor.card.options.suggested().get("threshold")
-    return f" (the model's card suggests {suggested:g})" if isinstance(suggested, float) else ""

@@ -89,7 +89,11 @@ def plan_result(
     mode = settings.mode
     # Under another title it is another class, which must not have the id of the old one.
     existing = [
-        replace(one, name=title, extra=one.extra if title == one.name else _without_id(one))
+        replace(
+            one,
+            name=title,
+            extra={key: value for key, value in one.extra.items() if key != "id" or title == one.name},
+        )
         for one in project.classes
         if (title := settings.existing.title(one.name)) is not None
     ]
@@ -140,7 +144,3 @@ def plan_result(
         tuple(notes),
         rank,
     )
-
-
-def _without_id(one: ClassMeta) -> dict[str, object]:
-    return {key: value for key, value in one.extra.items() if key != "id"}

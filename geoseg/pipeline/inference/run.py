@@ -26,7 +26,6 @@ from geoseg.pipeline.inference.network import Network, open_network
 from geoseg.pipeline.inference.plan import ResultPlan, plan_result
 from geoseg.pipeline.inference.settings import read_inference
 from geoseg.pipeline.inference.stream import Stream
-from geoseg.projects.figures import Annotation
 from geoseg.projects.formats.transfer import Failure, list_failures
 from geoseg.projects.image_output import copy_image
 from geoseg.projects.project import Item, Project, open_project
@@ -204,7 +203,13 @@ def infer_project(
             if result.annotation is None:
                 failures[_name(result.item)] = result.reason
             else:
-                _keep(files[result.item], result.annotation, legacy)
+                content = json_text(result.annotation.to_json(legacy=legacy)).encode()
+                # Behind its checksum, by which a file that a power loss cut is told from a whole one.
+                check = hashlib.sha256(content).hexdigest().encode()
+                try:
+                    place_bytes(files[result.item], check + b"\n" + content)
+                except OSError as error:
+                    raise write_error(files[result.item], error) from error
         objects = _assemble(places, files, failures, link, legacy, progress)
         # In the order of the project, not in that of the threads.
         missing = [Failure(name, failures[name]) for name in map(_name, source) if name in failures]
@@ -318,14 +323,6 @@ def _read_kept(file: Path) -> bytes | None:
     except OSError:
         return None
     return content if hashlib.sha256(content).hexdigest().encode() == check else None
-
-
-def _keep(file: Path, annotation: Annotation, legacy: bool) -> None:
-    content = json_text(annotation.to_json(legacy=legacy)).encode()
-    try:
-        place_bytes(file, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-    except OSError as error:
-        raise write_error(file, error) from error
 
 
 def _assemble(

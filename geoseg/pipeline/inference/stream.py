@@ -146,7 +146,9 @@ class Stream:
             try:
                 images = _read_ahead(self._pool, self._open, items, self.workers)
                 # A batch more than is being gathered, so that the network never waits for pixels.
-                tasks = _read_ahead(self._pool, self._read, self._tasks(images), ahead + self._batch_ahead())
+                size = self.network.size
+                batch = self.batch_size or (self.network.batch_size(size) if size else 1)
+                tasks = _read_ahead(self._pool, self._read, self._tasks(images), ahead + batch)
                 for task, pixels in tasks:
                     if isinstance(pixels, GeosegError):
                         self._fail(task.image, pixels)
@@ -162,10 +164,6 @@ class Stream:
             finally:
                 for _, future in self._settling:
                     future.cancel()
-
-    def _batch_ahead(self) -> int:
-        size = self.network.size
-        return self.batch_size or (self.network.batch_size(size) if size else 1)
 
     # ------------------------------------------------------------------ before the network
 
