@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from geoseg.projects.formats.transfer import Failure
 
 __all__ = [
+    "AsJson",
     "Json",
     "Model",
+    "NoBar",
     "Quiet",
     "handle_errors",
     "print_json",
@@ -39,6 +41,9 @@ Model = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+# Of commands whose result is what they print, and is printed all the same.
+NoBar = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

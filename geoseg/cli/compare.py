@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.cli.common import AsJson, NoBar, handle_errors, print_json, progress_bar
 
 if TYPE_CHECKING:
     from geoseg.pipeline.comparison.result import Comparison, Estimate
@@ -51,8 +51,8 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(help="Write a page with pictures of the greatest changes.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    json: AsJson = False,
+    quiet: NoBar = False,
 ) -> None:
     """Compare two predictions: what changed, place by place, and which is nearer to the truth.
 

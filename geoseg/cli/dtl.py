@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.cli.common import AsJson, NoBar, handle_errors, print_json, progress_bar
 from geoseg.files import failures_file
 
 __all__ = ["dtl_app", "register"]
@@ -39,7 +39,7 @@ def run(
         int | None,
         typer.Option(min=1, max=100, help="Write changed JPEG images as JPEG again. Default: without loss."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: NoBar = False,
 ) -> None:
     """Run a graph and save the new project.
 
@@ -80,8 +80,8 @@ def check(
     projects: Annotated[
         Path | None, typer.Option(help="Folder of the projects: checks classes and counts samples too.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    as_json: AsJson = False,
+    quiet: NoBar = False,
 ) -> None:
     """Check a graph before any pixel is read, and tell how many samples each layer will see."""
     from dataclasses import asdict

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.cli.common import AsJson, NoBar, handle_errors, print_json, progress_bar
 
 if TYPE_CHECKING:
     from geoseg.pipeline.evaluation.files import Evaluation
@@ -53,8 +53,8 @@ def evaluate(
             "--coverage", help="Also measure overlaps, gaps and shared walls of neighbors in each file."
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    json: AsJson = False,
+    quiet: NoBar = False,
 ) -> None:
     """Score a prediction against the truth: objects, outlines and pixels.
 

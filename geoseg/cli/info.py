@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json
+from geoseg.cli.common import AsJson, handle_errors, print_json
 from geoseg.errors import InputError
 
 __all__ = ["register"]
@@ -59,7 +59,7 @@ def info(
             metavar="M", help="Ground meters per pixel of a scene without a CRS, where they are known."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Say what a scene, a model or a result is.
 

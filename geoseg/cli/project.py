@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json, progress_bar, report_images
+from geoseg.cli.common import AsJson, NoBar, handle_errors, print_json, progress_bar, report_images
 
 if TYPE_CHECKING:
     from geoseg.projects.stats import ProjectStats
@@ -28,7 +28,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(_project, name="project")
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Link = Annotated[bool, typer.Option(help="Hard links in place of copies of the images, where possible.")]
 ProjectFolder = Annotated[Path, typer.Argument(help="Folder of the project (with meta.json).")]
 
@@ -60,7 +59,7 @@ def import_project(
     link: Link = False,
     legacy: Annotated[bool, typer.Option(help="Layout of 2018: ann/STEM.json.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a project that is there.")] = False,
-    quiet: Quiet = False,
+    quiet: NoBar = False,
 ) -> None:
     """Make a project of images and labels in another format.
 
@@ -115,7 +114,7 @@ def export_project(
     ],
     out: Annotated[Path, typer.Option(help="New folder.")],
     link: Link = False,
-    quiet: Quiet = False,
+    quiet: NoBar = False,
 ) -> None:
     """Write a project in another format.
 
@@ -181,9 +180,9 @@ def tag(
 @handle_errors
 def stats(
     project: ProjectFolder,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Picture to write (svg, png, pdf).")] = None,
-    quiet: Quiet = False,
+    quiet: NoBar = False,
 ) -> None:
     """Count images, objects and area per class and data set.
 
@@ -245,7 +244,7 @@ def validate(
     json: Annotated[bool, typer.Option("--json", help="Print all problems as JSON.")] = False,
     # Decoding every image finds those cut short, and takes long for a large project; headers take seconds.
     headers: Annotated[bool, typer.Option("--headers", help="Read the images' headers only (fast).")] = False,
-    quiet: Quiet = False,
+    quiet: NoBar = False,
 ) -> None:
     """List what is wrong with a project; exit status 2 where anything is.
 

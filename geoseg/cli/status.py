@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json
+from geoseg.cli.common import AsJson, handle_errors, print_json
 
 if TYPE_CHECKING:
     from geoseg.pipeline.batch import SceneRecord
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 def status(
     out: Annotated[Path, typer.Argument(help="Folder of the results of many scenes.")],
     every: Annotated[bool, typer.Option("--all", help="List finished scenes, too.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Say what became of the scenes of a "geoseg run": how many are done, and which are not.
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from geoseg.cli.common import handle_errors, print_json, progress_bar
+from geoseg.cli.common import NoBar, handle_errors, print_json, progress_bar
 
 __all__ = ["DataOptions", "load_settings", "register", "takes_data"]
 
@@ -189,7 +189,7 @@ def train(
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the config with all defaults, no training.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: NoBar = False,
 ) -> None:
     """Train a network from scenes and labels, or from an annotated project.
 
