@@ -16,7 +16,7 @@ from dask.base import tokenize
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.raster.source import RasterHints, RasterSource, SceneReadError, Shaped
+from geoseg.raster.source import RasterHints, RasterSource, SceneReadError, Shaped, fingerprint_of
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["ArrayScene", "scene_arrays"]
@@ -166,7 +166,7 @@ class ArrayScene(Shaped):
                 names.append(hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest())
             else:
                 names.append(str(getattr(part, "name", None)))
-        return hashlib.sha256(repr((names, self.geobox.transform, self.geobox.shape)).encode()).hexdigest()
+        return fingerprint_of((names, self.geobox.transform, self.geobox.shape))
 
 
 def _compute(part: Any) -> Any:

@@ -11,7 +11,7 @@ from geoseg.raster.segments import Segments, find_segments
 from geoseg.raster.unions import link_segments, roots, unite
 from geoseg.typing import Array, Connectivity, IntArray
 
-__all__ = ["ChunkRuns", "ChunkSummary", "label_runs", "merge_labels", "summarize_runs"]
+__all__ = ["ChunkRuns", "ChunkSides", "ChunkSummary", "label_runs", "merge_labels", "summarize_runs"]
 
 
 class ChunkRuns(NamedTuple):
@@ -32,6 +32,23 @@ class ChunkRuns(NamedTuple):
     components: int
 
 
+class ChunkSides(NamedTuple):
+    """What lies along the borders of a chunk: all that its neighbors must know of its pixels.
+
+    Attributes
+    ----------
+    top, bottom : (width,) int32
+        Numbers along the first and the last row.
+    left, right : (height,) int32
+        Numbers down the first and the last column.
+    """
+
+    top: Array
+    bottom: Array
+    left: Array
+    right: Array
+
+
 class ChunkSummary(NamedTuple):
     """What other chunks must know of a labeled chunk.
 
@@ -41,18 +58,13 @@ class ChunkSummary(NamedTuple):
         Value of each component; entry 0 is background.
     first : (count + 1, 2) int32
         Row and column of its first pixel, in the chunk.
-    top, bottom : (width,) int32
-        Components along the first and the last row.
-    left, right : (height,) int32
-        Components down the first and the last column.
+    sides
+        Components along its borders.
     """
 
     value: Array
     first: Array
-    top: Array
-    bottom: Array
-    left: Array
-    right: Array
+    sides: ChunkSides
 
 
 def label_runs(values: Array, connectivity: Connectivity) -> ChunkRuns:
@@ -77,7 +89,8 @@ def summarize_runs(runs: ChunkRuns) -> ChunkSummary:
         return np.repeat(component[part], np.diff(start[part], append=width))
 
     left, right = component[row_ptr[:-1]], component[row_ptr[1:] - 1]
-    return ChunkSummary(values, first, along(0), along(len(row_ptr) - 2), left, right)
+    sides = ChunkSides(along(0), along(len(row_ptr) - 2), left, right)
+    return ChunkSummary(values, first, sides)
 
 
 def merge_labels(
@@ -159,12 +172,12 @@ def _pairs(
             meet(other, theirs[1:], ours[:-1])
 
     if i:
-        border((i - 1, j), summaries[i - 1, j].bottom, own.top)
+        border((i - 1, j), summaries[i - 1, j].sides.bottom, own.sides.top)
     if j:
-        border((i, j - 1), summaries[i, j - 1].right, own.left)
+        border((i, j - 1), summaries[i, j - 1].sides.right, own.sides.left)
     # Chunks that share nothing but a corner: two pixels each to look at.
     if connectivity == 8 and i and j:
-        meet((i - 1, j - 1), summaries[i - 1, j - 1].bottom[-1:], own.top[:1])
+        meet((i - 1, j - 1), summaries[i - 1, j - 1].sides.bottom[-1:], own.sides.top[:1])
     if connectivity == 8 and i and (i - 1, j + 1) in summaries:
-        meet((i - 1, j + 1), summaries[i - 1, j + 1].bottom[:1], own.top[-1:])
+        meet((i - 1, j + 1), summaries[i - 1, j + 1].sides.bottom[:1], own.sides.top[-1:])
     return pairs

@@ -7,6 +7,7 @@ does not care about names and files. A new kind of source is one class with thes
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = [
     "Shaped",
     "check_inside",
     "damaged",
+    "fingerprint_of",
 ]
 
 
@@ -61,6 +63,14 @@ def damaged(path: str, window: Window, reason: str, inner: Window | None = None)
     where = f"{window} of {path}" + (f" (in the file: {inner})" if inner not in (None, window) else "")
     message = f"cannot read {where}: {reason}. The file is damaged or cut short there."
     return SceneReadError(message, path, window, reason)
+
+
+def fingerprint_of(parts: object) -> str:
+    """Fingerprint of a source that is made of others: of theirs, and of all that decides its pixels.
+
+    Kept runs are known by it, so the parts of a source and their order stay as they are.
+    """
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def check_inside(window: Window, shape: tuple[int, int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,14 @@ import numpy as np
 from geoseg.errors import SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.raster.source import RasterHints, RasterSource, SceneReadError, Shaped, check_inside
+from geoseg.raster.source import (
+    RasterHints,
+    RasterSource,
+    SceneReadError,
+    Shaped,
+    check_inside,
+    fingerprint_of,
+)
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["StackedScene", "stack_bands"]
@@ -149,7 +155,7 @@ class StackedScene(Shaped):
     def fingerprint(self) -> str:
         """Of all parts and the bands that are read."""
         prints = [part.fingerprint() for part in self.parts]
-        return hashlib.sha256(repr((prints, self.bands)).encode()).hexdigest()
+        return fingerprint_of((prints, self.bands))
 
 
 def stack_bands(

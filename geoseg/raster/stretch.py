@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from geoseg.geo.windows import Window
-from geoseg.raster.source import PixelSource, RasterSource, SceneReadError
+from geoseg.raster.source import PixelSource, RasterSource, SceneReadError, fingerprint_of
 from geoseg.raster.view import SameGrid
 from geoseg.typing import Array, BoolArray
 
@@ -129,7 +128,7 @@ class StretchedScene(SameGrid):
 
     def fingerprint(self) -> str:
         """Of the base and the limits."""
-        return hashlib.sha256(repr((self.base.fingerprint(), self.limits)).encode()).hexdigest()
+        return fingerprint_of((self.base.fingerprint(), self.limits))
 
     def read(self, window: Window) -> Array:
         """Pixels uint8 (C, h, w) of a window."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.raster.source import RasterSource
+from geoseg.raster.source import RasterSource, fingerprint_of
 from geoseg.raster.view import View
 from geoseg.typing import Array, BoolArray
 
@@ -72,7 +71,7 @@ class TurnedScene(View):
 
     def fingerprint(self) -> str:
         """Of the base and the orientation."""
-        return hashlib.sha256(repr((self.base.fingerprint(), self.orientation)).encode()).hexdigest()
+        return fingerprint_of((self.base.fingerprint(), self.orientation))
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) of a window."""

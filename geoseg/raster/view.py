@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from geoseg.raster.source import (
     Shaped,
     check_inside,
     damaged,
+    fingerprint_of,
 )
 from geoseg.typing import Array, BoolArray
 
@@ -232,7 +232,7 @@ class SceneView(View):
     def fingerprint(self) -> str:
         """Of the base and the grid; a stated sampling distance changes no pixel and does not count."""
         parts = [self.base.fingerprint(), self.grid_shape, self.start, self.geobox.shape]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return fingerprint_of(parts)
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) of a window."""

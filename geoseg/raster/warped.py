@@ -8,7 +8,6 @@ nodes that lie still, every 16 pixels, and linear between them.
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from geoseg.compiled import kernel
 from geoseg.errors import SceneError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
-from geoseg.raster.source import RasterSource, SceneReadError, check_inside, damaged
+from geoseg.raster.source import RasterSource, SceneReadError, check_inside, damaged, fingerprint_of
 from geoseg.raster.view import SceneView, View
 from geoseg.typing import Array, BoolArray
 
@@ -76,7 +75,7 @@ class WarpedScene(View):
         box = self.geobox
         wkt = box.crs.to_wkt() if box.crs else None
         parts = [self.base.fingerprint(), box.shape, tuple(box.transform), wkt]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return fingerprint_of(parts)
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) of a window; the nodata value or 0 where nothing is valid."""

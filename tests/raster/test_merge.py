@@ -12,10 +12,10 @@ def test_summary_knows_borders_and_first_pixels() -> None:
     summary = summarize_runs(label_runs(values, 4))
     assert summary.value.tolist() == [0, 2, 5]
     assert summary.first[1:].tolist() == [[0, 1], [1, 0]]
-    assert summary.top.tolist() == [0, 1, 0]
-    assert summary.bottom.tolist() == [2, 2, 2]
-    assert summary.left.tolist() == [0, 2, 2]
-    assert summary.right.tolist() == [0, 2, 2]
+    assert summary.sides.top.tolist() == [0, 1, 0]
+    assert summary.sides.bottom.tolist() == [2, 2, 2]
+    assert summary.sides.left.tolist() == [0, 2, 2]
+    assert summary.sides.right.tolist() == [0, 2, 2]
 
 
 def test_corner_of_four_chunks() -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from geoseg.compiled import kernel
+from geoseg.raster.merge import ChunkSides
 from geoseg.raster.segments import Segments, find_segments
 from geoseg.typing import Array, BoolArray, Connectivity, IntArray
 
@@ -302,17 +303,12 @@ class ChunkBasins(NamedTuple):
     ----------
     basins
         Without labels and segments.
-    top, bottom : (w,) int32
-        Basins along the first and the last row.
-    left, right : (h,) int32
-        Basins down the first and the last column.
+    sides
+        Basins along its borders.
     """
 
     basins: Basins
-    top: Array
-    bottom: Array
-    left: Array
-    right: Array
+    sides: ChunkSides
 
     @classmethod
     def of(cls, basins: Basins) -> ChunkBasins:
@@ -321,14 +317,16 @@ class ChunkBasins(NamedTuple):
         sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
         nothing = np.zeros(0, np.int32)
         kept = basins._replace(labels=labels[:0].copy(), segments=Segments(nothing, nothing, nothing, 0))
-        return cls(kept, *(side.copy() for side in sides))
+        # Copies: a view would keep the labels of the whole chunk in memory.
+        return cls(kept, ChunkSides(*(side.copy() for side in sides)))
 
     def at(self, rows: IntArray, cols: IntArray) -> Array:
         """Basins of border pixels, given by row and column in the chunk."""
-        last_row, last_col = self.left.size - 1, self.top.size - 1
-        basin = np.where(cols == 0, self.left[rows], self.right[rows])
-        basin = np.where(rows == last_row, self.bottom[cols], basin)
-        basin = np.where(rows == 0, self.top[cols], basin)
+        top, bottom, left, right = self.sides
+        last_row, last_col = left.size - 1, top.size - 1
+        basin = np.where(cols == 0, left[rows], right[rows])
+        basin = np.where(rows == last_row, bottom[cols], basin)
+        basin = np.where(rows == 0, top[cols], basin)
         inside = (rows > 0) & (rows < last_row) & (cols > 0) & (cols < last_col)
         if inside.any():
             raise ValueError("only basins along the borders are known")
