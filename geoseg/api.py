@@ -142,12 +142,10 @@ def run_batch(
     scenes
         Files, addresses, folders, patterns such as ``sheets/*.tif``, or text files with a name in each line
         (``@list.txt``). Files on one grid that touch or overlap are one scene.
-    model, progress
-        As for :func:`geoseg.segment`.
-    out
-        Folder of the results; made if it is missing.
+    model, out, progress
+        As for :func:`geoseg.run`.
     **settings
-        Listed below. None: as the model's card says, else the default.
+        Listed below, and meant for every scene.
 
     Returns
     -------

@@ -32,7 +32,7 @@ from geoseg.vector.burn import PolygonIndex
 if TYPE_CHECKING:
     from geoseg.models.predictor import Predictor
 
-__all__ = ["Job", "prepare"]
+__all__ = ["Job", "plan_of", "prepare"]
 
 #: Side of the squares in which the area of interest is drawn, pixels: that of a default window.
 _SQUARE = 512
@@ -114,13 +114,7 @@ def prepare(
     notes += check_bands(predictor, source.count, source.dtype)
     if source.geobox.crs is None:
         notes.append(f"{source.name} has no CRS: footprints are {coordinates_text(source)}")
-    plan = plan_blocks(
-        source.geobox.shape,
-        window=settings.window,
-        overlap=settings.overlap,
-        chunk=settings.chunk,
-        blend=settings.blend,
-    )
+    plan = plan_of(source, settings)
     inside = None if settings.aoi is None else _area_of_interest(settings.aoi, source)
     # Before the model is called: the state of a callable, which a call may change, is part of it.
     fingerprint = _fingerprint(source, predictor, plan, settings, inside)
@@ -138,6 +132,17 @@ def prepare(
         source, predictor, plan, settings, thresholds, inside, tuple(notes), fingerprint, tuple(classes),
         predictor.background, batch_size, first,
     )  # fmt: skip
+
+
+def plan_of(source: RasterSource, settings: RunSettings) -> BlockPlan:
+    """How the windows of a scene are dealt to blocks."""
+    return plan_blocks(
+        source.geobox.shape,
+        window=settings.window,
+        overlap=settings.overlap,
+        chunk=settings.chunk,
+        blend=settings.blend,
+    )
 
 
 def _fingerprint(

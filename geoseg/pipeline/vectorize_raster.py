@@ -87,9 +87,7 @@ def vectorize_raster(
     Parameters
     ----------
     path
-        Anything rasterio opens. Integers are a mask or a class map (0 = background) unless they state a
-        scale or a threshold is given; floats are probabilities, one band a class. A band described as
-        ``background`` competes with the others and makes no footprints.
+        A mask, a class map or probabilities, as :func:`geoseg.vectorize` says.
     out
         A file (format by suffix) or a folder (one file a format, called after the raster).
     settings

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from geoseg.errors import InputError
@@ -17,7 +16,7 @@ __all__ = ["Journal", "read_lines"]
 
 
 class Journal:
-    """An open journal, to which lines are added; use it as a context manager.
+    """An open journal, to which lines are added; close it in the end.
 
     A last line without its end was never answered, because the power failed while it was written: it is cut
     off when the journal is opened.
@@ -40,14 +39,6 @@ class Journal:
             raise write_error(path, error) from error
         self.size = _end_of_lines(self._file)
         self._file.truncate(self.size)
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file. Twice is fine."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Ledger:
             folder.mkdir(parents=True, exist_ok=True)
             self.settings = keep_settings(folder, target, seed, block)
             self.images = keep_images(folder, target, self.settings["seed"])
-            self.journal = self._open.enter_context(Journal(folder / "journal.jsonl"))
+            self.journal = self._open.enter_context(closing(Journal(folder / "journal.jsonl")))
             path = folder / "index.sqlite"
             size = self.journal.size
             self.index = open_index(path, target, self.settings, self.images, size, probability, progress)

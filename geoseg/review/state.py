@@ -87,7 +87,7 @@ def state_of(folder: Path) -> Iterator[Index]:
     settings = read_settings(folder)
     path = folder / "index.sqlite"
     try:
-        with hold_review(folder), Journal(folder / "journal.jsonl") as journal:
+        with hold_review(folder), closing(Journal(folder / "journal.jsonl")) as journal:
             # Kept where it does not fit: whoever reads only must not make the owner build it again.
             index = Index.open(path, settings_key(settings), keep=True)
             if index is None or index.get("journal", 0) > journal.size:

@@ -14,12 +14,12 @@ import numpy as np
 from geoseg.config.resolve import resolve
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError
-from geoseg.geo.blocks import plan_blocks
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.io.references import Reference
 from geoseg.pipeline.batch.manifest import MANIFEST, read_manifest
 from geoseg.pipeline.batch.plan import PlannedScene, is_batch, plan_batch
 from geoseg.pipeline.batch.todo import batch_key, sort_scenes
+from geoseg.pipeline.job import plan_of
 from geoseg.pipeline.opening import open_for_model
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -172,13 +172,7 @@ def _forecast(
         source, _ = open_for_model(scene.reference, predictor, given, chosen)
         check_bands(predictor, source.count, source.dtype)
         check_effort(*source.geobox.shape, NETWORK_MPX_S, scene.name)
-        plan = plan_blocks(
-            source.geobox.shape,
-            window=chosen.window,
-            overlap=chosen.overlap,
-            chunk=chosen.chunk,
-            blend=chosen.blend,
-        )
+        plan = plan_of(source, chosen)
         # Timed once for each kind of input: to time every scene would take as long as some of them.
         kind = source.count, source.dtype
         if kind not in speed:
