@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["GeosegAccessor"]
 
 
+# Thin on purpose: help texts and settings are those of the functions.
 @xr.register_dataarray_accessor("geoseg")
 class GeosegAccessor:
     """``array.geoseg``: the functions of geoseg that take an array, as its methods."""

@@ -70,6 +70,7 @@ def segment(
     given = parse_run_settings(settings, caller="segment").model_copy(update={"formats": ("parquet",)})
     with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
         summary = run_scene(_source(scene), model, folder, given, progress=progress)
+        # Read before the folder goes.
         frame = gpd.read_parquet(summary.files["parquet"])
     frame.attrs |= {"notes": summary.notes, "failures": summary.failures}
     if summary.failures:

@@ -35,6 +35,7 @@ def kernel(function: F) -> F:
     except RuntimeError as error:
         logger.info("%s is compiled anew in each process: %s", function.__qualname__, error)
         return compiled
+    # Private names of numba, which offers no place to catch what its cache runs into.
     cache = compiled._cache
     load, save = cache.load_overload, cache.save_overload
 
@@ -45,6 +46,7 @@ def kernel(function: F) -> F:
             logger.info("what is kept of %s can't be read: %s", function.__qualname__, error)
             return None
 
+    # Kept by several processes at once, or on a disk without room: the kernel runs all the same.
     def save_if_possible(*result: Any) -> None:
         try:
             save(*result)

@@ -63,6 +63,7 @@ class StateMismatchError(InputError):
         super().__init__(message)
         self.differing = differing
 
+    # Exceptions are pickled with their message alone: from another process it would come without the names.
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (str(self), self.differing)
 

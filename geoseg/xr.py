@@ -82,6 +82,7 @@ def open_scene(
     (('band', 'y', 'x'), (1, 4, 6))
     """
     if isinstance(path, xr.DataArray):
+        # Refused and not passed over: the array would look as if it had been cut or resampled.
         if any(value is not None for value in (bands, resolution, bbox, gsd)):
             raise InputError(
                 "bands, resolution, bbox and gsd are for files; select them on the DataArray itself, "
@@ -133,6 +134,7 @@ def predict(
         device=given.device,
         engine=given.engine,
         test_time=given.given().get("test_time"),
+        # What a torch module gives is given: whoever works with arrays may want logits.
         activation="none",
     )
     chosen = resolve(given, {} if predictor.card is None else predictor.card.options.suggested())

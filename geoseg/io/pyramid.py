@@ -75,6 +75,8 @@ def read_shrunk(
         Where any pixel is.
     """
     shape = -(-window.height // factor), -(-window.width // factor)
+    # The file's own overviews first, which cost a read of a tile; a mean of the full resolution costs all
+    # pixels under it.
     if factor > 1 and isinstance(source, Scene) and has_overviews(source, factor):
         return _read_overview(source, window, shape, bands, limits)
     pixels, valid = source.read_with_valid(window)
@@ -85,6 +87,7 @@ def read_shrunk(
         return pixels, valid
     pad = [(0, side * factor - length) for side, length in zip(shape, valid.shape)]
     parts = shape[0], factor, shape[1], factor
+    # Means of the valid pixels alone: nodata would darken the edge of the imagery at every level.
     counted = np.pad(valid, pad).reshape(parts).sum(axis=(1, 3), dtype=np.uint32)
     out = np.empty((len(pixels), *shape), np.uint8)
     for channel, values in enumerate(pixels):

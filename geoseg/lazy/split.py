@@ -90,6 +90,8 @@ def split_by_height(
         graph[f"basins-{name}", i, j] = (
             _basins, (wide_mask.name, i, j), (wide_field.name, i, j), inner, plane.shape, rule, connectivity,
         )  # fmt: skip
+        # The summary is a task of its own, so that joining does not wait with the labels of all chunks in
+        # memory.
         graph[f"summary-{name}", i, j] = (_summary, (f"basins-{name}", i, j))
         graph[name, i, j] = (_paint, (f"basins-{name}", i, j), f"join-{name}", (i, j))
     summaries = [(f"summary-{name}", *place) for place in places]
@@ -115,6 +117,7 @@ def _basins(
     values = np.pad(as_values(np.asarray(mask)), missing)
     values = values[reach - 1 : reach + rows + 1, reach - 1 : reach + cols + 1]
     height = np.pad(as_stored(np.asarray(field)), missing)
+    # Pixels beyond the raster are zero in both arrays, as a run on disk has them: the ids are the same.
     smooth = smooth_height(height, values, smoothing_weights(rule.sigma))
     # Nothing is summed over these basins: one zero, without memory of its own, stands for all pixels.
     nothing = np.zeros((1, 1), np.uint8)

@@ -73,6 +73,7 @@ class Tensor(_Open):
     def size(self, names: Sequence[str]) -> int | None:
         """Length along the first dimension called one of ``names``; None when free or absent."""
         sizes = dict(zip(self.dim_order, self.shape))
+        # The first name that has a length: tools call one dimension channel, band or bands.
         return next((sizes[name] for name in names if sizes.get(name, -1) > 0), None)
 
 
@@ -98,6 +99,7 @@ class ModelInput(_Open):
             raise ValueError(
                 f"input.shape must hold one channel a band, got {self.channels} and {len(self.bands)}"
             )
+        # Only to be refused here, where the JSON path is known, and not in the middle of a run.
         band_ramps(self.value_scaling, self.channels)
         return self
 
@@ -127,6 +129,7 @@ class ModelOutput(_Open):
     @field_validator("classes")
     @classmethod
     def _distinct(cls, classes: list[ClassObject]) -> list[ClassObject]:
+        # Outputs are found by both: a name twice would be one column of two classes.
         for what in ("value", "name"):
             seen = [getattr(item, what) for item in classes]
             if len(set(seen)) < len(seen):
@@ -186,6 +189,7 @@ class ModelCard(_Open):
     @field_validator("stac_extensions")
     @classmethod
     def _has_mlm(cls, extensions: list[str]) -> list[str]:
+        # The address, and nothing is fetched from it.
         if not any("/mlm/v1" in url for url in extensions):
             raise ValueError(f"must name the MLM extension, version 1, such as {MLM_SCHEMA}")
         return extensions
@@ -261,6 +265,7 @@ class ModelCard(_Open):
     def background(self) -> int | None:
         """Index of the output that is background (class value 0), or None."""
         listed = self.properties.output[0].classes
+        # By its value and not by its name, which every language spells otherwise.
         name = next((item.name for item in listed if item.value == 0), None)
         return self.classes.index(name) if name in self.classes else None
 
@@ -279,6 +284,7 @@ class ModelCard(_Open):
     def replace_options(self, **changes: Any) -> ModelCard:
         """The same card with other values in its ``geoseg`` object."""
         document = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        # Through the document, so that the new card is checked as one that was read.
         parameters = document["properties"].setdefault("mlm:hyperparameters", {})
         parameters["geoseg"] = {**self.options.model_dump(mode="json"), **changes}
         return parse_card(document, source=self.id)

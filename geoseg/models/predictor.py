@@ -19,6 +19,7 @@ from geoseg.typing import Array, FloatArray, TestTime
 
 __all__ = ["CallablePredictor", "Predictor", "check_bands", "check_batch", "cpu_batch_size", "range_note"]
 
+#: Windows of a batch at the most, however small they are.
 LARGEST_BATCH = 32
 _CPU_PIXELS = 2 * 512 * 512
 #: How far a probability may be off 0..1 by rounding in half precision.
@@ -91,6 +92,7 @@ class CallablePredictor:
     def __call__(self, batch: Array, /) -> FloatArray:
         """Call the function and check what it returns."""
         check_batch(batch.shape, self.in_channels)
+        # A callable gets float32 whatever the scene holds, so that it need not know of scenes.
         batch = batch.astype(np.float32, copy=False)
         if self.test_time == "none":
             return self._run(batch)
@@ -190,6 +192,7 @@ def check_bands(predictor: Predictor, count: int, dtype: str) -> list[str]:
             f"the scene must have the {wanted} bands that the model takes{names}, got {count}. "
             f"Choose them with bands, such as {','.join(map(str, range(1, wanted + 1)))}."
         )
+    # A note and no error: people know of scenes whose values fit though their type does not.
     if card is None or card.scaling is None or card.dtype in (dtype, "other"):
         return []
     return [f"the model's value scaling is made for {card.dtype} pixels, the scene holds {dtype}"]
@@ -218,6 +221,7 @@ def range_note(low: float, high: float, activation: Activation) -> str | None:
     >>> range_note(-8.0, 11.5, "none")[:48]
     'the model returns values from -8 to 11.5, not pr'
     """
+    # NaN first: every comparison with it is false.
     if low != low or high != high:
         return "the model returns values that are no numbers (NaN): those pixels count as no data"
     if low >= -_ROUNDING and high <= 1 + _ROUNDING:

@@ -46,6 +46,7 @@ def choose_engine(name: str, device: str) -> str:
     if name not in ENGINES:
         raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {name}")
     if name == "auto":
+        # The runtimes for CPUs are left to CPUs: on a GPU PyTorch runs the network as it is.
         return "onnxruntime" if device == "cpu" and not missing_packages("onnxruntime") else "torch"
     if name in _PACKAGES and device != "cpu":
         raise InputError(f"engine {name} runs on the CPU, got device {device}. Use torch or compile there.")
@@ -55,6 +56,7 @@ def choose_engine(name: str, device: str) -> str:
 
 def missing_packages(engine: str) -> list[str]:
     """Packages that an engine needs and that are not installed."""
+    # Looked for, not imported: an import may take seconds, and write into the user's home.
     return [package for package in _PACKAGES.get(engine, ()) if importlib.util.find_spec(package) is None]
 
 
@@ -92,6 +94,7 @@ def import_openvino() -> Any:
     """
     if "openvino" in sys.modules:
         return sys.modules["openvino"]
+    # A module of None makes the import fail, which openvino expects where the package is missing.
     hidden = sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # an import of it fails
     try:

@@ -45,6 +45,7 @@ class ChunkRecord:
 
 def log_line(chunk: tuple[int, int], record: ChunkRecord) -> str:
     """The line of a finished chunk, with a checksum of its own: a kill may leave half of it."""
+    # One line of text a chunk: appending is all that a run does to the file, and a person can read it.
     text = json.dumps([*chunk, record.checksum, record.failures])
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
@@ -58,6 +59,7 @@ def read_log(path: Path) -> dict[tuple[int, int], ChunkRecord]:
     records = {}
     for check, _, text in (line.partition(b" ") for line in lines):
         if check == f"{zlib.crc32(text):08x}".encode():
+            # A line whose checksum is right may be of another version.
             with suppress(ValueError, TypeError, RecursionError):
                 row, col, checksum, failures = json.loads(text)
                 records[int(row), int(col)] = ChunkRecord(int(checksum), list(failures))

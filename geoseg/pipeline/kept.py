@@ -105,6 +105,7 @@ def check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> Non
         fingerprint = ""
     if fingerprint == job.fingerprint["scene"]:
         return
+    # All of it: nobody can tell which chunks show the old scene.
     store.discard()
     done = f" {', '.join(map(str, written))} still show it as it was." if written else ""
     raise RunError(

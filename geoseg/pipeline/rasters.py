@@ -73,6 +73,7 @@ def save_mask(
         count=1,
         nodata=INVALID,
         descriptions=(" / ".join(object_classes),),
+        # In tags too: one band has one description, and tells of several classes only for people.
         tags={f"class_{k}": name for k, name in enumerate(object_classes, 1)} | dict(tags or {}),
         progress=progress,
     )

@@ -215,6 +215,7 @@ def split_raster(
     finding: deque[tuple[Place, Held[_Chunk] | None, Pending[ChunkBasins]]] = deque()
     total = -(-shape[0] // step[0]) * -(-shape[1] // step[1])
 
+    # In order, with a bounded number waiting, so that results do not pile up behind a slow chunk.
     def collect(most: int) -> None:
         while len(finding) > most:
             place, held, pending = finding.popleft()
@@ -315,6 +316,7 @@ def _find(work: Shared[_Work], place: Place, held: Held[_Chunk] | None, around: 
     path = _runs_file(values.folder, place)
     # Under another name first: a task of a worker that was thought dead may write the same.
     aside = path.with_name(f"{uuid.uuid4().hex}.npz")
+    # Runs and not labels: a chunk takes some kilobytes, and labels are painted from them when it is traced.
     np.savez(aside, row_ptr=segments.row_ptr, start=segments.start, value=segments.value)
     aside.replace(path)
     return ChunkBasins.of(basins)
@@ -397,6 +399,7 @@ def _surrounded(chunk: _Chunk, around: Rim, reach: int) -> tuple[Array, Array, A
         whole[side : side + high, side : side + wide] = own
         for (down, along), rim in around.items():
             part = rim[which]
+            # All of that neighbor is valid.
             if part is None:
                 continue
             part = part[_nearest(down, side), _nearest(along, side)]
@@ -407,6 +410,7 @@ def _surrounded(chunk: _Chunk, around: Rim, reach: int) -> tuple[Array, Array, A
 
     invalid = chunk.invalid
     if invalid is None and any(rim[2] is not None for rim in around.values()):
+        # Data ends beside this chunk: what lies at its border must know.
         invalid = np.zeros(chunk.values.shape, np.bool_)
     return (
         padded(chunk.values, 0, 1),

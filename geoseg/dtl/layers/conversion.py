@@ -116,6 +116,8 @@ def find_contours(sample: Sample, settings: ContoursSettings, rng: np.random.Gen
     def trace(figure: Bitmap) -> Iterable[Figure]:
         polygons: list[Figure] = list(trace_bitmap(figure))
         if settings.approx_epsilon:
+            # After the tracing and only where asked for: simplified, an outline no longer gives its bitmap
+            # again.
             polygons = [simplify_figure(polygon, settings.approx_epsilon) for polygon in polygons]
         return polygons
 

@@ -58,6 +58,7 @@ class RandomPart(Settings):
         for name, side in (("width", self.width), ("height", self.height)):
             if side.min_percent > side.max_percent:
                 raise ValueError(f"min_percent must be at most max_percent for {name}")
+        # One draw decides both sides then, so two ranges would be a choice that nobody reads.
         if self.keep_aspect_ratio and self.width != self.height:
             raise ValueError("height and width must be equal when keep_aspect_ratio is true")
         return self

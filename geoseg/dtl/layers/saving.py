@@ -37,6 +37,7 @@ class Parts:
     images: bool = True
     annotations: bool = True
     visualize: bool = False
+    # Colors and no switch: without them the masks would be of values that nobody chose.
     machine: Colors | None = None
     human: Colors | None = None
 

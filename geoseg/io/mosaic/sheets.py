@@ -60,6 +60,7 @@ class Sheets:
         """
         sheets: list[Sheet] = []
         dates = dict(zip(self.paths, self.dates))
+        # Sorted, so that the mosaic is the same in whatever order its files were named or listed.
         paths = sorted(set(self.paths))
         opened = read_sheets(paths, bands=bands, expand_palette=expand_palette)
         for path, sheet in zip(paths, opened, strict=True):
@@ -138,6 +139,7 @@ def sort_files(
     dates = dates or {}
     if mosaic == "off" or len(paths) < 2:
         return SortedFiles(tuple(sorted(paths)))
+    # Headers alone: of thousands of sheets no pixel is read before a window needs it.
     opened = read_sheets(sorted(paths), bands=bands, progress=progress)
     broken = [(path, str(one)) for path, one in zip(sorted(paths), opened) if isinstance(one, GeosegError)]
     facts = [

@@ -84,6 +84,7 @@ class Mosaic(Shaped):
     def file_block(self) -> tuple[int, int]:
         """(height, width) of a storage block of most sheets."""
         blocks = [sheet.source.file_block for sheet in self.sheets]
+        # The most common one: chunks are laid along it, and any is right for the pixels.
         return max(set(blocks), key=lambda block: (blocks.count(block), block))
 
     @property
@@ -127,6 +128,8 @@ class Mosaic(Shaped):
         valid = np.zeros(shape, bool)
         for sheet, inside, part in self._from_the_top(window, valid):
             values, usable = self._read(sheet.source.read_with_valid, sheet, part, window)
+            # From the top down: what a sheet above has shown already is not drawn over, and nothing is
+            # decoded that is hidden.
             usable &= ~valid[inside.rows, inside.cols]
             np.copyto(pixels[:, inside.rows, inside.cols], values, where=usable)
             valid[inside.rows, inside.cols] |= usable

@@ -39,6 +39,8 @@ def read_on_plane(paths: list[PathLike]) -> tuple[list[Array], CRS | None]:
             f"files must all have a CRS or all be in pixels, got {', '.join(map(str, paths))}. "
             "Give the others a CRS."
         )
+    # One plane for all of them, of the first that has a CRS: overlaps need one, and areas in degrees mean
+    # nothing.
     plane = next((local_plane(f.source.crs, f.source.bounds) for f in files if len(f) and f.source.crs), None)
     moved = []
     for file in files:
@@ -128,6 +130,7 @@ def _squares(sides: list[Array], groups: list[IntArray], side: float) -> list[In
     every, group = np.concatenate(sides), np.concatenate(groups)
     bounds = shapely.bounds(every).reshape(-1, 4)
     middle = np.column_stack([bounds[:, 0] + bounds[:, 2], bounds[:, 1] + bounds[:, 3]]) / 2
+    # Packed into one number, which sorts and compares faster than a pair: 24 bits each, shifted above zero.
     cells = np.floor(middle / side).astype(np.int64) + 2**23
     numbers = cells[:, 0] * 2**24 + cells[:, 1]
     first = np.unique(group, return_index=True)[1] if len(group) else np.zeros(0, np.int64)
@@ -157,5 +160,6 @@ def _place_name(corner: tuple[float, float], side: float, plane: CRS | None) -> 
     x, y = corner[0] + side / 2, corner[1] + side / 2
     if plane is None:
         return f"x {x:.0f}, y {y:.0f}"
+    # In longitude and latitude, which a person can look up on any map.
     lon, lat = Transformer.from_crs(plane, 4326, always_xy=True).transform(x, y)
     return f"{lat:.5f}, {lon:.5f}"

@@ -44,6 +44,8 @@ class Fit:
     @property
     def iou(self) -> float:
         """Of the areas; 1 where neither has any."""
+        # Areas of all places are added before the division: a mean of ratios would let an empty field weigh
+        # as much as a town.
         union = self.pred + self.truth - self.both
         return self.both / union if union else 1.0
 

@@ -55,10 +55,12 @@ class Decision:
         if self.threshold is not None:
             objects = mean if self.implied else np.delete(mean, self.background, axis=0)
             winner = objects.argmax(axis=0)
+            # Counted without the background; at and behind its place each is one further.
             winner += winner >= self.background
             return np.where(objects.max(axis=0) >= self.threshold, winner, self.background).astype(np.uint8)
         if self.implied:
             best = mean.max(axis=0)
+            # The background is as likely as the likeliest class is not, so of equals it wins.
             return np.where(best > 1 - best, mean.argmax(axis=0) + 1, 0).astype(np.uint8)
         return mean.argmax(axis=0).astype(np.uint8)
 
@@ -98,6 +100,7 @@ class Certainty:
     def values(self) -> dict[str, float]:
         """Share of uncertain pixels, and the IoU with the truth that the probabilities promise."""
         return {
+            # Four digits: enough to rank by, and the same on machines that differ in the last bits.
             "uncertain": round(self.uncertain / max(self.pixels, 1), 4),
             "expected_iou": round(self.both / self.either, 4) if self.either else 1.0,
         }

@@ -67,6 +67,7 @@ class Region:
         grid = self.grid
         axes = []
         for starts, side, size in zip((grid.starts_y, grid.starts_x), self.window, grid.shape):
+            # Per axis, because windows lie on a grid: the product of two vectors is the count of every pixel.
             count = np.zeros(size)
             for start in starts:
                 count[start : start + side] += 1

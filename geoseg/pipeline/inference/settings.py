@@ -214,6 +214,7 @@ def read_inference(config: PathLike | Mapping[str, Any] | Any) -> InferenceSetti
     nested = parse_settings(_Nested, document, source=source)
     rest = dict(nested.mode)
     classes = rest.pop("model_classes", {})
+    # By itself, so that its mistakes are told at the place where the config has them.
     chosen = parse_settings(Selection, classes, source=source, at=("mode", "model_classes"))
     parsed = _parse_mode(rest, "name", source)
     # In the second dialect only whole images add a suffix by themselves.
@@ -225,6 +226,8 @@ def read_inference(config: PathLike | Mapping[str, Any] | Any) -> InferenceSetti
 
 def _with_suffix(document: Mapping[str, Any]) -> dict[str, Any]:
     """A config of the first dialect, with the defaults of each object it names in part."""
+    # An object that is named in part replaces the whole default, which pydantic would fill with those of the
+    # class.
     full = dict(document)
     defaults: dict[str, dict[str, Any]] = {
         "model_classes": {"add_suffix": "_unet"},
