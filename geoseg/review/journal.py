@@ -55,10 +55,7 @@ class Journal:
         start, content = self.size, json_text(line).encode() + b"\n"
         try:
             self._file.seek(start)
-            # A disk that is nearly full takes a part and raises with the next one.
-            rest = memoryview(content)
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            _write(self._file, content)
             # The page shows an edit once this returns, and a power loss must not take it back.
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -76,6 +73,13 @@ class Journal:
     def line_at(self, start: int) -> dict[str, Any]:
         """The line that begins at a byte."""
         return next(read_lines(self.path, start))[2]
+
+
+def _write(file: io.FileIO, content: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes a part, and raises with the next one."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _end_of_lines(file: io.FileIO) -> int:
