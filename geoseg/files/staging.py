@@ -133,16 +133,7 @@ class Staged:
             if self._is_folder:
                 self._commit_folder(replace)
             else:
-                sides = [side for end in self._sides if (side := self.path.with_suffix(end)).exists()]
-                for file in (*sides, self.path):
-                    _sync(file)
-                if sides:  # killed in between, no file is better than one with another's sides
-                    self.target.unlink(missing_ok=True)
-                for end in self._sides:
-                    self.target.with_suffix(end).unlink(missing_ok=True)
-                # The file last: whoever sees it finds all that belongs to it.
-                for file in (*sides, self.path):
-                    file.replace(self.target.with_name(file.name))
+                self._commit_file()
             _sync(self.target.parent)
         except OSError as error:
             self.discard()
@@ -150,6 +141,18 @@ class Staged:
         self._committed = True
         self.discard()
         return self.target
+
+    def _commit_file(self) -> None:
+        sides = [side for end in self._sides if (side := self.path.with_suffix(end)).exists()]
+        for file in (*sides, self.path):
+            _sync(file)
+        if sides:  # killed in between, no file is better than one with another's sides
+            self.target.unlink(missing_ok=True)
+        for end in self._sides:
+            self.target.with_suffix(end).unlink(missing_ok=True)
+        # The file last: whoever sees it finds all that belongs to it.
+        for file in (*sides, self.path):
+            file.replace(self.target.with_name(file.name))
 
     def _commit_folder(self, replace: bool) -> None:
         target = self.target
