@@ -4,72 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
-from affine import Affine
+from shared_towns import SHAPE, brightness, results, save, settings, town
 
 from geoseg.config.run import RunSettings
 from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.pipeline.workers import Workers, open_workers
 
-SHAPE = (190, 230)
-
-
-def town(seed: int = 3) -> np.ndarray:
-    """Houses, some of which touch, of brightness 120 to 255."""
-    rng = np.random.default_rng(seed)
-    image = rng.integers(0, 60, (3, *SHAPE), dtype=np.uint8)
-    for _ in range(60):
-        row, col = rng.integers(0, SHAPE[0] - 20), rng.integers(0, SHAPE[1] - 20)
-        height, width = rng.integers(6, 20, 2)
-        image[:, row : row + height, col : col + width] = rng.integers(120, 255)
-    return image
-
-
-def save(path: Path, image: np.ndarray, **changes: Any) -> Path:
-    profile = {
-        "driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2],
-        "dtype": image.dtype, "crs": "EPSG:32645", "tiled": True, "blockxsize": 64, "blockysize": 64,
-        "transform": Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000), **changes,
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as out:
-        out.write(image)
-    return path
-
-
-def brightness() -> Callable[[np.ndarray], np.ndarray]:
-    """A network without weights; it is sent to other processes with its code."""
-
-    def network(batch: np.ndarray) -> np.ndarray:
-        time.sleep(0.01)
-        return batch[:, :1] / 255
-
-    return network
-
 
 def threads(count: int = 3) -> Workers:
     """Threads that are treated as other processes are: all goes through files."""
     return Workers(lambda: ThreadPoolExecutor(count), count, apart=True)
-
-
-def settings(**given: Any) -> RunSettings:
-    options = {"window": 48, "overlap": 16, "chunk": 64, "threshold": 0.3, "split": 0.2, "simplify_m": 0.4}
-    return RunSettings(
-        **options | {"formats": ("geojson", "fgb"), "save_prob": True, "save_mask": True} | given
-    )
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    """The result files; what is kept for another run is tested with the store."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,153 @@
+"""A dask cluster: the files of one process, workers that die and come, and clusters that can't do the job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import distributed
+import numpy as np
+import pytest
+from shared_towns import brightness, results, save, settings, town
+from typer.testing import CliRunner
+
+from geoseg.cli import app
+from geoseg.config.run import RunSettings
+from geoseg.errors import InputError
+from geoseg.pipeline.run import run_scene
+from geoseg.pipeline.vectorize_raster import vectorize_raster
+from geoseg.pipeline.workers import cluster as cluster_module
+from geoseg.pipeline.workers import open_workers
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[distributed.LocalCluster]:
+    """Two processes; slow to start, so one cluster serves all tests."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def client(cluster: distributed.LocalCluster) -> Iterator[distributed.Client]:
+    with distributed.Client(cluster, set_as_default=False) as opened:
+        yield opened
+
+
+def test_a_cluster_gives_the_files_of_one_process_though_workers_die_and_join(
+    tmp_path, cluster, client, caplog
+) -> None:
+    scene = save(tmp_path / "town.tif", town())
+    run_scene(scene, brightness(), tmp_path / "alone", settings())
+    killed: list[int] = []
+
+    def change(stage: str, done: float, total: float, **_: float) -> None:
+        if stage == "predict" and done >= 3 and not killed:
+            first = list(client.nthreads())
+            cluster.scale(3)
+            client.wait_for_workers(3)
+            # From here on all is done by workers that were not there when the run began.
+            killed.extend(client.run(os.getpid, workers=first).values())
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
+
+    with open_workers(settings(), tmp_path, client) as workers:
+        run_scene(scene, brightness(), tmp_path / "shared", settings(), progress=change, workers=workers)
+    assert len(killed) == 2
+    assert results(tmp_path / "shared") == results(tmp_path / "alone")
+    assert client.status == "running"  # it belongs to the caller
+
+
+def test_the_address_of_a_scheduler_is_enough(tmp_path, cluster) -> None:
+    raster = save(tmp_path / "mask.tif", (town()[:1] > 100).astype(np.uint8))
+    given = RunSettings(chunk=64, split=0.2)
+    vectorize_raster(raster, tmp_path / "alone", given)
+    shared = given.model_copy(update={"scheduler": cluster.scheduler_address})
+    vectorize_raster(raster, tmp_path / "shared", shared)
+    assert results(tmp_path / "shared") == results(tmp_path / "alone")
+
+
+def test_a_cluster_that_can_not_be_reached_is_one_line(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(cluster_module, "_TIMEOUT", 1)
+    raster = save(tmp_path / "mask.tif", np.ones((1, 20, 20), np.uint8))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        words = ["vectorize", str(raster), "-o", str(tmp_path / "o"), "--scheduler", address]
+        result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: scheduler must be the address of a dask cluster, such as")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_workers_of_another_version_or_without_the_folder_are_refused(tmp_path, client, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster_module, "VERSION", "9.9.9")
+        with pytest.raises(InputError, match=r"workers must run geoseg 9\.9\.9 like the command, got 0"):
+            cluster_module.cluster_workers(client, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster_module, "write_text", lambda path, text: None)
+        with pytest.raises(InputError, match="workers must see the folder of the results"):
+            cluster_module.cluster_workers(client, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+class FakeClient:
+    """What is asked of a client before any task is given."""
+
+    def __init__(self, resources: list[dict[str, float]]) -> None:
+        self.resources, self.asked = resources, []
+        self.scheduler = self
+        self.address = "tcp://scheduler:8786"
+
+    def nthreads(self) -> dict[str, int]:
+        return {f"tcp://worker-{k}": 2 for k in range(len(self.resources))}
+
+    def run(self, function: Any, *args: Any, on_error: str) -> dict[str, Any]:
+        return {address: function(*args) for address in self.nthreads()}
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        workers = zip(self.nthreads(), self.resources, strict=True)
+        return {"workers": {address: {"resources": offered} for address, offered in workers}}
+
+    def get_executor(self, **options: Any) -> Any:
+        self.asked.append(options)
+        return self
+
+
+@pytest.mark.parametrize(
+    ("resources", "tracing", "network"),
+    [
+        ([{}, {}], {}, {}),
+        ([{"GPU": 1}, {}], {}, {"resources": {"GPU": 1}}),
+        ([{"GPU": 1}, {"CPU": 4}], {"resources": {"CPU": 1}}, {"resources": {"GPU": 1}}),
+    ],
+)
+def test_networks_go_where_gpus_are(tmp_path: Path, resources, tracing, network) -> None:
+    client = FakeClient(resources)
+    workers = cluster_module.cluster_workers(client, tmp_path)
+    assert client.asked == [{"pure": False, **tracing}, {"pure": False, **network}]
+    assert workers.count == 4
+
+
+def test_a_cluster_without_workers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"at least one worker.* dask worker tcp://scheduler:8786"):
+        cluster_module.cluster_workers(FakeClient([]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"scheduler": "tcp://host:8786", "workers": 2}, "workers must be 1 with a cluster"),
+        ({"devices": ("cpu", "cuda:0")}, "devices must be of one kind.* cpu and cuda"),
+    ],
+)
+def test_settings_that_exclude_each_other(tmp_path: Path, given, message) -> None:
+    with pytest.raises(InputError, match=message), open_workers(RunSettings(**given), tmp_path):
+        pass
