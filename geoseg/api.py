@@ -90,6 +90,7 @@ def run(
     *,
     out: PathLike,
     progress: Progress = no_progress,
+    client: Any = None,
     **settings: Unpack[RunKeywords],
 ) -> RunSummary:
     """Footprints of a scene, to files: the command ``geoseg run``.
@@ -103,6 +104,9 @@ def run(
         As for :func:`geoseg.segment`.
     out
         Folder of the results; made if it is missing.
+    client
+        A ``distributed.Client``: its cluster shares the work, and the result is the same. Its workers must
+        see the scene, the model and the folder of the results.
     **settings
         Listed below. None: as the model's card says, else the default.
 
@@ -115,7 +119,7 @@ def run(
     from geoseg.pipeline.run import run_scene
 
     given = parse_run_settings(settings, caller="run")
-    summary = run_scene(_source(scene), model, out, given, progress=progress)
+    summary = run_scene(_source(scene), model, out, given, progress=progress, client=client)
     if given.report:
         from geoseg.report.pages.reports import report_run
 
@@ -130,6 +134,7 @@ def run_batch(
     *,
     out: PathLike,
     progress: Progress = no_progress,
+    client: Any = None,
     **settings: Unpack[RunKeywords],
 ) -> BatchSummary:
     """Footprints of many scenes, to files: the command ``geoseg run`` with several scenes.
@@ -143,7 +148,7 @@ def run_batch(
     scenes
         Files, addresses, folders, patterns such as ``sheets/*.tif``, or text files with a name in each line
         (``@list.txt``). Files on one grid that touch or overlap are one scene.
-    model, out, progress
+    model, out, progress, client
         As for :func:`geoseg.run`.
     **settings
         Listed below, and meant for every scene.
@@ -158,7 +163,7 @@ def run_batch(
     # One name is a list of one; it may stand for many, as a folder or a pattern does.
     names = [scenes] if isinstance(scenes, (str, os.PathLike)) else list(scenes)
     given = parse_run_settings(settings, caller="run")
-    summary = run_many(names, model, out, given, progress=progress)
+    summary = run_many(names, model, out, given, progress=progress, client=client)
     if given.report:
         from geoseg.report.pages.reports import write_all_reports
 
@@ -172,6 +177,7 @@ def vectorize(
     out: PathLike,
     *,
     progress: Progress = no_progress,
+    client: Any = None,
     **settings: Unpack[VectorizeKeywords],
 ) -> RasterSummary:
     """Footprints of a mask, a class map or probabilities, to files: the command ``geoseg vectorize``.
@@ -186,6 +192,9 @@ def vectorize(
         A file, whose suffix tells the format, or a folder.
     progress
         Told how far each stage is.
+    client
+        A ``distributed.Client``: its cluster shares the work, and the result is the same. Its workers must
+        see the raster and the folder of the results.
     **settings
         Listed below.
 
@@ -196,7 +205,8 @@ def vectorize(
     """
     from geoseg.pipeline.vectorize_raster import vectorize_raster
 
-    return vectorize_raster(raster, out, parse_run_settings(settings, caller="vectorize"), progress=progress)
+    given = parse_run_settings(settings, caller="vectorize")
+    return vectorize_raster(raster, out, given, progress=progress, client=client)
 
 
 def _source(scene: Any) -> Any:

@@ -127,6 +127,7 @@ def run_scene(
     *,
     progress: Progress = no_progress,
     workers: Workers | None = None,
+    client: Any = None,
 ) -> RunSummary:
     """Turn a scene into footprints.
 
@@ -151,6 +152,8 @@ def run_scene(
     workers
         Who does the work, see :func:`geoseg.pipeline.workers.open_workers`; they may be at work on other
         scenes as well. None: those that the settings ask for.
+    client
+        A ``distributed.Client`` whose cluster does the work, where no workers are given.
 
     Raises
     ------
@@ -187,7 +190,7 @@ def run_scene(
         results_folder(Path(out)),
         hold(*targets),
         kept_store(job, store_folder) as store,
-        shared_workers(workers, job.settings, Path(out)) as crew,
+        shared_workers(workers, job.settings, Path(out), client) as crew,
     ):
         # Of an earlier run: from here on the results are not those that it tells of.
         (store.folder / RECORD).unlink(missing_ok=True)
@@ -240,6 +243,7 @@ def predict_scene(
     *,
     progress: Progress = no_progress,
     workers: Workers | None = None,
+    client: Any = None,
 ) -> RunSummary:
     """Write the stitched probabilities of a scene as a COG, one band a class.
 
@@ -248,7 +252,7 @@ def predict_scene(
 
     Parameters
     ----------
-    scene, model, settings, progress, workers
+    scene, model, settings, progress, workers, client
         As in :func:`run_scene`.
     out
         The GeoTIFF.
@@ -292,7 +296,7 @@ def predict_scene(
             return _summarize(job, done, {"prob": target}, None, [], start, origin, notes)
         with (
             kept_store(job, folder, dtype) as store,
-            shared_workers(workers, job.settings, target.parent) as crew,
+            shared_workers(workers, job.settings, target.parent, client) as crew,
         ):
             done = predict_job(job, store, progress, crew)
             failures = store.failures()

@@ -80,6 +80,7 @@ def vectorize_raster(
     *,
     threads: int | None = None,
     workers: Workers | None = None,
+    client: Any = None,
     progress: Progress = no_progress,
 ) -> RasterSummary:
     """Turn a raster of masks, classes or probabilities into footprint files, in bounded memory.
@@ -101,6 +102,8 @@ def vectorize_raster(
     workers
         Who does the work, see :func:`geoseg.pipeline.workers.open_workers`; None: those that the settings
         ask for.
+    client
+        A ``distributed.Client`` whose cluster does the work, where no workers are given.
 
     Raises
     ------
@@ -157,7 +160,7 @@ def vectorize_raster(
         results_folder(first.parent),
         hold(*files.values()),
         scratch_folder(first) as spill,
-        shared_workers(workers, settings, first.parent) as crew,
+        shared_workers(workers, settings, first.parent, client) as crew,
     ):
         summary = vectorize_classes(
             read,

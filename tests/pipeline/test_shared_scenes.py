@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from shared_towns import SHAPE, brightness, results, save, settings, town
 
 from geoseg.config.run import RunSettings
+from geoseg.pipeline import run as run_module
+from geoseg.pipeline.batch import read_manifest, run_batch
+from geoseg.pipeline.batch import run as batch_module
 from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.pipeline.workers import Workers, open_workers
@@ -84,3 +89,62 @@ def test_processes_share_a_scene_and_two_of_four_may_be_killed(scene, alone, tmp
     assert len(killed) == 2
     assert any("a worker died" in note for note in summary.notes)
     assert results(tmp_path) == alone
+
+
+def test_scenes_follow_one_another_while_the_last_one_is_written(tmp_path, monkeypatch) -> None:
+    """The second scene is predicted before the first one is finished, and the results are those of each."""
+    names = [save(tmp_path / f"{name}.tif", town(seed)) for seed, name in enumerate("abc")]
+    given, began, network = settings(formats=("geojson",), mosaic="off"), threading.Event(), brightness()
+    run_batch(names, network, tmp_path / "alone", given)
+    plain = run_module.vectorize_classes
+
+    def waits(*args: Any, scene: str, **options: Any) -> Any:
+        assert scene != "a" or began.wait(60)  # until there is something of the next scene
+        return plain(*args, scene=scene, **options)
+
+    def watch(scene: str, *args: Any, **options: Any) -> Any:
+        done = predict(scene, *args, **options)
+        if done.source.name == "b":
+            began.set()
+        return done
+
+    predict = run_module.prepare
+    monkeypatch.setattr(run_module, "vectorize_classes", waits)
+    monkeypatch.setattr(run_module, "prepare", watch)
+    monkeypatch.setattr(batch_module, "open_workers", lambda *_: threads(2))
+    summary = run_batch(names, network, tmp_path / "shared", given)
+    assert summary.states == {"done": 3}
+    for name in "abc":
+        assert results(tmp_path / "shared" / name) == results(tmp_path / "alone" / name)
+
+
+def test_a_batch_that_ends_says_which_scenes_were_stopped(tmp_path, monkeypatch) -> None:
+    names = [save(tmp_path / f"{name}.tif", town(seed)) for seed, name in enumerate("abc")]
+    begun = threading.Event()
+
+    def told(record: Any, done: int, total: int) -> None:
+        begun.wait(60)
+        raise KeyboardInterrupt
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        return batch[:, :1] / 255
+
+    monkeypatch.setattr(batch_module, "open_workers", lambda *_: threads(2))
+    plain = run_module.prepare
+
+    def watch(*args: Any) -> Any:
+        job = plain(*args)
+        if job.source.name == "b":
+            begun.set()
+        return job
+
+    monkeypatch.setattr(run_module, "prepare", watch)
+    given = settings(formats=("geojson",), mosaic="off")
+    with pytest.raises(KeyboardInterrupt, match="1 of 3 scenes are finished"):
+        run_batch(names, network, tmp_path / "o", given, told=told)
+    with read_manifest(tmp_path / "o") as manifest:
+        states = {record.name: record.state for record in manifest.scenes()}
+    assert states["a"] == "done"
+    assert states["b"] == "stopped"
+    monkeypatch.undo()
+    assert run_batch(names, network, tmp_path / "o", given).states == {"done": 3}

@@ -6,7 +6,7 @@ import datetime
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from geoseg.errors import GeosegError, MissingFileError, ModelError, RunError, S
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
+from geoseg.pipeline.batch.ahead import worked_ahead
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene, plan_batch
 from geoseg.pipeline.batch.todo import (
@@ -30,6 +31,7 @@ from geoseg.pipeline.batch.todo import (
 from geoseg.pipeline.kept import way_on
 from geoseg.pipeline.run import RunSummary, run_scene
 from geoseg.pipeline.store import remove_store
+from geoseg.pipeline.workers import Workers, open_workers
 from geoseg.typing import PathLike, Progress, no_progress
 from geoseg.version import VERSION
 
@@ -96,6 +98,7 @@ def run_batch(
     *,
     progress: Progress = no_progress,
     told: Told = lambda record, done, total: None,
+    client: Any = None,
 ) -> BatchSummary:
     """Turn many scenes into footprints, each in a folder of its own, OUT/NAME.
 
@@ -118,6 +121,8 @@ def run_batch(
         Told of finished scenes, as stage ``scenes``, and of the stages of each scene.
     told
         See :data:`Told`.
+    client
+        A ``distributed.Client`` whose cluster does the work.
 
     Raises
     ------
@@ -175,44 +180,59 @@ def run_batch(
         )
         total, failed = len(plan.scenes), 0
         progress("scenes", len(kept), total)
-        for done, (scene, record) in enumerate(todo, len(kept) + 1):
-            with _noting_stops(manifest, record, done - 1, total, way_on(settings)):
-                _run_one(scene, record, manifest, predictor, out, settings, progress)
-            told(record, done, total)
-            progress("scenes", done, total)
-            failed += record.state == "failed"
-            if settings.max_failures is not None and failed > settings.max_failures:
-                raise RunError(
-                    f"more than {settings.max_failures} scenes failed, so the batch was ended; the last is "
-                    f"{record.name}: {record.error} geoseg status {out} lists all; "
-                    f"{way_on(settings)} goes on."
-                )
+        first: list[SceneRecord] = []  # of the scenes at work, the one whose progress is told
+
+        def work(item: tuple[PlannedScene, SceneRecord]) -> RunSummary:
+            def tell(*values: Any, **info: float) -> None:
+                if first and first[-1] is item[1]:
+                    progress(*values, **info)
+
+            plain = settings.model_copy(update={"restart": False})
+            return _run_changed(item[0], predictor, out, plain, tell, workers)
+
+        with (
+            open_workers(settings, out, client) as workers,
+            _noting_stops(manifest, todo, kept, total, way_on(settings)),
+            closing(worked_ahead(todo, lambda item: _begin(*item, manifest, out), work, workers)) as begun,
+        ):
+            for done, ((_, record), summary) in enumerate(begun, len(kept) + 1):
+                first.append(record)
+                _finish(record, summary, manifest, out, settings)
+                told(record, done, total)
+                progress("scenes", done, total)
+                failed += record.state == "failed"
+                if settings.max_failures is not None and failed > settings.max_failures:
+                    raise RunError(
+                        f"more than {settings.max_failures} scenes failed, so the batch was ended; the last "
+                        f"is {record.name}: {record.error} geoseg status {out} lists all; "
+                        f"{way_on(settings)} goes on."
+                    )
     records = sorted([*kept, *(record for _, record in todo)], key=lambda record: record.name)
     n_done = sum(record.state == "done" for record in kept)
     return BatchSummary(str(out / MANIFEST), records, n_done, round(time.perf_counter() - start, 3), notes)
 
 
-def _run_one(
-    scene: PlannedScene,
+def _begin(scene: PlannedScene, record: SceneRecord, manifest: Manifest, out: Path) -> None:
+    """Note that a scene is at work, before it is: a killed batch leaves a trace of the scenes it was at."""
+    record.state, record.started = "running", _now()
+    # With its store goes what is known of it, in this order: from here on it goes on where it stops.
+    if record.anew:
+        remove_store(out / scene.name / f"{plain_stem(scene.name)}.geoseg")
+        record.anew = False
+    manifest.put(record)
+
+
+def _finish(
     record: SceneRecord,
+    summary: Callable[[], RunSummary],
     manifest: Manifest,
-    predictor: Any,
     out: Path,
     settings: RunSettings,
-    progress: Progress,
 ) -> None:
-    """Work on a scene; its record says in the end what became of it."""
-    # Written before the work, so that a killed batch leaves a trace of the scene it was at.
-    record.state, record.started = "running", _now()
+    """Wait for a scene; its record says what became of it."""
     start = time.perf_counter()
     try:
-        # With its store goes what is known of it, in this order: from here on it goes on where it stops.
-        if record.anew:
-            remove_store(out / scene.name / f"{plain_stem(scene.name)}.geoseg")
-            record.anew = False
-        manifest.put(record)
-        plain = settings.model_copy(update={"restart": False})
-        _fill(record, _run_changed(scene, predictor, out, plain, progress), out)
+        _fill(record, summary(), out)
     except (DiskFullError, StateMismatchError):  # the next one would fare no better
         raise
     except (GeosegError, OSError, MemoryError) as error:
@@ -227,7 +247,12 @@ def _run_one(
 
 
 def _run_changed(
-    scene: PlannedScene, predictor: Any, out: Path, settings: RunSettings, progress: Progress
+    scene: PlannedScene,
+    predictor: Any,
+    out: Path,
+    settings: RunSettings,
+    progress: Progress,
+    workers: Workers | None,
 ) -> RunSummary:
     """Run a scene; one whose files were changed since it was begun is begun anew."""
     folder = out / scene.name
@@ -235,13 +260,13 @@ def _run_changed(
     if scene.name != plain_stem(_own_name(reference)):
         reference = Renamed(scene.name, reference)
     try:
-        return run_scene(reference, predictor, folder, settings, progress=progress)
+        return run_scene(reference, predictor, folder, settings, progress=progress, workers=workers)
     except StateMismatchError as error:
         # Only where the scene's files alone have changed: another model or option is for the user to decide.
         if not error.differing or not set(error.differing) <= _SCENE_KEYS:
             raise
     again = settings.model_copy(update={"restart": True})
-    summary = run_scene(reference, predictor, folder, again, progress=progress)
+    summary = run_scene(reference, predictor, folder, again, progress=progress, workers=workers)
     return replace(summary, notes=[*summary.notes, "its files have changed since, so it was begun anew"])
 
 
@@ -262,15 +287,23 @@ def _fill(record: SceneRecord, summary: RunSummary, out: Path) -> None:
 
 @contextmanager
 def _noting_stops(
-    manifest: Manifest, record: SceneRecord, done: int, total: int, command: str
+    manifest: Manifest,
+    todo: Sequence[tuple[PlannedScene, SceneRecord]],
+    kept: Sequence[SceneRecord],
+    total: int,
+    command: str,
 ) -> Iterator[None]:
-    """Where the batch ends in the middle of a scene, its record says so."""
+    """Where the batch ends in the middle of scenes, their records say so."""
     try:
         yield
     except BaseException as error:
-        record.state, record.finished = "stopped", _now()
-        manifest.put(record)
+        records = [record for _, record in todo]
+        stopped = [record for record in records if record.state == "running"]
+        for record in stopped:
+            record.state, record.finished = "stopped", _now()
+        manifest.put(*stopped)
         if isinstance(error, KeyboardInterrupt):
+            done = len(kept) + sum(record.state in ("done", "incomplete", "failed") for record in records)
             raise KeyboardInterrupt(
                 f"{done} of {total} scenes are finished; {command} goes on from there"
             ) from None

@@ -89,7 +89,7 @@ class Workers:
         self._lock = threading.RLock()
         self._executor = start()
         self._network = self._executor if start_network is None else start_network()
-        self._deaths = 0
+        self._deaths, self._stopped = 0, False
         # In the order in which they were given, so that they are given again in that order.
         self._pending: dict[int, Pending[Any]] = {}
 
@@ -99,8 +99,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for pending in list(self._pending.values()):
-            pending.cancel()
+        self.stop()
         # What has begun is waited for: it may be about to write a file.
         for executor in {id(x): x for x in (self._executor, self._network)}.values():
             executor.shutdown(wait=True)
@@ -118,9 +117,18 @@ class Workers:
         """Give a task; with ``network`` to a worker that runs the network."""
         pending: Pending[T] = Pending(self, network, function, args)
         with self._lock:
+            if self._stopped:
+                raise RunError("the run was stopped; finished chunks are kept.")
             self._pending[id(pending)] = pending
             self._give(pending)
         return pending
+
+    def stop(self) -> None:
+        """Take no more tasks; those that have not begun are taken back: who waits for them gets an error."""
+        with self._lock:
+            self._stopped = True
+            for pending in list(self._pending.values()):
+                pending.cancel()
 
     def take_notes(self) -> list[str]:
         """Notes that nobody took yet, each once."""

@@ -61,10 +61,12 @@ def open_workers(settings: RunSettings, out: Path, client: Any = None) -> Iterat
 
 
 @contextmanager
-def shared_workers(given: Workers | None, settings: RunSettings, out: Path) -> Iterator[Workers | None]:
-    """Workers that somebody else opened, which stay open, else those that settings ask for."""
+def shared_workers(
+    given: Workers | None, settings: RunSettings, out: Path, client: Any = None
+) -> Iterator[Workers | None]:
+    """Workers that somebody else opened, which stay open, else those of :func:`open_workers`."""
     if given is not None:
         yield given
         return
-    with open_workers(settings, out) as workers:
+    with open_workers(settings, out, client) as workers:
         yield workers
