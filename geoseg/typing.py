@@ -24,6 +24,8 @@ OnError: TypeAlias = Literal["fail", "skip"]
 MosaicMode: TypeAlias = Literal["auto", "off", "warp"]
 #: Which file is seen where several overlap: of the first or the last name, or of the newest date.
 OnTop: TypeAlias = Literal["last", "first", "newest"]
+#: Who owns ground that several scenes of a batch have seen: all of them, the newest, or the surest.
+Overlaps: TypeAlias = Literal["keep", "newest", "best"]
 #: Turned and mirrored copies averaged at inference: 1, 4 or 8 runs of each window.
 TestTime: TypeAlias = Literal["none", "flips", "d4"]
 

@@ -104,7 +104,7 @@ def run(
 
     if dry_run:
         _forecast(scenes, model, out, settings, quiet=quiet, json=json)
-    elif is_batch(scenes):
+    elif is_batch(scenes, settings):
         _carry_out_batch(scenes, model, out, settings, quiet=quiet, json=json)
     else:
         _carry_out("run", scenes[0], model, out, settings, quiet=quiet, json=json)
@@ -244,6 +244,13 @@ def _carry_out_batch(
         states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
         done = f"{count_of(summary.footprints, 'footprint')} in {duration(summary.seconds)}"
         print(f"{count_of(len(summary.scenes), 'scene')}: {states}; {done}")
+        if (merged := summary.merged) is not None:
+            left_out = sum(merged.left_out.values())
+            some = f", {left_out} left out" if left_out else ""
+            scope = f"{count_of(len(merged.scenes), 'scene')} in {merged.crs}{some}"
+            print(f"merged: {count_of(merged.footprints, 'footprint')} of {scope}")
+            for file in merged.files.values():
+                print(out / file)
         print(summary.manifest)
         if settings.report:
             for note in report.notes:

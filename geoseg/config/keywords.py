@@ -83,6 +83,10 @@ class RunKeywords(SegmentKeywords, total=False):
     style: bool | None
     qgs: bool | None
     report: bool | None
+    save_valid: bool | None
+    merge: str | Sequence[str] | None
+    merge_crs: str | None
+    overlaps: Literal["keep", "newest", "best"] | None
     overwrite: bool | None
     workers: int | None
     scheduler: str | None

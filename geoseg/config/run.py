@@ -23,7 +23,7 @@ from geoseg.config.values import (
     as_tuple,
     check_order,
 )
-from geoseg.typing import Connectivity, MosaicMode, OnError, OnTop
+from geoseg.typing import Connectivity, MosaicMode, OnError, OnTop, Overlaps
 
 __all__ = ["RunSettings", "SuggestedSettings"]
 
@@ -292,6 +292,48 @@ class RunSettings(SuggestedSettings):
             panel="Files",
         ),
     ] = False
+    save_valid: Annotated[
+        bool,
+        Option(
+            help="Also write NAME.valid.tif: which ground had data, in cells of 8 pixels or more.",
+            takes=("run",),
+            panel="Files",
+        ),
+    ] = False
+    merge: Annotated[
+        Annotated[tuple[str, ...], Field(min_length=1)] | None,
+        BeforeValidator(as_tuple),
+        Option(
+            help="Also write one data set of all scenes, OUT/merged.FORMAT: parquet is a folder of files in "
+            "the order of the ground.",
+            takes=("run",),
+            panel="Files",
+            rule="names of output formats",
+            choices="geoseg.io.writers:FORMATS",
+            metavar="NAME[,NAME...]",
+            keyword="str | Sequence[str]",
+            unset="none",
+        ),
+    ] = None
+    merge_crs: Annotated[
+        str | None,
+        Option(
+            help="CRS of the merged data set, such as EPSG:3035.",
+            takes=("run",),
+            panel="Files",
+            metavar="CRS",
+            unset="that of the scenes, or WGS 84 where they have several",
+        ),
+    ] = None
+    overlaps: Annotated[
+        Overlaps,
+        Option(
+            help="Of ground that several scenes have seen, the merged data set has the footprints of all "
+            "(keep), of the newest scene, or of the one with the highest mean confidence (best).",
+            takes=("run",),
+            panel="Files",
+        ),
+    ] = "keep"
     # Never by itself: what is thrown away may be hours of work, so a kept run of other settings is refused.
     restart: Annotated[
         bool,

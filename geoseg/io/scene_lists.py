@@ -31,7 +31,7 @@ _SIDES = (
     ".eph", ".att", ".rpb", ".imd", ".til", ".geojson", ".gpkg", ".md5", ".sha256", ".json", ".qml", ".lock",
 )  # fmt: skip
 #: What geoseg writes beside a scene is no scene.
-_RESULTS = re.compile(r"\.(prob|mask)\.tif$", re.IGNORECASE)
+_RESULTS = re.compile(r"\.(prob|mask|valid)\.tif$", re.IGNORECASE)
 _LISTS = (".txt", ".lst")
 _TOLD = 3
 

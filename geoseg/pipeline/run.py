@@ -164,6 +164,8 @@ def run_scene(
     """
     start = time.perf_counter()
     settings = settings or RunSettings()
+    if settings.merge is not None:
+        raise InputError("merge must be given for many scenes, got one. Call geoseg.run_batch.")
     job = prepare(
         scene,
         model,
@@ -220,7 +222,8 @@ def _outputs(job: Job, folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Files of footprints by format, and rasters by kind."""
     stem = plain_stem(job.source.name)
     # All files are called after the scene, so that many scenes may share a folder.
-    rasters = {"prob": job.settings.save_prob, "mask": job.settings.save_mask}
+    settings = job.settings
+    rasters = {"prob": settings.save_prob, "mask": settings.save_mask, "valid": settings.save_valid}
     return (
         {name: output_path(folder, stem, name) for name in job.settings.formats},
         {kind: folder / f"{stem}.{kind}.tif" for kind, wanted in rasters.items() if wanted},
@@ -392,6 +395,12 @@ def _save_rasters(
         kept = footprint_settings(job.settings, job.thresholds, job.source.geobox.gsd)
         tags = {SETTINGS_TAG: json.dumps(kept), **about}
         save_prob(files["prob"], store.read, job.source.geobox, job.classes, tags=tags, progress=progress)
+    if "valid" in files:
+        from geoseg.pipeline.ground import count_valid, save_ground  # loads geopandas
+
+        rows, cols = job.plan.n_chunks
+        chunks = (job.plan.chunk_window(row, col) for row in range(rows) for col in range(cols))
+        save_ground(files["valid"], count_valid(store.read, chunks, job.source.geobox), tags=about)
     if "mask" in files:
         save_mask(
             files["mask"],

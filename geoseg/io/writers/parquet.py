@@ -17,7 +17,7 @@ from geoseg.io.crs import same_crs
 from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch, FootprintWriter, widen, wkb_array
 from geoseg.vector.ragged import ragged_polygons
 
-__all__ = ["ParquetWriter"]
+__all__ = ["ParquetPartWriter", "ParquetWriter"]
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _BBOX = pa.struct([(corner, pa.float64()) for corner in _CORNERS])
@@ -33,6 +33,8 @@ class ParquetWriter(FootprintWriter):
 
     #: Of a row group, which readers skip or read as a whole by its bbox.
     batch_rows = 16384
+    #: Beside the Parquet schema, Arrow's own, which says nothing more of the columns here.
+    _stores_arrow_schema = True
 
     @classmethod
     def check_crs(cls, crs: CRS | None) -> None:
@@ -67,6 +69,7 @@ class ParquetWriter(FootprintWriter):
             version="2.6",
             use_dictionary=others,
             write_statistics=others,
+            store_schema=self._stores_arrow_schema,
         )
         self._types: set[str] = set()
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
@@ -110,3 +113,13 @@ class ParquetWriter(FootprintWriter):
                 self._file.close()
             except (OSError, pa.ArrowException):
                 return  # the footer can't be written to a full disk; the file is thrown away
+
+
+class ParquetPartWriter(ParquetWriter):
+    """One of several files in a folder that are read as one data set.
+
+    Arrow takes the metadata of a data set from Arrow's own schema in its first file, and that is written
+    before the geometries are known. Without that schema it takes those of the file, which are complete.
+    """
+
+    _stores_arrow_schema = False

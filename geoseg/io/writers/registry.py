@@ -19,7 +19,7 @@ from geoseg.io.cog import is_our_cog
 from geoseg.io.writers.base import FootprintWriter, GeometryType
 from geoseg.io.writers.geojson import GeoJSONSeqWriter, GeoJSONWriter
 from geoseg.io.writers.ogr import FlatGeobufWriter, GeoPackageWriter, ShapefileWriter
-from geoseg.io.writers.parquet import ParquetWriter
+from geoseg.io.writers.parquet import ParquetPartWriter, ParquetWriter
 from geoseg.typing import PathLike
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "check_formats",
     "check_unowned",
     "coordinate_decimals",
+    "decimals_of",
     "open_writer",
     "output_path",
     "read_provenance",
@@ -136,6 +137,11 @@ def coordinate_decimals(geobox: GeoBox) -> int:
     # Without a CRS coordinates are not brought to degrees: a pixel is as wide as the transform says.
     ground = None if geobox.crs is None else geobox.ground_resolution()
     side = min(math.hypot(a, d), math.hypot(b, e)) if ground is None else min(ground) / _METERS_PER_DEGREE
+    return decimals_of(side)
+
+
+def decimals_of(side: float) -> int:
+    """Digits after the point that keep places apart which are ``side`` degrees from each other; 7 or more."""
     return min(15, max(7, 1 + math.ceil(-math.log10(side)))) if side > 0 else 15
 
 
@@ -149,6 +155,7 @@ def open_writer(
     provenance: Mapping[str, Any] | None = None,
     decimals: int = 7,
     repair: bool = False,
+    is_part: bool = False,
 ) -> FootprintWriter:
     """Begin an output file.
 
@@ -174,6 +181,8 @@ def open_writer(
         Whether to make polygons valid that rounding to GeoJSON's degrees and digits makes invalid. It can do
         so to simplified polygons, which may have a corner on one of their edges; outlines of pixels stay
         valid, and are written faster without.
+    is_part
+        Whether the file is one of several in a folder that are read as one data set, as GeoParquet's can be.
 
     Returns
     -------
@@ -189,6 +198,8 @@ def open_writer(
     """
     writer = _WRITERS[_known(format)][1]
     check_formats([format], crs)
+    if is_part and writer is ParquetWriter:
+        writer = ParquetPartWriter
     origin = None if provenance is None else json_text(provenance)
     if issubclass(writer, GeoJSONWriter):
         return writer(Path(path), schema, crs, geometry_type, origin, decimals, repair)

@@ -17,6 +17,7 @@ from geoseg.errors import GeosegError
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.io.references import Reference
 from geoseg.pipeline.batch.manifest import MANIFEST, read_manifest
+from geoseg.pipeline.batch.merge import check_merge
 from geoseg.pipeline.batch.plan import PlannedScene, is_batch, plan_batch
 from geoseg.pipeline.batch.todo import batch_key, sort_scenes
 from geoseg.pipeline.job import plan_of
@@ -133,11 +134,12 @@ def dry_run(
     from geoseg.models import as_predictor
 
     settings, out = settings or RunSettings(), Path(out)
+    check_merge(settings)
     plan = plan_batch(words, settings, out=out, progress=progress)
     test_time = settings.given().get("test_time")
     predictor = as_predictor(model, device=settings.device, engine=settings.engine, test_time=test_time)
     todo = list(plan.scenes)
-    if is_batch(words) and (out / MANIFEST).is_file():
+    if is_batch(words, settings) and (out / MANIFEST).is_file():
         with read_manifest(out) as manifest:
             key = batch_key(predictor, settings)
             todo = [scene for scene, _ in sort_scenes(plan.scenes, manifest, key, settings, out)[0]]

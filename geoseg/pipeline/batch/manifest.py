@@ -151,6 +151,8 @@ class Manifest:
                     database.execute(f"CREATE TABLE scenes ({columns}, PRIMARY KEY (name))")
                     database.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT)")
             _check(path, database)
+            with database:
+                database.execute("CREATE TABLE IF NOT EXISTS left_out (scene TEXT, id INTEGER, owner TEXT)")
             yield cls(path, database)
 
     def put(self, *records: SceneRecord) -> None:
@@ -209,6 +211,23 @@ class Manifest:
         rows = [(name, json.dumps(value, default=str)) for name, value in facts.items()]
         with self._database:
             self._database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+
+    def put_merged(self, merged: Mapping[str, Any], left_out: Iterable[tuple[str, int, str]]) -> None:
+        """Write what was merged, and the table of footprints that were left out of it, in place of the last.
+
+        Parameters
+        ----------
+        merged
+            The fact ``merged``.
+        left_out
+            Scene, id in the scene, and the scene that owns the ground.
+        """
+        with self._database:
+            self._database.execute("DELETE FROM left_out")
+            self._database.executemany("INSERT INTO left_out VALUES (?, ?, ?)", left_out)
+            self._database.execute(
+                "INSERT OR REPLACE INTO facts VALUES ('merged', ?)", (json.dumps(merged, default=str),)
+            )
 
 
 @contextmanager

@@ -66,14 +66,18 @@ class BatchPlan:
     notes: tuple[str, ...] = ()
 
 
-def is_batch(words: Sequence[Reference]) -> bool:
+def is_batch(words: Sequence[Reference], settings: RunSettings | None = None) -> bool:
     """Whether words stand for many scenes, whatever number is found: it decides where results go.
+
+    What is merged is a batch, though there be one scene now.
 
     Examples
     --------
     >>> is_batch(["a.tif"]), is_batch(["a.tif", "b.tif"]), is_batch(["sheets/*.tif"])
     (False, True, True)
     """
+    if settings is not None and settings.merge is not None:
+        return True
     return len(words) != 1 or (not isinstance(words[0], SceneReference) and is_scene_list(words[0]))
 
 

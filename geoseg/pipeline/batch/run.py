@@ -18,12 +18,14 @@ from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
 from geoseg.pipeline.batch.ahead import worked_ahead
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
+from geoseg.pipeline.batch.merge import MergeSummary, check_merge, merge_scenes
 from geoseg.pipeline.batch.plan import PlannedScene, plan_batch
 from geoseg.pipeline.batch.todo import (
     batch_key,
     check_same,
     decisive_facts,
     outcome_settings,
+    scene_settings,
     sizes_of,
     sort_scenes,
     tried_key,
@@ -60,6 +62,8 @@ class BatchSummary:
         Wall time of this call.
     notes
         What the user should know about the whole; a scene's own notes are in its record.
+    merged
+        The data set of all scenes, where one was asked for.
     """
 
     manifest: str
@@ -67,6 +71,7 @@ class BatchSummary:
     kept: int
     seconds: float
     notes: list[str] = field(default_factory=list)
+    merged: MergeSummary | None = None
 
     @property
     def states(self) -> dict[State, int]:
@@ -136,6 +141,7 @@ def run_batch(
     start = time.perf_counter()
     settings = settings or RunSettings()
     out = Path(out)
+    check_merge(settings)
     plan = plan_batch(words, settings, out=out, progress=progress)
     predictor = as_predictor(
         model,
@@ -187,7 +193,7 @@ def run_batch(
                 if first and first[-1] is item[1]:
                     progress(*values, **info)
 
-            plain = settings.model_copy(update={"restart": False})
+            plain = scene_settings(settings).model_copy(update={"restart": False})
             return _run_changed(item[0], predictor, out, plain, tell, workers)
 
         with (
@@ -207,9 +213,14 @@ def run_batch(
                         f"is {record.name}: {record.error} geoseg status {out} lists all; "
                         f"{way_on(settings)} goes on."
                     )
-    records = sorted([*kept, *(record for _, record in todo)], key=lambda record: record.name)
+        records = sorted([*kept, *(record for _, record in todo)], key=lambda record: record.name)
+        merged = None
+        if settings.merge is not None and any(record.files for record in records):
+            merged = merge_scenes(manifest, records, out, settings, progress=progress)
+            notes += merged.notes
     n_done = sum(record.state == "done" for record in kept)
-    return BatchSummary(str(out / MANIFEST), records, n_done, round(time.perf_counter() - start, 3), notes)
+    seconds = round(time.perf_counter() - start, 3)
+    return BatchSummary(str(out / MANIFEST), records, n_done, seconds, notes, merged)
 
 
 def _begin(scene: PlannedScene, record: SceneRecord, manifest: Manifest, out: Path) -> None:

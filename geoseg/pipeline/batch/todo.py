@@ -24,6 +24,7 @@ __all__ = [
     "check_same",
     "decisive_facts",
     "outcome_settings",
+    "scene_settings",
     "sizes_of",
     "sort_scenes",
     "tried_key",
@@ -33,9 +34,22 @@ __all__ = [
 _WORK_ONLY = (
     "restart", "overwrite", "on_error", "batch_size", "device", "engine", "retry_failed", "max_failures",
     "mosaic", "max_cloud", "dates", "remote", "report", "workers", "scheduler", "devices",
+    "merge", "merge_crs", "overlaps",
 )  # fmt: skip
 #: Those of them by which a scene that failed may fare better: it is tried again with others.
 _REMEDIES = ("overwrite", "on_error", "batch_size", "device", "engine")
+
+
+def scene_settings(settings: RunSettings) -> RunSettings:
+    """Settings of each scene of a batch: what is merged of all is made of exact files and of their ground."""
+    if settings.merge is None:
+        return settings
+    wanted: dict[str, Any] = {"merge": None, "merge_crs": None, "overlaps": "keep"}
+    if "parquet" not in settings.formats:
+        wanted["formats"] = (*settings.formats, "parquet")
+    if settings.overlaps != "keep":
+        wanted["save_valid"] = True
+    return settings.model_copy(update=wanted)
 
 
 def outcome_settings(settings: RunSettings) -> dict[str, Any]:
@@ -45,6 +59,7 @@ def outcome_settings(settings: RunSettings) -> dict[str, Any]:
 
 def batch_key(predictor: Any, settings: RunSettings) -> str:
     """Digest of the options and the model: a scene that was done with the same need not be done again."""
+    settings = scene_settings(settings)
     area = settings.aoi
     # An area is named by its file, which may be changed.
     areas = [str(split_layer(area)[0])] if isinstance(area, (str, os.PathLike)) else []

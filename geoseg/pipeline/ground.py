@@ -1,0 +1,161 @@
+"""Where a scene had data: coarse cells of its ground, by which scenes are compared with other sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import Window
+from geoseg.io.cog import write_cog
+from geoseg.io.sources import open_raster
+from geoseg.io.vectors import pixel_transform
+from geoseg.raster.stitch import INVALID
+from geoseg.typing import Array, BoolArray
+
+__all__ = ["ALL", "NONE", "SOME", "Ground", "count_valid", "read_ground", "save_ground"]
+
+#: How much of a cell has data.
+NONE, SOME, ALL = 0, 1, 2
+#: Pixels a side of a cell at least, and cells along the longer side of a scene at most: 16 MB of them.
+_LEAST, _MOST = 8, 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Which cells of a scene's ground have data.
+
+    Attributes
+    ----------
+    cells
+        uint8 (h, w): :data:`NONE`, :data:`SOME` or :data:`ALL` of the pixels of a cell are valid.
+    geobox
+        Place of the cells.
+    """
+
+    cells: NDArray[np.uint8]
+    geobox: GeoBox
+
+    def at(self, x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS | None) -> NDArray[np.uint8]:
+        """How much of the cell that each point lies in has data.
+
+        Parameters
+        ----------
+        x, y : (n,) float64
+            Points.
+        crs
+            Their CRS.
+
+        Returns
+        -------
+        (n,) uint8
+            :data:`NONE` outside the scene.
+        """
+        col, row = (np.floor(values) for values in pixel_transform(crs, self.geobox)(x, y))
+        height, width = self.cells.shape
+        inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)  # False for what is not finite
+        amounts = np.zeros(len(x), np.uint8)
+        amounts[inside] = self.cells[row[inside].astype(np.int64), col[inside].astype(np.int64)]
+        return amounts
+
+    def holds(self, geometry: Array, crs: CRS | None) -> BoolArray:
+        """Whether each geometry lies on ground that was seen as a whole.
+
+        By its bounds along the rows and columns: what is seen in part, or lies partly outside, is not held.
+
+        Parameters
+        ----------
+        geometry : (n,) object
+            Shapely geometries.
+        crs
+            Their CRS.
+
+        Returns
+        -------
+        (n,) bool
+        """
+        moved = shapely.transform(geometry, pixel_transform(crs, self.geobox), interleaved=False)
+        bounds = shapely.bounds(moved).reshape(-1, 4)
+        height, width = self.cells.shape
+        inside = (bounds[:, 0] >= 0) & (bounds[:, 2] <= width)
+        inside &= (bounds[:, 1] >= 0) & (bounds[:, 3] <= height)  # False for what is not finite
+        left, top = (np.floor(bounds[inside, k]).astype(np.int64) for k in (0, 1))
+        right, bottom = (np.maximum(np.ceil(bounds[inside, k]), 1).astype(np.int64) for k in (2, 3))
+        # Sums over all cells above and left of a corner: four of them give those of a rectangle.
+        sums = np.zeros((height + 1, width + 1), np.int64)
+        sums[1:, 1:] = (self.cells != ALL).cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+        missing = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        held = np.zeros(len(geometry), bool)
+        held[inside] = missing == 0
+        return held
+
+
+def count_valid(
+    read: Callable[[Window], NDArray[np.uint8]], chunks: Iterable[Window], geobox: GeoBox
+) -> Ground:
+    """Look at stored probabilities, chunk by chunk, for where they have data.
+
+    Parameters
+    ----------
+    read
+        Gives the stored bytes (K, h, w) of a window.
+    chunks
+        Windows that cover the scene, each pixel once.
+    geobox
+        Place of the scene.
+    """
+    height, width = geobox.shape
+    side = _LEAST
+    while max(height, width) > side * _MOST:
+        side *= 2
+    counts = np.zeros((-(-height // side), -(-width // side)), np.int32)
+    for window in chunks:
+        valid = (read(window)[0] != INVALID).astype(np.int32)
+        # Chunks need not end where cells do, so a cell is the sum of what each chunk has of it.
+        for axis, (start, stop) in enumerate(
+            ((window.row_off, window.row_end), (window.col_off, window.col_end))
+        ):
+            first = np.arange(start // side * side, stop, side)
+            valid = np.add.reduceat(valid, np.maximum(first - start, 0), axis=axis)
+        rows = slice(window.row_off // side, window.row_off // side + valid.shape[0])
+        cols = slice(window.col_off // side, window.col_off // side + valid.shape[1])
+        counts[rows, cols] += valid
+    tall, wide = (
+        np.minimum(side, length - np.arange(0, length, side, dtype=np.int32)) for length in (height, width)
+    )
+    cells = np.where(counts == 0, NONE, np.where(counts == np.outer(tall, wide), ALL, SOME))
+    box = GeoBox(geobox.transform * Affine.scale(side), geobox.crs, *counts.shape)
+    return Ground(cells.astype(np.uint8), box)
+
+
+def save_ground(path: Path, ground: Ground, *, tags: Mapping[str, str] | None = None) -> None:
+    """Write the cells as a GeoTIFF."""
+    write_cog(
+        path,
+        lambda window: ground.cells[window.rows, window.cols],
+        ground.geobox,
+        dtype="uint8",
+        descriptions=("0 no data, 1 in part, 2 all of it",),
+        tags=tags,
+    )
+
+
+def read_ground(path: Path) -> Ground:
+    """Read what :func:`save_ground` wrote.
+
+    Raises
+    ------
+    SceneError
+        It can't be read.
+    """
+    raster = open_raster(path)
+    height, width = raster.geobox.shape
+    whole = Window(row_off=0, col_off=0, height=height, width=width)
+    return Ground(raster.read(whole)[0].astype(np.uint8), raster.geobox)

@@ -1,0 +1,302 @@
+"""One data set of all scenes: order, ids, CRS, and which of several scenes owns a piece of ground."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+from batch_scenes import OPTIONS, PLACE, Network, run, save, states
+from pyproj import CRS
+from typer.testing import CliRunner
+
+import geoseg
+from geoseg.cli import app
+from geoseg.errors import InputError, RunError
+from geoseg.io.sorted_runs import KEY, SortedRuns
+from geoseg.pipeline.batch import MANIFEST, merge, read_manifest
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """Four scenes around a corner, with a gap between them."""
+    for k, name in enumerate("abcd"):
+        save(tmp_path / "in" / f"{name}.tif", 500 * (k % 2), 500 * (k // 2))
+    return tmp_path / "in"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+class TestSortedRuns:
+    def test_as_sorted_in_memory(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(1)
+        keys = rng.integers(0, 2**32, 5000, dtype=np.uint32)
+        keys[::7] = keys[0]  # more of one key than fit in memory
+        tables = [
+            pa.table({KEY: keys[k : k + 300], "row": np.arange(k, min(k + 300, 5000))})
+            for k in range(0, 5000, 300)
+        ]
+        runs = SortedRuns(tmp_path, 700, ("row",))
+        for table in tables:
+            runs.add(table)
+        assert len(runs) == 5000
+        parts = [runs.between(low, high) for low, high in runs.ranges()]
+        whole = pa.concat_tables([part for part in parts if part is not None])
+        assert whole.column("row").to_pylist() == np.lexsort((np.arange(5000), keys)).tolist()
+        sizes = [len(part) for part in parts if part is not None]
+        assert sum(size > 700 for size in sizes) == 1
+        assert len(sizes) < 12
+
+    def test_nothing(self, tmp_path: Path) -> None:
+        runs = SortedRuns(tmp_path, 700)
+        assert (len(runs), runs.ranges(), runs.between(0, 5)) == (0, [], None)
+
+
+class TestMerge:
+    def test_one_data_set_that_is_read_in_part(self, scenes: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        done = run(scenes, Network(), out, merge=("parquet", "gpkg"))
+        assert done.merged is not None
+        assert (done.merged.footprints, done.merged.crs) == (4, "EPSG:32645")
+        assert done.merged.files == {"parquet": "merged.parquet", "gpkg": "merged.gpkg"}
+        whole = gpd.read_parquet(out / "merged.parquet")
+        assert whole.id.tolist() == [1, 2, 3, 4]
+        assert sorted(whole.scene) == list("abcd")
+        assert whole.scene_id.tolist() == [1, 1, 1, 1]
+        assert whole.crs == CRS.from_epsg(32645)
+        for name in "abcd":
+            own = gpd.read_parquet(out / name / f"{name}.parquet")
+            (row,) = whole[whole.scene == name].itertuples()
+            assert row.geometry.equals(own.geometry[0])
+            assert row.confidence == own.confidence[0]
+        # Along the curve, each step leads to a neighbor.
+        at = whole.geometry.centroid
+        steps = np.hypot(np.diff(at.x), np.diff(at.y))
+        assert steps.max() < 260
+        x, y, _, _ = PLACE * (500, 0) + (0, 0)
+        part = gpd.read_parquet(out / "merged.parquet", bbox=(x, y - 40, x + 40, y))
+        assert part.scene.tolist() == ["b"]
+        again = gpd.read_file(out / "merged.gpkg")
+        assert again.id.tolist() == [1, 2, 3, 4]
+        about = json.loads(pq.read_schema(out / "merged.parquet" / "part-00000.parquet").metadata[b"geo"])
+        assert about["columns"]["geometry"]["covering"]
+
+    def test_many_parts_in_order(self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = run(scenes, Network(), tmp_path / "out", merge="parquet").merged
+        assert whole is not None
+        table = gpd.read_parquet(tmp_path / "out" / "merged.parquet")
+        monkeypatch.setattr(merge, "_ROWS", 1)
+        monkeypatch.setattr(merge, "_BATCH", 1)
+        run(sorted(scenes.iterdir(), reverse=True), Network(), tmp_path / "parts", merge="parquet")
+        parts = content(tmp_path / "parts" / "merged.parquet")
+        assert list(parts) == [f"part-{k:05}.parquet" for k in range(4)]
+        again = gpd.read_parquet(tmp_path / "parts" / "merged.parquet")
+        assert again.equals(table)
+
+    def test_it_is_made_anew_only_when_a_scene_was(self, scenes: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        run(scenes, Network(), out, merge="parquet")
+        before = content(out / "merged.parquet")
+        time = (out / "merged.parquet" / "part-00000.parquet").stat().st_mtime_ns
+        done = run(sorted(scenes.iterdir(), reverse=True), Network(), out, merge="parquet")
+        assert done.merged is not None
+        assert not done.merged.made
+        assert done.merged.footprints == 4
+        assert (out / "merged.parquet" / "part-00000.parquet").stat().st_mtime_ns == time
+        save(scenes / "b.tif", 700)
+        done = run(scenes, Network(), out, merge="parquet")
+        assert done.merged is not None
+        assert done.merged.made
+        assert done.kept == 3
+        assert content(out / "merged.parquet") != before
+        (scenes / "b.tif").unlink()
+        assert run(scenes, Network(), out, merge="parquet").merged.footprints == 3
+        assert set(gpd.read_parquet(out / "merged.parquet").scene) == set("acd")
+
+    def test_scenes_of_several_crss(self, tmp_path: Path) -> None:
+        save(tmp_path / "in" / "a.tif")
+        save(tmp_path / "in" / "b.tif", crs="EPSG:32644")
+        done = run(tmp_path / "in", Network(), tmp_path / "out", merge="parquet")
+        assert done.merged is not None
+        assert done.merged.crs == "EPSG:4326"
+        assert "scenes are in 2 CRSs" in done.notes[-1]
+        found = gpd.read_parquet(tmp_path / "out" / "merged.parquet")
+        assert np.round(sorted(found.geometry.bounds.minx), 1).tolist() == [79.5, 85.5]
+        chosen = run(tmp_path / "in", Network(), tmp_path / "out", merge="parquet", merge_crs="EPSG:32645")
+        assert chosen.merged.crs == "EPSG:32645"
+        assert not any("2 CRSs" in note for note in chosen.notes)
+        own = gpd.read_parquet(tmp_path / "out" / "b" / "b.parquet").to_crs(32645)
+        found = gpd.read_parquet(tmp_path / "out" / "merged.parquet")
+        assert found[found.scene == "b"].geometry.iloc[0].equals_exact(own.geometry[0], 1e-6)
+
+    def test_no_footprint_at_all(self, scenes: Path, tmp_path: Path) -> None:
+        done = run(scenes, Network(240), tmp_path / "out", merge=("parquet", "geojson"))
+        assert done.merged is not None
+        assert done.merged.footprints == 0
+        assert len(gpd.read_parquet(tmp_path / "out" / "merged.parquet")) == 0
+        assert json.loads((tmp_path / "out" / "merged.geojson").read_text())["features"] == []
+
+    def test_what_failed_or_has_no_crs_is_missing(self, scenes: Path, tmp_path: Path) -> None:
+        (scenes / "b.tif").write_text("no raster")
+        save(scenes / "c.tif", crs=None)
+        done = run(scenes, Network(), tmp_path / "out", merge="parquet")
+        assert done.merged is not None
+        assert done.merged.scenes == ["a", "d"]
+        assert "c has no CRS, so it is in no merged data set" in done.notes
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"merge": "docx"}, "must be one of geojson"),
+            ({"merge": "parquet", "merge_crs": "EPSG:0"}, "merge_crs must be a coordinate reference system"),
+            ({"overlaps": "newest"}, "overlaps must come with merge"),
+            ({"merge_crs": "EPSG:4326"}, "merge_crs must come with merge"),
+        ],
+    )
+    def test_bad_input(self, settings: dict[str, Any], message: str, scenes: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=message):
+            run(scenes, Network(), tmp_path / "out", **settings)
+        assert not (tmp_path / "out").exists()
+
+    def test_one_scene_alone_has_nothing_to_merge(self, scenes: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"Call geoseg\.run_batch"):
+            geoseg.run(scenes / "a.tif", Network(), out=tmp_path / "out", merge="parquet", **OPTIONS)
+        done = run(scenes / "a.tif", Network(), tmp_path / "out", merge="parquet")
+        assert done.merged.footprints == 1
+
+    def test_nobody_s_files_are_lost(self, scenes: Path, tmp_path: Path) -> None:
+        place = tmp_path / "out" / "merged.parquet"
+        place.mkdir(parents=True)
+        (place / "notes.txt").write_text("mine")
+        with pytest.raises(InputError, match=r"got notes\.txt in it"):
+            run(scenes, Network(), tmp_path / "out", merge="parquet")
+        assert (place / "notes.txt").read_text() == "mine"
+        assert states(tmp_path / "out") == dict.fromkeys("abcd", "done")
+        run(scenes, Network(), tmp_path / "out", merge="parquet", overwrite=True)
+        assert list(content(place)) == ["part-00000.parquet"]
+
+    def test_a_failed_write_leaves_the_old_one(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out = tmp_path / "out"
+        run(scenes, Network(), out, merge="parquet")
+        before = content(out / "merged.parquet")
+        save(scenes / "b.tif", 700)
+
+        def full(*words: Any) -> None:
+            raise RunError("no room")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SortedRuns, "between", full)
+            with pytest.raises(RunError):
+                run(scenes, Network(), out, merge="parquet")
+        assert content(out / "merged.parquet") == before
+        assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+        assert run(scenes, Network(), out, merge="parquet").merged.made
+
+
+class TestOverlaps:
+    """Two scenes of one place: the newer one lacks data on the right, and sees a house the other has not."""
+
+    @pytest.fixture
+    def dates(self, tmp_path: Path) -> Path:
+        for name, date in (("old", "2023:01:02"), ("new", "2024:01:02")):
+            path = save(tmp_path / "in" / f"{name}.tif")
+            image = np.full((3, 64, 64), 10, np.uint8)
+            image[:, 4:12, 4:12] = 200  # both see it
+            if name == "old":
+                image[:, 30:38, 4:12] = 200  # gone since
+                image[:, 30:38, 50:58] = 220  # where the newer one has no data
+            else:
+                image[:, 48:56, 4:12] = 200  # built since
+                image[:, :, 40:] = 0
+            with rasterio.open(path, "r+") as file:
+                file.write(image)
+                file.nodata = 0
+                file.update_tags(TIFFTAG_DATETIME=f"{date} 10:00:00")
+        return tmp_path / "in"
+
+    def test_newest(self, dates: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        kept = run(dates, Network(), tmp_path / "all", merge="parquet").merged
+        assert kept is not None
+        assert (kept.footprints, kept.left_out) == (5, {})
+        merged = run(dates, Network(), out, merge="parquet", overlaps="newest").merged
+        assert merged is not None
+        found = gpd.read_parquet(out / "merged.parquet")
+        assert sorted(found.scene) == ["new", "new", "old"]
+        assert merged.left_out == {"old": 2}
+        old = found[found.scene == "old"].geometry.iloc[0]
+        assert ~PLACE * (old.centroid.x, old.centroid.y) == pytest.approx((54, 34))
+        with sqlite3.connect(out / MANIFEST) as database:
+            rows = database.execute("SELECT * FROM left_out ORDER BY id").fetchall()
+        database.close()
+        assert [(scene, owner) for scene, _, owner in rows] == [("old", "new")] * 2
+        own = gpd.read_parquet(out / "old" / "old.parquet").set_index("id")
+        gone = own.loc[[number for _, number, _ in rows]].geometry.centroid
+        assert (~PLACE * (gone.iloc[0].x, gone.iloc[0].y))[0] == pytest.approx(8)
+        # Nothing is merged geometrically, and the files of the scenes are whole.
+        assert len(own) == 3
+
+    def test_best(self, dates: Path, tmp_path: Path) -> None:
+        class Sure(Network):
+            def __call__(self, batch: np.ndarray) -> np.ndarray:
+                return (batch[:, :1] / 255).astype(np.float32)
+
+        merged = run(dates, Sure(), tmp_path / "out", merge="parquet", overlaps="best").merged
+        assert merged is not None
+        assert merged.left_out == {"new": 2}  # 220 is surer than 200
+        assert set(gpd.read_parquet(tmp_path / "out" / "merged.parquet").scene) == {"old"}
+
+    def test_another_rule_does_no_scene_again(self, dates: Path, tmp_path: Path) -> None:
+        run(dates, Network(), tmp_path / "out", merge="parquet", overlaps="newest")
+        done = run(dates, Network(), tmp_path / "out", merge="parquet", overlaps="best")
+        assert done.merged is not None
+        assert (done.kept, done.merged.made) == (2, True)
+
+    def test_scenes_without_a_date_are_told_and_older(self, dates: Path, tmp_path: Path) -> None:
+        save(dates / "x.tif")
+        done = run(dates, Network(), tmp_path / "out", merge="parquet", overlaps="newest")
+        assert done.merged is not None
+        assert "1 scene has no date, and counts as older than all others" in done.notes
+        assert done.merged.left_out == {"old": 2, "x": 1}
+
+    def test_the_command(self, dates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from geoseg.pipeline.batch import run_batch
+
+        def quick(words: Any, model: Any, out: Any, settings: Any, **rest: Any) -> Any:
+            plain = settings.model_copy(update={"window": (48, 48), "overlap": (16, 16), "chunk": 64})
+            return run_batch(words, Network(), out, plain, **rest)
+
+        monkeypatch.setattr("geoseg.pipeline.batch.run_batch", quick)
+        command = [
+            "run",
+            str(dates),
+            "-o",
+            str(tmp_path / "out"),
+            "--merge",
+            "parquet",
+            "--overlaps",
+            "newest",
+        ]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.stderr
+        assert "merged: 3 footprints of 2 scenes in EPSG:32645, 2 left out" in done.stdout
+        told = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+        assert told["merged"]["left_out"] == {"old": 2}
+        with read_manifest(tmp_path / "out") as manifest:
+            assert manifest.facts["merged"]["left_out"] == {"old": 2}
