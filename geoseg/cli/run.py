@@ -244,7 +244,7 @@ def _carry_out_batch(
         states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
         done = f"{count_of(summary.footprints, 'footprint')} in {duration(summary.seconds)}"
         print(f"{count_of(len(summary.scenes), 'scene')}: {states}; {done}")
-        if (merged := summary.merged) is not None:
+        if (merged := summary.merged) is not None and merged.files:
             left_out = sum(merged.left_out.values())
             some = f", {left_out} left out" if left_out else ""
             scope = f"{count_of(len(merged.scenes), 'scene')} in {merged.crs}{some}"

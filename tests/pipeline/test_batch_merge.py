@@ -158,6 +158,12 @@ class TestMerge:
         assert done.merged.scenes == ["a", "d"]
         assert "c has no CRS, so it is in no merged data set" in done.notes
 
+    def test_no_scene_to_merge(self, tmp_path: Path) -> None:
+        save(tmp_path / "in" / "a.tif", crs=None)
+        done = run(tmp_path / "in", Network(), tmp_path / "out", merge="parquet")
+        assert done.notes[-1] == "there is no scene to merge"
+        assert not (tmp_path / "out" / "merged.parquet").exists()
+
     @pytest.mark.parametrize(
         ("settings", "message"),
         [

@@ -156,6 +156,8 @@ def merge_scenes(
         for record in records
         if record.files and not record.crs
     ]
+    if not usable:
+        return MergeSummary({}, 0, "", [], made=False, notes=[*notes, "there is no scene to merge"])
     if crs is None:
         crs, told = _common_crs(usable)
         notes += told
@@ -199,13 +201,13 @@ def merge_scenes(
 
 
 def _common_crs(records: Sequence[SceneRecord]) -> tuple[CRS, list[str]]:
-    """The CRS of all scenes, or WGS 84 where they have several."""
+    """The CRS of all scenes, at least one, or WGS 84 where they have several."""
     several = [CRS.from_user_input(text) for text in dict.fromkeys(record.crs for record in records)]
-    if several and all(same_crs(one, several[0]) for one in several):
+    if all(same_crs(one, several[0]) for one in several):
         return several[0], []
     named = ", ".join(one.name for one in several[:3]) + (", ..." if len(several) > 3 else "")
     told = f"scenes are in {len(several)} CRSs ({named}): merged in WGS 84; --merge-crs chooses another"
-    return CRS.from_epsg(_EVERYWHERE), [told] if several else []
+    return CRS.from_epsg(_EVERYWHERE), [told]
 
 
 def _check_places(files: Mapping[str, Path], settings: RunSettings, records: Sequence[SceneRecord]) -> None:
