@@ -78,6 +78,8 @@ def compare(
         print_json(result.to_dict())
     else:
         _print(result)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
     for name, reason in result.failures[:_SHOWN]:
         # On stderr, so that what a script reads as JSON stays JSON.
         print(f"failed: {name}: {reason}", file=sys.stderr)

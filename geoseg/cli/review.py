@@ -72,8 +72,12 @@ def open_review(
         str | None, typer.Option(help="Raster of `geoseg predict`, by which the list is ranked.")
     ] = None,
     dir: Annotated[Path | None, typer.Option(help="Folder of the review. Default: TARGET.review.")] = None,
-    block: Annotated[int, typer.Option(min=64, max=8192, help="Pixels of a place of a scene, a side.")] = 512,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random fifth that is for measuring.")] = 0,
+    block: Annotated[
+        int | None, typer.Option(min=64, max=8192, help=r"Pixels of a place of a scene, a side \[512].")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help=r"Of the random fifth that is for measuring \[0].")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8050,
     host: Annotated[
         str,
@@ -130,6 +134,12 @@ def open_review(
         # Flushed: a script that starts the server reads the address from a pipe.
         print(f"review of {target}, kept in {folder}: {guard.address()}", flush=True)
         if not quiet:
+            if review.left_out:
+                print(
+                    f"note: {review.left_out:,} rows of {footprints} are no polygons, or have no place on "
+                    "the ground: they are left out here and in an export.",
+                    file=sys.stderr,
+                )
             print("Ctrl-C ends it; nothing is lost.", file=sys.stderr)
         if browser:
             import webbrowser

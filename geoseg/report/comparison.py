@@ -78,6 +78,7 @@ def write_comparison(comparison: Comparison, path: PathLike) -> None:
         if source
     ]
     body += ["<h2>All places</h2>", _table(comparison)]
+    body += [f"<p>{_text(note)}</p>" for note in comparison.notes]
     if comparison.failures:
         rows = "".join(f"<li>{_text(name)}: {_text(reason)}</li>" for name, reason in comparison.failures)
         body.append(f"<h2>Not compared</h2><ul>{rows}</ul>")
@@ -171,10 +172,10 @@ def _draw_images(comparison: Comparison, places: list[PlaceChange]) -> list[str]
             height, width = image.shape
             step = max(1, -(-max(height, width) // _SIDE))
             masks = []
-            for index, annotation in enumerate(annotations):
+            for annotation in annotations:
                 mask = np.zeros(annotation.shape, np.bool_)
-                for first, second, _ in comparison.classes:
-                    mask |= number_objects(annotation, (first, second)[index]) > 0
+                for title, _ in comparison.classes:
+                    mask |= number_objects(annotation, title) > 0
                 masks.append(mask[::step, ::step])
             whole = Window(row_off=0, col_off=0, height=height, width=width)
             pixels = image.read(whole)[:, ::step, ::step]

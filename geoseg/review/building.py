@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import InputError
-from geoseg.files import json_text
+from geoseg.files import json_digest, json_text
 from geoseg.raster.source import RasterSource
 from geoseg.review.folder import Images, settings_key
 from geoseg.review.index import Index
@@ -58,9 +58,13 @@ def open_index(
             if isinstance(target, SceneTarget):
                 index.add_image(0, images.names[0])
                 known = _import_footprints(index, target, settings["block"], progress)
+                _import_before(index, target, settings["before"], progress)
                 index.add_places(_scene_places(target, settings, *known, probability, progress))
             # Last: a process killed before leaves an index that counts as none, and it is made anew.
             index.complete()
+    elif isinstance(target, SceneTarget) and index.get("before") != json_digest(settings["before"]):
+        with index.transaction():
+            _import_before(index, target, settings["before"], progress)
     if isinstance(target, ProjectTarget) and index.image_count() < len(images.names):
         with index.transaction():
             for number in range(index.image_count(), len(images.names)):
@@ -79,28 +83,40 @@ def _import_footprints(
 ) -> tuple[Array, Array]:
     """Take the footprints in; what share of each block they cover, and expect to be wrong (NaN: unknown)."""
     height, width = target.scene.geobox.shape
-    largest_id = 0
+    largest_id = number = 0
     doubt = np.full((-(-height // block), -(-width // block)), np.nan)
     covered = np.zeros(doubt.shape)
-    for source, sign in ((target.footprints, 1), (target.before, -1)):
-        count = 0 if source is None else source.count
-        for rows in target.read(source) if source is not None else ():
-            # Numbers of rows, so that an index made anew gives each footprint the id that the journal knows
-            # it by.
-            ids = (sign * (rows.rows + 1)).tolist()
-            index.add_polygons(ids, 0, rows.classes, rows.values, rows.pixels, rows.ground)
-            progress("footprints", abs(ids[-1]) if ids else 0, count)
-            if sign > 0:
-                add_shares(covered, doubt, block, rows.pixels, rows.confidence)
-                largest_id = max(largest_id, rows.largest_id)
-        if sign > 0:
-            index.put("next_id", count + 1)
-            index.put("base_count", count)
-            # Footprints that are drawn get ids above those of the file, which other tables may refer to.
-            index.put("base_ids", largest_id)
+    source = target.footprints
+    count = 0 if source is None else source.count
+    for rows in target.read(source) if source is not None else ():
+        # Numbers of rows, so that an index made anew gives each footprint the id that the journal knows
+        # it by.
+        ids = (rows.rows + 1).tolist()
+        index.add_polygons(ids, 0, rows.classes, rows.values, rows.pixels, rows.ground)
+        add_shares(covered, doubt, block, rows.pixels, rows.confidence)
+        largest_id = max(largest_id, rows.largest_id)
+        number += len(ids)
+        progress("footprints", number, count)
+    index.put("next_id", count + 1)
+    index.put("base_count", count)
+    # Footprints that are drawn get ids above those of the file, which other tables may refer to.
+    index.put("base_ids", largest_id)
+    index.put("left_out", count - number)
     index.put("schema", json_text(target.schema()))
     index.set_image(0, None, [])
     return covered, doubt
+
+
+def _import_before(index: Index, target: SceneTarget, identity: Any, progress: Progress) -> None:
+    """Take in what the footprints are compared with, under ids from -1 downwards, in place of another."""
+    index.remove_before()
+    number = 0
+    for rows in target.read(target.before) if target.before is not None else ():
+        ids = (-(rows.rows + 1)).tolist()
+        index.add_polygons(ids, 0, rows.classes, rows.values, rows.pixels, rows.ground)
+        number += len(ids)
+        progress("footprints before", number, target.before.count if target.before is not None else 0)
+    index.put("before", json_digest(identity))
 
 
 def _scene_places(

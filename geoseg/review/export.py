@@ -249,7 +249,8 @@ class _Table:
         for field in self.schema:
             values = [row.get(field.name) for row in rows]
             if field.name == "edited":
-                values = [item.edited for item in items]
+                # What a person drew in an earlier round stays marked.
+                values = [item.edited or item.values.get("edited") in (True, 1) for item in items]
             if field.type == pa.string():
                 values = [value if value is None else str(value) for value in values]
             # With a None behind: of equal lists alone NumPy would make a table.

@@ -30,6 +30,8 @@ __all__ = [
 
 #: Raised when what stands in the folder changes so that an older geoseg would read it wrongly.
 _VERSION = 1
+#: Of a review that is told neither: the seed of its draws, and the side of its places in pixels.
+_SEED, _BLOCK = 0, 512
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,18 @@ def hold_review(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def keep_settings(folder: Path, target: SceneTarget | ProjectTarget, seed: int, block: int) -> dict[str, Any]:
+def keep_settings(
+    folder: Path, target: SceneTarget | ProjectTarget, seed: int | None, block: int | None
+) -> dict[str, Any]:
     """The settings that a review began with; written when it begins.
+
+    What it is compared with may be another each time: no edit depends on it.
 
     Raises
     ------
     StateMismatchError
-        The folder is of another scene, or the footprints have changed since it began.
+        The folder is of another scene, the footprints have changed since it began, or seed, block or class
+        column are to be others.
     """
     # Through JSON, as it is read back: a tuple would differ from the list that it is kept as.
     identity = json.loads(json.dumps(target.identity()))
@@ -86,15 +93,15 @@ def keep_settings(folder: Path, target: SceneTarget | ProjectTarget, seed: int, 
         settings = {
             "version": _VERSION,
             "target": str(target.project.path if isinstance(target, ProjectTarget) else target.scene.path),
-            "seed": seed,
-            "block": block,
+            "seed": _SEED if seed is None else seed,
+            "block": _BLOCK if block is None else block,
             **identity,
             **_frame(target),
         }
         write_text(folder / "review.json", json.dumps(settings, indent=2))
         return settings
     settings = read_settings(folder)
-    changed = [key for key, value in identity.items() if settings.get(key) != value]
+    changed = [key for key, value in identity.items() if key != "before" and settings.get(key) != value]
     if changed:
         # The first difference is named: whoever ran the network again on the scene has other footprints only.
         what = "another target" if {"kind", "path", "fingerprint"} & set(changed) else "other " + changed[0]
@@ -102,6 +109,17 @@ def keep_settings(folder: Path, target: SceneTarget | ProjectTarget, seed: int, 
             f"folder of a review must be of this target, got {folder}, which was begun with {what} "
             f"({settings['target']}). Give another --dir, or remove it to begin anew."
         )
+    column = (target.column or "class") if isinstance(target, SceneTarget) else None
+    for name, value in (("seed", seed), ("block", block), ("class_column", column)):
+        if value is not None and value != settings[name]:
+            words = name.replace("_", " ")
+            raise StateMismatchError(
+                f"{words} must be {settings[name]}, with which the review in {folder} began, got {value}. "
+                f"Give --{words.replace(' ', '-')} {settings[name]}, or another --dir."
+            )
+    if settings.get("before") != identity.get("before"):
+        settings["before"] = identity["before"]
+        write_text(folder / "review.json", json.dumps(settings, indent=2))
     return settings
 
 
@@ -122,8 +140,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def settings_key(settings: Mapping[str, Any]) -> str:
-    """What an index made for these settings is known by."""
-    return json_digest(dict(settings))
+    """What an index made for these settings is known by: all but what the footprints are compared with."""
+    return json_digest({name: value for name, value in settings.items() if name != "before"})
 
 
 def _frame(target: SceneTarget | ProjectTarget) -> dict[str, Any]:

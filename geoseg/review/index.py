@@ -24,6 +24,8 @@ __all__ = ["Index"]
 
 #: Raised where tables change: an index of another version is made anew.
 _VERSION = 1
+#: Boxes that are read at a time.
+_BOXES = 16384
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value);
 CREATE TABLE images (number INTEGER PRIMARY KEY, name TEXT, loaded INTEGER, adopted INTEGER, sha TEXT,
@@ -176,6 +178,11 @@ class Index:
         self._db.executemany("DELETE FROM objects WHERE id = ?", keys)
         self._db.executemany("DELETE FROM boxes WHERE id = ?", keys)
 
+    def remove_before(self) -> None:
+        """Remove the objects of the other prediction."""
+        self._db.execute("DELETE FROM boxes WHERE id < 0")
+        self._db.execute("DELETE FROM objects WHERE id < 0")
+
     def objects(self, ids: Iterable[int]) -> list[ReviewObject]:
         """The objects of these ids that there are, in that order."""
         query = f"SELECT {COLUMNS} FROM objects WHERE id = ?"
@@ -198,8 +205,11 @@ class Index:
 
     def boxes_in(
         self, image: int, box: Sequence[float], *, before: bool = False
-    ) -> tuple[IntArray, list[str], Array]:
-        """Ids, classes and (n, 4) bounds of the objects that meet a box; without the rejected ones."""
+    ) -> Iterator[tuple[IntArray, list[str], Array]]:
+        """Ids, classes and (n, 4) bounds of the objects that meet a box, some thousands at a time.
+
+        Those that were rejected are left out.
+        """
         group = _group(image, before)
         left, top, right, bottom = box
         query = (
@@ -207,9 +217,11 @@ class Index:
             "WHERE x1 >= ? AND x0 <= ? AND y1 >= ? AND y0 <= ? AND g0 = ? AND g1 = ? "
             "AND o.status != 'rejected'"
         )
-        rows = self._db.execute(query, (left, right, top, bottom, group, group)).fetchall()
-        ids, classes = np.array([row[0] for row in rows], np.int64), [row[1] for row in rows]
-        return ids, classes, np.array([row[2:] for row in rows], np.float64).reshape(-1, 4)
+        cursor = self._db.execute(query, (left, right, top, bottom, group, group))
+        # A whole scene may hold millions: their boxes together would take more memory than the index does.
+        while rows := cursor.fetchmany(_BOXES):
+            ids, classes = np.array([row[0] for row in rows], np.int64), [row[1] for row in rows]
+            yield ids, classes, np.array([row[2:] for row in rows], np.float64).reshape(-1, 4)
 
     def of_image(self, image: int) -> Iterator[ReviewObject]:
         """All objects of an image in their order, read as they are asked for."""
@@ -274,6 +286,34 @@ class Index:
     def chain_redo(self, revision: int, redo_next: int | None) -> None:
         """What redo takes after this edit."""
         self._db.execute("UPDATE history SET redo_next = ? WHERE revision = ?", (redo_next, revision))
+
+    def leave_out(self, revision: int | None, image: int, *, redo: bool) -> int | None:
+        """A chain of undo or redo without the edits of one image; returns where it begins then.
+
+        Parameters
+        ----------
+        revision
+            Where it begins.
+        image
+            Whose edits are left out.
+        redo
+            Which of the two.
+        """
+        column = "redo_next" if redo else "undo_next"
+        query = f"SELECT image, {column} FROM history WHERE revision = ?"
+        first = last = None
+        while revision is not None:
+            owner, following = self._db.execute(query, (revision,)).fetchone()
+            if owner != image:
+                if last is None:
+                    first = revision
+                else:
+                    self._db.execute(f"UPDATE history SET {column} = ? WHERE revision = ?", (revision, last))
+                last = revision
+            revision = following
+        if last is not None:
+            self._db.execute(f"UPDATE history SET {column} = NULL WHERE revision = ?", (last,))
+        return first
 
     def images_since(self, revision: int) -> list[int]:
         """Images edited after a revision."""

@@ -40,8 +40,8 @@ class Ledger:
         self,
         folder: Path,
         target: SceneTarget | ProjectTarget,
-        seed: int,
-        block: int,
+        seed: int | None,
+        block: int | None,
         probability: RasterSource | None,
         progress: Progress,
     ) -> None:

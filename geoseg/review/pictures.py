@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,6 +21,7 @@ from geoseg.raster.stretch import Limits, sample_values, stretch_limits
 from geoseg.review.legend import class_legend
 from geoseg.review.objects import rings_of
 from geoseg.review.store import Review
+from geoseg.typing import Array, IntArray
 
 __all__ = ["TILE", "PendingError", "Pictures"]
 
@@ -34,6 +35,17 @@ _KEPT = 64 * 2**20
 _DOT = 3.0
 #: Outlines drawn on a tile; beyond it boxes.
 _MOST_OUTLINES = 4000
+
+
+class _Image(NamedTuple):
+    """An image as its file is now: what was made of another file of that name is not of this one."""
+
+    number: int
+    version: str
+
+
+def _pyramid_name(number: int, version: str) -> str:
+    return f"pyramid-{number}-{version}.tif" if version else "pyramid.tif"
 
 
 class PendingError(GeosegError):
@@ -50,14 +62,15 @@ class Pictures:
         self._lock = threading.Lock()
         # One large read at a time: memory is what it costs.
         self._reading = threading.Semaphore(2)
-        self._limits: dict[int, tuple[list[int], list[Limits] | None]] = {}
+        self._limits: dict[_Image, tuple[list[int], list[Limits] | None]] = {}
         self._stop = threading.Event()
         self._building = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._done: dict[int, float] = {}
-        self._failures: dict[int, str] = {}
+        self._done: dict[_Image, float] = {}
+        self._failures: dict[_Image, str] = {}
+        self._palette: tuple[int, dict[str, Any]] = (-1, {})
 
-    def _begin_pyramid(self, image: int, source: PixelSource) -> float:
+    def _begin_pyramid(self, image: _Image, source: PixelSource) -> float:
         """Make the pyramid of an image in the background, once, when it is first needed; the share done.
 
         Raises
@@ -75,7 +88,7 @@ class Pictures:
                 thread.start()
             return self._done[image]
 
-    def _make_pyramid(self, image: int, source: PixelSource) -> None:
+    def _make_pyramid(self, image: _Image, source: PixelSource) -> None:
         def note(stage: str, done: float, total: float, **info: float) -> None:
             self._done[image] = min(0.99, done / total)
 
@@ -85,12 +98,15 @@ class Pictures:
                 bands, limits = self._shown(image, source)
                 path = self._pyramid(image)
                 write_pyramid(source, path, bands, limits, progress=note, stopped=self._stop.is_set)
+                for other in self._review.folder.glob(_pyramid_name(image.number, "*")):
+                    if other != path:  # of the picture that was there before
+                        other.unlink(missing_ok=True)
             self._done[image] = 1.0
         except (GeosegError, OSError) as error:
             self._failures[image] = str(error)
 
-    def _pyramid(self, image: int) -> Path:
-        return self._review.folder / ("pyramid.tif" if image == 0 else f"pyramid-{image}.tif")
+    def _pyramid(self, image: _Image) -> Path:
+        return self._review.folder / _pyramid_name(image.number, image.version)
 
     @property
     def done(self) -> float:
@@ -123,7 +139,9 @@ class Pictures:
         window = self._window(image, level, col, row)
         if window is None:
             return None
-        content = self._kept(("tile", image, level, col, row), lambda: self._draw(image, window, 2**level))
+        version = self._review.target.image_version(self._review.image_name(image))
+        shown = _Image(image, version)
+        content = self._kept(("tile", shown, level, col, row), lambda: self._draw(shown, window, 2**level))
         return content, "image/jpeg" if content.startswith(b"\xff\xd8") else "image/png"
 
     def _window(self, image: int, level: int, col: int, row: int) -> Window | None:
@@ -136,8 +154,8 @@ class Pictures:
             return None
         return Window(row_off=row * side, col_off=col * side, height=side, width=side).clipped(height, width)
 
-    def _draw(self, image: int, window: Window, factor: int) -> bytes:
-        source = self._review.target.open_image(self._review.image_name(image))
+    def _draw(self, image: _Image, window: Window, factor: int) -> bytes:
+        source = self._review.target.open_image(self._review.image_name(image.number))
         path = self._pyramid(image)
         if factor >= SHRINK and path.is_file():
             pixels, valid = read_pyramid(path, window, factor)
@@ -150,7 +168,7 @@ class Pictures:
             raise PendingError(f"the overview is being made, {100 * done:.0f} % are done.")
         return _encoded(pixels, valid)
 
-    def _shown(self, image: int, source: PixelSource) -> tuple[list[int], list[Limits] | None]:
+    def _shown(self, image: _Image, source: PixelSource) -> tuple[list[int], list[Limits] | None]:
         """Channels of an image that are shown, and how its values become eight bits."""
         if image not in self._limits:
             # The first three, as a network reads them: what a person judges is what it saw.
@@ -173,28 +191,30 @@ class Pictures:
 
     def _draw_objects(self, image: int, before: bool, window: Window, factor: int) -> bytes:
         box = (window.col_off, window.row_off, window.col_end, window.row_end)
-        ids, classes, boxes = self._review.boxes(image, box, before=before)
-        placed = (boxes - [window.col_off, window.row_off] * 2) / factor
         canvas = np.zeros((TILE, TILE, 4), np.uint8)
-        is_dot = np.maximum(placed[:, 2] - placed[:, 0], placed[:, 3] - placed[:, 1]) < _DOT
         colors = self._colors()
-        rgba = np.array([(*(colors.get(name) or color_of(name)), 255) for name in classes], np.uint8)
-        rgba = rgba.reshape(-1, 4)
-        middle = np.floor((placed[:, :2] + placed[:, 2:]) / 2).astype(np.int64)
-        inside = is_dot & (middle >= 0).all(axis=1)
-        inside &= (middle[:, 1] < canvas.shape[0]) & (middle[:, 0] < canvas.shape[1])
-        # All dots in one step: on the smallest level all objects of a scene are dots.
-        canvas[middle[inside, 1], middle[inside, 0]] = rgba[inside]
+        large: list[tuple[IntArray, Array, Array]] = []
+        for ids, classes, boxes in self._review.boxes(image, box, before=before):
+            placed = (boxes - [window.col_off, window.row_off] * 2) / factor
+            is_dot = np.maximum(placed[:, 2] - placed[:, 0], placed[:, 3] - placed[:, 1]) < _DOT
+            rgba = np.array([(*(colors.get(name) or color_of(name)), 255) for name in classes], np.uint8)
+            middle = np.floor((placed[:, :2] + placed[:, 2:]) / 2).astype(np.int64)
+            inside = is_dot & (middle >= 0).all(axis=1)
+            inside &= (middle[:, 1] < canvas.shape[0]) & (middle[:, 0] < canvas.shape[1])
+            # All dots in one step: on the smallest level all objects of a scene are dots.
+            canvas[middle[inside, 1], middle[inside, 0]] = rgba[inside]
+            if not is_dot.all():
+                large.append((ids[~is_dot], placed[~is_dot], rgba[~is_dot]))
         picture = Image.fromarray(canvas)
-        large = np.flatnonzero(~is_dot)
-        if large.size:
-            self._draw_outlines(picture, ids[large], placed[large], rgba[large], window, factor)
+        if large:
+            ids, placed, rgba = (np.concatenate(part) for part in zip(*large))
+            self._draw_outlines(picture, ids, placed, rgba, window, factor)
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
 
     def _draw_outlines(
-        self, picture: Any, ids: Any, placed: Any, rgba: Any, window: Window, factor: int
+        self, picture: Any, ids: IntArray, placed: Array, rgba: Array, window: Window, factor: int
     ) -> None:
         draw = ImageDraw.Draw(picture)
         if len(ids) > _MOST_OUTLINES:
@@ -213,7 +233,12 @@ class Pictures:
                     draw.polygon(xy, outline=colors[item.id])
 
     def _colors(self) -> dict[str, Any]:
-        return {one["name"]: parse_color(one["color"]) for one in class_legend(self._review)}
+        # A list of all classes looks at every object; a page asks for dozens of tiles between two edits.
+        revision = self._review.revision
+        if self._palette[0] != revision:
+            legend = class_legend(self._review)
+            self._palette = revision, {one["name"]: parse_color(one["color"]) for one in legend}
+        return self._palette[1]
 
     def _kept(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
         with self._lock:

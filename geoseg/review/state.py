@@ -111,7 +111,10 @@ def state_of(folder: Path) -> Iterator[Index]:
 
 
 def _take_step(index: Index, line: Mapping[str, Any], start: int, change: Change) -> None:
-    """What undo and redo take next: two chains through the edits, which no edit ever leaves."""
+    """What undo and redo take next: two chains through the edits.
+
+    An edit leaves them only when others change the file that it was made in.
+    """
     revision, undo_top, redo_top = line["revision"], index.get("undo_top"), index.get("redo_top")
     index.note(revision, start, line["image"], undo_top)
     if "undo" in line:
@@ -124,7 +127,8 @@ def _take_step(index: Index, line: Mapping[str, Any], start: int, change: Change
     elif line["op"]["op"] != "adopt":
         undo_top, redo_top = revision, None
     elif change.gone:
-        # The file was changed by others: what stood before is no state that one could go back to.
-        undo_top = redo_top = None
+        # The file was changed by others: what stood in it before is no state that one could go back to.
+        undo_top = index.leave_out(undo_top, line["image"], redo=False)
+        redo_top = index.leave_out(redo_top, line["image"], redo=True)
     index.put("undo_top", undo_top)
     index.put("redo_top", redo_top)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -70,9 +70,9 @@ class Review:
     target
         What is reviewed.
     seed
-        Of the random fifth; counts when the review begins.
+        Of the random fifth; None: as the review began, and 0 for a new one.
     block
-        Side of a scene's places in pixels; counts when the review begins.
+        Side of a scene's places in pixels; None: as the review began, and 512 for a new one.
     probability
         Probabilities on the scene's grid, by which its places are ranked.
     progress
@@ -83,7 +83,7 @@ class Review:
     LockedError
         Another process has the folder.
     StateMismatchError
-        The folder is of another target.
+        The folder is of another target, or began with another seed or block.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class Review:
         folder: PathLike,
         target: SceneTarget | ProjectTarget,
         *,
-        seed: int = 0,
-        block: int = 512,
+        seed: int | None = None,
+        block: int | None = None,
         probability: RasterSource | None = None,
         progress: Progress = no_progress,
     ) -> None:
@@ -161,10 +161,13 @@ class Review:
 
     def boxes(
         self, image: int, box: Sequence[float], *, before: bool = False
-    ) -> tuple[IntArray, list[str], Array]:
-        """Ids, classes and (n, 4) bounds of the objects that meet a box."""
+    ) -> Iterator[tuple[IntArray, list[str], Array]]:
+        """Ids, classes and (n, 4) bounds of the objects that meet a box, some thousands at a time.
+
+        Edits wait until all were taken.
+        """
         with self._lock:
-            return self._index.boxes_in(image, box, before=before)
+            yield from self._index.boxes_in(image, box, before=before)
 
     def some(self, ids: Sequence[int]) -> list[ReviewObject]:
         """The objects of these ids that there are."""
@@ -197,6 +200,12 @@ class Review:
         """Places of the list, by rank."""
         with self._lock:
             return self._index.places(first, count)
+
+    @property
+    def left_out(self) -> int:
+        """Rows of the footprints that are no polygons, or lie nowhere: they are not in the review."""
+        with self._lock:
+            return int(self._index.get("left_out", 0))
 
     def place_counts(self) -> tuple[int, int]:
         """How many places there are, and how many were accepted."""

@@ -146,6 +146,10 @@ class SceneTarget:
         """The scene."""
         return self.scene
 
+    def image_version(self, name: str) -> str:
+        """What changes when the image does: of a scene nothing, as its review is of these pixels."""
+        return ""
+
     def to_ground(self) -> Callable[[Array], Array]:
         """From pixel corners (n, 2) to the coordinates of the footprints."""
         geobox, crs = self.scene.geobox, self.crs
@@ -269,7 +273,12 @@ class ProjectTarget:
 
     def open_image(self, name: str) -> ImageFile:
         """An image."""
-        return _opened(self.item(name).image)
+        return _opened(self.item(name).image, self.image_version(name))
+
+    def image_version(self, name: str) -> str:
+        """What changes when the image's file is another: its size in bytes and its time."""
+        facts = self.item(name).image.stat()
+        return f"{facts.st_size:x}-{facts.st_mtime_ns:x}"
 
     def annotation_path(self, name: str) -> tuple[Path, bool]:
         """Annotation file of an image, there or not yet, and whether it has the form of 2018."""
@@ -318,7 +327,7 @@ def _items(project: Project) -> dict[str, Item]:
 
 #: Decoded pictures of a project that stay in memory: the one that is looked at, and its neighbors.
 @lru_cache(maxsize=3)
-def _opened(path: Path) -> ImageFile:
+def _opened(path: Path, version: str) -> ImageFile:
     return open_image(path)
 
 

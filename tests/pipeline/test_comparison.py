@@ -88,7 +88,7 @@ def test_changes_counted_by_hand(projects: tuple[Path, Path, Path]) -> None:
     assert (split.objects.gone, split.objects.new, split.objects.split, split.objects.merged) == (0, 0, 1, 0)
     assert (empty.iou, same.iou) == (1, 1)
     assert empty.before is None  # the truth does not have it
-    assert result.classes == (("road_unet", "road_unet", "road"),)
+    assert result.classes == (("road_unet", "road"),)
     assert less.before is not None
     assert less.after is not None
     assert less.before.iou == pytest.approx(400 / 600)
@@ -100,6 +100,23 @@ def test_changes_counted_by_hand(projects: tuple[Path, Path, Path]) -> None:
     assert geoseg.compare(after, before, truth=truth).worse
     swapped = geoseg.compare(after, before).objects
     assert (swapped.gone, swapped.new, swapped.merged) == (2, 1, 1)
+
+
+def test_titles_are_matched_up_to_a_sign_and_what_is_left_out_is_noted(
+    projects: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    before, after, truth = projects
+    for project in (before, after):
+        meta = project / "meta.json"
+        document = json.loads(meta.read_text())
+        document["classes"].append({**document["classes"][0], "title": "roadside"})
+        meta.write_text(json.dumps(document))
+    result = geoseg.compare(before, after, truth=truth)
+    assert result.classes == (("road_unet", "road"),)
+    assert result.notes == ("class roadside is not compared: the truth has no such class. Use --class.",)
+    assert geoseg.compare(before, after).classes == (("road_unet", None), ("roadside", None))
+    only = geoseg.compare(before, after, classes={"road_unet": "road_unet"})
+    assert only.notes == ()
 
 
 def test_quality_with_exact_intervals(projects: tuple[Path, Path, Path]) -> None:

@@ -176,3 +176,26 @@ def test_what_can_not_be_exported_is_told(
         export_review(review.folder, tmp_path / "x.doc")
     with pytest.raises(InputError, match="`geoseg review` made"):
         export_review(tmp_path, tmp_path / "x.gpkg")
+
+
+def test_what_an_earlier_round_edited_stays_marked(review: Review, scene: Path, tmp_path: Path) -> None:
+    edit(review, op="class", ids=[3], **{"class": "shed"})
+    export_review(review.folder, tmp_path / "first.gpkg")
+    with Review(
+        tmp_path / "r2", SceneTarget(open_raster(scene), open_vector(tmp_path / "first.gpkg"))
+    ) as again:
+        edit(again, op="class", ids=[4], **{"class": "shed"})
+        export_review(again.folder, tmp_path / "second.gpkg")
+    table = gpd.read_file(tmp_path / "second.gpkg")
+    assert table["edited"].tolist() == [False, False, True, True]
+    assert table["source"].isna().tolist() == [True, True, False, False]
+
+
+def test_rows_that_are_no_polygons_are_counted(scene: Path, footprints: Path, tmp_path: Path) -> None:
+    table = gpd.read_file(footprints)
+    table.loc[1, "geometry"] = table.geometry[1].centroid
+    table.to_file(tmp_path / "mixed.gpkg")
+    with Review(
+        tmp_path / "r", SceneTarget(open_raster(scene), open_vector(tmp_path / "mixed.gpkg"))
+    ) as mixed:
+        assert mixed.left_out == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,31 @@ def test_a_large_scene_gets_its_pyramid_in_the_folder_of_the_review(
         assert pictures.tile(0, 3, 0, 0) is not None
         pictures.stop()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "town.review"])
+
+
+def test_tiles_of_an_image_follow_its_file(
+    project_review: Review, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geoseg.review.pictures._MOST_READ", 1)
+    monkeypatch.setattr("geoseg.review.pictures.TILE", 4)
+    file = project / "ds" / "img" / "a.png"
+    pictures = Pictures(project_review)
+
+    def shown() -> int:
+        while True:
+            try:
+                tile = pictures.tile(0, 3, 0, 0)
+            except PendingError:
+                time.sleep(0.01)
+                continue
+            assert tile is not None
+            return int(np.asarray(Image.open(io.BytesIO(tile[0])).convert("L"))[0, 0])
+
+    for value in (30, 200):
+        with Image.open(file) as picture:
+            size = picture.size
+        Image.new("RGB", size, (value,) * 3).save(file)
+        assert abs(shown() - value) <= 3
+        pictures.stop()
+        pictures = Pictures(project_review)
+        assert len(list(project_review.folder.glob("pyramid-0-*.tif"))) == 1

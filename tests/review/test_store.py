@@ -248,6 +248,40 @@ def test_a_broken_index_is_made_anew(review: Review, target: SceneTarget) -> Non
         assert sorted(state(again)) == [2, 3, 4]
 
 
+def test_it_is_compared_with_another_prediction_each_time(
+    review: Review, scene: Path, footprints: Path, tmp_path: Path
+) -> None:
+    from reviews_made import write_footprints
+
+    edit(review, op="delete", ids=[1])
+    review.close()
+    wide = [(0, 0), (60, 0), (60, 9)]
+    for houses in ([wide], [wide, [(0, 30), (9, 30), (9, 39)]], None):
+        before = None
+        if houses is not None:
+            before = open_vector(write_footprints(tmp_path / f"old{len(houses)}.gpkg", houses=houses))
+        with Review(review.folder, SceneTarget(open_raster(scene), open_vector(footprints), before)) as again:
+            others = again.objects(0, (0, 0, 200, 200), before=True, most=99)
+            assert isinstance(others, list)
+            assert [item.id for item in others] == [-1, -2][: len(houses or ())]
+            assert sorted(state(again)) == [2, 3, 4]
+            assert again.can == (True, False)
+
+
+def test_what_a_review_began_with_is_not_silently_another(
+    review: Review, scene: Path, target: SceneTarget
+) -> None:
+    review.close()
+    for options in ({"block": 64}, {"seed": 7}):
+        with pytest.raises(StateMismatchError, match="with which the review"):
+            Review(review.folder, target, **options)  # type: ignore[arg-type]
+    other = SceneTarget(open_raster(scene), target.footprints, class_column="id")
+    with pytest.raises(StateMismatchError, match="Give --class-column class"):
+        Review(review.folder, other)
+    with Review(review.folder, target, block=50, seed=0) as again:
+        assert again.settings["block"] == 50
+
+
 def test_a_folder_belongs_to_one_scene_and_one_file(
     review: Review, scene: Path, footprints: Path, tmp_path: Path
 ) -> None:
@@ -383,6 +417,37 @@ def test_what_others_write_into_a_project_is_taken_up(project: Path, project_rev
     assert project_review.can == (False, False)
     edit(project_review, op="draw", kind="point", **{"class": "any"}, points=[[3, 3]])
     assert [one["geometryType"] for one in annotation(project)["objects"]] == ["point"]
+
+
+def test_undo_of_other_images_outlives_a_file_that_others_changed(project: Path, tmp_path: Path) -> None:
+    folder, path = tmp_path / "r", project / "ds" / "ann" / "a.png.json"
+    with Review(folder, ProjectTarget(open_project(project))) as review:
+        [road, house] = state(review)
+        brush = {"op": "brush", "id": None, "class": "road", "size": 3}
+        edit(review, 1, **brush, path=[[5, 5]])
+        edit(review, op="delete", ids=[road])
+        edit(review, 1, **brush, path=[[15, 5]])
+        edit(review, op="delete", ids=[house])
+        review.undo(review.revision)  # of the image that others change: not to be had again
+        document = annotation(project)
+        document["objects"] = []
+        path.write_text(json.dumps(document, ensure_ascii=False))
+        changed = state(review)
+        assert review.can == (True, False)
+        for left in (1, 0):
+            review.undo(review.revision)
+            assert len(state(review, 1)) == left
+        assert not review.can[0]
+        assert state(review) == changed
+        for count in (1, 2):
+            review.redo(review.revision)
+            assert len(state(review, 1)) == count
+        assert review.can == (True, False)
+    for file in folder.glob("index.sqlite*"):
+        file.unlink()
+    with Review(folder, ProjectTarget(open_project(project))) as review:
+        assert review.can == (True, False)
+        assert len(state(review, 1)) == 2
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -81,11 +81,11 @@ def _name(item: Item) -> str:
 
 def match_titles(
     before: Project, after: Project, truth: Project | None, wanted: Mapping[str, str] | None = None
-) -> list[tuple[str, str, str | None]]:
-    """Titles that stand for one class in the projects.
+) -> list[tuple[str, str | None]]:
+    """Titles of both predictions, each with the one that stands for its class in the truth.
 
-    Predictions have one title in both. In the truth a class has the same title, or the longest one that it
-    begins with: ``road_unet`` is ``road``.
+    In the truth a class has the same title, or the longest one that it begins with, up to a sign that is no
+    letter and no digit: ``road_unet`` is ``road``, and ``roadside`` is not.
 
     Parameters
     ----------
@@ -110,17 +110,15 @@ def match_titles(
                         f"class must be one of {', '.join(known) or 'none'} in {project.path}, got {named}. "
                         "Give --class TITLE=TITLE_IN_THE_TRUTH."
                     )
-        return [(title, title, other if truth is not None else None) for title, other in wanted.items()]
-    shared = [
-        title
-        for title in names[0]
-        if title in names[1] and not any(title == no or title.startswith(f"{no}_") for no in _NO_OBJECTS)
-    ]
-    matched: list[tuple[str, str, str | None]] = []
+        return [(title, other if truth is not None else None) for title, other in wanted.items()]
+    shared = [title for title in names[0] if title in names[1] and not _is_background(title)]
+    matched: list[tuple[str, str | None]] = []
     for title in shared:
-        fitting = [other for other in true if title.startswith(other)]
+        fitting = [
+            other for other in true if title.startswith(other) and not title[len(other) :][:1].isalnum()
+        ]
         if truth is None or fitting:
-            matched.append((title, title, max(fitting, key=len) if fitting else None))
+            matched.append((title, max(fitting, key=len) if fitting else None))
     if not matched:
         listed = "; ".join(f"{p.path}: {', '.join(p.meta.class_names) or 'none'}"
                            for p in (before, after, truth) if p is not None)  # fmt: skip
@@ -128,6 +126,15 @@ def match_titles(
             f"projects must share a class besides backgrounds, got {listed}. Name one with --class."
         )
     return matched
+
+
+def _is_background(title: str) -> bool:
+    return any(title == no or title.startswith(f"{no}_") for no in _NO_OBJECTS)
+
+
+def _why_not(title: str, predictions: Sequence[Project]) -> str:
+    lacking = [project for project in predictions if title not in project.meta.class_names]
+    return f"{lacking[0].path} does not have it." if lacking else "the truth has no such class. Use --class."
 
 
 def number_objects(annotation: Annotation, title: str) -> NDArray[np.int32]:
@@ -206,9 +213,17 @@ def compare_projects(
             f"truth must have an image that is compared{tagged_ones}, got none in {truth}. "
             "Give a project with images of the same names."
         )
+    compared = {title for title, _ in titles}
+    everything = dict.fromkeys((*projects[0].meta.class_names, *projects[1].meta.class_names))
+    notes = tuple(
+        f"class {title} is not compared: {_why_not(title, projects)}"
+        for title in everything
+        if classes is None and title not in compared and not _is_background(title)
+    )
     empty = Comparison(
         str(Path(before)), str(Path(after)), None if truth is None else str(Path(truth)), "px",
-        tuple(titles), tuple(places), ObjectChanges(), 0.0, None, None, tag, failures=tuple(failures),
+        tuple(titles), tuple(places), ObjectChanges(), 0.0, None, None, tag, notes=notes,
+        failures=tuple(failures),
     )  # fmt: skip
     return sum_up(empty, areas)
 
@@ -217,7 +232,7 @@ def _compare_image(
     trio: Trio,
     projects: Sequence[Project],
     true: Project | None,
-    titles: Sequence[tuple[str, str, str | None]],
+    titles: Sequence[tuple[str, str | None]],
     tag: str | None,
 ) -> tuple[PlaceChange, tuple[float, float], bool]:
     """One image; the area that the two share and that either covers; whether it has the tag."""
@@ -238,13 +253,13 @@ def _compare_image(
     judged = target is not None and (tag is None or has_tag)
     both = either = 0.0
     objects, fits = ObjectChanges(), [Fit(), Fit()]
-    for first, second, third in titles:
-        sides = [number_objects(annotations[0], first), number_objects(annotations[1], second)]
+    for title, true_title in titles:
+        sides = [number_objects(annotation, title) for annotation in annotations]
         both += np.count_nonzero((sides[0] > 0) & (sides[1] > 0))
         either += np.count_nonzero((sides[0] > 0) | (sides[1] > 0))
         objects += count_changes(_pairs(sides[0], sides[1]))
-        if judged and target is not None and third is not None:
-            wanted = number_objects(target, third)
+        if judged and target is not None and true_title is not None:
+            wanted = number_objects(target, true_title)
             for index, side in enumerate(sides):
                 fits[index] += fit_pairs(_pairs(wanted, side))
     place = PlaceChange(

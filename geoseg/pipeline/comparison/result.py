@@ -128,7 +128,7 @@ class Comparison:
     unit
         Of areas: ``px`` or ``m2``.
     classes
-        Compared ones: title before, title after, title in the truth.
+        Compared ones: title in both, title in the truth.
     places
         The most changed first.
     objects
@@ -151,7 +151,7 @@ class Comparison:
     after: str
     truth: str | None
     unit: str
-    classes: tuple[tuple[str, str, str | None], ...]
+    classes: tuple[tuple[str, str | None], ...]
     places: tuple[PlaceChange, ...]
     objects: ObjectChanges
     iou: float
