@@ -72,7 +72,7 @@ def iter_outlines(
     chunk: int | tuple[int, int],
     connectivity: int = 8,
     *,
-    arguments: Callable[[Window], tuple[Any, ...]] = lambda window: (),
+    arguments: Callable[[Window], tuple[Any, ...]] | None = None,
     groups: Groups | None = None,
     threads: int | None = None,
     workers: Workers | None = None,
@@ -96,7 +96,8 @@ def iter_outlines(
     connectivity
         4: pixels share a side; 8: a side or a corner.
     arguments
-        What ``read`` is given beside a window: the part that it needs of what is too large for all workers.
+        What ``read`` is given beside a window: its part of what is too large to be sent to each worker.
+        None: nothing.
     groups
         Takes the groups of objects that touch, whose numbers stand in ``Outlines.group``; None: not wanted.
     threads
@@ -133,7 +134,8 @@ def iter_outlines(
         shared = Shared(read, aside)
 
         def submit(window: Window) -> Pending[_Reading]:
-            return crew.submit(_read, shared, window, arguments(window), aside)
+            more = () if arguments is None else arguments(window)
+            return crew.submit(_read, shared, window, more, aside)
 
         traces = _traces(submit, crew, shape, step, connectivity, groups is not None, readings or Readings())
         for done, trace in enumerate(traces, start=1):

@@ -38,7 +38,7 @@ from geoseg.raster.split import (
     smoothing_weights,
 )
 from geoseg.raster.stats import FLOAT_SCALE
-from geoseg.typing import Array, Progress, no_progress
+from geoseg.typing import Array, Connectivity, Progress, no_progress
 from geoseg.vector.chunk import ChunkValues, prepared
 from geoseg.vector.rings import Outlines
 
@@ -266,7 +266,7 @@ class _Work:
     shape: tuple[int, int]
     step: tuple[int, int]
     weights: Array
-    connectivity: int
+    connectivity: Connectivity
     folder: Path
     aside: Path | None
 

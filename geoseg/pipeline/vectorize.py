@@ -151,10 +151,13 @@ def vectorize_classes(
                 read_chunk, shape, chunk, connectivity, split, folder,
                 threads=threads, workers=workers, readings=readings, progress=progress,
             )  # fmt: skip
+        read: Callable[..., ChunkValues] = read_chunk if pieces is None else pieces.painter
         for outlines in iter_outlines(
-            *((read_chunk, shape, chunk) if pieces is None else (pieces.painter, shape, pieces.step)),
+            read,
+            shape,
+            chunk if pieces is None else pieces.step,
             connectivity,
-            **({} if pieces is None else {"arguments": pieces.numbers}),
+            arguments=None if pieces is None else pieces.numbers,
             groups=groups,
             threads=threads,
             workers=workers,

@@ -189,9 +189,9 @@ def run_batch(
         first: list[SceneRecord] = []  # of the scenes at work, the one whose progress is told
 
         def work(item: tuple[PlannedScene, SceneRecord]) -> RunSummary:
-            def tell(*values: Any, **info: float) -> None:
+            def tell(stage: str, done: float, total: float, **info: float) -> None:
                 if first and first[-1] is item[1]:
-                    progress(*values, **info)
+                    progress(stage, done, total, **info)
 
             plain = scene_settings(settings).model_copy(update={"restart": False})
             return _run_changed(item[0], predictor, out, plain, tell, workers)
