@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pyproj import CRS
@@ -37,6 +38,8 @@ def describe(path: PathLike, gsd: float | None = None) -> dict[str, Any]:
     InputError
         A vector file that can't be read, or a ``gsd`` for one.
     """
+    if Path(path).suffix.lower() == ".pmtiles" and Path(path).is_file():
+        return _describe_tiles(Path(path))
     if is_vector_file(path) and not is_stac(path):
         try:
             return _describe_footprints(path, gsd)
@@ -74,7 +77,8 @@ def describe(path: PathLike, gsd: float | None = None) -> dict[str, Any]:
 
 
 def _describe_footprints(path: PathLike, gsd: float | None) -> dict[str, Any]:
-    from geoseg.io.vectors import open_vector  # loads pandas, which a scene does without
+    # These load pandas and pyarrow, which a scene does without.
+    from geoseg.io.vectors import open_vector
     from geoseg.io.writers import read_provenance
 
     if gsd is not None:
@@ -88,6 +92,27 @@ def _describe_footprints(path: PathLike, gsd: float | None) -> dict[str, Any]:
         "crs": _crs_words(layer.crs),
         "bounds": None if layer.bounds is None else list(layer.bounds),
         "columns": list(layer.columns),
+        **({} if provenance is None else {"provenance": provenance}),
+    }
+
+
+def _describe_tiles(path: Path) -> dict[str, Any]:
+    from geoseg.io.writers import read_provenance  # loads pyarrow
+    from geoseg.io.writers.pmtiles import read_header
+
+    try:
+        header = read_header(path)
+    except ValueError as error:
+        raise InputError(f"a .pmtiles file must be one of vector tiles, got {path}: {error}.") from error
+    layers = header.metadata.get("vector_layers", [])
+    provenance = read_provenance(path)
+    return {
+        "path": str(path),
+        "layers": [str(layer.get("id")) for layer in layers],
+        "tiles": header.tiles,
+        "zooms": list(header.zooms),
+        "bounds_lonlat": list(header.bounds),
+        "columns": list(dict.fromkeys(name for layer in layers for name in layer.get("fields", {}))),
         **({} if provenance is None else {"provenance": provenance}),
     }
 

@@ -18,7 +18,7 @@ from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
-from geoseg.io.writers import FootprintBatch, coordinate_decimals, open_writer
+from geoseg.io.writers import FootprintBatch, coordinate_decimals, open_writer, tile_zooms
 from geoseg.pipeline.held import Readings
 from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.split import SplitObjects, split_raster
@@ -179,6 +179,7 @@ def vectorize_classes(
             "decimals": coordinate_decimals(geobox),
             "repair": steps.moves_walls,
             "provenance": provenance,
+            "zooms": tile_zooms(geobox),
         }
         writers = [
             files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs, **style))

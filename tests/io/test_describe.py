@@ -7,18 +7,24 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import rasterio
+import shapely
 from affine import Affine
+from pyproj import CRS
 from rasterio.enums import ColorInterp
 from rasters import noise, save
 from typer.testing import CliRunner
 
 from geoseg.cli import app
 from geoseg.cli.info import is_model
+from geoseg.errors import InputError
 from geoseg.io.cog import write_cog
 from geoseg.io.describe import describe
 from geoseg.io.sources import open_raster
 from geoseg.io.validity import ValidityRule, validity_sources
+from geoseg.io.writers import FORMATS, FootprintBatch, open_writer
 
 RGBA = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
 
@@ -120,3 +126,37 @@ def test_odd_tags_are_one_line(tmp_path: Path) -> None:
     assert "scene must have a header that can be read" in run.stderr
     assert "GeoAsciiParams" in run.stderr
     assert run.stderr.count("\n") == 1
+
+
+def test_footprints_of_each_kind(tmp_path: Path) -> None:
+    batch = FootprintBatch(
+        shapely.box([350_000, 350_010], 3_056_000, [350_005, 350_015], 3_056_005), {"id": np.array([1, 2])}
+    )
+    schema, crs, origin = pa.schema([("id", pa.int64())]), CRS.from_epsg(32645), {"geoseg": "0.1.0"}
+    for format, suffix in FORMATS.items():
+        path = tmp_path / f"houses{suffix}"
+        with open_writer(format, path, schema=schema, crs=crs, provenance=origin) as writer:
+            writer.write(batch)
+        told = describe(path)
+        assert told["provenance"] == origin
+        assert told["columns"] == ["id"]
+        if format == "pmtiles":
+            assert (told["layers"], told["zooms"]) == (["houses"], [11, 16])
+            continue
+        assert told["features"] == 2
+        assert told["crs"] == (
+            "EPSG:4326 (WGS 84)" if format.startswith("geojson") else "EPSG:32645 (WGS 84 / UTM zone 45N)"
+        )
+    with pytest.raises(InputError, match=r"gsd must be given for a scene"):
+        describe(tmp_path / "houses.fgb", 0.3)
+    (tmp_path / "houses.pmtiles").write_bytes(b"no tiles at all")
+    with pytest.raises(InputError, match=r"a \.pmtiles file must be one of vector tiles"):
+        describe(tmp_path / "houses.pmtiles")
+
+
+def test_a_raster_in_a_geopackage_is_a_scene(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    profile = {"driver": "GPKG", "count": 3, "height": 20, "width": 30, "dtype": "uint8"}
+    with rasterio.open(path, "w", crs="EPSG:3857", transform=Affine(2, 0, 10, 0, -2, 10), **profile) as out:
+        out.write(np.ones((3, 20, 30), np.uint8))
+    assert describe(path)["width"] == 30

@@ -40,6 +40,7 @@ from geoseg.io.writers.base import wkb_array
 from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile, layer_metadata
 from geoseg.io.writers.geojson_text import _texts
 from geoseg.io.writers.ogr import dbf_names
+from geoseg.io.writers.pmtiles import check_pmtiles, read_header
 from geoseg.vector.ragged import RaggedPolygons, ragged_polygons
 
 UTM = CRS.from_epsg(32645)
@@ -55,7 +56,8 @@ SCHEMA = pa.schema(
     ]
 )
 EVERY = sorted(FORMATS)
-TABLES = [name for name in EVERY if not name.startswith("geojson")]  # formats that keep CRS and columns
+WHOLE = [name for name in EVERY if name != "pmtiles"]  # formats that hold each feature once, as it is
+TABLES = [name for name in WHOLE if not name.startswith("geojson")]  # formats that keep CRS and columns
 
 
 def make(count: int, seed: int = 0) -> FootprintBatch:
@@ -93,10 +95,12 @@ def save(
 def load(path: Path) -> gpd.GeoDataFrame:
     """Read back, in the order written (FlatGeobuf stores features in the order of its index)."""
     frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+    if path.suffix == ".pmtiles":  # which has a feature in each tile that it touches
+        frame = frame.drop_duplicates("id")
     return frame.sort_values("id", ignore_index=True) if "id" in frame else frame
 
 
-@pytest.mark.parametrize("format", EVERY)
+@pytest.mark.parametrize("format", WHOLE)
 def test_round_trip(format: str, tmp_path: Path) -> None:
     batch = make(50)
     frame = load(save(format, output_path(tmp_path, "out", format), batch))
@@ -149,7 +153,7 @@ def test_equal_bytes_with_more_features_than_one_batch(format: str, tmp_path: Pa
     assert len(load(many)) == 20_000
 
 
-@pytest.mark.parametrize("format", EVERY)
+@pytest.mark.parametrize("format", WHOLE)
 @pytest.mark.parametrize("crs", [UTM, None])
 def test_empty_result_is_a_valid_file(format: str, crs: CRS | None, tmp_path: Path) -> None:
     path = output_path(tmp_path, "none", format)
@@ -165,7 +169,7 @@ def test_empty_result_is_a_valid_file(format: str, crs: CRS | None, tmp_path: Pa
         assert frame.crs == crs
 
 
-@pytest.mark.parametrize("format", EVERY)
+@pytest.mark.parametrize("format", WHOLE)
 def test_without_crs_in_pixels(format: str, tmp_path: Path) -> None:
     batch = make(9)
     path = save(format, output_path(tmp_path, "pixels", format), batch, crs=None)
@@ -260,7 +264,8 @@ _FULL_DISK = """
             assert list(path.parent.iterdir()) == []
         else:
             raise SystemExit(f"nobody noticed that only {{most}} of {{size}} bytes could be written")
-    limit(size)
+    # Tiles are cut in a database of their own, which takes more than they do.
+    limit(resource.RLIM_INFINITY if path.suffix == ".pmtiles" else size)
     write(path)
     assert {{file.name: file.read_bytes() for file in path.parent.iterdir()}} == whole
     print("done")
@@ -510,7 +515,8 @@ def test_files_of_others_are_not_written_over(format: str, tmp_path: Path) -> No
     check_unowned({format: path})
     frame = gpd.GeoDataFrame({"id": [7], "class": ["mine"]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326)
     path.unlink()
-    frame.to_parquet(path) if format == "parquet" else frame.to_file(path, layer="out")
+    driver = "PMTiles" if format == "pmtiles" else None  # whose suffix geopandas does not know
+    frame.to_parquet(path) if format == "parquet" else frame.to_file(path, layer="out", driver=driver)
     with pytest.raises(InputError, match=r"output must be new or written by geoseg before, .*--overwrite"):
         check_unowned({format: path})
     check_unowned({format: path}, overwrite=True)
@@ -773,3 +779,72 @@ def test_layers_of_a_geopackage_have_an_origin_each(tmp_path: Path) -> None:
     assert layer_metadata(path, "theirs") == {"kept": "yes"}
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT count(*) FROM gpkg_metadata").fetchone() == (2,)
+
+
+class TestPMTiles:
+    def test_every_object_with_its_attributes_is_in_the_finest_tiles(self, tmp_path: Path) -> None:
+        batch = make(200)
+        with open_writer("pmtiles", tmp_path / "a.pmtiles", schema=SCHEMA, crs=UTM, zooms=(12, 17)) as writer:
+            writer.write(batch)
+        frame = gpd.read_file(tmp_path / "a.pmtiles")
+        assert frame.crs == 3857
+        whole = frame.dissolve("id").to_crs(UTM)
+        assert whole.index.tolist() == batch.columns["id"].tolist()
+        truth = gpd.GeoSeries(batch.geometry, index=whole.index, crs=UTM)
+        # A unit of a tile is 6.6 cm there.
+        assert whole.geometry.symmetric_difference(truth).area.max() < 0.1 * 30
+        for name in ("class", "touches_edge", "scene", "acquired"):
+            assert whole[name].tolist() == batch.columns[name].tolist(), name
+        np.testing.assert_allclose(whole["confidence"], batch.columns["confidence"], rtol=1e-12)
+        header = read_header(tmp_path / "a.pmtiles")
+        assert header.zooms == (12, 17)
+        assert header.metadata["vector_layers"][0]["id"] == "a"
+        west, south, east, north = gpd.GeoSeries(batch.geometry, crs=UTM).to_crs(4326).total_bounds
+        assert header.bounds == pytest.approx((west, south, east, north), abs=1e-5)
+
+    def test_without_an_object(self, tmp_path: Path) -> None:
+        path = tmp_path / "none.pmtiles"
+        open_writer("pmtiles", path, schema=SCHEMA, crs=UTM, provenance=ORIGIN).close()
+        header = read_header(path)
+        assert (header.tiles, header.zooms) == (0, (11, 16))
+        assert set(header.metadata["vector_layers"][0]["fields"]) == set(SCHEMA.names)
+        assert read_provenance(path) == ORIGIN
+        check_unowned({"pmtiles": path})
+        save("pmtiles", path, make(3))
+        assert len(load(path)) == 3
+
+    def test_many_objects_have_directories_below_the_first(self, tmp_path: Path) -> None:
+        """The specification leaves 16 KB for the first one, so tiles of many places need more."""
+        steps = np.arange(70) * 0.5
+        x, y = (axis.ravel() for axis in np.meshgrid(steps - 17, steps - 17))
+        shapes = shapely.box(x, y, x + 0.001, y + 0.001)
+        columns = {"id": np.arange(1, len(shapes) + 1)}
+        schema = pa.schema([("id", pa.int64())])
+        path = tmp_path / "wide.pmtiles"
+        with open_writer("pmtiles", path, schema=schema, crs=CRS.from_epsg(4326), zooms=(13, 14)) as writer:
+            writer.write(FootprintBatch(shapes, columns))
+        assert read_header(path).tiles >= 2 * len(shapes)
+        assert len(load(path)) == len(shapes)
+
+    @pytest.mark.parametrize("crs", [None, "+proj=longlat +a=1737400 +b=1737400 +no_defs"])
+    def test_what_is_at_no_place_on_the_earth_is_refused(self, crs: str | None, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"format must be one of gpkg, .* got pmtiles, which is a map"):
+            check_formats(["pmtiles"], None if crs is None else CRS.from_user_input(crs))
+
+    def test_a_gdal_without_the_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pyogrio, "list_drivers", lambda: {"GPKG": "raw"})
+        with pytest.raises(InputError, match=r"got pmtiles\. Install pyogrio from PyPI"):
+            check_formats(["pmtiles"], UTM)
+
+    def test_a_tile_that_was_not_written_whole_is_noticed(self, tmp_path: Path) -> None:
+        path = save("pmtiles", tmp_path / "a.pmtiles", make(50))
+        whole = path.read_bytes()
+        for at in (len(whole) - 400, 300):
+            path.write_bytes(whole[:at] + bytes(30) + whole[at + 30 :])
+            with pytest.raises(OSError, match="it came out incomplete"):
+                check_pmtiles(path)
+        path.write_bytes(whole[:-100])
+        with pytest.raises(OSError, match="it came out incomplete"):
+            check_pmtiles(path)
+        path.write_bytes(whole)
+        check_pmtiles(path)

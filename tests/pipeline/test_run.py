@@ -683,7 +683,7 @@ def test_more_classes_than_a_byte_holds_are_refused(scene: Path, tmp_path: Path,
 
 
 class TestProvenance:
-    FORMATS = ("geojson", "gpkg", "shp")
+    FORMATS = ("geojson", "gpkg", "shp", "pmtiles")
 
     def test_each_result_says_what_it_was_made_from(self, scene: Path, tmp_path: Path) -> None:
         network = Sized(above(100), 1)
@@ -696,7 +696,7 @@ class TestProvenance:
         assert origin["options"]["min_area_m2"] == 2
         assert origin["options"]["bands"] == [1, 2, 3]
         told = [describe(file)["provenance"] for file in summary.files.values()]
-        assert told == [json.loads(json.dumps(origin))] * 5
+        assert told == [json.loads(json.dumps(origin))] * 6
         # What changes no byte of a result must not be told by one.
         again = options(**chosen, min_area_m2=2, chunk=150, batch_size=3, on_error="skip", restart=True)
         other = run_scene(scene, network, tmp_path / "p", again)

@@ -13,6 +13,7 @@ gpkg        .gpkg       scene's CRS, spatial index; other layers of the file sta
 parquet     .parquet    GeoParquet 1.1, scene's CRS, zstd, bbox covering
 fgb         .fgb        FlatGeobuf, scene's CRS, rows in the order of its spatial index
 shp         .shp        scene's CRS, names cut to 10 characters, at most 2 GB
+pmtiles     .pmtiles    vector tiles for web maps: to look at, not to measure
 ==========  ==========  ====================================================================
 """
 
@@ -28,6 +29,7 @@ from geoseg.io.writers.registry import (
     open_writer,
     output_path,
     read_provenance,
+    tile_zooms,
 )
 
 __all__ = [
@@ -41,4 +43,5 @@ __all__ = [
     "open_writer",
     "output_path",
     "read_provenance",
+    "tile_zooms",
 ]

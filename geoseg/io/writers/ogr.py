@@ -35,14 +35,18 @@ from geoseg.io.writers.checks import (
     layer_metadata,
 )
 
-__all__ = ["FlatGeobufWriter", "GeoPackageWriter", "ShapefileWriter", "dbf_names", "layer_name"]
+__all__ = ["FlatGeobufWriter", "GeoPackageWriter", "OgrWriter", "ShapefileWriter", "dbf_names", "layer_name"]
 
 _GEOMETRY = "geom"
 #: Batches that wait for GDAL, and the time between two looks at whether its thread still lives.
 _QUEUE_BATCHES = 4
 _POLL_S = 0.2
-#: GeoPackage and dBASE store the time of writing; this one instead makes equal input give equal files.
-_FIXED_TIME = "2000-01-01T00:00:00.000Z"
+#: GeoPackage and dBASE store the time of writing; with one instead of it equal input gives equal files.
+_FIXED = {
+    "OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z",
+    # Several threads put the objects of a tile in another order each time.
+    "GDAL_NUM_THREADS": "1",
+}
 #: Places of two texts in FlatGeobuf's header.
 _FGB_DESCRIPTION, _FGB_METADATA = 12, 13
 
@@ -51,8 +55,8 @@ class _Aborted(Exception):
     """Ends the stream of an aborted writer."""
 
 
-class _FixedTime:
-    """Stops GDAL's clock while a writer is open; the setting is global, so the writers are counted."""
+class _FixedSettings:
+    """Stops GDAL's clock while a writer is open; the settings are global, so the writers are counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,7 +67,7 @@ class _FixedTime:
 
         with self._lock:
             self._users += 1
-            pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_TIME})
+            pyogrio.set_gdal_config_options(dict(_FIXED))
 
     def __exit__(self, *_: object) -> None:
         import pyogrio
@@ -71,10 +75,10 @@ class _FixedTime:
         with self._lock:
             self._users -= 1
             if self._users == 0:
-                pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+                pyogrio.set_gdal_config_options(dict.fromkeys(_FIXED))
 
 
-_fixed_time = _FixedTime()
+_fixed_settings = _FixedSettings()
 _start_lock = threading.Lock()
 
 
@@ -84,6 +88,8 @@ class OgrWriter(FootprintWriter):
     driver = ""
     suffix = ""
     many_layers = False
+    #: Whether features come back in the CRS they were given in.
+    keeps_crs = True
     encoding: str | None = None
     layer_options: dict[str, str] = {}  # noqa: RUF012
     dataset_options: dict[str, str] = {}  # noqa: RUF012
@@ -118,7 +124,7 @@ class OgrWriter(FootprintWriter):
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
         self._started = threading.Event()
         self._fields = self._layer_schema()
-        self._crs_text = None if self.crs is None else stated_crs(self.driver, self.suffix, self.crs)
+        self._crs_text = None if self.crs is None else self._stated(self.crs)
         self._thread = threading.Thread(
             target=self._run, args=(self._written,), name=f"write {self.path.name}"
         )
@@ -130,6 +136,10 @@ class OgrWriter(FootprintWriter):
             self._thread.start()
             self._started.wait()
         self._raise_if_failed()
+
+    def _stated(self, crs: CRS) -> str:
+        """The CRS as GDAL is told it."""
+        return stated_crs(self.driver, self.suffix, crs) if self.keeps_crs else crs.to_wkt()
 
     def _layer_schema(self) -> pa.Schema:
         return pa.schema([*self.schema, pa.field(_GEOMETRY, pa.binary())])
@@ -167,7 +177,7 @@ class OgrWriter(FootprintWriter):
 
         try:
             reader = pa.RecordBatchReader.from_batches(self._fields, self._stream())
-            with _fixed_time:
+            with _fixed_settings:
                 pyogrio.raw.write_arrow(
                     reader,
                     written,
@@ -207,8 +217,10 @@ class OgrWriter(FootprintWriter):
         self._thread.join()
         self._raise_if_failed()
         self._check(self._written)
-        if not same_crs(read_crs(self._written, self.layer if self.many_layers else None), self.crs):
-            raise OSError(None, "it came out with another CRS")
+        if self.keeps_crs:
+            read_back = read_crs(self._written, self.layer if self.many_layers else None)
+            if not same_crs(read_back, self.crs):
+                raise OSError(None, "it came out with another CRS")
         # GDAL names the layer's side files after the main one; here they get the names to be committed.
         for file in self._written.parent.glob("footprints.*"):
             side = self._staged.with_suffix(file.name.removeprefix("footprints"))

@@ -20,6 +20,7 @@ from geoseg.io.writers.base import FootprintWriter, GeometryType
 from geoseg.io.writers.geojson import GeoJSONSeqWriter, GeoJSONWriter
 from geoseg.io.writers.ogr import FlatGeobufWriter, GeoPackageWriter, ShapefileWriter
 from geoseg.io.writers.parquet import ParquetPartWriter, ParquetWriter
+from geoseg.io.writers.pmtiles import PMTilesWriter, tile_zooms
 from geoseg.typing import PathLike
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "open_writer",
     "output_path",
     "read_provenance",
+    "tile_zooms",
 ]
 
 _METERS_PER_DEGREE = 111_320.0
@@ -42,6 +44,7 @@ _WRITERS: dict[str, tuple[str, type[FootprintWriter]]] = {
     "parquet": (".parquet", ParquetWriter),
     "fgb": (".fgb", FlatGeobufWriter),
     "shp": (".shp", ShapefileWriter),
+    "pmtiles": (".pmtiles", PMTilesWriter),
 }
 
 #: Format name -> suffix of its files.
@@ -156,6 +159,7 @@ def open_writer(
     decimals: int = 7,
     repair: bool = False,
     is_part: bool = False,
+    zooms: tuple[int, int] | None = None,
 ) -> FootprintWriter:
     """Begin an output file.
 
@@ -183,6 +187,8 @@ def open_writer(
         valid, and are written faster without.
     is_part
         Whether the file is one of several in a folder that are read as one data set, as GeoParquet's can be.
+    zooms
+        Least and greatest zoom level of PMTiles (see :func:`tile_zooms`); None: those of pixels of 0.3 m.
 
     Returns
     -------
@@ -203,4 +209,6 @@ def open_writer(
     origin = None if provenance is None else json_text(provenance)
     if issubclass(writer, GeoJSONWriter):
         return writer(Path(path), schema, crs, geometry_type, origin, decimals, repair)
+    if issubclass(writer, PMTilesWriter):
+        return writer(Path(path), schema, crs, geometry_type, origin, zooms)
     return writer(Path(path), schema, crs, geometry_type, origin)
