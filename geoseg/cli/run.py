@@ -156,9 +156,15 @@ def _carry_out(
     work = f"{summary.windows_run} of {summary.windows} windows were predicted now"
     done = f"{summary.mpx:.1f} Mpx in {summary.seconds:.1f} s ({work})"
     if summary.footprints is not None:
-        done = f"{summary.footprints} footprints, {done}"
+        done = f"{summary.footprints} footprints{_changes_text(summary.changes)}, {done}"
     also = [summary.extras[kind] for kind in ("report",) if kind in summary.extras]
     report_summary(summary, done, quiet=quiet, json=json, also=also)
+
+
+def _changes_text(changes: Mapping[str, int]) -> str:
+    """What became of known footprints, in brackets; nothing where they were not compared."""
+    told = [f"{count} {name}" for name, count in changes.items() if name != "unseen" or count]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _forecast(
@@ -248,6 +254,7 @@ def _carry_out_batch(
             left_out = sum(merged.left_out.values())
             some = f", {left_out} left out" if left_out else ""
             scope = f"{count_of(len(merged.scenes), 'scene')} in {merged.crs}{some}"
+            scope += _changes_text(merged.changes)
             print(f"merged: {count_of(merged.footprints, 'footprint')} of {scope}")
             for file in merged.files.values():
                 print(out / file)

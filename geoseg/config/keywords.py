@@ -87,6 +87,8 @@ class RunKeywords(SegmentKeywords, total=False):
     merge: str | Sequence[str] | None
     merge_crs: str | None
     overlaps: Literal["keep", "newest", "best"] | None
+    update: PathLike | None
+    update_iou: float | None
     overwrite: bool | None
     workers: int | None
     scheduler: str | None

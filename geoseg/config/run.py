@@ -334,6 +334,27 @@ class RunSettings(SuggestedSettings):
             panel="Files",
         ),
     ] = "keep"
+    update: Annotated[
+        Path | None,
+        Option(
+            help="Vector file of footprints that were known before: a column says which ones are new, kept "
+            "or changed, and NAME.new, NAME.changed and NAME.gone hold them.",
+            takes=("run",),
+            panel="Files",
+            metavar="FILE",
+            keyword="PathLike",
+            unset="nothing is compared",
+        ),
+    ] = None
+    update_iou: Annotated[
+        float,
+        Field(gt=0, le=1),
+        Option(
+            help="Intersection over union with a known footprint from which on one is kept, and not changed.",
+            takes=("run",),
+            panel="Files",
+        ),
+    ] = 0.5
     # Never by itself: what is thrown away may be hours of work, so a kept run of other settings is refused.
     restart: Annotated[
         bool,

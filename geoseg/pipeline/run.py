@@ -31,7 +31,7 @@ from geoseg.io.crs import check_tiff_crs
 from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG, read_hints
 from geoseg.io.references import Reference
 from geoseg.io.vectors.formats import split_layer
-from geoseg.io.writers import check_formats, check_unowned, output_path
+from geoseg.io.writers import check_formats, check_unowned, coordinate_decimals, output_path
 from geoseg.pipeline.chunk_files import StoredClasses
 from geoseg.pipeline.extras import write_extras
 from geoseg.pipeline.job import Job, prepare
@@ -50,6 +50,7 @@ from geoseg.typing import PathLike, Progress, no_progress
 
 if TYPE_CHECKING:
     from geoseg.models.predictor import Predictor
+    from geoseg.pipeline.ground import Ground
 
 __all__ = ["RunSummary", "predict_scene", "run_scene"]
 
@@ -92,6 +93,9 @@ class RunSummary:
         What the user should know.
     provenance
         What the files say of their origin: versions, scene, model and options.
+    changes
+        With ``update``: how many footprints are new, kept, changed and gone, and how many known ones stand
+        where nothing was seen (unseen).
     extras
         Kind (``style``, ``qgs``) to a file beside the results that helps to look at them. Other programs may
         have written to it since.
@@ -112,6 +116,7 @@ class RunSummary:
     failures: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, int] = field(default_factory=dict)
     extras: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -183,10 +188,11 @@ def run_scene(
         check_tiff_crs(job.source.geobox.crs)
     check_outputs([*files.values(), *rasters.values()], _inputs(job, model))
     check_unowned(files | rasters, job.settings.overwrite)
+    parts = _parts(job, Path(out))
     if job.settings.report:
         check_page(report_file(Path(out), job.source.name), _inputs(job, model), REPORT_MAKER)
     store_folder = _store_folder(job.source, Path(out))
-    targets = [*files.values(), *rasters.values()]
+    targets = [*files.values(), *rasters.values(), *parts.values()]
     # Held from here on: two runs to one folder would otherwise both work, and the last one stay.
     with (
         results_folder(Path(out)),
@@ -201,7 +207,11 @@ def run_scene(
         # Before the results, so that none of them lies there without the list of what it lacks.
         listed = write_failures(targets, failures) if failures else {}
         origin = run_provenance(job, "run")
-        count = _vectorize(job, store, files, origin, crew, progress)
+        changes: dict[str, int] = {}
+        if job.settings.update is None:
+            count = _vectorize(job, store, files, origin, crew, progress)
+        else:
+            count, changes = _vectorize_compared(job, store, files, parts, origin, crew, progress)
         _save_rasters(job, store, rasters, origin, progress)
         # Once more, for the second stage takes its time as well: the results must be of one scene.
         check_scene(job, store, targets)
@@ -210,8 +220,9 @@ def run_scene(
         notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
         extras = write_extras(job, Path(out), files, rasters)
         write_record(store.folder, make_record(job, scene, origin, files | rasters, count, failures))
+    listed |= {f"{kind}.{name}": path for (kind, name), path in parts.items()}
     summary = _summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
-    return replace(summary, extras={kind: str(path) for kind, path in extras.items()})
+    return replace(summary, changes=changes, extras={kind: str(path) for kind, path in extras.items()})
 
 
 def _store_folder(source: RasterSource, out: Path) -> Path:
@@ -230,10 +241,42 @@ def _outputs(job: Job, folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     )
 
 
+def _parts(job: Job, folder: Path) -> dict[tuple[str, str], Path]:
+    """Files of footprints that are new, changed and gone by kind and format, where they are compared.
+
+    Raises
+    ------
+    InputError
+        One would be lost that geoseg did not write, an input would be written over, or the known footprints
+        can't be read.
+    """
+    settings = job.settings
+    if settings.update is None:
+        return {}
+    from geoseg.pipeline.update import KINDS, known_footprints  # loads geopandas
+
+    place = job.source.geobox
+    # Opened once more when the footprints are there: what is wrong with it is said now.
+    known_footprints(settings.update, place.crs, place.bounds(), job.source.name)
+    # What is compared lies in a GeoParquet file for the time being.
+    check_formats(["parquet"], place.crs)
+    stem = plain_stem(job.source.name)
+    parts = {
+        (kind, name): output_path(folder, f"{stem}.{kind}", name)
+        for name in settings.formats
+        for kind in KINDS
+    }
+    check_outputs(parts.values(), _inputs(job, None))
+    for (_, name), path in parts.items():
+        check_unowned({name: path}, settings.overwrite)
+    return parts
+
+
 def _inputs(job: Job, model: Any) -> list[PathLike]:
     """Files that must not be written over."""
     files: list[PathLike] = list(job.source.files())
-    given = [path for path in (model, job.settings.aoi) if isinstance(path, (str, os.PathLike))]
+    named = (model, job.settings.aoi, job.settings.update)
+    given = [path for path in named if isinstance(path, (str, os.PathLike))]
     files += [split_layer(path)[0] for path in given]
     return files
 
@@ -387,6 +430,54 @@ def _vectorize(
     return summary.footprints
 
 
+def _vectorize_compared(
+    job: Job,
+    store: ProbStore,
+    files: dict[str, Path],
+    parts: dict[tuple[str, str], Path],
+    origin: dict[str, Any],
+    workers: Workers | None,
+    progress: Progress,
+) -> tuple[int, dict[str, int]]:
+    """Write footprints with what became of those that were known before."""
+    from geoseg.pipeline.update import known_footprints, write_updated
+
+    settings, place = job.settings, job.source.geobox
+    assert settings.update is not None
+    known = known_footprints(settings.update, place.crs, place.bounds(), job.source.name)
+    origin["update"] = {"name": Path(settings.update).name, "iou": settings.update_iou}
+    style = {
+        "crs": place.crs,
+        "decimals": coordinate_decimals(place),
+        "repair": True,
+        "provenance": origin,
+    }
+    ground = _valid_ground(job, store)
+    with scratch_folder(store.folder) as scratch:
+        # All must be known before the first is written, for each is compared with what lies around it.
+        plain = scratch / "footprints.parquet"
+        count = _vectorize(job, store, {"parquet": plain}, origin, workers, progress)
+        changes = write_updated(
+            plain,
+            files,
+            parts,
+            known,
+            lambda geometry: ground.holds(geometry, place.crs),
+            settings.update_iou,
+            scratch,
+            style,
+        )
+    return count, changes.counts
+
+
+def _valid_ground(job: Job, store: ProbStore) -> Ground:
+    from geoseg.pipeline.ground import count_valid  # loads geopandas
+
+    rows, cols = job.plan.n_chunks
+    chunks = (job.plan.chunk_window(row, col) for row in range(rows) for col in range(cols))
+    return count_valid(store.read, chunks, job.source.geobox)
+
+
 def _save_rasters(
     job: Job, store: ProbStore, files: dict[str, Path], origin: dict[str, Any], progress: Progress
 ) -> None:
@@ -396,11 +487,9 @@ def _save_rasters(
         tags = {SETTINGS_TAG: json.dumps(kept), **about}
         save_prob(files["prob"], store.read, job.source.geobox, job.classes, tags=tags, progress=progress)
     if "valid" in files:
-        from geoseg.pipeline.ground import count_valid, save_ground  # loads geopandas
+        from geoseg.pipeline.ground import save_ground
 
-        rows, cols = job.plan.n_chunks
-        chunks = (job.plan.chunk_window(row, col) for row in range(rows) for col in range(cols))
-        save_ground(files["valid"], count_valid(store.read, chunks, job.source.geobox), tags=about)
+        save_ground(files["valid"], _valid_ground(job, store), tags=about)
     if "mask" in files:
         save_mask(
             files["mask"],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         PlacedFeatures,
         check_crs_pair,
         pixel_transform,
+        reach,
         read_features,
     )
     from geoseg.io.vectors.files import VectorBatch, VectorFile, open_vector
@@ -29,6 +30,7 @@ __all__ = [
     "is_vector_file",
     "open_vector",
     "pixel_transform",
+    "reach",
     "read_features",
     "split_layer",
 ]
@@ -38,7 +40,7 @@ __getattr__, __dir__ = offer_late(
     __name__,
     {
         **dict.fromkeys(
-            ("Features", "PlacedFeatures", "check_crs_pair", "pixel_transform", "read_features"),
+            ("Features", "PlacedFeatures", "check_crs_pair", "pixel_transform", "reach", "read_features"),
             "geoseg.io.vectors.features",
         ),
         **dict.fromkeys(("VectorBatch", "VectorFile", "open_vector"), "geoseg.io.vectors.files"),

@@ -18,7 +18,7 @@ from geoseg.io.vectors.formats import belonging_files
 from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import Array, IntArray, PathLike
 
-__all__ = ["Features", "PlacedFeatures", "check_crs_pair", "pixel_transform", "read_features"]
+__all__ = ["Features", "PlacedFeatures", "check_crs_pair", "pixel_transform", "reach", "read_features"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,9 @@ class Features:
         """
         check_crs_pair(self.source, geobox.crs, name)
         # In the order of the file, where later features are drawn over earlier ones.
-        near = np.sort(self._tree.query(shapely.box(*_reach(geobox, self.source.crs)))).astype(np.int64)
+        near = np.sort(
+            self._tree.query(shapely.box(*reach(geobox.bounds(), geobox.crs, self.source.crs)))
+        ).astype(np.int64)
         moved = shapely.transform(
             self.geometry[near], pixel_transform(self.source.crs, geobox), interleaved=False
         )
@@ -211,11 +213,20 @@ def pixel_transform(crs: CRS | None, geobox: GeoBox) -> Callable[[Array, Array],
     return to_pixels
 
 
-def _reach(geobox: GeoBox, crs: CRS | None) -> tuple[float, float, float, float]:
-    """Bounds of a raster in another CRS, a little too large."""
-    bounds = geobox.bounds()
-    if crs is not None and geobox.crs is not None and crs != geobox.crs:
-        bounds = Transformer.from_crs(geobox.crs, crs, always_xy=True).transform_bounds(*bounds)
+def reach(
+    bounds: tuple[float, float, float, float], crs: CRS | None, target: CRS | None
+) -> tuple[float, float, float, float]:
+    """Bounds in another CRS, a little too large; without end where it can't show them.
+
+    Parameters
+    ----------
+    bounds
+        (min x, min y, max x, max y) in ``crs``.
+    crs, target
+        Without one of them, or where both are the same, the bounds stay where they are.
+    """
+    if crs is not None and target is not None and crs != target:
+        bounds = Transformer.from_crs(crs, target, always_xy=True).transform_bounds(*bounds)
     left, bottom, right, top = bounds
     if not np.isfinite(bounds).all():
         return -np.inf, -np.inf, np.inf, np.inf

@@ -107,8 +107,41 @@ class VectorFile:
                 values = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
                 yield VectorBatch(geometry, values)
 
-    def records(self, size: int = 65_536) -> Iterator[tuple[Array, pa.RecordBatch]]:
+    def schema(self) -> pa.Schema:
+        """Attribute columns with their types, as :meth:`records` gives them.
+
+        Raises
+        ------
+        InputError
+            A file that can't be read.
+        """
+        if not self.columns:
+            return pa.schema([])
+        with _told(self.path):
+            if self.geometry_column:
+                import pyarrow.parquet as pq
+
+                whole = pq.read_schema(self.path.absolute())
+            else:
+                with (
+                    _gdal_name(self.path, check_content(self.path)[0]) as place,
+                    pyogrio.open_arrow(place, layer=self.layer, use_pyarrow=True) as (_, reader),
+                ):
+                    whole = reader.schema
+            return pa.schema([whole.field(name) for name in self.columns])
+
+    def records(
+        self, size: int = 65_536, *, within: tuple[float, float, float, float] | None = None
+    ) -> Iterator[tuple[Array, pa.RecordBatch]]:
         """Geometries and all columns, these as Arrow has them: whole numbers stay whole where some are null.
+
+        Parameters
+        ----------
+        size
+            Features at a time.
+        within
+            Bounds in the file's CRS: features elsewhere may be left out, and are not read where the file has
+            an index.
 
         Raises
         ------
@@ -117,7 +150,7 @@ class VectorFile:
         """
         if self.count:
             with _told(self.path):
-                for geometry, batch in _records(self, self.columns, size):
+                for geometry, batch in _records(self, self.columns, size, within):
                     yield geometry, batch.select(list(self.columns))
 
 
@@ -288,30 +321,56 @@ def _open_parquet(path: Path, layer: str | None) -> VectorFile:
     return VectorFile(path, None, crs, bounds, count, columns, name)
 
 
-def _records(source: VectorFile, columns: Sequence[str], size: int) -> Iterator[tuple[Array, pa.RecordBatch]]:
+def _records(
+    source: VectorFile,
+    columns: Sequence[str],
+    size: int,
+    within: tuple[float, float, float, float] | None = None,
+) -> Iterator[tuple[Array, pa.RecordBatch]]:
     """Geometries, and the batches that they are from."""
-    for batch, name in _arrow_batches(source, columns, size):
+    for batch, name in _arrow_batches(source, columns, size, within):
         wkb = batch.column(name).to_numpy(zero_copy_only=False)
         shapes = shapely.from_wkb(np.where([w is None for w in wkb], None, wkb))
         yield np.asarray(shapes, dtype=object).reshape(-1), batch
 
 
 def _arrow_batches(
-    source: VectorFile, columns: Sequence[str], size: int
+    source: VectorFile,
+    columns: Sequence[str],
+    size: int,
+    within: tuple[float, float, float, float] | None,
 ) -> Iterator[tuple[pa.RecordBatch, str]]:
     """Batches, and what their column of geometries is called."""
     if source.geometry_column:
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(source.path.absolute()) as file:
-            for batch in file.iter_batches(batch_size=size, columns=[source.geometry_column, *columns]):
+            groups = list(range(file.num_row_groups))
+            if within is not None:
+                groups = [k for k in groups if _may_meet(file.metadata.row_group(k), within)]
+            for batch in file.iter_batches(
+                batch_size=size, row_groups=groups, columns=[source.geometry_column, *columns]
+            ):
                 yield batch, source.geometry_column
         return
     with (
         _gdal_name(source.path, check_content(source.path)[0]) as place,
         pyogrio.open_arrow(
-            place, layer=source.layer, columns=list(columns), batch_size=size, use_pyarrow=True
+            place, layer=source.layer, columns=list(columns), batch_size=size, bbox=within, use_pyarrow=True
         ) as (meta, reader),
     ):
         for batch in reader:
             yield batch, meta["geometry_name"] or "wkb_geometry"
+
+
+def _may_meet(group: Any, within: tuple[float, float, float, float]) -> bool:
+    """Whether features of a row group may lie within bounds, by the statistics of its bbox covering."""
+    chunks = (group.column(k) for k in range(group.num_columns))
+    limits = {one.path_in_schema: one.statistics for one in chunks if one.path_in_schema.startswith("bbox.")}
+    found = [limits.get(f"bbox.{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
+    known = [one for one in found if one is not None and one.has_min_max]
+    if len(known) < 4:
+        return True
+    x_min, y_min, x_max, y_max = known
+    left, bottom, right, top = within
+    return bool(x_min.min <= right and x_max.max >= left and y_min.min <= top and y_max.max >= bottom)

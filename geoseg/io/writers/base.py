@@ -79,6 +79,18 @@ class FootprintBatch:
         """Columns as Arrow arrays of the schema's types."""
         return [pa.array(self.columns[name], type=schema.field(name).type) for name in schema.names]
 
+    @classmethod
+    def of_table(cls, geometry: Geometries, table: pa.Table | pa.RecordBatch) -> FootprintBatch:
+        """Geometries with the columns of an Arrow table."""
+        # Through NumPy whole numbers would become broken ones where some are missing.
+        columns: dict[str, Array] = {
+            name: np.array(column.to_pylist(), object)
+            if column.null_count
+            else column.to_numpy(**({} if isinstance(column, pa.ChunkedArray) else {"zero_copy_only": False}))
+            for name, column in zip(table.schema.names, table.columns, strict=True)
+        }
+        return cls(geometry, columns)
+
     @staticmethod
     def joined(batches: Sequence[FootprintBatch]) -> FootprintBatch:
         """Several batches as one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ PIXEL_NOTE = (
     "x = column and y = row of pixel corners, from the upper left, y down."
 )
 
+#: How each line of a sequence begins; those of a part (what is new, for one) do not begin with the first.
+_FIRST_FEATURE = re.compile(rb'\{"type": "Feature", "properties": \{"id": \d+, "class": ')
 #: Corners that are reprojected in one go: PROJ takes several copies of them.
 _PIECE_CORNERS = 1 << 20
 #: Texts of attribute values that are kept for the next feature: classes and scenes repeat.
@@ -238,7 +241,7 @@ class GeoJSONSeqWriter(GeoJSONWriter):
         """By how the first feature begins: there is no place for a mark. An empty file holds nothing."""
         with path.open("rb") as file:
             head = file.read(64)
-        return not head or head.startswith(b'{"type": "Feature", "properties": {"id": 1, "class": ')
+        return not head or _FIRST_FEATURE.match(head) is not None
 
     def _head(self) -> str:
         return ""

@@ -16,6 +16,7 @@ from geoseg.errors import GeosegError, MissingFileError, ModelError, RunError, S
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
+from geoseg.io.vectors import open_vector
 from geoseg.pipeline.batch.ahead import worked_ahead
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
 from geoseg.pipeline.batch.merge import MergeSummary, check_merge, merge_scenes
@@ -142,6 +143,8 @@ def run_batch(
     settings = settings or RunSettings()
     out = Path(out)
     check_merge(settings)
+    if settings.update is not None:
+        open_vector(settings.update)  # refused once, and not by each scene
     plan = plan_batch(words, settings, out=out, progress=progress)
     predictor = as_predictor(
         model,
@@ -293,7 +296,7 @@ def _fill(record: SceneRecord, summary: RunSummary, out: Path) -> None:
     for name in ("footprints", "windows", "windows_run", "seconds", "network_seconds", "mpx", "gsd"):
         setattr(record, name, getattr(summary, name))
     record.acquired, record.bounds, record.crs = summary.acquired, summary.bounds, summary.crs
-    record.failures, record.notes = summary.failures, summary.notes
+    record.failures, record.notes, record.changes = summary.failures, summary.notes, summary.changes
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def scene_settings(settings: RunSettings) -> RunSettings:
     wanted: dict[str, Any] = {"merge": None, "merge_crs": None, "overlaps": "keep"}
     if "parquet" not in settings.formats:
         wanted["formats"] = (*settings.formats, "parquet")
-    if settings.overlaps != "keep":
+    if settings.overlaps != "keep" or settings.update is not None:
         wanted["save_valid"] = True
     return settings.model_copy(update=wanted)
 
@@ -60,9 +60,9 @@ def outcome_settings(settings: RunSettings) -> dict[str, Any]:
 def batch_key(predictor: Any, settings: RunSettings) -> str:
     """Digest of the options and the model: a scene that was done with the same need not be done again."""
     settings = scene_settings(settings)
-    area = settings.aoi
-    # An area is named by its file, which may be changed.
-    areas = [str(split_layer(area)[0])] if isinstance(area, (str, os.PathLike)) else []
+    # An area and known footprints are named by their files, which may be changed.
+    named = (file for file in (settings.aoi, settings.update) if isinstance(file, (str, os.PathLike)))
+    areas = [str(split_layer(file)[0]) for file in named]
     return json_digest([FORMAT, predictor.fingerprint(), outcome_settings(settings), *files_stamps([areas])])
 
 

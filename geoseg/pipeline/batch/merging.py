@@ -1,0 +1,253 @@
+"""Footprints of scenes on their way into one data set: gathered, sorted by the ground, and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+
+from geoseg.errors import InputError
+from geoseg.files import Staged
+from geoseg.io.crs import same_crs
+from geoseg.io.sorted_runs import KEY, SortedRuns
+from geoseg.io.vectors import open_vector, reach
+from geoseg.io.writers import FootprintBatch, decimals_of, open_writer
+from geoseg.io.writers.antimeridian import split_at_antimeridian
+from geoseg.pipeline.batch.manifest import SceneRecord
+from geoseg.pipeline.batch.overlaps import Owners, mean_confidence, rank_scenes
+from geoseg.pipeline.ground import read_ground
+from geoseg.pipeline.update import CHANGE, Changes, ChangeWriters, Known, find_changes
+from geoseg.typing import Array, BoolArray, Overlaps, Progress
+
+__all__ = ["Merging"]
+
+#: Footprints in memory at a time, and in a file of a GeoParquet data set: some 30 MB of it.
+_ROWS = 262_144
+#: Read of a scene at a time.
+_BATCH = 65_536
+#: Grounds in memory at a time, of at most 16 MB.
+_GROUNDS = 16
+_METERS_A_DEGREE = 111_320.0
+#: Column of geometries while they wait to be written, and what is noted of each footprint that is left out.
+_SHAPE = "shape"
+_LEFT_OUT = np.dtype([("scene", np.int32), ("id", np.int64), ("owner", np.int32)])
+
+
+class Merging:
+    """Footprints of scenes on their way into one data set.
+
+    Attributes
+    ----------
+    runs
+        Those that go in.
+    counts
+        How many are left out of each scene.
+    extents
+        (n, 4) float64, bounds of each scene, a little too large.
+    """
+
+    def __init__(
+        self, records: Sequence[SceneRecord], out: Path, crs: CRS, overlaps: Overlaps, scratch: Path
+    ) -> None:
+        self._records, self._out, self._crs, self._overlaps = records, out, crs, overlaps
+        self._scratch = scratch
+        self.extents = np.array([_extent(record, crs) for record in records])
+        self.runs = SortedRuns(scratch, _ROWS, ("scene", "scene_id"))
+        self.counts = [0] * len(records)
+        self._left_out = scratch / "left_out"
+        self._schema = pa.schema([])
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Bounds of all scenes."""
+        left, bottom = self.extents[:, :2].min(axis=0).tolist()
+        right, top = self.extents[:, 2:].max(axis=0).tolist()
+        return left, bottom, right, top
+
+    def gather(self, progress: Progress) -> None:
+        """Read all scenes once."""
+        whole = self.extent
+        owners = None
+        if self._overlaps != "keep":
+            files = [self._out / record.files["parquet"] for record in self._records]
+            best = self._overlaps == "best"
+            confidence = {r.name: mean_confidence(f) for r, f in zip(self._records, files)} if best else {}
+            ranks = rank_scenes(self._records, self._overlaps, confidence)
+            owners = Owners([self._out / r.files["valid"] for r in self._records], self.extents, ranks)
+        total = sum(record.footprints or 0 for record in self._records)
+        done = 0
+        with self._left_out.open("wb") as left_out:
+            for scene, record in enumerate(self._records):
+                source = open_vector(self._out / record.files["parquet"])
+                own = _plain(source.schema().empty_table()).schema
+                self._schema = pa.unify_schemas([self._schema, own], promote_options="permissive")
+                for geometry, batch in source.records(_BATCH):
+                    rows = _plain(pa.table(batch))
+                    if owners is not None and source.crs is not None:
+                        owner = owners.of(scene, geometry, source.crs)
+                        keep = owner == scene
+                        gone = np.zeros(int((~keep).sum()), _LEFT_OUT)
+                        gone["scene"], gone["owner"] = scene, owner[~keep]
+                        gone["id"] = rows.column("scene_id").to_numpy()[~keep]
+                        gone.tofile(left_out)
+                        self.counts[scene] += len(gone)
+                        geometry, rows = geometry[keep], rows.filter(pa.array(keep))
+                    if not len(geometry):
+                        continue
+                    moved = _moved(geometry, source.crs, self._crs, record.name)
+                    self.runs.add(
+                        rows.append_column(KEY, pa.array(_hilbert(moved, whole))).append_column(
+                            _SHAPE, pa.array(shapely.to_wkb(moved), pa.large_binary())
+                        )
+                    )
+                    done += batch.num_rows
+                    progress("merge", done, 2 * total)
+
+    def write(
+        self,
+        files: Mapping[str, Path],
+        origin: Mapping[str, Any],
+        progress: Progress,
+        *,
+        parts: Mapping[tuple[str, str], Path],
+        known: Known | None = None,
+        least_iou: float = 1.0,
+    ) -> Changes | None:
+        """Write what was gathered, numbered through, to all files in one pass.
+
+        Parameters
+        ----------
+        files
+            Format -> file, or folder of a GeoParquet data set.
+        origin
+            What the files say of their origin.
+        progress
+            Told of footprints.
+        parts, known, least_iou
+            See :mod:`geoseg.pipeline.update`; without ``known`` nothing is compared.
+
+        Returns
+        -------
+        Changes or None
+            What became of the footprints, where they were compared.
+        """
+        style: dict[str, Any] = {
+            "crs": self._crs,
+            "provenance": origin,
+            "decimals": max(
+                (decimals_of(record.gsd / _METERS_A_DEGREE) for record in self._records if record.gsd),
+                default=7,
+            ),
+            "repair": True,
+        }
+        schema = pa.schema([("id", pa.int64()), *self._schema])
+        changes = None if known is None else self._changes(known, least_iou)
+        plain = {name: path for name, path in files.items() if name != "parquet"}
+        count, total = 0, len(self.runs)
+        with ExitStack() as stack:
+            writers = ChangeWriters(plain, parts, schema, style, compared=changes is not None)
+            stack.enter_context(writers)
+            folder = stack.enter_context(Staged.folder(files["parquet"])) if "parquet" in files else None
+            # Without a footprint one empty file, so that readers find the columns.
+            for number, (low, high) in enumerate(self.runs.ranges() or [(0, 0)]):
+                batch = self._batch(self.runs.between(low, high), count)
+                names = None if changes is None else changes.names(count, count + len(batch))
+                batch = writers.write(batch, names)
+                if folder is not None:
+                    part = folder.path / f"part-{number:05}.parquet"
+                    with open_writer("parquet", part, schema=writers.schema, is_part=True, **style) as writer:
+                        writer.write(batch)
+                count += len(batch)
+                progress("merge", total + count, 2 * total)
+            if changes is not None and known is not None:
+                writers.write_gone(known, changes)
+            if folder is not None:
+                folder.commit(replace=True)
+        return changes
+
+    def _changes(self, known: Known, least_iou: float) -> Changes:
+        shapes = (self._batch(self.runs.between(low, high), 0).geometry for low, high in self.runs.ranges())
+        ground = lru_cache(_GROUNDS)(
+            lambda scene: read_ground(self._out / self._records[scene].files["valid"])
+        )
+
+        def is_seen(geometry: Array) -> BoolArray:
+            # By any of the scenes: one that has seen nothing there takes nothing away.
+            x0, y0, x1, y1 = shapely.total_bounds(geometry)
+            left, bottom, right, top = self.extents.T
+            near = np.flatnonzero((left <= x1) & (right >= x0) & (bottom <= y1) & (top >= y0))
+            seen = np.zeros(len(geometry), bool)
+            for scene in near.tolist():
+                seen |= ground(scene).holds(geometry, self._crs)
+            return seen
+
+        scratch = self._scratch / "compared"
+        scratch.mkdir()
+        return find_changes(shapes, len(self.runs), known, is_seen, least_iou, scratch)
+
+    def _batch(self, rows: pa.Table | None, before: int) -> FootprintBatch:
+        if rows is None:
+            rows = pa.schema([*self._schema, (_SHAPE, pa.large_binary())]).empty_table()
+        geometry = np.asarray(shapely.from_wkb(rows.column(_SHAPE).to_numpy()), object)
+        known = set(rows.column_names)
+        columns = {
+            field.name: rows.column(field.name) if field.name in known else pa.nulls(len(rows), field.type)
+            for field in self._schema
+        }
+        number = pa.array(np.arange(before + 1, before + len(rows) + 1, dtype=np.int64))
+        return FootprintBatch.of_table(geometry, pa.table({"id": number, **columns}))
+
+    def left_out(self) -> Iterator[tuple[str, int, str]]:
+        """Scene, id and owner of each footprint that was left out."""
+        names = [record.name for record in self._records]
+        with self._left_out.open("rb") as file:
+            while len(rows := np.fromfile(file, _LEFT_OUT, _BATCH)):
+                for scene, number, owner in rows.tolist():
+                    yield names[scene], number, names[owner]
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Attributes of footprints; their number in the scene makes room for that in the whole."""
+    others = [name for name in table.column_names if name not in ("id", "bbox", CHANGE)]
+    return table.select(others).append_column("scene_id", table.column("id"))
+
+
+def _extent(record: SceneRecord, crs: CRS) -> tuple[float, float, float, float]:
+    """Bounds of a scene in the CRS of the whole, a little too large."""
+    x0, y0, x1, y1 = record.bounds or (0.0, 0.0, 0.0, 0.0)
+    extent = reach((x0, y0, x1, y1), CRS.from_user_input(record.crs), crs)
+    if not np.isfinite(extent).all():
+        raise _unshown(record.name, crs)
+    return extent
+
+
+def _moved(geometry: Array, crs: CRS | None, target: CRS, name: str) -> Array:
+    if crs is None or same_crs(crs, target):
+        return geometry
+    project = Transformer.from_crs(crs, target, always_xy=True).transform
+    moved = shapely.transform(geometry, project, interleaved=False)
+    if not np.isfinite(shapely.bounds(moved)).all():
+        raise _unshown(name, target)
+    return split_at_antimeridian(moved) if target.is_geographic else moved
+
+
+def _unshown(name: str, crs: CRS) -> InputError:
+    return InputError(
+        f"merge_crs must be able to show all scenes, got {crs.name}, in which {name} has no place. Give "
+        "another, such as EPSG:4326."
+    )
+
+
+def _hilbert(geometry: Array, extent: tuple[float, float, float, float]) -> NDArray[np.uint32]:
+    """Place of each geometry along a Hilbert curve of 2^32 steps through the extent."""
+    import geopandas  # takes a second to load
+
+    return np.asarray(geopandas.GeoSeries(geometry).hilbert_distance(extent, level=16), np.uint32)

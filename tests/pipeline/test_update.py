@@ -1,0 +1,241 @@
+"""Footprints compared with those of yesterday: by the ground, exactly, in bounded pieces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from batch_scenes import OPTIONS, PLACE, Network, run, save
+from pyproj import CRS
+
+import geoseg
+from geoseg.errors import InputError
+from geoseg.geo.geobox import GeoBox
+from geoseg.geo.windows import iter_chunks
+from geoseg.io.vectors import open_vector
+from geoseg.io.writers import FORMATS
+from geoseg.pipeline import update
+from geoseg.pipeline.ground import ALL, NONE, SOME, count_valid, read_ground, save_ground
+from geoseg.pipeline.update import Known, find_changes, known_footprints
+
+#: Kept, of another extent, gone, without data there, over the edge of the scene, far away.
+KNOWN = (
+    (4, 8, 16, 21),
+    (24, 8, 28, 20),
+    (24, 32, 36, 44),
+    (52, 8, 60, 20),
+    (30, -5, 38, 4),
+    (900, 900, 910, 910),
+)
+FOUND = {"new": 1, "kept": 1, "changed": 1, "gone": 1, "unseen": 2}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
+
+
+def boxes(*places: tuple[float, float, float, float]) -> np.ndarray:
+    """Rectangles by columns and rows of the scene's pixels."""
+    a, b, c, d, e, f = PLACE[:6]
+    drawn = [shapely.box(*place) for place in places]
+    moved = shapely.transform(drawn, lambda x, y: (a * x + b * y + c, d * x + e * y + f), interleaved=False)
+    return np.array(moved)
+
+
+def yesterday(path: Path, geometry: Any, crs: Any = 32645, **columns: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    table = {"name": [f"n{k}" for k in range(len(geometry))], **columns}
+    gpd.GeoDataFrame(table, geometry=list(geometry), crs=crs).to_file(path)
+    return path
+
+
+def draw(path: Path) -> None:
+    """Houses at columns 4 and 24, without data from column 48 on."""
+    image = np.full((3, 64, 64), 10, np.uint8)
+    image[:, 8:20, 4:16] = image[:, 8:20, 24:36] = image[:, 32:44, 4:16] = 200
+    image[:, :, 48:] = 0
+    with rasterio.open(path, "r+") as file:
+        file.write(image)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    path = save(tmp_path / "in" / "a.tif", nodata=0)
+    draw(path)
+    return path
+
+
+class TestScene:
+    def test_column_and_files(self, scene: Path, tmp_path: Path) -> None:
+        known = yesterday(tmp_path / "known.gpkg", boxes(*KNOWN), id=np.arange(6) + 50)
+        out = tmp_path / "out"
+        done = geoseg.run(scene, Network(), out=out, update=known, formats=("gpkg", "parquet"), **OPTIONS)
+        assert done.changes == FOUND
+        table = gpd.read_file(out / "a.gpkg")
+        assert sorted(table.change) == ["changed", "kept", "new"]
+        plain = geoseg.run(scene, Network(), out=tmp_path / "plain", formats="gpkg", **OPTIONS)
+        assert table.drop(columns="change").equals(gpd.read_file(plain.files["gpkg"]))
+        for kind in ("new", "changed"):
+            part = gpd.read_file(out / f"a.{kind}.gpkg")
+            assert part.equals(table[table.change == kind].reset_index(drop=True))
+        gone = gpd.read_parquet(out / "a.gone.parquet")
+        assert gone.columns[:4].tolist() == ["id", "class", "area_m2", "change"]
+        assert (gone.name.tolist(), gone.known_id.tolist(), gone.change.tolist()) == (["n2"], [52], ["gone"])
+        assert gone.geometry[0].equals(boxes(KNOWN[2])[0])
+        assert gone.area_m2[0] == pytest.approx(36, rel=1e-2)
+        assert done.files["gone.gpkg"] == str(out / "a.gone.gpkg")
+
+    def test_the_same_command_again_in_every_format(self, scene: Path, tmp_path: Path) -> None:
+        shapes = gpd.GeoSeries(boxes(*KNOWN), crs=32645).to_crs(4326)
+        known = yesterday(tmp_path / "known.geojson", shapes, crs=4326)
+        settings: dict[str, Any] = {"out": tmp_path / "out", "update": known, "formats": tuple(FORMATS)}
+        for _ in range(2):
+            done = geoseg.run(scene, Network(), **settings, **OPTIONS)
+        assert done.changes == FOUND
+        for name in FORMATS:
+            assert open_vector(done.files[name]).count == 3
+            for kind in ("new", "changed", "gone"):
+                assert open_vector(done.files[f"{kind}.{name}"]).count == 1
+
+    def test_results_of_the_day_before_are_known_ones(self, scene: Path, tmp_path: Path) -> None:
+        first = geoseg.run(scene, Network(), out=tmp_path / "a", formats="parquet", **OPTIONS)
+        done = geoseg.run(scene, Network(), out=tmp_path / "b", update=first.files["parquet"], **OPTIONS)
+        assert done.changes == {"new": 0, "kept": 3, "changed": 0, "gone": 0, "unseen": 0}
+        assert open_vector(done.files["new.geojson"]).count == 0
+
+    def test_nothing_there_before_or_now(self, scene: Path, tmp_path: Path) -> None:
+        nothing = yesterday(tmp_path / "nothing.gpkg", boxes(KNOWN[5]))
+        done = geoseg.run(scene, Network(), out=tmp_path / "a", update=nothing, **OPTIONS)
+        assert done.changes == {"new": 3, "kept": 0, "changed": 0, "gone": 0, "unseen": 0}
+        known = yesterday(tmp_path / "known.gpkg", boxes(*KNOWN))
+        done = geoseg.run(scene, Network(240), out=tmp_path / "b", update=known, **OPTIONS)
+        assert done.changes == {"new": 0, "kept": 0, "changed": 0, "gone": 3, "unseen": 2}
+
+    def test_bad_input(self, scene: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        with pytest.raises(InputError, match=r"none\.gpkg"):
+            geoseg.run(scene, Network(), out=out, update=tmp_path / "none.gpkg", **OPTIONS)
+        assert not out.exists()
+        with pytest.raises(InputError, match=r"none\.gpkg"):
+            run(scene, Network(), out, update=tmp_path / "none.gpkg")
+        assert not out.exists()
+        known = yesterday(tmp_path / "known.gpkg", boxes(KNOWN[0]))
+        with pytest.raises(InputError, match="update_iou must be"):
+            geoseg.run(scene, Network(), out=out, update=known, update_iou=0, **OPTIONS)
+        mine = yesterday(out / "a.gone.gpkg", boxes(KNOWN[0]))
+        with pytest.raises(InputError, match="new or written by geoseg"):
+            geoseg.run(scene, Network(), out=out, update=known, formats="gpkg", **OPTIONS)
+        with pytest.raises(InputError, match="output must not be an input"):
+            geoseg.run(scene, Network(), out=out, update=mine, formats="gpkg", **OPTIONS)
+
+
+class TestBatch:
+    def test_each_scene_and_the_merged_data_set(self, scene: Path, tmp_path: Path) -> None:
+        save(scene.with_name("b.tif"), 500)
+        known = yesterday(tmp_path / "known.gpkg", boxes(*KNOWN, (524, 20, 544, 40)))
+        out = tmp_path / "out"
+        done = run(scene.parent, Network(), out, update=known, merge="parquet")
+        assert [record.changes["kept"] for record in done.scenes] == [1, 1]
+        assert done.merged.changes == {"new": 1, "kept": 2, "changed": 1, "gone": 1, "unseen": 2}
+        table = gpd.read_parquet(out / "merged.parquet")
+        assert sorted(table.change) == ["changed", "kept", "kept", "new"]
+        assert gpd.read_parquet(out / "merged.gone.parquet").name.tolist() == ["n2"]
+        again = run(scene.parent, Network(), out, update=known, merge="parquet")
+        assert (again.kept, again.merged.made) == (2, False)
+        assert again.merged.changes == done.merged.changes
+        # Another file of the same name is seen.
+        known.unlink()
+        yesterday(known, boxes(KNOWN[0]))
+        again = run(scene.parent, Network(), out, update=known, merge="parquet")
+        assert (again.kept, again.merged.changes["new"]) == (0, 3)
+
+    def test_what_one_scene_did_not_see_another_may(self, scene: Path, tmp_path: Path) -> None:
+        with rasterio.open(save(scene.with_name("b.tif")), "r+") as file:
+            file.write(np.full((3, 64, 64), 10, np.uint8))
+        known = yesterday(tmp_path / "known.gpkg", boxes(KNOWN[3], (40, 50, 47, 56)))
+        done = run(scene.parent, Network(), tmp_path / "out", update=known, merge="parquet", mosaic="off")
+        assert [record.changes["gone"] for record in done.scenes] == [1, 2]
+        assert done.merged.changes["gone"] == 2
+
+
+class TestFindChanges:
+    def pair_by_pair(
+        self, new: np.ndarray, old: np.ndarray, least_iou: float
+    ) -> tuple[list[str], list[bool]]:
+        names, met = ["new"] * len(new), [False] * len(old)
+        for i, one in enumerate(new):
+            for j, other in enumerate(old):
+                area = one.intersection(other).area
+                iou = area / one.union(other).area
+                if iou >= least_iou or (area > 0 and area >= 0.2 * min(one.area, other.area)):
+                    met[j] = True
+                    if names[i] != "kept":
+                        names[i] = "kept" if iou >= least_iou else "changed"
+        return names, met
+
+    @pytest.mark.parametrize("together", [5, 40, 100_000])
+    def test_in_squares_as_pair_by_pair(
+        self, together: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rng = np.random.default_rng(7)
+        sides = []
+        for count in (120, 150):
+            corner, size = rng.uniform(0, 100, (count, 2)), rng.uniform(1, 12, (count, 2))
+            size[::40] = 60  # across many squares
+            sides.append(shapely.box(*corner.T, *(corner + size).T))
+        new, old = sides
+        file = yesterday(tmp_path / "known.gpkg", old)
+        known = Known(open_vector(file), CRS.from_epsg(32645), (0, 0, 100, 100))
+        monkeypatch.setattr(update, "_TOGETHER", together)
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+
+        def is_seen(geometry: np.ndarray) -> np.ndarray:
+            return np.asarray(shapely.bounds(geometry)[:, 0] > 30)
+
+        found = find_changes(iter([new[:50], new[50:]]), len(new), known, is_seen, 0.5, scratch)
+        # An index gives them in an order of its own.
+        order = [int(name[1:]) for _, rows in known.batches() for name in rows.column("name").to_pylist()]
+        assert sorted(order) == list(range(len(old)))
+        old = old[order]
+        names, met = self.pair_by_pair(new, old, 0.5)
+        assert found.names(0, len(new)).tolist() == names
+        assert found.met.tolist() == met
+        assert found.seen.tolist() == is_seen(old).tolist()
+        assert set(names) == {"new", "kept", "changed"}
+
+    def test_no_crs_on_one_side(self, tmp_path: Path) -> None:
+        file = yesterday(tmp_path / "known.gpkg", boxes(KNOWN[0]))
+        with pytest.raises(InputError, match="must have a CRS"):
+            known_footprints(file, None, (0, 0, 1, 1), "photo")
+
+
+class TestGround:
+    @pytest.mark.parametrize("chunk", [13, 16, 100])
+    def test_cells(self, chunk: int, tmp_path: Path) -> None:
+        valid = np.ones((45, 70), bool)
+        valid[3, 60:] = valid[16:24, 8:16] = valid[40:, :] = False
+        stored = np.where(valid, 7, 255).astype(np.uint8)[None]
+        box = GeoBox(PLACE, CRS.from_epsg(32645), 45, 70)
+        ground = count_valid(lambda w: stored[:, w.rows, w.cols], iter_chunks(45, 70, chunk), box)
+        expected = np.full((6, 9), ALL)
+        expected[0, 7:] = SOME
+        expected[2, 1] = expected[5] = NONE
+        assert ground.cells.tolist() == expected.tolist()
+        save_ground(tmp_path / "valid.tif", ground)
+        again = read_ground(tmp_path / "valid.tif")
+        assert again.cells.tolist() == expected.tolist()
+        places = {(62, 2): SOME, (1, 1): ALL, (10, 20): NONE, (-1, 3): NONE, (73, 3): NONE}
+        x, y = np.array([PLACE * place for place in places]).T
+        assert again.at(x, y, box.crs).tolist() == list(places.values())
+        # Whole; over two whole cells; on a hole; in a cell seen in part; over the edge; at the edge.
+        asked = boxes(
+            (0, 0, 7, 7), (5, 5, 9, 9), (10, 10, 20, 20), (57, 1, 59, 5), (-1, 0, 5, 5), (64, 30, 70, 40)
+        )
+        assert again.holds(asked, box.crs).tolist() == [True, True, False, False, False, True]
