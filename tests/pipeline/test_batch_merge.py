@@ -18,10 +18,11 @@ from pyproj import CRS
 from typer.testing import CliRunner
 
 import geoseg
+import geoseg.pipeline.batch.merging as merging
 from geoseg.cli import app
 from geoseg.errors import InputError, RunError
 from geoseg.io.sorted_runs import KEY, SortedRuns
-from geoseg.pipeline.batch import MANIFEST, merge, read_manifest
+from geoseg.pipeline.batch import MANIFEST, read_manifest
 
 
 @pytest.fixture(autouse=True)
@@ -99,8 +100,8 @@ class TestMerge:
         whole = run(scenes, Network(), tmp_path / "out", merge="parquet").merged
         assert whole is not None
         table = gpd.read_parquet(tmp_path / "out" / "merged.parquet")
-        monkeypatch.setattr(merge, "_ROWS", 1)
-        monkeypatch.setattr(merge, "_BATCH", 1)
+        monkeypatch.setattr(merging, "_ROWS", 1)
+        monkeypatch.setattr(merging, "_BATCH", 1)
         run(sorted(scenes.iterdir(), reverse=True), Network(), tmp_path / "parts", merge="parquet")
         parts = content(tmp_path / "parts" / "merged.parquet")
         assert list(parts) == [f"part-{k:05}.parquet" for k in range(4)]

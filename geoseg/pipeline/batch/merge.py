@@ -14,14 +14,8 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.files import hold, json_digest, scratch_folder
 from geoseg.io.crs import same_crs
-from geoseg.io.writers import (
-    check_formats,
-    check_unowned,
-    output_path,
-)
+from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord
-from geoseg.pipeline.batch.merging import Merging
-from geoseg.pipeline.update import KINDS, known_footprints
 from geoseg.typing import Progress, no_progress
 from geoseg.version import VERSION
 
@@ -134,6 +128,10 @@ def merge_scenes(
     RunError
         The disk is full; what was there before stays.
     """
+    # Loads geopandas, two seconds that a batch without merging does without.
+    from geoseg.pipeline.batch.merging import Merging
+    from geoseg.pipeline.update import KINDS, known_footprints
+
     formats = settings.merge or ()
     crs = check_merge(settings)
     usable = [record for record in records if "parquet" in record.files and record.crs]

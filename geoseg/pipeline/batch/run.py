@@ -16,7 +16,6 @@ from geoseg.errors import GeosegError, MissingFileError, ModelError, RunError, S
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
-from geoseg.io.vectors import open_vector
 from geoseg.pipeline.batch.ahead import worked_ahead
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
 from geoseg.pipeline.batch.merge import MergeSummary, check_merge, merge_scenes
@@ -144,6 +143,8 @@ def run_batch(
     out = Path(out)
     check_merge(settings)
     if settings.update is not None:
+        from geoseg.io.vectors import open_vector  # loads geopandas
+
         open_vector(settings.update)  # refused once, and not by each scene
     plan = plan_batch(words, settings, out=out, progress=progress)
     predictor = as_predictor(
