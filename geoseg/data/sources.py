@@ -268,24 +268,21 @@ def _mask_truth(scene: RasterSource, path: str, table: ClassTable) -> MaskTruth:
     return MaskTruth(scene.height, scene.width, mask, _area_to_mask(scene, mask), mask_codes(table, mask))
 
 
-def _by_shape(scene: RasterSource, mask: RasterSource) -> Affine:
-    """From a scene to a mask that no georeferencing places: the same picture, perhaps of another size."""
-    ratios = mask.height / scene.height, mask.width / scene.width
-    # a side may have been rounded up or down by a whole pixel when either of the two was scaled
-    if abs(ratios[0] - ratios[1]) > max(1, *ratios) * (1 / scene.height + 1 / scene.width):
-        raise InputError(
-            f"a mask without georeferencing must have its scene's shape, got {mask.width} x {mask.height} "
-            f"pixels of {mask.path} for {scene.width} x {scene.height} of {scene.path}. Georeference it, or "
-            "cut it to the scene; a photo is turned by its EXIF orientation before."
-        )
-    return Affine.scale(ratios[1], ratios[0])
-
-
 def _area_to_mask(scene: RasterSource, mask: RasterSource) -> Affine:
     """From pixel corners of the scene to those of its mask: by georeferencing, else by shape."""
     if mask.geobox.crs is None:
         if mask.geobox.transform.is_identity:
-            return _by_shape(scene, mask)
+            # The same picture, perhaps of another size.
+            down, right = mask.height / scene.height, mask.width / scene.width
+            # A side may have been rounded by a whole pixel when either of the two was scaled.
+            if abs(down - right) > max(1, down, right) * (1 / scene.height + 1 / scene.width):
+                raise InputError(
+                    "a mask without georeferencing must have its scene's shape, got "
+                    f"{mask.width} x {mask.height} pixels of {mask.path} for {scene.width} x {scene.height} "
+                    f"of {scene.path}. Georeference it, or cut it to the scene; a photo is turned by its "
+                    "EXIF orientation before."
+                )
+            return Affine.scale(right, down)
         if scene.geobox.crs is None and scene.geobox.transform.is_identity:
             raise InputError(
                 f"a mask must lie where its scene does, got {mask.path} with a geotransform for {scene.path} "
@@ -366,21 +363,20 @@ def _open_project(wanted: Wanted) -> Opened:
 
 def titles_table(wanted: Wanted, meta: ProjectMeta) -> ClassTable:
     """Classes of annotated images: the config's if it lists any, else by the tutorials' rule."""
-    table = _titles_table(wanted, meta.class_names)
+    if wanted.classes:
+        listed = class_table(
+            wanted.classes, wanted.background, wanted.neutral, wanted.data.other, by_value=True
+        )
+        values = {
+            class_name(wanted.background) or "": 0,
+            class_name(wanted.neutral) or "": IGNORE,
+            **listed.values,
+        }
+        table = ClassTable(listed.names, values, None, listed.other)
+    else:
+        table = project_table(meta.class_names, wanted.background, wanted.neutral)
     known = {one.name: format_color(one.color).removeprefix("#") for one in meta.classes}
     return replace(table, shown=tuple(known.get(name) for name in table.names))
-
-
-def _titles_table(wanted: Wanted, titles: Sequence[str]) -> ClassTable:
-    if not wanted.classes:
-        return project_table(titles, wanted.background, wanted.neutral)
-    listed = class_table(wanted.classes, wanted.background, wanted.neutral, wanted.data.other, by_value=True)
-    values = {
-        class_name(wanted.background) or "": 0,
-        class_name(wanted.neutral) or "": IGNORE,
-        **listed.values,
-    }
-    return ClassTable(listed.names, values, None, listed.other)
 
 
 def images_opened(annotated: Sequence[tuple[Area, frozenset[str]]], table: ClassTable) -> Opened:

@@ -108,14 +108,6 @@ def file_split(
             f"a split by file must leave scenes on both sides, got {len(areas) - len(chosen)} to train on "
             f"and {len(chosen)} to validate on. Split by blocks instead."
         )
-    _warn_of_shared_ground(areas, chosen)
-    return [
-        AreaSplit(i not in chosen, _NOTHING, grid_windows(area, chip) if i in chosen else ())
-        for i, area in enumerate(areas)
-    ]
-
-
-def _warn_of_shared_ground(areas: Sequence[Area], chosen: set[int]) -> None:
     near = neighbors([place_of(area) for area in areas])
     for i in sorted(chosen):
         for j in near[i]:
@@ -126,6 +118,10 @@ def _warn_of_shared_ground(areas: Sequence[Area], chosen: set[int]) -> None:
                     areas[i].name,
                     areas[j].name,
                 )
+    return [
+        AreaSplit(i not in chosen, _NOTHING, grid_windows(area, chip) if i in chosen else ())
+        for i, area in enumerate(areas)
+    ]
 
 
 def block_split(

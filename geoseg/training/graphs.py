@@ -92,7 +92,11 @@ class _Redraws:
             # An image that fails now did so when the graph was opened, and was reported then.
             samples = self.engine.at_epoch(epoch).samples(order, failed=lambda _: None)
             self.made[order] = list(samples)
-        alike = [sample for sample in self.made[order] if _tags(sample) == tags]
+        alike = [
+            sample
+            for sample in self.made[order]
+            if frozenset(tag.name for tag in sample.annotation.tags) == tags
+        ]
         if not alike:
             return first
         sample = alike[rank % len(alike)]
@@ -129,7 +133,3 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
     opened = images_opened(areas_with_tags, table)
     check_alike(opened.areas)
     return opened
-
-
-def _tags(sample: Sample) -> frozenset[str]:
-    return frozenset(tag.name for tag in sample.annotation.tags)
