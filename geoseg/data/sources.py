@@ -205,20 +205,15 @@ def _scene_truth(scene: RasterSource, settings: SceneSettings, table: ClassTable
         truth = _mask_truth(scene, labels, table)
     else:
         shapes, classes = _read_shapes(scene, labels, table, wanted.data.class_column)
+        # Drawn in the order of the config, where the later class wins.
+        rank = {code: position for position, code in enumerate(dict.fromkeys(table.values.values()))}
         # Stable: labels of one class keep the order of their file.
-        order = np.argsort(_priorities(classes, table), kind="stable")
+        order = np.argsort([rank.get(int(code), -1) for code in classes], kind="stable")
         truth = VectorTruth(scene.height, scene.width, shapes[order], classes[order])
     if not settings.aoi:
         return truth
     ground = _path(wanted.base, settings.aoi.replace("{stem}", scene.name))
     return AoiTruth(truth, scene.height, scene.width, _read_aoi(scene, ground))
-
-
-def _priorities(classes: NDArray[np.uint8], table: ClassTable) -> NDArray[np.int64]:
-    """Drawing order of class indices: that of the config, where the later class wins."""
-    order = list(dict.fromkeys(table.values.values()))
-    rank = {code: position for position, code in enumerate(order)}
-    return np.array([rank.get(int(code), -1) for code in classes], np.int64)
 
 
 def _read_shapes(

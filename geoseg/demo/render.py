@@ -104,7 +104,15 @@ class Renderer:
         # Plus 1000, so that the rim of the first window has numbers above zero.
         canvas = _Canvas(wide, self.gsd, self.textures, self.shift + 1000, self.plan.sun)
         self._paint(canvas)
-        image = _develop(canvas, self.look)
+        # From light to the sensor's bytes: exposure, haze, blur, noise.
+        look = self.look
+        image = np.empty(canvas.rgb.shape, dtype=np.uint8)
+        gray = canvas.rgb.mean(axis=0)
+        exposure = (look.gain * (1 + 0.02 * canvas.broad)).astype(np.float32)
+        for channel, noise in enumerate(canvas.pixel):
+            light = (gray + look.color * (canvas.rgb[channel] - gray)) * exposure
+            light = ndimage.gaussian_filter(light, look.blur, radius=_BLUR_RADIUS) + look.haze
+            image[channel] = np.clip(light + look.noise * noise, 0, 255)
         inner = (slice(edge, -edge), slice(edge, -edge))
         return np.ascontiguousarray(image[(slice(None), *inner)]), np.ascontiguousarray(canvas.mask[inner])
 
@@ -263,15 +271,3 @@ def _cast_tree(canvas: _Canvas, tree: Tree, bounds: Array, sun: Sun) -> None:
     wide = tree.radius**2 * (0.85 + 0.25 * canvas.fine[spot] + 0.2 * canvas.grit[spot])
     height = np.where(off < wide, tree.height * (1 - place / reach), 0.0)
     canvas.shadow[spot] = np.maximum(canvas.shadow[spot], height)
-
-
-def _develop(canvas: _Canvas, look: Look) -> Array:
-    """From light to the sensor's bytes: exposure, haze, blur, noise."""
-    out = np.empty(canvas.rgb.shape, dtype=np.uint8)
-    gray = canvas.rgb.mean(axis=0)
-    exposure = (look.gain * (1 + 0.02 * canvas.broad)).astype(np.float32)
-    for channel, noise in enumerate(canvas.pixel):
-        light = (gray + look.color * (canvas.rgb[channel] - gray)) * exposure
-        light = ndimage.gaussian_filter(light, look.blur, radius=_BLUR_RADIUS) + look.haze
-        out[channel] = np.clip(light + look.noise * noise, 0, 255)
-    return out

@@ -155,7 +155,11 @@ def _whole_panel(
     # A long strip would otherwise be as wide as its length allows.
     scale = min(height / scene.height, 1.6 * height / scene.width)
     shape = (max(1, round(scene.height * scale)), max(1, round(scene.width * scale)))
-    picture = _shown(scene, shape)
+    # Twice as large as shown, so that shrinking can smooth.
+    longest = min(2 * max(shape), max(scene.height, scene.width))
+    values, valid = read_preview(scene, max(longest, *preview_shape(*shape, max(shape))))
+    whole = Image.fromarray(to_rgb(values, valid))
+    picture = np.asarray(whole.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
     cell = max(1, side // 2)
     counts = np.zeros((-(-scene.height // cell), -(-scene.width // cell)), dtype=np.int64)
     # Thin: on the whole scene houses are a few pixels.
@@ -167,15 +171,6 @@ def _whole_panel(
         np.add.at(counts, (rows, cols), 1)
         ink.draw(shapely.transform(shapes, lambda xy: xy * scale))
     return ink.blend(picture, _WHOLE_COLOR, area=0.62, line=0.62), counts
-
-
-def _shown(scene: RasterSource, shape: tuple[int, int]) -> Array:
-    """The whole scene as a picture of ``shape``."""
-    # Twice as large as shown, so that shrinking can smooth.
-    longest = min(2 * max(shape), max(scene.height, scene.width))
-    values, valid = read_preview(scene, max(longest, *preview_shape(*shape, max(shape))))
-    picture = Image.fromarray(to_rgb(values, valid))
-    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
 
 
 def _busiest(counts: Array, scene: RasterSource, side: int) -> tuple[float, float]:

@@ -273,11 +273,6 @@ def _stamps(paths: Iterable[str]) -> dict[str, str]:
     return {path: json.dumps(sorted(beside[folder][stem])) for path, (folder, stem) in plain.items()}
 
 
-def _is_settled(stamp: str) -> bool:
-    """Whether a change from now on would change the stamp."""
-    return all(time.time_ns() - changed > _UNSURE_NS for _, _, changed in json.loads(stamp))
-
-
 # ------------------------------------------------------------------ the file
 
 
@@ -303,10 +298,16 @@ def _load(what: str, stamps: Mapping[str, str]) -> dict[str, str]:
 
 def _save(what: str, stamps: Mapping[str, str], values: Mapping[str, str]) -> None:
     """Keep what was read of files that have a stamp."""
+    # Of files that were changed just now the next change may not change the stamp: they are read again.
+    settled = {
+        path
+        for path in values.keys() & stamps.keys()
+        if all(time.time_ns() - changed > _UNSURE_NS for _, _, changed in json.loads(stamps[path]))
+    }
     rows = [
         (str(Path(path).absolute()), what, stamps[path], value, time.time())
         for path, value in values.items()
-        if path in stamps and _is_settled(stamps[path])
+        if path in settled
     ]
 
     def insert(database: sqlite3.Connection) -> None:

@@ -28,7 +28,7 @@ from geoseg.pipeline.inference.settings import read_inference
 from geoseg.pipeline.inference.stream import Stream
 from geoseg.projects.formats.transfer import Failure, list_failures
 from geoseg.projects.image_output import copy_image
-from geoseg.projects.project import Item, Project, open_project
+from geoseg.projects.project import Item, open_project
 from geoseg.projects.writer import ProjectWriter
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -162,7 +162,10 @@ def infer_project(
             raise InputError(f"{name} must be at least 1, got {value}.")
     settings, source = read_inference(config), open_project(project)
     target = Path(out)
-    _check_target(target, source)
+    # The result takes the place of its folder as a whole, and with it whatever it is read from.
+    own, read = target.resolve(), source.path.resolve()
+    if own == read or read in own.parents or own in read.parents:
+        raise InputError(f"out must not be the project itself or a part of it, got {target}. Name another.")
     if not len(source):
         raise InputError(f"project must hold images, got none in {source.path}. Put them into DATASET/img.")
     network = open_network(
@@ -230,13 +233,6 @@ def infer_project(
         tuple(missing),
         (*network.notes, *plan.notes, *stream.notes, *getattr(network.predictor, "notes", ())),
     )
-
-
-def _check_target(target: Path, source: Project) -> None:
-    """Refuse a result that would take the place of the project, or lie in it."""
-    own, read = target.resolve(), source.path.resolve()
-    if own == read or read in own.parents or own in read.parents:
-        raise InputError(f"out must not be the project itself or a part of it, got {target}. Name another.")
 
 
 def _name(item: Item) -> str:
