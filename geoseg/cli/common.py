@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
@@ -27,6 +27,7 @@ __all__ = [
     "Quiet",
     "handle_errors",
     "print_json",
+    "print_notes",
     "progress_bar",
     "report_images",
     "report_summary",
@@ -124,6 +125,12 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
         yield report
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Notes go to stderr, so that a script may read the paths of the results from stdout."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON on stdout; letters that it does not have are escaped as JSON escapes them."""
     # Paths and times stand as text: a summary may hold either, and JSON has neither.
@@ -167,9 +174,7 @@ def report_summary(summary: Summary, done: str, *, quiet: bool, json: bool, also
     if json:
         print_json(summary.as_dict())
     elif not quiet:
-        # Notes go to stderr, so that a script may read the paths of the results from stdout.
-        for note in summary.notes:
-            print(f"note: {note}", file=sys.stderr)
+        print_notes(summary.notes)
         print(done)
         for path in (*summary.files.values(), *also):
             print(path)
@@ -186,8 +191,7 @@ def report_summary(summary: Summary, done: str, *, quiet: bool, json: bool, also
 
 def report_images(notes: Sequence[str], failures: Sequence[Failure], result: Path) -> None:
     """Notes, and images that are missing from a project, on stderr; exit status 1 where there are any."""
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_notes(notes)
     for failure in failures[:_SHOWN]:
         print(f"failed: {failure.image}: {failure.reason}", file=sys.stderr)
     if failures:

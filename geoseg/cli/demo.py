@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, progress_bar
+from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, print_notes, progress_bar
 from geoseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,8 +75,7 @@ def demo(
     if quiet:
         return
     run = result.run
-    for note in run.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_notes(run.notes)
     made = ", made just now" if result.made else ""
     resolution = "its own resolution" if run.gsd is None else f"{run.gsd:g} m per pixel"
     # Every word of the first column is padded to the width of the longest, "footprints".

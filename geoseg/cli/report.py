@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geoseg.cli.common import Json, Quiet, handle_errors, print_json, progress_bar
+from geoseg.cli.common import Json, Quiet, handle_errors, print_json, print_notes, progress_bar
 
 if TYPE_CHECKING:
     from geoseg.report.pages.batch_page import BatchReport
@@ -79,7 +78,6 @@ def report(
     if json:
         print_json(summary.as_dict())
     elif not quiet:
-        for note in summary.notes:
-            print(f"note: {note}", file=sys.stderr)
+        print_notes(summary.notes)
         print(done)
         print(summary.file)

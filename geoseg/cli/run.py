@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, progress_bar, report_summary
+from geoseg.cli.common import (
+    Json,
+    Model,
+    Quiet,
+    handle_errors,
+    print_json,
+    print_notes,
+    progress_bar,
+    report_summary,
+)
 from geoseg.cli.options import SettingsCommand, with_settings
 from geoseg.cli.status import count_of, duration, reason_of, scene_line
 from geoseg.config.run import RunSettings
@@ -178,8 +187,7 @@ def _forecast(
     if json:
         print_json(forecast.as_dict())
     else:
-        for note in forecast.notes:
-            print(f"note: {note}", file=sys.stderr)
+        print_notes(forecast.notes)
         # A hundred thousand scenes would scroll the totals away.
         for scene in forecast.scenes[:_LISTED]:
             if not scene.error:
@@ -245,8 +253,7 @@ def _carry_out_batch(
     if json:
         print_json(summary.as_dict() | ({"report": report.file} if settings.report else {}))
     elif not quiet:
-        for note in summary.notes:
-            print(f"note: {note}", file=sys.stderr)
+        print_notes(summary.notes)
         states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
         done = f"{count_of(summary.footprints, 'footprint')} in {duration(summary.seconds)}"
         print(f"{count_of(len(summary.scenes), 'scene')}: {states}; {done}")
@@ -260,8 +267,7 @@ def _carry_out_batch(
                 print(out / file)
         print(summary.manifest)
         if settings.report:
-            for note in report.notes:
-                print(f"note: {note}", file=sys.stderr)
+            print_notes(report.notes)
             print(report.file)
     if missing := summary.missing:
         for record in missing[:_LISTED]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,51 @@ from geoseg.io.gdal_env import open_dataset, raster_env
 from geoseg.io.handles import thread_dataset
 from geoseg.io.scene import Scene
 from geoseg.raster.source import PixelSource
-from geoseg.raster.stretch import Limits, stretch_pixels
+from geoseg.raster.stretch import Limits, sample_values, stretch_limits, stretch_pixels
 from geoseg.typing import Array, BoolArray, Progress, no_progress
 
-__all__ = ["SHRINK", "has_overviews", "read_pyramid", "read_shrunk", "write_pyramid"]
+__all__ = [
+    "SHRINK",
+    "Look",
+    "has_overviews",
+    "read_pyramid",
+    "read_shrunk",
+    "shown_bands",
+    "shrink",
+    "write_pyramid",
+]
 
 #: Of the finest level in the file. Below it, what a picture of 512 pixels shows is read in half a second.
 SHRINK = 8
 #: Pixels of the scene that are read at once, a side.
 _STEP = 4096
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a scene's pixels become a picture.
+
+    Attributes
+    ----------
+    bands
+        0-based channels that are shown: three, or one.
+    limits
+        Values of each that become 0 and 255; None of eight bits.
+    """
+
+    bands: tuple[int, ...]
+    limits: tuple[Limits, ...] | None
+
+
+def shown_bands(source: PixelSource) -> Look:
+    """The first three channels, or the first of fewer; wider pixels from the 2nd to the 98th percentile."""
+    # The first three, as a network reads them: what a person judges is what it saw.
+    bands = (0, 1, 2) if source.count >= 3 else (0,)
+    if source.dtype == "uint8":
+        return Look(bands, None)
+    # Of the whole scene, once: parts stretched one by one would not fit together.
+    limits = stretch_limits(sample_values(source), "P2", "P98")
+    return Look(bands, tuple(limits[band] for band in bands))
 
 
 class _StoppedError(Exception):
@@ -85,6 +122,25 @@ def read_shrunk(
         pixels = stretch_pixels(pixels, limits)
     if factor == 1:
         return pixels, valid
+    return shrink(pixels, valid, factor)
+
+
+def shrink(pixels: Array, valid: BoolArray, factor: int) -> tuple[Array, BoolArray]:
+    """A picture ``factor`` times smaller: means of the valid pixels, and where any is valid.
+
+    Parameters
+    ----------
+    pixels : (C, h, w) uint8
+    valid : (h, w) bool
+    factor
+        A whole number; rows and columns beyond the edge count as invalid.
+
+    Examples
+    --------
+    >>> shrink(np.array([[[2, 4, 9]]], np.uint8), np.array([[True, True, False]]), 2)
+    (array([[[3, 0]]], dtype=uint8), array([[ True, False]]))
+    """
+    shape = -(-valid.shape[0] // factor), -(-valid.shape[1] // factor)
     pad = [(0, side * factor - length) for side, length in zip(shape, valid.shape)]
     parts = shape[0], factor, shape[1], factor
     # Means of the valid pixels alone: nodata would darken the edge of the imagery at every level.

@@ -173,6 +173,8 @@ def predict_with_workers(
             if not is_strip:
                 store.record(*place, result)
                 missing.discard(place)
+                # As soon as no chunk needs a part it leaves the disk, which otherwise would hold all sums of
+                # the scene.
                 for strip_place in set(sources(place).values()):
                     if not targets(strip_place):
                         work.value.part(strip_place).unlink(missing_ok=True)
@@ -257,6 +259,7 @@ def _predict_strip(
     try:
         with aside.open("wb") as file:
             np.savez(file, **arrays)
+        # Under its name when it is whole: a task that is given twice, or killed, leaves no half of a file.
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
@@ -292,6 +295,7 @@ def _finish_chunk(shared: Shared[_Work], chunk: Place, sources: Mapping[Place, P
             "Check the disk and give the same command again."
         ) from error
     shape = (files.classes, window.height, window.width)
+    # In the order of the blocks, as one process adds them: float sums depend on it.
     total = sum_pieces(pieces, shape) if pieces else zero_pages(shape, plan.accumulator)
     try:
         return files.write(*chunk, total, valid, aside=work.folder / f".{uuid.uuid4().hex}")

@@ -14,10 +14,17 @@ from PIL import Image, ImageDraw
 
 from geoseg.errors import GeosegError, InputError
 from geoseg.geo.windows import Window
-from geoseg.io.pyramid import SHRINK, has_overviews, read_pyramid, read_shrunk, write_pyramid
+from geoseg.io.pyramid import (
+    SHRINK,
+    Look,
+    has_overviews,
+    read_pyramid,
+    read_shrunk,
+    shown_bands,
+    write_pyramid,
+)
 from geoseg.projects.figures import color_of, parse_color
 from geoseg.raster.source import PixelSource
-from geoseg.raster.stretch import Limits, sample_values, stretch_limits
 from geoseg.review.legend import class_legend
 from geoseg.review.objects import rings_of
 from geoseg.review.store import Review
@@ -62,7 +69,7 @@ class Pictures:
         self._lock = threading.Lock()
         # One large read at a time: memory is what it costs.
         self._reading = threading.Semaphore(2)
-        self._limits: dict[_Image, tuple[list[int], list[Limits] | None]] = {}
+        self._looks: dict[_Image, Look] = {}
         self._stop = threading.Event()
         self._building = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -95,9 +102,9 @@ class Pictures:
         try:
             # One at a time: whoever leafs through large photos would otherwise start them all.
             with self._building:
-                bands, limits = self._shown(image, source)
+                look = self._look(image, source)
                 path = self._pyramid(image)
-                write_pyramid(source, path, bands, limits, progress=note, stopped=self._stop.is_set)
+                write_pyramid(source, path, look.bands, look.limits, progress=note, stopped=self._stop.is_set)
                 for other in self._review.folder.glob(_pyramid_name(image.number, "*")):
                     if other != path:  # of the picture that was there before
                         other.unlink(missing_ok=True)
@@ -161,24 +168,17 @@ class Pictures:
             pixels, valid = read_pyramid(path, window, factor)
         elif window.height * window.width <= _MOST_READ or has_overviews(source, factor):
             with self._reading:
-                bands, limits = self._shown(image, source)
-                pixels, valid = read_shrunk(source, window, factor, bands, limits)
+                look = self._look(image, source)
+                pixels, valid = read_shrunk(source, window, factor, look.bands, look.limits)
         else:
             done = self._begin_pyramid(image, source)
             raise PendingError(f"the overview is being made, {100 * done:.0f} % are done.")
         return _encoded(pixels, valid)
 
-    def _shown(self, image: _Image, source: PixelSource) -> tuple[list[int], list[Limits] | None]:
-        """Channels of an image that are shown, and how its values become eight bits."""
-        if image not in self._limits:
-            # The first three, as a network reads them: what a person judges is what it saw.
-            bands = [0, 1, 2] if source.count >= 3 else [0]
-            limits = None
-            if source.dtype != "uint8":
-                # Of the whole image, once: tiles stretched one by one would not fit together.
-                limits = list(stretch_limits(sample_values(source), "P2", "P98"))[: len(bands)]
-            self._limits[image] = bands, limits
-        return self._limits[image]
+    def _look(self, image: _Image, source: PixelSource) -> Look:
+        if image not in self._looks:
+            self._looks[image] = shown_bands(source)
+        return self._looks[image]
 
     def overlay(self, image: int, before: bool, level: int, col: int, row: int) -> bytes | None:
         """The objects on a tile as a PNG with a transparent ground; None where there is no such tile."""

@@ -144,6 +144,7 @@ class Workers:
         """Result of a task, however often it has to be given."""
         while True:
             with self._lock:
+                # Both under the lock: between the two another thread may give the task again.
                 future, deaths = pending.future, pending.deaths
             assert future is not None
             try:
@@ -185,6 +186,7 @@ class Workers:
             note = "a worker died and its tasks were given again; the system may be short of memory"
             logger.warning("%s (%s)", note, error)
             self.notes.append(note)
+            # Not waited for: the processes that are left may hang on the one that died.
             self._executor.shutdown(wait=False)
             self._executor = self._network = self._start()
             for pending in list(self._pending.values()):

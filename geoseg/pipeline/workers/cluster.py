@@ -42,6 +42,7 @@ def connected(address: str | None) -> Iterator[Any]:
             "Install it with: pip install 'geoseg[distributed]'"
         ) from error
     try:
+        # Not as the default, or dask arrays of the caller would compute there from now on.
         client = Client(address, timeout=_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -77,6 +78,7 @@ def cluster_workers(client: Any, out: Path) -> Workers:
             "scheduler must have at least one worker, got a cluster without any. Start some with: "
             f"dask worker {client.scheduler.address}"
         )
+    # A file with random content: the same path on another disk must not pass for the folder.
     token = uuid.uuid4().hex
     probe = out / f".geoseg-probe-{token}"
     write_text(probe, token)
@@ -108,6 +110,7 @@ def cluster_workers(client: Any, out: Path) -> Workers:
     network = {"resources": {GPU: 1}} if GPU in offered else {}
     others = {"resources": {TRACE: 1}} if TRACE in offered else {}
     return Workers(
+        # Not pure: two tasks with equal arguments write two files, and dask would do one of them.
         lambda: client.get_executor(pure=False, **others),
         sum(threads.values()),
         apart=True,

@@ -101,6 +101,7 @@ def write_batch_report(out: PathLike, path: PathLike | None = None) -> BatchRepo
     # What needs somebody first; records come by name.
     order = {state: k for k, state in enumerate(("failed", "incomplete", "stopped", "running", "waiting"))}
     records.sort(key=lambda record: order.get(record.state, len(order)))
+    # Looked for on the disk and not in the manifest: reports are written after their scenes.
     links = {record.name: link for record in records if (link := _link(record, out, target))}
     extents, notes = _extents(records)
     width, height = _SIDE, _SIDE
@@ -173,9 +174,11 @@ def _extents(records: Sequence[SceneRecord]) -> tuple[dict[str, list[float]], li
                     to = CRS.from_epsg(4326)
                     transformers[record.crs] = Transformer.from_crs(record.crs, to, always_xy=True)
                 left, bottom, right, top = transformers[record.crs].transform_bounds(left, bottom, right, top)
+            # A CRS that PROJ does not know has no place on a common map; the scene stands in the table.
             except ProjError:
                 continue
         if all(map(math.isfinite, (left, bottom, right, top))):
+            # Up is north on the ground; the map counts downwards.
             extents[record.name] = [left, -top, right, -bottom]
     lost = sum(record.bounds is not None for record in records) - len(extents)
     some = "1 scene has" if lost == 1 else f"{lost} scenes have"
@@ -187,6 +190,7 @@ def _placed(extents: dict[str, list[float]]) -> tuple[dict[str, list[float]], in
     boxes = list(extents.values())
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
     right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    # A lone point has no extent, and nothing may be divided by zero.
     wide, tall = max(right - left, 1e-9), max(bottom - top, 1e-9)
     scale = _SIDE / max(wide, tall)
     placed = {

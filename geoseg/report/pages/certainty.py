@@ -155,6 +155,7 @@ def least_certain(scores: Array, count: int) -> list[tuple[int, int]]:
     [(0, 0), (0, 3)]
     """
     chosen: list[tuple[int, int]] = []
+    # Stable, so that of equal cells the same ones are shown on every machine.
     order = np.argsort(-scores.ravel(), kind="stable")
     for number in order.tolist():
         row, column = divmod(number, scores.shape[1])

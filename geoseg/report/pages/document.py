@@ -71,6 +71,7 @@ def write_document(
         It can't be written.
     """
     script, style, licenses = _viewer()
+    # The only script and style that may run: an escape that was missed in a name can do nothing.
     hashes = [
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in (script, style)
@@ -81,6 +82,7 @@ def write_document(
     )
     with Staged.file(path) as staged:
         try:
+            # Part by part: tiles of some megabytes are not joined in memory first.
             with staged.path.open("w", encoding="utf-8", newline="\n") as out:
                 out.write(
                     f'{page_head(REPORT_MAKER)}<meta http-equiv="Content-Security-Policy" content="{policy}">'

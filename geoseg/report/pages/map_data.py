@@ -62,6 +62,7 @@ def map_data(
     unit
         Of areas.
     """
+    # As many levels as halve the scene into one tile.
     levels = max(1, (max(frame.shape) - 1).bit_length() - (TILE - 1).bit_length() + 1)
     finest = 0 if picture is None else picture.finest
     shapes = packed.text()
@@ -93,6 +94,7 @@ def map_data(
         # The square root, or a village would not be seen beside a town.
         steps = np.ceil(np.sqrt(share) * 9).astype(np.uint8)
         rows, columns = share.shape
+        # In place of the shapes: a browser draws a hundred thousand of them, not a million.
         page["density"] = [0, 0, columns * sums.side, rows * sums.side]
         image = overlay_image(steps, (240, 110, 20), [0, *range(70, 241, 21)])
         blocks.append(("density", image))

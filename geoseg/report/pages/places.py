@@ -12,11 +12,12 @@ from affine import Affine
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
+from geoseg.io.pyramid import Look
 from geoseg.io.vectors import VectorFile
 from geoseg.raster.source import RasterSource
 from geoseg.report.pages.certainty import Cells, least_certain, merged
 from geoseg.report.pages.shapes import FootprintSums, outlines_in
-from geoseg.report.pages.tiles import Look, encode, read_look
+from geoseg.report.pages.tiles import encode, read_look
 from geoseg.typing import Progress, no_progress
 
 __all__ = ["Place", "draw_places", "find_places", "to_frame"]
@@ -74,6 +75,7 @@ def find_places(grid: GeoBox, frame: GeoBox, cells: Cells | None, sums: Footprin
     places = []
     for row, column in least_certain(scores, _PLACES):
         x, y = placed * ((column + 0.5) * side, (row + 0.5) * side)
+        # A share of the pixels with data: at the edge of the imagery few of them say the same as many.
         whole = side**2 if valid is None else valid[row, column]
         places.append(Place(_crop_around(x, y, frame), min(1.0, float(scores[row, column] / whole))))
     return places

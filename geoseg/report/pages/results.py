@@ -82,6 +82,7 @@ def find_result(path: PathLike) -> Result:
     if not path.exists():
         raise MissingFileError(f"result must be there, got {path}. Name the --out of a geoseg run.")
     if path.is_file():
+        # A file names no run; the record that lists it does.
         for store in sorted(path.parent.glob("*.geoseg")):
             if (store / RECORD).is_file():
                 record = read_record(store)
@@ -160,6 +161,7 @@ def open_scene(
     reference = reference_of(record.reference or {}) if scene is None else scene
     paths = result.paths()
     hint = "the report has no picture; --scene names it where it lies now"
+    # Nothing is fetched that nobody asked for: the page is made from a folder, perhaps somebody else's.
     if scene is None and not remote and any(map(is_remote, paths)):
         return None, f"the scene lies in the network, which is not asked: {hint}"
     try:

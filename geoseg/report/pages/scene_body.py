@@ -182,6 +182,7 @@ def _making(record: RunRecord, tidy: Callable[[str], str]) -> Iterator[str]:
     yield table([(name, str(value)[:_LONG]) for name, value in facts if value])
     settings = [(name, tidy(_value_text(value))[:_LONG]) for name, value in record.options.items()]
     yield f"<details><summary>Settings</summary>{table(settings)}</details>"
+    # At the end and folded: what the network is stands in its card, and few open it.
     if record.card:
         text = tidy(json.dumps(record.card, indent=2, ensure_ascii=False))[:_CARD]
         yield f"<details><summary>Model card</summary><pre>{escape(text)}</pre></details>"

@@ -11,6 +11,7 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.files import check_page
+from geoseg.io.pyramid import shown_bands
 from geoseg.io.references import Reference
 from geoseg.pipeline.record import REPORT_MAKER
 from geoseg.report.pages.certainty import Cells, read_cells
@@ -26,7 +27,7 @@ from geoseg.report.pages.shapes import (
     PackedShapes,
     sum_footprints,
 )
-from geoseg.report.pages.tiles import TiledPicture, shown_bands, tile_picture
+from geoseg.report.pages.tiles import TiledPicture, tile_picture
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["Budget", "ReportSummary", "write_scene_report"]
@@ -174,11 +175,13 @@ def write_scene_report(
     crops = [""] * len(places)
     if source is not None:
         crops = draw_places(source, look, vectors, places, budget.places, progress=progress)
+    # Reasons and options name paths of this machine, which a page that is passed on must not tell.
     tidy = _without_folders(result)
     regions = [(region_box(entry, grid, frame), tidy(entry["reason"])) for entry in record.failures]
     unit = "px" if grid.ground_resolution() is None else "m2"
     page, blocks = map_data(grid, frame, picture, packed, sums, cells, regions, places, unit)
     drawn = next((kind for kind, _ in blocks if kind in ("shapes", "density")), "none")
+    # Cells are counted on the grid of the prediction, footprints on the picture's: areas need one of the two.
     scale = abs(to_frame(grid, frame).determinant)
     valid_px = _valid_px(cells, scale, picture)
     summary = ReportSummary(
@@ -206,6 +209,7 @@ def write_scene_report(
     )
     body = scene_body(record, summary, crops, regions, page, tidy)
     size = write_document(target, f"{record.scene} - geoseg report", body, page, blocks)
+    # The size is known only now, and the page does not state its own.
     return replace(summary, bytes=size)
 
 

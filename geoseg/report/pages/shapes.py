@@ -80,6 +80,7 @@ def read_placed(source: VectorFile, frame: GeoBox) -> Iterator[PlacedRows]:
     for batch in source.batches(columns, size=_BATCH):
         read += len(batch.geometry)
         shapes = shapely.transform(shapely.force_2d(batch.geometry), to_pixels, interleaved=False)
+        # Types 3 and 6 are polygons and multipolygons; of empty and missing ones the bounds are NaN.
         keep = np.isfinite(shapely.bounds(shapes)).all(axis=1) & np.isin(shapely.get_type_id(shapes), (3, 6))
 
         def numbers(name: str | None, keep: Array = keep, values: dict[str, Any] = batch.columns) -> Array:
@@ -145,6 +146,7 @@ class FootprintSums:
             return
         pixels = shapely.area(rows.shapes)
         bounds = shapely.bounds(rows.shapes)
+        # A footprint counts in one cell as a whole: cut at cells, each would cost an overlay.
         middle = ((bounds[:, :2] + bounds[:, 2:]) / (2 * self.side)).astype(np.int64)
         columns, lines = (np.clip(middle[:, k], 0, self.covered.shape[1 - k] - 1) for k in (0, 1))
         np.add.at(self.covered, (lines, columns), pixels)
@@ -185,6 +187,7 @@ class PackedShapes:
     def __init__(self, step: float, most: int, budget: int) -> None:
         self.step, self._most, self._budget = step, most, budget
         self.classes: dict[str, int] = {}
+        # Compressed as it comes: the numbers of all footprints at once would be larger than the page.
         self._zlib, self._parts = zlib.compressobj(6), [b""]
         self._size = self._count = self._last_id = 0
         self._last = np.zeros(2, np.int64)
@@ -199,6 +202,7 @@ class PackedShapes:
             packed = self._zlib.compress(_varints(self._numbers(rows)))
             self._parts.append(packed)
             self._size += len(packed)
+        # Letters take four for three bytes.
         if self._count > self._most or self._size * 4 / 3 > self._budget:
             self.is_full, self._parts = True, []
 
@@ -210,6 +214,7 @@ class PackedShapes:
         return base64.b64encode(packed).decode() if len(packed) * 4 / 3 <= self._budget else None
 
     def _numbers(self, rows: PlacedRows) -> IntArray:
+        # Within half a step nothing is seen of it, and half of the corners are gone.
         shapes = shapely.simplify(rows.shapes, self.step / 2)
         parts, of_shape = shapely.get_parts(shapes, return_index=True)
         rings, of_part = shapely.get_rings(parts, return_index=True)
@@ -318,6 +323,7 @@ def outlines_in(
     for rows in read_placed(source, frame):
         pairs = tree.query(rows.shapes, predicate="intersects")
         for shape, box in pairs.T.tolist():
+            # A picture of a few hundred pixels shows no more; a million specks would fill memory.
             if len(found[box]) < _MOST_OUTLINES:
                 found[box].append(rows.shapes[shape])
         progress("outlines", rows.read, source.count)

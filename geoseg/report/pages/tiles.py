@@ -12,12 +12,11 @@ from PIL import Image
 
 from geoseg.errors import GeosegError
 from geoseg.geo.windows import Window
-from geoseg.io.pyramid import has_overviews, read_shrunk
+from geoseg.io.pyramid import Look, has_overviews, read_shrunk, shrink
 from geoseg.raster.source import RasterSource
-from geoseg.raster.stretch import Limits, sample_values, stretch_limits
 from geoseg.typing import Array, BoolArray, Progress, no_progress
 
-__all__ = ["TILE", "Look", "TiledPicture", "encode", "read_look", "shown_bands", "tile_picture"]
+__all__ = ["TILE", "TiledPicture", "encode", "read_look", "tile_picture"]
 
 #: Pixels of a tile's side; the viewer knows the number, too.
 TILE = 512
@@ -28,31 +27,6 @@ _STEP = 2048
 _BYTES_PER_PIXEL = 0.45
 #: Of a JPEG. Roofs keep their edges; a higher one costs a level.
 _QUALITY = 75
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a scene's pixels become a picture.
-
-    Attributes
-    ----------
-    bands
-        0-based channels that are shown: three, or one.
-    limits
-        Values of each that become 0 and 255; None of eight bits.
-    """
-
-    bands: tuple[int, ...]
-    limits: tuple[Limits, ...] | None
-
-
-def shown_bands(source: RasterSource) -> Look:
-    """The first three channels, or the first of fewer; wider pixels from the 2nd to the 98th percentile."""
-    bands = (0, 1, 2) if source.count >= 3 else (0,)
-    if source.dtype == "uint8":
-        return Look(bands, None)
-    limits = stretch_limits(sample_values(source), "P2", "P98")
-    return Look(bands, tuple(limits[band] for band in bands))
 
 
 @dataclass(frozen=True)
@@ -94,7 +68,7 @@ def tile_picture(
     source
         The scene.
     look
-        From :func:`shown_bands`.
+        From :func:`geoseg.io.pyramid.shown_bands`.
     budget
         Most bytes of all tiles, as they stand in the file. The coarsest level is always there.
     progress
@@ -110,6 +84,7 @@ def tile_picture(
     rows = -(-tall // TILE)
     shrunk = np.zeros((3, -(-tall // 2), -(-wide // 2)), np.uint8)
     shrunk_valid = np.zeros(shrunk.shape[1:], bool)
+    # Dropped when they turn out too large, while the half-sized picture is kept for the coarser levels.
     finest_tiles: dict[tuple[int, int, int], str] | None = {}
     used = valid_px = unreadable = 0
     for row in range(rows):
@@ -117,7 +92,7 @@ def tile_picture(
         pixels, valid, failed = read_look(source, window.clipped(height, width), factor, look)
         unreadable += failed
         valid_px += int(np.count_nonzero(valid)) * factor**2
-        half, half_valid = _halved(pixels, valid)
+        half, half_valid = shrink(pixels, valid, 2)
         place = slice(row * TILE // 2, row * TILE // 2 + len(half_valid))
         shrunk[:, place], shrunk_valid[place] = half, half_valid
         if finest_tiles is not None:
@@ -152,7 +127,7 @@ def _coarser_tiles(
             place = slice(row * TILE, (row + 1) * TILE)
             for column, tile in _tiles_of_row(pixels[:, place], valid[place]):
                 yield (level, column, row), tile
-        pixels, valid = _halved(pixels, valid)
+        pixels, valid = shrink(pixels, valid, 2)
         level += 1
 
 
@@ -180,6 +155,7 @@ def read_look(source: RasterSource, window: Window, factor: int, look: Look) -> 
     for part in _parts(source, window, factor):
         try:
             own, own_valid = read_shrunk(source, part, factor, look.bands, look.limits)
+        # Of a damaged file the rest is shown; the note says that something is missing.
         except (GeosegError, OSError):
             failed += 1
             continue
@@ -201,18 +177,6 @@ def _parts(source: RasterSource, window: Window, factor: int) -> Iterator[Window
         for col in range(window.col_off, window.col_end, wide):
             part = Window(row_off=row, col_off=col, height=tall, width=wide)
             yield part.clipped(window.row_end, window.col_end)
-
-
-def _halved(pixels: Array, valid: BoolArray) -> tuple[Array, BoolArray]:
-    """Half as many pixels a side: means of the valid ones."""
-    pad = [(0, length % 2) for length in valid.shape]
-    shape = -(-valid.shape[0] // 2), 2, -(-valid.shape[1] // 2), 2
-    counted = np.pad(valid, pad).reshape(shape).sum(axis=(1, 3), dtype=np.uint16)
-    out = np.empty((len(pixels), shape[0], shape[2]), np.uint8)
-    for channel, values in enumerate(pixels):
-        sums = np.pad(np.where(valid, values, 0), pad).reshape(shape).sum(axis=(1, 3), dtype=np.uint16)
-        out[channel] = sums // np.maximum(counted, 1)
-    return out, counted > 0
 
 
 def encode(pixels: Array, valid: BoolArray, quality: int) -> str:
