@@ -80,6 +80,7 @@ class ChunkFiles:
         """
         window = self.plan.chunk_window(row, col)
         _check_finite(prob, valid, window)
+        # Stated and not the machine's own: workers of a cluster may be of several kinds.
         dtype = np.dtype(self.dtype).newbyteorder("<")
         if dtype == np.uint8:
             pixels: Array = to_bytes(prob, valid)
@@ -121,6 +122,7 @@ class ChunkFiles:
             content = None
         if record is None or content is None:
             raise self.gone(f"the chunk at {self.plan.chunk_window(row, col)}")
+        # On every read: a disk may return other bytes than it was given.
         packed = record.unsealed(content)
         if packed is None:
             raise RunError(

@@ -73,6 +73,7 @@ class Held(Generic[T]):
 
     def __init__(self, arrays: T, folder: Path | None) -> None:
         self._arrays: T | None = arrays if folder is None else None
+        # By its class the arrays are put together again: a file holds names and arrays alone.
         self._kind = type(arrays)
         self._path = None if folder is None else folder / f"held-{uuid.uuid4().hex}.npz"
         values = {item.name: getattr(arrays, item.name) for item in fields(arrays)}  # type: ignore[arg-type]

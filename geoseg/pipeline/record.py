@@ -44,6 +44,7 @@ RECORD = "run.json"
 #: What a report says of its origin; see :func:`geoseg.files.check_page`.
 REPORT_MAKER = "geoseg report"
 
+#: Raised when a record changes so that it would be read wrongly.
 _FORMAT = 1
 #: References that are more than a name; each is a dataclass of texts, numbers and other references.
 _KINDS: dict[str, Any] = {"sheets": Sheets, "stac": StacScene, "renamed": Renamed}
@@ -146,6 +147,7 @@ def make_record(
     return RunRecord(
         scene=job.source.name,
         reference=None if reference is None else _reference_json(reference),
+        # Names, sizes and times, and no pixels: it is compared each time that a page is made.
         stamp=files_stamps([paths])[0] if paths else "",
         # As JSON gives it back: tuples are lists, and paths are texts.
         provenance=json.loads(json.dumps(provenance, default=str)),

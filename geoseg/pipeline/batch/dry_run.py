@@ -139,6 +139,7 @@ def dry_run(
     test_time = settings.given().get("test_time")
     predictor = as_predictor(model, device=settings.device, engine=settings.engine, test_time=test_time)
     todo = list(plan.scenes)
+    # What is done already is no work: the forecast is of the very command that it is given with.
     if is_batch(words, settings) and (out / MANIFEST).is_file():
         with read_manifest(out) as manifest:
             key = batch_key(predictor, settings)
@@ -205,4 +206,5 @@ def _window_seconds(predictor: Predictor, count: int, dtype: str, chosen: RunSet
         start = time.perf_counter()
         predictor(batch.copy())  # a callable may write into its input
         times.append(time.perf_counter() - start)
+    # The best, because others that use the machine can only make it slower.
     return min(times[1:]) / size

@@ -118,6 +118,7 @@ def match_titles(
             other for other in true if title.startswith(other) and not title[len(other) :][:1].isalnum()
         ]
         if truth is None or fitting:
+            # The longest, so that road_area_unet is road_area where the truth has road as well.
             matched.append((title, max(fitting, key=len) if fitting else None))
     if not matched:
         listed = "; ".join(f"{p.path}: {', '.join(p.meta.class_names) or 'none'}"
@@ -193,6 +194,7 @@ def compare_projects(
     for number, trio in enumerate(trios, 1):
         try:
             place, area, has_tag = _compare_image(trio, projects, true, titles, tag)
+        # One broken image is listed, or a comparison of thousands would end with the first.
         except InputError as error:
             failures.append((trio.name, " ".join(str(error).split())))
         else:
@@ -241,6 +243,7 @@ def _compare_image(
     if true is not None and trio.items[2] is not None:
         target = true.annotation(trio.items[2])
     every = [*annotations, *([target] if target is not None else [])]
+    # Of two sizes no pixel of one is a pixel of the other.
     if len({one.shape for one in every}) > 1:
         raise InputError(f"image must be of one size in all projects, got {[one.shape for one in every]}.")
     if annotations[0].height * annotations[0].width > _MOST_PIXELS:

@@ -54,6 +54,7 @@ class NetworkInput:
         channels = [band for band in range(image.count) if band != image.alpha][: predictor.in_channels]
         notes = check_bands(predictor, len(channels), image.dtype)
         if image.decodes_whole:
+            # In the thread that opens, while the network works on the image before.
             image.read(Window(row_off=0, col_off=0, height=1, width=1))
         fill = np.broadcast_to(predictor.fill_values(), (len(channels),))
         return cls(image, channels, fill, tuple(notes))
@@ -79,6 +80,7 @@ class NetworkInput:
         # Only pixels that the result lies between: of a scene these are few.
         down, rows = _drawn_on(rows)
         across, cols = _drawn_on(cols)
+        # In strips of rows: a box may be as large as its image, and is drawn on far fewer pixels.
         step = max(1, _MOST_VALUES // (width * len(self.channels)))
         parts = []
         for top in range(0, height, step):

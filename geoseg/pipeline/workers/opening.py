@@ -32,6 +32,7 @@ def open_workers(settings: RunSettings, out: Path, client: Any = None) -> Iterat
     InputError
         A cluster that can't be reached, or one whose workers can't do this job.
     """
+    # Devices name workers, too: two GPUs are two processes, each with a network of its own.
     count = max(settings.workers, len(settings.devices or ()))
     if client is not None or settings.scheduler is not None:
         if count > 1:
@@ -48,6 +49,7 @@ def open_workers(settings: RunSettings, out: Path, client: Any = None) -> Iterat
     if count == 1:
         yield None
         return
+    # A GPU and a CPU differ in the last bits, and chunks of both in one store would be the result of neither.
     kinds = sorted({device.partition(":")[0] for device in settings.devices or ()})
     if len(kinds) > 1:
         raise InputError(

@@ -51,6 +51,8 @@ def worker_device() -> str | None:
 
 
 def _cpus() -> int:
+    # Those that this process may use: in a container or under a batch system they are fewer than the machine
+    # has.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

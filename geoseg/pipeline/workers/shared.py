@@ -66,6 +66,7 @@ class Shared(Generic[T]):
 
     def __setstate__(self, state: tuple[str, str, str]) -> None:
         self.path, self.digest, version = state
+        # Read when a task needs it: a worker may never get one.
         self._value = None  # type: ignore[assignment]
         check_version(version)
 
@@ -109,6 +110,7 @@ def _fetched(path: str, digest: str) -> Any:
                 f"workers must see the folder of the results, got none of {path} on {socket.gethostname()}. "
                 "Give an --out that lies on a disk which all of them share."
             ) from error
+        # Checked before it is unpickled, which runs whatever is in it.
         if hashlib.sha256(content).hexdigest() != digest:
             raise RunError(f"{path} must stay as the command wrote it, got other content. Start again.")
         value = pickle.loads(content)  # noqa: S301  # by its digest it is what the driver wrote
