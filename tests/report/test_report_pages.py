@@ -25,12 +25,13 @@ from geoseg.cli import app
 from geoseg.errors import InputError, MissingFileError
 from geoseg.files import page_head
 from geoseg.geo.geobox import GeoBox
+from geoseg.io.pyramid import shown_bands
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord
 from geoseg.report.pages.batch_page import write_batch_report
 from geoseg.report.pages.results import find_result
 from geoseg.report.pages.scene_page import Budget, write_scene_report
 from geoseg.report.pages.shapes import PackedShapes, PlacedRows, _varints
-from geoseg.report.pages.tiles import TILE, shown_bands, tile_picture
+from geoseg.report.pages.tiles import TILE, tile_picture
 
 PLACE = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
 OPTIONS = {"window": 96, "overlap": 16, "chunk": 256}
