@@ -171,7 +171,10 @@ def _overlaps(geometry: Array) -> BoolArray:
 
 def number_points(xy: Array) -> IntArray:
     """A number for each corner, (p,) int64; equal corners have the same."""
-    order = np.lexsort((xy[:, 0], xy[:, 1]))
+    if xy.dtype.kind == "i":  # both in one number, which sorts faster than two columns
+        order = np.argsort((xy[:, 1].astype(np.int64) << 32) + xy[:, 0], kind="stable")
+    else:
+        order = np.lexsort((xy[:, 0], xy[:, 1]))
     new = (xy[order[1:]] != xy[order[:-1]]).any(axis=1)
     point = np.empty(len(xy), np.int64)
     point[order] = np.append(0, np.cumsum(new))

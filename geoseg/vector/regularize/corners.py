@@ -7,7 +7,7 @@ import numpy as np
 from geoseg.compiled import kernel
 from geoseg.vector.regularize.lines import find, meet
 
-__all__ = ["draw_arcs", "place_junctions"]
+__all__ = ["changed_arcs", "draw_arcs", "place_junctions", "share_edges"]
 
 #: Farthest that a junction moves from where it was traced, pixels.
 _REACH = 8.0
@@ -151,9 +151,9 @@ def draw_arcs(  # type: ignore[no-untyped-def]
     offsets : (a + 1,) int64
         Corners of each arc.
     simplified : (2, p) bool
-        Corners of the arcs as they are simplified at levels 1 and 2.
+        Corners of the arcs as they are simplified at levels 2 and 3.
     level : (a,) int8
-        0: along its lines, 1 and 2: simplified, 3: as traced.
+        0 and 1: along its lines, 2 and 3: simplified, 4: as traced.
     closed : (a,) bool
         Arcs without a junction.
     junction : (2 * a,) int64
@@ -175,7 +175,7 @@ def draw_arcs(  # type: ignore[no-untyped-def]
     for a in range(arcs):
         # Room for a corner a line, both junctions and the lines that link them; arcs as traced have what they
         # had.
-        if circle[a, 2] != 0:
+        if level[a] == 0 and circle[a, 2] != 0:
             bound = _circle_corners(circle[a, 2]) + 1
         else:
             bound = 6
@@ -185,23 +185,23 @@ def draw_arcs(  # type: ignore[no-untyped-def]
                 if k == final[a]:
                     break
                 k = after[k]
-        new[a + 1] = new[a] + max(bound, offsets[a + 1] - offsets[a] if level[a] else 0)
+        new[a + 1] = new[a] + max(bound, offsets[a + 1] - offsets[a] if level[a] > 1 else 0)
     out = np.empty((new[-1], 2))
     line = np.empty(np.diff(new).max() if arcs else 0, np.int64)
     corner = np.empty(2)
     p = 0
     for a in range(arcs):
         new[a] = p
-        if level[a]:
+        if level[a] > 1:
             for k in range(offsets[a], offsets[a + 1]):
-                if level[a] == 3 or simplified[level[a] - 1, k]:
+                if level[a] == 4 or simplified[level[a] - 2, k]:
                     out[p] = xy[k]
                     p += 1
             if not closed[a]:
                 out[new[a]] = place[junction[2 * a]]
                 out[p - 1] = place[junction[2 * a + 1]]
             continue
-        if circle[a, 2] != 0:
+        if level[a] == 0 and circle[a, 2] != 0:
             count = _circle_corners(circle[a, 2])
             # A polygon of the circle's area: one inside it would make every round house too small.
             radius = abs(circle[a, 2]) * np.sqrt(2 * np.pi / (count * np.sin(2 * np.pi / count)))
@@ -253,3 +253,111 @@ def draw_arcs(  # type: ignore[no-untyped-def]
 @kernel
 def _circle_corners(radius):  # type: ignore[no-untyped-def]
     return max(12, int(np.ceil(np.pi / np.arccos(1 - min(1.0, _SAGITTA / abs(radius))))))
+
+
+@kernel
+def changed_arcs(xy, offsets, new_xy, new_offsets):  # type: ignore[no-untyped-def]
+    """Arcs that have other corners than before, (a,) bool."""
+    changed = np.zeros(offsets.size - 1, np.bool_)
+    for a in range(changed.size):
+        count = offsets[a + 1] - offsets[a]
+        changed[a] = new_offsets[a + 1] - new_offsets[a] != count
+        for k in range(0 if changed[a] else count):
+            one, other = offsets[a] + k, new_offsets[a] + k
+            if xy[one, 0] != new_xy[other, 0] or xy[one, 1] != new_xy[other, 1]:
+                changed[a] = True
+                break
+    return changed
+
+
+@kernel
+def share_edges(xy, offsets, meeting_offsets, meeting):  # type: ignore[no-untyped-def]
+    """Give edges that leave a junction on top of each other the same corners.
+
+    Where two lines at a junction are one, the longer edge gets the corner at which the shorter one ends. Else
+    the two objects touch along a stretch that neither knows as a wall, which is no coverage.
+
+    Parameters
+    ----------
+    xy : (p, 2) float64
+        Corners of arcs.
+    offsets : (a + 1,) int64
+        Corners of each arc.
+    meeting_offsets, meeting
+        See ``lines.merge_pieces``.
+
+    Returns
+    -------
+    xy : (q, 2) float64
+    offsets : (a + 1,) int64
+    """
+    arcs = offsets.size - 1
+    # For each end of an arc the numbers of the corners that go into its first edge, nearest first.
+    room = 0
+    for j in range(meeting_offsets.size - 1):
+        count = meeting_offsets[j + 1] - meeting_offsets[j]
+        room += count * (count - 1)
+    added = np.empty(room, np.int64)
+    begin, number = np.zeros(2 * arcs, np.int64), np.zeros(2 * arcs, np.int64)
+    p = 0
+    for j in range(meeting_offsets.size - 1):
+        for e in range(meeting_offsets[j], meeting_offsets[j + 1]):
+            end = meeting[e]
+            begin[end] = p
+            here, there = _first_edge(offsets, end)
+            # An arc of a single edge gets corners from one of its ends: those of both might be out of order.
+            if offsets[(end >> 1) + 1] - offsets[end >> 1] == 2 and number[end ^ 1]:
+                continue
+            dx, dy = xy[there, 0] - xy[here, 0], xy[there, 1] - xy[here, 1]
+            length2 = dx * dx + dy * dy
+            for f in range(meeting_offsets[j], meeting_offsets[j + 1]):
+                if f == e:
+                    continue
+                _, corner = _first_edge(offsets, meeting[f])
+                x, y = xy[corner, 0] - xy[here, 0], xy[corner, 1] - xy[here, 1]
+                along = x * dx + y * dy
+                if not 0 < along < length2 * (1 - _SAME):
+                    continue
+                if abs(x * dy - y * dx) > _SAME * along:  # radians
+                    continue
+                at = p
+                while at > begin[end] and _nearer(xy, here, corner, added[at - 1]):
+                    added[at] = added[at - 1]
+                    at -= 1
+                added[at] = corner
+                p += 1
+            number[end] = p - begin[end]
+    if p == 0:
+        return xy, offsets
+    out, new = np.empty((xy.shape[0] + p, 2)), np.empty(arcs + 1, np.int64)
+    q = 0
+    for a in range(arcs):
+        new[a] = q
+        for k in range(offsets[a], offsets[a + 1]):
+            if k == offsets[a + 1] - 1:
+                for n in range(number[2 * a + 1] - 1, -1, -1):
+                    out[q] = xy[added[begin[2 * a + 1] + n]]
+                    q += 1
+            out[q] = xy[k]
+            q += 1
+            if k == offsets[a]:
+                for n in range(number[2 * a]):
+                    out[q] = xy[added[begin[2 * a] + n]]
+                    q += 1
+    new[arcs] = q
+    return out, new
+
+
+@kernel
+def _first_edge(offsets, end):  # type: ignore[no-untyped-def]
+    """Numbers of the corner at which an arc ends and of the next one."""
+    if end & 1:
+        return offsets[(end >> 1) + 1] - 1, offsets[(end >> 1) + 1] - 2
+    return offsets[end >> 1], offsets[end >> 1] + 1
+
+
+@kernel
+def _nearer(xy, here, one, other):  # type: ignore[no-untyped-def]
+    return np.hypot(xy[one, 0] - xy[here, 0], xy[one, 1] - xy[here, 1]) < np.hypot(
+        xy[other, 0] - xy[here, 0], xy[other, 1] - xy[here, 1]
+    )

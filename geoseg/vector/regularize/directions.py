@@ -6,14 +6,25 @@ import numpy as np
 
 from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, IntArray
-from geoseg.vector.regularize.lines import cut_pieces, find
+from geoseg.vector.regularize.lines import find
+from geoseg.vector.regularize.pieces import cut_pieces
 
-__all__ = ["circles", "house_directions", "refine_directions", "share_directions"]
+__all__ = [
+    "angle_between",
+    "box_directions",
+    "circles",
+    "house_directions",
+    "refine_directions",
+    "share_directions",
+]
 
 #: Spread of the directions of edges that count as the house's own, radians.
 _SPREAD = 0.12
 #: Touching houses whose directions differ less share one, radians.
 _ALIKE = np.deg2rad(10.0)
+#: Share of its smallest box that an object fills for the box to tell its direction, and directions that are
+#: tried in a quarter turn.
+_FILLED, _STEPS = 0.75, 60
 #: Least radius of a circle in pixels, and the mean distance of its outline from it in shares of that. That of
 #: a square is 0.08, that of a regular hexagon 0.04.
 _LEAST_RADIUS, _ROUND = 6.0, 0.05
@@ -82,6 +93,7 @@ def refine_directions(
     offsets: IntArray,
     closed: BoolArray,
     keep: BoolArray,
+    free_length: Array,
     angle: Array,
     frame: IntArray,
     house: IntArray,
@@ -93,8 +105,8 @@ def refine_directions(
 
     Parameters
     ----------
-    xy, offsets, closed, keep
-        See ``lines.cut_pieces``.
+    xy, offsets, closed, keep, free_length
+        See ``pieces.cut_pieces``.
     angle : (n,) float64
         Of each object, radians.
     frame : (n,) int64
@@ -110,7 +122,7 @@ def refine_directions(
     own = frame[house]
     angle = angle.copy()
     for _ in range(2):
-        piece_offsets, *_, moments = cut_pieces(xy, offsets, closed, keep, angle[house])
+        piece_offsets, *_, moments = cut_pieces(xy, offsets, closed, keep, angle[house], free_length)
         of_piece = np.repeat(own, np.diff(piece_offsets))
         weight = np.bincount(of_piece, moments[:, 0], minlength=angle.size)
         turn = np.bincount(of_piece, moments[:, 1], minlength=angle.size)
@@ -141,11 +153,11 @@ def share_directions(one, other, angle, weight):  # type: ignore[no-untyped-def]
     c, s = weight * np.cos(4 * angle), weight * np.sin(4 * angle)
     apart = np.empty(one.size)
     for k in range(one.size):
-        apart[k] = _apart(angle[one[k]], angle[other[k]])
+        apart[k] = angle_between(angle[one[k]], angle[other[k]])
     # A stable sort: houses that are equally alike come in their own order, for any batches.
     for k in np.argsort(apart, kind="mergesort"):
         a, b = find(parent, one[k]), find(parent, other[k])
-        if a == b or _apart(np.arctan2(s[a], c[a]) / 4, np.arctan2(s[b], c[b]) / 4) > _ALIKE:
+        if a == b or angle_between(np.arctan2(s[a], c[a]) / 4, np.arctan2(s[b], c[b]) / 4) > _ALIKE:
             continue
         a, b = min(a, b), max(a, b)
         parent[b] = a
@@ -160,8 +172,55 @@ def share_directions(one, other, angle, weight):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _apart(a, b):  # type: ignore[no-untyped-def]
-    return abs((a - b + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+def angle_between(a, b):  # type: ignore[no-untyped-def]
+    """How far two directions of right angles differ, radians; of numbers or arrays."""
+    return np.abs((a - b + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+
+
+@kernel
+def box_directions(xy, offsets, chosen, angle):  # type: ignore[no-untyped-def]
+    """Directions of the smallest boxes about some objects.
+
+    Small and roundish outlines have no edge long enough to tell a direction, and their box does. An object
+    that fills its box badly, as one with wings may, keeps its direction.
+
+    Parameters
+    ----------
+    xy : (p, 2) float64
+        Corners of all objects.
+    offsets : (n + 1,) int64
+        Corners of each.
+    chosen : (k,) int64
+        Which ones.
+    angle : (k,) float64
+        Their directions so far, radians.
+
+    Returns
+    -------
+    (k,) float64
+        Radians.
+    """
+    out = angle.copy()
+    for at in range(chosen.size):
+        first, last = offsets[chosen[at]], offsets[chosen[at] + 1]
+        x0, y0 = xy[first, 0], xy[first, 1]
+        area = 0.0
+        for k in range(first, last - 1):
+            area += ((xy[k, 0] - x0) * (xy[k + 1, 1] - y0) - (xy[k + 1, 0] - x0) * (xy[k, 1] - y0)) / 2
+        least = abs(area) / _FILLED
+        for step in range(_STEPS):
+            turn = step * np.pi / 2 / _STEPS
+            c, s = np.cos(turn), np.sin(turn)
+            u_low = v_low = np.inf
+            u_high = v_high = -np.inf
+            for k in range(first, last):
+                u, v = c * xy[k, 0] + s * xy[k, 1], c * xy[k, 1] - s * xy[k, 0]
+                u_low, u_high = min(u_low, u), max(u_high, u)
+                v_low, v_high = min(v_low, v), max(v_high, v)
+            box = (u_high - u_low) * (v_high - v_low)
+            if box < least - 1e-6:  # of equal ones the first, whatever the last bits are
+                least, out[at] = box, turn
+    return out
 
 
 @kernel

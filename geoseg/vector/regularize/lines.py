@@ -1,8 +1,7 @@
-"""Arcs as sequences of straight lines: found, merged where they belong together, short ones dropped.
+"""Arcs as sequences of straight lines: pieces are merged where they belong together, short ones dropped.
 
-Every arc is a list of *pieces*. A piece is a stretch of the traced arc that runs along its house (kind 0),
-across it (1), or freely (2), and lies on a line. Pieces of several arcs may lie on one line: that is how a
-facade stays straight across many houses. All lengths are in pixels.
+Pieces of several arcs may lie on one line: that is how a facade stays straight across many houses. All
+lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -13,186 +12,13 @@ from typing import Any
 import numpy as np
 
 from geoseg.compiled import kernel
+from geoseg.vector.regularize.pieces import FREE
 
-__all__ = ["cut_pieces", "merge_pieces"]
+__all__ = ["find", "meet", "merge_pieces"]
 
-#: Edges that turn further from both axes, and are longer (pixels), stay as they are drawn. Of 426 houses with
-#: wobbly outlines 70 had corners that are not right at 12 pixels, 34 at 16, 33 at 20.
-_FREE_ANGLE, _FREE_LENGTH = np.deg2rad(25.0), 16.0
-#: Free edges that follow one another and differ less are one.
-_SAME_FREE = np.deg2rad(20.0)
 #: Lines that meet at a flatter angle (its sine) have no corner.
 _FLAT = 0.15
 _NEVER = 1e18
-_ALONG, _ACROSS, _FREE = 0, 1, 2
-
-
-@kernel
-def cut_pieces(xy, offsets, closed, keep, angle):  # type: ignore[no-untyped-def]
-    """The pieces of all arcs.
-
-    Parameters
-    ----------
-    xy : (p, 2) float64
-        Traced corners.
-    offsets : (a + 1,) int64
-        Corners of each arc.
-    closed : (a,) bool
-        Arcs without a junction.
-    keep : (p,) bool
-        Corners that Douglas-Peucker keeps.
-    angle : (a,) float64
-        Direction of the house that each arc belongs to, radians.
-
-    Returns
-    -------
-    piece_offsets : (a + 1,) int64
-        Pieces of each arc.
-    kind : (m,) int8
-        0 along, 1 across, 2 free.
-    direction : (m, 2) float64
-        Unit vector along the line.
-    sums : (m, 2) float64
-        Weighted offset of the line and its weight. The offset keeps the area on either side of it.
-    sign : (m,) float64
-        1 where the arc goes along the direction, else -1.
-    moments : (m, 2) float64
-        Of pieces that are not free: sum of u * u and of u * v over their length, with u along the line and v
-        across it, from their middle.
-    """
-    arcs = offsets.size - 1
-    total = keep.sum()
-    piece_offsets = np.zeros(arcs + 1, np.int64)
-    kind = np.empty(total, np.int8)
-    direction = np.empty((total, 2))
-    sums = np.empty((total, 2))
-    sign = np.empty(total)
-    moments = np.zeros((total, 2))
-    longest = 0
-    for a in range(arcs):
-        longest = max(longest, offsets[a + 1] - offsets[a])
-    begin = np.empty(longest + 1, np.int64)
-    kinds = np.empty(longest + 1, np.int8)
-    m = 0
-    for a in range(arcs):
-        first, last = offsets[a], offsets[a + 1] - 1
-        count = 0
-        for k in range(first, last + 1):
-            if keep[k]:
-                begin[count] = k
-                count += 1
-        count -= 1  # edges
-        ux, uy = np.cos(angle[a]), np.sin(angle[a])
-        count = _kinds_of_edges(xy, begin, kinds, count, ux, uy)
-        # A closed arc starts where the kind changes, so that no piece is cut in two
-        start = 0
-        if closed[a]:
-            while start < count and kinds[start] == kinds[start - 1 if start else count - 1]:
-                start += 1
-            start = 0 if start == count else start
-        done = 0
-        while done < count:
-            e = (start + done) % count
-            until = done + 1
-            while until < count and kinds[e] != _FREE and kinds[(start + until) % count] == kinds[e]:
-                until += 1
-            i, j = begin[e], begin[(start + until) % count]
-            if j == first and (start + until) % count == 0 and (not closed[a] or start == 0):
-                j = last
-            kind[m] = kinds[e]
-            if kinds[e] == _ALONG:
-                direction[m, 0], direction[m, 1] = ux, uy
-            elif kinds[e] == _ACROSS:
-                direction[m, 0], direction[m, 1] = -uy, ux
-            else:
-                dx, dy = xy[j, 0] - xy[i, 0], xy[j, 1] - xy[i, 1]
-                length = np.sqrt(dx * dx + dy * dy)
-                direction[m, 0], direction[m, 1] = dx / length, dy / length
-            sign[m] = _sum_up(xy, i, j, first, last, direction[m, 0], direction[m, 1], sums[m], moments[m])
-            if kinds[e] == _FREE:
-                moments[m] = 0
-            m += 1
-            done = until
-        piece_offsets[a + 1] = m
-    return (
-        piece_offsets,
-        kind[:m].copy(),
-        direction[:m].copy(),
-        sums[:m].copy(),
-        sign[:m].copy(),
-        moments[:m].copy(),
-    )
-
-
-@kernel
-def _kinds_of_edges(xy, begin, kinds, count, ux, uy):  # type: ignore[no-untyped-def]
-    """Kind of each edge between kept corners; free ones that go on in one direction become one."""
-    merged = 0
-    free = 0.0  # direction of the first of them
-    for e in range(count):
-        i, j = begin[e], begin[e + 1]
-        along = ux * (xy[j, 0] - xy[i, 0]) + uy * (xy[j, 1] - xy[i, 1])
-        across = ux * (xy[j, 1] - xy[i, 1]) - uy * (xy[j, 0] - xy[i, 0])
-        off = np.arctan2(min(abs(along), abs(across)), max(abs(along), abs(across)))
-        turn = np.arctan2(across, along)
-        if off > _FREE_ANGLE:
-            gap = abs((turn - free + np.pi) % (2 * np.pi) - np.pi)
-            if merged and kinds[merged - 1] == _FREE and gap < _SAME_FREE:
-                continue
-            kinds[merged], free = _FREE, turn
-        else:
-            kinds[merged] = _ALONG if abs(along) >= abs(across) else _ACROSS
-        begin[merged] = i
-        merged += 1
-    begin[merged] = begin[count]
-    for e in range(merged):
-        if kinds[e] == _FREE:
-            i, j = begin[e], begin[e + 1]
-            dx, dy = xy[j, 0] - xy[i, 0], xy[j, 1] - xy[i, 1]
-            if dx * dx + dy * dy < _FREE_LENGTH * _FREE_LENGTH:
-                along, across = ux * dx + uy * dy, ux * dy - uy * dx
-                kinds[e] = _ALONG if abs(along) >= abs(across) else _ACROSS
-    return merged
-
-
-@kernel
-def _sum_up(xy, i, j, first, last, ux, uy, sums, moments):  # type: ignore[no-untyped-def]
-    """Sums of the chain from corner i to j, round the ring if j < i; returns 1 if it goes along (ux, uy)."""
-    area = run = length = moment = 0.0
-    weight = su = sv = suu = suv = 0.0
-    x, y = xy[i, 0], xy[i, 1]
-    k = i
-    while k != j:
-        if k == last:  # the same corner as the first
-            k = first
-            if k == j:
-                break
-        along = ux * (xy[k + 1, 0] - xy[k, 0]) + uy * (xy[k + 1, 1] - xy[k, 1])
-        here = ux * xy[k, 1] - uy * xy[k, 0]
-        after = ux * xy[k + 1, 1] - uy * xy[k + 1, 0]
-        step = abs(along) + abs(after - here)
-        area += 0.5 * (here + after) * along
-        moment += 0.5 * (here + after) * step
-        u = ux * (0.5 * (xy[k, 0] + xy[k + 1, 0]) - x) + uy * (0.5 * (xy[k, 1] + xy[k + 1, 1]) - y)
-        v = 0.5 * (here + after) - (ux * y - uy * x)
-        w = abs(along)
-        weight += w
-        su += w * u
-        sv += w * v
-        suu += w * (u * u + along * along / 12)
-        suv += w * (u * v + along * (after - here) / 12)
-        run += along
-        length += step
-        k += 1
-    if weight > 0:
-        moments[0], moments[1] = suu - su * su / weight, suv - su * sv / weight
-    if abs(run) > 0.25 * length:
-        sums[0], sums[1] = area, run
-        if run < 0:
-            sums[0], sums[1] = -area, -run
-    else:  # it goes to and fro: the mean of its places
-        sums[0], sums[1] = 0.25 * moment, 0.25 * length
-    return 1.0 if run >= 0 else -1.0
 
 
 @kernel
@@ -220,7 +46,7 @@ def meet(direction, sums, a, b, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _parallel(kind, frame, a, b):  # type: ignore[no-untyped-def]
-    return kind[a] == kind[b] and kind[a] != _FREE and frame[a] == frame[b]
+    return kind[a] == kind[b] and kind[a] != FREE and frame[a] == frame[b]
 
 
 @kernel
@@ -232,7 +58,7 @@ def _cost(k, before, after, size, closed, arc, ends, kind, frame, direction, sum
     if p < 0 and n < 0:
         return _NEVER
     if p < 0 or n < 0:
-        if held[k] or kind[k] == _FREE:
+        if held[k] or kind[k] == FREE:
             return _NEVER
         end = 0 if p < 0 else 1
         if not meet(direction, sums, line, find(parent, n if p < 0 else p), corner):
@@ -264,7 +90,7 @@ def _push(  # type: ignore[no-untyped-def]
     cost = _cost(
         k, before, after, size, closed, arc, ends, kind, frame, direction, sums, parent, held, corner
     )
-    if cost < least:
+    if cost < least[arc[k]]:
         heappush(heap, (cost, k, np.int64(-1)))
 
 
@@ -292,7 +118,7 @@ def merge_pieces(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     piece_offsets, kind, direction, sums, sign
-        See :func:`cut_pieces`; ``sums`` is changed.
+        See ``pieces.cut_pieces``; ``sums`` is changed.
     frame : (m,) int64
         Pieces of one frame have one direction.
     closed : (a,) bool
@@ -303,8 +129,8 @@ def merge_pieces(  # type: ignore[no-untyped-def]
         Ends of arcs that meet at each junction.
     meeting : (e,) int64
         The ends, twice the arc plus 0 for its start and 1 for its end.
-    least
-        Shorter pieces are dropped, pixels.
+    least : (a,) float64
+        Shorter pieces of each arc are dropped, pixels.
     jog
         Lines of two arcs that differ by less go on in one another, pixels.
 
@@ -372,7 +198,7 @@ def merge_pieces(  # type: ignore[no-untyped-def]
             now = _cost(k, *rest)
             # Its neighbors have changed since: where it costs more now, others may come before it.
             if now > cost + 1e-9:
-                if now < least:
+                if now < least[arc[k]]:
                     heappush(heap, (now, k, np.int64(-1)))
                 continue
             changed = True
