@@ -82,6 +82,7 @@ class RunKeywords(SegmentKeywords, total=False):
     save_mask: bool | None
     style: bool | None
     qgs: bool | None
+    stac: bool | None
     report: bool | None
     save_valid: bool | None
     merge: str | Sequence[str] | None

@@ -283,6 +283,14 @@ class RunSettings(SuggestedSettings):
             panel="Files",
         ),
     ] = False
+    stac: Annotated[
+        bool,
+        Option(
+            help="Also write NAME.stac.json, a STAC item of the results; of many scenes a collection.json.",
+            takes=("run",),
+            panel="Files",
+        ),
+    ] = False
     report: Annotated[
         bool,
         Option(

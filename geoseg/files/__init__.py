@@ -13,7 +13,14 @@ The only place that gives a result its name. Whoever writes one uses
 from geoseg.files.disk import DiskFullError, is_full, os_reason, stop_if_full, write_error
 from geoseg.files.locks import LockedError, hold, is_held, remove_folder, scratch_folder
 from geoseg.files.pages import check_page, page_head
-from geoseg.files.results import check_outputs, failures_file, plain_stem, results_folder, write_failures
+from geoseg.files.results import (
+    check_outputs,
+    failures_file,
+    plain_stem,
+    relative_path,
+    results_folder,
+    write_failures,
+)
 from geoseg.files.staging import Staged, json_digest, json_text, place_bytes, write_bytes, write_text
 
 __all__ = [
@@ -32,6 +39,7 @@ __all__ = [
     "page_head",
     "place_bytes",
     "plain_stem",
+    "relative_path",
     "remove_folder",
     "results_folder",
     "scratch_folder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,14 @@ from geoseg.files.disk import is_full, os_reason
 from geoseg.files.staging import json_text, write_text
 from geoseg.typing import PathLike
 
-__all__ = ["check_outputs", "failures_file", "plain_stem", "results_folder", "write_failures"]
+__all__ = [
+    "check_outputs",
+    "failures_file",
+    "plain_stem",
+    "relative_path",
+    "results_folder",
+    "write_failures",
+]
 
 
 def plain_stem(name: str) -> str:
@@ -55,6 +63,21 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[PathLike]) -> None:
                 f"output must not be an input, got {output}, which would be overwritten. "
                 "Choose another folder or name."
             )
+
+
+def relative_path(path: PathLike, folder: PathLike) -> str:
+    """A path as files of a folder name it: from there, with slashes; as it is where it is on another drive.
+
+    Examples
+    --------
+    >>> relative_path("out/a.tif", "out"), relative_path("a.tif", "out")
+    ('./a.tif', '../a.tif')
+    """
+    try:
+        relative = os.path.relpath(path, folder).replace(os.sep, "/")
+    except ValueError:
+        return os.fspath(path)
+    return relative if relative.startswith("../") else f"./{relative}"
 
 
 def _exists(path: Path) -> bool:

@@ -9,7 +9,6 @@ The elements are those that QGIS 3.22 writes; versions from 3.16 on read them.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from pyproj import CRS
 
-from geoseg.files import json_digest, write_text
+from geoseg.files import json_digest, relative_path, write_text
 from geoseg.io.writers.ogr import layer_name
 
 Kind: TypeAlias = Literal["scene", "mask", "prob"]
@@ -181,7 +180,7 @@ def project_text(
     shown = next((name for name in _SHOWN if name in files), None)
     if shown is not None:
         file = files[shown]
-        source = _relative(str(file), folder)
+        source = relative_path(file, folder)
         # Of a package with layers of the user, the one that was written.
         source += f"|layername={layer_name(file.stem)}" if shown == "gpkg" else ""
         on_earth = CRS.from_epsg(4326) if shown.startswith("geojson") and crs is not None else crs
@@ -191,7 +190,7 @@ def project_text(
         layer.append(_footprint_renderer(drawn))
     for raster in rasters:
         name = title if raster.kind == "scene" else f"{title} {raster.kind}"
-        source = _relative(str(raster.path), folder)
+        source = relative_path(raster.path, folder)
         layer = _put_layer(tree, layers, "raster", name, source, raster.crs, raster.kind == "scene")
         if raster.kind != "scene":
             SubElement(layer, "pipe").append(_raster_renderer(raster))
@@ -292,16 +291,6 @@ def _raster_renderer(raster: RasterLayer) -> Element:
 def _hex(color: str) -> str:
     """#rrggbb of "r,g,b"."""
     return "#" + "".join(f"{int(part):02x}" for part in color.split(","))
-
-
-def _relative(path: str, folder: Path) -> str:
-    """A path as a project holds it: from its folder, with slashes; as it is on another drive."""
-    try:
-        relative = os.path.relpath(path, folder)
-    except ValueError:
-        return path
-    relative = relative.replace(os.sep, "/")
-    return relative if relative.startswith("..") else f"./{relative}"
 
 
 def _plain(text: Any) -> str:

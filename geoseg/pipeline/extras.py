@@ -1,19 +1,47 @@
-"""What lies beside the results of a scene, for those who look at them: a style and a project for QGIS."""
+"""What lies beside the results of a scene, for other programs: style and project for QGIS, a STAC item."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from geoseg.files import plain_stem
 from geoseg.io.qgis import Drawn, RasterLayer, project_text, write_project, write_styles
+from geoseg.io.sources import Renamed
+from geoseg.io.stac import StacScene
+from geoseg.io.stac_out import StacAsset, check_stac, item_file, stac_item, write_item
 from geoseg.pipeline.job import Job
+from geoseg.raster.stitch import INVALID, SCALE
 
-__all__ = ["write_extras"]
+__all__ = ["check_extras", "write_extras"]
+
+#: Files of a shapefile beside the first, and a type that says no more than that they are files.
+_SHAPEFILE_SIDES, _BYTES = (".shx", ".dbf", ".prj", ".cpg"), "application/octet-stream"
+
+
+def check_extras(job: Job, folder: Path) -> None:
+    """Refuse, before any work is done, to write over what somebody else made.
+
+    Raises
+    ------
+    InputError
+        A STAC item of that name is not ours. What is saved by QGIS is left as it is, and needs no check.
+    """
+    if job.settings.stac:
+        check_stac(item_file(folder, plain_stem(job.source.name)), job.settings.overwrite)
 
 
 def write_extras(
-    job: Job, folder: Path, files: Mapping[str, Path], rasters: Mapping[str, Path]
+    job: Job,
+    folder: Path,
+    files: Mapping[str, Path],
+    rasters: Mapping[str, Path],
+    listed: Mapping[str, Path],
+    *,
+    scene: object,
+    origin: Mapping[str, Any],
+    footprints: int,
 ) -> dict[str, Path]:
     """Write the extras that the settings ask for.
 
@@ -26,7 +54,15 @@ def write_extras(
     files
         Footprints, format -> file.
     rasters
-        ``prob`` and ``mask``, as far as they were written.
+        ``prob``, ``mask`` and ``valid``, as far as they were written.
+    listed
+        ``failures`` -> the list of what is missing, where something is.
+    scene
+        What the scene was opened from.
+    origin
+        What the results say of their origin.
+    footprints
+        Number of them.
 
     Returns
     -------
@@ -43,7 +79,64 @@ def write_extras(
         text = project_text(folder, name, files, drawn, layers, geobox.crs, geobox.bounds())
         write_project(path, text)
         written["qgs"] = path
+    if job.settings.stac:
+        path = item_file(folder, plain_stem(job.source.name))
+        assets = [*_footprint_assets(files), *_raster_assets(job, rasters)]
+        assets += [StacAsset(key, file, "Regions that could not be read") for key, file in listed.items()]
+        item = stac_item(
+            folder,
+            job.source.name,
+            job.source.geobox,
+            job.source.acquired,
+            origin,
+            assets,
+            derived_from=_item_of(scene),
+            footprints=footprints,
+        )
+        write_item(path, item)
+        written["stac"] = path
     return written
+
+
+def _item_of(scene: object) -> Path | None:
+    """The STAC item that a scene was opened from."""
+    while isinstance(scene, Renamed):
+        scene = scene.reference
+    return Path(scene.label) if isinstance(scene, StacScene) else None
+
+
+def _footprint_assets(files: Mapping[str, Path]) -> list[StacAsset]:
+    assets = [StacAsset(format, path, f"Footprints ({format})") for format, path in files.items()]
+    if "shp" in files:
+        sides = [files["shp"].with_suffix(suffix) for suffix in _SHAPEFILE_SIDES]
+        assets += [
+            StacAsset(f"shp_{side.suffix[1:]}", side, f"Footprints (shp, {side.suffix})", {"type": _BYTES})
+            for side in sides
+            if side.exists()
+        ]
+    return assets
+
+
+def _raster_assets(job: Job, rasters: Mapping[str, Path]) -> list[StacAsset]:
+    stored = {"data_type": "uint8", "nodata": INVALID}
+    facts: dict[str, tuple[str, dict[str, Any]]] = {
+        "prob": (
+            "Probabilities",
+            {"bands": [{"name": name, **stored, "raster:scale": 1 / SCALE} for name in job.classes]},
+        ),
+        "mask": (
+            "Classes",
+            {
+                "bands": [{"name": "class", **stored}],
+                "classification:classes": [
+                    {"value": value, "name": name}
+                    for value, name in enumerate(["background", *job.object_classes])
+                ],
+            },
+        ),
+        "valid": ("Ground with data", {}),
+    }
+    return [StacAsset(kind, path, facts[kind][0], facts[kind][1]) for kind, path in rasters.items()]
 
 
 def _raster_layers(job: Job, rasters: Mapping[str, Path]) -> list[RasterLayer]:

@@ -33,7 +33,7 @@ from geoseg.io.references import Reference
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, coordinate_decimals, output_path
 from geoseg.pipeline.chunk_files import StoredClasses
-from geoseg.pipeline.extras import write_extras
+from geoseg.pipeline.extras import check_extras, write_extras
 from geoseg.pipeline.job import Job, prepare
 from geoseg.pipeline.kept import check_scene, doubts, kept_store, predict_job, store_notes
 from geoseg.pipeline.predict import PredictSummary
@@ -97,8 +97,8 @@ class RunSummary:
         With ``update``: how many footprints are new, kept, changed and gone, and how many known ones stand
         where nothing was seen (unseen).
     extras
-        Kind (``style``, ``qgs``) to a file beside the results that helps to look at them. Other programs may
-        have written to it since.
+        Kind (``style``, ``qgs``, ``stac``) to a file beside the results that helps to look at them. Other
+        programs may have written to it since.
     """
 
     scene: str
@@ -189,6 +189,7 @@ def run_scene(
     check_outputs([*files.values(), *rasters.values()], _inputs(job, model))
     check_unowned(files | rasters, job.settings.overwrite)
     parts = _parts(job, Path(out))
+    check_extras(job, Path(out))
     if job.settings.report:
         check_page(report_file(Path(out), job.source.name), _inputs(job, model), REPORT_MAKER)
     store_folder = _store_folder(job.source, Path(out))
@@ -218,7 +219,9 @@ def run_scene(
         if not failures:  # the lists of an earlier run go with its results
             write_failures(targets, [])
         notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
-        extras = write_extras(job, Path(out), files, rasters)
+        extras = write_extras(
+            job, Path(out), files, rasters, listed, scene=scene, origin=origin, footprints=count
+        )
         write_record(store.folder, make_record(job, scene, origin, files | rasters, count, failures))
     listed |= {f"{kind}.{name}": path for (kind, name), path in parts.items()}
     summary = _summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)

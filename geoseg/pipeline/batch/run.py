@@ -16,6 +16,7 @@ from geoseg.errors import GeosegError, MissingFileError, ModelError, RunError, S
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
+from geoseg.io.stac_out import COLLECTION, check_stac, item_file, write_collection
 from geoseg.pipeline.batch.ahead import worked_ahead
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
 from geoseg.pipeline.batch.merge import MergeSummary, check_merge, merge_scenes
@@ -142,6 +143,8 @@ def run_batch(
     settings = settings or RunSettings()
     out = Path(out)
     check_merge(settings)
+    if settings.stac:
+        check_stac(out / COLLECTION, settings.overwrite)
     if settings.update is not None:
         from geoseg.io.vectors import open_vector  # loads geopandas
 
@@ -222,6 +225,9 @@ def run_batch(
         if settings.merge is not None and any(record.files for record in records):
             merged = merge_scenes(manifest, records, out, settings, progress=progress)
             notes += merged.notes
+        if settings.stac:
+            items = [item_file(out / record.name, record.name) for record in records]
+            write_collection(out, [item for item in items if item.is_file()], VERSION)
     n_done = sum(record.state == "done" for record in kept)
     seconds = round(time.perf_counter() - start, 3)
     return BatchSummary(str(out / MANIFEST), records, n_done, seconds, notes, merged)

@@ -1,0 +1,319 @@
+"""STAC metadata of results: an item for a scene, a collection for many, all links relative.
+
+Nothing in it depends on the time or the place of writing, so equal runs give equal bytes.
+
+References
+----------
+STAC specification 1.1, https://github.com/radiantearth/stac-spec; its extensions Processing 1.2, Projection
+2.0, File 2.1 (checksums as multihash), Classification 2.0 and Raster 2.0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from pyproj import Transformer
+
+from geoseg.errors import InputError
+from geoseg.files import json_text, relative_path, write_text
+from geoseg.geo.geobox import GeoBox, is_earth
+from geoseg.io.writers.antimeridian import split_at_antimeridian
+
+__all__ = [
+    "COLLECTION",
+    "StacAsset",
+    "check_stac",
+    "item_file",
+    "stac_item",
+    "write_collection",
+    "write_item",
+]
+
+#: Name of the collection in a folder of results of many scenes.
+COLLECTION = "collection.json"
+
+_VERSION = "1.1.0"
+_EXTENSIONS = {
+    "processing": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "proj": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "file": "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "classification": "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+    "raster": "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+}
+_GEOTIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
+_MEDIA = {
+    "geojson": "application/geo+json",
+    "geojsonseq": "application/geo+json-seq",
+    "gpkg": "application/geopackage+sqlite3",
+    "parquet": "application/vnd.apache.parquet",
+    "fgb": "application/vnd.flatgeobuf",
+    "shp": "application/vnd.shp",
+    "pmtiles": "application/vnd.pmtiles",
+    "failures": "application/json",
+}
+#: STAC wants a time. Of a scene whose date nobody knows this is all that can be said.
+_ANY_TIME = ("1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z")
+#: Straight edges of a scene are curves in degrees: each is drawn with so many corners.
+_CORNERS = 8
+
+
+@dataclass(frozen=True)
+class StacAsset:
+    """A file of results.
+
+    Attributes
+    ----------
+    key
+        Its name in the item; that of a format says what kind of file it is, any other means a GeoTIFF.
+    path
+        The file.
+    title
+        For people.
+    facts
+        Further fields, such as ``bands``.
+    """
+
+    key: str
+    path: Path
+    title: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def item_file(folder: Path, stem: str) -> Path:
+    """The item beside the results of a scene.
+
+    Examples
+    --------
+    >>> item_file(Path("out"), "north").name
+    'north.stac.json'
+    """
+    return folder / f"{stem}.stac.json"
+
+
+def check_stac(path: Path, overwrite: bool) -> None:
+    """Refuse to write over metadata that geoseg did not write.
+
+    Raises
+    ------
+    InputError
+        They would be lost.
+    """
+    if not path.is_file() or overwrite:
+        return
+    try:
+        content = json.loads(path.read_bytes())
+        about = content.get("summaries" if content.get("type") == "Collection" else "properties", {})
+        ours = "geoseg" in json.dumps(about.get("processing:software", {}))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        ours = False
+    if not ours:
+        raise InputError(
+            f"output must be new or written by geoseg before, got {path}, which is neither. "
+            "Choose another folder, or give --overwrite (overwrite=True)."
+        )
+
+
+def stac_item(
+    folder: Path,
+    name: str,
+    geobox: GeoBox,
+    acquired: str | None,
+    provenance: Mapping[str, Any],
+    assets: Sequence[StacAsset],
+    derived_from: str | Path | None = None,
+    footprints: int | None = None,
+) -> dict[str, Any]:
+    """An item for the results of a scene.
+
+    Parameters
+    ----------
+    folder
+        Where the item is to lie.
+    name
+        Of the scene: the item's id.
+    geobox
+        Of what was read of the scene. Without a place on the Earth the item has no geometry.
+    acquired
+        ISO date the scene was taken; None: not known.
+    provenance
+        Versions, scene, model and options.
+    assets
+        The files.
+    derived_from
+        STAC item of the scene, a file or an address.
+    footprints
+        Number of them.
+    """
+    files = {asset.key: _asset(asset, folder) for asset in assets}
+    outline = _outline(geobox)
+    ground = geobox.ground_resolution()
+    code = None if geobox.crs is None else geobox.crs.to_authority()
+    properties: dict[str, Any] = {
+        **_times(acquired),
+        "title": f"Footprints of {name}",
+        **({} if ground is None else {"gsd": round(float(np.sqrt(ground[0] * ground[1])), 4)}),
+        "processing:software": {"geoseg": provenance["geoseg"]},
+        "processing:lineage": _lineage(name, provenance),
+        # Null of a CRS without a code: then the text tells.
+        **({} if geobox.crs is None else {"proj:code": ":".join(code) if code else None}),
+        **({} if geobox.crs is None or code else {"proj:wkt2": geobox.crs.to_wkt()}),
+        "proj:shape": [geobox.height, geobox.width],
+        "proj:transform": list(geobox.transform[:6]),
+        **({} if footprints is None else {"geoseg:footprints": footprints}),
+        "geoseg:provenance": dict(provenance),
+    }
+    links = []
+    if derived_from is not None:
+        href = derived_from if isinstance(derived_from, str) else relative_path(derived_from, folder)
+        links.append({"rel": "derived_from", "href": href, "type": "application/geo+json"})
+    text = json.dumps([properties, files])
+    place: dict[str, Any] = {"geometry": None}
+    if outline is not None:
+        place = {"geometry": shapely.geometry.mapping(outline), "bbox": _bbox(outline)}
+    return {
+        "type": "Feature",
+        "stac_version": _VERSION,
+        "stac_extensions": [url for prefix, url in _EXTENSIONS.items() if f'"{prefix}:' in text],
+        "id": name,
+        **place,
+        "properties": properties,
+        "links": links,
+        "assets": files,
+    }
+
+
+def write_item(path: Path, item: Mapping[str, Any]) -> None:
+    """Write an item, whole or not at all."""
+    write_text(path, json_text(dict(item), indent=2) + "\n")
+
+
+def write_collection(folder: Path, items: Sequence[Path], software: str) -> Path:
+    """Write a collection of items, and put into each of them that it is part of it.
+
+    Parameters
+    ----------
+    folder
+        Where it is to lie, above the items.
+    items
+        Their files.
+    software
+        Version of geoseg.
+
+    Returns
+    -------
+    Path
+        The collection's file.
+    """
+    path, name = folder / COLLECTION, folder.resolve().name or "results"
+    boxes: list[list[float]] = []
+    times: list[tuple[str, str]] = []
+    for file in items:
+        item = json.loads(file.read_bytes())
+        properties = item["properties"]
+        if properties["datetime"] is not None:
+            times.append((properties["datetime"], properties["datetime"]))
+        boxes += [item["bbox"]] if "bbox" in item else []
+        above = relative_path(path, file.parent)
+        ours = ("collection", "parent", "root")
+        links = [{"rel": rel, "href": above, "type": "application/json"} for rel in ours]
+        joined = {
+            **item,
+            "collection": name,
+            "links": [*(link for link in item["links"] if link["rel"] not in ours), *links],
+        }
+        if joined != item:
+            write_item(file, joined)
+    first, last = (min(t for t, _ in times), max(t for _, t in times)) if times else _ANY_TIME
+    links = [
+        {"rel": "item", "href": relative_path(file, folder), "type": "application/geo+json"} for file in items
+    ]
+    collection = {
+        "type": "Collection",
+        "stac_version": _VERSION,
+        "stac_extensions": [_EXTENSIONS["processing"]],
+        "id": name,
+        "description": f"Footprints of {len(items)} scenes, made by geoseg.",
+        "license": "other",
+        "extent": {
+            "spatial": {"bbox": [_around(boxes)]},
+            "temporal": {"interval": [[first, last]]},
+        },
+        "summaries": {"processing:software": [{"geoseg": software}]},
+        "links": [{"rel": "root", "href": f"./{COLLECTION}", "type": "application/json"}, *links],
+    }
+    write_item(path, collection)
+    return path
+
+
+def _asset(asset: StacAsset, folder: Path) -> dict[str, Any]:
+    with asset.path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "href": relative_path(asset.path, folder),
+        "type": _MEDIA.get(asset.key, _GEOTIFF),
+        "title": asset.title,
+        "roles": ["metadata"] if asset.key == "failures" else ["data"],
+        "file:size": asset.path.stat().st_size,
+        # A multihash: 0x12 is SHA-256, 0x20 its length.
+        "file:checksum": f"1220{checksum}",
+        **asset.facts,
+    }
+
+
+def _times(acquired: str | None) -> dict[str, str | None]:
+    if acquired is None:
+        return {"datetime": None, "start_datetime": _ANY_TIME[0], "end_datetime": _ANY_TIME[1]}
+    return {"datetime": acquired if "T" in acquired else f"{acquired}T00:00:00Z"}
+
+
+def _lineage(name: str, provenance: Mapping[str, Any]) -> str:
+    model = provenance.get("model", {})
+    network = model.get("name") or f"a model ({model.get('fingerprint', 'unknown')[:12]})"
+    return f"Segmented from the scene {name} by {network} with geoseg {provenance['geoseg']}."
+
+
+def _outline(geobox: GeoBox) -> shapely.Geometry | None:
+    """The edge of a raster in longitude and latitude; None where it lies nowhere on the Earth."""
+    if geobox.crs is None or not is_earth(geobox.crs):
+        return None
+    steps = np.linspace(0, 1, _CORNERS, endpoint=False)
+    zero = np.zeros(_CORNERS)
+    x = np.concatenate([zero, steps, zero + 1, 1 - steps]) * geobox.width
+    y = np.concatenate([steps, zero + 1, 1 - steps, zero]) * geobox.height
+    a, b, c, d, e, f = geobox.transform[:6]
+    to_lonlat = Transformer.from_crs(geobox.crs, 4326, always_xy=True)
+    lon, lat = to_lonlat.transform(a * x + b * y + c, d * x + e * y + f)
+    if not np.isfinite([lon, lat]).all():
+        return None
+    outline = np.array([shapely.Polygon(np.round(np.column_stack([lon, lat]), 7))])
+    (whole,) = split_at_antimeridian(outline, continuous=geobox.crs.is_geographic)
+    return shapely.orient_polygons(whole)
+
+
+def _bbox(outline: shapely.Geometry) -> list[float]:
+    """West, south, east, north; west is the larger one where the antimeridian lies between."""
+    west, south, east, north = outline.bounds
+    parts = shapely.bounds(shapely.get_parts(outline))
+    if west == -180 and east == 180 and len(parts) > 1:
+        west, east = parts[parts[:, 2] == 180, 0].min(), parts[parts[:, 0] == -180, 2].max()
+    return [float(west), float(south), float(east), float(north)]
+
+
+def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
+    """The box around several; the whole world without any, or where one crosses the antimeridian."""
+    if not boxes:
+        return [-180.0, -90.0, 180.0, 90.0]
+    crosses = any(west > east for west, _, east, _ in boxes)
+    return [
+        -180.0 if crosses else min(box[0] for box in boxes),
+        min(box[1] for box in boxes),
+        180.0 if crosses else max(box[2] for box in boxes),
+        max(box[3] for box in boxes),
+    ]

@@ -1,0 +1,179 @@
+"""STAC metadata of results: valid by the specification's own schemas, relative, the same for the same run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pystac.validation
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from pyproj import CRS
+
+from geoseg.config.run import RunSettings
+from geoseg.errors import InputError
+from geoseg.geo.geobox import GeoBox
+from geoseg.io.sources import open_raster
+from geoseg.io.stac import read_stac
+from geoseg.io.stac_out import COLLECTION, stac_item
+from geoseg.pipeline.batch import run_batch
+from geoseg.pipeline.run import run_scene
+
+ORIGIN = {"geoseg": "0.1.0", "model": {"fingerprint": "ab" * 32}, "options": {}}
+
+
+def options(**given: Any) -> RunSettings:
+    return RunSettings(**{"window": (48, 48), "overlap": (16, 16), "chunk": 64, "stac": True, **given})
+
+
+def network(batch: np.ndarray) -> np.ndarray:
+    return (batch[:, :1] > 100).astype(np.float32)
+
+
+def save(path: Path, left: float = 350_000, date: str | None = "2024:05:06 10:20:30") -> Path:
+    pixels = np.zeros((3, 60, 80), np.uint8)
+    pixels[:, 10:30, 10:30] = 200
+    path.parent.mkdir(exist_ok=True, parents=True)
+    profile = {"driver": "GTiff", "count": 3, "height": 60, "width": 80, "dtype": "uint8"}
+    with rasterio.open(
+        path, "w", crs="EPSG:32645", transform=Affine(0.5, 0, left, 0, -0.5, 3_056_000), **profile
+    ) as out:
+        out.write(pixels)
+        if date is not None:
+            out.update_tags(TIFFTAG_DATETIME=date)
+    return path
+
+
+def check(path: Path) -> dict[str, Any]:
+    """Valid by the schemas that come with pystac (without extensions); every link and file is there."""
+    document = dict(json.loads(path.read_text(encoding="utf-8")))
+    pystac.validation.validate_dict({**document, "stac_extensions": []})
+    pystac.read_dict(document)
+    hrefs = [link["href"] for link in document["links"]]
+    for href in [*hrefs, *(asset["href"] for asset in document.get("assets", {}).values())]:
+        assert href.startswith(("./", "../")), href
+        assert (path.parent / href).is_file(), href
+    return document
+
+
+def test_an_item_of_a_scene(tmp_path: Path) -> None:
+    scene = save(tmp_path / "north.tif")
+    chosen = options(formats=("gpkg", "shp", "pmtiles"), save_prob=True, save_mask=True)
+    summary = run_scene(scene, network, tmp_path / "out", chosen)
+    path = Path(summary.extras["stac"])
+    assert path.name == "north.stac.json"
+    item = check(path)
+    assert item["id"] == "north"
+    properties = item["properties"]
+    assert properties["datetime"] == "2024-05-06T00:00:00Z"
+    assert properties["proj:code"] == "EPSG:32645"
+    assert properties["proj:shape"] == [60, 80]
+    assert properties["geoseg:footprints"] == summary.footprints == 1
+    assert properties["geoseg:provenance"] == json.loads(json.dumps(summary.provenance))
+    assert properties["processing:software"] == {"geoseg": summary.provenance["geoseg"]}
+    names = {"gpkg", "shp", "shp_shx", "shp_dbf", "shp_prj", "shp_cpg", "pmtiles", "prob", "mask"}
+    assert set(item["assets"]) == names
+    for asset in item["assets"].values():
+        content = (path.parent / asset["href"]).read_bytes()
+        assert asset["file:size"] == len(content)
+        assert asset["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+    classes = item["assets"]["mask"]["classification:classes"]
+    assert [entry["name"] for entry in classes] == ["background", "class_1"]
+    prefixes = {url.split("/")[3] for url in item["stac_extensions"]}
+    assert prefixes == {"processing", "projection", "file", "classification", "raster"}
+    # The outline holds the footprints, and the scene's own corners.
+    outline = shapely.geometry.shape(item["geometry"])
+    assert outline.exterior.is_ccw
+    assert tuple(item["bbox"]) == pytest.approx(outline.bounds)
+    center = open_raster(scene).geobox.center_lonlat()
+    assert center is not None
+    assert outline.contains(shapely.Point(center))
+    before = path.read_bytes()
+    run_scene(scene, network, tmp_path / "out", chosen)
+    assert path.read_bytes() == before
+
+
+def test_a_collection_of_many_scenes(tmp_path: Path) -> None:
+    for name, left, date in (("a", 350_000, "2024:05:06 00:00:00"), ("b", 360_000, "2023:01:02 00:00:00")):
+        save(tmp_path / "in" / f"{name}.tif", left, date)
+    out = tmp_path / "many"
+    run_batch([str(tmp_path / "in")], network, out, options(mosaic="off"))
+    collection = check(out / COLLECTION)
+    items = [check(out / name / f"{name}.stac.json") for name in "ab"]
+    assert collection["id"] == "many"
+    assert [item["collection"] for item in items] == ["many", "many"]
+    hrefs = [link["href"] for link in collection["links"] if link["rel"] == "item"]
+    assert hrefs == ["./a/a.stac.json", "./b/b.stac.json"]
+    (interval,) = collection["extent"]["temporal"]["interval"]
+    assert interval == ["2023-01-02T00:00:00Z", "2024-05-06T00:00:00Z"]
+    (west, south, east, north), (a, b) = collection["extent"]["spatial"]["bbox"][0], items
+    assert (west, east) == (a["bbox"][0], b["bbox"][2])
+    assert (south, north) == (min(a["bbox"][1], b["bbox"][1]), max(a["bbox"][3], b["bbox"][3]))
+    # Moved as a whole, other programs find their way from the collection to the files and back.
+    moved = out.rename(tmp_path / "elsewhere")
+    read = pystac.Collection.from_file(str(moved / COLLECTION))
+    files = [item.assets["geojson"].get_absolute_href() for item in read.get_items()]
+    assert files == [str(moved / name / f"{name}.geojson") for name in "ab"]
+    before = {path: path.read_bytes() for path in moved.rglob("*.json")}
+    moved.rename(out)
+    run_batch([str(tmp_path / "in")], network, out, options(mosaic="off"))
+    assert {moved / path.relative_to(out): path.read_bytes() for path in out.rglob("*.json")} == before
+
+
+def test_a_scene_of_a_stac_item_is_what_it_is_derived_from(tmp_path: Path) -> None:
+    first = run_scene(save(tmp_path / "a.tif"), network, tmp_path / "one", options(save_mask=True))
+    # Our own item is one that we read as well: here its mask is the scene.
+    (scene,), _ = read_stac(first.extras["stac"])
+    other = run_scene(scene, lambda batch: (batch[:, :1] == 1) * 1.0, tmp_path / "two", options(bands=(1,)))
+    item = check(Path(other.extras["stac"]))
+    assert [(link["rel"], link["href"]) for link in item["links"]] == [("derived_from", "../one/a.stac.json")]
+    assert item["properties"]["datetime"] == "2024-05-06T00:00:00Z"
+
+
+def test_a_scene_without_date_or_place(tmp_path: Path) -> None:
+    item = stac_item(tmp_path, "plain", GeoBox(Affine.identity(), None, 20, 30), None, ORIGIN, [])
+    pystac.validation.validate_dict({**item, "stac_extensions": []})
+    assert item["geometry"] is None
+    assert "bbox" not in item
+    assert item["properties"]["datetime"] is None
+    assert item["properties"]["start_datetime"] < item["properties"]["end_datetime"]
+    moon = CRS.from_user_input("+proj=longlat +a=1737400 +b=1737400 +no_defs")
+    item = stac_item(tmp_path, "moon", GeoBox(Affine(1, 0, 0, 0, -1, 0), moon, 20, 30), None, ORIGIN, [])
+    pystac.validation.validate_dict({**item, "stac_extensions": []})
+    assert item["geometry"] is None
+    assert item["properties"]["proj:code"] is None
+    assert item["properties"]["proj:wkt2"].startswith("GEOG")
+
+
+def test_a_scene_across_the_antimeridian(tmp_path: Path) -> None:
+    box = GeoBox(Affine(10, 0, 1_080_000, 0, -10, 8_000_000), CRS.from_epsg(32660), 500, 9000)
+    item = stac_item(tmp_path, "fiji", box, "2024-01-01", ORIGIN, [])
+    pystac.validation.validate_dict({**item, "stac_extensions": []})
+    box = GeoBox(Affine(0.1, 0, 179, 0, -0.1, -16), CRS.from_epsg(4326), 20, 20)
+    item = stac_item(tmp_path, "fiji", box, "2024-01-01", ORIGIN, [])
+    assert item["geometry"]["type"] == "MultiPolygon"
+    assert item["bbox"] == [179, -18, -179, -16]
+
+
+@pytest.mark.parametrize("content", ['{"type": "Feature", "properties": {}}', "no json", "[]"])
+def test_metadata_of_others_are_not_written_over(content: str, tmp_path: Path) -> None:
+    scene, out = save(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    out.mkdir()
+    for name in ("a.stac.json", COLLECTION):
+        (out / name).write_text(content)
+    for call in (
+        lambda **more: run_scene(scene, network, out, options(**more)),
+        lambda **more: run_batch([str(scene.parent)], network, out, options(**more)),
+    ):
+        with pytest.raises(
+            InputError, match=r"output must be new or written by geoseg before, .*--overwrite"
+        ):
+            call()
+        call(overwrite=True)
+    assert check(out / COLLECTION)["type"] == "Collection"
