@@ -24,22 +24,21 @@ from geoseg.errors import RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.pipeline.held import Held, Readings
+from geoseg.pipeline.rims import Place, Rim, RimmedChunk
 from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers
 from geoseg.raster.labels import check_connectivity, paint
-from geoseg.raster.segments import Segments, as_values
+from geoseg.raster.segments import Segments
 from geoseg.raster.split import (
     ChunkBasins,
     Objects,
     SplitRule,
-    as_stored,
     find_basins,
     join_basins,
     smooth_height,
     smoothing_weights,
 )
-from geoseg.raster.stats import FLOAT_SCALE
 from geoseg.typing import Array, Connectivity, Progress, no_progress
-from geoseg.vector.chunk import ChunkValues, prepared
+from geoseg.vector.chunk import ChunkValues
 from geoseg.vector.rings import Outlines
 
 __all__ = ["SplitObjects", "split_raster", "split_rule"]
@@ -47,44 +46,10 @@ __all__ = ["SplitObjects", "split_raster", "split_rule"]
 #: Decoded chunks that are kept until it is their turn, bytes; what is beyond is read a second time.
 _KEPT = 96 << 20
 
-Place = tuple[int, int]
-#: By direction (rows down, columns along): values, heights and missing data of the pixels at that side.
-Rim = dict[Place, tuple[Array | None, ...]]
-
 
 def split_rule(split: float | Literal["off"], geobox: GeoBox) -> SplitRule | None:
     """The rule that a setting stands for on the pixels of a raster; None: no splitting."""
     return None if split == "off" else SplitRule.on(split, geobox.ground_resolution())
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """Pixels of one chunk, and what its neighbors see of it."""
-
-    values: Array
-    height: Array
-    prob: Array | None
-    invalid: Array | None
-
-    @classmethod
-    def of(cls, chunk: ChunkValues) -> _Chunk:
-        chunk = prepared(chunk)
-        values = as_values(chunk.values)
-        # Of a mask its own smoothed shape is the height, low where it is narrow
-        height = (values != 0) * np.uint8(254) if chunk.prob is None else as_stored(chunk.prob)
-        return cls(values, height, chunk.prob, chunk.invalid)
-
-    def rim(self, reach: int) -> Rim:
-        """What the neighbor in each direction (row, column) sees of this chunk."""
-        near = {-1: slice(0, reach), 0: slice(None), 1: slice(-reach, None)}
-        return {
-            (down, along): tuple(
-                None if array is None else array[near[down], near[along]].copy()
-                for array in (self.values, self.height, self.invalid)
-            )
-            for down, along in itertools.product((-1, 0, 1), repeat=2)
-            if (down, along) != (0, 0)
-        }
 
 
 @dataclass(frozen=True)
@@ -212,7 +177,7 @@ def split_raster(
     # A chunk sees its next neighbors only, so these must be as deep as the reach.
     step = (-(-reach // step[0]) * step[0], -(-reach // step[1]) * step[1])
     chunks: dict[Place, ChunkBasins] = {}
-    finding: deque[tuple[Place, Held[_Chunk] | None, Pending[ChunkBasins]]] = deque()
+    finding: deque[tuple[Place, Held[RimmedChunk] | None, Pending[ChunkBasins]]] = deque()
     total = -(-shape[0] // step[0]) * -(-shape[1] // step[1])
 
     # In order, with a bounded number waiting, so that results do not pile up behind a slow chunk.
@@ -249,15 +214,6 @@ def split_raster(
     return SplitObjects(objects, folder, step)
 
 
-def _summed(chunk: _Chunk) -> Array:
-    """Probabilities as the integers that are added up, as ``raster.stats.sum_prob`` has them."""
-    if chunk.prob is None:
-        return np.broadcast_to(np.uint8(0), chunk.values.shape)
-    if chunk.prob.dtype == np.uint8:
-        return chunk.prob
-    return np.rint(chunk.prob.astype(np.float64) * FLOAT_SCALE).astype(np.int64)
-
-
 @dataclass(frozen=True)
 class _Work:
     """What the tasks of a raster need beside a place."""
@@ -285,7 +241,7 @@ class _Work:
 class _Fetched(NamedTuple):
     """A chunk that was read."""
 
-    held: Held[_Chunk]
+    held: Held[RimmedChunk]
     rim: Rim
     readings: Readings
 
@@ -293,15 +249,15 @@ class _Fetched(NamedTuple):
 def _fetch(work: Shared[_Work], place: Place) -> _Fetched:
     """In a worker: read a chunk, and keep its pixels for the search of basins."""
     values = work.value.read(work.value.window(place))
-    chunk = _Chunk.of(values)
+    chunk = RimmedChunk.of(values)
     return _Fetched(Held(chunk, work.value.aside), chunk.rim(work.value.reach), Readings.of(values))
 
 
-def _find(work: Shared[_Work], place: Place, held: Held[_Chunk] | None, around: Rim) -> ChunkBasins:
+def _find(work: Shared[_Work], place: Place, held: Held[RimmedChunk] | None, around: Rim) -> ChunkBasins:
     """In a worker: find the basins of a chunk, and put its runs aside."""
     values = work.value
-    chunk = _Chunk.of(values.read(values.window(place))) if held is None else held.arrays
-    basin_values, height, invalid = _surrounded(chunk, around, values.reach)
+    chunk = RimmedChunk.of(values.read(values.window(place))) if held is None else held.arrays
+    basin_values, height, invalid = chunk.surrounded(around, values.reach)
     smooth = smooth_height(height, basin_values, values.weights)
     basins = find_basins(
         smooth,
@@ -309,7 +265,7 @@ def _find(work: Shared[_Work], place: Place, held: Held[_Chunk] | None, around: 
         (place[0] * values.step[0], place[1] * values.step[1]),
         values.shape[1],
         values.connectivity,
-        _summed(chunk),
+        chunk.summed(),
         invalid,
     )
     segments = basins.segments
@@ -324,7 +280,7 @@ def _find(work: Shared[_Work], place: Place, held: Held[_Chunk] | None, around: 
 
 def _with_rims(
     work: Shared[_Work], workers: Workers, readings: Readings
-) -> Generator[tuple[Place, Held[_Chunk] | None, Rim], None, None]:
+) -> Generator[tuple[Place, Held[RimmedChunk] | None, Rim], None, None]:
     """Chunks in row-major order with the pixels around them.
 
     The chunk below and to the right has to be read before its turn. Its rim is kept; its pixels are kept too
@@ -343,7 +299,7 @@ def _with_rims(
     order = [(i, j) for i in range(rows) for j in range(cols)]
     reading: dict[Place, Pending[_Fetched]] = {}
     rims: dict[Place, Rim] = {}
-    kept: dict[Place, Held[_Chunk]] = {}
+    kept: dict[Place, Held[RimmedChunk]] = {}
 
     def neighbors(place: Place) -> list[Place]:
         i, j = place
@@ -380,45 +336,3 @@ def _with_rims(
     finally:
         for waiting in reading.values():
             waiting.cancel()
-
-
-def _surrounded(chunk: _Chunk, around: Rim, reach: int) -> tuple[Array, Array, Array | None]:
-    """A chunk with the pixels around it.
-
-    Returns
-    -------
-    values : (h + 2, w + 2) uint8 or int32
-    height : (h + 2 reach, w + 2 reach) uint8
-    invalid : (h + 2, w + 2) bool, or None where all are valid
-        0 and False beyond the raster.
-    """
-    high, wide = chunk.values.shape
-
-    def padded(own: Array, which: int, side: int) -> Array:
-        whole = np.zeros((high + 2 * side, wide + 2 * side), own.dtype)
-        whole[side : side + high, side : side + wide] = own
-        for (down, along), rim in around.items():
-            part = rim[which]
-            # All of that neighbor is valid.
-            if part is None:
-                continue
-            part = part[_nearest(down, side), _nearest(along, side)]
-            row = {-1: side - part.shape[0], 0: side, 1: side + high}[down]
-            col = {-1: side - part.shape[1], 0: side, 1: side + wide}[along]
-            whole[row : row + part.shape[0], col : col + part.shape[1]] = part
-        return whole
-
-    invalid = chunk.invalid
-    if invalid is None and any(rim[2] is not None for rim in around.values()):
-        # Data ends beside this chunk: what lies at its border must know.
-        invalid = np.zeros(chunk.values.shape, np.bool_)
-    return (
-        padded(chunk.values, 0, 1),
-        padded(chunk.height, 1, reach),
-        None if invalid is None else padded(invalid, 2, 1),
-    )
-
-
-def _nearest(direction: int, side: int) -> slice:
-    """Of a neighbor's rim, the pixels that lie next to the chunk."""
-    return {-1: slice(-side, None), 0: slice(None), 1: slice(0, side)}[direction]
