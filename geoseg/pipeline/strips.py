@@ -43,6 +43,9 @@ __all__ = ["predict_with_workers"]
 #: (row, column) of a block or a chunk.
 Place: TypeAlias = tuple[int, int]
 
+#: Chunks that one task finishes. It takes some 30 ms for each, and a dask scheduler up to 3 ms for a task.
+_TOGETHER = 8
+
 #: Windows of one network run one after the other, whatever the threads of a worker: the second would take
 #: memory for its activations, and no time off.
 _network_lock = threading.Lock()
@@ -159,26 +162,30 @@ def predict_with_workers(
         )
         while todo or ready or flying:
             while len(flying) < workers.in_flight and (todo or ready):
-                if ready:  # first, for their parts leave the disk
-                    chunk = ready.popleft()
-                    flying.append((chunk, False, workers.submit(_finish_chunk, work, chunk, sources(chunk))))
+                # First, for their parts leave the disk.
+                if len(ready) >= _TOGETHER or not todo:
+                    chunks = [ready.popleft() for _ in range(min(_TOGETHER, len(ready)))]
+                    tasks = [(chunk, sources(chunk)) for chunk in chunks]
+                    flying.append((chunks, workers.submit(_finish_chunks, work, tasks)))
                     continue
                 place = todo.popleft()
-                strip, chunks = strips[place], targets(place)
+                strip = strips[place]
                 wanted = [block for block in strip if block in needed]
-                task = workers.submit(_predict_strip, work, strip, wanted, chunks, network=True)
-                flying.append((place, True, task))
-            place, is_strip, pending = flying.popleft()
+                task = workers.submit(_predict_strip, work, strip, wanted, targets(place), network=True)
+                flying.append((place, task))
+            what, pending = flying.popleft()
             result = pending.result()
-            if not is_strip:
-                store.record(*place, result)
-                missing.discard(place)
+            if isinstance(what, list):
+                for chunk, checksum in zip(what, result, strict=True):
+                    store.record(*chunk, checksum)
+                    missing.discard(chunk)
                 # As soon as no chunk needs a part it leaves the disk, which otherwise would hold all sums of
                 # the scene.
-                for strip_place in set(sources(place).values()):
-                    if not targets(strip_place):
-                        work.value.part(strip_place).unlink(missing_ok=True)
+                for used in {strip for chunk in what for strip in sources(chunk).values()}:
+                    if not targets(used):
+                        work.value.part(used).unlink(missing_ok=True)
                 continue
+            place = what
             finished.add(place)
             for block, failures in result.failures.items():
                 store.note_failures(block, failures)
@@ -215,13 +222,13 @@ def _parts_folder(store: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _taken_back() -> Iterator[deque[tuple[Place, bool, Pending[Any]]]]:
-    """Tasks in flight; after an error those that have not begun are taken back."""
-    flying: deque[tuple[Place, bool, Pending[Any]]] = deque()
+def _taken_back() -> Iterator[deque[tuple[Place | list[Place], Pending[Any]]]]:
+    """Tasks in flight, of a strip or of chunks; after an error those that have not begun are taken back."""
+    flying: deque[tuple[Place | list[Place], Pending[Any]]] = deque()
     try:
         yield flying
     finally:
-        for _, _, pending in flying:
+        for _, pending in flying:
             pending.cancel()
 
 
@@ -273,9 +280,12 @@ def _name(*places: Place) -> str:
     return "-".join(str(number) for place in places for number in place)
 
 
-def _finish_chunk(shared: Shared[_Work], chunk: Place, sources: Mapping[Place, Place]) -> int:
-    """In a worker: add what the blocks put aside for a chunk, in their order, and write it."""
-    work = shared.value
+def _finish_chunks(shared: Shared[_Work], chunks: Sequence[tuple[Place, Mapping[Place, Place]]]) -> list[int]:
+    """In a worker: add what the blocks put aside for some chunks, write these, and give their checksums."""
+    return [_finish_chunk(shared.value, chunk, sources) for chunk, sources in chunks]
+
+
+def _finish_chunk(work: _Work, chunk: Place, sources: Mapping[Place, Place]) -> int:
     plan, files = work.reader.plan, work.files
     window = plan.chunk_window(*chunk)
     pieces, valid = [], None
