@@ -28,6 +28,7 @@ from geoseg.typing import Array, BoolArray, IntArray, PathLike
 __all__ = [
     "CHANGE",
     "KINDS",
+    "SHARE",
     "ChangeWriters",
     "Changes",
     "Known",
@@ -42,7 +43,7 @@ CHANGE = "change"
 KINDS = ("new", "changed", "gone")
 #: Two stand on the same ground where they share so much of the smaller one. Less is a neighbor whose outline
 #: reaches over, or the shift of one picture against the other.
-_SHARE = 0.2
+SHARE = 0.2
 #: Footprints and known polygons that are compared in one go, about; and in memory at a time.
 _TOGETHER, _ROWS = 50_000, 262_144
 #: Numbers of :data:`_NAMES` as they are kept for each footprint.
@@ -214,7 +215,7 @@ def find_changes(
         pairs = pairs.select(squares.at(begin[:, 0], begin[:, 1]) == square)
         kept = pairs.iou >= least_iou
         smaller = np.minimum(pairs.truth_area[pairs.truth], pairs.pred_area[pairs.pred])
-        same = kept | (pairs.area >= _SHARE * smaller)
+        same = kept | (pairs.area >= SHARE * smaller)
         met[old.rows[pairs.truth[same]]] = True
         code = np.where(kept, _KEPT, _CHANGED).astype(np.uint8)[same]
         np.maximum.at(codes, new.rows[pairs.pred[same]], code)

@@ -259,6 +259,24 @@ class TestOverlaps:
         # Nothing is merged geometrically, and the files of the scenes are whole.
         assert len(own) == 3
 
+    @pytest.mark.parametrize("shift", [-6, -2, 0, 2, 6])
+    def test_a_house_on_the_line_between_scenes_comes_once(self, shift: int, tmp_path: Path) -> None:
+        # The newer scene has data up to column 32; both see the house, the newer one a little aside.
+        for name, date, aside in (("old", "2023:01:02", 0), ("new", "2024:01:02", shift)):
+            image = np.full((3, 64, 64), 10, np.uint8)
+            image[:, 20:40, 22 + aside : 42 + aside] = 200
+            if name == "new":
+                image[:, :, 36:] = 0
+            path = save(tmp_path / "in" / f"{name}.tif", nodata=0)
+            with rasterio.open(path, "r+") as file:
+                file.write(image)
+                file.update_tags(TIFFTAG_DATETIME=f"{date} 10:00:00")
+        merged = run(
+            tmp_path / "in", Network(), tmp_path / "out", merge="parquet", overlaps="newest", mosaic="off"
+        ).merged
+        assert merged is not None
+        assert (merged.footprints, sum(merged.left_out.values())) == (1, 1)
+
     def test_best(self, dates: Path, tmp_path: Path) -> None:
         class Sure(Network):
             def __call__(self, batch: np.ndarray) -> np.ndarray:

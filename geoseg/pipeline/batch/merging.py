@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +22,10 @@ from geoseg.io.vectors import open_vector, reach
 from geoseg.io.writers import FootprintBatch, decimals_of, open_writer
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.pipeline.batch.manifest import SceneRecord
-from geoseg.pipeline.batch.overlaps import Owners, mean_confidence, rank_scenes
+from geoseg.pipeline.batch.overlaps import Owners, mean_confidence, rank_scenes, settle
 from geoseg.pipeline.ground import read_ground
 from geoseg.pipeline.update import CHANGE, Changes, ChangeWriters, Known, find_changes
-from geoseg.typing import Array, BoolArray, Overlaps, Progress
+from geoseg.typing import Array, BoolArray, IntArray, Overlaps, Progress
 
 __all__ = ["Merging"]
 
@@ -36,8 +36,8 @@ _BATCH = 65_536
 #: Grounds in memory at a time, of at most 16 MB.
 _GROUNDS = 16
 _METERS_A_DEGREE = 111_320.0
-#: Column of geometries while they wait to be written, and what is noted of each footprint that is left out.
-_SHAPE = "shape"
+#: Columns of footprints while they wait to be written, and what is noted of each that is left out.
+_SHAPE, _SCENE, _OWNER = "shape", "scene number", "owner"
 _LEFT_OUT = np.dtype([("scene", np.int32), ("id", np.int64), ("owner", np.int32)])
 
 
@@ -84,32 +84,49 @@ class Merging:
             owners = Owners([self._out / r.files["valid"] for r in self._records], self.extents, ranks)
         total = sum(record.footprints or 0 for record in self._records)
         done = 0
+        on_lines: list[pa.Table] = []
         with self._left_out.open("wb") as left_out:
             for scene, record in enumerate(self._records):
                 source = open_vector(self._out / record.files["parquet"])
                 own = _plain(source.schema().empty_table()).schema
                 self._schema = pa.unify_schemas([self._schema, own], promote_options="permissive")
                 for geometry, batch in source.records(_BATCH):
-                    rows = _plain(pa.table(batch))
-                    if owners is not None and source.crs is not None:
-                        owner = owners.of(scene, geometry, source.crs)
-                        keep = owner == scene
-                        gone = np.zeros(int((~keep).sum()), _LEFT_OUT)
-                        gone["scene"], gone["owner"] = scene, owner[~keep]
-                        gone["id"] = rows.column("scene_id").to_numpy()[~keep]
-                        gone.tofile(left_out)
-                        self.counts[scene] += len(gone)
-                        geometry, rows = geometry[keep], rows.filter(pa.array(keep))
-                    if not len(geometry):
-                        continue
                     moved = _moved(geometry, source.crs, self._crs, record.name)
-                    self.runs.add(
-                        rows.append_column(KEY, pa.array(_hilbert(moved, whole))).append_column(
-                            _SHAPE, pa.array(shapely.to_wkb(moved), pa.large_binary())
-                        )
-                    )
+                    shapes = pa.array(shapely.to_wkb(moved), pa.large_binary())
+                    rows = _plain(pa.table(batch)).append_column(_SHAPE, shapes)
+                    rows = rows.append_column(KEY, pa.array(_hilbert(moved, whole)))
+                    if owners is not None and source.crs is not None:
+                        owner, is_near = owners.of_footprints(scene, geometry, source.crs)
+                        gone = ~is_near & (owner != scene)
+                        self._note(left_out, scene, rows.column("scene_id").to_numpy()[gone], owner[gone])
+                        where = {_SCENE: np.full(len(rows), scene, np.int64), _OWNER: owner}
+                        near = pa.table({name: rows.column(name) for name in rows.column_names} | where)
+                        on_lines.append(near.filter(pa.array(is_near)))
+                        rows = rows.filter(pa.array(~is_near & (owner == scene)))
+                    if len(rows):
+                        self.runs.add(rows)
                     done += batch.num_rows
                     progress("merge", done, 2 * total)
+            if owners is not None and on_lines:
+                self._settle(pa.concat_tables(on_lines, promote_options="permissive"), owners, left_out)
+
+    def _settle(self, rows: pa.Table, owners: Owners, left_out: BinaryIO) -> None:
+        """Decide on footprints near a line where the ground of scenes meets; all of these are in memory."""
+        geometry = np.asarray(shapely.from_wkb(rows.column(_SHAPE).to_numpy()), object)
+        scene, owner = rows.column(_SCENE).to_numpy(), rows.column(_OWNER).to_numpy().copy()
+        taken, instead = settle(geometry, scene, owners.ranks[scene], scene == owner)
+        owner[instead >= 0] = scene[instead[instead >= 0]]
+        number = rows.column("scene_id").to_numpy()
+        for one in np.unique(scene[~taken]).tolist():
+            gone = ~taken & (scene == one)
+            self._note(left_out, one, number[gone], owner[gone])
+        self.runs.add(rows.drop_columns([_SCENE, _OWNER]).filter(pa.array(taken)))
+
+    def _note(self, left_out: BinaryIO, scene: int, numbers: IntArray, owner: IntArray) -> None:
+        noted = np.zeros(len(numbers), _LEFT_OUT)
+        noted["scene"], noted["id"], noted["owner"] = scene, numbers, owner
+        left_out.write(noted.tobytes())
+        self.counts[scene] += len(noted)
 
     def write(
         self,

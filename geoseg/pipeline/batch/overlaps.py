@@ -15,12 +15,14 @@ from pyproj import CRS
 from geoseg.io.vectors import open_vector
 from geoseg.pipeline.batch.manifest import SceneRecord
 from geoseg.pipeline.ground import SOME, Ground, read_ground
-from geoseg.typing import Array, IntArray, Overlaps
+from geoseg.pipeline.update import SHARE
+from geoseg.scores.polygons import intersection_areas
+from geoseg.typing import Array, BoolArray, IntArray, Overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Owners", "mean_confidence", "rank_scenes"]
+__all__ = ["Owners", "mean_confidence", "rank_scenes", "settle"]
 
 #: Grounds in memory at a time, of at most 16 MB: a scene and those around it.
 _GROUNDS = 16
@@ -86,13 +88,39 @@ class Owners:
     """
 
     def __init__(self, grounds: Sequence[Path], extents: NDArray[np.float64], ranks: Sequence[int]) -> None:
-        self._ranks = np.asarray(ranks, np.int64)
+        self.ranks = np.asarray(ranks, np.int64)
         boxes = shapely.box(*extents.T)
         self._near = shapely.STRtree(boxes).query(boxes, predicate="intersects")
         self._ground: Callable[[int], Ground] = lru_cache(_GROUNDS)(lambda k: read_ground(grounds[k]))
 
-    def of(self, scene: int, geometry: Array, crs: CRS) -> IntArray:
-        """The scene that owns the ground of each footprint: that under a point inside it.
+    def of(self, scene: int, x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS) -> IntArray:
+        """The scene that owns the ground under each point; the one that asks where nobody has seen it.
+
+        Parameters
+        ----------
+        scene
+            Whose footprints the points are of.
+        x, y : (n,) float64
+            Points.
+        crs
+            Their CRS.
+
+        Returns
+        -------
+        (n,) int64
+        """
+        owner = np.full(len(x), scene, np.int64)
+        # A footprint may reach a little over what was seen: its own scene has seen it all the same.
+        most = np.maximum(self._ground(scene).at(x, y, crs), SOME)
+        others = self._near[1][self._near[0] == scene]
+        for other in np.sort(others[others != scene]).tolist():
+            amount = self._ground(other).at(x, y, crs)
+            better = (amount > most) | ((amount == most) & (self.ranks[other] < self.ranks[owner]))
+            owner[better], most[better] = other, amount[better]
+        return owner
+
+    def of_footprints(self, scene: int, geometry: Array, crs: CRS) -> tuple[IntArray, BoolArray]:
+        """The scene that owns the ground under a point inside each footprint.
 
         Parameters
         ----------
@@ -106,15 +134,72 @@ class Owners:
         Returns
         -------
         (n,) int64
+            The owners.
+        (n,) bool
+            Whether ground of another owner is near: within half the size of the footprint.
         """
         points = shapely.point_on_surface(geometry)
-        x, y = shapely.get_x(points), shapely.get_y(points)
-        owner = np.full(len(geometry), scene, np.int64)
-        # A footprint may reach a little over what was seen: its own scene has seen it all the same.
-        most = np.maximum(self._ground(scene).at(x, y, crs), SOME)
-        others = self._near[1][self._near[0] == scene]
-        for other in np.sort(others[others != scene]).tolist():
-            amount = self._ground(other).at(x, y, crs)
-            better = (amount > most) | ((amount == most) & (self._ranks[other] < self._ranks[owner]))
-            owner[better], most[better] = other, amount[better]
-        return owner
+        owner = self.of(scene, shapely.get_x(points), shapely.get_y(points), crs)
+        x0, y0, x1, y1 = shapely.bounds(geometry).reshape(-1, 4).T
+        wide, tall = (x1 - x0) / 2, (y1 - y0) / 2
+        is_near = np.zeros(len(geometry), bool)
+        # A line that runs through a rectangle parts its corners.
+        for grown in (0.0, 1.0):
+            for x in (x0 - grown * wide, x1 + grown * wide):
+                for y in (y0 - grown * tall, y1 + grown * tall):
+                    is_near |= self.of(scene, x, y, crs) != owner
+        return owner, is_near
+
+
+def settle(geometry: Array, scene: IntArray, rank: IntArray, is_own: BoolArray) -> tuple[BoolArray, IntArray]:
+    """Decide which drawings of houses are taken on the line where the ground of scenes meets.
+
+    Two scenes draw one house a little differently, so the points inside their drawings may lie on either side
+    of the line. By the points alone both drawings would be taken there, or neither. Here, a drawing of which
+    another scene has a drawing as well is taken unless that one is; those of the lower rank come first. One
+    of which nobody else has a drawing is taken where its scene owns the ground under its point.
+
+    Parameters
+    ----------
+    geometry : (n,) object
+        Polygons, those of one scene in their order.
+    scene, rank : (n,) int64
+        Of each.
+    is_own : (n,) bool
+        Whether its scene owns the ground under its point.
+
+    Returns
+    -------
+    (n,) bool
+        Those that are taken.
+    (n,) int64
+        Of each that is left out for another drawing, which one; else -1.
+
+    Examples
+    --------
+    >>> drawn = shapely.box([0, 1, 20], 0, [10, 11, 30], 10)
+    >>> scene, own = np.array([0, 1, 1]), np.array([False, False, True])
+    >>> [one.tolist() for one in settle(drawn, scene, np.array([1, 0, 0]), own)]
+    [[False, True, True], [1, -1, -1]]
+    """
+    taken, instead = is_own.copy(), np.full(len(geometry), -1, np.int64)
+    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
+    other = scene[first] != scene[second]
+    first, second = first[other], second[other]
+    area = shapely.area(geometry)
+    same = intersection_areas(geometry[first], geometry[second]) >= SHARE * np.minimum(
+        area[first], area[second]
+    )
+    first, second = first[same], second[same]
+    by_first = np.argsort(first, kind="stable")
+    first, second = first[by_first], second[by_first]
+    paired = np.unique(first)
+    taken[paired] = False
+    for k in paired[np.argsort(rank[paired], kind="stable")].tolist():
+        start, stop = np.searchsorted(first, (k, k + 1))
+        drawings = second[start:stop]
+        if taken[drawings].any():
+            instead[k] = drawings[taken[drawings]].min()
+        else:
+            taken[k] = True
+    return taken, instead
