@@ -166,7 +166,8 @@ def case_geoseg(path: Path, out: Path, net: str, engine: str) -> dict[str, Any]:
     import geoseg.pipeline.vectorize  # noqa: F401
     from geoseg.config.run import RunSettings
     from geoseg.models import as_predictor, tune_malloc
-    from geoseg.pipeline.run import predict_scene, run_scene
+    from geoseg.pipeline.predict_scene import predict_scene
+    from geoseg.pipeline.run import run_scene
 
     tune_malloc()
     network = make_network("scaled resnet18" if net == "resnet18" else net)

@@ -25,7 +25,7 @@ from shapely.geometry import box
 
 import geoseg
 from geoseg.config.run import RunSettings
-from geoseg.pipeline.run import predict_scene
+from geoseg.pipeline.predict_scene import predict_scene
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "images"
 PANEL = 2.6  # inches; at 150 dots each panel has 390 pixels

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from affine import Affine
 
-    from geoseg.pipeline.run import RunSummary
+    from geoseg.pipeline.summary import RunSummary
 
 __all__ = ["GeosegAccessor"]
 

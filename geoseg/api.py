@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from geoseg.pipeline.batch import BatchSummary
-    from geoseg.pipeline.run import RunSummary
+    from geoseg.pipeline.summary import RunSummary
     from geoseg.pipeline.vectorize_raster import RasterSummary
 
 __all__ = ["run", "run_batch", "segment", "vectorize"]

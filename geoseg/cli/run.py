@@ -150,7 +150,8 @@ def _carry_out(
     json: bool,
 ) -> None:
     from geoseg.models import tune_malloc
-    from geoseg.pipeline.run import predict_scene, run_scene
+    from geoseg.pipeline.predict_scene import predict_scene
+    from geoseg.pipeline.run import run_scene
 
     # Before the first large array, or it has no effect on it.
     tune_malloc()

@@ -16,7 +16,8 @@ from geoseg.io.photo import read_tags
 from geoseg.io.vectors import open_vector
 from geoseg.models import load_model
 from geoseg.pipeline.evaluation.files import Evaluation, evaluate_files
-from geoseg.pipeline.run import RunSummary, run_scene
+from geoseg.pipeline.run import run_scene
+from geoseg.pipeline.summary import RunSummary
 from geoseg.report.picture import footprint_picture
 from geoseg.scores.shapes import corner_turns
 from geoseg.typing import Array, PathLike, Progress, no_progress

@@ -20,19 +20,20 @@ from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.geo.windows import Window
 from geoseg.io.references import Reference, SceneReference
+from geoseg.io.vectors.formats import split_layer
 from geoseg.pipeline.opening import check_array, open_for_model
 from geoseg.pipeline.salvage import read_pixels
 from geoseg.pipeline.values import coordinates_text, stretched
 from geoseg.raster.blocks import Block
 from geoseg.raster.classes import check_class_count
 from geoseg.raster.source import RasterSource
-from geoseg.typing import Array, BoolArray, OnError
+from geoseg.typing import Array, BoolArray, OnError, PathLike
 from geoseg.vector.burn import PolygonIndex
 
 if TYPE_CHECKING:
     from geoseg.models.predictor import Predictor
 
-__all__ = ["Job", "plan_of", "prepare"]
+__all__ = ["Job", "input_files", "plan_of", "prepare"]
 
 #: Side of the squares in which the area of interest is drawn, pixels: that of a default window.
 _SQUARE = 512
@@ -235,3 +236,12 @@ def _area_of_interest(path: Path, source: RasterSource) -> _Inside:
             f"the scene {list(source.geobox.bounds())}."
         )
     return _Inside(PolygonIndex(shapes), json_digest(shapely.to_wkb(shapes, hex=True).tolist()))
+
+
+def input_files(job: Job, model: Any) -> list[PathLike]:
+    """Files that must not be written over."""
+    files: list[PathLike] = list(job.source.files())
+    named = (model, job.settings.aoi, job.settings.update)
+    given = [path for path in named if isinstance(path, (str, os.PathLike))]
+    files += [split_layer(path)[0] for path in given]
+    return files

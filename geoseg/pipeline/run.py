@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from geoseg.config.resolve import footprint_settings
 from geoseg.config.run import RunSettings
@@ -19,109 +15,36 @@ from geoseg.files import (
     check_outputs,
     check_page,
     hold,
-    json_digest,
     json_text,
     plain_stem,
     results_folder,
     scratch_folder,
     write_failures,
 )
-from geoseg.io.cog import read_finished
 from geoseg.io.crs import check_tiff_crs
-from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG, read_hints
+from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG
 from geoseg.io.references import Reference
-from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, coordinate_decimals, output_path
 from geoseg.pipeline.chunk_files import StoredClasses
 from geoseg.pipeline.extras import check_extras, write_extras
-from geoseg.pipeline.job import Job, prepare
-from geoseg.pipeline.kept import check_scene, doubts, kept_store, predict_job, store_notes
-from geoseg.pipeline.predict import PredictSummary
+from geoseg.pipeline.job import Job, input_files, prepare
+from geoseg.pipeline.kept import check_scene, kept_store, predict_job, store_notes
 from geoseg.pipeline.provenance import run_provenance
 from geoseg.pipeline.rasters import save_mask, save_prob
 from geoseg.pipeline.record import RECORD, REPORT_MAKER, make_record, report_file, write_record
 from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
-from geoseg.pipeline.store import FORMAT, ProbStore
+from geoseg.pipeline.store import ProbStore
+from geoseg.pipeline.summary import RunSummary, summarize
 from geoseg.pipeline.vectorize import vectorize_classes
 from geoseg.pipeline.workers import Workers, shared_workers
 from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
 
 if TYPE_CHECKING:
-    from geoseg.models.predictor import Predictor
     from geoseg.pipeline.ground import Ground
 
-__all__ = ["RunSummary", "predict_scene", "run_scene"]
-
-#: Tag of a raster of probabilities: what it was made from.
-_MARK = "GEOSEG_RUN"
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run gave.
-
-    Attributes
-    ----------
-    scene
-        The scene's name.
-    files
-        Output format (or ``prob``, ``mask``) to the file written; where regions are missing, ``failures`` to
-        the list beside the first file. Each file has such a list, FILE.failures.json.
-    footprints
-        Number of footprints; None where none were made.
-    windows
-        Windows of the whole grid.
-    windows_run
-        Windows that went through the network this time.
-    seconds, network_seconds
-        Wall time, and the part of it inside the network's callable.
-    mpx
-        Megapixels of the scene as it was read.
-    gsd
-        Ground meters per pixel that were read; None without a CRS.
-    acquired
-        ISO date it was taken, where known.
-    bounds
-        (min x, min y, max x, max y) of what was read, in ``crs``.
-    crs
-        Code such as "EPSG:32645", else WKT; empty for pixel coordinates.
-    failures
-        Regions that could not be read.
-    notes
-        What the user should know.
-    provenance
-        What the files say of their origin: versions, scene, model and options.
-    changes
-        With ``update``: how many footprints are new, kept, changed and gone, and how many known ones stand
-        where nothing was seen (unseen).
-    extras
-        Kind (``style``, ``qgs``, ``stac``) to a file beside the results that helps to look at them. Other
-        programs may have written to it since.
-    """
-
-    scene: str
-    files: dict[str, str]
-    footprints: int | None
-    windows: int
-    windows_run: int
-    seconds: float
-    network_seconds: float
-    mpx: float
-    gsd: float | None
-    acquired: str | None
-    bounds: list[float]
-    crs: str
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    changes: dict[str, int] = field(default_factory=dict)
-    extras: dict[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
-        return asdict(self)
+__all__ = ["run_scene"]
 
 
 def run_scene(
@@ -186,12 +109,12 @@ def run_scene(
     files, rasters = _outputs(job, Path(out))
     if rasters:
         check_tiff_crs(job.source.geobox.crs)
-    check_outputs([*files.values(), *rasters.values()], _inputs(job, model))
+    check_outputs([*files.values(), *rasters.values()], input_files(job, model))
     check_unowned(files | rasters, job.settings.overwrite)
     parts = _parts(job, Path(out))
     check_extras(job, Path(out))
     if job.settings.report:
-        check_page(report_file(Path(out), job.source.name), _inputs(job, model), REPORT_MAKER)
+        check_page(report_file(Path(out), job.source.name), input_files(job, model), REPORT_MAKER)
     store_folder = _store_folder(job.source, Path(out))
     targets = [*files.values(), *rasters.values(), *parts.values()]
     # Held from here on: two runs to one folder would otherwise both work, and the last one stay.
@@ -224,7 +147,7 @@ def run_scene(
         )
         write_record(store.folder, make_record(job, scene, origin, files | rasters, count, failures))
     listed |= {f"{kind}.{name}": path for (kind, name), path in parts.items()}
-    summary = _summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
+    summary = summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
     return replace(summary, changes=changes, extras={kind: str(path) for kind, path in extras.items()})
 
 
@@ -269,139 +192,10 @@ def _parts(job: Job, folder: Path) -> dict[tuple[str, str], Path]:
         for name in settings.formats
         for kind in KINDS
     }
-    check_outputs(parts.values(), _inputs(job, None))
+    check_outputs(parts.values(), input_files(job, None))
     for (_, name), path in parts.items():
         check_unowned({name: path}, settings.overwrite)
     return parts
-
-
-def _inputs(job: Job, model: Any) -> list[PathLike]:
-    """Files that must not be written over."""
-    files: list[PathLike] = list(job.source.files())
-    named = (model, job.settings.aoi, job.settings.update)
-    given = [path for path in named if isinstance(path, (str, os.PathLike))]
-    files += [split_layer(path)[0] for path in given]
-    return files
-
-
-def predict_scene(
-    scene: Reference | RasterSource,
-    model: Any,
-    out: PathLike,
-    settings: RunSettings | None = None,
-    *,
-    progress: Progress = no_progress,
-    workers: Workers | None = None,
-    client: Any = None,
-) -> RunSummary:
-    """Write the stitched probabilities of a scene as a COG, one band a class.
-
-    The store lies beside the file, OUT.geoseg, while the run lasts: after a kill the same call goes on.
-    The file is marked with what it was made from; the same call once more finds the mark, and does nothing.
-
-    Parameters
-    ----------
-    scene, model, settings, progress, workers, client
-        As in :func:`run_scene`.
-    out
-        The GeoTIFF.
-
-    Raises
-    ------
-    InputError
-        Bad input, or ``out`` does not end in .tif or .tiff; nothing is left behind.
-    RunError
-        The run could not finish; what was done is kept.
-    """
-    start = time.perf_counter()
-    settings = settings or RunSettings()
-    dtype = settings.dtype
-    target = Path(out)
-    folder = target.with_name(f"{target.name}.geoseg")
-    # A store beside the file is of a run that did not end: then the file is that of an earlier one.
-    finished = None if settings.restart or folder.exists() else read_finished(target, _MARK)
-
-    def known(source: RasterSource, predictor: Predictor, fingerprint: dict[str, Any]) -> int | None:
-        if finished is not None and finished[0] == _mark(predictor, fingerprint, dtype):
-            return finished[1]
-        return None if settings.restart else ProbStore.known_classes(folder, fingerprint)
-
-    job = prepare(scene, model, settings, known)
-    check_outputs([target], _inputs(job, model))
-    if target.suffix.lower() not in (".tif", ".tiff"):
-        raise InputError(f"out must be a GeoTIFF, got {target}. Give a name that ends in .tif.")
-    check_tiff_crs(job.source.geobox.crs)
-    check_unowned({"prob": target}, job.settings.overwrite)
-    mark = _mark(job.predictor, job.fingerprint, dtype)
-    kept = footprint_settings(job.settings, job.thresholds, job.source.geobox.gsd)
-    origin = run_provenance(job, "predict")
-    with results_folder(target.parent), hold(target, folder):
-        # The settings kept in the file decide no pixel and are not in the mark, but vectorize goes by them.
-        same = finished is not None and mark is not None and finished[0] == mark
-        if same and read_hints(target, [1]).settings == kept:
-            done = PredictSummary(0, 0, 0.0, 0.0)
-            note = f"{target} was made from this scene, model and options; --restart predicts again"
-            notes = [note, *doubts(job, target.stat().st_mtime)]
-            return _summarize(job, done, {"prob": target}, None, [], start, origin, notes)
-        with (
-            kept_store(job, folder, dtype) as store,
-            shared_workers(workers, job.settings, target.parent, client) as crew,
-        ):
-            done = predict_job(job, store, progress, crew)
-            failures = store.failures()
-            listed = write_failures([target], failures) if failures else {}
-            # A file that lacks regions has no mark, so that the same call tries to read them again.
-            marks = {} if failures or mark is None else {_MARK: mark}
-            tags = {SETTINGS_TAG: json.dumps(kept), PROVENANCE_TAG: json_text(origin), **marks}
-            place = job.source.geobox
-            save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
-            check_scene(job, store, [target])
-            if not failures:
-                write_failures([target], [])
-            notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
-            store.discard()
-    return _summarize(job, done, {"prob": target, **listed}, None, failures, start, origin, notes)
-
-
-def _mark(predictor: Predictor, fingerprint: dict[str, Any], dtype: str) -> str | None:
-    """What a raster of probabilities is known by: all that decides its pixels and the names of its bands.
-
-    None for a plain callable: what its code reaches by name may have changed without it.
-    """
-    function = getattr(predictor, "function", None)
-    if function is not None and not callable(getattr(function, "fingerprint", None)):
-        return None
-    return json_digest([FORMAT, fingerprint, dtype, predictor.classes])
-
-
-def _summarize(
-    job: Job,
-    done: PredictSummary,
-    files: dict[str, Path],
-    footprints: int | None,
-    failures: list[dict[str, Any]],
-    start: float,
-    origin: dict[str, Any],
-    notes: Sequence[str],
-) -> RunSummary:
-    step = job.source.geobox.ground_resolution()
-    return RunSummary(
-        scene=job.source.name,
-        files={key: str(path) for key, path in files.items()},
-        footprints=footprints,
-        windows=job.plan.n_windows,
-        windows_run=done.windows,
-        seconds=round(time.perf_counter() - start, 3),
-        network_seconds=round(done.network_seconds, 3),
-        mpx=round(job.plan.shape[0] * job.plan.shape[1] / 1e6, 3),
-        gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
-        acquired=job.source.acquired,
-        bounds=list(job.source.geobox.bounds()),
-        crs="" if job.source.geobox.crs is None else job.source.geobox.crs.to_string(),
-        failures=failures,
-        notes=[*job.notes, *getattr(job.predictor, "notes", ()), *done.notes, *notes],
-        provenance=origin,
-    )
 
 
 def _vectorize(

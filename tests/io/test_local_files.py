@@ -23,7 +23,7 @@ from geoseg.io import fingerprint, local_files
 from geoseg.io.local_files import Watch, walk_files
 from geoseg.io.names import archive_head, container
 from geoseg.io.sources import open_raster
-from geoseg.pipeline.run import predict_scene
+from geoseg.pipeline.predict_scene import predict_scene
 
 ALL = Window(row_off=0, col_off=0, height=8, width=8)
 

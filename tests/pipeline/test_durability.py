@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from geoseg.config.run import RunSettings
 from geoseg.errors import RunError
 from geoseg.files import LockedError, hold, locks
-from geoseg.pipeline.run import predict_scene, run_scene
+from geoseg.pipeline.predict_scene import predict_scene
+from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 
 SETTINGS = RunSettings(window=(32, 32), overlap=(8, 8), chunk=32)

@@ -30,7 +30,8 @@ from geoseg.io.sources import open_raster
 from geoseg.io.vectors import pixel_transform
 from geoseg.lazy.scene import ArrayScene
 from geoseg.pipeline.job import _Inside
-from geoseg.pipeline.run import predict_scene, run_scene
+from geoseg.pipeline.predict_scene import predict_scene
+from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.raster.source import SceneReadError
 from geoseg.vector.burn import PolygonIndex
@@ -197,7 +198,7 @@ class TestPredictAgain:
         network = self.counting()
         predict_scene(scene, network, out, options())
         assert predict_scene(scene, network, out, options()).windows_run == 0
-        monkeypatch.setattr("geoseg.pipeline.run.FORMAT", -1)
+        monkeypatch.setattr("geoseg.pipeline.predict_scene.FORMAT", -1)
         assert predict_scene(scene, network, out, options()).windows_run > 0
 
     def test_restart_counts_the_outputs_anew(self, scene: Path, tmp_path: Path) -> None:

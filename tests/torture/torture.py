@@ -64,7 +64,8 @@ def make_jobs(inputs: Path) -> list[Job]:
 
     from geoseg.config.run import RunSettings
     from geoseg.dtl import parse_graph, run_graph
-    from geoseg.pipeline.run import predict_scene, run_scene
+    from geoseg.pipeline.predict_scene import predict_scene
+    from geoseg.pipeline.run import run_scene
     from geoseg.pipeline.vectorize_raster import vectorize_raster
     from geoseg.projects.exchange import export_project, import_source, read_source
     from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, Polygon, ProjectMeta

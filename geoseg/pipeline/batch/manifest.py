@@ -59,7 +59,7 @@ class SceneRecord:
     sizes
         Bytes of those files, by which a loss is seen.
     footprints, windows, windows_run, seconds, network_seconds, mpx, gsd
-        As in :class:`geoseg.pipeline.run.RunSummary`; seconds of the last attempt.
+        As in :class:`geoseg.pipeline.summary.RunSummary`; seconds of the last attempt.
     acquired
         ISO date the scene was taken.
     bounds

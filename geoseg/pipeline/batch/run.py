@@ -32,8 +32,9 @@ from geoseg.pipeline.batch.todo import (
     tried_key,
 )
 from geoseg.pipeline.kept import way_on
-from geoseg.pipeline.run import RunSummary, run_scene
+from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.store import remove_store
+from geoseg.pipeline.summary import RunSummary
 from geoseg.pipeline.workers import Workers, open_workers
 from geoseg.typing import PathLike, Progress, no_progress
 from geoseg.version import VERSION

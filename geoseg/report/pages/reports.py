@@ -10,7 +10,7 @@ from geoseg.errors import GeosegError
 from geoseg.files import DiskFullError, plain_stem
 from geoseg.pipeline.batch.manifest import SceneRecord, read_manifest
 from geoseg.pipeline.record import RECORD
-from geoseg.pipeline.run import RunSummary
+from geoseg.pipeline.summary import RunSummary
 from geoseg.report.pages.batch_page import BatchReport, write_batch_report
 from geoseg.report.pages.results import find_result
 from geoseg.report.pages.scene_page import write_scene_report
