@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
+from geoseg.cli.progress import progress_bar
 from geoseg.errors import GeosegError
 from geoseg.files import failures_file
-from geoseg.typing import Progress, no_progress
 
 if TYPE_CHECKING:
     from geoseg.projects.formats.transfer import Failure
@@ -88,41 +87,6 @@ def handle_errors(command: F) -> F:
             raise SystemExit(130) from None
 
     return wrapped  # type: ignore[return-value]
-
-
-@contextmanager
-def progress_bar(quiet: bool = False) -> Iterator[Progress]:
-    """A rich bar on stderr, one line a stage; nothing where stderr is no terminal or ``quiet`` is set."""
-    # A bar in a log file would be thousands of lines.
-    if quiet or not sys.stderr.isatty():
-        yield no_progress
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[info]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with RichProgress(*columns, console=Console(stderr=True)) as bar:
-        tasks: dict[str, Any] = {}
-
-        def report(stage: str, done: float, total: float, **info: float) -> None:
-            # A stage is known from its first report: which ones a job has depends on its settings.
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total, info="")
-            text = " ".join(
-                f"{value:.3g} {name.replace('_per_s', '/s').replace('_', ' ')}"
-                for name, value in info.items()
-            )
-            bar.update(tasks[stage], completed=done, total=total, info=text)
-
-        yield report
 
 
 def print_notes(notes: Iterable[str]) -> None:

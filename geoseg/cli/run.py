@@ -234,6 +234,9 @@ def _carry_out_batch(
     # In a log file every scene has its line, with the time that is left; in a terminal the bar says it, and
     # only failures are printed.
     def told(record: SceneRecord, done: int, total: int) -> None:
+        if record.state == "running":
+            progress.begin(record.name)
+            return
         counts["now"] += 1
         if settings.report:
             # While others are still to come: whoever runs thousands does not wait for the last one. What does

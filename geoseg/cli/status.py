@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geoseg.cli.common import AsJson, handle_errors, print_json
+from geoseg.cli.progress import duration
 
 if TYPE_CHECKING:
     from geoseg.pipeline.batch import SceneRecord
@@ -103,23 +104,3 @@ def count_of(number: int, what: str) -> str:
     ('1 scene', '2 scenes')
     """
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def duration(seconds: float) -> str:
-    """A time in words.
-
-    Examples
-    --------
-    >>> duration(4.2), duration(130), duration(7_500), duration(300_000)
-    ('4 s', '2 min', '2 h 5 min', '3 days 11 h')
-    """
-    # Two units at the most: of days nobody counts the minutes.
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} days {hours % 24} h"

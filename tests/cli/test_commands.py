@@ -81,7 +81,9 @@ def test_version_and_a_typing_mistake() -> None:
 
 def test_modules_of_commands_are_all_in_the_list() -> None:
     modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
-    assert modules - {"__init__", "common", "options"} == {module for module, _ in cli._COMMANDS.values()}
+    assert modules - {"__init__", "common", "options", "progress"} == {
+        module for module, _ in cli._COMMANDS.values()
+    }
 
 
 def test_a_library_that_memory_is_too_short_for_is_one_line(capsys):

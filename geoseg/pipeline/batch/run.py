@@ -44,7 +44,8 @@ __all__ = ["BatchSummary", "Told", "run_batch"]
 #: What differs of a kept run whose scene was changed since.
 _SCENE_KEYS = {"scene", "shape"}
 
-#: Told of each scene that is finished or failed: its record, how many are so far, and how many there are.
+#: Told of each scene that begins (state ``running``), is finished or failed: its record, how many are so far,
+#: and how many there are.
 Told: TypeAlias = Callable[[SceneRecord, int, int], None]
 
 
@@ -211,6 +212,7 @@ def run_batch(
         ):
             for done, ((_, record), summary) in enumerate(begun, len(kept) + 1):
                 first.append(record)
+                told(replace(record, state="running"), done - 1, total)
                 _finish(record, summary, manifest, out, settings)
                 told(record, done, total)
                 progress("scenes", done, total)
