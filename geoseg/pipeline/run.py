@@ -237,7 +237,8 @@ def _vectorize_compared(
     progress: Progress,
 ) -> tuple[int, dict[str, int]]:
     """Write footprints with what became of those that were known before."""
-    from geoseg.pipeline.update import known_footprints, write_updated
+    from geoseg.pipeline.update import known_footprints
+    from geoseg.pipeline.update_files import write_updated
 
     settings, place = job.settings, job.source.geobox
     assert settings.update is not None

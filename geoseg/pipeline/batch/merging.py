@@ -24,7 +24,8 @@ from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.pipeline.batch.manifest import SceneRecord
 from geoseg.pipeline.batch.overlaps import Owners, mean_confidence, rank_scenes, settle
 from geoseg.pipeline.ground import read_ground
-from geoseg.pipeline.update import CHANGE, Changes, ChangeWriters, Known, find_changes
+from geoseg.pipeline.update import CHANGE, Changes, Known, find_changes
+from geoseg.pipeline.update_files import ChangeWriters
 from geoseg.typing import Array, BoolArray, IntArray, Overlaps, Progress
 
 __all__ = ["Merging"]

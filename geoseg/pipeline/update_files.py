@@ -1,0 +1,188 @@
+"""Files of footprints that say what became of each, and files of those that are new, changed and gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from pyproj import CRS, Transformer
+
+from geoseg.geo.geobox import is_earth
+from geoseg.io.vectors import open_vector
+from geoseg.io.writers import FootprintBatch, open_writer
+from geoseg.pipeline.update import CHANGE, Changes, Known, find_changes
+from geoseg.typing import Array, BoolArray
+
+__all__ = ["ChangeWriters", "write_updated"]
+
+
+class ChangeWriters:
+    """Files of footprints with the column ``change``, and files of those that are new, changed and gone.
+
+    Parameters
+    ----------
+    files
+        Format -> file of all footprints.
+    parts
+        (kind, format) -> file of those of one kind.
+    schema
+        Columns of the footprints, without ``change``.
+    style
+        Other arguments of :func:`geoseg.io.writers.open_writer`.
+    compared
+        Whether footprints are compared: without, there is no such column.
+
+    Attributes
+    ----------
+    schema
+        Columns that are written.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        parts: Mapping[tuple[str, str], Path],
+        schema: pa.Schema,
+        style: Mapping[str, Any],
+        *,
+        compared: bool = True,
+    ) -> None:
+        self._open, self._style = ExitStack(), dict(style)
+        self.schema = pa.schema([*schema, (CHANGE, pa.string())]) if compared else schema
+        self._gone = {format: path for (kind, format), path in parts.items() if kind == "gone"}
+        # Those that are gone have other columns, which are known with their file only.
+        wanted = {("", format): path for format, path in files.items()}
+        wanted |= {key: path for key, path in parts.items() if key[0] != "gone"}
+        with ExitStack() as opening:
+            self._writers = {
+                (kind, format): opening.enter_context(open_writer(format, path, schema=self.schema, **style))
+                for (kind, format), path in wanted.items()
+            }
+            self._open = opening.pop_all()
+
+    def __enter__(self) -> ChangeWriters:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def write(self, batch: FootprintBatch, change: Array | None) -> FootprintBatch:
+        """Add footprints and what became of each, where they are compared; gives them with that column."""
+        if change is not None:
+            batch = FootprintBatch(batch.geometry, batch.columns | {CHANGE: change})
+        for (kind, _), writer in self._writers.items():
+            if not kind:
+                writer.write(batch)
+                continue
+            chosen = change == kind
+            columns = {name: column[chosen] for name, column in batch.columns.items()}
+            writer.write(FootprintBatch(batch.geometry[chosen], columns))
+        return batch
+
+    def write_gone(self, known: Known, changes: Changes) -> None:
+        """Write known footprints that are gone, with all that was known of them."""
+        gone, start, count = changes.gone, 0, 0
+        schema = _described(np.empty(0, object), known.source.schema().empty_table(), known.crs, 0).schema
+        with ExitStack() as files:
+            writers = [
+                files.enter_context(open_writer(format, path, schema=schema, **self._style))
+                for format, path in self._gone.items()
+            ]
+            for geometry, columns in known.batches():
+                chosen = gone[start : start + len(geometry)]
+                start += len(geometry)
+                table = _described(geometry[chosen], columns.filter(pa.array(chosen)), known.crs, count)
+                count += table.num_rows
+                batch = FootprintBatch.of_table(geometry[chosen], table)
+                for writer in writers:
+                    writer.write(batch)
+
+
+def write_updated(
+    footprints: Path,
+    files: Mapping[str, Path],
+    parts: Mapping[tuple[str, str], Path],
+    known: Known,
+    is_seen: Callable[[Array], BoolArray],
+    least_iou: float,
+    scratch: Path,
+    style: Mapping[str, Any],
+) -> Changes:
+    """Write the footprints of a GeoParquet file anew, with what became of them; see :func:`find_changes`.
+
+    Parameters
+    ----------
+    footprints
+        The file.
+    files, parts, style
+        As for :class:`ChangeWriters`.
+    known, is_seen, least_iou, scratch
+        As for :func:`find_changes`.
+    """
+    source = open_vector(footprints)
+    plain = (geometry for geometry, _ in source.records())
+    changes = find_changes(plain, source.count, known, is_seen, least_iou, scratch)
+    fields = [field for field in source.schema() if field.name != "bbox"]
+    done = 0
+    with ChangeWriters(files, parts, pa.schema(fields), style) as writers:
+        for geometry, columns in source.records():
+            batch = FootprintBatch.of_table(geometry, columns.select([field.name for field in fields]))
+            writers.write(batch, changes.names(done, done + len(batch)))
+            done += len(batch)
+        writers.write_gone(known, changes)
+    return changes
+
+
+def _described(geometry: Array, columns: pa.RecordBatch | pa.Table, crs: CRS | None, before: int) -> pa.Table:
+    """Columns of known footprints: first those that all footprints have, then what the file says of them.
+
+    Of a column that both have, the file's is called ``known_NAME``.
+    """
+    count = len(geometry)
+    area = shapely.area(geometry)
+    if crs is not None and is_earth(crs):
+        # Equal-area, wherever it is.
+        flat = Transformer.from_crs(crs, 6933, always_xy=True).transform
+        area = shapely.area(shapely.transform(geometry, flat, interleaved=False))
+    classes = columns.column("class") if "class" in columns.schema.names else pa.nulls(count)
+    own: dict[str, Any] = {
+        "id": pa.array(np.arange(before + 1, before + count + 1)),
+        "class": pa.array([None if name is None else str(name) for name in classes.to_pylist()], pa.string()),
+        "area_m2" if crs is not None else "area_px": pa.array(area),
+        CHANGE: pa.array(["gone"] * count, pa.string()),
+    }
+    taken = {name.casefold() for name in own}
+    for field, column in zip(columns.schema, columns.columns, strict=True):
+        name = field.name
+        if name.casefold() in ("class", CHANGE, "geometry", "geom", "bbox", "fid", "ogc_fid"):
+            continue
+        while name.casefold() in taken:
+            name = f"known_{name}"
+        taken.add(name.casefold())
+        own[name] = _simple(column)
+    return pa.table(own)
+
+
+def _simple(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A column as every format can hold it: truths, whole and other numbers, texts."""
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        return column
+    if pa.types.is_integer(kind):
+        return column.cast(pa.int64(), safe=False)
+    if pa.types.is_floating(kind):
+        return column.cast(pa.float64())
+    texts = (
+        value if value is None or isinstance(value, str) else _text_of(value) for value in column.to_pylist()
+    )
+    return pa.array(texts, pa.string())
+
+
+def _text_of(value: Any) -> str:
+    return json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
