@@ -24,7 +24,7 @@ from geoseg.files import (
 from geoseg.io.crs import check_tiff_crs
 from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG
 from geoseg.io.references import Reference
-from geoseg.io.writers import check_formats, check_unowned, coordinate_decimals, output_path
+from geoseg.io.writers import check_formats, check_unowned, coordinate_decimals, output_path, tile_zooms
 from geoseg.pipeline.chunk_files import StoredClasses
 from geoseg.pipeline.extras import check_extras, write_extras
 from geoseg.pipeline.job import Job, input_files, prepare
@@ -247,6 +247,7 @@ def _vectorize_compared(
     style = {
         "crs": place.crs,
         "decimals": coordinate_decimals(place),
+        "zooms": tile_zooms(place),
         "repair": True,
         "provenance": origin,
     }

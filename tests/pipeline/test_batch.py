@@ -26,7 +26,9 @@ from geoseg.errors import InputError, MissingFileError, RunError, SceneError, St
 from geoseg.files import DiskFullError, LockedError
 from geoseg.io import local_files
 from geoseg.io.mosaic import Sheets, index
+from geoseg.io.sources import open_raster
 from geoseg.io.stac import read_stac
+from geoseg.io.writers import read_provenance
 from geoseg.pipeline.batch import MANIFEST, dry_run, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 from geoseg.pipeline.batch import run_batch as run_words
@@ -132,6 +134,11 @@ class TestGoingOn:
         assert record is not None
         assert (record.footprints, record.files, record.crs) == (1, {"geojson": "b/b.geojson"}, "EPSG:32645")
         assert record.bounds == [350_250, 3_055_968, 350_282, 3_056_000]
+        assert record.provenance == read_provenance(out / "b" / "b.geojson")
+        assert record.provenance["scene"] == {
+            "name": "b",
+            "fingerprint": open_raster(scenes / "b.tif").fingerprint(),
+        }
 
     def test_what_is_lost_or_changed_is_done_again(self, scenes: Path, tmp_path: Path) -> None:
         out, network = tmp_path / "out", Network()

@@ -30,6 +30,7 @@ from geoseg.io.writers.registry import (
     output_path,
     read_provenance,
     tile_zooms,
+    zooms_of,
 )
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "output_path",
     "read_provenance",
     "tile_zooms",
+    "zooms_of",
 ]

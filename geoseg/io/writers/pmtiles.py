@@ -28,7 +28,7 @@ from geoseg.geo.geobox import GeoBox, is_earth
 from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch, GeometryType
 from geoseg.io.writers.ogr import OgrWriter
 
-__all__ = ["PMTilesHeader", "PMTilesWriter", "check_pmtiles", "read_header", "tile_zooms"]
+__all__ = ["PMTilesHeader", "PMTilesWriter", "check_pmtiles", "read_header", "tile_zooms", "zooms_of"]
 
 #: Meters around the Earth on a web map, and units along a side of a tile.
 _AROUND_M, _EXTENT = 40_075_016.686, 4096
@@ -181,7 +181,18 @@ def tile_zooms(geobox: GeoBox) -> tuple[int, int]:
     ground, center = geobox.ground_resolution(), geobox.center_lonlat()
     if ground is None or center is None or min(ground) <= 0:
         return _ZOOMS
-    units = 2 * _AROUND_M * math.cos(math.radians(center[1])) / (_EXTENT * min(ground))
+    return zooms_of(min(ground), center[1])
+
+
+def zooms_of(meters: float, latitude: float = 0.0) -> tuple[int, int]:
+    """Zoom levels for footprints of pixels of so many meters, at a latitude in degrees.
+
+    Examples
+    --------
+    >>> zooms_of(0.3), zooms_of(0.3, 60)
+    ((11, 16), (10, 15))
+    """
+    units = 2 * _AROUND_M * math.cos(math.radians(latitude)) / (_EXTENT * meters)
     greatest = min(_FINEST, max(0, math.ceil(math.log2(max(units, 1)))))
     return max(0, greatest - _LEVELS + 1), greatest
 

@@ -20,7 +20,7 @@ from geoseg.io.writers.base import FootprintWriter, GeometryType
 from geoseg.io.writers.geojson import GeoJSONSeqWriter, GeoJSONWriter
 from geoseg.io.writers.ogr import FlatGeobufWriter, GeoPackageWriter, ShapefileWriter
 from geoseg.io.writers.parquet import ParquetPartWriter, ParquetWriter
-from geoseg.io.writers.pmtiles import PMTilesWriter, tile_zooms
+from geoseg.io.writers.pmtiles import PMTilesWriter, tile_zooms, zooms_of
 from geoseg.typing import PathLike
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "output_path",
     "read_provenance",
     "tile_zooms",
+    "zooms_of",
 ]
 
 _METERS_PER_DEGREE = 111_320.0

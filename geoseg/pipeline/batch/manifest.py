@@ -30,7 +30,7 @@ State: TypeAlias = Literal["waiting", "running", "stopped", "done", "incomplete"
 STATES: tuple[State, ...] = ("done", "incomplete", "failed", "stopped", "running", "waiting")
 
 #: Marks the file as one of ours ("geos"), and the layout of its tables.
-_APPLICATION, _VERSION = 0x67656F73, 4
+_APPLICATION, _VERSION = 0x67656F73, 5
 
 
 @dataclass
@@ -68,6 +68,8 @@ class SceneRecord:
         As PROJ takes it; empty for pixel coordinates.
     changes
         New, kept, changed and gone footprints, where they were compared with known ones.
+    provenance
+        What its files say of their origin: version, scene with its fingerprint, model, options, their digest.
     failures
         Regions that could not be read.
     notes
@@ -100,6 +102,7 @@ class SceneRecord:
     bounds: list[float] | None = None
     crs: str = ""
     changes: dict[str, int] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     started: str | None = None
@@ -113,7 +116,7 @@ class SceneRecord:
 
 
 #: Columns that hold JSON, and those that hold numbers; the others hold text.
-_JSON = ("paths", "files", "sizes", "bounds", "changes", "failures", "notes")
+_JSON = ("paths", "files", "sizes", "bounds", "changes", "provenance", "failures", "notes")
 _REAL = ("seconds", "network_seconds", "mpx", "gsd")
 _WHOLE = ("footprints", "windows", "windows_run", "listed", "anew")
 _FLAGS = ("listed", "anew")

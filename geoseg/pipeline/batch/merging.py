@@ -19,7 +19,7 @@ from geoseg.files import Staged
 from geoseg.io.crs import same_crs
 from geoseg.io.sorted_runs import KEY, SortedRuns
 from geoseg.io.vectors import open_vector, reach
-from geoseg.io.writers import FootprintBatch, decimals_of, open_writer
+from geoseg.io.writers import FootprintBatch, decimals_of, open_writer, zooms_of
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.pipeline.batch.manifest import SceneRecord
 from geoseg.pipeline.batch.overlaps import Owners, mean_confidence, rank_scenes, settle
@@ -157,13 +157,13 @@ class Merging:
         Changes or None
             What became of the footprints, where they were compared.
         """
+        finest = min((record.gsd for record in self._records if record.gsd), default=None)
         style: dict[str, Any] = {
             "crs": self._crs,
             "provenance": origin,
-            "decimals": max(
-                (decimals_of(record.gsd / _METERS_A_DEGREE) for record in self._records if record.gsd),
-                default=7,
-            ),
+            # As the sharpest of the scenes needs them.
+            "decimals": 7 if finest is None else decimals_of(finest / _METERS_A_DEGREE),
+            "zooms": None if finest is None else zooms_of(finest),
             "repair": True,
         }
         schema = pa.schema([("id", pa.int64()), *self._schema])

@@ -307,6 +307,7 @@ def _fill(record: SceneRecord, summary: RunSummary, out: Path) -> None:
         setattr(record, name, getattr(summary, name))
     record.acquired, record.bounds, record.crs = summary.acquired, summary.bounds, summary.crs
     record.failures, record.notes, record.changes = summary.failures, summary.notes, summary.changes
+    record.provenance = summary.provenance
 
 
 @contextmanager
