@@ -44,6 +44,10 @@ _RUN_EXAMPLES = """Examples:
   geoseg run scene.tif --out results --report
 
   geoseg run catalog.json --out results --asset visual --max-cloud 20 --dry-run
+
+  geoseg run scene.tif --out results --devices cuda:0,cuda:1
+
+  geoseg run scenes/ --out /shared/results --scheduler tcp://head:8786
 """
 
 _PREDICT_EXAMPLES = """Examples:

@@ -21,6 +21,8 @@ _EXAMPLES = """Examples:
   geoseg vectorize landcover.tif -o results --format parquet,fgb --class-names building,road,water
 
   geoseg vectorize prob.tif -o houses.geojson --threshold 0.6 --min-area-m2 10 --simplify-m 0.5
+
+  geoseg vectorize mask.tif -o houses.fgb --workers 4
 """
 
 

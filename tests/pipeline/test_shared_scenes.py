@@ -76,7 +76,7 @@ def test_what_workers_can_not_read_is_listed(tmp_path, split) -> None:
 
 def test_processes_share_a_scene_and_two_of_four_may_be_killed(scene, alone, tmp_path) -> None:
     killed: list[int] = []
-    with open_workers(settings(workers=4), tmp_path) as workers:
+    with open_workers(settings(devices=("cpu",) * 4), tmp_path) as workers:
         assert workers is not None
 
         def kill(stage: str, done: float, total: float, **_: float) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,11 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.lazy.scene import ArrayScene
 from geoseg.models.predictor import CallablePredictor
-from geoseg.pipeline import chunk_files
+from geoseg.pipeline import chunk_files, strips
 from geoseg.pipeline.predict import BlockReader, PredictSummary, predict_to_store
 from geoseg.pipeline.store import ProbStore
 from geoseg.pipeline.strips import predict_with_workers
-from geoseg.pipeline.workers import Shared, Workers
+from geoseg.pipeline.workers import Shared, Workers, processes
 from geoseg.pipeline.workers import shared as shared_module
 
 SHAPE = (150, 210)
@@ -260,3 +262,72 @@ def test_workers_of_another_version_are_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shared_module, "VERSION", "0.0.9")
     with pytest.raises(InputError, match=r"workers must run geoseg .* got 0\.0\.9"):
         pickle.loads(sent)
+
+
+class Lost(ThreadPoolExecutor):
+    """A cluster whose scheduler ends: what is in flight is cancelled, and later nothing is taken."""
+
+    def __init__(self, closed: int) -> None:
+        super().__init__(2)
+        self.given, self.closed = 0, closed
+
+    def submit(self, function, /, *args):
+        self.given += 1
+        if self.given >= self.closed:
+            raise RuntimeError("client closed")
+        if self.given < 7:
+            return super().submit(function, *args)
+        cancelled: Future = Future()
+        cancelled.cancel()
+        cancelled.set_running_or_notify_cancel()
+        return cancelled
+
+
+@pytest.mark.parametrize("closed", [10, 1000])
+def test_a_scheduler_that_ends_is_told_and_the_command_goes_on(tmp_path, alone, closed: int) -> None:
+    options, folder, _ = alone
+    workers = Workers(lambda: Lost(closed), 2, apart=True)
+    with workers, pytest.raises(RunError, match="can't be reached any more"):
+        by_workers(tmp_path / "s", make_reader(**options), workers)
+    with threads(2) as workers:
+        by_workers(tmp_path / "s", make_reader(**options), workers)
+    assert contents(tmp_path / "s") == contents(folder)
+
+
+class Placed:
+    """A predictor that runs on devices."""
+
+    runtime = "torch on cuda"
+
+    def __init__(self, device: str = "cuda:0") -> None:
+        self.device = device
+
+    def on_device(self, device: str) -> Placed:
+        return Placed(device)
+
+    def fingerprint(self) -> str:
+        return "weights"
+
+
+def test_a_worker_runs_the_network_of_the_command_on_its_device(monkeypatch) -> None:
+    monkeypatch.setattr(strips, "worker_device", lambda: "cuda:1")
+    assert strips._Network(Placed(), "weights", "torch on cuda").here.device == "cuda:1"
+    with pytest.raises(InputError, match=r"workers must run the same model .* another one \(torch on cuda\)"):
+        _ = strips._Network(Placed(), "other weights", "torch on cuda").here
+
+
+def test_each_process_takes_a_device_of_its_own(monkeypatch) -> None:
+    places = SimpleQueue()
+    for name in ("cuda:0", "cuda:1"):
+        places.put(name)
+    monkeypatch.setattr(processes, "_device", None)
+    monkeypatch.setattr(processes.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(processes, "_end_with_driver", lambda: None)
+    monkeypatch.setattr("geoseg.models.tune_malloc", lambda: True)
+    for name in processes._THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    processes._begin(3, places)
+    assert processes.worker_device() == "cuda:0"
+    assert os.environ["MKL_NUM_THREADS"] == "3"
+    assert os.environ["OMP_NUM_THREADS"] == "7"  # somebody's own choice

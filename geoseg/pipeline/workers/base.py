@@ -154,10 +154,7 @@ class Workers:
                 continue
             except CancelledError:
                 self.forget(pending)
-                raise RunError(
-                    "the cluster can't be reached any more: its scheduler ended or the connection was cut. "
-                    "Finished chunks are kept: give the same command again to go on."
-                ) from None
+                raise _lost() from None
             except BaseException as error:
                 self.forget(pending)
                 if type(error).__name__ == "KilledWorker":  # of distributed, which is not loaded here
@@ -176,6 +173,8 @@ class Workers:
         except BrokenExecutor as error:
             # It broke a moment ago, and nobody who waits for a result has seen that yet.
             self._renew(self._deaths, error)
+        except (RuntimeError, OSError) as error:  # of a client that was closed
+            raise _lost() from error
 
     def _renew(self, deaths: int, error: BrokenExecutor) -> None:
         """Start anew after a process died, and give again what is not done."""
@@ -198,6 +197,13 @@ class Workers:
 
 def _is_broken(future: Future[Any]) -> bool:
     return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+
+
+def _lost() -> RunError:
+    return RunError(
+        "the cluster can't be reached any more: its scheduler ended or the connection was cut. "
+        "Finished chunks are kept: give the same command again to go on."
+    )
 
 
 def _died(detail: str) -> RunError:

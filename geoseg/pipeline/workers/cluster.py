@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import uuid
 from collections.abc import Iterator
@@ -50,8 +51,15 @@ def connected(address: str | None) -> Iterator[Any]:
             f"scheduler must be the address of a dask cluster, such as tcp://host:8786, got {address}, which "
             f"can't be reached ({reason[:120]}). Start it with: dask scheduler"
         ) from error
-    with client:
-        yield client
+    # It prints tracebacks of its own when a connection is lost, and the run says it in a line.
+    log = logging.getLogger("distributed")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with client:
+            yield client
+    finally:
+        log.setLevel(level)
 
 
 def cluster_workers(client: Any, out: Path) -> Workers:
