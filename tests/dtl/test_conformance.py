@@ -109,7 +109,7 @@ EXAMPLES: dict[str, list[dict]] = {
         {"classes": ["bitmap"], "method": m} for m in ("skeletonization", "medial_axis", "thinning")
     ],
     "sliding_window": [{"window": {"width": 25, "height": 20}, "min_overlap": {"x": 5, "y": 0}}],
-    "split_masks": [{"classes": ["bitmap", "absent"]}],
+    "split_masks": [{"classes": ["bitmap", "absent"]}, {"classes": ["bitmap"], "neck": 0.6}],
     "split_spatial": [{"block": 20, "val_share": 0.5, "buffer": 2}],
     "supervisely": [{}, {"anything": 1}],
     "tag": [{"tag": "t", "action": "add"}, {"tag": {"name": "t", "value": 3}, "action": "add"}],

@@ -15,6 +15,7 @@ from geoseg.errors import ConfigError, GeosegError, InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Grid, Window
 from geoseg.projects.figures import ClassMeta, LabeledObject, ProjectMeta, Tag
+from geoseg.projects.figures.necks import parts_at_necks
 from geoseg.projects.figures.types import Bitmap, Line, Point, Polygon, Rectangle
 from geoseg.raster.draw import draw_figures
 
@@ -119,6 +120,45 @@ def test_split_masks_is_eight_connected():
     assert all(o.tags == item.tags and o.description == "text" for o in out.objects)
     with pytest.raises(InputError, match="must be bitmap"):
         apply("split_masks", {"classes": ["a"]}, sample_of(("a", SQUARE)))
+
+
+def test_split_masks_cuts_at_necks_where_told_to():
+    """A house 6 pixels wide, a passage of 2, a house of 8; then a speck."""
+    mask = np.zeros((10, 20), bool)
+    mask[2:8, :6] = mask[4:6, 6:8] = mask[1:9, 8:16] = mask[0, 18] = True
+    item = LabeledObject("m", Bitmap((3, 4), mask), (Tag("t"),))
+
+    def sizes(**settings):
+        out = only("split_masks", {"classes": ["m"], **settings}, array_sample(BLACK, [item]))
+        assert all(o.tags == item.tags for o in out.objects)
+        parts = figures(out)
+        again = np.zeros_like(mask)
+        for part in parts:  # each pixel is in one part
+            x, y = part.origin[0] - 3, part.origin[1] - 4
+            place = again[y : y + part.mask.shape[0], x : x + part.mask.shape[1]]
+            assert not (place & part.mask).any()
+            place |= part.mask
+        assert np.array_equal(again, mask)
+        return sorted(int(part.mask.sum()) for part in parts)
+
+    assert sizes() == [1, 6 * 6 + 4 + 8 * 8]
+    cut = sizes(neck=0.5)
+    assert len(cut) == 3
+    assert cut[1] - 36 + cut[2] - 64 == 4  # the passage is shared out
+    # The passage is a third as wide as the narrower house; a neck must be at most that wide.
+    assert len(sizes(neck=1 / 3)) == 3
+    assert len(sizes(neck=0.3)) == 2
+    with pytest.raises(ConfigError, match="neck"):
+        sizes(neck=1)
+
+
+@pytest.mark.parametrize("zoom", [1, 2, 5])
+def test_necks_are_shares_and_not_pixels(zoom):
+    mask = np.zeros((20, 44), bool)
+    mask[:, :20] = mask[:, 24:] = mask[6:14] = True
+    large = np.kron(mask, np.ones((zoom, zoom), bool))
+    found = {neck: len(list(parts_at_necks(Bitmap((0, 0), large), neck))) for neck in (0.3, 0.5)}
+    assert found == {0.3: 1, 0.5: 2}
 
 
 @pytest.mark.parametrize("figure", FIGURES.values(), ids=FIGURES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from geoseg.dtl.layers.drawing import combined, need, union_bitmap
 from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.projects.figures import Bitmap, LabeledObject
+from geoseg.projects.figures.necks import parts_at_necks
 from geoseg.projects.figures.parts import connected_parts, without_small_parts
 from geoseg.projects.figures.stored import LARGE
 from geoseg.projects.figures.thin import thinned
@@ -51,13 +53,22 @@ def _each(
     return sample.with_objects(objects)
 
 
-@layer("split_masks", MaskClassesSettings)
-def split_masks(sample: Sample, settings: MaskClassesSettings, rng: np.random.Generator) -> Output:
-    """Replace each bitmap by its 8-connected parts, in the order of their first pixels.
+class SplitMasksSettings(MaskClassesSettings):
+    """Titles of classes of bitmaps, and where their parts are cut further."""
+
+    neck: float | None = Field(default=None, gt=0, lt=1)
+    """A part is cut where it is at most this share as wide as on either side; None: nowhere."""
+
+
+@layer("split_masks", SplitMasksSettings)
+def split_masks(sample: Sample, settings: SplitMasksSettings, rng: np.random.Generator) -> Output:
+    """Replace each bitmap by its 8-connected parts, in the order of their first pixels; cut at narrow necks.
 
     Tags and descriptions go to every part, as in later versions (the original of 2018 lost them).
     """
-    yield 0, _each(sample, settings.classes, "split_masks", connected_parts)
+    neck = settings.neck
+    parts = connected_parts if neck is None else partial(parts_at_necks, neck=neck)
+    yield 0, _each(sample, settings.classes, "split_masks", parts)
 
 
 class MergeSettings(LayerSettings):
