@@ -1,9 +1,9 @@
 """The settings of a run, each declared once.
 
-From the class here and its base (``config/suggested.py``) come the options of ``geoseg run``, ``predict`` and
-``vectorize`` with their help texts, the keyword arguments of :func:`geoseg.run`, ``segment``, ``predict`` and
-``vectorize``, the keys of a model's card that suggest a setting, the defaults, ``--config`` and
-``--print-config``.
+From the class here and its bases (``config/scenes.py``: what is read; ``config/suggested.py``: what a model's
+card may suggest) come the options of ``geoseg run``, ``predict`` and ``vectorize`` with their help texts, the
+keyword arguments of :func:`geoseg.run`, ``segment``, ``predict`` and ``vectorize``, the keys of a card that
+suggest a setting, the defaults, ``--config`` and ``--print-config``.
 """
 
 from __future__ import annotations
@@ -12,18 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from geoseg.config.option import Option, settings_of
+from geoseg.config.scenes import SceneSettings
 from geoseg.config.suggested import NETWORK, OUTLINES, STORED, SuggestedSettings
-from geoseg.config.values import (
-    Limit,
-    Words,
-    as_limits,
-    as_tuple,
-    check_order,
-)
-from geoseg.typing import Connectivity, MosaicMode, OnError, OnTop, Overlaps
+from geoseg.config.values import Words, as_tuple
+from geoseg.typing import Connectivity, OnError, Overlaps
 
 __all__ = ["RunSettings", "SuggestedSettings"]
 
@@ -31,7 +26,7 @@ __all__ = ["RunSettings", "SuggestedSettings"]
 _AUTO = ("split", "stretch", "batch_size", "device", "engine")
 
 
-class RunSettings(SuggestedSettings):
+class RunSettings(SceneSettings):
     """All settings of a run; see each one's ``help`` in its :class:`Option`.
 
     A value of None is as good as none: then the model's card decides, else the default.
@@ -42,7 +37,7 @@ class RunSettings(SuggestedSettings):
     {'window': (256, 256)}
     """
 
-    # From here on nothing that a model could suggest: where to work, what to read, what to write.
+    # From here on how to work and what to write.
     formats: Annotated[
         Annotated[tuple[str, ...], Field(min_length=1)],
         BeforeValidator(as_tuple),
@@ -158,96 +153,6 @@ class RunSettings(SuggestedSettings):
             panel="Work",
         ),
     ] = 1536
-    bands: Annotated[
-        Annotated[tuple[int, ...], Field(min_length=1)] | None,
-        BeforeValidator(as_tuple),
-        Option(
-            help="Bands of the scene, counted from 1, such as 3,2,1.",
-            takes=(*NETWORK, "vectorize"),
-            panel="Scene",
-            rule="numbers of bands, counted from 1",
-            metavar="N[,N...]",
-            keyword="int | Sequence[int]",
-            unset="the first ones that are needed",
-        ),
-    ] = None
-    stretch: Annotated[
-        Literal["off"] | tuple[Limit, Limit] | None,
-        BeforeValidator(as_limits),
-        AfterValidator(check_order),
-        Option(
-            help="Values or percentiles of each band in the whole scene that become 0 and 255, such as "
-            "0,3000 or P2,P98; off: pixels as stored.",
-            takes=NETWORK,
-            panel="Scene",
-            rule="auto, off, two values or two percentiles (P2,P98), the lower first",
-            metavar="auto|off|MIN,MAX",
-            keyword='Literal["auto", "off"] | str | Sequence[float | str]',
-            unset="auto: P2,P98 of wider pixels where the model is made for 8 bits",
-        ),
-    ] = None
-    resolution: Annotated[
-        Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["native"] | None,
-        Option(
-            help="Ground sampling distance to read at, in meters per pixel, or native: as stored. A scene "
-            "within 1 % of it is read as stored.",
-            takes=NETWORK,
-            panel="Scene",
-            rule="one number of meters above 0, or native",
-            metavar="M|native",
-            keyword='float | Literal["native"]',
-            unset="the model's",
-        ),
-    ] = None
-    # Not "resolution": this says how large the pixels are, that one how large they are to become.
-    gsd: Annotated[
-        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
-        Option(
-            help="Ground sampling distance of a scene without a CRS (a photo, a chip), in meters per pixel: "
-            "it is then read at the network's, and areas are in square meters.",
-            takes=(*NETWORK, "vectorize"),
-            panel="Scene",
-            rule="one number of meters above 0",
-            metavar="M",
-            unset="not known",
-        ),
-    ] = None
-    # A network that has never seen such pixels gives noise and no error: that takes a decision.
-    any_resolution: Annotated[
-        bool,
-        Option(
-            help="Go on where the scene's pixels are over 4 times smaller or larger than the network knows.",
-            takes=NETWORK,
-            panel="Scene",
-            same_bytes=True,
-        ),
-    ] = False
-    # bbox reads a part as if it were the scene; aoi reads all and counts a part. So only the second leaves
-    # the footprints inside as they are in the whole scene.
-    bbox: Annotated[
-        tuple[float, float, float, float] | None,
-        Option(
-            help="Only this part: minx,miny,maxx,maxy in the scene's CRS (in pixels where it has none).",
-            takes=NETWORK,
-            panel="Scene",
-            rule="four numbers: min x, min y, max x, max y",
-            metavar="X,Y,X,Y",
-            keyword="Sequence[float]",
-            unset="the whole scene",
-        ),
-    ] = None
-    aoi: Annotated[
-        Path | None,
-        Option(
-            help="Vector file: what lies outside its polygons counts as without data. The network sees the "
-            "pixels there, so that the result inside is that of the whole scene.",
-            takes=STORED,
-            panel="Scene",
-            metavar="FILE",
-            keyword="PathLike",
-            unset="the whole scene",
-        ),
-    ] = None
     # 254 and not 255 steps, so that one value is left for what has no data.
     dtype: Annotated[
         Literal["uint8", "float32"],
@@ -375,73 +280,6 @@ class RunSettings(SuggestedSettings):
             "GeoPackage keeps its other layers.",
             takes=("run", "predict", "vectorize"),
             panel="Files",
-        ),
-    ] = False
-    # A sheet cut off at its border would give half houses, so files of one grid are one scene by default.
-    mosaic: Annotated[
-        MosaicMode,
-        Option(
-            help="Of several files, those on one grid that touch or overlap are one scene (auto), those off "
-            "the grid are resampled onto it (warp), or each is a scene of its own (off).",
-            takes=("run",),
-            panel="Scene",
-            same_bytes=True,
-        ),
-    ] = "auto"
-    # The last by name, as gdalbuildvrt lays them.
-    on_top: Annotated[
-        OnTop,
-        Option(
-            help="Which file of a mosaic is seen where several have data: of the last or the first name, or "
-            "of the newest date.",
-            takes=("run",),
-            panel="Scene",
-        ),
-    ] = "last"
-    asset: Annotated[
-        Words | None,
-        Option(
-            help="Of STAC items, the assets that are read, by name or role; the bands of several lie behind "
-            "each other.",
-            takes=("run",),
-            panel="Scene",
-            rule="names of assets",
-            metavar="NAME[,NAME...]",
-            keyword="str | Sequence[str]",
-            unset="the only raster of data",
-        ),
-    ] = None
-    max_cloud: Annotated[
-        Annotated[float, Field(ge=0, le=100)] | None,
-        Option(
-            help="Of STAC items, leave out those with more clouds, in percent.",
-            takes=("run",),
-            panel="Scene",
-            rule="one number from 0 to 100",
-            metavar="X",
-            unset="take all",
-            same_bytes=True,
-        ),
-    ] = None
-    dates: Annotated[
-        str | None,
-        Option(
-            help="Of STAC items, leave out those of other dates: a date, or two with / between.",
-            takes=("run",),
-            panel="Scene",
-            metavar="DATE[/DATE]",
-            unset="take all",
-            same_bytes=True,
-        ),
-    ] = None
-    # What a file names is not what the user typed: nothing is fetched that nobody asked for.
-    remote: Annotated[
-        bool,
-        Option(
-            help="Read from the network what STAC items and tile indexes name there.",
-            takes=("run",),
-            panel="Scene",
-            same_bytes=True,
         ),
     ] = False
     retry_failed: Annotated[
