@@ -25,7 +25,16 @@ PAGES = [
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("start", "buildings", "pixels-to-buildings", "python", "scaling", "many-scenes", "qgis")
+        for name in (
+            "start",
+            "buildings",
+            "pixels-to-buildings",
+            "python",
+            "scaling",
+            "many-scenes",
+            "outputs",
+            "qgis",
+        )
     ),
 ]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}

@@ -4,7 +4,7 @@ Equal results give equal bytes. A file that QGIS has saved since is the user's a
 
 References
 ----------
-The elements are those that QGIS 3.22 writes; versions from 3.16 on read them.
+The elements are those that QGIS 3.22 writes.
 """
 
 from __future__ import annotations
