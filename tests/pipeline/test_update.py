@@ -12,8 +12,11 @@ import rasterio
 import shapely
 from batch_scenes import OPTIONS, PLACE, Network, run, save
 from pyproj import CRS
+from typer.testing import CliRunner
 
 import geoseg
+from geoseg.cli import app
+from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import iter_chunks
@@ -21,6 +24,8 @@ from geoseg.io.vectors import open_vector
 from geoseg.io.writers import FORMATS
 from geoseg.io.writers.pmtiles import read_header
 from geoseg.pipeline import update
+from geoseg.pipeline.batch import dry_run
+from geoseg.pipeline.batch import run_batch as run_words
 from geoseg.pipeline.ground import ALL, NONE, SOME, count_valid, read_ground, save_ground
 from geoseg.pipeline.update import Known, find_changes, known_footprints
 
@@ -167,6 +172,22 @@ class TestBatch:
         done = run(scene.parent, Network(), tmp_path / "out", update=known, merge="parquet", mosaic="off")
         assert [record.changes["gone"] for record in done.scenes] == [1, 2]
         assert done.merged.changes["gone"] == 2
+
+    def test_the_command(self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def quick(words: Any, model: Any, out: Any, settings: Any, **rest: Any) -> Any:
+            plain = settings.model_copy(update={"window": (48, 48), "overlap": (16, 16), "chunk": 64})
+            return run_words(words, Network(), out, plain, **rest)
+
+        monkeypatch.setattr("geoseg.pipeline.batch.run_batch", quick)
+        known = yesterday(tmp_path / "known.gpkg", boxes(*KNOWN[:4]))
+        command = ["run", str(scene), "-o", str(tmp_path / "out"), "--merge", "gpkg", "--update", str(known)]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.stderr
+        told = "3 footprints of 1 scene in EPSG:32645 (1 new, 1 kept, 1 changed, 1 gone, 1 unseen)"
+        assert f"merged: {told}" in done.stdout
+        settings = RunSettings(merge=("gpkg",), update=known, **OPTIONS)
+        assert dry_run([scene], Network(), tmp_path / "out", settings).kept == 1
+        assert gpd.read_file(tmp_path / "out" / "merged.gone.gpkg").name.tolist() == ["n2"]
 
 
 class TestFindChanges:
