@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike
 
-__all__ = ["Reference", "SceneReference"]
+__all__ = ["Reference", "SceneReference", "label_of", "paths_of"]
 
 
 @runtime_checkable
@@ -33,3 +34,19 @@ class SceneReference(Protocol):
 
 #: What a scene is opened from.
 Reference: TypeAlias = PathLike | SceneReference
+
+
+def label_of(reference: Reference) -> str:
+    """What the user named a scene by; for messages."""
+    return reference.label if isinstance(reference, SceneReference) else os.fspath(reference)
+
+
+def paths_of(reference: Reference) -> tuple[str, ...]:
+    """Files and addresses that a scene is read from.
+
+    Examples
+    --------
+    >>> paths_of("town.tif")
+    ('town.tif',)
+    """
+    return reference.paths if isinstance(reference, SceneReference) else (os.fspath(reference),)

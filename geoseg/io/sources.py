@@ -10,7 +10,7 @@ from typing import Protocol
 from geoseg.errors import SceneError
 from geoseg.geo.windows import Window
 from geoseg.io.mosaic import Sheets
-from geoseg.io.references import Reference, SceneReference
+from geoseg.io.references import Reference, SceneReference, label_of, paths_of
 from geoseg.io.region import bbox_window, resampled_shape, with_gsd
 from geoseg.io.scene import Scene, open_file
 from geoseg.io.scene_lists import is_scene_list, list_scenes
@@ -42,14 +42,12 @@ class Renamed:
     @property
     def label(self) -> str:
         """What the user named it by."""
-        reference = self.reference
-        return reference.label if isinstance(reference, SceneReference) else os.fspath(reference)
+        return label_of(self.reference)
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Files and addresses that it is read from."""
-        reference = self.reference
-        return reference.paths if isinstance(reference, SceneReference) else (os.fspath(reference),)
+        return paths_of(self.reference)
 
     def open(self, *, bands: Sequence[int] | None, expand_palette: bool) -> RenamedScene:
         """The source, whole and at its own resolution."""
@@ -144,7 +142,7 @@ def open_raster(
         Not a raster, a PNG that is cut short, or nothing that fits ``bands``, ``resolution``, ``bbox`` or
         ``gsd``.
     """
-    name = reference.label if isinstance(reference, SceneReference) else os.fspath(reference)
+    name = label_of(reference)
     source = _open(reference, bands, expand_palette)
     # The box is cut out of the grid that the whole scene has at this resolution: parts of a scene then show
     # the same pixels where they overlap.

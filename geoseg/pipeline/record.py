@@ -20,7 +20,7 @@ from geoseg.errors import InputError
 from geoseg.files import json_text, plain_stem, write_text
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.mosaic import Sheets, files_stamps
-from geoseg.io.references import Reference, SceneReference
+from geoseg.io.references import Reference, SceneReference, paths_of
 from geoseg.io.sources import Renamed
 from geoseg.io.stac import StacScene
 from geoseg.models.card import card_text
@@ -143,7 +143,7 @@ def make_record(
     predictor, geobox = job.predictor, job.source.geobox
     reference = scene if isinstance(scene, (str, os.PathLike, SceneReference)) else None
     card = predictor.card
-    paths = () if reference is None else _paths(reference)
+    paths = () if reference is None else paths_of(reference)
     return RunRecord(
         scene=job.source.name,
         reference=None if reference is None else _reference_json(reference),
@@ -211,10 +211,6 @@ def read_record(folder: Path) -> RunRecord:
             f"{path} must be the record of a run, got another file ({' '.join(str(error).split())}). "
             "Give the geoseg run command again to make it anew."
         ) from None
-
-
-def _paths(reference: Reference) -> tuple[str, ...]:
-    return reference.paths if isinstance(reference, SceneReference) else (os.fspath(reference),)
 
 
 def _reference_json(reference: Reference) -> dict[str, Any] | None:

@@ -101,21 +101,18 @@ def start_from(
             )
         return
     if how == "continue_training":
-        _check_classes(initial, classes)
+        if initial.classes != classes:
+            mine, other = (
+                ", ".join(f"{i} {name}" for i, name in enumerate(names))
+                for names in (classes, initial.classes)
+            )
+            raise InputError(
+                f"classes must be those of the weights to continue, got [{mine}] here and [{other}] in "
+                f"{initial.source}. Use weights_init_type transfer_learning for other classes."
+            )
         fill_network(network, initial.state, initial.source)
         return
     _transfer(network, initial)
-
-
-def _check_classes(initial: Initial, classes: tuple[str, ...]) -> None:
-    if initial.classes != classes:
-        mine, other = (
-            ", ".join(f"{i} {name}" for i, name in enumerate(names)) for names in (classes, initial.classes)
-        )
-        raise InputError(
-            f"classes must be those of the weights to continue, got [{mine}] here and [{other}] in "
-            f"{initial.source}. Use weights_init_type transfer_learning for other classes."
-        )
 
 
 def _transfer(network: nn.Module, initial: Initial) -> None:

@@ -205,7 +205,9 @@ def _split(
             return epochs, tuple(_whole(opened, i) for i in val)
         nothing = np.zeros((0, 4), np.int64)
         splits = [AreaSplit(i in set(train), nothing, ()) for i in range(len(opened.areas))]
-        return _windows(settings, opened, splits), _grid_refs(settings, opened, val)
+        grid = [(i, w) for i in val for w in grid_windows(opened.areas[i], settings.chip)]
+        val_grid = tuple(ChipRef(i, w.row_off, w.col_off, w.height, w.width) for i, w in grid)
+        return _windows(settings, opened, splits), val_grid
     split = file_split if by == "file" else block_split
     splits = split(opened.areas, settings.chip, data.split, opened.parts, settings.seed)
     if data.stretches:
@@ -226,14 +228,6 @@ def _windows(settings: TrainSettings, opened: Opened, splits: list[AreaSplit]) -
 
 def _whole(opened: Opened, index: int) -> ChipRef:
     return ChipRef(index, 0, 0, *opened.areas[index].shape)
-
-
-def _grid_refs(settings: TrainSettings, opened: Opened, areas: list[int]) -> tuple[ChipRef, ...]:
-    return tuple(
-        ChipRef(i, w.row_off, w.col_off, w.height, w.width)
-        for i in areas
-        for w in grid_windows(opened.areas[i], settings.chip)
-    )
 
 
 def _tagged(opened: Opened, settings: TrainSettings) -> tuple[list[int], list[int]]:

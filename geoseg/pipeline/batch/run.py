@@ -281,7 +281,8 @@ def _run_changed(
     """Run a scene; one whose files were changed since it was begun is begun anew."""
     folder = out / scene.name
     reference: Reference = scene.reference
-    if scene.name != plain_stem(_own_name(reference)):
+    own = reference.name if isinstance(reference, SceneReference) else Path(reference).stem
+    if scene.name != plain_stem(own):
         reference = Renamed(scene.name, reference)
     try:
         return run_scene(reference, predictor, folder, settings, progress=progress, workers=workers)
@@ -292,10 +293,6 @@ def _run_changed(
     again = settings.model_copy(update={"restart": True})
     summary = run_scene(reference, predictor, folder, again, progress=progress, workers=workers)
     return replace(summary, notes=[*summary.notes, "its files have changed since, so it was begun anew"])
-
-
-def _own_name(reference: Reference) -> str:
-    return reference.name if isinstance(reference, SceneReference) else Path(reference).stem
 
 
 def _fill(record: SceneRecord, summary: RunSummary, out: Path) -> None:

@@ -39,7 +39,10 @@ def process_workers(count: int, devices: Sequence[str] = ()) -> Workers:
         places = context.SimpleQueue()
         for number in range(count):
             places.put(devices[number % len(devices)] if devices else None)
-        threads = max(1, _cpus() // count)
+        # Those that this process may use: in a container or under a batch system they are fewer than the
+        # machine has.
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = max(1, cpus // count)
         return ProcessPoolExecutor(count, context, initializer=_begin, initargs=(threads, places))
 
     return Workers(start, count, apart=True)
@@ -48,12 +51,6 @@ def process_workers(count: int, devices: Sequence[str] = ()) -> Workers:
 def worker_device() -> str | None:
     """Device of the network in this process; None: as the settings say."""
     return _device
-
-
-def _cpus() -> int:
-    # Those that this process may use: in a container or under a batch system they are fewer than the machine
-    # has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _begin(threads: int, places: Any) -> None:

@@ -125,7 +125,10 @@ def draw_places(
         # Each gets an equal part, half of it for the picture; noise takes more bytes than ground does.
         qualities = (encode(pixels, valid, quality) for quality in (80, 60, 40, 20, 5))
         picture = next((text for text in qualities if len(text) <= budget / len(boxes) / 2), "")
-        path = _svg_path(shapes, left, top)
+        path = ""
+        for ring in shapely.get_rings(shapely.get_parts(shapes)):
+            xy = (shapely.get_coordinates(ring)[:-1] - (left, top)).tolist()
+            path += "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in xy) + "Z"
         if len(path) > budget / len(boxes) / 2:
             path = ""
         pictures.append(
@@ -133,11 +136,3 @@ def draw_places(
             f'<path d="{path}"/></svg>'
         )
     return pictures
-
-
-def _svg_path(shapes: Sequence[Any], left: int, top: int) -> str:
-    parts = []
-    for ring in shapely.get_rings(shapely.get_parts(shapes)):
-        xy = (shapely.get_coordinates(ring)[:-1] - (left, top)).tolist()
-        parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in xy) + "Z")
-    return "".join(parts)

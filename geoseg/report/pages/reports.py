@@ -58,17 +58,15 @@ def report_scenes(
             continue
         try:
             result = find_result(Path(out) / plain_stem(record.name))
-            if _is_older(result.target, result.store / RECORD):
+            report, made_from = result.target, result.store / RECORD
+            # One of an earlier result is written anew.
+            if not report.is_file() or report.stat().st_mtime_ns < made_from.stat().st_mtime_ns:
                 write_scene_report(result, remote=remote, progress=progress)
         except DiskFullError:  # the next one would fare no better
             raise
         except (GeosegError, OSError) as error:
             notes.append(f"no report of {record.name}: {' '.join(str(error).split())}")
     return notes
-
-
-def _is_older(report: Path, made_from: Path) -> bool:
-    return not report.is_file() or report.stat().st_mtime_ns < made_from.stat().st_mtime_ns
 
 
 def write_all_reports(

@@ -12,7 +12,7 @@ from geoseg.errors import GeosegError, InputError, MissingFileError
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.mosaic import files_stamps
 from geoseg.io.names import is_remote
-from geoseg.io.references import Reference, SceneReference
+from geoseg.io.references import Reference, paths_of
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import VectorFile, open_vector
 from geoseg.pipeline.batch.manifest import MANIFEST
@@ -53,8 +53,7 @@ class Result:
         """Files and addresses that the scene was read from; none of an array in memory."""
         if self.record.reference is None:
             return ()
-        reference = reference_of(self.record.reference)
-        return reference.paths if isinstance(reference, SceneReference) else (str(reference),)
+        return paths_of(reference_of(self.record.reference))
 
 
 def is_batch_folder(path: Path) -> bool:

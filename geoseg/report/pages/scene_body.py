@@ -66,7 +66,9 @@ def scene_body(
     date = f", {escape(acquired)}" if acquired else ""
     yield f"<h1>{escape(record.scene)}</h1>"
     size = f"{record.width:,} x {record.height:,} pixels"
-    yield f'<p class="quiet">read as {size}{date}; {_model_line(record)}</p>'
+    name = record.provenance["model"].get("name")
+    network = f"network {escape(name)}" if name else "a network without a card"
+    yield f'<p class="quiet">read as {size}{date}; {network}</p>'
     yield _totals(summary)
     if summary.failures:
         some = "1 region" if summary.failures == 1 else f"{summary.failures:,} regions"
@@ -87,11 +89,6 @@ def scene_body(
             yield f"<p>and {len(rows) - _MOST_ROWS:,} more</p>"
     yield "<h2>How it was made</h2>"
     yield from _making(record, tidy)
-
-
-def _model_line(record: RunRecord) -> str:
-    name = record.provenance["model"].get("name")
-    return f"network {escape(name)}" if name else "a network without a card"
 
 
 def _totals(summary: ReportSummary) -> str:
