@@ -273,6 +273,7 @@ class RunSettings(SceneSettings):
         bool,
         Option(help="Throw away a kept run and begin again.", takes=("run", "predict"), panel="Work"),
     ] = False
+    # What geoseg wrote it knows by a mark in the file; whatever lacks it may be somebody's work.
     overwrite: Annotated[
         bool,
         Option(

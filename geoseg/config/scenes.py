@@ -129,6 +129,7 @@ class SceneSettings(SuggestedSettings):
             panel="Scene",
         ),
     ] = "last"
+    # An item of Sentinel-2 has a dozen rasters: which of them a network is for, its card does not know.
     asset: Annotated[
         Words | None,
         Option(
@@ -142,6 +143,7 @@ class SceneSettings(SuggestedSettings):
             unset="the only raster of data",
         ),
     ] = None
+    # An item that states no share of clouds is left out with it: it may have any.
     max_cloud: Annotated[
         Annotated[float, Field(ge=0, le=100)] | None,
         Option(
@@ -154,6 +156,7 @@ class SceneSettings(SuggestedSettings):
             same_bytes=True,
         ),
     ] = None
+    # As STAC writes it in a search.
     dates: Annotated[
         str | None,
         Option(

@@ -100,6 +100,7 @@ def write_extras(
 
 def _item_of(scene: object) -> Path | None:
     """The STAC item that a scene was opened from."""
+    # A batch gives scenes of one name others; beneath that they are what they were.
     while isinstance(scene, Renamed):
         scene = scene.reference
     return Path(scene.label) if isinstance(scene, StacScene) else None
@@ -107,6 +108,7 @@ def _item_of(scene: object) -> Path | None:
 
 def _footprint_assets(files: Mapping[str, Path]) -> list[StacAsset]:
     assets = [StacAsset(format, path, f"Footprints ({format})") for format, path in files.items()]
+    # The files beside a .shp are a part of it: whoever follows the item has to find them all.
     if "shp" in files:
         sides = [files["shp"].with_suffix(suffix) for suffix in _SHAPEFILE_SIDES]
         assets += [
@@ -146,6 +148,7 @@ def _raster_layers(job: Job, rasters: Mapping[str, Path]) -> list[RasterLayer]:
     if "mask" in rasters:
         layers.append(RasterLayer(rasters["mask"], "mask", crs, job.object_classes))
     if "prob" in rasters:
+        # The first class that is an object: of the background a map would be bright where nothing is.
         first_object = next(k for k in range(len(job.classes)) if k != job.background)
         layers.append(RasterLayer(rasters["prob"], "prob", crs, band=first_object + 1))
     # A mosaic, an array or an address is no file that QGIS could open.

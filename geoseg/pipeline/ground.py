@@ -113,8 +113,10 @@ def count_valid(
     """
     height, width = geobox.shape
     side = _LEAST
+    # Doubled until they fit: a scene of any size has at most 16 MB of them.
     while max(height, width) > side * _MOST:
         side *= 2
+    # Counts and no flags: a cell is whole only when the last of its chunks says so.
     counts = np.zeros((-(-height // side), -(-width // side)), np.int32)
     for window in chunks:
         valid = (read(window)[0] != INVALID).astype(np.int32)

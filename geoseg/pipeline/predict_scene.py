@@ -87,6 +87,7 @@ def predict_scene(
 
     job = prepare(scene, model, settings, known)
     check_outputs([target], input_files(job, model))
+    # Before the first window: GDAL would write a GeoTIFF under any name, and programs go by the suffix.
     if target.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"out must be a GeoTIFF, got {target}. Give a name that ends in .tif.")
     check_tiff_crs(job.source.geobox.crs)
@@ -128,6 +129,7 @@ def _mark(predictor: Predictor, fingerprint: dict[str, Any], dtype: str) -> str 
     None for a plain callable: what its code reaches by name may have changed without it.
     """
     function = getattr(predictor, "function", None)
+    # Its digest sees its code and its closure, and not the globals and files that it may read.
     if function is not None and not callable(getattr(function, "fingerprint", None)):
         return None
     return json_digest([FORMAT, fingerprint, dtype, predictor.classes])

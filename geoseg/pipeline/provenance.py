@@ -48,6 +48,7 @@ def run_provenance(job: Job, caller: Literal["run", "predict"]) -> dict[str, Any
     options["bands"] = list(job.source.bands)
     if "threshold" in options:
         options["threshold"] = None if job.thresholds is None else list(job.thresholds)
+    # By name and content: a path is of this machine, and files of two runs would differ by it.
     if job.settings.aoi is not None:
         options["aoi"] = {"name": Path(job.settings.aoi).name, "fingerprint": job.fingerprint["aoi"]}
     return _composed(job.source, job.fingerprint["scene"], options, model=_stated(model))
@@ -77,6 +78,7 @@ def _composed(
     raster: RasterSource, fingerprint: str, options: dict[str, Any], **more: dict[str, Any]
 ) -> dict[str, Any]:
     scene = {"name": raster.name, "fingerprint": fingerprint, "acquired": raster.acquired}
+    # Sorted, so that the text is the same whatever the order in which options were declared.
     options = dict(sorted(_stated(options).items()))
     return {
         "geoseg": VERSION,

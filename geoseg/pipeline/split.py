@@ -191,6 +191,7 @@ def split_raster(
 
     own = thread_workers(threads or os.cpu_count() or 1) if workers is None else nullcontext(workers)
     with own as crew:
+        # Other processes get arrays through files; threads have them in memory already.
         aside = folder if crew.apart else None
         work = Shared(_Work(read, shape, step, weights, connectivity, folder, aside), aside)
         surrounded = _with_rims(work, crew, readings or Readings())
@@ -203,6 +204,7 @@ def split_raster(
             surrounded.close()
             for _, _, waiting in finding:
                 waiting.cancel()
+    # In this process: of a chunk only its basins and their edges are left, some kilobytes.
     objects = join_basins(
         chunks,
         range(0, shape[0], step[0]),

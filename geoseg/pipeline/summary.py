@@ -121,6 +121,7 @@ def summarize(
         seconds=round(time.perf_counter() - start, 3),
         network_seconds=round(done.network_seconds, 3),
         mpx=round(job.plan.shape[0] * job.plan.shape[1] / 1e6, 3),
+        # The geometric mean, for pixels need not be square.
         gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
         acquired=job.source.acquired,
         bounds=list(job.source.geobox.bounds()),

@@ -207,10 +207,13 @@ def find_changes(
         begin = np.maximum(old.bounds[pairs.truth, :2], new.bounds[pairs.pred, :2])
         pairs = pairs.select(squares.at(begin[:, 0], begin[:, 1]) == square)
         kept = pairs.iou >= least_iou
+        # Of the smaller one: a house that was built into a block shares little of the block, and all of
+        # itself.
         smaller = np.minimum(pairs.truth_area[pairs.truth], pairs.pred_area[pairs.pred])
         same = kept | (pairs.area >= SHARE * smaller)
         met[old.rows[pairs.truth[same]]] = True
         code = np.where(kept, _KEPT, _CHANGED).astype(np.uint8)[same]
+        # A footprint that meets several known ones is kept where any of them says so.
         np.maximum.at(codes, new.rows[pairs.pred[same]], code)
     return Changes(codes, met, seen)
 

@@ -59,6 +59,7 @@ class ChangeWriters:
         # Those that are gone have other columns, which are known with their file only.
         wanted = {("", format): path for format, path in files.items()}
         wanted |= {key: path for key, path in parts.items() if key[0] != "gone"}
+        # Opened all or none: of files that appear together none may be left when the next can't be opened.
         with ExitStack() as opening:
             self._writers = {
                 (kind, format): opening.enter_context(open_writer(format, path, schema=self.schema, **style))
@@ -127,6 +128,7 @@ def write_updated(
     """
     source = open_vector(footprints)
     plain = (geometry for geometry, _ in source.records())
+    # Two passes over the file: what became of a footprint is known only when all have been compared.
     changes = find_changes(plain, source.count, known, is_seen, least_iou, scratch)
     fields = [field for field in source.schema() if field.name != "bbox"]
     done = 0
@@ -157,6 +159,7 @@ def _described(geometry: Array, columns: pa.RecordBatch | pa.Table, crs: CRS | N
         "area_m2" if crs is not None else "area_px": pa.array(area),
         CHANGE: pa.array(["gone"] * count, pa.string()),
     }
+    # Without regard to case, for SQL has none: a GeoPackage takes ID and id for one column.
     taken = {name.casefold() for name in own}
     for field, column in zip(columns.schema, columns.columns, strict=True):
         name = field.name
@@ -174,6 +177,7 @@ def _simple(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     kind = column.type
     if pa.types.is_boolean(kind):
         return column
+    # Some formats have whole numbers of 64 bits with a sign and no others.
     if pa.types.is_integer(kind):
         return column.cast(pa.int64(), safe=False)
     if pa.types.is_floating(kind):

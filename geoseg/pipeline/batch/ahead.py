@@ -58,6 +58,7 @@ def worked_ahead(
                 if not running:
                     break
                 item, future = running.popleft()
+                # The call and not its result: whoever takes it decides what a failure means for the others.
                 yield item, future.result
         except BaseException:
             # The threads of the others wait for tasks, and would go on to their end.

@@ -86,6 +86,7 @@ class Merging:
         total = sum(record.footprints or 0 for record in self._records)
         done = 0
         on_lines: list[pa.Table] = []
+        # In a file and not in memory: of scenes that overlap by half they are half of all footprints.
         with self._left_out.open("wb") as left_out:
             for scene, record in enumerate(self._records):
                 source = open_vector(self._out / record.files["parquet"])
@@ -95,6 +96,8 @@ class Merging:
                     moved = _moved(geometry, source.crs, self._crs, record.name)
                     shapes = pa.array(shapely.to_wkb(moved), pa.large_binary())
                     rows = _plain(pa.table(batch)).append_column(_SHAPE, shapes)
+                    # Along a Hilbert curve, so that what lies together on the ground lies together in the
+                    # files.
                     rows = rows.append_column(KEY, pa.array(_hilbert(moved, whole)))
                     if owners is not None and source.crs is not None:
                         owner, is_near = owners.of_footprints(scene, geometry, source.crs)
@@ -220,6 +223,7 @@ class Merging:
             field.name: rows.column(field.name) if field.name in known else pa.nulls(len(rows), field.type)
             for field in self._schema
         }
+        # Numbered through, for ids of two scenes are equal; those of the scene stay as scene_id.
         number = pa.array(np.arange(before + 1, before + len(rows) + 1, dtype=np.int64))
         return FootprintBatch.of_table(geometry, pa.table({"id": number, **columns}))
 
@@ -254,6 +258,7 @@ def _moved(geometry: Array, crs: CRS | None, target: CRS, name: str) -> Array:
     moved = shapely.transform(geometry, project, interleaved=False)
     if not np.isfinite(shapely.bounds(moved)).all():
         raise _unshown(name, target)
+    # In degrees a footprint on the antimeridian would else reach around the earth.
     return split_at_antimeridian(moved) if target.is_geographic else moved
 
 

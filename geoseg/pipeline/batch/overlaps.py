@@ -49,6 +49,7 @@ def rank_scenes(records: Sequence[SceneRecord], rule: Overlaps, confidence: Mapp
     >>> rank_scenes(scenes, "best", {"a": 0.7, "b": 0.9, "c": 0.7})
     [2, 0, 1]
     """
+    # By name first: the later sorts are stable, so that equal dates have one order on every machine.
     order = sorted(range(len(records)), key=lambda k: records[k].name)
     order.sort(key=lambda k: records[k].acquired or "", reverse=True)
     if rule == "best":
@@ -65,6 +66,7 @@ def mean_confidence(footprints: Path) -> float:
     area = next((name for name in ("area_m2", "area_px") if name in source.columns), "")
     total = weight = 0.0
     for batch in source.batches(("confidence", area)):
+        # By area, or a scene full of specks would stand for the confidence of its specks.
         total += float((batch.columns["confidence"] * batch.columns[area]).sum())
         weight += float(batch.columns[area].sum())
     return total / weight if weight else 0.0
@@ -115,6 +117,7 @@ class Owners:
         others = self._near[1][self._near[0] == scene]
         for other in np.sort(others[others != scene]).tolist():
             amount = self._ground(other).at(x, y, crs)
+            # What is seen as a whole wins over what is seen in part, whoever ranks higher.
             better = (amount > most) | ((amount == most) & (self.ranks[other] < self.ranks[owner]))
             owner[better], most[better] = other, amount[better]
         return owner
