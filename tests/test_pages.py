@@ -34,6 +34,7 @@ PAGES = [
             "many-scenes",
             "outputs",
             "qgis",
+            "report",
         )
     ),
 ]

@@ -40,15 +40,9 @@ def status(
 
     May be asked while the run is at work. Exit status: 0 all done, 1 not (yet), 2 bad input.
     """
-    from geoseg.pipeline.batch.manifest import STATES, is_at_work, read_manifest
+    from geoseg.pipeline.batch.manifest import STATES, read_states
 
-    with read_manifest(out) as manifest:
-        records, facts = manifest.scenes(), manifest.facts
-    at_work = is_at_work(out)
-    for record in records:
-        # A killed run could not write what became of its scene.
-        if record.state == "running" and not at_work:
-            record.state = "stopped"
+    records, facts, at_work = read_states(out)
     # The batch is what the last call named. What lies in the folder beside it is nobody's failure.
     earlier = [record for record in records if not record.listed]
     listed = [record for record in records if record.listed]

@@ -435,6 +435,7 @@ def batch(out: Path, **changes: Any) -> None:
             ),
             SceneRecord("photo", "done", footprints=1, bounds=[0, 0, 9, 9], mpx=0.5),
             SceneRecord("later", "waiting"),
+            SceneRecord("gone", "failed", listed=False),
             *changes.get("records", ()),
         )
 
@@ -446,7 +447,10 @@ def test_many_scenes_are_one_page(tmp_path: Path) -> None:
     report = write_batch_report(tmp_path / "out")
     assert report.states == {"done": 2, "failed": 1, "waiting": 1}
     assert (report.scenes, report.footprints, report.on_map) == (4, 4, 2)
-    assert report.notes == ["1 scene has no coordinates, and is not on the map"]
+    assert report.notes == [
+        "1 scene has no coordinates, and is not on the map",
+        "1 scene of an earlier call is in the folder, too",
+    ]
     page = Page(tmp_path / "out" / "report.html")
     links = [a["href"] for tag, a in page.tags if tag == "a"]
     assert links == ["./north/north.report.html"]

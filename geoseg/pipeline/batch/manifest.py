@@ -18,7 +18,16 @@ from geoseg.errors import InputError, MissingFileError, RunError
 from geoseg.files import is_held
 from geoseg.typing import PathLike
 
-__all__ = ["MANIFEST", "STATES", "Manifest", "SceneRecord", "State", "is_at_work", "read_manifest"]
+__all__ = [
+    "MANIFEST",
+    "STATES",
+    "Manifest",
+    "SceneRecord",
+    "State",
+    "is_at_work",
+    "read_manifest",
+    "read_states",
+]
 
 #: Name of the file in the folder of the results.
 MANIFEST = "manifest.sqlite"
@@ -256,6 +265,24 @@ def read_manifest(out: PathLike) -> Iterator[Manifest]:
     with _connected(path) as database:
         _check(path, database)
         yield Manifest(path, database)
+
+
+def read_states(out: PathLike) -> tuple[list[SceneRecord], dict[str, Any], bool]:
+    """Scenes in a folder of results as they stand now, what holds for all, and whether a run is at work.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As :func:`read_manifest`.
+    """
+    with read_manifest(out) as manifest:
+        records, facts = manifest.scenes(), manifest.facts
+    at_work = is_at_work(out)
+    for record in records:
+        # A killed run could not write what became of its scene.
+        if record.state == "running" and not at_work:
+            record.state = "stopped"
+    return records, facts, at_work
 
 
 def is_at_work(out: PathLike) -> bool:

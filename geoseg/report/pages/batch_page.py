@@ -13,7 +13,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from geoseg.files import check_page, plain_stem
-from geoseg.pipeline.batch.manifest import MANIFEST, STATES, SceneRecord, is_at_work, read_manifest
+from geoseg.pipeline.batch.manifest import MANIFEST, STATES, SceneRecord, read_states
 from geoseg.pipeline.record import REPORT_MAKER, report_file
 from geoseg.report.pages.document import escape, write_document
 from geoseg.typing import PathLike
@@ -91,19 +91,18 @@ def write_batch_report(out: PathLike, path: PathLike | None = None) -> BatchRepo
     out = Path(out)
     target = out / BATCH_REPORT if path is None else Path(path)
     check_page(target, [out / MANIFEST], REPORT_MAKER)
-    with read_manifest(out) as manifest:
-        records, facts = manifest.scenes(), manifest.facts
-    if not is_at_work(out):
-        for record in records:
-            # A killed run could not write what became of its scene.
-            if record.state == "running":
-                record.state = "stopped"
+    everything, facts, _ = read_states(out)
+    # The batch is what the last call named.
+    records = [record for record in everything if record.listed]
     # What needs somebody first; records come by name.
     order = {state: k for k, state in enumerate(("failed", "incomplete", "stopped", "running", "waiting"))}
     records.sort(key=lambda record: order.get(record.state, len(order)))
     # Looked for on the disk and not in the manifest: reports are written after their scenes.
     links = {record.name: link for record in records if (link := _link(record, out, target))}
     extents, notes = _extents(records)
+    if earlier := len(everything) - len(records):
+        some = "1 scene of an earlier call is" if earlier == 1 else f"{earlier} scenes of earlier calls are"
+        notes.append(f"{some} in the folder, too")
     width, height = _SIDE, _SIDE
     if extents:
         extents, width, height = _placed(extents)
