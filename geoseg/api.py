@@ -52,8 +52,8 @@ def segment(
         Columns id, class, area_m2 (area_px without a ground sampling distance), confidence, touches_edge,
         scene, acquired where that is known, and with ``regularize`` outline (``regular``, ``simplified`` or
         ``raw``) and outline_iou, its IoU with the pixels. ``attrs`` has ``notes``, what the user should know,
-        and ``failures``, regions that could not be read (with ``on_error="skip"``); a warning says so where
-        there are any.
+        ``provenance``, what they were made from, and ``failures``, regions that could not be read (with
+        ``on_error="skip"``); a warning says so where there are any.
 
     See Also
     --------
@@ -72,7 +72,11 @@ def segment(
         summary = run_scene(_source(scene), model, folder, given, progress=progress)
         # Read before the folder goes.
         frame = gpd.read_parquet(summary.files["parquet"])
-    frame.attrs |= {"notes": summary.notes, "failures": summary.failures}
+    frame.attrs |= {
+        "notes": summary.notes,
+        "failures": summary.failures,
+        "provenance": summary.provenance,
+    }
     if summary.failures:
         count = len(summary.failures)
         regions, are = ("1 region", "is") if count == 1 else (f"{count} regions", "are")

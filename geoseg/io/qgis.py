@@ -10,7 +10,7 @@ The elements are those that QGIS 3.22 writes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -114,7 +114,7 @@ def footprint_style(drawn: Drawn) -> str:
     return _text(root)
 
 
-def write_styles(files: Mapping[str, Path], drawn: Drawn) -> dict[str, Path]:
+def write_styles(files: Mapping[str, Path], drawn: Drawn, scene: Iterable[Path]) -> dict[str, Path]:
     """Write NAME.qml beside those footprints whose format QGIS looks for it with.
 
     Parameters
@@ -123,6 +123,9 @@ def write_styles(files: Mapping[str, Path], drawn: Drawn) -> dict[str, Path]:
         Format -> file.
     drawn
         The footprints.
+    scene
+        Files of the scene: beside one of that name no style is written, for QGIS would take it for the
+        raster's, and draw 16 bits black.
 
     Returns
     -------
@@ -131,7 +134,7 @@ def write_styles(files: Mapping[str, Path], drawn: Drawn) -> dict[str, Path]:
         one name.
     """
     path = next((files[name].with_suffix(".qml") for name in _STYLED if name in files), None)
-    if path is None:
+    if path is None or any(file.resolve().with_suffix(".qml") == path.resolve() for file in scene):
         return {}
     _write_unless_saved_by_qgis(path, footprint_style(drawn))
     return {"style": path}

@@ -70,7 +70,7 @@ def write_extras(
         Kind -> file.
     """
     drawn = Drawn(("class", "confidence"), job.object_classes)
-    written = write_styles(files, drawn) if job.settings.style else {}
+    written = write_styles(files, drawn, job.source.files()) if job.settings.style else {}
     if job.settings.qgs:
         name = job.source.name
         path = folder / f"{plain_stem(name)}.qgs"

@@ -182,7 +182,8 @@ def vectorize_raster(
             all_read=all_read,
         )
         if settings.style:
-            write_styles(files, Drawn(summary.columns, tuple(reader.class_names or sorted(summary.classes))))
+            drawn = Drawn(summary.columns, tuple(reader.class_names or sorted(summary.classes)))
+            write_styles(files, drawn, scene.files())
         # The lists of an earlier run go with its results.
         if not listed:
             write_failures(files.values(), [])

@@ -75,6 +75,16 @@ def test_a_style_lies_beside_the_formats_that_QGIS_looks_for_it_with(scene: Path
     assert not [*(tmp_path / "plain").glob("*.qml"), *(tmp_path / "without").glob("*.qml")], name
 
 
+def test_a_style_is_not_put_beside_a_scene_of_its_name(scene: Path) -> None:
+    """QGIS would take it for the style of the raster."""
+    plain = scene.rename(scene.with_name("plain.tif"))
+    assert "style" not in run_scene(plain, network, scene.parent, options()).extras
+    vectorize(plain, scene.parent / "plain.gpkg", bands=1)
+    assert not (scene.parent / "plain.qml").exists()
+    vectorize(plain, scene.parent / "other.gpkg", bands=1)
+    assert (scene.parent / "other.qml").is_file()
+
+
 def test_a_style_that_QGIS_has_saved_stays(scene: Path, tmp_path: Path) -> None:
     style = Path(run_scene(scene, network, tmp_path / "o", options(qgs=True)).extras["style"])
     project = style.with_suffix(".qgs")
