@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import distributed
@@ -110,11 +111,14 @@ class FakeClient:
         return {f"tcp://worker-{k}": 2 for k in range(len(self.resources))}
 
     def run(self, function: Any, *args: Any, on_error: str) -> dict[str, Any]:
-        return {address: function(*args) for address in self.nthreads()}
-
-    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
-        workers = zip(self.nthreads(), self.resources, strict=True)
-        return {"workers": {address: {"resources": offered} for address, offered in workers}}
+        """As distributed does it: the worker is handed to a function that asks for it by this name."""
+        states = [
+            SimpleNamespace(state=SimpleNamespace(total_resources=offered)) for offered in self.resources
+        ]
+        return {
+            address: function(*args, dask_worker=worker)
+            for address, worker in zip(self.nthreads(), states, strict=True)
+        }
 
     def get_executor(self, **options: Any) -> Any:
         self.asked.append(options)

@@ -94,6 +94,7 @@ def cluster_workers(client: Any, out: Path) -> Workers:
         answers = client.run(_look, str(probe.absolute()), on_error="return")
     finally:
         probe.unlink(missing_ok=True)
+    offered: set[str] = set()
     for address, answer in answers.items():
         if isinstance(answer, ImportError | AttributeError):
             raise InputError(
@@ -102,7 +103,8 @@ def cluster_workers(client: Any, out: Path) -> Workers:
             )
         if isinstance(answer, Exception):
             raise InputError(f"workers must answer, got an error of {address}: {answer}. Start it anew.")
-        version, content, host = answer
+        version, content, host, resources = answer
+        offered.update(resources)
         if version != VERSION:
             raise InputError(
                 f"workers must run geoseg {VERSION} like the command, got {version} at {address}. Install "
@@ -113,8 +115,6 @@ def cluster_workers(client: Any, out: Path) -> Workers:
                 f"workers must see the folder of the results, got one that does not see {out.absolute()}: "
                 f"{address} on {host}. Give an --out that lies on a disk which all of them share."
             )
-    described = client.scheduler_info(n_workers=-1)["workers"].values()
-    offered = {name for worker in described for name in worker["resources"]}
     network = {"resources": {GPU: 1}} if GPU in offered else {}
     others = {"resources": {TRACE: 1}} if TRACE in offered else {}
     return Workers(
@@ -126,10 +126,10 @@ def cluster_workers(client: Any, out: Path) -> Workers:
     )
 
 
-def _look(probe: str) -> tuple[str, str, str]:
-    """In a worker: the version of geoseg, what it reads of a file, and the name of the machine."""
+def _look(probe: str, dask_worker: Any) -> tuple[str, str, str, list[str]]:
+    """In a worker: the version of geoseg, what it reads of a file, its machine, and what it offers."""
     try:
         content = Path(probe).read_text(encoding="utf-8")
     except OSError:
         content = ""
-    return VERSION, content, socket.gethostname()
+    return VERSION, content, socket.gethostname(), list(dask_worker.state.total_resources)

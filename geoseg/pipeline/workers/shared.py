@@ -18,8 +18,8 @@ __all__ = ["Shared"]
 
 T = TypeVar("T")
 
-#: Values that a worker keeps: the model, and two scenes of which one follows the other, in both stages.
-_KEPT = 6
+#: Values that a worker keeps: the model, and up to three for each of the scenes that are at work at a time.
+_KEPT = 32
 
 _cache: OrderedDict[str, Any] = OrderedDict()
 _lock = threading.RLock()
