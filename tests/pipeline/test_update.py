@@ -159,6 +159,13 @@ class TestBatch:
         again = run(scene.parent, Network(), out, update=known, merge="parquet")
         assert (again.kept, again.merged.made) == (2, False)
         assert again.merged.changes == done.merged.changes
+        # The data set of last year is a folder, and is read as one file.
+        assert open_vector(out / "merged.parquet").count == 4
+        later = run(scene.parent, Network(), tmp_path / "later", update=out / "merged.parquet", merge="gpkg")
+        assert later.merged.changes == {"new": 0, "kept": 4, "changed": 0, "gone": 0, "unseen": 0}
+        with pytest.raises(InputError, match="no file that the merged data set replaces"):
+            run(scene.parent, Network(), out, update=out / "merged.parquet", merge="parquet")
+        assert "is of an earlier call" in run(scene.parent, Network(), out, update=known).notes[-1]
         # Another file of the same name is seen.
         known.unlink()
         yesterday(known, boxes(KNOWN[0]))

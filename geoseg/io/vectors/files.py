@@ -19,7 +19,7 @@ from pyogrio.util import vsi_path
 from pyproj import CRS
 
 from geoseg.errors import InputError
-from geoseg.io.vectors.formats import VectorFormat, belonging_files, check_content, split_layer
+from geoseg.io.vectors.formats import VectorFormat, belonging_files, check_content, parquet_files, split_layer
 from geoseg.io.writers.geojson import PIXEL_NOTE
 from geoseg.typing import Array, PathLike
 
@@ -121,7 +121,7 @@ class VectorFile:
             if self.geometry_column:
                 import pyarrow.parquet as pq
 
-                whole = pq.read_schema(self.path.absolute())
+                whole = pq.read_schema(parquet_files(self.path)[0].absolute())
             else:
                 with (
                     _gdal_name(self.path, check_content(self.path)[0]) as place,
@@ -300,21 +300,29 @@ def _open_parquet(path: Path, layer: str | None) -> VectorFile:
 
     if layer is not None and layer != path.stem:
         raise InputError(f"layer of {path.name} must be left out: GeoParquet has none, got {layer!r}.")
-    with pq.ParquetFile(path.absolute()) as file:  # a relative name may look like a URL
-        # of the file, not of its Arrow schema: only that is the specification's place, and always complete
-        metadata, names, count = file.metadata.metadata or {}, file.schema_arrow.names, file.metadata.num_rows
-    if b"geo" not in metadata:
-        raise InputError(f"vector file must hold geometries, got {path}, Parquet without the 'geo' metadata.")
-    geo = json.loads(metadata[b"geo"])
-    name = geo["primary_column"]
-    about = geo["columns"][name]
+    count, boxes = 0, []
+    # Of a data set in a folder each file says its own extent; all else is the same. The last one comes first.
+    for part in reversed(parquet_files(path)):
+        with pq.ParquetFile(part.absolute()) as file:  # a relative name may look like a URL
+            # of the file, not of its Arrow schema: only that is the specification's place, and complete
+            metadata, names = file.metadata.metadata or {}, file.schema_arrow.names
+            count += file.metadata.num_rows
+        if b"geo" not in metadata:
+            raise InputError(
+                f"vector file must hold geometries, got {part}, Parquet without the 'geo' metadata."
+            )
+        geo = json.loads(metadata[b"geo"])
+        name = geo["primary_column"]
+        about = geo["columns"][name]
+        if (bbox := about.get("bbox")) is not None:
+            boxes.append(bbox if len(bbox) == 4 else (*bbox[:2], *bbox[3:5]))
     if about.get("encoding", "WKB") != "WKB":
         raise InputError(
             f"{path} must hold its geometry as WKB, got {about['encoding']}. Write it again as WKB."
         )
     projjson = about.get("crs", "OGC:CRS84")
-    bbox = about.get("bbox")
-    bounds = _finite(bbox if bbox is None or len(bbox) == 4 else (*bbox[:2], *bbox[3:5]))
+    extents = np.array(boxes, np.float64).reshape(-1, 4)
+    bounds = _finite([*extents[:, :2].min(axis=0), *extents[:, 2:].max(axis=0)] if boxes else None)
     crs = None if projjson is None else CRS.from_user_input(projjson)
     _check_degrees(path, crs, bounds)
     columns = tuple(column for column in names if column != name)
@@ -344,14 +352,15 @@ def _arrow_batches(
     if source.geometry_column:
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(source.path.absolute()) as file:
-            groups = list(range(file.num_row_groups))
-            if within is not None:
-                groups = [k for k in groups if _may_meet(file.metadata.row_group(k), within)]
-            for batch in file.iter_batches(
-                batch_size=size, row_groups=groups, columns=[source.geometry_column, *columns]
-            ):
-                yield batch, source.geometry_column
+        for part in parquet_files(source.path):
+            with pq.ParquetFile(part.absolute()) as file:
+                groups = list(range(file.num_row_groups))
+                if within is not None:
+                    groups = [k for k in groups if _may_meet(file.metadata.row_group(k), within)]
+                for batch in file.iter_batches(
+                    batch_size=size, row_groups=groups, columns=[source.geometry_column, *columns]
+                ):
+                    yield batch, source.geometry_column
         return
     with (
         _gdal_name(source.path, check_content(source.path)[0]) as place,

@@ -122,6 +122,11 @@ def is_vector_file(path: PathLike) -> bool:
     return split_layer(path)[0].suffix.lower() in VECTOR_FORMATS
 
 
+def parquet_files(path: Path) -> list[Path]:
+    """The files of a GeoParquet data set in their order: itself, or those in a folder of that suffix."""
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
 def check_content(path: Path) -> tuple[VectorFormat, bytes]:
     """Format of a file that is what its suffix says, and its first bytes.
 
@@ -145,8 +150,13 @@ def check_content(path: Path) -> tuple[VectorFormat, bytes]:
         if not any(path.glob("*.gdbtable")):
             raise InputError(f"a .gdb must be a folder with tables (*.gdbtable), got {path}.")
         return kind, b""
+    place = path
+    if kind is _PARQUET and path.is_dir():
+        place = next(iter(parquet_files(path)), path)
+        if place == path:
+            raise InputError(f"a folder of GeoParquet must hold files *.parquet, got {path} without any.")
     try:
-        with path.open("rb") as file:
+        with place.open("rb") as file:
             head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise InputError(f"vector file must be readable, got {path}: {error.strerror}.") from error

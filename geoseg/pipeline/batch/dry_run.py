@@ -134,7 +134,7 @@ def dry_run(
     from geoseg.models import as_predictor
 
     settings, out = settings or RunSettings(), Path(out)
-    check_merge(settings)
+    check_merge(settings, out)
     plan = plan_batch(words, settings, out=out, progress=progress)
     test_time = settings.given().get("test_time")
     predictor = as_predictor(model, device=settings.device, engine=settings.engine, test_time=test_time)

@@ -14,6 +14,7 @@ from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.files import hold, json_digest, scratch_folder
 from geoseg.io.crs import same_crs
+from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord
 from geoseg.typing import Progress, no_progress
@@ -66,13 +67,14 @@ class MergeSummary:
         return asdict(self)
 
 
-def check_merge(settings: RunSettings) -> CRS | None:
+def check_merge(settings: RunSettings, out: Path) -> CRS | None:
     """Refuse, before any work, what can't be merged; gives the CRS that was asked for.
 
     Raises
     ------
     InputError
-        No CRS, or a format that can't hold it; or an option that needs ``merge`` without it.
+        No CRS, or a format that can't hold it; an option that needs ``merge`` without it; or known footprints
+        that the merged ones would replace.
     """
     if settings.merge is None:
         for name in ("merge_crs", "overlaps"):
@@ -82,6 +84,14 @@ def check_merge(settings: RunSettings) -> CRS | None:
                     "parquet as well."
                 )
         return None
+    if settings.update is not None:
+        known = split_layer(settings.update)[0].resolve()
+        files, parts = _places(settings, out)
+        if any(path.resolve() in (known, *known.parents) for path in (*files.values(), *parts.values())):
+            raise InputError(
+                f"update must be no file that the merged data set replaces, got {settings.update}. Give "
+                "another --out, or move it."
+            )
     if settings.merge_crs is None:
         check_formats(settings.merge, CRS.from_epsg(_EVERYWHERE))
         return None
@@ -93,6 +103,19 @@ def check_merge(settings: RunSettings) -> CRS | None:
         ) from None
     check_formats(settings.merge, crs)
     return crs
+
+
+def _places(settings: RunSettings, out: Path) -> tuple[dict[str, Path], dict[tuple[str, str], Path]]:
+    """Files of the data set by format, and those of what is new, changed and gone by kind and format."""
+    formats = settings.merge or ()
+    files = {name: output_path(out, MERGED, name) for name in formats}
+    if settings.update is None:
+        return files, {}
+    from geoseg.pipeline.update import KINDS  # loads geopandas
+
+    return files, {
+        (kind, name): output_path(out, f"{MERGED}.{kind}", name) for name in formats for kind in KINDS
+    }
 
 
 def merge_scenes(
@@ -130,10 +153,10 @@ def merge_scenes(
     """
     # Loads geopandas, two seconds that a batch without merging does without.
     from geoseg.pipeline.batch.merging import Merging
-    from geoseg.pipeline.update import KINDS, known_footprints
+    from geoseg.pipeline.update import known_footprints
 
     formats = settings.merge or ()
-    crs = check_merge(settings)
+    crs = check_merge(settings, out)
     usable = [record for record in records if "parquet" in record.files and record.crs]
     notes = [
         f"{record.name} has no CRS, so it is in no merged data set"
@@ -150,12 +173,7 @@ def merge_scenes(
     if settings.overlaps == "newest" and undated:
         some = "1 scene has" if undated == 1 else f"{undated} scenes have"
         notes.append(f"{some} no date, and counts as older than all others")
-    files = {name: output_path(out, MERGED, name) for name in formats}
-    parts = {
-        (kind, name): output_path(out, f"{MERGED}.{kind}", name)
-        for name in formats
-        for kind in (KINDS if settings.update is not None else ())
-    }
+    files, parts = _places(settings, out)
     _check_places(files, settings, records)
     for (_, name), path in parts.items():
         check_unowned({name: path}, settings.overwrite)

@@ -144,7 +144,7 @@ def run_batch(
     start = time.perf_counter()
     settings = settings or RunSettings()
     out = Path(out)
-    check_merge(settings)
+    check_merge(settings, out)
     if settings.stac:
         check_stac(out / COLLECTION, settings.overwrite)
     if settings.update is not None:
@@ -228,6 +228,8 @@ def run_batch(
         if settings.merge is not None and any(record.files for record in records):
             merged = merge_scenes(manifest, records, out, settings, progress=progress)
             notes += merged.notes
+        elif settings.merge is None and "merged" in manifest.facts:
+            notes.append("the merged data set is of an earlier call; --merge makes it anew")
         if settings.stac:
             items = [item_file(out / record.name, record.name) for record in records]
             write_collection(out, [item for item in items if item.is_file()], VERSION)
