@@ -1,17 +1,27 @@
-"""Hook of the documentation's build: the page of commands is made from the command line itself."""
+"""Hook of the documentation's build: pages made from the command line, and from READMEs of examples."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 #: Where the page asks for the commands.
 PLACE = "<!-- commands -->"
+#: Where a page in ``docs/tutorials`` asks for the README of a tutorial.
+TUTORIAL = re.compile(r"<!-- tutorial (\w+) -->")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the commands where a page asks for them."""
+    """Put the commands, and READMEs, where a page asks for them."""
+    markdown = TUTORIAL.sub(lambda match: tutorial_page(match[1]), markdown)
     return markdown.replace(PLACE, command_pages()) if PLACE in markdown else markdown
+
+
+def tutorial_page(name: str) -> str:
+    """A tutorial's README, whose links lead from the page to pictures and pages."""
+    readme = Path(__file__).parents[1] / "examples" / "tutorials" / name / "README.md"
+    return readme.read_text(encoding="utf-8").replace("../../../docs/", "../")
 
 
 def command_pages() -> str:

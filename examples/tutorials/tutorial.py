@@ -40,7 +40,12 @@ from geoseg.training.config import apply_overrides
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS: dict[str, dict[str, Any]] = {
     "lite0": {
-        "architecture": {"name": "unet", "encoder": "tu-tf_efficientnet_lite0"},
+        "architecture": {
+            "name": "unet",
+            "encoder": "tu-tf_efficientnet_lite0",
+            # Half of smp's: a step takes half the time, and two of them learn more than one twice as wide.
+            "kwargs": {"decoder_channels": [96, 64, 32, 16, 8]},
+        },
         "pretrained": "imagenet",
     },
     "unet_v2": {"architecture": "unet_v2"},
@@ -49,18 +54,36 @@ NETWORKS: dict[str, dict[str, Any]] = {
 Picture = tuple[str, np.ndarray, Sequence[tuple[str, np.ndarray]]]
 
 
-def parse_options(doc: str | None, epochs: Sequence[int], images: int) -> argparse.Namespace:
-    """The command line of a tutorial."""
+def parse_options(
+    doc: str | None, epochs: Sequence[int], learned: int, tested: int, side: int | None = None
+) -> argparse.Namespace:
+    """The command line of a tutorial.
+
+    Parameters
+    ----------
+    doc
+        What the script says of itself.
+    epochs
+        Of each training.
+    learned, tested
+        How many pictures are generated to learn from and to test on.
+    side
+        Pixels along a side of a generated picture, where that can be chosen.
+    """
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=formatter)
     parser.add_argument("--out", type=Path, default=Path("tutorial"), help="folder of projects and runs")
     parser.add_argument(
         "--epochs", type=int, nargs=len(epochs), default=list(epochs), help="of each training"
     )
-    parser.add_argument("--images", type=int, default=images, help="test pictures that are generated")
+    parser.add_argument("--learned", type=int, default=learned, help="pictures generated to learn from")
+    parser.add_argument("--images", type=int, default=tested, help="pictures generated to test on")
+    if side is not None:
+        parser.add_argument("--side", type=int, default=side, help="pixels of a side of a picture")
     parser.add_argument("--network", choices=NETWORKS, default="lite0")
     parser.add_argument("--devices", default="cpu", help="cpu, or GPU numbers such as 0,1")
     parser.add_argument("--generated", action="store_true", help="generated data where real data is at hand")
+    parser.add_argument("--no-browser", action="store_true", help="roads: correct without a browser")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
                         help="change of the training's JSON, for a quick try")  # fmt: skip
     parser.add_argument("--picture", type=Path, help="where to put the picture [OUT/NAME.jpg]")
@@ -121,7 +144,10 @@ def train(
     options: argparse.Namespace,
     weights: Path | None = None,
 ) -> Path:
-    """Train by the tutorial's JSON; returns the bundle of the checkpoint with the lowest loss."""
+    """Train by the tutorial's JSON; returns the bundle of the checkpoint with the lowest loss.
+
+    A script that was stopped goes on where its training was.
+    """
     document = {
         **read_document(config),
         **NETWORKS[options.network],
@@ -131,17 +157,29 @@ def train(
         "data": {"project": str(project.resolve())},
         **({"weights": str(weights.resolve())} if weights else {}),
     }
-    bundle = geoseg.train(apply_overrides(document, options.changes), out, devices=options.devices)
+    changed = apply_overrides(document, options.changes)
+    begun = (out / "config.json").is_file()
+    bundle = geoseg.train(changed, out, resume=begun, devices=options.devices)
     numbers = len(list((out / "checkpoints").glob("[0-9]*")))
-    print(f"training    {epochs} epochs, {numbers} checkpoints; {bundle}, loss in {out / 'charts'}")
+    print(f"training    {epochs} epochs, {numbers} checkpoints; {bundle}, loss in {out / 'charts.html'}")
     return bundle
 
 
-def measure(prediction: Path, truth: Path, title: str, true_title: str) -> float:
-    """IoU of a class of a prediction with one of the truth, all pictures together."""
-    result = geoseg.compare(prediction, prediction, truth=truth, classes={title: true_title})
-    assert result.fits is not None
-    return result.fits[0].iou
+def measure(
+    prediction: Path,
+    truth: Path,
+    title: str,
+    true_title: str,
+    wanted: Callable[[str], bool] = lambda stem: True,
+) -> float:
+    """IoU of a class of a prediction with one of the truth, over all wanted pictures together."""
+    places = geoseg.compare(prediction, prediction, truth=truth, classes={title: true_title}).places
+    fits = [one.after for one in places if one.after and wanted(one.name.rsplit("/", 1)[-1])]
+    both, either = (
+        sum(one.both for one in fits),
+        sum(one.pred + one.truth - one.both for one in fits),
+    )
+    return both / either
 
 
 def draw(

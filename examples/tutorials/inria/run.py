@@ -21,19 +21,19 @@ from geoseg.projects.project import open_project
 
 HERE = Path(__file__).parent
 TOWNS = ("austin", "chicago", "kitsap", "tyrol-w", "vienna")
-SIDE, GSD = 640, 0.3
+GSD = 0.3
 
 
 def main() -> None:
     """Import, three graphs, training, inference by windows, single houses, picture."""
-    options = parse_options(__doc__, [1], images=2)
+    options = parse_options(__doc__, [2], learned=35, tested=2, side=640)
     projects, rng = options.out / "projects", np.random.default_rng(0)
     source = options.out / "towns"
     for folder in ("images", "ann"):
         (source / folder).mkdir(parents=True, exist_ok=True)
-    for name in (f"{town}{number}" for town in TOWNS for number in range(1, 8)):
+    for name in (f"{TOWNS[n % 5]}{1 + n // 5}" for n in range(options.learned)):
         if not (source / "ann" / f"{name}.png").is_file():
-            image, mask = make_chip(SIDE, GSD, rng)
+            image, mask = make_chip(options.side, GSD, rng)
             Image.fromarray(np.moveaxis(image, 0, -1)).save(source / "images" / f"{name}.png")
             Image.fromarray(mask * np.uint8(255)).save(source / "ann" / f"{name}.png")
     import_source(read_source("binary_masks", source), projects / "INRIA", overwrite=True)

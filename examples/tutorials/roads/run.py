@@ -5,8 +5,9 @@
 
 The ten pictures are of asphalt by day. Among the test pictures are dirt roads at dusk, which the first
 network does not know. A review puts those first where the network is least sure, and draws a fifth at random
-that is measured on and never corrected (``qa``). Corrections go through the journal of that review, stroke by
-stroke as the brush of its page makes them; here the truth holds the brush.
+that is measured on and never corrected (``qa``). Corrections are made on that review's page, by mouse and
+keys in a browser without a window (or, without one, by the requests that the page sends); the truth leads the
+hand.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+from reviewer import Hand, Requests, ask, brush_path, open_browser, serve
 from tutorial import Picture, draw, parse_options, run_graph, train, write_project
 
 import geoseg
@@ -26,7 +29,6 @@ from geoseg.geo.windows import Window
 from geoseg.projects.project import open_project
 from geoseg.projects.tagging import tag_images
 from geoseg.raster.draw import draw_figures
-from geoseg.review import ProjectTarget, Review
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 384, 216
@@ -58,41 +60,29 @@ def paint_road(rng: np.random.Generator, *, strange: bool) -> tuple[np.ndarray, 
     return np.clip(noisy, 0, 255).astype(np.uint8), [("road", np.round(outline))]
 
 
-def correct(project: Path, truth: Path, count: int) -> tuple[list[str], list[str]]:
-    """Correct the pictures that a review puts first; returns their names, and those of its random fifth.
-
-    The old object is deleted and the true road painted in one stroke, which follows its rows.
-    """
+def correct(
+    project: Path, truth: Path, count: int, picture: Path, *, steered: bool = True
+) -> tuple[list[str], list[str]]:
+    """Correct the pictures that a review puts first; returns their names, and those of its random fifth."""
     true = open_project(truth)
     items = {f"{item.dataset}/{item.name}": item for item in true}
-    with Review(project.with_name(f"{project.name}.review"), ProjectTarget(open_project(project))) as review:
-        places = review.places()
-        chosen = [place for place in places if not place.qa][:count]
+    with serve(project) as address, open_browser(address if steered else None, picture) as browser:
+        hand: Hand = browser or Requests(address)
+        places = ask(address, "/api/places")["places"]
+        chosen = [place for place in places if not place["qa"]][:count]
         for place in chosen:
-            annotation = true.annotation(items[place.name])
+            annotation = true.annotation(items[place["name"]])
             whole = Window(row_off=0, col_off=0, height=annotation.height, width=annotation.width)
-            mask = draw_figures([one.figure for one in annotation.objects], [1], whole)
-            path: list[list[int]] = []
-            for row in np.flatnonzero(mask.any(axis=1)):
-                ends = np.flatnonzero(mask[row])[[0, -1]]
-                path += [[int(col), int(row)] for col in (ends if row % 2 else ends[::-1])]
-            review.facts(place.image)  # reads its objects, as opening it on the page does
-            ids, titles, _ = review.boxes(place.image, (0, 0, whole.width, whole.height))
-            old = [int(number) for number, title in zip(ids, titles, strict=True) if title == "road_unet"]
-            if old:
-                review.edit(review.revision, place.image, {"op": "delete", "ids": old})
-            stroke = {"op": "brush", "id": None, "class": "road_unet", "path": path, "size": 1}
-            review.edit(review.revision, place.image, stroke)
-            mark = {"op": "mark", "place": place.id, "status": "accepted"}
-            review.edit(review.revision, place.image, mark)
-        return [place.name for place in chosen], [place.name for place in places if place.qa]
+            road = draw_figures([one.figure for one in annotation.objects], [1], whole) > 0
+            hand.paint(place, "road_unet", brush_path(road))
+    return [place["name"] for place in chosen], [place["name"] for place in places if place["qa"]]
 
 
 def main() -> None:
     """Both rounds of the tutorial."""
-    options = parse_options(__doc__, [4, 3], images=30)
+    options = parse_options(__doc__, [1, 1], learned=10, tested=30)
     projects, rng = options.out / "projects", np.random.default_rng(0)
-    known: list[Picture] = [(f"day_{n:03}", *paint_road(rng, strange=False)) for n in range(10)]
+    known: list[Picture] = [(f"day_{n:03}", *paint_road(rng, strange=False)) for n in range(options.learned)]
     test: list[Picture] = [
         (f"test_{n:03}", *paint_road(rng, strange=n % 2 == 1)) for n in range(options.images)
     ]
@@ -111,7 +101,7 @@ def main() -> None:
     for folder in (annotated, projects / "inf_01_annotated.review"):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(before, annotated)
-    corrected, qa = correct(annotated, truth, 5)
+    corrected, qa = correct(annotated, truth, 5, options.out / "review.jpg", steered=not options.no_browser)
     tag_images(annotated, {"corrected": corrected, "qa": qa})
     tag_images(truth, {"qa": qa})
     print(f"corrected   {', '.join(corrected)}")

@@ -60,17 +60,18 @@ def paint_retina(rng: np.random.Generator, size: int = 256) -> tuple[np.ndarray,
 
 def main() -> None:
     """Import, graph, training, inference, picture."""
-    options = parse_options(__doc__, [2], images=4)
+    options = parse_options(__doc__, [3], learned=6, tested=4)
     projects = options.out / "projects"
     folder, rng = real_data("chase_db1", options), np.random.default_rng(0)
     pictures: list[Picture] = []
     if folder is not None:
         pictures = real_pictures(folder)
-    for number in range(6 + options.images if folder is None else 0):
+    learned = options.learned if folder is None else 6
+    for number in range(learned + options.images if folder is None else 0):
         pixels, mask = paint_retina(rng)
         pictures.append((f"retina_{number:02}", pixels, [("vessel", mask)]))
-    write_project(projects / "vessels", ["vessel"], pictures[:6])
-    test = write_project(projects / "vessels_test", ["vessel"], pictures[6:])
+    write_project(projects / "vessels", ["vessel"], pictures[:learned])
+    test = write_project(projects / "vessels_test", ["vessel"], pictures[learned:])
     prepared = run_graph(HERE / "0_dtl.json", projects)
     bundle = train(HERE / "1_train.json", prepared, options.out / "run", options.epochs[0], options)
     result = projects / "inf_01"
