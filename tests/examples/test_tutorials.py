@@ -35,7 +35,7 @@ SMALL = {
     "roads": ["--learned", "2", "--images", "8", "--no-browser"],
 }
 #: The least that each must reach at its defaults; what it did reach is in docs/tutorials.md.
-REACHED = {"vessels": 0.38, "kitti": 0.35, "powerlines": 0.5, "inria": 0.6, "roads": 0.9}
+REACHED = {"vessels": 0.38, "kitti": 0.35, "powerlines": 0.7, "inria": 0.65, "roads": 0.9}
 
 
 def run_script(name: str, options: list[str], out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
