@@ -132,6 +132,28 @@ def widen(extent: Array, bounds: Array) -> None:
     extent[2:] = np.fmax(extent[2:], bounds[:, 2:].max(axis=0))
 
 
+@dataclass(frozen=True)
+class WriterOptions:
+    """What a writer may be told beside what it writes; a format takes what concerns it.
+
+    Attributes
+    ----------
+    provenance
+        What the file says of its origin, as JSON; None: nothing.
+    decimals
+        Digits after the point of a coordinate in text: 1e-7 degrees are 1.1 cm.
+    repair
+        Make polygons valid that reprojecting and rounding made invalid.
+    zooms
+        Least and greatest zoom level of map tiles; None: those of pixels of 0.3 m.
+    """
+
+    provenance: str | None = None
+    decimals: int = 7
+    repair: bool = False
+    zooms: tuple[int, int] | None = None
+
+
 class FootprintWriter(ABC):
     """One output file being written.
 
@@ -147,8 +169,8 @@ class FootprintWriter(ABC):
         CRS of the geometries; None for pixel coordinates.
     geometry_type
         "Polygon" where there are no MultiPolygons; "MultiPolygon" where there may be both.
-    provenance
-        What the file says of its origin, as JSON; None: nothing.
+    options
+        Its origin, and how it is written.
     """
 
     #: Features written in one go.
@@ -192,13 +214,13 @@ class FootprintWriter(ABC):
         schema: pa.Schema,
         crs: CRS | None,
         geometry_type: GeometryType,
-        provenance: str | None = None,
+        options: WriterOptions,
     ) -> None:
         self.path = path
         self.schema = schema
         self.crs = crs
         self.geometry_type = geometry_type
-        self.provenance = provenance
+        self.options, self.provenance = options, options.provenance
         self.count = 0
         self._pending: list[FootprintBatch] = []
         beside = [self.provenance_suffix] if self.provenance_suffix else []

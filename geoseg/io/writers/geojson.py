@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 import shapely
 from pyproj import CRS, Transformer
 
@@ -24,7 +23,6 @@ from geoseg.io.writers.base import (
     FootprintBatch,
     FootprintWriter,
     Geometries,
-    GeometryType,
 )
 from geoseg.io.writers.geojson_text import geometry_texts
 from geoseg.typing import Array
@@ -71,31 +69,10 @@ def _still_valid(geometry: Geometries, decimals: int) -> Geometries:
 
 
 class GeoJSONWriter(FootprintWriter):
-    """One FeatureCollection, a feature a line.
-
-    Parameters
-    ----------
-    decimals
-        Digits after the point of a coordinate: 1e-7 degrees are 1.1 cm.
-    repair
-        Make polygons valid that reprojecting and rounding made invalid.
-    """
+    """One FeatureCollection, a feature a line."""
 
     format = "geojson"
     _between = ",\n"
-
-    def __init__(
-        self,
-        path: Path,
-        schema: pa.Schema,
-        crs: CRS | None,
-        geometry_type: GeometryType,
-        provenance: str | None = None,
-        decimals: int = 7,
-        repair: bool = False,
-    ) -> None:
-        self.decimals, self.repair = decimals, repair
-        super().__init__(path, schema, crs, geometry_type, provenance)
 
     @classmethod
     def check_crs(cls, crs: CRS | None) -> None:
@@ -204,17 +181,17 @@ class GeoJSONWriter(FootprintWriter):
         # Polygons are made anew only where they may change; the others are written from their coordinates.
         low, high = shapes.xy[:, 0].min(), shapes.xy[:, 0].max()
         may_cross = self.crs is not None and bool(low < -180 or high > 180 or high - low > 180)
-        if self.repair or may_cross:
+        if self.options.repair or may_cross:
             geometry, xy = batch.geometry, shapes.xy
             if shapes.backward:  # whose corners come in another order
                 xy = self._lonlat(shapely.get_coordinates(geometry))
             geometry = shapely.set_coordinates(geometry.copy(), xy)
             if self.crs is not None:
                 geometry = split_at_antimeridian(geometry, continuous=self.crs.is_geographic)
-            if self.repair:
-                geometry = _still_valid(geometry, self.decimals)
+            if self.options.repair:
+                geometry = _still_valid(geometry, self.options.decimals)
             shapes = ragged_polygons(geometry)
-        return geometry_texts(shapes, self.decimals)
+        return geometry_texts(shapes, self.options.decimals)
 
     def _lonlat(self, xy: Array) -> Array:
         """Corners in longitude and latitude; as they are without a CRS."""

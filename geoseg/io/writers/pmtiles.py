@@ -25,7 +25,7 @@ from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox, is_earth
-from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch, GeometryType
+from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch
 from geoseg.io.writers.ogr import OgrWriter
 
 __all__ = ["PMTilesHeader", "PMTilesWriter", "check_pmtiles", "read_header", "tile_zooms", "zooms_of"]
@@ -67,35 +67,10 @@ class PMTilesHeader:
 
 
 class PMTilesWriter(OgrWriter):
-    """Vector tiles in the web's Mercator projection, with all attributes.
-
-    Parameters
-    ----------
-    zooms
-        Least and greatest zoom level; see :func:`tile_zooms`.
-    """
+    """Vector tiles in the web's Mercator projection, with all attributes."""
 
     driver, suffix = "PMTiles", ".pmtiles"
     keeps_crs = False
-
-    def __init__(
-        self,
-        path: Path,
-        schema: pa.Schema,
-        crs: CRS | None,
-        geometry_type: GeometryType,
-        provenance: str | None = None,
-        zooms: tuple[int, int] | None = None,
-    ) -> None:
-        least, greatest = zooms or _ZOOMS
-        self.dataset_options = {
-            "NAME": path.stem,
-            "DESCRIPTION": MARK,
-            "MINZOOM": str(least),
-            "MAXZOOM": str(greatest),
-            "MAX_SIZE": str(_MOST_BYTES),
-        }
-        super().__init__(path, schema, crs, geometry_type, provenance)
 
     @classmethod
     def check_crs(cls, crs: CRS | None) -> None:
@@ -129,6 +104,14 @@ class PMTilesWriter(OgrWriter):
         return None if found is None else json.dumps(found, ensure_ascii=False)
 
     def _begin(self, staged: Path) -> None:
+        least, greatest = self.options.zooms or _ZOOMS
+        self.dataset_options = {
+            "NAME": self.path.stem,
+            "DESCRIPTION": MARK,
+            "MINZOOM": str(least),
+            "MAXZOOM": str(greatest),
+            "MAX_SIZE": str(_MOST_BYTES),
+        }
         # GDAL refuses to write a file without a tile, so it is asked only when there is something to write.
         self._staged = staged
 

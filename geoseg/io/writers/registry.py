@@ -16,7 +16,7 @@ from geoseg.errors import InputError
 from geoseg.files import json_text
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.cog import is_our_cog
-from geoseg.io.writers.base import FootprintWriter, GeometryType
+from geoseg.io.writers.base import FootprintWriter, GeometryType, WriterOptions
 from geoseg.io.writers.geojson import GeoJSONSeqWriter, GeoJSONWriter
 from geoseg.io.writers.ogr import FlatGeobufWriter, GeoPackageWriter, ShapefileWriter
 from geoseg.io.writers.parquet import ParquetPartWriter, ParquetWriter
@@ -208,8 +208,4 @@ def open_writer(
     if is_part and writer is ParquetWriter:
         writer = ParquetPartWriter
     origin = None if provenance is None else json_text(provenance)
-    if issubclass(writer, GeoJSONWriter):
-        return writer(Path(path), schema, crs, geometry_type, origin, decimals, repair)
-    if issubclass(writer, PMTilesWriter):
-        return writer(Path(path), schema, crs, geometry_type, origin, zooms)
-    return writer(Path(path), schema, crs, geometry_type, origin)
+    return writer(Path(path), schema, crs, geometry_type, WriterOptions(origin, decimals, repair, zooms))
