@@ -230,11 +230,30 @@ def test_free_standing_neighbors_do_not_begin_to_overlap(seed: int) -> None:
 
 def test_a_hole_that_can_not_be_drawn_leaves_its_house_regular() -> None:
     values = burnt([turned(shapely.box(50, 60, 150, 140), 60)])
-    values[100:103, 100:103] = [[0, 1, 0], [0, 1, 1], [0, 0, 0]]
+    values[100, 95:107] = 0
     result = regular(values)
     assert LEVELS[result.level].tolist() == ["regular"]
     assert len(result.geometry[0].exterior.coords) == 5
-    assert len(result.geometry[0].interiors) == 2
+    assert len(result.geometry[0].interiors) == 1
+
+
+def test_a_speck_that_fills_a_hole_stays() -> None:
+    values = burnt([shapely.box(50, 60, 150, 140)])
+    values[100, 100] = 2
+    result = regular(values)
+    assert shapely.area(result.geometry).tolist() == [7999, 1]
+    assert shapely.coverage_is_valid(result.geometry)
+
+
+def test_specks_are_left_out() -> None:
+    """A hole of six pixels beside the wall, a pixel that touches a corner, and an object of one pixel."""
+    values = burnt([shapely.box(50, 60, 150, 140)])
+    values[62:64, 52:55] = 0
+    values[140, 150] = values[10, 10] = 1
+    result = regularize_outlines(traced(values, connectivity=8), (1.0, 1.0))
+    assert [house.area for house in result.geometry] == [1, 100 * 80]
+    assert LEVELS[result.level[1]] == "regular"
+    assert result.iou[1] == pytest.approx(7995 / 8001, abs=0.002)
 
 
 def test_what_fails_takes_no_neighbor_with_it() -> None:
@@ -265,6 +284,18 @@ def test_edges_on_top_of_each_other_get_the_same_corners() -> None:
         [[0, 0], [4, 0], [6, 0], [9, 0], [9, -3]],
         [[6, -2], [6, 0], [4, 0], [0, 0]],
         [[0, 0], [0, 5]],
+    ]
+
+
+def test_a_junction_moves_to_where_the_third_arc_goes_its_own_way() -> None:
+    """Two arcs leave (0, 0) to the right, the second backward; the third goes to the left."""
+    arcs = [[(0, 0), (4, 0), (4, 3)], [(9, -3), (9, 0), (0, 0)], [(0, 0), (-5, 0)]]
+    xy, offsets = np.concatenate(arcs).astype(float), np.array([0, 3, 6, 8])
+    xy, new = share_edges(xy, offsets, np.array([0, 3]), np.array([0, 3, 4]))
+    assert [xy[new[a] : new[a + 1]].tolist() for a in range(3)] == [
+        [[4, 0], [4, 3]],
+        [[9, -3], [9, 0], [4, 0]],
+        [[4, 0], [0, 0], [-5, 0]],
     ]
 
 
