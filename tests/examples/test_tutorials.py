@@ -31,7 +31,7 @@ SMALL = {
     "vessels": ["--generated", "--learned", "2", "--images", "1"],
     "kitti": ["--generated", "--learned", "2", "--images", "1"],
     "powerlines": ["--learned", "2", "--images", "1", "--side", "1280"],
-    "inria": ["--learned", "10", "--images", "1", "--side", "520"],
+    "inria": ["--learned", "5", "--images", "1", "--side", "520"],
     "roads": ["--learned", "2", "--images", "8", "--no-browser"],
 }
 #: The least that each must reach at its defaults; what it did reach is in docs/tutorials.md.
