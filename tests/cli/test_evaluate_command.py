@@ -62,7 +62,7 @@ def test_json(app: typer.Typer, square: str) -> None:
     assert scores["pixels"]["accuracy"] is None
 
 
-@pytest.mark.parametrize("kind", sorted(FORMATS))
+@pytest.mark.parametrize("kind", sorted(FORMATS.keys() - {"pmtiles"}))  # which are pictures of shapes
 def test_files_that_geoseg_writes_are_read(app: typer.Typer, square: str, tmp_path: Path, kind: str) -> None:
     ring = SQUARE["features"][0]["geometry"]["coordinates"][0]
     shapes = np.array([shapely.Polygon(ring)], object)
