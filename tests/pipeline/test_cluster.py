@@ -45,17 +45,15 @@ def test_a_cluster_gives_the_files_of_one_process_though_workers_die_and_join(
 ) -> None:
     scene = save(tmp_path / "town.tif", town())
     run_scene(scene, brightness(), tmp_path / "alone", settings())
-    killed: list[int] = []
+    first, killed = list(client.run(os.getpid).values()), []
 
     def change(stage: str, done: float, total: float, **_: float) -> None:
-        if stage == "predict" and done >= 3 and not killed:
-            first = list(client.nthreads())
-            cluster.scale(3)
-            client.wait_for_workers(3)
+        if stage == "predict" and not killed:
             # From here on all is done by workers that were not there when the run began.
-            killed.extend(client.run(os.getpid, workers=first).values())
-            for process in killed:
+            cluster.scale(3)
+            for process in first:
                 os.kill(process, signal.SIGKILL)
+                killed.append(process)
 
     with open_workers(settings(), tmp_path, client) as workers:
         run_scene(scene, brightness(), tmp_path / "shared", settings(), progress=change, workers=workers)
