@@ -81,6 +81,11 @@ class Scene(Shaped):
     palette: bytes | None = field(default=None, repr=False)
     orientation: int = 1
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Absolute: a worker that opens it may have started in another folder.
+        path = Path(self.path)
+        return {**self.__dict__, "path": str(path.absolute()) if path.exists() else self.path}
+
     @property
     def offset(self) -> tuple[int, int]:
         """A file begins where it begins."""

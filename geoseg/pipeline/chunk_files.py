@@ -47,6 +47,10 @@ class ChunkFiles:
     classes: int
     dtype: str
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker may have started in another folder.
+        return {**self.__dict__, "folder": self.folder.absolute()}
+
     def path(self, row: int, col: int) -> Path:
         """The file of a chunk."""
         return self.folder / "prob" / "c" / "0" / str(row) / str(col)

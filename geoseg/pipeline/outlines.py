@@ -130,7 +130,8 @@ def iter_outlines(
     total = -(-height // step[0]) * -(-width // step[1])
     own = thread_workers(threads or os.cpu_count() or 1) if workers is None else nullcontext(workers)
     with own as crew:
-        aside = folder if crew.apart else None
+        # Absolute: a worker may have started in another folder.
+        aside = folder.absolute() if crew.apart and folder is not None else None
         shared = Shared(read, aside)
 
         def submit(window: Window) -> Pending[_Reading]:

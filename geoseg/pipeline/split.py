@@ -170,6 +170,7 @@ def split_raster(
     OSError
         ``folder`` is full.
     """
+    folder = folder.absolute()  # a worker may have started in another one
     connectivity = check_connectivity(connectivity)
     weights = smoothing_weights(rule.sigma)
     reach = len(weights) // 2 + 1

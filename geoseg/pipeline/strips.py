@@ -154,7 +154,7 @@ def predict_with_workers(
         """Blocks that add to a chunk, in the order in which they are added, each with its strip."""
         return {block: strip_of[block] for block in plan.sources(*chunk)}
 
-    with _parts_folder(store.folder) as folder, _taken_back() as flying:
+    with _parts_folder(store.folder.absolute()) as folder, _taken_back() as flying:
         network = _Network(predictor, predictor.fingerprint(), getattr(predictor, "runtime", None))
         aside = folder if workers.apart else None
         work = Shared(

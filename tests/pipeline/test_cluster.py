@@ -41,10 +41,11 @@ def client(cluster: distributed.LocalCluster) -> Iterator[distributed.Client]:
 
 
 def test_a_cluster_gives_the_files_of_one_process_though_workers_die_and_join(
-    tmp_path, cluster, client, caplog
+    tmp_path, cluster, client, monkeypatch
 ) -> None:
-    scene = save(tmp_path / "town.tif", town())
-    run_scene(scene, brightness(), tmp_path / "alone", settings())
+    monkeypatch.chdir(tmp_path)
+    scene = save(Path("town.tif"), town())
+    run_scene(scene, brightness(), "alone", settings())
     first, killed = list(client.run(os.getpid).values()), []
 
     def change(stage: str, done: float, total: float, **_: float) -> None:
@@ -55,19 +56,22 @@ def test_a_cluster_gives_the_files_of_one_process_though_workers_die_and_join(
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)
 
-    with open_workers(settings(), tmp_path, client) as workers:
-        run_scene(scene, brightness(), tmp_path / "shared", settings(), progress=change, workers=workers)
+    with open_workers(settings(), Path(), client) as workers:
+        run_scene(scene, brightness(), "shared", settings(), progress=change, workers=workers)
     assert len(killed) == 2
     assert results(tmp_path / "shared") == results(tmp_path / "alone")
     assert client.status == "running"  # it belongs to the caller
 
 
-def test_the_address_of_a_scheduler_is_enough(tmp_path, cluster) -> None:
-    raster = save(tmp_path / "mask.tif", (town()[:1] > 100).astype(np.uint8))
+def test_the_address_of_a_scheduler_is_enough_and_names_may_be_relative(
+    tmp_path, cluster, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the workers are not
+    raster = save(Path("mask.tif"), (town()[:1] > 100).astype(np.uint8))
     given = RunSettings(chunk=64, split=0.2)
-    vectorize_raster(raster, tmp_path / "alone", given)
+    vectorize_raster(raster, "alone", given)
     shared = given.model_copy(update={"scheduler": cluster.scheduler_address})
-    vectorize_raster(raster, tmp_path / "shared", shared)
+    vectorize_raster(raster, "shared", shared)
     assert results(tmp_path / "shared") == results(tmp_path / "alone")
 
 
