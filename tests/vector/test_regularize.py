@@ -189,13 +189,21 @@ def street(seed: int) -> np.ndarray:
     return wobbly(burnt(shapes), seed, rng.choice([0.0, 0.5, 1.5]))
 
 
+def corners_of(found: Outlines) -> np.ndarray:
+    return found.ring_offsets[found.part_offsets[found.object_offsets]]
+
+
 def check(result: Regular, found: Outlines) -> None:
     assert shapely.is_valid(result.geometry).all()
     for number in np.unique(found.group[found.group >= 0]):
         assert shapely.coverage_is_valid(result.geometry[found.group == number])
     assert (result.iou >= 0.75 - 1e-9).all()
+    # Raw objects are as they were traced, but for specks: at most a twentieth of them.
     raw = LEVELS[result.level] == "raw"
-    assert (result.geometry == object_geometries(found))[raw & (found.group < 0)].all()
+    same = (result.geometry == object_geometries(found)) | (
+        (result.iou >= 0.95) & (shapely.get_num_coordinates(result.geometry) < np.diff(corners_of(found)))
+    )
+    assert same[raw & (found.group < 0)].all()
 
 
 @settings(max_examples=60, deadline=None)

@@ -43,6 +43,8 @@ _LEAST_IOU, _LEAST_FINE_IOU = 0.8, 0.75
 #: Holes and further parts of fewer pixels are left out where they touch no other object: no line of three
 #: pixels fits in. Most houses that could not be regular had one, next to their wall.
 _SPECK = 9.0
+#: They are left out together, where they are at most this share of the object's largest part.
+_SPECKS = 0.05
 #: Corners do not go farther out of the bounds of the traced outline, pixels.
 REACH = 16.0
 
@@ -156,9 +158,12 @@ def _without_specks(outlines: Outlines, arcs: Arcs, closed: BoolArray) -> Outlin
     drop = (np.diff(arcs.ring_offsets) == 1) & alone[arcs.arc[arcs.ring_offsets[:-1]]] & (area < _SPECK)
     shells = outlines.part_offsets[:-1]
     objects = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
-    largest = np.zeros(len(outlines))
-    np.maximum.at(largest, objects, area[shells])
-    drop[shells] &= (largest[objects] >= _SPECK) & (np.diff(outlines.part_offsets) == 1)
+    largest = np.maximum.reduceat(area[shells], outlines.object_offsets[:-1]) if len(outlines) else area
+    drop[shells] &= (area[shells] < largest[objects]) & (np.diff(outlines.part_offsets) == 1)
+    ring_object = np.repeat(objects, np.diff(outlines.part_offsets))
+    # Of a small object they are a part that counts.
+    specks = np.bincount(ring_object, np.where(drop, area, 0), minlength=len(outlines))
+    drop &= (specks <= _SPECKS * largest)[ring_object]
     if not drop.any():
         return outlines
     rings = np.add.reduceat(~drop, shells, dtype=np.int64)
