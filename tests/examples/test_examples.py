@@ -213,9 +213,7 @@ def test_places_left_out_and_the_bundle_that_ships(
 
     bundle = tmp_path / "shipped"
     arguments = [str(places / "west"), "--config", str(path), "--places", str(places / "places.json")]
-    # Without splitting, as the scores that it is compared with: a network that has learned nothing yet is
-    # cut into pieces too small to keep.
-    arguments += ["--split", "off", "--hardware", "a test", "--out", str(bundle)]
+    arguments += ["--split", "off", "--split", "0.5", "--hardware", "a test", "--out", str(bundle)]
     run_script("buildings/ship.py", arguments, monkeypatch)
     assert "with_8_turns" in capsys.readouterr().out
     shipped, trained = load_model(bundle), load_model(places / "west" / "last")
@@ -224,10 +222,17 @@ def test_places_left_out_and_the_bundle_that_ships(
     assert training is not None
     assert training["places_left_out"]["east"] == table["east"]
     block, threshold = training["validation_block"], str(shipped.card.options.threshold)
-    row = training["splits"]["off"]
-    assert row["mean"] == pytest.approx((row["east"] + row["west"]) / 2, abs=1e-4)
-    assert shipped.card.options.split == "off"
-    assert block["thresholds"]["0.5"]["iou"] == pytest.approx(table["west"]["iou"], abs=0.02)
+    ways = {name: row for name, row in training["splits"].items() if name != "what"}
+    for row in ways.values():
+        assert row["mean"] == pytest.approx((row["east"] + row["west"]) / 2, abs=1e-4)
+    assert ways[str(shipped.card.options.split)]["mean"] == max(row["mean"] for row in ways.values())
+    # What the card tells is what its own defaults give.
+    again = runpy.run_path(str(EXAMPLES / "buildings/scores.py"))
+    scene = again["Scored"](tmp_path / "west.tif", tmp_path / "west.geojson")
+    told = {
+        name: value for name, value in block.items() if name not in ("what", "with_8_turns", "thresholds")
+    }
+    assert again["score_scenes"](bundle, [scene]) == told
     assert block["iou"] == block["thresholds"][threshold]["iou"]
     scores = {float(value): row for value, row in block["thresholds"].items()}
     choose = runpy.run_path(str(EXAMPLES / "buildings/ship.py"))["choose_threshold"]
@@ -320,7 +325,7 @@ def test_every_step_of_the_recipe_is_a_command_that_exists(
     from geoseg.training.config import apply_overrides, parse_train_settings
 
     module = runpy.run_path(str(EXAMPLES / "buildings/make.py"))
-    for config in ("teacher.toml", "student.toml", "train.toml"):
+    for config in ("teacher.toml", "student.toml", "train.toml", "fourth.toml"):
         document = apply_overrides(read_document(EXAMPLES / "buildings" / config), module["QUICK"])
         assert parse_train_settings(document, config).epochs == 1
     arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "runs"), "--quick", "--dry-run"]
