@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.geo.windows import Window
-from geoseg.pipeline.inference.regions import Region
+from geoseg.pipeline.inference.regions import PredictedRegion
 from geoseg.projects.figures import Bitmap
 from geoseg.projects.figures.stored import STRIP, StoredMask, pack_strip
 from geoseg.raster.bilinear import bilinear_axis, stretch
@@ -126,7 +126,7 @@ class RegionClasses:
 
     def __init__(
         self,
-        region: Region,
+        region: PredictedRegion,
         decide: Decision,
         kept: Sequence[int],
         valid: Callable[[Window], BoolArray] | None = None,

@@ -14,11 +14,11 @@ from geoseg.pipeline.inference.settings import Boxes, Mode, Roi, Selection, Slid
 from geoseg.projects.boxes import inner_window, padded_box
 from geoseg.projects.figures import Annotation, LabeledObject, Rectangle
 
-__all__ = ["Region", "find_regions"]
+__all__ = ["PredictedRegion", "find_regions"]
 
 
 @dataclass(frozen=True)
-class Region:
+class PredictedRegion:
     """A rectangle that is predicted by itself: the mean of its windows, then one class for each pixel.
 
     Attributes
@@ -34,7 +34,7 @@ class Region:
     overlap: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, bounds: Window, native: tuple[tuple[int, int], tuple[int, int]] | None) -> Region:
+    def of(cls, bounds: Window, native: tuple[tuple[int, int], tuple[int, int]] | None) -> PredictedRegion:
         """A region in one window; ``native`` is the window and overlap it is cut into where it is larger."""
         shape = bounds.height, bounds.width
         if native is None:
@@ -77,7 +77,7 @@ class Region:
 
 def find_regions(
     mode: Mode, annotation: Annotation, native: tuple[tuple[int, int], tuple[int, int]] | None = None
-) -> tuple[list[Region], list[LabeledObject]]:
+) -> tuple[list[PredictedRegion], list[LabeledObject]]:
     """Regions of an image, and the rectangles that the result keeps of them.
 
     Parameters
@@ -105,7 +105,7 @@ def find_regions(
                 f"got {width} x {height}. Give a smaller window."
             )
         overlap = mode.min_overlap.y, mode.min_overlap.x
-        region = Region(_whole(shape), (window.height, window.width), overlap)
+        region = PredictedRegion(_whole(shape), (window.height, window.width), overlap)
         windows = (window for row in region.rows() for window in row) if mode.save else ()
         return [region], [_rectangle(window, mode.class_name) for window in windows]
     if isinstance(mode, Boxes):
@@ -118,7 +118,7 @@ def find_regions(
         # A figure beyond the image's edge has no box on it.
         boxes = [(box, title) for box, title in boxes if box.height and box.width]
         saved = [_rectangle(box, title) for box, title in boxes] if mode.save else []
-        return [Region.of(box, native) for box, _ in boxes], saved
+        return [PredictedRegion.of(box, native) for box, _ in boxes], saved
     if isinstance(mode, Roi):
         bounds = inner_window(shape, mode.bounds)
         if not bounds.height or not bounds.width:
@@ -126,8 +126,10 @@ def find_regions(
                 f"bounds must leave a part of the image of {width} x {height} pixels, got none. "
                 "Make them smaller."
             )
-        return [Region.of(bounds, native)], [_rectangle(bounds, mode.class_name)] if mode.save else []
-    return [Region.of(_whole(shape), native)], []
+        return [PredictedRegion.of(bounds, native)], [
+            _rectangle(bounds, mode.class_name)
+        ] if mode.save else []
+    return [PredictedRegion.of(_whole(shape), native)], []
 
 
 def _whole(shape: tuple[int, int]) -> Window:
