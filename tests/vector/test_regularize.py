@@ -16,8 +16,8 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.pipeline.steps import Batch, Ground, Steps
 from geoseg.vector.geometry import object_geometries
 from geoseg.vector.regularize import LEVELS, Regular, regularize_outlines
-from geoseg.vector.regularize.corners import share_edges
 from geoseg.vector.regularize.directions import box_directions
+from geoseg.vector.regularize.junctions import share_edges
 from geoseg.vector.rings import Outlines
 
 
