@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import geoseg
 import geoseg.pipeline.batch.merging as merging
 from geoseg.cli import app
 from geoseg.errors import InputError, RunError
+from geoseg.io.describe import describe
 from geoseg.io.sorted_runs import KEY, SortedRuns
 from geoseg.pipeline.batch import MANIFEST, read_manifest
 
@@ -127,6 +129,26 @@ class TestMerge:
         (scenes / "b.tif").unlink()
         assert run(scenes, Network(), out, merge="parquet").merged.footprints == 3
         assert set(gpd.read_parquet(out / "merged.parquet").scene) == set("acd")
+
+    def test_the_same_bytes_elsewhere_and_another_day(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, Network(), tmp_path / "out", merge=("parquet", "fgb"))
+        moved = scenes.rename(tmp_path / "moved")
+        for file in moved.iterdir():
+            os.utime(file, (1, 1))
+        run(moved, Network(), tmp_path / "other", merge=("parquet", "fgb"))
+        merged = content(tmp_path / "out" / "merged.parquet")
+        assert content(tmp_path / "other" / "merged.parquet") == merged
+        files = [tmp_path / name / "merged.fgb" for name in ("out", "other")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        origin = describe(tmp_path / "out" / "merged.parquet")["provenance"]
+        assert origin == describe(files[0])["provenance"]
+        assert origin["merge"]["scenes"] == 4
+        # Another picture of one name is another data set, though the outlines are the same.
+        run(moved, Network(110), tmp_path / "third", merge="fgb")
+        assert (
+            describe(tmp_path / "third" / "merged.fgb")["provenance"]["scenes_digest"]
+            != origin["scenes_digest"]
+        )
 
     def test_scenes_of_several_crss(self, tmp_path: Path) -> None:
         save(tmp_path / "in" / "a.tif")

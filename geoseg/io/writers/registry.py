@@ -16,6 +16,7 @@ from geoseg.errors import InputError
 from geoseg.files import json_text
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.cog import is_our_cog
+from geoseg.io.vectors.formats import parquet_files
 from geoseg.io.writers.base import FootprintWriter, GeometryType, WriterOptions
 from geoseg.io.writers.geojson import GeoJSONSeqWriter, GeoJSONWriter
 from geoseg.io.writers.ogr import FlatGeobufWriter, GeoPackageWriter, ShapefileWriter
@@ -114,8 +115,10 @@ def check_unowned(files: Mapping[str, Path], overwrite: bool = False) -> None:
 
 
 def read_provenance(path: PathLike) -> dict[str, Any] | None:
-    """What a file of footprints says of its origin; None where it says nothing or can't be read."""
+    """What footprints say of their origin; None where they say nothing or can't be read."""
     file = Path(path)
+    if file.is_dir():  # a GeoParquet data set, of which each file says the same
+        file = next(iter(parquet_files(file)), file)
     writer = next((kind for suffix, kind in _WRITERS.values() if suffix == file.suffix.lower()), None)
     try:
         found = None if writer is None else json.loads(writer.read_provenance(file) or "null")

@@ -195,7 +195,8 @@ def merge_scenes(
         "geoseg": VERSION,
         "model": {"name": facts["model"], "fingerprint": facts["model_fingerprint"]},
         "merge": {"crs": crs.to_string(), "overlaps": settings.overlaps, "scenes": len(usable)},
-        "scenes_digest": json_digest(scenes),
+        # By their own origins: times and places would make the same scenes another data set.
+        "scenes_digest": json_digest([[one.name, one.provenance] for one in usable]),
     }
     with hold(*files.values(), *parts.values()), scratch_folder(out / MERGED) as scratch:
         merging = Merging(usable, out, crs, settings.overlaps, scratch)
