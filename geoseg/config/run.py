@@ -266,6 +266,7 @@ class RunSettings(SceneSettings):
             help="Intersection over union with a known footprint from which on one is kept, and not changed.",
             takes=("run",),
             panel="Files",
+            rule="a number above 0 and at most 1",
         ),
     ] = 0.5
     # Never by itself: what is thrown away may be hours of work, so a kept run of other settings is refused.

@@ -427,6 +427,16 @@ class TestCommand:
             (["none/*.tif"], "which matches none"),
             (["a.tif", "none.tif"], "scene must be an existing file, got none.tif"),
             (["."], "without any"),
+            # Wrong for every scene, so it is no failure of each.
+            (
+                ["a*.tif", "--format", "foo"],
+                "format must be one of",
+            ),
+            (["a*.tif", "--aoi", "none.gpkg"], "must exist, got none.gpkg"),
+            (
+                ["a.tif", "--update", "a.gpkg", "--update-iou", "2"],
+                "must be a number above 0 and at most 1, got 2",
+            ),
         ],
     )
     def test_bad_input(
