@@ -124,8 +124,14 @@ def peer(**settings: object) -> Callable[[Outlines], np.ndarray] | None:
     import geopandas as gpd
 
     def run(outlines: Outlines) -> np.ndarray:
-        frame = gpd.GeoDataFrame(geometry=list(object_geometries(outlines)), crs=32645)
-        return np.asarray(regularize_geodataframe(frame, num_cores=1, **settings).geometry, object)
+        shapes = list(object_geometries(outlines))
+        frame = gpd.GeoDataFrame({"row": range(len(shapes))}, geometry=shapes, crs=32645)
+        done = regularize_geodataframe(frame, num_cores=1, **settings)
+        drawn = np.full(len(shapes), shapely.Polygon(), object)
+        # It leaves rows out, and gives several for an object of several parts.
+        for row, shape in zip(done["row"], done.geometry):
+            drawn[row] = shape if drawn[row].is_empty else shapely.union(drawn[row], shape)
+        return drawn
 
     return run
 
