@@ -44,7 +44,23 @@ from geoseg.typing import PathLike, Progress, no_progress
 if TYPE_CHECKING:
     from geoseg.pipeline.ground import Ground
 
-__all__ = ["run_scene"]
+__all__ = ["check_update", "run_scene"]
+
+
+def check_update(settings: RunSettings) -> None:
+    """Refuse a limit for known footprints where none are given: it would have no effect.
+
+    Raises
+    ------
+    InputError
+        ``update_iou`` without ``update``.
+    """
+    # A configuration that geoseg printed states the default.
+    if settings.update is None and settings.update_iou != type(settings).model_fields["update_iou"].default:
+        raise InputError(
+            "update_iou must come with update, which names the footprints to compare with. Give --update "
+            "FILE as well."
+        )
 
 
 def run_scene(
@@ -94,6 +110,7 @@ def run_scene(
     settings = settings or RunSettings()
     if settings.merge is not None:
         raise InputError("merge must be given for many scenes, got one. Call geoseg.run_batch.")
+    check_update(settings)
     job = prepare(
         scene,
         model,

@@ -433,6 +433,9 @@ class TestCommand:
                 "format must be one of",
             ),
             (["a*.tif", "--aoi", "none.gpkg"], "must exist, got none.gpkg"),
+            (["a*.tif", "--format", "foo", "--dry-run"], "format must be one of"),
+            (["a*.tif", "--update-iou", "0.4"], "update_iou must come with update"),
+            (["a.tif", "--update-iou", "0.4"], "update_iou must come with update"),
             (
                 ["a.tif", "--update", "a.gpkg", "--update-iou", "2"],
                 "must be a number above 0 and at most 1, got 2",

@@ -18,7 +18,7 @@ from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.io.references import Reference
 from geoseg.pipeline.batch.manifest import MANIFEST, read_manifest
 from geoseg.pipeline.batch.merge import check_merge
-from geoseg.pipeline.batch.plan import PlannedScene, is_batch, plan_batch
+from geoseg.pipeline.batch.plan import PlannedScene, check_settings, is_batch, plan_batch
 from geoseg.pipeline.batch.todo import batch_key, sort_scenes
 from geoseg.pipeline.job import plan_of
 from geoseg.pipeline.opening import open_for_model
@@ -134,6 +134,7 @@ def dry_run(
     from geoseg.models import as_predictor
 
     settings, out = settings or RunSettings(), Path(out)
+    check_settings(settings)
     check_merge(settings, out)
     plan = plan_batch(words, settings, out=out, progress=progress)
     test_time = settings.given().get("test_time")

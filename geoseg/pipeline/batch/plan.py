@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyproj import CRS
+
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, SceneError
 from geoseg.files import plain_stem
@@ -16,9 +18,11 @@ from geoseg.io.references import Reference, SceneReference
 from geoseg.io.scene_lists import is_scene_list, list_scenes
 from geoseg.io.sources import Renamed
 from geoseg.io.stac import SceneQuery, StacScene
+from geoseg.io.writers import check_formats
+from geoseg.pipeline.run import check_update
 from geoseg.typing import PathLike, Progress, no_progress
 
-__all__ = ["BatchPlan", "PlannedScene", "is_batch", "plan_batch", "unique_names"]
+__all__ = ["BatchPlan", "PlannedScene", "check_settings", "is_batch", "plan_batch", "unique_names"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,24 @@ def is_batch(words: Sequence[Reference], settings: RunSettings | None = None) ->
     if settings is not None and settings.merge is not None:
         return True
     return len(words) != 1 or (not isinstance(words[0], SceneReference) and is_scene_list(words[0]))
+
+
+def check_settings(settings: RunSettings) -> None:
+    """Refuse, before any work, what is wrong for every scene: once, and not as a failure of each.
+
+    Raises
+    ------
+    InputError
+        An unknown format, a vector file that can't be read, or an option without the one that it belongs to.
+    """
+    # Whether a format can hold a scene's own CRS is for the scene to say.
+    check_formats(settings.formats, CRS.from_epsg(4326))
+    check_update(settings)
+    for file in (settings.update, settings.aoi):
+        if file is not None:
+            from geoseg.io.vectors import open_vector  # loads geopandas
+
+            open_vector(file)
 
 
 def plan_batch(

@@ -11,19 +11,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pyproj import CRS
-
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError, MissingFileError, ModelError, RunError, SceneError, StateMismatchError
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
 from geoseg.io.stac_out import COLLECTION, check_stac, item_file, write_collection
-from geoseg.io.writers import check_formats
 from geoseg.pipeline.batch.ahead import worked_ahead
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
 from geoseg.pipeline.batch.merge import MergeSummary, check_merge, merge_scenes
-from geoseg.pipeline.batch.plan import PlannedScene, plan_batch
+from geoseg.pipeline.batch.plan import PlannedScene, check_settings, plan_batch
 from geoseg.pipeline.batch.todo import (
     batch_key,
     check_same,
@@ -147,16 +144,10 @@ def run_batch(
     start = time.perf_counter()
     settings = settings or RunSettings()
     out = Path(out)
+    check_settings(settings)
     check_merge(settings, out)
     if settings.stac:
         check_stac(out / COLLECTION, settings.overwrite)
-    # What is wrong for every scene is refused once, and not by each of them.
-    check_formats(settings.formats, CRS.from_epsg(4326))  # whether it can hold a scene's CRS, the scene tells
-    for file in (settings.update, settings.aoi):
-        if file is not None:
-            from geoseg.io.vectors import open_vector  # loads geopandas
-
-            open_vector(file)
     plan = plan_batch(words, settings, out=out, progress=progress)
     predictor = as_predictor(
         model,
