@@ -71,7 +71,8 @@ class StacAsset:
     Attributes
     ----------
     key
-        Its name in the item; that of a format says what kind of file it is, any other means a GeoTIFF.
+        Its name in the item; a format behind the last _ says what kind of file it is, any other end means a
+        GeoTIFF.
     path
         The file.
     title
@@ -257,7 +258,7 @@ def _asset(asset: StacAsset, folder: Path) -> dict[str, Any]:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "href": relative_path(asset.path, folder),
-        "type": _MEDIA.get(asset.key, _GEOTIFF),
+        "type": _MEDIA.get(asset.key.rpartition("_")[2], _GEOTIFF),
         "title": asset.title,
         "roles": ["metadata"] if asset.key == "failures" else ["data"],
         "file:size": asset.path.stat().st_size,

@@ -38,6 +38,7 @@ def write_extras(
     files: Mapping[str, Path],
     rasters: Mapping[str, Path],
     listed: Mapping[str, Path],
+    parts: Mapping[tuple[str, str], Path],
     *,
     scene: object,
     origin: Mapping[str, Any],
@@ -57,6 +58,8 @@ def write_extras(
         ``prob``, ``mask`` and ``valid``, as far as they were written.
     listed
         ``failures`` -> the list of what is missing, where something is.
+    parts
+        (``new``, ``changed`` or ``gone``; format) -> file, where footprints were compared with known ones.
     scene
         What the scene was opened from.
     origin
@@ -82,6 +85,9 @@ def write_extras(
     if job.settings.stac:
         path = item_file(folder, plain_stem(job.source.name))
         assets = [*_footprint_assets(files), *_raster_assets(job, rasters)]
+        for kind in dict.fromkeys(kind for kind, _ in parts):
+            of_kind = {format: file for (name, format), file in parts.items() if name == kind}
+            assets += _footprint_assets(of_kind, kind)
         assets += [StacAsset(key, file, "Regions that could not be read") for key, file in listed.items()]
         item = stac_item(
             folder,
@@ -106,13 +112,15 @@ def _item_of(scene: object) -> Path | None:
     return Path(scene.label) if isinstance(scene, StacScene) else None
 
 
-def _footprint_assets(files: Mapping[str, Path]) -> list[StacAsset]:
-    assets = [StacAsset(format, path, f"Footprints ({format})") for format, path in files.items()]
+def _footprint_assets(files: Mapping[str, Path], kind: str = "") -> list[StacAsset]:
+    """Assets of footprints; ``kind`` names those that are only a part of them."""
+    key, title = (f"{kind}_", f"Footprints that are {kind}") if kind else ("", "Footprints")
+    assets = [StacAsset(f"{key}{format}", path, f"{title} ({format})") for format, path in files.items()]
     # The files beside a .shp are a part of it: whoever follows the item has to find them all.
     if "shp" in files:
         sides = [files["shp"].with_suffix(suffix) for suffix in _SHAPEFILE_SIDES]
         assets += [
-            StacAsset(f"shp_{side.suffix[1:]}", side, f"Footprints (shp, {side.suffix})", {"type": _BYTES})
+            StacAsset(f"{key}shp_{side.suffix[1:]}", side, f"{title} (shp, {side.suffix})", {"type": _BYTES})
             for side in sides
             if side.exists()
         ]

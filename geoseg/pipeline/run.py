@@ -160,7 +160,7 @@ def run_scene(
             write_failures(targets, [])
         notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
         extras = write_extras(
-            job, Path(out), files, rasters, listed, scene=scene, origin=origin, footprints=count
+            job, Path(out), files, rasters, listed, parts, scene=scene, origin=origin, footprints=count
         )
         write_record(store.folder, make_record(job, scene, origin, files | rasters, count, failures))
     listed |= {f"{kind}.{name}": path for (kind, name), path in parts.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,13 @@ def test_an_item_of_a_scene(tmp_path: Path) -> None:
     before = path.read_bytes()
     run_scene(scene, network, tmp_path / "out", chosen)
     assert path.read_bytes() == before
+    # With what became of known footprints: files of new, changed and gone ones are results like the others.
+    known = shutil.copy(summary.files["gpkg"], tmp_path / "known.gpkg")
+    compared = options(formats=("gpkg", "shp"), update=known)
+    item = check(Path(run_scene(scene, network, tmp_path / "out2", compared).extras["stac"]))
+    assert {"new_gpkg", "gone_shp", "changed_shp_dbf"} <= set(item["assets"])
+    assert item["assets"]["gone_gpkg"]["type"] == "application/geopackage+sqlite3"
+    assert item["assets"]["gone_shp_dbf"]["type"] == "application/octet-stream"
 
 
 def test_a_collection_of_many_scenes(tmp_path: Path) -> None:
