@@ -286,7 +286,7 @@ class Lost(ThreadPoolExecutor):
 @pytest.mark.parametrize("closed", [10, 1000])
 def test_a_scheduler_that_ends_is_told_and_the_command_goes_on(tmp_path, alone, closed: int) -> None:
     options, folder, _ = alone
-    workers = Workers(lambda: Lost(closed), 2, apart=True)
+    workers = Workers(lambda: Lost(closed), 2, apart=True, is_cluster=True)
     with workers, pytest.raises(RunError, match="can't be reached any more"):
         by_workers(tmp_path / "s", make_reader(**options), workers)
     with threads(2) as workers:
@@ -331,3 +331,52 @@ def test_each_process_takes_a_device_of_its_own(monkeypatch) -> None:
     assert processes.worker_device() == "cuda:0"
     assert os.environ["MKL_NUM_THREADS"] == "3"
     assert os.environ["OMP_NUM_THREADS"] == "7"  # somebody's own choice
+
+
+class Broken(Executor):
+    """Each task breaks it."""
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenExecutor("a process died"))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Nothing to be ended."""
+
+
+def test_each_of_several_that_wait_is_told_when_workers_keep_dying(caplog) -> None:
+    with Workers(Broken, 2, apart=True) as workers:
+        pending = [workers.submit(int) for _ in range(3)]
+        errors: list[BaseException | None] = []
+        with ThreadPoolExecutor(3) as pool:
+            errors += pool.map(lambda one: _error_of(one.result), pending, timeout=20)
+    assert [type(error) for error in errors] == [RunError] * 3
+    assert all("__main__" in str(error) for error in errors)
+
+
+def test_a_task_that_was_taken_back_is_not_waited_for_when_its_worker_dies(caplog) -> None:
+    with Workers(Broken, 2, apart=True) as workers:
+        pending = workers.submit(int)
+        workers.stop()
+        with pytest.raises(RunError, match="was stopped"):
+            pending.result()
+
+
+def test_a_system_without_processes_is_not_told_as_a_lost_cluster() -> None:
+    class Full(Broken):
+        def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            raise OSError(12, "Cannot allocate memory")
+
+    with Workers(Full, 2, apart=True) as workers:
+        task = workers.submit(int)
+        with pytest.raises(RunError, match=r"could not be started \(Cannot allocate memory\)"):
+            task.result()
+
+
+def _error_of(call: Callable[[], object]) -> BaseException | None:
+    try:
+        call()
+    except RunError as error:
+        return error
+    return None

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from geoseg.errors import RunError
+from geoseg.files import os_reason
 
 __all__ = ["Pending", "Workers", "thread_workers"]
 
@@ -68,6 +69,8 @@ class Workers:
         Whether the workers are other processes, which share no memory with this one.
     start_network
         The same for tasks that run the network; None: one executor does all.
+    is_cluster
+        Whether a scheduler stands between this process and the workers, which may end.
 
     Attributes
     ----------
@@ -82,8 +85,9 @@ class Workers:
         *,
         apart: bool,
         start_network: Callable[[], Executor] | None = None,
+        is_cluster: bool = False,
     ) -> None:
-        self.count, self.apart = count, apart
+        self.count, self.apart, self.is_cluster = count, apart, is_cluster
         self.notes: list[str] = []
         self._start, self._start_network = start, start_network or start
         self._lock = threading.RLock()
@@ -118,9 +122,12 @@ class Workers:
         pending: Pending[T] = Pending(self, network, function, args)
         with self._lock:
             if self._stopped:
-                raise RunError("the run was stopped; finished chunks are kept.")
+                raise _stopped()
             self._pending[id(pending)] = pending
-            self._give(pending)
+            error = self._give(pending)
+            if error is not None:
+                # It broke a moment ago, and nobody who waits for a result has seen that yet.
+                self._renew(self._deaths, error)
         return pending
 
     def stop(self) -> None:
@@ -150,67 +157,97 @@ class Workers:
             try:
                 result = future.result()
             except BrokenExecutor as error:
-                self._renew(deaths, error)
+                with self._lock:
+                    if id(pending) not in self._pending:
+                        raise _stopped() from None  # it was taken back, and is not given again
+                    self._renew(deaths, error)
                 continue
             except CancelledError:
                 self.forget(pending)
-                raise _lost() from None
+                raise self._not_given(None) from None
             except BaseException as error:
                 self.forget(pending)
                 if type(error).__name__ == "KilledWorker":  # of distributed, which is not loaded here
-                    raise _died(str(error)) from error
+                    raise self._died(str(error)) from error
                 raise
             self.forget(pending)
             return result
 
-    def _give(self, pending: Pending[Any]) -> None:
+    def _give(self, pending: Pending[Any]) -> BrokenExecutor | None:
+        """Give a task to a worker; the error where the executor is broken.
+
+        What else goes wrong becomes the task's own result: whoever waits for it is told, and nobody else.
+        """
         pending.tries, pending.deaths = pending.tries + 1, self._deaths
         if pending.tries > _TRIES:
-            raise _died(f"one task was given to {_TRIES} of them")
+            _fail(pending, self._died(f"one task was given to {_TRIES} of them"))
+            return None
         executor = self._network if pending.network else self._executor
         try:
             pending.future = executor.submit(pending.function, *pending.args)
         except BrokenExecutor as error:
-            # It broke a moment ago, and nobody who waits for a result has seen that yet.
-            self._renew(self._deaths, error)
-        except (RuntimeError, OSError) as error:  # of a client that was closed
-            raise _lost() from error
+            return error
+        except (RuntimeError, OSError) as error:  # a client that was closed, or no process to be had
+            _fail(pending, self._not_given(error))
+        return None
 
     def _renew(self, deaths: int, error: BrokenExecutor) -> None:
         """Start anew after a process died, and give again what is not done."""
         with self._lock:
             if deaths != self._deaths:
                 return  # another thread has done it
-            self._deaths += 1
-            note = "a worker died and its tasks were given again; the system may be short of memory"
-            logger.warning("%s (%s)", note, error)
-            self.notes.append(note)
-            # Not waited for: the processes that are left may hang on the one that died.
-            self._executor.shutdown(wait=False)
-            self._executor = self._network = self._start()
-            for pending in list(self._pending.values()):
-                future = pending.future
-                finished = future is not None and future.done() and not _is_broken(future)
-                if not finished and pending.deaths < self._deaths:
-                    self._give(pending)
+            broken: BrokenExecutor | None = error
+            # It may break again while tasks are given. This ends, for each of them is given a few times only.
+            while broken is not None:
+                self._deaths += 1
+                note = "a worker died and its tasks were given again; the system may be short of memory"
+                logger.warning("%s (%s)", note, broken)
+                self.notes.append(note)
+                # Not waited for: the processes that are left may hang on the one that died.
+                self._executor.shutdown(wait=False)
+                self._executor = self._network = self._start()
+                broken = None
+                for pending in list(self._pending.values()):
+                    future = pending.future
+                    finished = future is not None and future.done() and not _is_broken(future)
+                    if broken is None and not finished and pending.deaths < self._deaths:
+                        broken = self._give(pending)
+
+    def _not_given(self, error: Exception | None) -> RunError:
+        """Why a task has no worker: the run was stopped, the cluster is gone, or the system gives no more."""
+        if self._stopped or (error is None and not self.is_cluster):
+            return _stopped()
+        if self.is_cluster:
+            return RunError(
+                "the cluster can't be reached any more: its scheduler ended or the connection was cut. "
+                "Finished chunks are kept: give the same command again to go on."
+            )
+        reason = "" if error is None else f" ({os_reason(error)})"
+        return RunError(
+            f"a worker could not be started{reason}. The system may be short of memory or processes: use "
+            "fewer workers. Finished chunks are kept: the same command goes on."
+        )
+
+    def _died(self, detail: str) -> RunError:
+        script = "" if self.is_cluster else ' A script must begin its work under if __name__ == "__main__":.'
+        return RunError(
+            f"workers died again and again ({detail}). The system may be short of memory: use fewer workers "
+            f"or a smaller --chunk. Finished chunks are kept: the same command goes on.{script}"
+        )
+
+
+def _fail(pending: Pending[Any], error: RunError) -> None:
+    """Let whoever waits for a task get an error."""
+    pending.future = Future()
+    pending.future.set_exception(error)
+
+
+def _stopped() -> RunError:
+    return RunError("the run was stopped; finished chunks are kept.")
 
 
 def _is_broken(future: Future[Any]) -> bool:
     return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
-
-
-def _lost() -> RunError:
-    return RunError(
-        "the cluster can't be reached any more: its scheduler ended or the connection was cut. "
-        "Finished chunks are kept: give the same command again to go on."
-    )
-
-
-def _died(detail: str) -> RunError:
-    return RunError(
-        f"workers died again and again ({detail}). The system may be short of memory: use fewer workers or "
-        "a smaller --chunk. Finished chunks are kept: the same command goes on."
-    )
 
 
 def thread_workers(count: int) -> Workers:

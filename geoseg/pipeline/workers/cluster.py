@@ -122,6 +122,7 @@ def cluster_workers(client: Any, out: Path) -> Workers:
         lambda: client.get_executor(pure=False, **others),
         sum(threads.values()),
         apart=True,
+        is_cluster=True,
         start_network=lambda: client.get_executor(pure=False, **network),
     )
 
