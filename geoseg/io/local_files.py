@@ -81,14 +81,21 @@ def file_stamp(name: str) -> tuple[str, int, int]:
 
 
 def files_by_stem(folder: Path, stems: set[str]) -> dict[str, list[tuple[str, int, int]]]:
-    """(name, size, time) of the files in a folder, listed once, by the stem that they begin with."""
+    """(name, size, time) of the files in a folder, listed once, by the stem that they begin with.
+
+    Size and time are zeros of what has none.
+    """
     files: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
     with os.scandir(folder) as entries:
         for entry in entries:
             ends = [k for k, letter in enumerate(entry.name) if letter == "."] + [len(entry.name)]
             for stem in stems.intersection(entry.name[:end] for end in ends):
-                stat = entry.stat()
-                files[stem].append((entry.name, stat.st_size, stat.st_mtime_ns))
+                try:
+                    stat = entry.stat()
+                except OSError:  # a link that leads nowhere, or a file removed meanwhile
+                    files[stem].append((entry.name, 0, 0))
+                else:
+                    files[stem].append((entry.name, stat.st_size, stat.st_mtime_ns))
     return files
 
 

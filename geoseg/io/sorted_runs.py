@@ -80,11 +80,16 @@ class SortedRuns:
         if self._waiting:
             self._put_aside()
         parts = []
+        if low >= high or not self._counts[low >> _SHIFT : (high - 1 >> _SHIFT) + 1].any():
+            return None
         for file in self._files:
             # Opened anew for each range: the files may be more than a process can hold open.
             with pa.memory_map(str(file)) as content:
                 rows = pa.ipc.open_file(content).read_all()
-                first, last = np.searchsorted(rows.column(KEY).to_numpy(), (low, high))
+                # As numbers of the column's own type: of others, all of it would be copied.
+                keys = rows.column(KEY).to_numpy()
+                first = np.searchsorted(keys, np.uint32(low))
+                last = np.searchsorted(keys, np.uint32(high - 1), "right")
                 if first < last:
                     parts.append(rows.slice(first, last - first))
         if not parts:

@@ -195,7 +195,7 @@ def write_item(path: Path, item: Mapping[str, Any]) -> None:
     write_text(path, json_text(dict(item), indent=2) + "\n")
 
 
-def write_collection(folder: Path, items: Sequence[Path], software: str) -> Path:
+def write_collection(folder: Path, items: Sequence[Path], software: str) -> list[Path]:
     """Write a collection of items, and put into each of them that it is part of it.
 
     Parameters
@@ -209,38 +209,43 @@ def write_collection(folder: Path, items: Sequence[Path], software: str) -> Path
 
     Returns
     -------
-    Path
-        The collection's file.
+    list of Path
+        Files that it leaves out, because they are no items.
     """
     path, name = folder / COLLECTION, folder.resolve().name or "results"
     boxes: list[list[float]] = []
     times: list[tuple[str, str]] = []
+    listed: list[Path] = []
+    left_out: list[Path] = []
+    ours = ("collection", "parent", "root")
     for file in items:
-        item = json.loads(file.read_bytes())
-        properties = item["properties"]
-        if properties["datetime"] is not None:
-            times.append((properties["datetime"], properties["datetime"]))
+        try:
+            item = json.loads(file.read_bytes())
+            date = item["properties"]["datetime"]
+            others = [link for link in item["links"] if link["rel"] not in ours]
+        # An item of an earlier call, which somebody may have changed: the work is done, and must not be lost.
+        except (ValueError, KeyError, TypeError, RecursionError):
+            left_out.append(file)
+            continue
+        listed.append(file)
+        times += [] if date is None else [(date, date)]
         boxes += [item["bbox"]] if "bbox" in item else []
         above = relative_path(path, file.parent)
-        ours = ("collection", "parent", "root")
         links = [{"rel": rel, "href": above, "type": "application/json"} for rel in ours]
-        joined = {
-            **item,
-            "collection": name,
-            "links": [*(link for link in item["links"] if link["rel"] not in ours), *links],
-        }
+        joined = {**item, "collection": name, "links": [*others, *links]}
         if joined != item:
             write_item(file, joined)
     first, last = (min(t for t, _ in times), max(t for _, t in times)) if times else _ANY_TIME
     links = [
-        {"rel": "item", "href": relative_path(file, folder), "type": "application/geo+json"} for file in items
+        {"rel": "item", "href": relative_path(file, folder), "type": "application/geo+json"}
+        for file in listed
     ]
     collection = {
         "type": "Collection",
         "stac_version": _VERSION,
         "stac_extensions": [_EXTENSIONS["processing"]],
         "id": name,
-        "description": f"Footprints of {len(items)} scenes, made by geoseg.",
+        "description": f"Footprints of {len(listed)} scenes, made by geoseg.",
         "license": "other",
         "extent": {
             "spatial": {"bbox": [_around(boxes)]},
@@ -250,7 +255,7 @@ def write_collection(folder: Path, items: Sequence[Path], software: str) -> Path
         "links": [{"rel": "root", "href": f"./{COLLECTION}", "type": "application/json"}, *links],
     }
     write_item(path, collection)
-    return path
+    return left_out
 
 
 def _asset(asset: StacAsset, folder: Path) -> dict[str, Any]:

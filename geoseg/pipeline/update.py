@@ -194,14 +194,16 @@ def find_changes(
     codes = np.full(count, _NEW, np.uint8)
     met, seen = np.zeros(start, bool), np.zeros(start, bool)
     for square in range(squares.across**2):
-        rows = [side.between(*squares.keys(square)) for side in sides]
-        new, old = (None if part is None else _Side.of(part) for part in rows)
-        if old is None:
+        old_rows = sides[1].between(*squares.keys(square))
+        if old_rows is None:
             continue
+        old = _Side.of(old_rows)
         # Here and not as they are read: a file may have them in any order, and scenes are read by places.
         seen[old.rows] = is_seen(old.geometry)
-        if new is None:
+        new_rows = sides[0].between(*squares.keys(square))
+        if new_rows is None:
             continue
+        new = _Side.of(new_rows)
         pairs = overlap_pairs(old.geometry, new.geometry)
         # A pair that meets in several squares is told in the one where its common bounds begin.
         begin = np.maximum(old.bounds[pairs.truth, :2], new.bounds[pairs.pred, :2])

@@ -20,7 +20,7 @@ from rasters import noise, save
 from geoseg.errors import InputError, MissingFileError, SceneError
 from geoseg.geo.windows import Window
 from geoseg.io import fingerprint, local_files
-from geoseg.io.local_files import Watch, walk_files
+from geoseg.io.local_files import Watch, files_by_stem, walk_files
 from geoseg.io.names import archive_head, container
 from geoseg.io.sources import open_raster
 from geoseg.pipeline.predict_scene import predict_scene
@@ -316,3 +316,14 @@ def test_what_is_known_by_samples_is_doubted(tmp_path: Path, monkeypatch: pytest
     assert view.doubt(0) == scene.doubt(0)
     with rasterio.MemoryFile(plain(tmp_path, 0).read_bytes(), ext=".tif") as memory:
         assert open_raster(memory.name).doubt(time.time()) == "it is no local file"
+
+
+def test_a_link_that_leads_nowhere_counts_as_a_file_beside(tmp_path: Path) -> None:
+    scene = plain(tmp_path, 0)
+    before = open_raster(scene).fingerprint()
+    (tmp_path / "s.tfw").symlink_to(tmp_path / "gone")
+    (tmp_path / "s.ovr").symlink_to("s.ovr")
+    files = files_by_stem(tmp_path, {"s"})["s"]
+    size, time_ns = scene.stat().st_size, scene.stat().st_mtime_ns
+    assert sorted(files) == [("s.ovr", 0, 0), ("s.tfw", 0, 0), ("s.tif", size, time_ns)]
+    assert open_raster(scene).fingerprint() == before

@@ -134,6 +134,33 @@ def test_a_collection_of_many_scenes(tmp_path: Path) -> None:
     assert {moved / path.relative_to(out): path.read_bytes() for path in out.rglob("*.json")} == before
 
 
+def test_a_collection_leaves_out_failed_scenes_and_what_is_no_item(tmp_path: Path) -> None:
+    for k, name in enumerate("abc"):
+        save(tmp_path / "in" / f"{name}.tif", 350_000 + 10_000 * k)
+    out = tmp_path / "many"
+
+    def again(**given: Any) -> tuple[list[str], list[str]]:
+        done = run_batch([str(tmp_path / "in")], network, out, options(mosaic="off", **given))
+        links = json.loads((out / COLLECTION).read_text())["links"]
+        return [link["href"] for link in links if link["rel"] == "item"], done.notes
+
+    items = [f"./{name}/{name}.stac.json" for name in "abc"]
+    assert again() == (items, [])
+    for content in ("{}", "no JSON", "[1]", '{"properties": {"datetime": null}, "links": ["x"]}'):
+        (out / "a" / "a.stac.json").write_text(content)
+        listed, notes = again()
+        assert listed == items[1:]
+        assert notes == [
+            f"left out of {COLLECTION}: {out / 'a' / 'a.stac.json'}, which is no STAC item; "
+            "remove it and give --restart"
+        ]
+    (out / "a" / "a.stac.json").unlink()
+    assert again(restart=True) == (items, [])
+    (tmp_path / "in" / "b.tif").write_bytes(b"II*\0")
+    assert again()[0] == [items[0], items[2]]
+    assert (out / "b" / "b.stac.json").is_file()
+
+
 def test_a_scene_of_a_stac_item_is_what_it_is_derived_from(tmp_path: Path) -> None:
     first = run_scene(save(tmp_path / "a.tif"), network, tmp_path / "one", options(save_mask=True))
     # Our own item is one that we read as well: here its mask is the scene.

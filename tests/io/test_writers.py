@@ -846,5 +846,12 @@ class TestPMTiles:
         path.write_bytes(whole[:-100])
         with pytest.raises(OSError, match="it came out incomplete"):
             check_pmtiles(path)
+        # Offset and bytes of the metadata: more than a file can have.
+        for at in (24, 32):
+            path.write_bytes(whole[:at] + b"\xff" * 8 + whole[at + 8 :])
+            with pytest.raises(ValueError, match="bytes early"):
+                read_header(path)
+            with pytest.raises(InputError, match="written by geoseg before"):
+                check_unowned({"pmtiles": path})
         path.write_bytes(whole)
         check_pmtiles(path)

@@ -63,6 +63,16 @@ class TestSortedRuns:
         sizes = [len(part) for part in parts if part is not None]
         assert sum(size > 700 for size in sizes) == 1
         assert len(sizes) < 12
+        for low, high in (
+            (0, 2**32),
+            (2**32 - 2**20, 2**32),
+            (int(keys[0]), int(keys[0]) + 1),
+            (7, 7),
+            (9, 5),
+        ):
+            part = runs.between(low, high)
+            expected = np.sort(keys[(keys >= low) & (keys < high)]).tolist()
+            assert ([] if part is None else part.column(KEY).to_pylist()) == expected
 
     def test_nothing(self, tmp_path: Path) -> None:
         runs = SortedRuns(tmp_path, 700)

@@ -27,6 +27,7 @@ from geoseg.files import page_head
 from geoseg.geo.geobox import GeoBox
 from geoseg.io.pyramid import shown_bands
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord
+from geoseg.report.pages import results
 from geoseg.report.pages.batch_page import write_batch_report
 from geoseg.report.pages.results import find_result
 from geoseg.report.pages.scene_page import Budget, write_scene_report
@@ -296,6 +297,31 @@ def test_without_its_scene_a_report_has_no_picture_and_says_so(
     record["reference"] = {"path": "https://example.invalid/town.tif"}
     (town / "town.geoseg" / "run.json").write_text(json.dumps(record))
     assert "lies in the network" in write_scene_report(find_result(town)).notes[0]
+
+
+@pytest.mark.parametrize("kind", ["path", "at", "sheets", "renamed"])
+def test_a_list_leads_a_report_into_no_network(
+    kind: str, town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: Any, **named: Any) -> Any:
+        raise AssertionError("opened")
+
+    listed = tmp_path / "l.txt"
+    listed.write_text("https://example.invalid/a.tif\nhttps://example.invalid/b.tif\n")
+    references: dict[str, Any] = {
+        "path": {"path": str(listed)},
+        "at": {"path": f"@{listed}"},
+        "sheets": {"kind": "sheets", "name": "town", "paths": [str(listed)]},
+        "renamed": {"kind": "renamed", "name": "town", "reference": {"path": str(listed)}},
+    }
+    record = json.loads((town / "town.geoseg" / "run.json").read_text())
+    record["reference"] = references[kind]
+    (town / "town.geoseg" / "run.json").write_text(json.dumps(record))
+    monkeypatch.setattr(results, "open_raster", refused)
+    assert "lies in the network" in write_scene_report(find_result(town)).notes[0]
+    # A list of what is not there any more is a scene that is gone.
+    listed.write_text("# nothing\n")
+    assert "the scene is gone" in write_scene_report(find_result(town)).notes[0]
 
 
 def test_a_scene_that_was_written_since_is_told(made: Path, tmp_path: Path) -> None:

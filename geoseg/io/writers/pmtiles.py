@@ -261,11 +261,11 @@ def _fields(file: BinaryIO) -> _Fields:
 
 
 def _section(file: BinaryIO, offset: int, length: int) -> bytes:
+    # First, because a damaged header may state more bytes than can be asked for.
+    if (missing := offset + length - file.seek(0, 2)) > 0:
+        raise ValueError(f"it ends {missing} bytes early")
     file.seek(offset)
-    content = file.read(length)
-    if len(content) < length:
-        raise ValueError(f"it ends {length - len(content)} bytes early")
-    return content
+    return file.read(length)
 
 
 def _tiles(file: BinaryIO, fields: _Fields) -> Iterator[tuple[int, int]]:

@@ -228,8 +228,14 @@ def run_batch(
         elif settings.merge is None and "merged" in manifest.facts:
             notes.append("the merged data set is of an earlier call; --merge makes it anew")
         if settings.stac:
-            items = [item_file(out / record.name, record.name) for record in records]
-            write_collection(out, [item for item in items if item.is_file()], VERSION)
+            # A scene that failed now may have the item of an earlier call beside it.
+            whole = [record.name for record in records if record.state in ("done", "incomplete")]
+            items = [item_file(out / name, name) for name in whole]
+            left_out = write_collection(out, [item for item in items if item.is_file()], VERSION)
+            notes += [
+                f"left out of {COLLECTION}: {file}, which is no STAC item; remove it and give --restart"
+                for file in left_out
+            ]
     n_done = sum(record.state == "done" for record in kept)
     seconds = round(time.perf_counter() - start, 3)
     return BatchSummary(str(out / MANIFEST), records, n_done, seconds, notes, merged)

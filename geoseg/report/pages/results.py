@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.io.mosaic import files_stamps
 from geoseg.io.names import is_remote
 from geoseg.io.references import Reference, paths_of
+from geoseg.io.scene_lists import is_scene_list, list_scenes
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import VectorFile, open_vector
 from geoseg.pipeline.batch.manifest import MANIFEST
@@ -160,10 +162,10 @@ def open_scene(
     reference = reference_of(record.reference or {}) if scene is None else scene
     paths = result.paths()
     hint = "the report has no picture; --scene names it where it lies now"
-    # Nothing is fetched that nobody asked for: the page is made from a folder, perhaps somebody else's.
-    if scene is None and not remote and any(map(is_remote, paths)):
-        return None, f"the scene lies in the network, which is not asked: {hint}"
     try:
+        # Nothing is fetched that nobody asked for: the page is made from a folder, perhaps somebody else's.
+        if scene is None and not remote and any(map(is_remote, _expanded(paths))):
+            return None, f"the scene lies in the network, which is not asked: {hint}"
         named: dict[str, Any] = {name: record.options.get(name) for name in ("bands", "bbox", "gsd")}
         source = open_raster(reference, **named)
     except (GeosegError, OSError):
@@ -179,6 +181,18 @@ def open_scene(
     if scene is None and record.stamp and files_stamps([paths])[0] != record.stamp:
         return source, "the files of the scene were written since the run: the picture may show other ground"
     return source, ""
+
+
+def _expanded(paths: Iterable[str]) -> set[str]:
+    """Files and addresses, with those that lists among them name, at any depth."""
+    names: set[str] = set()
+    waiting = list(paths)
+    while waiting:
+        name = waiting.pop()
+        if name not in names and is_scene_list(name):
+            waiting += [path for scene in list_scenes(name).scenes for path in paths_of(scene)]
+        names.add(name)
+    return names
 
 
 def _is_same_ground(source: GeoBox, grid: GeoBox) -> bool:
