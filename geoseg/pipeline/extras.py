@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ from geoseg.io.qgis import Drawn, RasterLayer, project_text, write_project, writ
 from geoseg.io.sources import Renamed
 from geoseg.io.stac import StacScene
 from geoseg.io.stac_out import StacAsset, check_stac, item_file, stac_item, write_item
+from geoseg.io.writers import FORMATS, output_path
 from geoseg.pipeline.job import Job
+from geoseg.pipeline.record import report_file
 from geoseg.raster.stitch import INVALID, SCALE
 
-__all__ = ["check_extras", "write_extras"]
+__all__ = ["check_extras", "earlier_files", "write_extras"]
 
+#: Kinds of footprints that are a part of a scene's, where they were compared with known ones.
+PARTS = ("new", "changed", "gone")
 #: Files of a shapefile beside the first, and a type that says no more than that they are files.
 _SHAPEFILE_SIDES, _BYTES = (".shx", ".dbf", ".prj", ".cpg"), "application/octet-stream"
 
@@ -102,6 +106,23 @@ def write_extras(
         write_item(path, item)
         written["stac"] = path
     return written
+
+
+def earlier_files(job: Job, folder: Path, written: Iterable[Path]) -> list[Path]:
+    """What tells of results of an earlier call with other options, and was not written by this one.
+
+    A STAC item, a report, and parts of footprints that were compared. Footprints in other formats are not
+    counted: they say themselves with which options they were made.
+    """
+    stem = plain_stem(job.source.name)
+    parts = [output_path(folder, f"{stem}.{kind}", format) for kind in PARTS for format in FORMATS]
+    report = [] if job.settings.report else [report_file(folder, job.source.name)]
+    told = {path.absolute() for path in written}
+    return [
+        path
+        for path in (item_file(folder, stem), *report, *parts)
+        if path.is_file() and path.absolute() not in told
+    ]
 
 
 def _item_of(scene: object) -> Path | None:

@@ -26,7 +26,7 @@ from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG
 from geoseg.io.references import Reference
 from geoseg.io.writers import check_formats, check_unowned, coordinate_decimals, output_path, tile_zooms
 from geoseg.pipeline.chunk_files import StoredClasses
-from geoseg.pipeline.extras import check_extras, write_extras
+from geoseg.pipeline.extras import PARTS, check_extras, earlier_files, write_extras
 from geoseg.pipeline.job import Job, input_files, prepare
 from geoseg.pipeline.kept import check_scene, kept_store, predict_job, store_notes
 from geoseg.pipeline.provenance import run_provenance
@@ -162,6 +162,12 @@ def run_scene(
         extras = write_extras(
             job, Path(out), files, rasters, listed, parts, scene=scene, origin=origin, footprints=count
         )
+        earlier = earlier_files(job, Path(out), [*targets, *extras.values()])
+        if earlier:
+            notes.append(
+                f"{', '.join(path.name for path in earlier)} tell of the results of an earlier call: remove "
+                "them, or ask for them again"
+            )
         write_record(store.folder, make_record(job, scene, origin, files | rasters, count, failures))
     listed |= {f"{kind}.{name}": path for (kind, name), path in parts.items()}
     summary = summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
@@ -196,7 +202,7 @@ def _parts(job: Job, folder: Path) -> dict[tuple[str, str], Path]:
     settings = job.settings
     if settings.update is None:
         return {}
-    from geoseg.pipeline.update import KINDS, known_footprints  # loads geopandas
+    from geoseg.pipeline.update import known_footprints  # loads geopandas
 
     place = job.source.geobox
     # Opened once more when the footprints are there: what is wrong with it is said now.
@@ -207,7 +213,7 @@ def _parts(job: Job, folder: Path) -> dict[tuple[str, str], Path]:
     parts = {
         (kind, name): output_path(folder, f"{stem}.{kind}", name)
         for name in settings.formats
-        for kind in KINDS
+        for kind in PARTS
     }
     check_outputs(parts.values(), input_files(job, None))
     for (_, name), path in parts.items():

@@ -22,7 +22,6 @@ from geoseg.typing import Array, BoolArray, IntArray, PathLike
 
 __all__ = [
     "CHANGE",
-    "KINDS",
     "SHARE",
     "Changes",
     "Known",
@@ -32,8 +31,6 @@ __all__ = [
 
 #: Column that says what became of a footprint.
 CHANGE = "change"
-#: What is written to files of its own.
-KINDS = ("new", "changed", "gone")
 #: Two stand on the same ground where they share so much of the smaller one. Less is a neighbor whose outline
 #: reaches over, or the shift of one picture against the other.
 SHARE = 0.2

@@ -105,6 +105,14 @@ def test_an_item_of_a_scene(tmp_path: Path) -> None:
     assert {"new_gpkg", "gone_shp", "changed_shp_dbf"} <= set(item["assets"])
     assert item["assets"]["gone_gpkg"]["type"] == "application/geopackage+sqlite3"
     assert item["assets"]["gone_shp_dbf"]["type"] == "application/octet-stream"
+    plain = run_scene(
+        scene, network, tmp_path / "out2", options(formats=("gpkg",), stac=False, threshold=0.6)
+    )
+    (note,) = [note for note in plain.notes if "of an earlier call" in note]
+    named = set(note.split(" tell ")[0].split(", "))
+    assert {"north.stac.json", "north.gone.gpkg", "north.new.shp"} <= named
+    again = run_scene(scene, network, tmp_path / "out2", compared)
+    assert not [note for note in again.notes if "of an earlier call" in note]
 
 
 def test_a_collection_of_many_scenes(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from geoseg.io.crs import same_crs
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord
+from geoseg.pipeline.extras import PARTS
 from geoseg.typing import Progress, no_progress
 from geoseg.version import VERSION
 
@@ -111,10 +112,8 @@ def _places(settings: RunSettings, out: Path) -> tuple[dict[str, Path], dict[tup
     files = {name: output_path(out, MERGED, name) for name in formats}
     if settings.update is None:
         return files, {}
-    from geoseg.pipeline.update import KINDS  # loads geopandas
-
     return files, {
-        (kind, name): output_path(out, f"{MERGED}.{kind}", name) for name in formats for kind in KINDS
+        (kind, name): output_path(out, f"{MERGED}.{kind}", name) for name in formats for kind in PARTS
     }
 
 
