@@ -102,7 +102,7 @@ def test_two_rasters_of_one_name_into_one_folder(tmp_path: Path) -> None:
     summary = vectorize_raster(rasters[0], out, progress=second)
     assert errors
     assert len(gpd.read_file(out / "town.geojson")) == summary.footprints
-    assert [path.name for path in out.iterdir()] == ["town.geojson"]
+    assert sorted(path.name for path in out.iterdir()) == ["town.geojson", "town.qml"]
 
 
 def test_the_second_command_says_so_in_one_line(tmp_path: Path) -> None:
