@@ -222,6 +222,11 @@ def write_collection(folder: Path, items: Sequence[Path], software: str) -> list
         try:
             item = json.loads(file.read_bytes())
             date = item["properties"]["datetime"]
+            # A scene without a place has none; a box may have heights, which stand third and last.
+            box = [float(value) for value in item.get("bbox", ())]
+            box = [*box[:2], *box[3:5]] if len(box) == 6 else box
+            if not (date is None or isinstance(date, str)) or len(box) not in (0, 4):
+                raise TypeError
             others = [link for link in item["links"] if link["rel"] not in ours]
         # An item of an earlier call, which somebody may have changed: the work is done, and must not be lost.
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -229,7 +234,7 @@ def write_collection(folder: Path, items: Sequence[Path], software: str) -> list
             continue
         listed.append(file)
         times += [] if date is None else [(date, date)]
-        boxes += [item["bbox"]] if "bbox" in item else []
+        boxes += [box] if box else []
         above = relative_path(path, file.parent)
         links = [{"rel": rel, "href": above, "type": "application/json"} for rel in ours]
         joined = {**item, "collection": name, "links": [*others, *links]}

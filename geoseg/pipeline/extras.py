@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from geoseg.files import plain_stem
+from geoseg.errors import InputError
+from geoseg.files import check_page, plain_stem
 from geoseg.io.qgis import Drawn, RasterLayer, project_text, write_project, write_styles
 from geoseg.io.sources import Renamed
 from geoseg.io.stac import StacScene
 from geoseg.io.stac_out import StacAsset, check_stac, item_file, stac_item, write_item
-from geoseg.io.writers import FORMATS, output_path
-from geoseg.pipeline.job import Job
-from geoseg.pipeline.record import report_file
+from geoseg.io.writers import FORMATS, check_unowned, output_path
+from geoseg.pipeline.job import Job, input_files
+from geoseg.pipeline.record import REPORT_MAKER, report_file
 from geoseg.raster.stitch import INVALID, SCALE
 
 __all__ = ["check_extras", "earlier_files", "write_extras"]
@@ -115,14 +116,32 @@ def earlier_files(job: Job, folder: Path, written: Iterable[Path]) -> list[Path]
     counted: they say themselves with which options they were made.
     """
     stem = plain_stem(job.source.name)
-    parts = [output_path(folder, f"{stem}.{kind}", format) for kind in PARTS for format in FORMATS]
+    # Of a scene of that very name, such as town.new, they are whole results.
+    kinds = [kind for kind in PARTS if not (folder / f"{stem}.{kind}.geoseg").is_dir()]
+    parts = {output_path(folder, f"{stem}.{kind}", format): format for kind in kinds for format in FORMATS}
     report = [] if job.settings.report else [report_file(folder, job.source.name)]
-    told = {path.absolute() for path in written}
+    inputs = {Path(path).absolute() for path in input_files(job, None)}
+    told = inputs | {path.absolute() for path in written}
+    candidates = [item_file(folder, stem), *report, *parts]
     return [
         path
-        for path in (item_file(folder, stem), *report, *parts)
-        if path.is_file() and path.absolute() not in told
+        for path in candidates
+        if path.is_file() and path.absolute() not in told and _is_ours(path, parts.get(path))
     ]
+
+
+def _is_ours(path: Path, format: str | None) -> bool:
+    """Whether geoseg wrote a file; ``format`` is that of footprints, None for an item or a report."""
+    try:
+        if format is not None:
+            check_unowned({format: path}, overwrite=False)
+        elif path.suffix == ".html":
+            check_page(path, [], REPORT_MAKER)
+        else:
+            check_stac(path, overwrite=False)
+    except InputError:
+        return False
+    return True
 
 
 def _item_of(scene: object) -> Path | None:

@@ -111,6 +111,15 @@ def test_an_item_of_a_scene(tmp_path: Path) -> None:
     (note,) = [note for note in plain.notes if "of an earlier call" in note]
     named = set(note.split(" tell ")[0].split(", "))
     assert {"north.stac.json", "north.gone.gpkg", "north.new.shp"} <= named
+    # What somebody else put there, and results of a scene of that very name, are not named.
+    (tmp_path / "out2" / "north.stac.json").write_text("{}")
+    (tmp_path / "out2" / "north.gone.geoseg").mkdir()
+    other = run_scene(scene, network, tmp_path / "out2", options(formats=("gpkg",), stac=False))
+    (note,) = [note for note in other.notes if "of an earlier call" in note]
+    assert "stac" not in note
+    assert "gone" not in note
+    assert "north.new.gpkg" in note
+    (tmp_path / "out2" / "north.stac.json").unlink()
     again = run_scene(scene, network, tmp_path / "out2", compared)
     assert not [note for note in again.notes if "of an earlier call" in note]
 

@@ -374,6 +374,21 @@ def test_a_system_without_processes_is_not_told_as_a_lost_cluster() -> None:
             task.result()
 
 
+def test_each_that_waits_is_told_when_no_workers_can_be_started_anew(caplog) -> None:
+    starts = iter([Broken()])
+
+    def start() -> Executor:
+        for executor in starts:
+            return executor
+        raise OSError(24, "Too many open files")
+
+    with Workers(start, 2, apart=True) as workers:
+        pending = [workers.submit(int) for _ in range(2)]
+        with ThreadPoolExecutor(2) as pool:
+            errors = list(pool.map(lambda one: _error_of(one.result), pending, timeout=20))
+    assert ["Too many open files" in str(error) for error in errors] == [True, True]
+
+
 def _error_of(call: Callable[[], object]) -> BaseException | None:
     try:
         call()

@@ -205,7 +205,14 @@ class Workers:
                 self.notes.append(note)
                 # Not waited for: the processes that are left may hang on the one that died.
                 self._executor.shutdown(wait=False)
-                self._executor = self._network = self._start()
+                try:
+                    self._executor = self._network = self._start()
+                except (RuntimeError, OSError) as failed:
+                    # Each that waits is told: their futures stay broken, and nobody would renew them again.
+                    for pending in self._pending.values():
+                        if pending.future is None or not pending.future.done() or _is_broken(pending.future):
+                            _fail(pending, self._not_given(failed))
+                    return
                 broken = None
                 for pending in list(self._pending.values()):
                     future = pending.future
