@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
+from rasters import save as save_raster
 from typer.testing import CliRunner
 
 from geoseg.cli import app
 
 PLACE = Affine(0.3, 0, 350_000, 0, -0.3, 3_056_000)
+save = partial(save_raster, transform=PLACE)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,16 +64,6 @@ def picture(height: int = 200, width: int = 260, bands: int = 3) -> np.ndarray:
     image[:, 30:90, 40:120] = 220
     image[:, 120:180, 90:200] = 160
     return image
-
-
-def save(path: Path, image: np.ndarray, **changes: Any) -> Path:
-    profile = {
-        "driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2],
-        "dtype": image.dtype, "crs": "EPSG:32645", "transform": PLACE, **changes,
-    }  # fmt: skip
-    with rasterio.open(path, "w", **{k: v for k, v in profile.items() if v is not None}) as out:
-        out.write(image)
-    return path
 
 
 def run(*words: object) -> Any:
@@ -195,8 +188,7 @@ class TestScenes:
         go(bits, bundle, tmp_path / "bits")
 
     def test_no_crs_works_in_pixels_and_says_so(self, bundle: Path, tmp_path: Path) -> None:
-        with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-            scene = save(tmp_path / "photo.png", picture(), driver="PNG", crs=None, transform=None)
+        scene = save(tmp_path / "photo.png", picture(), driver="PNG", crs=None, transform=None)
         summary = go(scene, bundle, tmp_path / "out", "--threshold", 0.01)
         assert any("no CRS" in note for note in summary["notes"])
         bounds = json.loads((tmp_path / "out" / "photo.geojson").read_text())["features"][0]["geometry"]

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
+from rasters import save as save_raster
 
 from geoseg.config.run import RunSettings
 
 SHAPE = (190, 230)
+save = partial(
+    save_raster,
+    transform=Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000),
+    tiled=True,
+    blockxsize=64,
+    blockysize=64,
+)
 
 
 def town(seed: int = 3) -> np.ndarray:
@@ -25,17 +33,6 @@ def town(seed: int = 3) -> np.ndarray:
         height, width = rng.integers(6, 20, 2)
         image[:, row : row + height, col : col + width] = rng.integers(120, 255)
     return image
-
-
-def save(path: Path, image: np.ndarray, **changes: Any) -> Path:
-    profile = {
-        "driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2],
-        "dtype": image.dtype, "crs": "EPSG:32645", "tiled": True, "blockxsize": 64, "blockysize": 64,
-        "transform": Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000), **changes,
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as out:
-        out.write(image)
-    return path
 
 
 def brightness() -> Callable[[np.ndarray], np.ndarray]:

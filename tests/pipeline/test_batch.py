@@ -33,18 +33,7 @@ from geoseg.pipeline.batch import MANIFEST, dry_run, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 from geoseg.pipeline.batch import run_batch as run_words
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def scenes(tmp_path: Path) -> Path:
-    """Three scenes far apart."""
-    for k, name in enumerate("abc"):
-        save(tmp_path / "in" / f"{name}.tif", 500 * k)
-    return tmp_path / "in"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def times(folder: Path) -> dict[Path, int]:

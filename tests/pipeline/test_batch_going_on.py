@@ -20,18 +20,7 @@ from geoseg.errors import InputError, RunError, StateMismatchError
 from geoseg.pipeline.batch import MANIFEST, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def scenes(tmp_path: Path) -> Path:
-    """Three scenes far apart."""
-    for k, name in enumerate("abc"):
-        save(tmp_path / "in" / f"{name}.tif", 500 * k)
-    return tmp_path / "in"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 class Stopping(Network):

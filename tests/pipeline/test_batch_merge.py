@@ -26,10 +26,7 @@ from geoseg.io.describe import describe
 from geoseg.io.sorted_runs import KEY, SortedRuns
 from geoseg.pipeline.batch import MANIFEST, read_manifest
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ def bright(batch: Any) -> Any:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
+def scene(tmp_path: Path, cache: None) -> Path:
     image = np.zeros((4, 64, 64), np.uint8)
     image[:, 20:40, 24:44] = 220
     path = tmp_path / "scene.tif"

@@ -16,6 +16,7 @@ import rasterio
 import shapely
 from affine import Affine
 from pyproj import CRS
+from rasters import save as save_raster
 
 from geoseg import vectorize
 from geoseg.config.run import RunSettings
@@ -38,6 +39,7 @@ from geoseg.vector.burn import PolygonIndex
 from geoseg.version import VERSION
 
 PLACE = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
+save = partial(save_raster, transform=PLACE)
 
 
 def picture(height: int = 120, width: int = 150) -> np.ndarray:
@@ -45,16 +47,6 @@ def picture(height: int = 120, width: int = 150) -> np.ndarray:
     image[:, 20:60, 30:90] = 220
     image[:, 80:110, 20:50] = 120
     return image
-
-
-def save(path: Path, image: np.ndarray, **changes: Any) -> Path:
-    profile = {
-        "driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2],
-        "dtype": image.dtype, "crs": "EPSG:32645", "transform": PLACE, **changes,
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as out:
-        out.write(image)
-    return path
 
 
 def above(limit: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -503,8 +495,7 @@ class TestBrokenRegions:
 
 
 def test_without_a_crs_it_says_which_coordinates_footprints_have(tmp_path: Path) -> None:
-    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-        plain = save(tmp_path / "plain.tif", picture(), crs=None, transform=Affine.identity())
+    plain = save(tmp_path / "plain.tif", picture(), crs=None, transform=Affine.identity())
     for path, words in (
         (plain, "pixel coordinates"),
         (save(tmp_path / "b.tif", picture(), crs=None), "its own coordinates"),

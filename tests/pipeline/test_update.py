@@ -41,9 +41,7 @@ KNOWN = (
 FOUND = {"new": 1, "kept": 1, "changed": 1, "gone": 1, "unseen": 2}
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def boxes(*places: tuple[float, float, float, float]) -> np.ndarray:
