@@ -65,6 +65,13 @@ class Augment:
             The same seed gives the same change.
         """
         rng = torch.Generator().manual_seed(seed)
+        image, target, auxiliary = self.move(image, target, auxiliary, rng)
+        return self.paint(image, target, rng, seed), target, auxiliary
+
+    def move(
+        self, image: Tensor, target: Tensor, auxiliary: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What moves pixels and targets together: flips, turns, zoom, pasted objects."""
         if self.settings.flips:
             square = image.shape[-1] == image.shape[-2]
             turns = torch.randint(0, 8, (len(image),), generator=rng)
@@ -78,6 +85,10 @@ class Augment:
         if self.settings.paste:
             takes = torch.rand(len(image), generator=rng) < self.settings.paste
             image, target, auxiliary = paste_objects(image, target, auxiliary, takes)
+        return image, target, auxiliary
+
+    def paint(self, image: Tensor, target: Tensor, rng: torch.Generator, seed: int) -> Tensor:
+        """What changes the pixels alone: colors, blur, resolution, noise, JPEG."""
         # Before the other colors, which then vary what two places have in common.
         if self.settings.style:
             image = _mix_styles(image, self._chosen(len(image), self.settings.style, rng))
@@ -88,7 +99,7 @@ class Augment:
             kept = 1 - self._chosen(len(image), self.settings.gray, rng).to(image.device).view(-1, 1, 1, 1)
             middle = image.mean(1, keepdim=True)
             image = middle + (image - middle) * kept
-        return self._degrade(image, rng, seed), target, auxiliary
+        return self._degrade(image, rng, seed)
 
     @staticmethod
     def _chosen(count: int, share: float, rng: torch.Generator) -> Tensor:

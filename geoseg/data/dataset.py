@@ -52,6 +52,11 @@ class ChipBatch:
 
         return ChipBatch(move(self.image), move(self.target), move(self.auxiliary), self.names)
 
+    def rolled(self) -> ChipBatch:
+        """The batch with each chip in the place of the next."""
+        image, target, auxiliary = (x.roll(1, 0) for x in (self.image, self.target, self.auxiliary))
+        return ChipBatch(image, target, auxiliary, [*self.names[-1:], *self.names[:-1]])
+
     def pin_memory(self) -> ChipBatch:
         """The batch in page-locked memory."""
         image, target, auxiliary = self.image, self.target, self.auxiliary

@@ -223,6 +223,9 @@ class AugmentSettings(Settings):
     style
         Share of chips that take over mean and contrast of each band from another chip of the batch, in part
         or whole; batches must hold two chips at least.
+    mixup
+        Largest share of another chip of the batch in each chip's pixels, drawn anew for each batch; the loss
+        counts the labels of both by their shares. Batches must hold two chips at least.
     gray
         Share of chips that lose part or all of their color, three bands only.
     hue
@@ -259,6 +262,7 @@ class AugmentSettings(Settings):
     tint: float = Field(default=0.0, ge=0, le=1)
     shuffle: float = Field(default=0.0, ge=0, le=1)
     style: float = Field(default=0.0, ge=0, le=1)
+    mixup: float = Field(default=0.0, ge=0, le=0.5)
     gray: float = Field(default=0.0, ge=0, le=1)
     hue: float = Field(default=0.0, ge=0, le=180)
     saturation: float = Field(default=0.0, ge=0, le=3)

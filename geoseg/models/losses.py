@@ -41,6 +41,7 @@ __all__ = [
     "log_cosh_dice",
     "loss",
     "lovasz",
+    "soft_cross_entropy",
     "tversky",
 ]
 
@@ -391,6 +392,21 @@ def auxiliary_loss(logits: Tensor, target: Tensor, kinds: tuple[str, ...]) -> Te
             values = F.binary_cross_entropy_with_logits(x, truth, reduction="none")
         losses.append(_weighted_mean(torch.where(valid, values, 0.0), valid.float()))
     return torch.stack(losses).mean()
+
+
+def soft_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
+    """Mean cross-entropy (N, K, h, w) against probabilities of another network, over all pixels.
+
+    References
+    ----------
+    Hinton et al., Distilling the Knowledge in a Neural Network, https://arxiv.org/abs/1503.02531.
+
+    Examples
+    --------
+    >>> round(float(soft_cross_entropy(torch.zeros(1, 2, 1, 1), torch.tensor([[[[0.3]], [[0.7]]]]))), 4)
+    0.6931
+    """
+    return -(soft.float() * logits.float().log_softmax(1)).sum(1).mean()
 
 
 def call_loss(name: str, logits: Tensor, target: Tensor, **settings: Any) -> Tensor:

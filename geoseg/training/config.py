@@ -159,6 +159,21 @@ class EarlyStopping(Settings):
     min_delta: float = Field(default=0.0, ge=0)
 
 
+class Teacher(Settings):
+    """Soft targets: what another network makes of the chips before their colors change.
+
+    Attributes
+    ----------
+    bundle
+        Its bundle, with the classes of this run; unlabeled ground learns from it, too.
+    weight
+        Of the cross-entropy against its probabilities, beside the loss against the labels.
+    """
+
+    bundle: str
+    weight: float = Field(default=1.0, gt=0)
+
+
 class Ema(Settings):
     """Exponential moving average of the weights, which is what is validated and exported."""
 
@@ -236,6 +251,7 @@ class TrainSettings(Settings):
     schedule: Schedule = Schedule()
     early_stopping: EarlyStopping | None = None
     ema: Ema | None = None
+    teacher: Teacher | None = None
     # Eight batches hold millions of pixels, and take little of the time between two validations.
     batch_norm_batches: int = Field(default=8, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
@@ -283,7 +299,7 @@ class TrainSettings(Settings):
     @classmethod
     def _another_chip(cls, value: AugmentSettings, info: ValidationInfo) -> AugmentSettings:
         batch = info.data.get("batch_size")
-        for name, what in (("paste", "objects"), ("style", "colors")):
+        for name, what in (("paste", "objects"), ("style", "colors"), ("mixup", "pixels")):
             share = getattr(value, name)
             if share and batch is not None and batch.train == 1:
                 raise ValueError(

@@ -67,7 +67,9 @@ class Fitting:
         self.rank, self.world = fabric.global_rank, fabric.world_size
         facts = prepared.facts
         # The optimizer takes parameters as they lie on their device, so the network moves there first.
-        self.learner = Learner(settings, network, facts.classes, pixelwise_of(facts)).to(fabric.device)
+        self.learner = Learner(settings, network, facts.classes, pixelwise_of(facts), prepared.teacher).to(
+            fabric.device
+        )
         self.optimizer = make_optimizer(self.learner.network, settings)
         self.forward, self.stepper = fabric.setup(self.learner.network, self.optimizer)
         self.per_epoch = self._batches(0, 0).per_epoch

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from geoseg.data.augment import Augment
 from geoseg.data.dataset import ChipBatch
 from geoseg.errors import ConfigError, RunError
-from geoseg.models.losses import LOSSES, auxiliary_loss, call_loss
+from geoseg.models.losses import LOSSES, auxiliary_loss, call_loss, soft_cross_entropy
 from geoseg.models.normalize import Normalize
 from geoseg.models.scaling import Ramp
 from geoseg.training.config import LossTerm, TrainSettings
@@ -115,20 +115,25 @@ def step_seed(seed: int, batches: int, rank: int = 0) -> int:
 
 def augmented_chips(
     change: Augment, batch: ChipBatch, dark: Tensor, bright: Tensor, seed: int
-) -> tuple[Tensor, ChipBatch]:
-    """Raw pixels (N, C, h, w) float and the batch with its targets, as augmentation leaves them."""
+) -> tuple[Tensor, Tensor, ChipBatch]:
+    """Raw pixels (N, C, h, w) float as augmentation leaves them, the same moved only, and the batch.
+
+    The batch holds the targets where augmentation moves them.
+    """
     span = bright - dark
+    rng = torch.Generator().manual_seed(seed)
     # In float32 whatever the network computes in: 8 bits of mantissa would blur and requantize every pixel.
     with torch.autocast(batch.image.device.type, enabled=False):
-        unit, target, auxiliary = change(
-            (batch.image.float() - dark) / span, batch.target, batch.auxiliary, seed=seed
+        moved, target, auxiliary = change.move(
+            (batch.image.float() - dark) / span, batch.target, batch.auxiliary, rng
         )
+        unit = change.paint(moved, target, rng, seed)
     # Contrast and gamma can run far out of the range of the sensor; a little beyond dark and bright stays.
     raw = unit.clamp(-0.5, 1.5) * span + dark
     # Prediction will never meet 8-bit pixels beyond these.
     if batch.image.dtype == torch.uint8:
         raw = raw.clamp(0, 255)
-    return raw, ChipBatch(batch.image, target, auxiliary, batch.names)
+    return raw, moved * span + dark, ChipBatch(batch.image, target, auxiliary, batch.names)
 
 
 class Learner(nn.Module):
@@ -144,13 +149,20 @@ class Learner(nn.Module):
         Names of the K classes.
     pixelwise
         From raw pixels to the network's numbers.
+    teacher
+        From raw pixels (N, C, h, w) to the probabilities (N, K, h, w) that are learned beside the targets.
     """
 
     dark: Tensor
     bright: Tensor
 
     def __init__(
-        self, settings: TrainSettings, network: nn.Module, classes: tuple[str, ...], pixelwise: Pixelwise
+        self,
+        settings: TrainSettings,
+        network: nn.Module,
+        classes: tuple[str, ...],
+        pixelwise: Pixelwise,
+        teacher: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.settings, self.classes = settings, classes
@@ -162,8 +174,9 @@ class Learner(nn.Module):
         for name, values in (("dark", pixelwise.dark), ("bright", pixelwise.bright)):
             # Not persistent: they come from the facts of the run.
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
-        strengths = settings.augment.model_dump(exclude={"share"})
+        strengths = settings.augment.model_dump(exclude={"share", "mixup"})
         self.augment = Augment(settings.augment) if any(strengths.values()) else None
+        self.teacher = teacher
         self.terms = [(term, _class_weights(term, classes)) for term in loss_terms(settings, len(classes))]
 
     @property
@@ -215,11 +228,23 @@ class Learner(nn.Module):
         # Dropout draws from torch's own generator.
         torch.manual_seed(seed)
         if self.augment is not None:
-            raw, batch = augmented_chips(self.augment, batch, self.dark, self.bright, seed)
+            raw, plain, batch = augmented_chips(self.augment, batch, self.dark, self.bright, seed)
         else:
-            raw = batch.image
+            raw = plain = batch.image
+        share = self._mixed_share(seed)
+        if share:
+            raw = raw.float().lerp(raw.float().roll(1, 0), share)
         logits = forward(self.normalize(raw))
         loss = self.losses(logits, batch)
+        if share:
+            loss = loss.lerp(self.losses(logits, batch.rolled()), share)
+        if self.teacher is not None and self.settings.teacher is not None:
+            # Before colors change: the network is to see through them what the teacher sees without.
+            soft = self.teacher(plain)
+            soft = soft.lerp(soft.roll(1, 0), share)
+            loss = loss + self.settings.teacher.weight * soft_cross_entropy(
+                logits[:, : len(self.classes)], soft
+            )
         if not torch.isfinite(loss.detach()):
             # Chips one by one: only now, since it costs a loss each.
             where = "; ".join(self._not_finite(logits.detach(), batch) or batch.names)
@@ -233,6 +258,12 @@ class Learner(nn.Module):
             scores["dice"] = float(image_dice(guess, batch.target).mean())
         row = {key: float(scores[key]) for key in ("accuracy", "dice", "mean_iou")}
         return loss, {"loss": float(loss.detach()), "chips": float(len(batch)), **row}
+
+    def _mixed_share(self, seed: int) -> float:
+        """How much of each chip's neighbor in the batch is mixed into it."""
+        # A seed of its own: with the batch's, the share would go with the first chip's flip.
+        rng = torch.Generator().manual_seed(seed + 1)
+        return self.settings.augment.mixup * float(torch.rand((), generator=rng))
 
     def _not_finite(self, logits: Tensor, batch: ChipBatch) -> list[str]:
         """Names of the chips whose own loss is not finite."""

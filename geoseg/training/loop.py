@@ -182,6 +182,8 @@ def _launch(
         precision = "bf16-mixed"
     if devices.accelerator == "cpu" and precision != "32":
         spare_grouped(network)
+        if prepared.teacher is not None:
+            spare_grouped(prepared.teacher)
     several = devices.world > 1
     be_quiet()
     fabric = Fabric(

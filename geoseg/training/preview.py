@@ -60,7 +60,7 @@ def preview_chips(
         if augment:
             dark, bright = (torch.tensor(v).view(1, -1, 1, 1) for v in (pixelwise.dark, pixelwise.bright))
             seed = step_seed(settings.seed, step)
-            raw, moved = augmented_chips(Augment(settings.augment), batch, dark, bright, seed)
+            raw, _, moved = augmented_chips(Augment(settings.augment), batch, dark, bright, seed)
             batch = ChipBatch(raw, moved.target, moved.auxiliary, batch.names)
         shown = list(zip(batch.image.numpy(), batch.target.numpy(), batch.names, strict=True))
         for image, target, name in shown[:wanted]:

@@ -28,6 +28,7 @@ from geoseg.raster.view import View
 from geoseg.training.config import TrainSettings
 from geoseg.training.graphs import open_graph_areas
 from geoseg.training.learner import Pixelwise
+from geoseg.training.teacher import TeacherNetwork, open_teacher
 
 __all__ = ["Facts", "Prepared", "build", "check_size", "pixelwise_of", "prepare"]
 
@@ -97,6 +98,7 @@ class Prepared:
     epochs: WindowEpochs | ImageEpochs
     val: tuple[ChipRef, ...]
     facts: Facts
+    teacher: TeacherNetwork | None = None
 
     @property
     def spare(self) -> tuple[ChipRef, ...]:
@@ -154,7 +156,10 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
     }
     table, bands = opened.table, _band_names(opened)
     facts = Facts(table.names, opened.dtype, mean, stddev, opened.gsd, scenes, bands, table.shown)
-    return Prepared(opened, epochs, val, facts)
+    teacher = None
+    if settings.teacher is not None:
+        teacher = open_teacher(base / settings.teacher.bundle, table.names, opened.channels)
+    return Prepared(opened, epochs, val, facts, teacher)
 
 
 def _band_names(opened: Opened) -> tuple[str, ...]:

@@ -56,8 +56,8 @@ def test_chips_are_augmented_in_full_precision_under_autocast():
     )
     batch = ChipBatch(image, torch.zeros(6, 32, 32, dtype=torch.uint8), torch.zeros(6, 0, 32, 32), ["a"] * 6)
     dark, bright = torch.zeros(1, 3, 1, 1), torch.full((1, 3, 1, 1), 255.0)
-    plain, _ = augmented_chips(change, batch, dark, bright, seed=5)
+    plain, *_ = augmented_chips(change, batch, dark, bright, seed=5)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed, _ = augmented_chips(change, batch, dark, bright, seed=5)
+        mixed, *_ = augmented_chips(change, batch, dark, bright, seed=5)
     assert mixed.dtype == torch.float32
     assert torch.equal(mixed, plain)

@@ -100,6 +100,12 @@ def test_tutorial_configs_are_taken_as_they_are(name):
             {"augment": {"paste": 0.5}, "batch_size": {"train": 1}},
             r"\$\.augment: paste must be 0 where batch_",
         ),
+        (
+            {"augment": {"mixup": 0.5}, "batch_size": {"train": 1}},
+            r"\$\.augment: mixup must be 0 where batch_",
+        ),
+        ({"augment": {"mixup": 0.6}}, r"\$\.augment\.mixup: "),
+        ({"teacher": {"bundle": "b", "weight": 0}}, r"\$\.teacher\.weight: "),
         ({"data": {"project": "a", "images": "b", "masks": "c"}}, r"\$\.data: data must have one source"),
         ({"data": {"images": "b"}}, r"\$\.data: images and masks"),
         ({"auxiliary": {"kinds": ["edges"]}}, r"\$\.auxiliary\.kinds\[0\]: "),
