@@ -19,21 +19,24 @@ from typing import Any
 
 import numpy as np
 import shapely
-from pyproj import Transformer
 
 from geoseg.errors import InputError
 from geoseg.files import json_text, relative_path, write_text
-from geoseg.geo.geobox import GeoBox, is_earth
-from geoseg.io.writers.antimeridian import split_at_antimeridian
+from geoseg.geo.geobox import GeoBox
+from geoseg.io.stac_place import around, bbox_of, outline_of
+from geoseg.typing import BoolArray
 
 __all__ = [
     "COLLECTION",
     "StacAsset",
+    "check_card",
     "check_stac",
     "item_file",
+    "model_file",
     "stac_item",
     "write_collection",
     "write_item",
+    "write_model",
 ]
 
 #: Name of the collection in a folder of results of many scenes.
@@ -57,11 +60,15 @@ _MEDIA = {
     "shp": "application/vnd.shp",
     "pmtiles": "application/vnd.pmtiles",
     "failures": "application/json",
+    "manifest": "application/vnd.sqlite3",
+    "model": "application/geo+json",
 }
+#: Assets that tell of the results.
+_METADATA = ("failures", "manifest", "model")
+#: Stands for the weights in a card beside results: they are not there, and this says which ones they are.
+_WEIGHTS = "urn:geoseg:model:"
 #: STAC wants a time. Of a scene whose date nobody knows this is all that can be said.
 _ANY_TIME = ("1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z")
-#: Straight edges of a scene are curves in degrees: each is drawn with so many corners.
-_CORNERS = 8
 
 
 @dataclass(frozen=True)
@@ -98,13 +105,24 @@ def item_file(folder: Path, stem: str) -> Path:
     return folder / f"{stem}.stac.json"
 
 
+def model_file(folder: Path, stem: str) -> Path:
+    """The card of the model beside the item of a scene.
+
+    Examples
+    --------
+    >>> model_file(Path("out"), "north").name
+    'north.model.json'
+    """
+    return folder / f"{stem}.model.json"
+
+
 def check_stac(path: Path, overwrite: bool) -> None:
-    """Refuse to write over metadata that geoseg did not write.
+    """Refuse to write over an item or a collection that geoseg did not write.
 
     Raises
     ------
     InputError
-        They would be lost.
+        It would be lost.
     """
     if not path.is_file() or overwrite:
         return
@@ -115,10 +133,55 @@ def check_stac(path: Path, overwrite: bool) -> None:
     except (OSError, ValueError, AttributeError, RecursionError):
         ours = False
     if not ours:
-        raise InputError(
-            f"output must be new or written by geoseg before, got {path}, which is neither. "
-            "Choose another folder, or give --overwrite (overwrite=True)."
-        )
+        raise _foreign(path)
+
+
+def check_card(path: Path, overwrite: bool) -> None:
+    """Refuse to write over a card that :func:`write_model` did not write, such as a model's own.
+
+    Raises
+    ------
+    InputError
+        It would be lost.
+    """
+    if not path.is_file() or overwrite:
+        return
+    try:
+        assets = json.loads(path.read_bytes())["assets"].values()
+        ours = any(str(asset["href"]).startswith(_WEIGHTS) for asset in assets)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        ours = False
+    if not ours:
+        raise _foreign(path)
+
+
+def _foreign(path: Path) -> InputError:
+    return InputError(
+        f"output must be new or written by geoseg before, got {path}, which is neither. "
+        "Choose another folder, or give --overwrite (overwrite=True)."
+    )
+
+
+def write_model(path: Path, card: Mapping[str, Any], fingerprint: str) -> None:
+    """Write the card of a model beside results, whole or not at all.
+
+    The weights do not lie there, and where they do is of this machine alone. So the asset names them by the
+    model's fingerprint; their checksum stays.
+
+    Parameters
+    ----------
+    path
+        The file.
+    card
+        A STAC item with the MLM extension.
+    fingerprint
+        Of the model.
+    """
+    assets = {
+        key: {**asset, "href": f"{_WEIGHTS}{fingerprint}"} if "mlm:model" in asset.get("roles", ()) else asset
+        for key, asset in card["assets"].items()
+    }
+    write_item(path, {**card, "assets": assets})
 
 
 def stac_item(
@@ -130,6 +193,9 @@ def stac_item(
     assets: Sequence[StacAsset],
     derived_from: str | Path | None = None,
     footprints: int | None = None,
+    seen: BoolArray | None = None,
+    cells: GeoBox | None = None,
+    model: tuple[Path, str] | None = None,
 ) -> dict[str, Any]:
     """An item for the results of a scene.
 
@@ -151,9 +217,13 @@ def stac_item(
         STAC item of the scene, a file or an address.
     footprints
         Number of them.
+    seen, cells
+        Ground in which something was seen, as :func:`geoseg.io.stac_place.outline_of` takes it.
+    model
+        Card of the model, a STAC item with the MLM extension, and the name of the model.
     """
     files = {asset.key: _asset(asset, folder) for asset in assets}
-    outline = _outline(geobox)
+    outline = outline_of(geobox, seen, cells)
     ground = geobox.ground_resolution()
     code = None if geobox.crs is None else geobox.crs.to_authority()
     properties: dict[str, Any] = {
@@ -167,17 +237,26 @@ def stac_item(
         **({} if geobox.crs is None or code else {"proj:wkt2": geobox.crs.to_wkt()}),
         "proj:shape": [geobox.height, geobox.width],
         "proj:transform": list(geobox.transform[:6]),
+        # Model output, by the levels of the Processing extension.
+        "processing:level": "L4",
         **({} if footprints is None else {"geoseg:footprints": footprints}),
         "geoseg:provenance": dict(provenance),
     }
     links = []
+    if model is not None:
+        # As the MLM extension has it. Its other fields are the card's: who declares the extension is a model.
+        href, name_of_model = relative_path(model[0], folder), model[1]
+        properties["processing:expression"] = {"format": "stac-mlm", "expression": href}
+        links.append(
+            {"rel": "derived_from", "href": href, "type": "application/geo+json", "mlm:name": name_of_model}
+        )
     if derived_from is not None:
         href = derived_from if isinstance(derived_from, str) else relative_path(derived_from, folder)
         links.append({"rel": "derived_from", "href": href, "type": "application/geo+json"})
     text = json.dumps([properties, files])
     place: dict[str, Any] = {"geometry": None}
     if outline is not None:
-        place = {"geometry": shapely.geometry.mapping(outline), "bbox": _bbox(outline)}
+        place = {"geometry": shapely.geometry.mapping(outline), "bbox": bbox_of(outline)}
     return {
         "type": "Feature",
         "stac_version": _VERSION,
@@ -195,7 +274,9 @@ def write_item(path: Path, item: Mapping[str, Any]) -> None:
     write_text(path, json_text(dict(item), indent=2) + "\n")
 
 
-def write_collection(folder: Path, items: Sequence[Path], software: str) -> list[Path]:
+def write_collection(
+    folder: Path, items: Sequence[Path], software: str, assets: Sequence[StacAsset] = ()
+) -> list[Path]:
     """Write a collection of items, and put into each of them that it is part of it.
 
     Parameters
@@ -206,6 +287,8 @@ def write_collection(folder: Path, items: Sequence[Path], software: str) -> list
         Their files.
     software
         Version of geoseg.
+    assets
+        Files of the whole, such as the merged footprints.
 
     Returns
     -------
@@ -245,37 +328,47 @@ def write_collection(folder: Path, items: Sequence[Path], software: str) -> list
         {"rel": "item", "href": relative_path(file, folder), "type": "application/geo+json"}
         for file in listed
     ]
+    files = {asset.key: _asset(asset, folder) for asset in assets}
+    text = json.dumps(files)
     collection = {
         "type": "Collection",
         "stac_version": _VERSION,
-        "stac_extensions": [_EXTENSIONS["processing"]],
+        "stac_extensions": [
+            url for prefix, url in _EXTENSIONS.items() if prefix == "processing" or f'"{prefix}:' in text
+        ],
         "id": name,
         "description": f"Footprints of {len(listed)} scenes, made by geoseg.",
         "license": "other",
         "extent": {
-            "spatial": {"bbox": [_around(boxes)]},
+            "spatial": {"bbox": [around(boxes)]},
             "temporal": {"interval": [[first, last]]},
         },
         "summaries": {"processing:software": [{"geoseg": software}]},
         "links": [{"rel": "root", "href": f"./{COLLECTION}", "type": "application/json"}, *links],
+        **({"assets": files} if files else {}),
     }
     write_item(path, collection)
     return left_out
 
 
 def _asset(asset: StacAsset, folder: Path) -> dict[str, Any]:
-    with asset.path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
+    described: dict[str, Any] = {
         "href": relative_path(asset.path, folder),
         "type": _MEDIA.get(asset.key.rpartition("_")[2], _GEOTIFF),
         "title": asset.title,
-        "roles": ["metadata"] if asset.key == "failures" else ["data"],
-        "file:size": asset.path.stat().st_size,
-        # A multihash: 0x12 is SHA-256, 0x20 its length.
-        "file:checksum": f"1220{checksum}",
-        **asset.facts,
+        "roles": ["metadata"] if asset.key in _METADATA else ["data"],
     }
+    # The manifest tells times of day, by which equal runs would differ here as well.
+    if asset.path.is_dir():
+        parts = sorted(asset.path.iterdir())
+        described["title"] += f": a folder of {len(parts)}" + (" file" if len(parts) == 1 else " files")
+        described["file:size"] = sum(part.stat().st_size for part in parts)
+    elif asset.key != "manifest":
+        with asset.path.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        # A multihash: 0x12 is SHA-256, 0x20 its length.
+        described |= {"file:size": asset.path.stat().st_size, "file:checksum": f"1220{checksum}"}
+    return {**described, **asset.facts}
 
 
 def _times(acquired: str | None) -> dict[str, str | None]:
@@ -288,43 +381,3 @@ def _lineage(name: str, provenance: Mapping[str, Any]) -> str:
     model = provenance.get("model", {})
     network = model.get("name") or f"a model ({model.get('fingerprint', 'unknown')[:12]})"
     return f"Segmented from the scene {name} by {network} with geoseg {provenance['geoseg']}."
-
-
-def _outline(geobox: GeoBox) -> shapely.Geometry | None:
-    """The edge of a raster in longitude and latitude; None where it lies nowhere on the Earth."""
-    if geobox.crs is None or not is_earth(geobox.crs):
-        return None
-    steps = np.linspace(0, 1, _CORNERS, endpoint=False)
-    zero = np.zeros(_CORNERS)
-    x = np.concatenate([zero, steps, zero + 1, 1 - steps]) * geobox.width
-    y = np.concatenate([steps, zero + 1, 1 - steps, zero]) * geobox.height
-    a, b, c, d, e, f = geobox.transform[:6]
-    to_lonlat = Transformer.from_crs(geobox.crs, 4326, always_xy=True)
-    lon, lat = to_lonlat.transform(a * x + b * y + c, d * x + e * y + f)
-    if not np.isfinite([lon, lat]).all():
-        return None
-    outline = np.array([shapely.Polygon(np.round(np.column_stack([lon, lat]), 7))])
-    (whole,) = split_at_antimeridian(outline, continuous=geobox.crs.is_geographic)
-    return shapely.orient_polygons(whole)
-
-
-def _bbox(outline: shapely.Geometry) -> list[float]:
-    """West, south, east, north; west is the larger one where the antimeridian lies between."""
-    west, south, east, north = outline.bounds
-    parts = shapely.bounds(shapely.get_parts(outline))
-    if west == -180 and east == 180 and len(parts) > 1:
-        west, east = parts[parts[:, 2] == 180, 0].min(), parts[parts[:, 0] == -180, 2].max()
-    return [float(west), float(south), float(east), float(north)]
-
-
-def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
-    """The box around several; the whole world without any, or where one crosses the antimeridian."""
-    if not boxes:
-        return [-180.0, -90.0, 180.0, 90.0]
-    crosses = any(west > east for west, _, east, _ in boxes)
-    return [
-        -180.0 if crosses else min(box[0] for box in boxes),
-        min(box[1] for box in boxes),
-        180.0 if crosses else max(box[2] for box in boxes),
-        max(box[3] for box in boxes),
-    ]

@@ -168,6 +168,9 @@ class ModelCard(OpenModel):
 
     def with_asset(self, asset: Asset) -> ModelCard:
         """The same card with ``asset`` as its only file of weights."""
+        # STAC 1.1 allows bands of an item only where an asset tells of its own.
+        if bands := (self.properties.model_extra or {}).get("bands"):
+            asset = asset.model_copy(update={"bands": bands})
         kept = {key: value for key, value in self.assets.items() if "mlm:model" not in value.roles}
         return self.model_copy(update={"assets": {"model": asset, **kept}})
 

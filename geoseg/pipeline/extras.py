@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import InputError
 from geoseg.files import check_page, plain_stem
 from geoseg.io.qgis import Drawn, RasterLayer, project_text, write_project, write_styles
 from geoseg.io.sources import Renamed
 from geoseg.io.stac import StacScene
-from geoseg.io.stac_out import StacAsset, check_stac, item_file, stac_item, write_item
+from geoseg.io.stac_out import (
+    StacAsset,
+    check_card,
+    check_stac,
+    item_file,
+    model_file,
+    stac_item,
+    write_item,
+    write_model,
+)
 from geoseg.io.writers import FORMATS, check_unowned, output_path
+from geoseg.models.card import card_text
 from geoseg.pipeline.job import Job, input_files
 from geoseg.pipeline.record import REPORT_MAKER, report_file
 from geoseg.raster.stitch import INVALID, SCALE
 
-__all__ = ["check_extras", "earlier_files", "write_extras"]
+if TYPE_CHECKING:
+    from geoseg.pipeline.ground import Ground
+
+__all__ = ["check_extras", "earlier_files", "footprint_assets", "write_extras"]
 
 #: Kinds of footprints that are a part of a scene's, where they were compared with known ones.
 PARTS = ("new", "changed", "gone")
@@ -34,7 +48,9 @@ def check_extras(job: Job, folder: Path) -> None:
         A STAC item of that name is not ours. What is saved by QGIS is left as it is, and needs no check.
     """
     if job.settings.stac:
-        check_stac(item_file(folder, plain_stem(job.source.name)), job.settings.overwrite)
+        stem = plain_stem(job.source.name)
+        check_stac(item_file(folder, stem), job.settings.overwrite)
+        check_card(model_file(folder, stem), job.settings.overwrite)
 
 
 def write_extras(
@@ -48,6 +64,7 @@ def write_extras(
     scene: object,
     origin: Mapping[str, Any],
     footprints: int,
+    ground: Callable[[], Ground],
 ) -> dict[str, Path]:
     """Write the extras that the settings ask for.
 
@@ -71,6 +88,8 @@ def write_extras(
         What the results say of their origin.
     footprints
         Number of them.
+    ground
+        Gives where the scene had data; asked only where that is told.
 
     Returns
     -------
@@ -88,32 +107,55 @@ def write_extras(
         write_project(path, text)
         written["qgs"] = path
     if job.settings.stac:
-        path = item_file(folder, plain_stem(job.source.name))
-        assets = [*_footprint_assets(files), *_raster_assets(job, rasters)]
+        assets = [*footprint_assets(files), *_raster_assets(job, rasters)]
         for kind in dict.fromkeys(kind for kind, _ in parts):
             of_kind = {format: file for (name, format), file in parts.items() if name == kind}
-            assets += _footprint_assets(of_kind, kind)
+            assets += footprint_assets(of_kind, kind)
         assets += [StacAsset(key, file, "Regions that could not be read") for key, file in listed.items()]
-        item = stac_item(
-            folder,
-            job.source.name,
-            job.source.geobox,
-            job.source.acquired,
-            origin,
-            assets,
-            derived_from=_item_of(scene),
-            footprints=footprints,
-        )
-        write_item(path, item)
-        written["stac"] = path
+        written |= _write_stac(job, folder, assets, scene, origin, footprints, ground())
+    return written
+
+
+def _write_stac(
+    job: Job,
+    folder: Path,
+    assets: Sequence[StacAsset],
+    scene: object,
+    origin: Mapping[str, Any],
+    footprints: int,
+    ground: Ground,
+) -> dict[str, Path]:
+    """Write the item of a scene, and beside it the card of its model, where it has one."""
+    stem, card = plain_stem(job.source.name), job.predictor.card
+    written = {"stac": item_file(folder, stem)}
+    model = None
+    if card is not None:
+        written["model"] = model_file(folder, stem)
+        write_model(written["model"], json.loads(card_text(card)), job.fingerprint["model"])
+        assets = [*assets, StacAsset("model", written["model"], "Card of the model")]
+        model = (written["model"], card.name)
+    item = stac_item(
+        folder,
+        job.source.name,
+        job.source.geobox,
+        job.source.acquired,
+        origin,
+        assets,
+        derived_from=_item_of(scene),
+        footprints=footprints,
+        seen=ground.cells > 0,
+        cells=ground.geobox,
+        model=model,
+    )
+    write_item(written["stac"], item)
     return written
 
 
 def earlier_files(job: Job, folder: Path, written: Iterable[Path]) -> list[Path]:
     """What tells of results of an earlier call with other options, and was not written by this one.
 
-    A STAC item, a report, and parts of footprints that were compared. Footprints in other formats are not
-    counted: they say themselves with which options they were made.
+    A STAC item with the model's card, a report, and parts of footprints that were compared. Footprints in
+    other formats are not counted: they say themselves with which options they were made.
     """
     stem = plain_stem(job.source.name)
     # Of a scene of that very name, such as town.new, they are whole results.
@@ -122,7 +164,7 @@ def earlier_files(job: Job, folder: Path, written: Iterable[Path]) -> list[Path]
     report = [] if job.settings.report else [report_file(folder, job.source.name)]
     inputs = {Path(path).absolute() for path in input_files(job, None)}
     told = inputs | {path.absolute() for path in written}
-    candidates = [item_file(folder, stem), *report, *parts]
+    candidates = [item_file(folder, stem), model_file(folder, stem), *report, *parts]
     return [
         path
         for path in candidates
@@ -131,12 +173,14 @@ def earlier_files(job: Job, folder: Path, written: Iterable[Path]) -> list[Path]
 
 
 def _is_ours(path: Path, format: str | None) -> bool:
-    """Whether geoseg wrote a file; ``format`` is that of footprints, None for an item or a report."""
+    """Whether geoseg wrote a file; ``format`` is that of footprints, None for an item, a card or a report."""
     try:
         if format is not None:
             check_unowned({format: path}, overwrite=False)
         elif path.suffix == ".html":
             check_page(path, [], REPORT_MAKER)
+        elif path.name.endswith(".model.json"):
+            check_card(path, overwrite=False)
         else:
             check_stac(path, overwrite=False)
     except InputError:
@@ -152,9 +196,20 @@ def _item_of(scene: object) -> Path | None:
     return Path(scene.label) if isinstance(scene, StacScene) else None
 
 
-def _footprint_assets(files: Mapping[str, Path], kind: str = "") -> list[StacAsset]:
-    """Assets of footprints; ``kind`` names those that are only a part of them."""
-    key, title = (f"{kind}_", f"Footprints that are {kind}") if kind else ("", "Footprints")
+def footprint_assets(files: Mapping[str, Path], kind: str = "", of: str = "") -> list[StacAsset]:
+    """Assets of footprints.
+
+    Parameters
+    ----------
+    files
+        Format -> file.
+    kind
+        Of those that are only a part of them, such as ``gone``.
+    of
+        Begins their keys and ends their titles, where they are not of one scene.
+    """
+    key = "".join(f"{word}_" for word in (of, kind) if word)
+    title = " ".join(filter(None, ("Footprints", kind and f"that are {kind}", of and f"({of})")))
     assets = [StacAsset(f"{key}{format}", path, f"{title} ({format})") for format, path in files.items()]
     # The files beside a .shp are a part of it: whoever follows the item has to find them all.
     if "shp" in files:

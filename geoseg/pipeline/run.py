@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,18 +151,29 @@ def run_scene(
         listed = write_failures(targets, failures) if failures else {}
         origin = run_provenance(job, "run")
         changes: dict[str, int] = {}
+        # Of the chunks that are kept, once for all that asks for it.
+        ground = functools.cache(lambda: _valid_ground(job, store))
         if job.settings.update is None:
             count = _vectorize(job, store, files, origin, crew, progress)
         else:
-            count, changes = _vectorize_compared(job, store, files, parts, origin, crew, progress)
-        _save_rasters(job, store, rasters, origin, progress)
+            count, changes = _vectorize_compared(job, store, files, parts, origin, ground, crew, progress)
+        _save_rasters(job, store, rasters, origin, ground, progress)
         # Once more, for the second stage takes its time as well: the results must be of one scene.
         check_scene(job, store, targets)
         if not failures:  # the lists of an earlier run go with its results
             write_failures(targets, [])
         notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
         extras = write_extras(
-            job, Path(out), files, rasters, listed, parts, scene=scene, origin=origin, footprints=count
+            job,
+            Path(out),
+            files,
+            rasters,
+            listed,
+            parts,
+            scene=scene,
+            origin=origin,
+            footprints=count,
+            ground=ground,
         )
         earlier = earlier_files(job, Path(out), [*targets, *extras.values()])
         if earlier:
@@ -256,6 +269,7 @@ def _vectorize_compared(
     files: dict[str, Path],
     parts: dict[tuple[str, str], Path],
     origin: dict[str, Any],
+    ground: Callable[[], Ground],
     workers: Workers | None,
     progress: Progress,
 ) -> tuple[int, dict[str, int]]:
@@ -274,7 +288,6 @@ def _vectorize_compared(
         "repair": True,
         "provenance": origin,
     }
-    ground = _valid_ground(job, store)
     with scratch_folder(store.folder) as scratch:
         # All must be known before the first is written, for each is compared with what lies around it.
         plain = scratch / "footprints.parquet"
@@ -284,7 +297,7 @@ def _vectorize_compared(
             files,
             parts,
             known,
-            lambda geometry: ground.holds(geometry, place.crs),
+            lambda geometry: ground().holds(geometry, place.crs),
             settings.update_iou,
             scratch,
             style,
@@ -301,7 +314,12 @@ def _valid_ground(job: Job, store: ProbStore) -> Ground:
 
 
 def _save_rasters(
-    job: Job, store: ProbStore, files: dict[str, Path], origin: dict[str, Any], progress: Progress
+    job: Job,
+    store: ProbStore,
+    files: dict[str, Path],
+    origin: dict[str, Any],
+    ground: Callable[[], Ground],
+    progress: Progress,
 ) -> None:
     about = {PROVENANCE_TAG: json_text(origin)}
     if "prob" in files:
@@ -311,7 +329,7 @@ def _save_rasters(
     if "valid" in files:
         from geoseg.pipeline.ground import save_ground
 
-        save_ground(files["valid"], _valid_ground(job, store), tags=about)
+        save_ground(files["valid"], ground(), tags=about)
     if "mask" in files:
         save_mask(
             files["mask"],

@@ -23,7 +23,10 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.io.sources import open_raster
 from geoseg.io.stac import read_stac
 from geoseg.io.stac_out import COLLECTION, stac_item
+from geoseg.models import open_bundle, shipped_model
+from geoseg.models.predictor import CallablePredictor
 from geoseg.pipeline.batch import run_batch
+from geoseg.pipeline.ground import read_ground
 from geoseg.pipeline.run import run_scene
 
 ORIGIN = {"geoseg": "0.1.0", "model": {"fingerprint": "ab" * 32}, "options": {}}
@@ -37,11 +40,11 @@ def network(batch: np.ndarray) -> np.ndarray:
     return (batch[:, :1] > 100).astype(np.float32)
 
 
-def save(path: Path, left: float = 350_000, date: str | None = "2024:05:06 10:20:30") -> Path:
+def save(path: Path, left: float = 350_000, date: str | None = "2024:05:06 10:20:30", **more: Any) -> Path:
     pixels = np.zeros((3, 60, 80), np.uint8)
     pixels[:, 10:30, 10:30] = 200
     path.parent.mkdir(exist_ok=True, parents=True)
-    profile = {"driver": "GTiff", "count": 3, "height": 60, "width": 80, "dtype": "uint8"}
+    profile = {"driver": "GTiff", "count": 3, "height": 60, "width": 80, "dtype": "uint8", **more}
     with rasterio.open(
         path, "w", crs="EPSG:32645", transform=Affine(0.5, 0, left, 0, -0.5, 3_056_000), **profile
     ) as out:
@@ -59,7 +62,7 @@ def check(path: Path) -> dict[str, Any]:
     hrefs = [link["href"] for link in document["links"]]
     for href in [*hrefs, *(asset["href"] for asset in document.get("assets", {}).values())]:
         assert href.startswith(("./", "../")), href
-        assert (path.parent / href).is_file(), href
+        assert (path.parent / href).exists(), href
     return document
 
 
@@ -149,6 +152,87 @@ def test_a_collection_of_many_scenes(tmp_path: Path) -> None:
     moved.rename(out)
     run_batch([str(tmp_path / "in")], network, out, options(mosaic="off"))
     assert {moved / path.relative_to(out): path.read_bytes() for path in out.rglob("*.json")} == before
+
+
+def test_an_item_covers_ground_with_data_and_names_its_model(tmp_path: Path) -> None:
+    # Nodata is 0: of the scene the house alone is there.
+    scene = save(tmp_path / "north.tif", nodata=0)
+    model = CallablePredictor(network, classes=("building",))
+    model.card = open_bundle(shipped_model()).card
+    out = tmp_path / "out"
+    chosen = options(resolution="native", save_valid=True)
+    summary = run_scene(scene, model, out, chosen)
+    path = Path(summary.extras["stac"])
+    item = check(path)
+    seen = read_ground(Path(summary.files["valid"]))
+    outline = shapely.geometry.shape(item["geometry"])
+    whole = shapely.geometry.shape(stac_item(out, "x", seen.geobox, None, ORIGIN, [])["geometry"])
+    # Three cells of 8 pixels a side hold the house from 10 to 30, of 60 x 80 pixels; cells cover 64 x 80.
+    assert outline.area / whole.area == pytest.approx(9 / 80, rel=1e-3)
+    assert tuple(item["bbox"]) == pytest.approx(outline.bounds)
+
+    kept = check_link(path, item, "Buildings 30 cm")
+    assert kept.name == "north.model.json" == Path(summary.extras["model"]).name
+    document = json.loads(kept.read_text())
+    own = json.loads((shipped_model() / "model.json").read_text())
+    (asset,) = document["assets"].values()
+    fingerprint = item["properties"]["geoseg:provenance"]["model"]["fingerprint"]
+    assert asset == {**own["assets"]["model"], "href": f"urn:geoseg:model:{fingerprint}"}
+    assert {**document, "assets": None} == {**own, "assets": None}
+    before = {file: file.read_bytes() for file in (path, kept)}
+    run_scene(scene, model, out, chosen)
+    assert {file: file.read_bytes() for file in before} == before
+    # A model's own card is not ours, whatever its name; ours is told where it is of an earlier call.
+    (note,) = [n for n in run_scene(scene, model, out, chosen.model_copy(update={"stac": False})).notes
+               if "of an earlier call" in n]  # fmt: skip
+    assert note.startswith("north.stac.json, north.model.json tell")
+    kept.write_text(json.dumps(own))
+    with pytest.raises(InputError, match=r"output must be new or written by geoseg before, .*model\.json"):
+        run_scene(scene, model, out, chosen)
+    run_scene(scene, model, out, chosen.model_copy(update={"overwrite": True}))
+    assert kept.read_bytes() == before[kept]
+
+
+def check_link(path: Path, item: dict[str, Any], name: str) -> Path:
+    """The card of the model that an item names, as the MLM extension has it; the item is no model itself."""
+    (link,) = [link for link in item["links"] if "mlm:name" in link]
+    assert (link["rel"], link["mlm:name"]) == ("derived_from", name)
+    properties = item["properties"]
+    assert properties["processing:expression"] == {"format": "stac-mlm", "expression": link["href"]}
+    assert properties["processing:level"] == "L4"
+    assert item["assets"]["model"]["roles"] == ["metadata"]
+    assert item["assets"]["model"]["href"] == link["href"]
+    assert not any("/mlm/" in url for url in item["stac_extensions"])
+    kept = path.parent / link["href"]
+    pystac.validation.validate_dict({**json.loads(kept.read_text()), "stac_extensions": []})
+    return kept
+
+
+def test_a_collection_lists_the_merged_data_set(tmp_path: Path) -> None:
+    for k, name in enumerate("ab"):
+        save(tmp_path / "in" / f"{name}.tif", 350_000 + 10_000 * k)
+    out = tmp_path / "many"
+
+    def again(**given: Any) -> dict[str, Any]:
+        run_batch([str(tmp_path / "in")], network, out, options(mosaic="off", **given))
+        collection = check(out / COLLECTION)
+        pystac.Collection.from_file(str(out / COLLECTION))
+        return dict(collection["assets"])
+
+    assert list(again()) == ["manifest"]
+    assets = again(merge=("parquet", "shp"))
+    sides = ["merged_shp_shx", "merged_shp_dbf", "merged_shp_prj", "merged_shp_cpg"]
+    assert list(assets) == ["merged_parquet", "merged_shp", *sides, "manifest"]
+    folder = assets["merged_parquet"]
+    assert folder["href"] == "./merged.parquet"
+    assert folder["title"] == "Footprints (merged) (parquet): a folder of 1 file"
+    assert folder["file:size"] == (out / "merged.parquet" / "part-00000.parquet").stat().st_size
+    assert assets["manifest"]["roles"] == ["metadata"]
+    before = (out / COLLECTION).read_bytes()
+    assert again(merge=("parquet", "shp")) == assets
+    assert (out / COLLECTION).read_bytes() == before
+    known = shutil.copy(out / "a" / "a.geojson", tmp_path / "known.geojson")
+    assert "merged_gone_fgb" in again(merge=("fgb",), update=known)
 
 
 def test_a_collection_leaves_out_failed_scenes_and_what_is_no_item(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,10 +17,10 @@ from geoseg.errors import GeosegError, MissingFileError, ModelError, RunError, S
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
-from geoseg.io.stac_out import COLLECTION, check_stac, item_file, write_collection
+from geoseg.io.stac_out import COLLECTION, StacAsset, check_stac, item_file, write_collection
 from geoseg.pipeline.batch.ahead import worked_ahead
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
-from geoseg.pipeline.batch.merge import MergeSummary, check_merge, merge_scenes
+from geoseg.pipeline.batch.merge import MERGED, MergeSummary, check_merge, merge_scenes
 from geoseg.pipeline.batch.plan import PlannedScene, check_settings, plan_batch
 from geoseg.pipeline.batch.todo import (
     batch_key,
@@ -31,6 +32,7 @@ from geoseg.pipeline.batch.todo import (
     sort_scenes,
     tried_key,
 )
+from geoseg.pipeline.extras import footprint_assets
 from geoseg.pipeline.kept import way_on
 from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.store import remove_store
@@ -231,7 +233,8 @@ def run_batch(
             # A scene that failed now may have the item of an earlier call beside it.
             whole = [record.name for record in records if record.state in ("done", "incomplete")]
             items = [item_file(out / name, name) for name in whole]
-            left_out = write_collection(out, [item for item in items if item.is_file()], VERSION)
+            assets = _batch_assets(out, merged)
+            left_out = write_collection(out, [item for item in items if item.is_file()], VERSION, assets)
             notes += [
                 f"left out of {COLLECTION}: {file}, which is no STAC item; remove it and give --restart"
                 for file in left_out
@@ -239,6 +242,16 @@ def run_batch(
     n_done = sum(record.state == "done" for record in kept)
     seconds = round(time.perf_counter() - start, 3)
     return BatchSummary(str(out / MANIFEST), records, n_done, seconds, notes, merged)
+
+
+def _batch_assets(out: Path, merged: MergeSummary | None) -> list[StacAsset]:
+    """What the collection of a batch lists beside the items of its scenes."""
+    kinds: dict[str, dict[str, Path]] = {}
+    for key, file in ({} if merged is None else merged.files).items():
+        kind, _, format = key.rpartition(".")
+        kinds.setdefault(kind, {})[format] = out / file
+    footprints = [footprint_assets(files, kind, MERGED) for kind, files in kinds.items()]
+    return [*chain(*footprints), StacAsset("manifest", out / MANIFEST, "What became of each scene")]
 
 
 def _begin(scene: PlannedScene, record: SceneRecord, manifest: Manifest, out: Path) -> None:
