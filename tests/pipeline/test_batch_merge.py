@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
@@ -116,6 +118,25 @@ class TestMerge:
         assert list(parts) == [f"part-{k:05}.parquet" for k in range(4)]
         again = gpd.read_parquet(tmp_path / "parts" / "merged.parquet")
         assert again.equals(table)
+
+    def test_duckdb_reads_a_part(self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(merging, "_ROWS", 1)
+        run(scenes, Network(), tmp_path / "out", merge="parquet")
+        whole = gpd.read_parquet(tmp_path / "out" / "merged.parquet")
+        west, south, east, north = whole.geometry.iloc[2].bounds
+        # Its own columns of bounds are enough: the spatial extension is not needed, and not loaded here.
+        query = (
+            f"FROM '{tmp_path / 'out' / 'merged.parquet' / '*.parquet'}' WHERE bbox.xmax >= {west} "
+            f"AND bbox.xmin <= {east} AND bbox.ymax >= {south} AND bbox.ymin <= {north}"
+        )
+        connection = duckdb.connect()
+        assert connection.sql(f"SELECT id, scene, confidence {query}").fetchall() == [
+            tuple(whole.loc[2, ["id", "scene", "confidence"]])
+        ]
+        (plan,) = connection.sql(f"EXPLAIN ANALYZE SELECT id {query}").fetchall()
+        scanned = re.search(r"Row Groups Scanned: (\d+) / (\d+)", plan[1])
+        assert scanned is not None, plan[1]
+        assert scanned.groups() == ("1", "4")
 
     def test_it_is_made_anew_only_when_a_scene_was(self, scenes: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
