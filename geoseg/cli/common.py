@@ -133,7 +133,7 @@ def report_summary(summary: Summary, done: str, *, quiet: bool, json: bool, also
     done
         What was made, in one line.
     also
-        Files beside the results that were asked for.
+        Files beside the results.
     """
     if json:
         print_json(summary.as_dict())

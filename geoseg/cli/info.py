@@ -25,6 +25,8 @@ _EPILOG = """Examples:
 _MODEL_SUFFIXES = (".zip", ".onnx", ".pt2", ".safetensors", ".pt", ".pth", ".ckpt", ".pkl")
 #: What a folder must hold to be a bundle, so that a folder of scenes is not taken for a model.
 _CARD_NAME = "model.json"
+#: Suffixes of results, which say where they come from.
+_RESULTS = (".geojson", ".geojsonl", ".gpkg", ".parquet", ".fgb", ".shp", ".pmtiles", ".tif")
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +68,8 @@ def info(
     Of a scene: size, bands, CRS, ground resolution. Of a model: classes, inputs, options. Of footprints, a
     mask or probabilities: what they were made from, with which model, options and version.
     """
+    if Path(path).is_dir():
+        _check_no_results(Path(path))
     # By the name alone, before anything is opened: the two kinds need other libraries.
     if is_model(path):
         from geoseg.models import describe_model
@@ -91,6 +95,25 @@ def info(
             table.add_row(name.replace("_", " ") if index == 0 else "", line)
     # Names of files and bands may hold brackets, which rich would take for markup.
     Console(markup=False, highlight=False).print(table)
+
+
+def _check_no_results(folder: Path) -> None:
+    """Refuse a folder of results, whose rasters would be taken for the sheets of one scene."""
+    from geoseg.pipeline.batch.manifest import MANIFEST
+
+    if (folder / MANIFEST).is_file():
+        raise InputError(
+            f"path must be a scene, a model or a file of results, got {folder}, the results of many scenes. "
+            f"geoseg status {folder} tells of them."
+        )
+    for store in sorted(folder.glob("*.geoseg")):
+        files = (path for path in sorted(folder.glob(f"{store.stem}.*")) if path.is_file())
+        file = next((path for path in files if path.suffix in _RESULTS), None)
+        if file is not None:
+            raise InputError(
+                f"path must be a scene, a model or a file of results, got {folder}, a folder of them. Name "
+                f"one, as in geoseg info {file}."
+            )
 
 
 def _lines(value: Any) -> list[str]:

@@ -171,8 +171,7 @@ def _carry_out(
     done = f"{summary.mpx:.1f} Mpx in {summary.seconds:.1f} s ({work})"
     if summary.footprints is not None:
         done = f"{summary.footprints} footprints{_changes_text(summary.changes)}, {done}"
-    also = [summary.extras[kind] for kind in ("report",) if kind in summary.extras]
-    report_summary(summary, done, quiet=quiet, json=json, also=also)
+    report_summary(summary, done, quiet=quiet, json=json, also=tuple(summary.extras.values()))
 
 
 def _changes_text(changes: Mapping[str, int]) -> str:
@@ -274,6 +273,8 @@ def _carry_out_batch(
             for file in merged.files.values():
                 print(out / file)
         print(summary.manifest)
+        if summary.collection:
+            print(summary.collection)
         if settings.report:
             print_notes(report.notes)
             print(report.file)

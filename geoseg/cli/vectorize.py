@@ -50,7 +50,11 @@ def vectorize(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Turn a raster into polygons: valid, with holes, the same whatever the chunks, in bounded memory."""
+    """Turn a raster into polygons: valid, with holes, the same whatever the chunks, in bounded memory.
+
+    Writes a style for QGIS beside them. A QGIS project, STAC metadata and a report come from "geoseg run",
+    which has the scene.
+    """
     from geoseg.io.scene_lists import check_reference
 
     # A mistyped path is told at once, not after the seconds that the libraries of geometry take to load.

@@ -55,8 +55,8 @@ class RunSummary:
         With ``update``: how many footprints are new, kept, changed and gone, and how many known ones stand
         where nothing was seen (unseen).
     extras
-        Kind (``style``, ``qgs``, ``stac``) to a file beside the results that helps to look at them. Other
-        programs may have written to it since.
+        Kind (``style``, ``qgs``, ``stac``, ``model``, ``report``) to a file beside the results that helps to
+        look at them. Other programs may have written to it since.
     """
 
     scene: str

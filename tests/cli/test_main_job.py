@@ -510,3 +510,18 @@ def test_help_has_examples(command: tuple[str, ...]) -> None:
     assert result.exit_code == 0
     assert "Examples:" in result.stdout
     assert f"geoseg {command[0] if command else 'run'} " in result.stdout.split("Examples:")[1]
+
+
+def test_the_summary_names_all_files(bundle: Path, tmp_path: Path) -> None:
+    out, scene = tmp_path / "out", save(tmp_path / "a.tif", picture())
+    words = ("run", scene, "--model", bundle, "--out", out, "--engine", "torch", "--format", "gpkg")
+    words += ("--stac", "--qgs", "--report")
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    names = ["a.gpkg", "a.qml", "a.qgs", "a.stac.json", "a.model.json", "a.report.html"]
+    assert done.stdout.splitlines()[1:] == [str(out / name) for name in names]
+    assert all((out / name).is_file() for name in names)
+    summary = dict(json.loads(run(*words, "--json").stdout))
+    assert list(summary["extras"]) == ["style", "qgs", "stac", "model", "report"]
+    complains(run("info", out), "a folder of them", f"geoseg info {out / 'a.gpkg'}.")
+    assert run("info", out / "a.gpkg").exit_code == 0

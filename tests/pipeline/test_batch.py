@@ -407,8 +407,17 @@ class TestCommand:
         done = CliRunner().invoke(app, ["run", str(scenes), "-o", str(out), "--json"])
         assert done.exit_code == 0
         assert json.loads(done.stdout)["states"] == {"done": 3}
+        assert json.loads(done.stdout)["collection"] is None
+        told = CliRunner().invoke(app, ["info", str(out)])
+        assert (told.exit_code, told.stdout) == (2, "")
+        assert f"geoseg status {out} tells of them." in told.stderr
         status = CliRunner().invoke(app, ["status", str(out), "--all"])
         assert (status.exit_code, status.stdout.count("1 footprint,")) == (0, 3)
+        # What lies beside the results of all is named in the end.
+        done = CliRunner().invoke(app, ["run", str(scenes), "-o", str(out), "--merge", "fgb", "--stac"])
+        names = ["merged.fgb", "manifest.sqlite", "collection.json"]
+        assert done.stdout.splitlines()[-3:] == [str(out / name) for name in names]
+        assert all((out / name).is_file() for name in names)
 
     @pytest.mark.parametrize(
         ("words", "message"),

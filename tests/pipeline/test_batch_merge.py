@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+from affine import Affine
 from batch_scenes import OPTIONS, PLACE, Network, run, save, states
 from pyproj import CRS
 from typer.testing import CliRunner
@@ -26,6 +27,7 @@ from geoseg.cli import app
 from geoseg.errors import InputError, RunError
 from geoseg.io.describe import describe
 from geoseg.io.sorted_runs import KEY, SortedRuns
+from geoseg.io.writers.pmtiles import read_header, zooms_of
 from geoseg.pipeline.batch import MANIFEST, read_manifest
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -137,6 +139,16 @@ class TestMerge:
         scanned = re.search(r"Row Groups Scanned: (\d+) / (\d+)", plan[1])
         assert scanned is not None, plan[1]
         assert scanned.groups() == ("1", "4")
+
+    def test_map_tiles_are_as_fine_as_the_latitude_of_the_scenes_needs(self, tmp_path: Path) -> None:
+        # At 69 degrees north a unit of a tile is less than half of what it is at the equator.
+        place = Affine(0.5, 0, 500_000, 0, -0.5, 7_660_000)
+        north = save(tmp_path / "in" / "a.tif", crs="EPSG:32633", transform=place)
+        done = run(north, Network(), tmp_path / "out", merge="pmtiles", formats="pmtiles")
+        (own, merged) = (read_header(tmp_path / "out" / name) for name in ("a/a.pmtiles", "merged.pmtiles"))
+        assert done.merged.footprints == 1
+        assert merged.zooms == own.zooms == zooms_of(0.5, 69)
+        assert zooms_of(0.5, 69)[1] < zooms_of(0.5)[1]
 
     def test_it_is_made_anew_only_when_a_scene_was(self, scenes: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"

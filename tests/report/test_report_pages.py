@@ -299,7 +299,7 @@ def test_without_its_scene_a_report_has_no_picture_and_says_so(
     assert "lies in the network" in write_scene_report(find_result(town)).notes[0]
 
 
-@pytest.mark.parametrize("kind", ["path", "at", "sheets", "renamed"])
+@pytest.mark.parametrize("kind", ["path", "at", "sheets", "renamed", "item"])
 def test_a_list_leads_a_report_into_no_network(
     kind: str, town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,11 +308,15 @@ def test_a_list_leads_a_report_into_no_network(
 
     listed = tmp_path / "l.txt"
     listed.write_text("https://example.invalid/a.tif\nhttps://example.invalid/b.tif\n")
+    item = tmp_path / "item.json"
+    asset = {"href": "https://example.invalid/a.tif", "type": "image/tiff"}
+    item.write_text(json.dumps({"stac_version": "1.1.0", "type": "Feature", "assets": {"visual": asset}}))
     references: dict[str, Any] = {
         "path": {"path": str(listed)},
         "at": {"path": f"@{listed}"},
         "sheets": {"kind": "sheets", "name": "town", "paths": [str(listed)]},
         "renamed": {"kind": "renamed", "name": "town", "reference": {"path": str(listed)}},
+        "item": {"path": str(item)},
     }
     record = json.loads((town / "town.geoseg" / "run.json").read_text())
     record["reference"] = references[kind]
@@ -321,6 +325,7 @@ def test_a_list_leads_a_report_into_no_network(
     assert "lies in the network" in write_scene_report(find_result(town)).notes[0]
     # A list of what is not there any more is a scene that is gone.
     listed.write_text("# nothing\n")
+    item.write_text('{"stac_version"')
     assert "the scene is gone" in write_scene_report(find_result(town)).notes[0]
 
 
@@ -490,6 +495,20 @@ def test_many_scenes_are_one_page(tmp_path: Path) -> None:
     first = (tmp_path / "out" / "report.html").read_bytes()
     write_batch_report(tmp_path / "out")
     assert (tmp_path / "out" / "report.html").read_bytes() == first
+    assert "One data set of all" not in page.text
+    for name in ("merged.parquet", "merged.gpkg"):
+        (tmp_path / "out" / name).mkdir() if name.endswith("parquet") else (tmp_path / "out" / name).touch()
+    (tmp_path / "passwd").touch()
+    files = {"parquet": "merged.parquet", "gpkg": "merged.gpkg", "fgb": "../passwd"}
+    with Manifest.opened(tmp_path / "out") as manifest:
+        merged = {"files": files, "footprints": 1234, "crs": "EPSG:32645", "scenes": ["north", "photo"]}
+        manifest.put_facts({"merged": merged})
+    write_batch_report(tmp_path / "out")
+    page = Page(tmp_path / "out" / "report.html")
+    assert "1,234 footprints of 2 scenes in EPSG:32645" in page.text
+    assert "merged.parquet" in page.text
+    # A folder is no page; and nothing leads out of the results.
+    assert [a["href"] for tag, a in page.tags if tag == "a"] == ["./north/north.report.html", "./merged.gpkg"]
 
 
 def test_scenes_of_several_systems_lie_on_one_map(tmp_path: Path) -> None:

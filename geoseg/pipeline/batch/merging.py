@@ -161,12 +161,14 @@ class Merging:
             What became of the footprints, where they were compared.
         """
         finest = min((record.gsd for record in self._records if record.gsd), default=None)
+        # Each at its own latitude: web maps stretch what lies far from the equator.
+        zooms = [zooms_of(record.gsd, _latitude(record)) for record in self._records if record.gsd]
         style: dict[str, Any] = {
             "crs": self._crs,
             "provenance": origin,
             # As the sharpest of the scenes needs them.
             "decimals": 7 if finest is None else decimals_of(finest / _METERS_A_DEGREE),
-            "zooms": None if finest is None else zooms_of(finest),
+            "zooms": max(zooms, default=None),
             "repair": True,
         }
         schema = pa.schema([("id", pa.int64()), *self._schema])
@@ -249,6 +251,14 @@ def _extent(record: SceneRecord, crs: CRS) -> tuple[float, float, float, float]:
     if not np.isfinite(extent).all():
         raise _unshown(record.name, crs)
     return extent
+
+
+def _latitude(record: SceneRecord) -> float:
+    """Latitude of the center of a scene."""
+    x0, y0, x1, y1 = record.bounds or (0.0, 0.0, 0.0, 0.0)
+    to_lonlat = Transformer.from_crs(record.crs, 4326, always_xy=True)
+    latitude = float(to_lonlat.transform((x0 + x1) / 2, (y0 + y1) / 2)[1])
+    return latitude if np.isfinite(latitude) else 0.0
 
 
 def _moved(geometry: Array, crs: CRS | None, target: CRS, name: str) -> Array:

@@ -69,6 +69,8 @@ class BatchSummary:
         What the user should know about the whole; a scene's own notes are in its record.
     merged
         The data set of all scenes, where one was asked for.
+    collection
+        The STAC collection of all scenes, where one was asked for.
     """
 
     manifest: str
@@ -77,6 +79,7 @@ class BatchSummary:
     seconds: float
     notes: list[str] = field(default_factory=list)
     merged: MergeSummary | None = None
+    collection: str | None = None
 
     @property
     def states(self) -> dict[State, int]:
@@ -223,13 +226,14 @@ def run_batch(
                         f"{way_on(settings)} goes on."
                     )
         records = sorted([*kept, *(record for _, record in todo)], key=lambda record: record.name)
-        merged = None
+        merged = collection = None
         if settings.merge is not None and any(record.files for record in records):
             merged = merge_scenes(manifest, records, out, settings, progress=progress)
             notes += merged.notes
         elif settings.merge is None and "merged" in manifest.facts:
             notes.append("the merged data set is of an earlier call; --merge makes it anew")
         if settings.stac:
+            collection = str(out / COLLECTION)
             # A scene that failed now may have the item of an earlier call beside it.
             whole = [record.name for record in records if record.state in ("done", "incomplete")]
             items = [item_file(out / name, name) for name in whole]
@@ -241,7 +245,7 @@ def run_batch(
             ]
     n_done = sum(record.state == "done" for record in kept)
     seconds = round(time.perf_counter() - start, 3)
-    return BatchSummary(str(out / MANIFEST), records, n_done, seconds, notes, merged)
+    return BatchSummary(str(out / MANIFEST), records, n_done, seconds, notes, merged, collection)
 
 
 def _batch_assets(out: Path, merged: MergeSummary | None) -> list[StacAsset]:

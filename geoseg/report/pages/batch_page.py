@@ -139,7 +139,7 @@ def write_batch_report(out: PathLike, path: PathLike | None = None) -> BatchRepo
         on_map=len(extents),
         notes=notes,
     )
-    body = _body(out.resolve().name, report, records, links, facts)
+    body = _body(out, target, report, records, links, facts)
     size = write_document(target, f"{out.resolve().name} - geoseg report", body, page, [])
     return replace(report, bytes=size)
 
@@ -147,11 +147,15 @@ def write_batch_report(out: PathLike, path: PathLike | None = None) -> BatchRepo
 def _link(record: SceneRecord, out: Path, target: Path) -> str | None:
     """Where the report of a scene lies as seen from this one; None without one, or elsewhere on the disk."""
     # A name from a manifest of somebody else's must not lead out of the folder.
-    report = report_file(out / plain_stem(record.name), record.name)
-    if not report.is_file():
+    return _place(report_file(out / plain_stem(record.name), record.name), target)
+
+
+def _place(file: Path, target: Path) -> str | None:
+    """Where a file lies as seen from the report; None without one, or elsewhere on the disk."""
+    if not file.is_file():
         return None
     try:
-        place = report.absolute().relative_to(target.absolute().parent)
+        place = file.absolute().relative_to(target.absolute().parent)
     except ValueError:
         return None
     # With ./ before it, no name is taken for a scheme such as javascript:
@@ -215,14 +219,32 @@ def _reason(record: SceneRecord) -> str:
     return ""
 
 
+def _merged_files(merged: Any, out: Path, target: Path) -> Iterator[str]:
+    """The data set of all scenes, where there is one."""
+    if not isinstance(merged, dict) or not isinstance(merged.get("files"), dict):
+        return
+    items = []
+    for name in merged["files"].values():
+        # As for the reports: nothing leads out of the folder. A browser can't show a folder of parts.
+        file = out / Path(str(name)).name
+        link = None if file.is_dir() else _place(file, target)
+        items.append(f'<li><a href="{escape(link)}">{escape(file.name)}</a></li>' if link else
+                     f"<li>{escape(file.name)}</li>")  # fmt: skip
+    footprints, scenes = merged.get("footprints", 0), len(merged.get("scenes", ()))
+    yield "<h2>One data set of all</h2>"
+    yield f"<p>{footprints:,} footprints of {scenes:,} scenes in {escape(str(merged.get('crs', '')))}</p>"
+    yield f"<ul>{''.join(items)}</ul>"
+
+
 def _body(
-    name: str,
+    out: Path,
+    target: Path,
     report: BatchReport,
     records: Sequence[SceneRecord],
     links: dict[str, str],
     facts: dict[str, Any],
 ) -> Iterator[str]:
-    yield f"<h1>{escape(name)}</h1>"
+    yield f"<h1>{escape(out.resolve().name)}</h1>"
     model = facts.get("model")
     made = facts.get("geoseg", VERSION)
     yield f'<p class="quiet">{"network " + escape(model) + ", " if model else ""}geoseg {escape(made)}</p>'
@@ -260,6 +282,7 @@ def _body(
     yield "</table>"
     if len(records) > _LISTED:
         yield f"<p>and {len(records) - _LISTED:,} more, in {MANIFEST}</p>"
+    yield from _merged_files(facts.get("merged"), out, target)
     options = facts.get("options") or {}
     rows = "".join(
         f"<tr><td>{escape(key)}</td><td>{escape(str(value)[:_LONG])}</td></tr>"

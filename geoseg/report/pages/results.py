@@ -16,6 +16,7 @@ from geoseg.io.names import is_remote
 from geoseg.io.references import Reference, paths_of
 from geoseg.io.scene_lists import is_scene_list, list_scenes
 from geoseg.io.sources import open_raster
+from geoseg.io.stac import SceneQuery
 from geoseg.io.vectors import VectorFile, open_vector
 from geoseg.pipeline.batch.manifest import MANIFEST
 from geoseg.pipeline.record import RECORD, RunRecord, read_record, reference_of, report_file
@@ -190,7 +191,9 @@ def _expanded(paths: Iterable[str]) -> set[str]:
     while waiting:
         name = waiting.pop()
         if name not in names and is_scene_list(name):
-            waiting += [path for scene in list_scenes(name).scenes for path in paths_of(scene)]
+            # With those on other hosts: to list them asks nobody.
+            listed = list_scenes(name, query=SceneQuery(remote=True)).scenes
+            waiting += [path for scene in listed for path in paths_of(scene)]
         names.add(name)
     return names
 
