@@ -33,10 +33,11 @@ from geoseg.geo.blocks import plan_blocks
 from geoseg.geo.geobox import GeoBox
 from geoseg.lazy.scene import ArrayScene
 from geoseg.models.predictor import CallablePredictor
-from geoseg.pipeline import strips
 from geoseg.pipeline.predict import BlockReader
 from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.store import ProbStore
+from geoseg.pipeline.strips import driver
+from geoseg.pipeline.strips.tasks import StripSummary
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.pipeline.workers import Workers, open_workers
 from geoseg.pipeline.workers.processes import process_workers
@@ -97,13 +98,14 @@ def _results(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def _sleeping_strip(shared: Any, strip: Any, wanted: Any, chunks: Any) -> Any:
-    time.sleep(0.2 * len(wanted))
-    return strips._StripSummary(windows=16 * len(wanted))
+def _sleeping_strips(shared: Any, given: Any) -> Any:
+    blocks = sum(len(strip.wanted) for strip in given)
+    time.sleep(0.2 * blocks)
+    return StripSummary(windows=16 * blocks), len(given), 0.2 * blocks
 
 
-def _no_finish(shared: Any, chunks: Any) -> list[int]:
-    return [0] * len(chunks)
+def _no_finish(shared: Any, chunks: Any, used: Any) -> tuple[list[int], float]:
+    return [0] * len(chunks), 0.0
 
 
 @contextmanager
@@ -137,14 +139,14 @@ def feed(count: int, seconds: float, dask: bool) -> None:
     plan = plan_blocks(shape, window=(side // 4, side // 4), overlap=(0, 0), chunk=side)
     scene = ArrayScene(np.zeros((1, *shape), np.uint8), None, GeoBox(Affine.identity(), None, *shape))
     reader = BlockReader(scene, plan)
-    strips._predict_strip, strips._finish_chunks = _sleeping_strip, _no_finish
+    driver.predict_strips, driver.finish_chunks = _sleeping_strips, _no_finish
     with tempfile.TemporaryDirectory() as folder, _sleepers(count, dask) as workers:
         store = ProbStore.open(Path(folder) / "s", plan, 1, {}, batch_size=2)
         # Workers start, and import what they need.
         for pending in [workers.submit(time.sleep, 0.2) for _ in range(2 * count)]:
             pending.result()
         start, own, process = time.perf_counter(), time.thread_time(), time.process_time()
-        strips.predict_with_workers(reader, CallablePredictor(np.copy), store, workers)
+        driver.predict_with_workers(reader, CallablePredictor(np.copy), store, workers)
         wall, own = time.perf_counter() - start, time.thread_time() - own
         process = time.process_time() - process
         store.close()

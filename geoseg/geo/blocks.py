@@ -8,7 +8,8 @@ so a chunk needs its own block and earlier ones only, and every window runs exac
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -95,26 +96,29 @@ class AxisPlan:
         first, end = self.blocks[block]
         return self.starts[first], self.starts[end - 1] + self.window
 
+    def under(self, block: int) -> range:
+        """Chunks that a block adds to."""
+        start, stop = self.span(block)
+        return range(start // self.chunk, -(-min(stop, self.size) // self.chunk))
+
     def hits(self, block: int) -> list[Hit]:
         """What a block adds to which chunks."""
         start, stop = self.span(block)
         stop = min(stop, self.size)
-        chunks = range(start // self.chunk, -(-stop // self.chunk))
-        return [Hit(c, max(start, c * self.chunk), min(stop, (c + 1) * self.chunk)) for c in chunks]
+        return [
+            Hit(c, max(start, c * self.chunk), min(stop, (c + 1) * self.chunk)) for c in self.under(block)
+        ]
 
-    def last_block(self, chunk: int) -> int:
-        """The block that completes a chunk."""
-        # Block k begins where chunk k does, so no later one reaches into it.
-        return min(chunk, len(self.blocks) - 1)
+    def over(self, chunk: int) -> range:
+        """Blocks that add to a chunk."""
+        # Blocks end one after the other: the first that ends beyond the first pixel of the chunk. Block k
+        # begins where chunk k does, so no later one reaches into it.
+        first = bisect.bisect_right(self._ends, chunk * self.chunk)
+        return range(first, min(chunk, len(self.blocks) - 1) + 1)
 
     def completed(self, block: int) -> range:
         """Chunks that are complete once this block is (given that earlier ones are)."""
         return range(block, self.n_chunks if block == len(self.blocks) - 1 else block + 1)
-
-    def first_block(self, chunk: int) -> int:
-        """The first block that adds to a chunk."""
-        # Blocks end one after the other: the first that ends beyond the first pixel of the chunk.
-        return bisect.bisect_right(self._ends, chunk * self.chunk)
 
 
 @dataclass(frozen=True)
@@ -174,22 +178,36 @@ class BlockPlan:
             for j in range(*self.x.blocks[col]):
                 yield i, j
 
-    def strips(self, blocks: Iterable[tuple[int, int]], batch_size: int) -> list[list[tuple[int, int]]]:
-        """The strips that hold any of some blocks, row-major; each as all of its blocks.
+    def blocks_over(self, chunks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which blocks (rows, columns) add to any of some chunks (rows, columns)."""
+        rows, cols = (
+            [slice(under.start, under.stop) for under in map(axis.under, range(len(axis.blocks)))]
+            for axis in (self.y, self.x)
+        )
+        above = np.stack([chunks[row].any(axis=0) for row in rows])
+        return np.stack([above[:, col].any(axis=1) for col in cols], axis=1)
 
-        A strip is a few neighbors in a row that fill batches together, and that one worker predicts. It has
-        two batches or more, so that the last one, which may be short, costs little.
+    def strip_length(self, batch_size: int) -> int:
+        """Blocks of a strip: two batches or more, so that the last one, which may be short, costs little."""
+        return min(-(-2 * batch_size // (self.y.per_block * self.x.per_block)), self.n_blocks[1])
+
+    def strips(self, blocks: NDArray[np.bool_], batch_size: int) -> Iterator[list[tuple[int, int]]]:
+        """The strips that hold any of some blocks (rows, columns), row-major; each as all of its blocks.
+
+        A strip is a few neighbors in a row that fill batches together, and that one worker predicts.
 
         Examples
         --------
         >>> plan = plan_blocks((4096, 9999), window=(512, 512), overlap=(128, 128), chunk=1536)
-        >>> plan.strips([(1, 2)], batch_size=2), plan.strips([(1, 2)], batch_size=16)
+        >>> one = np.zeros(plan.n_blocks, bool)
+        >>> one[1, 2] = True
+        >>> list(plan.strips(one, batch_size=2)), list(plan.strips(one, batch_size=16))
         ([[(1, 2)]], [[(1, 2), (1, 3)]])
         """
-        columns = self.n_blocks[1]
-        length = min(-(-2 * batch_size // (self.y.per_block * self.x.per_block)), columns)
-        strips = sorted({(row, col // length * length) for row, col in blocks})
-        return [[(row, col) for col in range(first, min(first + length, columns))] for row, first in strips]
+        columns, length = self.n_blocks[1], self.strip_length(batch_size)
+        for row, first in itertools.product(range(len(blocks)), range(0, columns, length)):
+            if blocks[row, first : first + length].any():
+                yield [(row, col) for col in range(first, min(first + length, columns))]
 
     def offset(self, block: tuple[int, int], chunk: tuple[int, int]) -> tuple[int, int]:
         """(row, column) in a chunk of the first pixel that a block adds to."""
@@ -199,9 +217,7 @@ class BlockPlan:
 
     def sources(self, chunk_row: int, chunk_col: int) -> Iterator[tuple[int, int]]:
         """Blocks that add to a chunk, row-major."""
-        for row in range(self.y.first_block(chunk_row), self.y.last_block(chunk_row) + 1):
-            for col in range(self.x.first_block(chunk_col), self.x.last_block(chunk_col) + 1):
-                yield row, col
+        return itertools.product(self.y.over(chunk_row), self.x.over(chunk_col))
 
 
 def plan_blocks(

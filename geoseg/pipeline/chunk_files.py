@@ -187,7 +187,7 @@ class StoredClasses:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.files, self.background, self.thresholds = state
         # Of a large scene they are many: another process reads them from the record, once.
-        self.records = read_log(self.files.folder / "chunks.log")
+        self.records = read_log(self.files.folder / "chunks.log", self.files.plan.n_chunks)
 
 
 def _check_finite(prob: Array, valid: BoolArray | None, window: Window) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError, SceneError
 from geoseg.pipeline.job import Job
@@ -72,10 +74,9 @@ def predict_job(job: Job, store: ProbStore, progress: Progress, workers: Workers
         else:
             done = predict_with_workers(reader, job.predictor, store, workers, progress=progress)
     except KeyboardInterrupt:
-        rows, cols = job.plan.n_chunks
-        left = len(store.missing())
+        missing = store.missing()
         raise KeyboardInterrupt(
-            f"{rows * cols - left} of {rows * cols} chunks are finished and kept; "
+            f"{np.count_nonzero(~missing)} of {missing.size} chunks are finished and kept; "
             f"{way_on(job.settings)} goes on from there"
         ) from None
     # Where nothing was read just now, the fingerprint was taken a moment ago.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -128,34 +128,34 @@ def predict_to_store(
     """
     plan, batch_size = reader.plan, store.batch_size
     missing = store.lacking(reader.on_error)
-    needed = {block for chunk in missing for block in plan.sources(*chunk)}
+    needed = plan.blocks_over(missing)
     # Whole strips, also where a part is done already: batches are filled from block to block, and which
     # windows share a batch decides the last bits of what the network gives.
-    strips = plan.strips(needed, batch_size)
-    order = list(itertools.chain.from_iterable(strips))
+    strips, order, counted = (plan.strips(needed, batch_size) for _ in range(3))
+    n_blocks = sum(map(len, counted))
     clock, timed = time.perf_counter(), TimedPredict(predict)
-    # Pieces of the chunks that are still to come; those of finished ones are dropped as they arrive.
-    pending: dict[tuple[int, int], list[Piece]] = {chunk: [] for chunk in missing}
+    # Pieces of the chunks that are begun; those of finished ones are dropped as they arrive.
+    pending: dict[tuple[int, int], list[Piece]] = {}
     done = skipped = 0
     with _Writer(store) as writer:
-        stream = read_ahead(reader, order, store.note_failures)
+        stream = read_ahead(reader, itertools.chain.from_iterable(order), store.note_failures)
         for strip in strips:
             for block in predict_blocks(
                 itertools.islice(stream, len(strip)),
                 timed,
                 batch_size,
-                wanted=lambda batch: any(b.index in needed for b, _, _ in batch),
+                wanted=lambda batch: any(needed[b.index] for b, _, _ in batch),
             ):
                 done += 1
                 # Other blocks of the strip only filled up batches; their results are stored already.
-                if block.index in needed:
+                if needed[block.index]:
                     skipped += block.n_skipped
-                    _hand_over(block, store.classes, pending, writer)
+                    _hand_over(block, store.classes, missing, pending, writer)
                 # Megapixels of the scene, not of the windows, which overlap: so the rate does not depend on
                 # the overlap, and the scene's size over it is the time that is left.
                 share = done / (plan.n_blocks[0] * plan.n_blocks[1])
                 speed = plan.shape[0] * plan.shape[1] * share / 1e6 / (time.perf_counter() - clock)
-                progress("predict", done, len(order), mpx_per_s=speed)
+                progress("predict", done, n_blocks, mpx_per_s=speed)
     return PredictSummary(timed.windows, skipped, time.perf_counter() - clock, timed.seconds)
 
 
@@ -174,22 +174,26 @@ class TimedPredict:
 
 
 def _hand_over(
-    block: Block, classes: int, pending: dict[tuple[int, int], list[Piece]], writer: _Writer
+    block: Block,
+    classes: int,
+    missing: BoolArray,
+    pending: dict[tuple[int, int], list[Piece]],
+    writer: _Writer,
 ) -> None:
     """Give a block's pieces to the chunks that wait for them, and those that have all to the writer."""
     for piece in block.pieces(classes):
-        if piece.chunk in pending:
-            pending[piece.chunk].append(piece)
+        if missing[piece.chunk]:
+            pending.setdefault(piece.chunk, []).append(piece)
     # The pieces are copies: the sums of a whole block need not wait for its strip to end.
     block.total = None
     for chunk in block.completed():
-        if chunk in pending:
+        if missing[chunk]:
             writer.submit(chunk, pending.pop(chunk), block.valid_of(chunk))
 
 
 def read_ahead(
     reader: BlockReader,
-    order: Sequence[tuple[int, int]],
+    order: Iterable[tuple[int, int]],
     note_failures: Callable[[tuple[int, int], list[dict[str, Any]]], None],
 ) -> Iterator[Block]:
     """Blocks in order, a few of them read ahead by threads; regions that could not be read are noted."""

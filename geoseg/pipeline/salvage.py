@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -109,7 +109,7 @@ def failure(unit: Window, error: Exception) -> dict[str, Any]:
     return {**place, "reason": str(error)}
 
 
-def sorted_failures(failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def sorted_failures(failures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each region once, row-major."""
     # Blocks overlap, so neighbors list the same region.
     unique = {(item["row_off"], item["col_off"]): item for item in failures}

@@ -17,12 +17,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from geoseg.errors import InputError, StateMismatchError
-from geoseg.files import hold, json_digest, remove_folder, write_bytes, write_text
+from geoseg.files import Staged, hold, json_digest, remove_folder, write_bytes, write_text
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
 from geoseg.pipeline.chunk_files import ZSTD_LEVEL, ChunkFiles
-from geoseg.pipeline.chunk_log import ChunkRecord, log_line, read_log
+from geoseg.pipeline.chunk_log import ChunkRecord, ChunkRecords, log_line, read_log
 from geoseg.pipeline.salvage import sorted_failures
 from geoseg.raster.stitch import INVALID
 from geoseg.typing import Array, BoolArray, OnError
@@ -56,20 +58,20 @@ class ProbStore:
         self.batch_size, self.classes = int(state["batch_size"]), int(state["classes"])
         self.files = ChunkFiles(folder, plan, self.classes, state["dtype"])
         self._block_failures: dict[tuple[int, int], list[dict[str, Any]]] = {}
-        written = read_log(folder / "chunks.log")
+        self._records = read_log(folder / "chunks.log", plan.n_chunks)
         # Every chunk is read when a run goes on, so that one which a disk or a copy spoiled is found while it
         # can still be predicted again.
-        self._records: dict[tuple[int, int], ChunkRecord] = {}
-        for chunk, record in written.items():
+        self.damaged = 0
+        for chunk, record in self._records.items():
             path = self.files.path(*chunk)
-            if path.is_file() and record.unsealed(path.read_bytes()) is not None:
-                self._records[chunk] = record
-            else:
+            if not path.is_file() or record.unsealed(path.read_bytes()) is None:
                 _remove(path)  # whatever lies there instead
-        self.damaged = len(written) - len(self._records)
+                del self._records[chunk]
+                self.damaged += 1
         self.kept_since = (folder / "prob" / "zarr.json").stat().st_mtime if self._records else None
         # Written anew, so that a line that was cut by a kill is not continued by the next.
-        write_text(folder / "chunks.log", "".join(log_line(*entry) for entry in self._records.items()))
+        with Staged.file(folder / "chunks.log") as staged, staged.path.open("wb") as file:
+            file.writelines(log_line(*entry).encode() for entry in self._records.items())
         self._log = os.open(folder / "chunks.log", os.O_WRONLY | os.O_APPEND)
         self._log_open.callback(os.close, self._log)
         # All folders now, so that no write makes one anew that was removed meanwhile.
@@ -192,27 +194,27 @@ class ProbStore:
             self.discard()
 
     @property
-    def records(self) -> Mapping[tuple[int, int], ChunkRecord]:
+    def records(self) -> ChunkRecords:
         """Records of the finished chunks."""
         return self._records
 
-    def has(self, row: int, col: int) -> bool:
-        """Whether a chunk is finished, and still there."""
-        return (row, col) in self._records and self.files.path(row, col).is_file()
+    def missing(self) -> BoolArray:
+        """Which chunks (rows, columns) are not finished, or not there any more."""
+        missing = ~self._records.finished
+        for chunk in self._records:
+            missing[chunk] = not self.files.path(*chunk).is_file()
+        return missing
 
-    def missing(self) -> list[tuple[int, int]]:
-        """Chunks that are not finished, row-major."""
-        rows, cols = self.plan.n_chunks
-        return [(row, col) for row in range(rows) for col in range(cols) if not self.has(row, col)]
+    def lacking(self, on_error: OnError) -> BoolArray:
+        """Which chunks (rows, columns) a run has to make.
 
-    def lacking(self, on_error: OnError) -> set[tuple[int, int]]:
-        """Chunks that a run has to make: those that are missing, and with ``fail`` those with failures."""
-        # Holes of an earlier run that skipped them are no result now.
-        return {*self.missing(), *(self.with_failures() if on_error == "fail" else ())}
-
-    def with_failures(self) -> set[tuple[int, int]]:
-        """Finished chunks in which regions could not be read."""
-        return {chunk for chunk, record in self._records.items() if record.failures}
+        They are those that are missing, and with ``fail`` those with regions that could not be read.
+        """
+        lacking = self.missing()
+        if on_error == "fail":  # holes of an earlier run that skipped them are no result now
+            for chunk in self._records.failures:
+                lacking[chunk] = True
+        return lacking
 
     def check_complete(self) -> None:
         """Make sure that every chunk is there, before they are read.
@@ -222,9 +224,9 @@ class ProbStore:
         RunError
             Something removed chunks, or the folder, during the run.
         """
-        if missing := self.missing():
-            rows, cols = self.plan.n_chunks
-            raise self.files.gone(f"{len(missing)} of its {rows * cols} chunks")
+        missing = self.missing()
+        if missing.any():
+            raise self.files.gone(f"{np.count_nonzero(missing)} of its {missing.size} chunks")
 
     def write(self, row: int, col: int, prob: Array, valid: BoolArray | None) -> None:
         """Write a finished chunk of probabilities (K, h, w); it appears whole or not at all.
@@ -287,7 +289,7 @@ class ProbStore:
 
     def failures(self) -> list[dict[str, Any]]:
         """Regions that could not be read, each once, row-major."""
-        return sorted_failures([item for record in self._records.values() for item in record.failures])
+        return sorted_failures(itertools.chain.from_iterable(self._records.failures.values()))
 
     def _check_place(self) -> None:
         """Notice a folder that was moved or removed, before more is predicted for nothing."""

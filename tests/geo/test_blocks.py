@@ -29,7 +29,7 @@ def test_chunks_are_complete_with_the_block_that_completes_them(axis: AxisPlan) 
         assert not finished & {hit.chunk for hit in axis.hits(block)}, "a block adds to a finished chunk"
         start, stop = axis.span(block)
         for chunk in axis.completed(block):
-            assert axis.last_block(chunk) == block
+            assert axis.over(chunk)[-1] == block
             assert start <= chunk * axis.chunk
             assert stop >= min((chunk + 1) * axis.chunk, axis.size)
             finished.add(chunk)
@@ -37,10 +37,10 @@ def test_chunks_are_complete_with_the_block_that_completes_them(axis: AxisPlan) 
 
 
 @given(axes())
-def test_first_block_is_the_first_that_adds(axis: AxisPlan) -> None:
+def test_blocks_over_a_chunk_are_those_that_add_to_it(axis: AxisPlan) -> None:
     adding: dict[int, list[int]] = {}
     for block in range(len(axis.blocks)):
         for hit in axis.hits(block):
             adding.setdefault(hit.chunk, []).append(block)
     for chunk in range(axis.n_chunks):
-        assert adding[chunk] == list(range(axis.first_block(chunk), axis.last_block(chunk) + 1))
+        assert adding[chunk] == list(axis.over(chunk))

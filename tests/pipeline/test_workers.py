@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import threading
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,10 +24,11 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.lazy.scene import ArrayScene
 from geoseg.models.predictor import CallablePredictor
-from geoseg.pipeline import chunk_files, strips
+from geoseg.pipeline import chunk_files
 from geoseg.pipeline.predict import BlockReader, PredictSummary, predict_to_store
 from geoseg.pipeline.store import ProbStore
-from geoseg.pipeline.strips import predict_with_workers
+from geoseg.pipeline.strips import driver, predict_with_workers, tasks
+from geoseg.pipeline.strips.todo import Pace
 from geoseg.pipeline.workers import Shared, Workers, processes
 from geoseg.pipeline.workers import shared as shared_module
 
@@ -86,34 +88,25 @@ def alone(request, tmp_path_factory) -> tuple[dict[str, Any], Path, PredictSumma
     return options, folder, done
 
 
-class Shuffled(Executor):
-    """Does what it was given in any order, when somebody waits for it."""
+class Shuffled(ThreadPoolExecutor):
+    """Does what it was given in any order."""
 
     def __init__(self, seed: int) -> None:
+        super().__init__(1)
         self.rng, self.calls = random.Random(seed), []
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future:
-        future = _Waking(self)
+        future: Future = Future()
         self.calls.append((future, function, args))
+        super().submit(self.work_on_any)
         return future
 
-    def work(self, until: Future) -> None:
-        while not until.done():
-            future, function, args = self.calls.pop(self.rng.randrange(len(self.calls)))
-            try:
-                future.set_result(function(*args))
-            except BaseException as error:
-                future.set_exception(error)
-
-
-class _Waking(Future):
-    def __init__(self, executor: Shuffled) -> None:
-        super().__init__()
-        self.executor = executor
-
-    def result(self, timeout=None):
-        self.executor.work(self)
-        return super().result(timeout)
+    def work_on_any(self) -> None:
+        future, function, args = self.calls.pop(self.rng.randrange(len(self.calls)))
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
@@ -241,6 +234,73 @@ def test_tasks_in_flight_are_bounded(tmp_path) -> None:
     assert most <= workers.in_flight == 8
 
 
+class AtOnce(Executor):
+    """Does what it is given when it is given."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future:
+        future: Future = Future()
+        future.set_result(function(*args))
+        return future
+
+
+def driver_memory(folder: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes that the driver has at its peak for side x side chunks, none of which is really predicted."""
+    monkeypatch.setattr(
+        driver, "predict_strips", lambda _, strips: (tasks.StripSummary(16), len(strips), 0.2 * len(strips))
+    )
+    monkeypatch.setattr(driver, "finish_chunks", lambda _, chunks, used: ([7] * len(chunks), 0.1))
+    shape = (16 * side, 16 * side)
+    plan = plan_blocks(shape, window=(8, 8), overlap=(2, 2), chunk=16)
+    assert np.prod(plan.n_chunks) > side**2 / 2
+    scene = ArrayScene(
+        np.broadcast_to(np.uint8(0), (1, *shape)), None, GeoBox(Affine.identity(), None, *shape)
+    )
+    store = ProbStore.open(folder, plan, 1, {}, batch_size=2)
+    with Workers(AtOnce, 4, apart=True) as workers:
+        tracemalloc.start()
+        driver.predict_with_workers(BlockReader(scene, plan), CallablePredictor(np.copy), store, workers)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert store.records.finished.all()
+    store.close()
+    return peak
+
+
+def test_the_memory_of_the_driver_does_not_grow_with_the_scene(tmp_path, monkeypatch) -> None:
+    driver_memory(tmp_path / "warm", 4, monkeypatch)
+    small, large = (driver_memory(tmp_path / str(side), side, monkeypatch) for side in (15, 60))
+    # Flags and a checksum of each chunk; objects would take hundreds of bytes.
+    assert (large - small) / (60**2 - 15**2) < 25
+
+
+def test_a_task_that_takes_longer_than_thought_leaves_strips_to_others(tmp_path, alone, monkeypatch) -> None:
+    options, folder, done = alone
+    # Each task stops after its first strip, though it was given all that are left.
+    monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
+    monkeypatch.setattr(Pace, "note", lambda pace, done, seconds: setattr(pace, "count", 50))
+    given = []
+    plain = driver.predict_strips
+
+    def counted(work, strips):
+        given.append(len(strips))
+        return plain(work, strips)
+
+    monkeypatch.setattr(driver, "predict_strips", counted)
+    with Workers(AtOnce, 1, apart=True) as workers:
+        summary = by_workers(tmp_path / "s", make_reader(**options), workers)
+    assert max(given) > 1
+    assert contents(tmp_path / "s") == contents(folder)
+    assert (summary.windows, summary.skipped) == (done.windows, done.skipped)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.2, 5), (0.001, 64), (3.0, 1)])
+def test_tasks_hold_as_many_strips_as_take_a_second(seconds: float, count: int) -> None:
+    pace = Pace(1)
+    for _ in range(3):
+        pace.note(4, 4 * seconds)
+    assert pace.count == count
+
+
 def test_what_all_tasks_need_goes_through_a_file_once(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shared_module, "_cache", type(shared_module._cache)())
     sent = pickle.dumps(Shared(list(range(10_000)), tmp_path))
@@ -310,10 +370,10 @@ class Placed:
 
 
 def test_a_worker_runs_the_network_of_the_command_on_its_device(monkeypatch) -> None:
-    monkeypatch.setattr(strips, "worker_device", lambda: "cuda:1")
-    assert strips._Network(Placed(), "weights", "torch on cuda").here.device == "cuda:1"
+    monkeypatch.setattr(tasks, "worker_device", lambda: "cuda:1")
+    assert tasks.Network(Placed(), "weights", "torch on cuda").here.device == "cuda:1"
     with pytest.raises(InputError, match=r"workers must run the same model .* another one \(torch on cuda\)"):
-        _ = strips._Network(Placed(), "other weights", "torch on cuda").here
+        _ = tasks.Network(Placed(), "other weights", "torch on cuda").here
 
 
 def test_each_process_takes_a_device_of_its_own(monkeypatch) -> None:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -26,12 +27,27 @@ _TRIES = 4
 class Pending(Generic[T]):
     """A task that was given to workers; used in place of its future, which may break with its worker."""
 
-    def __init__(self, workers: Workers, network: bool, function: Callable[..., T], args: Any) -> None:
+    def __init__(
+        self,
+        workers: Workers,
+        network: bool,
+        function: Callable[..., T],
+        args: Any,
+        ended: SimpleQueue[Pending[Any]] | None,
+    ) -> None:
         self.workers, self.network, self.function, self.args = workers, network, function, args
+        self.ended = ended
         self.tries = 0
         # Number of deaths before it was given the last time.
         self.deaths = 0
         self.future: Future[T] | None = None
+
+    def follow(self, future: Future[T]) -> None:
+        """Take a future for the result from now on."""
+        self.future = future
+        if self.ended is not None:
+            ended = self.ended
+            future.add_done_callback(lambda _: ended.put(self))
 
     def result(self) -> T:
         """Wait for the result.
@@ -117,9 +133,18 @@ class Workers:
         """
         return 4 * self.count if self.apart else self.count + 1
 
-    def submit(self, function: Callable[..., T], *args: Any, network: bool = False) -> Pending[T]:
-        """Give a task; with ``network`` to a worker that runs the network."""
-        pending: Pending[T] = Pending(self, network, function, args)
+    def submit(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        network: bool = False,
+        ended: SimpleQueue[Pending[Any]] | None = None,
+    ) -> Pending[T]:
+        """Give a task; with ``network`` to a worker that runs the network.
+
+        ``ended`` takes it when it has ended, well or not; once more where it had to be given again.
+        """
+        pending: Pending[T] = Pending(self, network, function, args, ended)
         with self._lock:
             if self._stopped:
                 raise _stopped()
@@ -184,7 +209,7 @@ class Workers:
             return None
         executor = self._network if pending.network else self._executor
         try:
-            pending.future = executor.submit(pending.function, *pending.args)
+            pending.follow(executor.submit(pending.function, *pending.args))
         except BrokenExecutor as error:
             return error
         except (RuntimeError, OSError) as error:  # a client that was closed, or no process to be had
@@ -245,8 +270,9 @@ class Workers:
 
 def _fail(pending: Pending[Any], error: RunError) -> None:
     """Let whoever waits for a task get an error."""
-    pending.future = Future()
-    pending.future.set_exception(error)
+    failed: Future[Any] = Future()
+    failed.set_exception(error)
+    pending.follow(failed)
 
 
 def _stopped() -> RunError:
