@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -252,9 +253,8 @@ def driver_memory(folder: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> i
     shape = (16 * side, 16 * side)
     plan = plan_blocks(shape, window=(8, 8), overlap=(2, 2), chunk=16)
     assert np.prod(plan.n_chunks) > side**2 / 2
-    scene = ArrayScene(
-        np.broadcast_to(np.uint8(0), (1, *shape)), None, GeoBox(Affine.identity(), None, *shape)
-    )
+    # Never read, and no array as large as the scene.
+    scene = ArrayScene(np.zeros((1, 1, 1), np.uint8), None, GeoBox(Affine.identity(), None, 1, 1))
     store = ProbStore.open(folder, plan, 1, {}, batch_size=2)
     with Workers(AtOnce, 4, apart=True) as workers:
         tracemalloc.start()
@@ -268,16 +268,16 @@ def driver_memory(folder: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> i
 
 def test_the_memory_of_the_driver_does_not_grow_with_the_scene(tmp_path, monkeypatch) -> None:
     driver_memory(tmp_path / "warm", 4, monkeypatch)
-    small, large = (driver_memory(tmp_path / str(side), side, monkeypatch) for side in (15, 60))
-    # Flags and a checksum of each chunk; objects would take hundreds of bytes.
-    assert (large - small) / (60**2 - 15**2) < 25
+    small, large = (driver_memory(tmp_path / str(side), side, monkeypatch) for side in (10, 40))
+    # Flags and a checksum of each chunk, and some for each row; objects would take 700 bytes a chunk.
+    assert (large - small) / (40**2 - 10**2) < 60
 
 
 def test_a_task_that_takes_longer_than_thought_leaves_strips_to_others(tmp_path, alone, monkeypatch) -> None:
     options, folder, done = alone
     # Each task stops after its first strip, though it was given all that are left.
     monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
-    monkeypatch.setattr(Pace, "note", lambda pace, done, seconds: setattr(pace, "count", 50))
+    monkeypatch.setattr(driver, "Pace", lambda _: SimpleNamespace(count=50, note=lambda done, seconds: None))
     given = []
     plain = driver.predict_strips
 
