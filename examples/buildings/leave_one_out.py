@@ -117,18 +117,23 @@ def score_place(
     options
         Of `geoseg run`.
     """
+    return score_scenes(bundle, labeled_scenes(scenes, base, out), kept, window=512, overlap=128, **options)
+
+
+def labeled_scenes(entries: list[dict[str, Any]], base: Path, out: Path) -> list[Scored]:
+    """The scenes of a place's entries with their labels; what ground is labeled is written to ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     whole: list[Scored] = []
-    for path in dict.fromkeys(scene["path"] for scene in scenes):
-        entries = [scene for scene in scenes if scene["path"] == path]
+    for path in dict.fromkeys(entry["path"] for entry in entries):
+        alike = [entry for entry in entries if entry["path"] == path]
         for number, file in enumerate(sorted(glob.glob(str(base / path)))):  # noqa: PTH207 (`..` inside)
-            scene, entry = Path(file), entries[0]
+            scene, entry = Path(file), alike[0]
             labels = base / entry["labels"].replace("{stem}", scene.stem)
             aoi = None
-            if any("aoi" in one for one in entries):
-                aoi = write_ground(entries, base, out / f"aoi_{number}.geojson")
+            if any("aoi" in one for one in alike):
+                aoi = write_ground(alike, base, out / f"aoi_{number}.geojson")
             whole.append(Scored(scene, labels, aoi, entry.get("gsd")))
-    return score_scenes(bundle, whole, kept, window=512, overlap=128, **options)
+    return whole
 
 
 def write_ground(scenes: list[dict[str, Any]], base: Path, target: Path) -> Path:

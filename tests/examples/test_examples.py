@@ -13,6 +13,7 @@ import pytest
 import rasterio
 import shapely
 from PIL import Image
+from rasterio.transform import from_origin
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -318,6 +319,50 @@ def test_the_table_adds_up_the_scenes_of_a_place(
     assert other["iou"] != row["iou"]
 
 
+def test_what_is_false_is_shown_and_what_nobody_labeled_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from geoseg.demo.scene import make_chip
+    from geoseg.models import shipped_model
+
+    monkeypatch.syspath_prepend(str(EXAMPLES / "buildings"))
+    image, mask = make_chip(192, 0.3, np.random.default_rng(2))
+    labels = mask.astype(np.uint8)
+    labels[:, :64] = 0  # houses that the truth lacks
+    labels[:, 64:128] = 255  # nobody has looked there
+    ground = {"crs": "EPSG:32645", "transform": from_origin(400_000, 3_000_000, 0.3, 0.3)}
+    exact = {"driver": "GTiff", "height": 192, "width": 192, "dtype": "uint8", **ground}
+    for name, bands, more in (("town", image, {}), ("labels", labels[None], {"nodata": 255})):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", count=len(bands), **exact, **more) as dst:
+            dst.write(bands)
+    scenes = [{"path": "town.tif", "labels": "labels.tif", "part": "train"}]
+    (tmp_path / "config.json").write_text(json.dumps({"data": {"scenes": scenes}}))
+    arguments = [str(shipped_model()), "--config", str(tmp_path / "config.json")]
+    arguments += ["--out", str(tmp_path / "false.jpg")]
+    run_script("buildings/false_buildings.py", [*arguments, "--each", "3"], monkeypatch)
+    names = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert 0 < len(names) <= 3
+    module = runpy.run_path(str(EXAMPLES / "buildings/false_buildings.py"))
+    middles = [tuple(map(int, name.removeprefix("town:").split(","))) for name in names]
+    assert all(labels[row - 2 : row + 3, column - 2 : column + 3].max() == 0 for column, row in middles)
+    assert any(mask[row, column] for column, row in middles)  # a house that the truth lacks
+    with Image.open(tmp_path / "false.jpg") as picture:
+        assert picture.format == "JPEG"
+        assert picture.height == module["SIDE"] * module["ZOOM"]
+        assert (np.asarray(picture.convert("HSV"))[..., 1] > 200).sum() > 100  # outlines in strong colors
+    scene = module["Scored"](tmp_path / "town.tif", tmp_path / "labels.tif")
+    found = module["false_ones"](scene, shipped_model())
+    assert all(module["shows"](one, module["name_of"](one)) for one in found)
+    assert not module["shows"](found[0], "elsewhere:1,1")
+    with pytest.raises(SystemExit, match="nothing to show"):
+        run_script("buildings/false_buildings.py", arguments, monkeypatch)
+    with pytest.raises(SystemExit):
+        run_script(
+            "buildings/false_buildings.py", [*arguments[:-1], str(tmp_path / "false.png")], monkeypatch
+        )
+    assert "--out must end in .jpg" in capsys.readouterr().err
+
+
 def test_every_step_of_the_recipe_is_a_command_that_exists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -325,7 +370,7 @@ def test_every_step_of_the_recipe_is_a_command_that_exists(
     from geoseg.training.config import apply_overrides, parse_train_settings
 
     module = runpy.run_path(str(EXAMPLES / "buildings/make.py"))
-    for config in ("teacher.toml", "student.toml", "train.toml", "fourth.toml"):
+    for config in ("teacher.toml", "student.toml", "train.toml", "fourth.toml", "fifth.toml"):
         document = apply_overrides(read_document(EXAMPLES / "buildings" / config), module["QUICK"])
         assert parse_train_settings(document, config).epochs == 1
     arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "runs"), "--quick", "--dry-run"]
