@@ -125,7 +125,7 @@ def _sleepers(count: int, dask: bool) -> Iterator[Workers]:
         tempfile.TemporaryDirectory() as folder,
     ):
         client.wait_for_workers(1)
-        with cluster_workers(client, Path(folder)) as workers:
+        with cluster_workers(client, str(folder)) as workers:
             yield workers
 
 

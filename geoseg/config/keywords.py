@@ -52,6 +52,7 @@ class VectorizeKeywords(PolygonizeKeywords, total=False):
     overwrite: bool | None
     workers: int | None
     scheduler: str | None
+    store: str | None
     chunk: int | None
     on_error: Literal["fail", "skip"] | None
 
@@ -93,6 +94,7 @@ class RunKeywords(SegmentKeywords, total=False):
     overwrite: bool | None
     workers: int | None
     scheduler: str | None
+    store: str | None
     restart: bool | None
     retry_failed: bool | None
     max_failures: int | None

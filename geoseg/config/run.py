@@ -122,11 +122,23 @@ class RunSettings(SceneSettings):
         str | None,
         Option(
             help="Address of a dask cluster whose workers share each scene, such as tcp://host:8786. They "
-            "must see the scenes, the model and the folder of the results.",
+            "must see the scenes, the model and the folder of the results, or else the --store.",
             takes=("run", "predict", "vectorize"),
             panel="Work",
             metavar="ADDRESS",
             unset="this machine",
+        ),
+    ] = None
+    # Beside the results unless somebody says so: they are on a disk that all see, or there is one machine.
+    store: Annotated[
+        str | None,
+        Option(
+            help="Folder or address (s3://bucket/folder, gs://, az://, any of fsspec) where workers meet: "
+            "probabilities and what they exchange lie there, and the results where they do without it.",
+            takes=("run", "predict", "vectorize"),
+            panel="Work",
+            metavar="PLACE",
+            unset="beside the results",
         ),
     ] = None
     devices: Annotated[

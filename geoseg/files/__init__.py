@@ -7,9 +7,20 @@ The only place that gives a result its name. Whoever writes one uses
 - :func:`hold`: the lock on a target, for jobs that work for long before they write it;
 - :func:`results_folder`, :func:`check_outputs`, :func:`write_failures`: where results go, and the list of
   what is missing from them;
+- :class:`Depot`: where workers exchange what they make, in a folder or in an object store;
 - :func:`stop_if_full`, :func:`write_error`: why a file could not be written, in the same words everywhere.
 """
 
+from geoseg.files.depot import (
+    Depot,
+    FolderDepot,
+    borrowed_depot,
+    checked_depot,
+    depot_at,
+    emptied,
+    is_part,
+    new_part,
+)
 from geoseg.files.disk import DiskFullError, is_full, os_reason, stop_if_full, write_error
 from geoseg.files.locks import LockedError, hold, is_held, remove_folder, scratch_folder
 from geoseg.files.pages import check_page, page_head
@@ -24,17 +35,25 @@ from geoseg.files.results import (
 from geoseg.files.staging import Staged, json_digest, json_text, place_bytes, write_bytes, write_text
 
 __all__ = [
+    "Depot",
     "DiskFullError",
+    "FolderDepot",
     "LockedError",
     "Staged",
+    "borrowed_depot",
     "check_outputs",
     "check_page",
+    "checked_depot",
+    "depot_at",
+    "emptied",
     "failures_file",
     "hold",
     "is_full",
     "is_held",
+    "is_part",
     "json_digest",
     "json_text",
+    "new_part",
     "os_reason",
     "page_head",
     "place_bytes",

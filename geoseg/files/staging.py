@@ -7,11 +7,11 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.files.disk import write_error
@@ -195,17 +195,26 @@ def write_bytes(path: PathLike, content: bytes) -> None:
         staged.path.write_bytes(content)
 
 
-def place_bytes(path: Path, content: bytes, aside: Path | None = None) -> None:
+def place_bytes(path: Path, content: bytes | Callable[[BinaryIO], object], aside: Path | None = None) -> None:
     """Write a file of a folder that this run holds; it appears whole, but is not forced to the disk.
 
     For the many files whose content is verified when they are read: waiting for the disk each time would cost
     more than writing again what a power loss took. The folder must exist; it is not made.
 
-    ``aside`` is the name that the file has until it is whole, on the same disk; None: one beside ``path``.
+    ``content`` is bytes, or what writes them to an open file. ``aside`` is the name that the file has until
+    it is whole, on the same disk; None: one beside ``path``.
     """
     part = path.with_name(f".{path.name}.part") if aside is None else aside
-    part.write_bytes(content)
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: PathLike, text: str) -> None:

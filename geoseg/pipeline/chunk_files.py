@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numcodecs import Zstd
 
 from geoseg.errors import ModelError, RunError
-from geoseg.files import DiskFullError, is_full, os_reason, place_bytes
+from geoseg.files import Depot, DiskFullError, is_full, os_reason
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
-from geoseg.pipeline.chunk_log import ChunkRecord, read_log
+from geoseg.pipeline.chunk_log import ChunkRecord
 from geoseg.raster.classes import classify
 from geoseg.raster.stitch import INVALID, to_bytes
 from geoseg.typing import Array, BoolArray
 from geoseg.vector.chunk import ChunkValues
 
-__all__ = ["ZSTD_LEVEL", "ChunkFiles", "StoredClasses"]
+__all__ = ["CHUNKS", "ChunkFiles", "StoredClasses", "array_metadata"]
 
 #: The fastest level: stitched probabilities are written while the network waits for nothing else.
-ZSTD_LEVEL = 1
+_ZSTD_LEVEL = 1
+#: Where the chunks of a zarr array of three dimensions lie whose first one has a single chunk.
+CHUNKS = "prob/c/0"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class ChunkFiles:
 
     Attributes
     ----------
-    folder
-        The store's folder.
+    depot
+        Where they lie.
     plan
         Blocks of the scene; its chunks are those of the store.
     classes
@@ -42,21 +43,24 @@ class ChunkFiles:
         ``uint8`` or ``float32``, as :meth:`geoseg.pipeline.store.ProbStore.open` has it.
     """
 
-    folder: Path
+    depot: Depot
     plan: BlockPlan
     classes: int
     dtype: str
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker may have started in another folder.
-        return {**self.__dict__, "folder": self.folder.absolute()}
+    def name(self, row: int, col: int) -> str:
+        """Name of a chunk, as zarr has it."""
+        return f"{CHUNKS}/{row}/{col}"
 
-    def path(self, row: int, col: int) -> Path:
-        """The file of a chunk."""
-        return self.folder / "prob" / "c" / "0" / str(row) / str(col)
+    def present(self, row: int) -> Iterator[int]:
+        """Columns of the chunks of a row that are there."""
+        part = f"{CHUNKS}/{row}"
+        names = (name.removeprefix(f"{part}/") for name in self.depot.names(part))
+        cols = (int(name) for name in names if name.isdecimal())  # other names are not ours
+        yield from (col for col in cols if col < self.plan.n_chunks[1])
 
     def write(
-        self, row: int, col: int, prob: Array, valid: BoolArray | None, aside: Path | None = None
+        self, row: int, col: int, prob: Array, valid: BoolArray | None, aside: str | None = None
     ) -> int:
         """Write a chunk of probabilities (K, h, w); it appears whole or not at all.
 
@@ -67,7 +71,7 @@ class ChunkFiles:
         prob, valid
             Its pixels, and which of them have data; None: all.
         aside
-            File to write first, on the same disk; None: one beside the chunk. Two processes that may write
+            Name that a folder writes under first; None: one beside the chunk. Two processes that may write
             the same chunk need one each.
 
         Returns
@@ -94,9 +98,9 @@ class ChunkFiles:
         # Chunks at the edge are filled up: zarr has them all of one size.
         values = np.full((self.classes, *self.plan.chunk_shape), fill, dtype)
         values[:, : window.height, : window.width] = pixels
-        packed = bytes(Zstd(level=ZSTD_LEVEL).encode(values))
+        packed = bytes(Zstd(level=_ZSTD_LEVEL).encode(values))
         record = ChunkRecord.of(packed, [])
-        place_bytes(self.path(row, col), record.sealed(packed), aside)
+        self.depot.put(self.name(row, col), record.sealed(packed), aside)
         return record.checksum
 
     def read(self, window: Window, records: Mapping[tuple[int, int], ChunkRecord]) -> Array:
@@ -121,7 +125,7 @@ class ChunkFiles:
 
     def _read_chunk(self, row: int, col: int, record: ChunkRecord | None) -> Array:
         try:
-            content = None if record is None else self.path(row, col).read_bytes()
+            content = None if record is None else self.depot.get(self.name(row, col))
         except OSError:
             content = None
         if record is None or content is None:
@@ -130,7 +134,7 @@ class ChunkFiles:
         packed = record.unsealed(content)
         if packed is None:
             raise RunError(
-                f"the chunk at {self.plan.chunk_window(row, col)} in {self.folder} is not what was written "
+                f"the chunk at {self.plan.chunk_window(row, col)} in {self.depot} is not what was written "
                 "there. Give the same command again: it is predicted anew. If that happens twice, check "
                 "the disk."
             )
@@ -141,7 +145,7 @@ class ChunkFiles:
         """The error of a chunk that could not be written."""
         kind = DiskFullError if is_full(error) else RunError
         return kind(
-            f"the chunk at {self.plan.chunk_window(row, col)} can't be written to {self.folder}: "
+            f"the chunk at {self.plan.chunk_window(row, col)} can't be written to {self.depot}: "
             f"{os_reason(error)}. Finished chunks are kept: make room and give the same command again to go "
             "on."
         )
@@ -149,7 +153,7 @@ class ChunkFiles:
     def gone(self, what: str) -> RunError:
         """The error of something that vanished from the folder."""
         return RunError(
-            f"{what} vanished from {self.folder} during the run: something removed or moved it. "
+            f"{what} vanished from {self.depot} during the run: something removed or moved it. "
             "Give the same command again to predict what is missing."
         )
 
@@ -181,13 +185,30 @@ class StoredClasses:
         classes = classify(prob, background=self.background, thresholds=self.thresholds)
         return ChunkValues(classes.values, classes.prob, classes.invalid)
 
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.files, self.background, self.thresholds
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.files, self.background, self.thresholds = state
-        # Of a large scene they are many: another process reads them from the record, once.
-        self.records = read_log(self.files.folder / "chunks.log", self.files.plan.n_chunks)
+def array_metadata(plan: BlockPlan, classes: int, dtype: str) -> bytes:
+    """The ``zarr.json`` of a store's array; parameters as those of :class:`ChunkFiles`."""
+    # The text that zarr itself writes. To load zarr takes a sixth of a run that has nothing to predict.
+    chunk = {"chunk_shape": [classes, *plan.chunk_shape]}
+    endian = {} if dtype == "uint8" else {"configuration": {"endian": "little"}}
+    metadata = {
+        "shape": [classes, *plan.shape],
+        "data_type": dtype,
+        "chunk_grid": {"name": "regular", "configuration": chunk},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": INVALID if dtype == "uint8" else "NaN",
+        "codecs": [
+            {"name": "bytes", **endian},
+            {"name": "zstd", "configuration": {"level": _ZSTD_LEVEL, "checksum": False}},
+            {"name": "crc32c"},
+        ],
+        "attributes": {},
+        "dimension_names": ["class", "y", "x"],
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+    return json.dumps(metadata, indent=2).encode()
 
 
 def _check_finite(prob: Array, valid: BoolArray | None, window: Window) -> None:

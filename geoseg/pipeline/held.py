@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from geoseg.errors import RunError
-from geoseg.files import write_error
+from geoseg.files import Depot, write_error
 from geoseg.typing import Array
 from geoseg.vector.chunk import ChunkValues
 
@@ -67,25 +67,26 @@ class Held(Generic[T]):
     ----------
     arrays
         A dataclass of arrays and None.
-    folder
+    depot
         For the file; None: they stay in memory.
     """
 
-    def __init__(self, arrays: T, folder: Path | None) -> None:
-        self._arrays: T | None = arrays if folder is None else None
+    def __init__(self, arrays: T, depot: Depot | None) -> None:
+        self._depot = depot
+        self._arrays: T | None = arrays if depot is None else None
         # By its class the arrays are put together again: a file holds names and arrays alone.
         self._kind = type(arrays)
-        self._path = None if folder is None else folder / f"held-{uuid.uuid4().hex}.npz"
+        self._name = f"held-{uuid.uuid4().hex}.npz"
         values = {item.name: getattr(arrays, item.name) for item in fields(arrays)}  # type: ignore[arg-type]
         given: dict[str, Array] = {name: array for name, array in values.items() if array is not None}
         #: Bytes of memory that it takes in the driver.
-        self.nbytes = sum(array.nbytes for array in given.values()) if folder is None else 0
-        if self._path is not None:
+        self.nbytes = sum(array.nbytes for array in given.values()) if depot is None else 0
+        if depot is not None:
             content: dict[str, Any] = given
             try:
-                np.savez(self._path, **content)
+                depot.put(self._name, lambda file: np.savez(file, **content))
             except OSError as error:
-                raise write_error(self._path, error) from error
+                raise write_error(Path(str(depot), self._name), error) from error
 
     @property
     def arrays(self) -> T:
@@ -96,20 +97,20 @@ class Held(Generic[T]):
         RunError
             The file is not what was written.
         """
-        if self._path is None:
+        if self._depot is None:
             assert self._arrays is not None
             return self._arrays
         try:
-            with np.load(self._path) as content:
+            with self._depot.open(self._name) as file, np.load(file) as content:
                 return self._kind(**{item.name: content.get(item.name) for item in fields(self._kind)})  # type: ignore[arg-type]
         except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise RunError(
-                f"temporary files must stay as they were written, got a changed {self._path}: {error}. "
-                "Check the disk and give the same command again."
+                f"temporary files must stay as they were written, got a changed one in {self._depot}: "
+                f"{error}. Check the disk and give the same command again."
             ) from error
 
     def drop(self) -> None:
         """Let go of the arrays, when no task needs them any more."""
         self._arrays = None
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        if self._depot is not None:
+            self._depot.remove(self._name)

@@ -37,6 +37,7 @@ def kept_store(job: Job, folder: Path, dtype: str = "uint8") -> Iterator[ProbSto
         restart=job.settings.restart,
         batch_size=job.batch_size,
         keep_batch_size=job.settings.batch_size is None,
+        store=job.settings.store,
     )
     try:
         yield store

@@ -6,11 +6,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from geoseg.files import Depot
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.pipeline.held import Held, Readings
 from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers
@@ -76,7 +76,7 @@ def iter_outlines(
     groups: Groups | None = None,
     threads: int | None = None,
     workers: Workers | None = None,
-    folder: Path | None = None,
+    depot: Depot | None = None,
     readings: Readings | None = None,
     progress: Progress = no_progress,
 ) -> Iterator[Outlines]:
@@ -104,8 +104,8 @@ def iter_outlines(
         Worker threads where no workers are given; by default the number of CPUs.
     workers
         Who reads and traces; None: threads.
-    folder
-        Existing folder for what goes between workers, where they are other processes.
+    depot
+        For what goes between workers, where they are other processes.
     readings
         Takes what is to be known of the chunks that were read.
     progress
@@ -130,8 +130,7 @@ def iter_outlines(
     total = -(-height // step[0]) * -(-width // step[1])
     own = thread_workers(threads or os.cpu_count() or 1) if workers is None else nullcontext(workers)
     with own as crew:
-        # Absolute: a worker may have started in another folder.
-        aside = folder.absolute() if crew.apart and folder is not None else None
+        aside = depot if crew.apart else None
         shared = Shared(read, aside)
 
         def submit(window: Window) -> Pending[_Reading]:
@@ -158,14 +157,14 @@ class _Reading(NamedTuple):
 
 
 def _read(
-    read: Shared[Callable[..., ChunkValues]], window: Window, more: tuple[Any, ...], folder: Path | None
+    read: Shared[Callable[..., ChunkValues]], window: Window, more: tuple[Any, ...], depot: Depot | None
 ) -> _Reading:
     """In a worker: read a chunk, and keep its pixels for the trace."""
     values = read.value(window, *more)
     chunk = prepared(ChunkValues(values.values, values.prob, values.invalid))
     shape = chunk.values.shape
     edges = _Edge.of(chunk.values, shape), _Edge.of(chunk.invalid, shape)
-    return _Reading(Held(chunk, folder), *edges, Readings.of(values))
+    return _Reading(Held(chunk, depot), *edges, Readings.of(values))
 
 
 def _trace(held: Held[ChunkValues], *rest: Any) -> ChunkTrace:

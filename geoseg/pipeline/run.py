@@ -6,6 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,7 +243,8 @@ def _vectorize(
     workers: Workers | None,
     progress: Progress,
 ) -> int:
-    with scratch_folder(store.folder) as spill:
+    apart = workers is not None and workers.apart
+    with scratch_folder(store.folder) as spill, store.exchange() if apart else nullcontext() as depot:
         summary = vectorize_classes(
             StoredClasses(store.files, store.records, job.background, job.thresholds),
             *job.plan.shape,
@@ -258,6 +260,7 @@ def _vectorize(
             out=files,
             progress=progress,
             spill_dir=spill,
+            depot=depot,
             workers=workers,
         )
     return summary.footprints

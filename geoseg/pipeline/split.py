@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from geoseg.errors import RunError
+from geoseg.files import Depot
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.pipeline.held import Held, Readings
@@ -56,7 +56,7 @@ def split_rule(split: float | Literal["off"], geobox: GeoBox) -> SplitRule | Non
 class _Painter:
     """Paints the labels of a chunk from its runs."""
 
-    folder: Path
+    depot: Depot
     step: tuple[int, int]
 
     def __call__(self, window: Window, number: Array) -> ChunkValues:
@@ -67,14 +67,14 @@ class _Painter:
         RunError
             Its runs are not what was written.
         """
-        path = _runs_file(self.folder, (window.row_off // self.step[0], window.col_off // self.step[1]))
+        name = _runs_file((window.row_off // self.step[0], window.col_off // self.step[1]))
         try:
-            with np.load(path) as runs:
+            with self.depot.open(name) as file, np.load(file) as runs:
                 segments = Segments(runs["row_ptr"], runs["start"], runs["value"], window.width)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise RunError(
-                f"temporary files must stay as they were written, got a changed {path}: {error}. "
-                "Check the disk and give the same command again."
+                f"temporary files must stay as they were written, got a changed {name} in {self.depot}: "
+                f"{error}. Check the disk and give the same command again."
             ) from error
         return ChunkValues(paint(segments, number[segments.value]))
 
@@ -86,7 +86,7 @@ class SplitObjects:
     ----------
     objects
         Of the whole raster.
-    folder
+    depot
         Holds the runs of each chunk.
     step
         Chunk height and width, pixels.
@@ -97,10 +97,10 @@ class SplitObjects:
         From a window, and what :meth:`numbers` gives for it, to the labels of its chunk; it pickles.
     """
 
-    def __init__(self, objects: Objects, folder: Path, step: tuple[int, int]) -> None:
+    def __init__(self, objects: Objects, depot: Depot, step: tuple[int, int]) -> None:
         self.objects = objects
         self.step = step
-        self.painter = _Painter(folder, step)
+        self.painter = _Painter(depot, step)
 
     def numbers(self, window: Window) -> tuple[Array]:
         """Labels of the basins of one chunk: the part of all labels that its painting needs."""
@@ -120,8 +120,8 @@ class SplitObjects:
         )
 
 
-def _runs_file(folder: Path, place: Place) -> Path:
-    return folder / f"basins-{place[0]}-{place[1]}.npz"
+def _runs_file(place: Place) -> str:
+    return f"basins-{place[0]}-{place[1]}.npz"
 
 
 def split_raster(
@@ -130,7 +130,7 @@ def split_raster(
     chunk: int | tuple[int, int],
     connectivity: int,
     rule: SplitRule,
-    folder: Path,
+    depot: Depot,
     *,
     threads: int | None = None,
     workers: Workers | None = None,
@@ -152,8 +152,8 @@ def split_raster(
         4: pixels share a side; 8: a side or a corner.
     rule
         When two parts are two objects.
-    folder
-        Existing folder for the runs, and for what goes between workers.
+    depot
+        For the runs, and for what goes between workers; they stay there.
     threads
         Worker threads where no workers are given; None: one a CPU.
     workers
@@ -168,9 +168,8 @@ def split_raster(
     InputError
         Another connectivity, or pixels that are not integers.
     OSError
-        ``folder`` is full.
+        ``depot`` is full.
     """
-    folder = folder.absolute()  # a worker may have started in another one
     connectivity = check_connectivity(connectivity)
     weights = smoothing_weights(rule.sigma)
     reach = len(weights) // 2 + 1
@@ -193,8 +192,8 @@ def split_raster(
     own = thread_workers(threads or os.cpu_count() or 1) if workers is None else nullcontext(workers)
     with own as crew:
         # Other processes get arrays through files; threads have them in memory already.
-        aside = folder if crew.apart else None
-        work = Shared(_Work(read, shape, step, weights, connectivity, folder, aside), aside)
+        aside = depot if crew.apart else None
+        work = Shared(_Work(read, shape, step, weights, connectivity, depot, aside), aside)
         surrounded = _with_rims(work, crew, readings or Readings())
         try:
             for place, held, around in surrounded:
@@ -214,7 +213,7 @@ def split_raster(
         persistence=rule.persistence,
         min_pixels=rule.min_pixels,
     )
-    return SplitObjects(objects, folder, step)
+    return SplitObjects(objects, depot, step)
 
 
 @dataclass(frozen=True)
@@ -226,8 +225,8 @@ class _Work:
     step: tuple[int, int]
     weights: Array
     connectivity: Connectivity
-    folder: Path
-    aside: Path | None
+    depot: Depot
+    aside: Depot | None
 
     @property
     def reach(self) -> int:
@@ -272,12 +271,10 @@ def _find(work: Shared[_Work], place: Place, held: Held[RimmedChunk] | None, aro
         invalid,
     )
     segments = basins.segments
-    path = _runs_file(values.folder, place)
-    # Under another name first: a task of a worker that was thought dead may write the same.
-    aside = path.with_name(f"{uuid.uuid4().hex}.npz")
     # Runs and not labels: a chunk takes some kilobytes, and labels are painted from them when it is traced.
-    np.savez(aside, row_ptr=segments.row_ptr, start=segments.start, value=segments.value)
-    aside.replace(path)
+    runs: dict[str, Any] = {"row_ptr": segments.row_ptr, "start": segments.start, "value": segments.value}
+    # A name of its own meanwhile: a task of a worker that was thought dead may write the same.
+    values.depot.put(_runs_file(place), lambda file: np.savez(file, **runs), aside=f".{uuid.uuid4().hex}")
     return ChunkBasins.of(basins)
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
+import time
+import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,28 +22,42 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import InputError, StateMismatchError
-from geoseg.files import Staged, hold, json_digest, remove_folder, write_bytes, write_text
+from geoseg.files import (
+    Depot,
+    FolderDepot,
+    Staged,
+    checked_depot,
+    depot_at,
+    emptied,
+    hold,
+    json_digest,
+    new_part,
+    remove_folder,
+    write_bytes,
+    write_text,
+)
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
-from geoseg.pipeline.chunk_files import ZSTD_LEVEL, ChunkFiles
+from geoseg.pipeline.chunk_files import CHUNKS, ChunkFiles, array_metadata
 from geoseg.pipeline.chunk_log import ChunkRecord, ChunkRecords, log_line, read_log
 from geoseg.pipeline.salvage import sorted_failures
-from geoseg.raster.stitch import INVALID
+from geoseg.pipeline.store_state import FORMAT, clear_elsewhere, is_same, place_of, read_state
 from geoseg.typing import Array, BoolArray, OnError
 
 __all__ = ["FORMAT", "ProbStore", "remove_store"]
 
-#: Raised with every change of what a stored chunk holds for the same fingerprint.
-FORMAT = 4
 #: What a store's folder holds, in this format or an older one; whatever else lies there is somebody's.
 _OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill", "run.json", "parts")
+#: Chunks that are looked at together when a run goes on, and threads that do it where each is a request.
+_LOOKED_AT, _REQUESTS = 1024, 16
 
 
 class ProbStore:
     """Probabilities of one scene, (K, H, W) in chunks, and what they were made from.
 
     Use :meth:`open`. The folder holds ``state.json`` (the fingerprint, and the batch size), ``prob`` (the
-    zarr array) and ``chunks.log`` (a line for each finished chunk).
+    zarr array) and ``chunks.log`` (a line for each finished chunk). The array, and what workers exchange, may
+    lie elsewhere; then ``state.json`` says where.
 
     Attributes
     ----------
@@ -56,19 +72,21 @@ class ProbStore:
     def __init__(self, folder: Path, plan: BlockPlan, state: Mapping[str, Any]) -> None:
         self.folder, self.plan, self._held, self._log_open = folder, plan, ExitStack(), ExitStack()
         self.batch_size, self.classes = int(state["batch_size"]), int(state["classes"])
-        self.files = ChunkFiles(folder, plan, self.classes, state["dtype"])
+        depot = depot_at(state["store"]) if "store" in state else FolderDepot(folder)
+        self.files = ChunkFiles(depot, plan, self.classes, state["dtype"])
         self._block_failures: dict[tuple[int, int], list[dict[str, Any]]] = {}
         self._records = read_log(folder / "chunks.log", plan.n_chunks)
         # Every chunk is read when a run goes on, so that one which a disk or a copy spoiled is found while it
         # can still be predicted again.
-        self.damaged = 0
-        for chunk, record in self._records.items():
-            path = self.files.path(*chunk)
-            if not path.is_file() or record.unsealed(path.read_bytes()) is None:
-                _remove(path)  # whatever lies there instead
-                del self._records[chunk]
-                self.damaged += 1
-        self.kept_since = (folder / "prob" / "zarr.json").stat().st_mtime if self._records else None
+        known, entries = len(self._records), iter(self._records.items())
+        with ThreadPoolExecutor(_REQUESTS if "store" in state else 1) as pool:
+            while some := list(itertools.islice(entries, _LOOKED_AT)):
+                for (chunk, _), good in zip(some, pool.map(self._verified, some), strict=True):
+                    if not good:
+                        del self._records[chunk]
+        self.damaged = known - len(self._records)
+        begun = state.get("begun") or (folder / "prob" / "zarr.json").stat().st_mtime
+        self.kept_since = begun if self._records else None
         # Written anew, so that a line that was cut by a kill is not continued by the next.
         with Staged.file(folder / "chunks.log") as staged, staged.path.open("wb") as file:
             file.writelines(log_line(*entry).encode() for entry in self._records.items())
@@ -76,7 +94,7 @@ class ProbStore:
         self._log_open.callback(os.close, self._log)
         # All folders now, so that no write makes one anew that was removed meanwhile.
         for row in range(plan.n_chunks[0]):
-            self.files.path(row, 0).parent.mkdir(parents=True, exist_ok=True)
+            depot.inside(f"{CHUNKS}/{row}")
         self._check_place()
 
     @classmethod
@@ -91,6 +109,7 @@ class ProbStore:
         restart: bool = False,
         batch_size: int = 1,
         keep_batch_size: bool = True,
+        store: str | None = None,
     ) -> ProbStore:
         """Open the store in ``folder``, or make it.
 
@@ -112,6 +131,9 @@ class ProbStore:
             Windows of a batch, where the store has none yet.
         keep_batch_size
             Whether the store's own number, when it has one, goes before ``batch_size``.
+        store
+            Folder, or address of fsspec, in which the array lies and workers meet, under a name of its own;
+            None: here.
 
         Raises
         ------
@@ -127,53 +149,57 @@ class ProbStore:
         with ExitStack() as held:
             held.enter_context(hold(folder))
             folder.mkdir(exist_ok=True)
+            held.callback(_remove_empty, folder)  # where bad input ends it here
             _check_own(folder)
-            kept = None if restart else _read_state(folder)
+            found = read_state(folder)
+            kept = None if restart else found
             if kept is not None and keep_batch_size:
                 batch_size = int(kept.get("batch_size", batch_size))
             # As JSON gives it back, or a tuple would differ from the list that state.json holds.
             wanted = json.loads(json.dumps(dict(fingerprint), default=str))
             state = {"format": FORMAT, **wanted, "dtype": dtype, "classes": classes, "batch_size": batch_size}
-            if kept is None and not restart and _has_chunks(folder):
+            begun = _has_chunks(folder, found)
+            if kept is None and not restart and begun:
                 raise StateMismatchError(
                     f"{folder} holds a run of which nothing is known. Give --restart to begin again."
                 )
-            # A run may go on with another batch size; see the fingerprint of a job.
-            keys = {*(kept or {}), *state} - {"batch_size"}
-            differ = [] if kept is None else sorted(key for key in keys if kept.get(key) != state.get(key))
+            given = None if store is None else depot_at(store).address
             # Without a chunk there is nothing to mix, so a store that was only begun is begun anew.
-            if differ and _has_chunks(folder):
-                details = ", ".join(
-                    f"{key} was {_short((kept or {}).get(key))}, now {_short(state.get(key))}"
-                    for key in differ
-                )
-                hint = " A callable that is not known again needs a fingerprint() method."
-                raise StateMismatchError(
-                    f"{folder} holds a run with another scene, model or options ({details}). Give "
-                    f"--restart to begin again, or another --out.{hint if 'model' in differ else ''}",
-                    tuple(differ),
-                )
-            if kept is None or differ:
+            same = kept is not None and is_same(folder, kept, state, given, begun)
+            metadata = array_metadata(plan, classes, dtype)
+            own = [folder / "state.json", folder / "chunks.log"]
+            if given is None:
+                own.append(folder / "prob" / "zarr.json")
+            else:
+                # Under a new name, which no worker of an earlier call still writes to.
+                new = {"store": f"{given}/{new_part(folder.stem)}", "begun": time.time()}
+                state |= {key: kept.get(key) for key in new} if kept is not None and same else new
+                # First: a place that can't be written to is not remembered, and costs no kept run.
+                checked_depot(state["store"], "prob", "zarr.json", metadata)
+            if not same:
+                # Before the state, which alone knows where they are.
+                clear_elsewhere(found)
                 for name in _OWN:
-                    _remove(folder / name)
-            if kept != state:
+                    FolderDepot(folder).remove(name)
+            if not same or kept != state:
                 write_text(
                     folder / "state.json", json.dumps({**state, "check": json_digest(state)}, indent=2)
                 )
-            _keep_metadata(folder / "prob" / "zarr.json", plan, classes, dtype)
+            if given is None:
+                _keep_metadata(folder / "prob" / "zarr.json", metadata)
             # Taking hold of a file removes what a killed writer of it left beside it; no more is needed.
-            with hold(folder / "state.json", folder / "chunks.log", folder / "prob" / "zarr.json"):
+            with hold(*own):
                 pass
-            store = cls(folder, plan, state)
+            opened = cls(folder, plan, state)
             # Held until close(), which may be hours from here; an error above lets go at once.
-            store._held = held.pop_all()
-            return store
+            opened._held = held.pop_all()
+            return opened
 
     @staticmethod
     def known_classes(folder: Path, fingerprint: Mapping[str, Any]) -> int | None:
         """K of the store in ``folder``, if it was made from the same; nothing is opened or changed."""
         wanted = json.loads(json.dumps(dict(fingerprint), default=str))
-        kept = _read_state(folder)
+        kept = read_state(folder)
         if kept is None or any(kept.get(key) != value for key, value in wanted.items()):
             return None
         return kept.get("classes")
@@ -186,11 +212,11 @@ class ProbStore:
     def discard(self) -> None:
         """Remove the folder; it loses its name first, so that a kill leaves no half of it."""
         self._log_open.close()
-        remove_folder(self.folder)
+        _discard(self.folder)
 
     def discard_if_empty(self) -> None:
         """Remove the folder if no chunk was finished."""
-        if not self._records and not _has_chunks(self.folder):
+        if not self._records and not _has_chunks(self.folder, None):
             self.discard()
 
     @property
@@ -200,10 +226,33 @@ class ProbStore:
 
     def missing(self) -> BoolArray:
         """Which chunks (rows, columns) are not finished, or not there any more."""
-        missing = ~self._records.finished
-        for chunk in self._records:
-            missing[chunk] = not self.files.path(*chunk).is_file()
+        missing = np.ones(self.plan.n_chunks, np.bool_)
+        for row, finished in enumerate(self._records.finished):
+            for col in self.files.present(row):
+                missing[row, col] = not finished[col]
         return missing
+
+    def _verified(self, entry: tuple[tuple[int, int], ChunkRecord]) -> bool:
+        """Whether a chunk is what was written; whatever lies there instead is removed."""
+        chunk, record = entry
+        name = self.files.name(*chunk)
+        try:
+            if record.unsealed(self.files.depot.get(name)) is not None:
+                return True
+        except OSError:  # it is gone, or is no file; that an object store can't be asked is another error
+            pass
+        self.files.depot.remove(name)
+        return False
+
+    @contextmanager
+    def exchange(self) -> Iterator[Depot]:
+        """A part of the store for what workers exchange in this call; its name is new.
+
+        So what a worker of an earlier call still writes, of which a cluster knows nothing, is not read here.
+        """
+        with emptied(self.files.depot.inside("parts")) as parts:
+            parts.clear()
+            yield parts.inside(uuid.uuid4().hex)
 
     def lacking(self, on_error: OnError) -> BoolArray:
         """Which chunks (rows, columns) a run has to make.
@@ -313,7 +362,13 @@ def remove_store(folder: Path) -> None:
     if folder.is_dir():
         with hold(folder):
             _check_own(folder)
-            remove_folder(folder)
+            _discard(folder)
+
+
+def _discard(folder: Path) -> None:
+    # First, while the folder knows where it is.
+    clear_elsewhere(read_state(folder))
+    remove_folder(folder)
 
 
 def _check_own(folder: Path) -> None:
@@ -326,58 +381,19 @@ def _check_own(folder: Path) -> None:
         )
 
 
-def _read_state(folder: Path) -> dict[str, Any] | None:
-    """What ``state.json`` says; None without one, or with one that was changed since."""
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(state, dict):
-        return None
-    check = state.pop("check", None)
-    # A store of an older format has no check, and is refused for its format.
-    return state if check == json_digest(state) or state.get("format") != FORMAT else None
-
-
-def _keep_metadata(path: Path, plan: BlockPlan, classes: int, dtype: str) -> None:
+def _keep_metadata(path: Path, content: bytes) -> None:
     """Write zarr.json where it is missing or is not as it must be."""
-    # The text that zarr itself writes. To load zarr takes a sixth of a run that has nothing to predict.
-    chunk = {"chunk_shape": [classes, *plan.chunk_shape]}
-    endian = {} if dtype == "uint8" else {"configuration": {"endian": "little"}}
-    metadata = {
-        "shape": [classes, *plan.shape],
-        "data_type": dtype,
-        "chunk_grid": {"name": "regular", "configuration": chunk},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": INVALID if dtype == "uint8" else "NaN",
-        "codecs": [
-            {"name": "bytes", **endian},
-            {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}},
-            {"name": "crc32c"},
-        ],
-        "attributes": {},
-        "dimension_names": ["class", "y", "x"],
-        "zarr_format": 3,
-        "node_type": "array",
-        "storage_transformers": [],
-    }
-    content = json.dumps(metadata, indent=2).encode()
     if not path.is_file() or path.read_bytes() != content:
         write_bytes(path, content)
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:36] + '..."'
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
-def _has_chunks(folder: Path) -> bool:
+def _has_chunks(folder: Path, state: Mapping[str, Any] | None) -> bool:
+    if place_of(state) is not None:
+        log = folder / "chunks.log"
+        return log.is_file() and log.stat().st_size > 0
     return next((folder / "prob" / "c").rglob("*/*/*"), None) is not None
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a folder or a link, never what a link points to."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from geoseg.errors import InputError
+from geoseg.files import Depot, FolderDepot
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
@@ -76,6 +76,7 @@ def vectorize_classes(
     out: Mapping[str, Path],
     progress: Progress = no_progress,
     spill_dir: Path,
+    depot: Depot | None = None,
     threads: int | None = None,
     workers: Workers | None = None,
     all_read: Callable[[list[dict[str, Any]]], object] = lambda failures: None,
@@ -117,6 +118,8 @@ def vectorize_classes(
         Told of the stages ``split`` and ``vectorize`` (chunks) and ``write`` (objects).
     spill_dir
         Existing folder for temporary files, which are removed again.
+    depot
+        For what goes between workers; whoever gives it removes that. None: ``spill_dir``.
     threads
         Worker threads where no workers are given; None: one a CPU.
     workers
@@ -146,9 +149,10 @@ def vectorize_classes(
         shape = (height, width)
         pieces: SplitObjects | None = None
         if split is not None:
-            folder = Path(files.enter_context(TemporaryDirectory(prefix="split-", dir=spill_dir)))
+            runs = (depot or FolderDepot(spill_dir)).inside("split")
+            files.callback(runs.clear)
             pieces = split_raster(
-                read_chunk, shape, chunk, connectivity, split, folder,
+                read_chunk, shape, chunk, connectivity, split, runs,
                 threads=threads, workers=workers, readings=readings, progress=progress,
             )  # fmt: skip
         read: Callable[..., ChunkValues] = read_chunk if pieces is None else pieces.painter
@@ -161,7 +165,7 @@ def vectorize_classes(
             groups=groups,
             threads=threads,
             workers=workers,
-            folder=spill_dir,
+            depot=depot or FolderDepot(spill_dir),
             # Labels have no probabilities.
             readings=readings if pieces is None else None,
             progress=progress,

@@ -16,7 +16,14 @@ from geoseg.config.resolve import applicable, resolve
 from geoseg.config.run import RunSettings, SuggestedSettings
 from geoseg.config.signature import value_text
 from geoseg.errors import InputError, RunError
-from geoseg.files import check_outputs, hold, results_folder, scratch_folder, write_failures
+from geoseg.files import (
+    borrowed_depot,
+    check_outputs,
+    hold,
+    results_folder,
+    scratch_folder,
+    write_failures,
+)
 from geoseg.geo.effort import TRACING_MPX_S, check_effort
 from geoseg.geo.windows import Window
 from geoseg.io.qgis import Drawn, write_styles
@@ -161,6 +168,7 @@ def vectorize_raster(
         hold(*files.values()),
         scratch_folder(first) as spill,
         shared_workers(workers, settings, first.parent, client) as crew,
+        borrowed_depot(settings.store if crew is not None else None, first.stem) as depot,
     ):
         summary = vectorize_classes(
             read,
@@ -177,6 +185,7 @@ def vectorize_raster(
             out=files,
             progress=progress,
             spill_dir=spill,
+            depot=depot,
             threads=threads,
             workers=crew,
             all_read=all_read,

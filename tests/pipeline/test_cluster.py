@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
+from geoseg.files import DiskFullError
 from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.pipeline.workers import cluster as cluster_module
@@ -29,7 +30,7 @@ from geoseg.pipeline.workers import open_workers
 def cluster() -> Iterator[distributed.LocalCluster]:
     """Two processes; slow to start, so one cluster serves all tests."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     ) as opened:
         yield opened
 
@@ -89,16 +90,78 @@ def test_a_cluster_that_can_not_be_reached_is_one_line(tmp_path, monkeypatch) ->
     assert not (tmp_path / "o").exists()
 
 
-def test_workers_of_another_version_or_without_the_folder_are_refused(tmp_path, client, monkeypatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(cluster_module, "VERSION", "9.9.9")
-        with pytest.raises(InputError, match=r"workers must run geoseg 9\.9\.9 like the command, got 0"):
-            cluster_module.cluster_workers(client, tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(cluster_module, "write_text", lambda path, text: None)
-        with pytest.raises(InputError, match="workers must see the folder of the results"):
-            cluster_module.cluster_workers(client, tmp_path)
+def test_a_worker_of_another_version_is_refused(tmp_path, client) -> None:
+    one = next(iter(client.nthreads()))
+
+    def become(version: str) -> str:
+        from geoseg.pipeline.workers import cluster
+
+        before, cluster.VERSION = cluster.VERSION, version
+        return before
+
+    (before,) = client.run(become, "0.0.9", workers=[one]).values()
+    try:
+        with pytest.raises(InputError, match=rf"workers must run geoseg .* got 0\.0\.9 at {one}\. Install"):
+            cluster_module.cluster_workers(client, str(tmp_path))
+    finally:
+        client.run(become, before, workers=[one])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="another process has other open files")
+def test_workers_that_do_not_see_the_folder_are_refused_before_any_window(tmp_path, client) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    # The same path leads somewhere else in each process.
+    place = f"/proc/self/fd/{folder}"
+    address = next(iter(client.nthreads()))
+    try:
+        with pytest.raises(
+            InputError, match=rf"workers must see .* does not see {place}: {address} on .*--store"
+        ):
+            cluster_module.cluster_workers(client, place)
+    finally:
+        os.close(folder)
+    assert not list(tmp_path.iterdir())
+
+
+def test_workers_meet_in_a_folder_elsewhere_and_not_in_the_memory_of_the_command(tmp_path, client) -> None:
+    scene = save(tmp_path / "town.tif", town())
+    run_scene(scene, brightness(), tmp_path / "alone", settings())
+    given = settings(store=f"file://{tmp_path}/meeting")
+    run_scene(scene, brightness(), tmp_path / "shared", given, client=client)
+    assert results(tmp_path / "shared") == results(tmp_path / "alone")
+    (part,) = (tmp_path / "meeting").iterdir()
+    assert [path.name for path in part.iterdir()] == ["prob"]
+    address = next(iter(client.nthreads()))
+    in_memory = given.model_copy(update={"store": "memory://work"})
+    with pytest.raises(InputError, match=rf"does not see memory://work: {address} on .*--store"):
+        run_scene(scene, brightness(), tmp_path / "other", in_memory, client=client)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_full_disk_of_one_worker_ends_the_run_and_the_same_command_goes_on(tmp_path, client) -> None:
+    one = next(iter(client.nthreads()))
+
+    def limit(size: int) -> int:
+        import resource
+
+        before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+        return before
+
+    scene = save(tmp_path / "town.tif", town())
+    run_scene(scene, brightness(), tmp_path / "alone", settings())
+    # For the system it is a file that is too large: no more fits, as on a full disk.
+    (before,) = client.run(limit, 2000, workers=[one]).values()
+    try:
+        with pytest.raises(DiskFullError, match=r"cannot write .*File too large") as caught:
+            run_scene(scene, brightness(), tmp_path / "shared", settings(), client=client)
+        assert caught.value.exit_code == 1
+        assert not results(tmp_path / "shared")
+    finally:
+        client.run(limit, before, workers=[one])
+    run_scene(scene, brightness(), tmp_path / "shared", settings(), client=client)
+    assert results(tmp_path / "shared") == results(tmp_path / "alone")
 
 
 class FakeClient:
@@ -137,14 +200,14 @@ class FakeClient:
 )
 def test_networks_go_where_gpus_are(tmp_path: Path, resources, tracing, network) -> None:
     client = FakeClient(resources)
-    workers = cluster_module.cluster_workers(client, tmp_path)
+    workers = cluster_module.cluster_workers(client, str(tmp_path))
     assert client.asked == [{"pure": False, **tracing}, {"pure": False, **network}]
     assert workers.count == 4
 
 
 def test_a_cluster_without_workers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"at least one worker.* dask worker tcp://scheduler:8786"):
-        cluster_module.cluster_workers(FakeClient([]), tmp_path)
+        cluster_module.cluster_workers(FakeClient([]), str(tmp_path))
 
 
 @pytest.mark.parametrize(

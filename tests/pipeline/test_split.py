@@ -16,6 +16,7 @@ from scipy import ndimage
 
 import geoseg
 from geoseg.errors import RunError
+from geoseg.files import FolderDepot
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.pipeline import split as module
 from geoseg.pipeline.split import split_raster
@@ -45,7 +46,7 @@ def cut(whole: ChunkValues, window: Window) -> ChunkValues:
 def labels_of(whole: ChunkValues, chunk: int | tuple[int, int], folder: Path, threads: int = 1) -> tuple:
     shape = whole.values.shape
     split = split_raster(
-        lambda window: cut(whole, window), shape, chunk, 8, RULE, folder, threads=threads
+        lambda window: cut(whole, window), shape, chunk, 8, RULE, FolderDepot(folder), threads=threads
     )  # fmt: skip
     labels = np.zeros(shape, np.int32)
     for window in iter_chunks(*shape, split.step):
@@ -73,10 +74,10 @@ def test_chunks_are_read_once_with_room_and_twice_without(tmp_path, monkeypatch)
         seen.append((window.row_off, window.col_off))
         return cut(whole, window)
 
-    first = split_raster(read, (40, 40), 8, 8, RULE, tmp_path, threads=2)
+    first = split_raster(read, (40, 40), 8, 8, RULE, FolderDepot(tmp_path), threads=2)
     assert len(seen) == 25
     monkeypatch.setattr(module, "_KEPT", 0)
-    second = split_raster(read, (40, 40), 8, 8, RULE, tmp_path, threads=2)
+    second = split_raster(read, (40, 40), 8, 8, RULE, FolderDepot(tmp_path), threads=2)
     assert 25 + 25 < len(seen) <= 25 + 2 * 25
     assert second.objects.total.tolist() == first.objects.total.tolist()
 
@@ -107,7 +108,7 @@ def test_a_mask_is_split_where_it_is_narrow(tmp_path):
 
 def test_changed_temporary_files_are_noticed(tmp_path):
     whole = scene(1, (20, 20), "uint8")
-    split = split_raster(lambda window: cut(whole, window), (20, 20), 20, 8, RULE, tmp_path)
+    split = split_raster(lambda window: cut(whole, window), (20, 20), 20, 8, RULE, FolderDepot(tmp_path))
     path = next(tmp_path.glob("basins-*.npz"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255

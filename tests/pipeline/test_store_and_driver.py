@@ -17,11 +17,11 @@ from affine import Affine
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from geoseg.errors import InputError, RunError, SceneError, StateMismatchError
+from geoseg.files import depot
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.lazy.scene import ArrayScene
-from geoseg.pipeline import chunk_files
 from geoseg.pipeline.predict import BlockReader, predict_to_store
 from geoseg.pipeline.store import ProbStore
 from geoseg.raster.stitch import INVALID, from_bytes
@@ -345,7 +345,7 @@ def test_holes_of_a_run_that_skipped_them_are_read_again_by_one_that_does_not(tm
 def test_a_full_disk_says_so_and_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan()
     store = ProbStore.open(tmp_path / "s", plan, 1, {})
-    original, writes = chunk_files.place_bytes, []
+    original, writes = depot.place_bytes, []
 
     def full(path: Path, content: bytes, aside: Path | None) -> None:
         writes.append(path)
@@ -353,7 +353,7 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(tmp_path: Path, monkeypatch
             raise OSError(28, "No space left on device")
         original(path, content, aside)
 
-    monkeypatch.setattr(chunk_files, "place_bytes", full)
+    monkeypatch.setattr(depot, "place_bytes", full)
     with pytest.raises(RunError, match="No space left on device"):
         predict_to_store(BlockReader(make_scene(), plan), network, store)
     store.close()

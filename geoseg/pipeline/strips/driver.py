@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from geoseg.files import write_error
 from geoseg.pipeline.predict import BlockReader, PredictSummary
 from geoseg.pipeline.store import ProbStore
 from geoseg.pipeline.strips.tasks import Network, StripSummary, Work, finish_chunks, predict_strips
@@ -77,11 +73,11 @@ def predict_with_workers(
     # Strips whose parts no chunk needs any more. They leave the disk, which otherwise would hold all sums of
     # the scene; the workers see to it, who wait for a shared disk while others work.
     used: list[Place] = []
-    with _parts_folder(store.folder.absolute()) as folder, _taken_back() as flying:
+    with store.exchange() as parts, _taken_back() as flying:
         network = Network(predictor, predictor.fingerprint(), getattr(predictor, "runtime", None))
-        aside = folder if workers.apart else None
+        aside = parts if workers.apart else None
         work = Shared(
-            Work(reader, Shared(network, aside), store.files, store.batch_size, folder),
+            Work(reader, Shared(network, aside), store.files, store.batch_size, parts),
             aside,
         )
         ended = SimpleQueue[Pending[Any]]()
@@ -130,25 +126,6 @@ def predict_with_workers(
             progress("predict", done, todo.n_blocks, mpx_per_s=speed)
     seconds = time.perf_counter() - clock
     return PredictSummary(total.windows, total.skipped, seconds, total.seconds, total.notes)
-
-
-@contextmanager
-def _parts_folder(store: Path) -> Iterator[Path]:
-    """A folder for the sums of this call; its name is new.
-
-    So what a worker of an earlier call still writes, which a cluster knows nothing of, is never added here.
-    """
-    parts = store / "parts"
-    shutil.rmtree(parts, ignore_errors=True)
-    folder = parts / uuid.uuid4().hex
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise write_error(folder, error) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.errors import InputError, RunError
-from geoseg.files import write_error
+from geoseg.files import Depot, write_error
 from geoseg.pipeline.chunk_files import ChunkFiles
 from geoseg.pipeline.predict import BlockReader, TimedPredict, read_ahead
 from geoseg.pipeline.strips.todo import TASK_SECONDS, Place, Strip
@@ -68,13 +68,18 @@ class Work:
     network: Shared[Network]
     files: ChunkFiles
     batch_size: int
-    folder: Path
+    parts: Depot
 
-    def part(self, block: Place) -> Path:
-        """What the strip of a block adds to its chunks."""
+    def part(self, block: Place) -> str:
+        """Name of what the strip of a block adds to its chunks."""
         row, col = block
         length = self.reader.plan.strip_length(self.batch_size)
-        return self.folder / f"{row}-{col // length * length}.npz"
+        return f"{row}-{col // length * length}.npz"
+
+    def aside(self) -> str:
+        """A name for a chunk until it is whole, where it goes with the parts of this call."""
+        place = self.parts.address.removeprefix(f"{self.files.depot.address}/")
+        return f"{place}/.{uuid.uuid4().hex}"
 
 
 @dataclass
@@ -147,15 +152,12 @@ def _predict_strip(work: Work, predictor: Predictor, strip: Strip) -> StripSumma
         for chunk in block.completed():
             if chunk in strip.chunks and (valid := block.valid_of(chunk)) is not None:
                 arrays[_name(chunk)] = valid
-    path, aside = work.part(strip.blocks[0]), work.folder / f".{uuid.uuid4().hex}"
+    name = work.part(strip.blocks[0])
     try:
-        with aside.open("wb") as file:
-            np.savez(file, **arrays)
-        # Under its name when it is whole: a task that is given twice, or killed, leaves no half of a file.
-        aside.replace(path)
+        # Whole or not at all, and by a name of its own meanwhile: a task may be given twice, or be killed.
+        work.parts.put(name, lambda file: np.savez(file, **arrays), aside=f".{uuid.uuid4().hex}")
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise write_error(path, error) from error
+        raise write_error(Path(work.parts.address, name), error) from error
     summary.windows, summary.seconds = timed.windows, timed.seconds
     return summary
 
@@ -174,8 +176,8 @@ def finish_chunks(
     start, work = time.perf_counter(), shared.value
     for strip in used:
         # What can't be removed only takes room until the folder goes.
-        with suppress(OSError):
-            work.part(strip).unlink()
+        with suppress(OSError, RunError):
+            work.parts.remove(work.part(strip))
     return [_finish_chunk(work, chunk) for chunk in chunks], time.perf_counter() - start
 
 
@@ -186,21 +188,24 @@ def _finish_chunk(work: Work, chunk: Place) -> int:
     pieces, valid = [], None
     try:
         with ExitStack() as opened:
-            parts = {path: opened.enter_context(np.load(path)) for path in set(sources.values())}
-            for block, path in sources.items():
-                if (name := _name(chunk, block)) in parts[path]:
-                    pieces.append(Piece(chunk, plan.offset(block, chunk), parts[path][name]))
-            for part in parts.values():
-                valid = part.get(_name(chunk), valid)
+            parts = {
+                part: opened.enter_context(np.load(opened.enter_context(work.parts.open(part))))
+                for part in set(sources.values())
+            }
+            for block, part in sources.items():
+                if (name := _name(chunk, block)) in parts[part]:
+                    pieces.append(Piece(chunk, plan.offset(block, chunk), parts[part][name]))
+            for content in parts.values():
+                valid = content.get(_name(chunk), valid)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(
-            f"temporary files must stay as they were written, got a changed one in {work.folder}: {error}. "
+            f"temporary files must stay as they were written, got a changed one in {work.parts}: {error}. "
             "Check the disk and give the same command again."
         ) from error
     shape = (files.classes, window.height, window.width)
     # In the order of the blocks, as one process adds them: float sums depend on it.
     total = sum_pieces(pieces, shape) if pieces else zero_pages(shape, plan.accumulator)
     try:
-        return files.write(*chunk, total, valid, aside=work.folder / f".{uuid.uuid4().hex}")
+        return files.write(*chunk, total, valid, aside=work.aside())
     except OSError as error:
         raise files.unwritten(*chunk, error) from error

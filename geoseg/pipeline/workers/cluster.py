@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from geoseg.errors import InputError, MissingDependencyError
-from geoseg.files import write_text
 from geoseg.pipeline.workers.base import Workers
+from geoseg.pipeline.workers.meeting import probed, seen
+from geoseg.pipeline.workers.shared import unseen
 from geoseg.version import VERSION
 
 __all__ = ["GPU", "TRACE", "cluster_workers", "connected"]
@@ -62,23 +61,23 @@ def connected(address: str | None) -> Iterator[Any]:
         log.setLevel(level)
 
 
-def cluster_workers(client: Any, out: Path) -> Workers:
+def cluster_workers(client: Any, place: str) -> Workers:
     """The workers of a cluster, after a look at whether they can do the job.
 
     Workers that join later take tasks as well; each task states the version of geoseg, and looks for the
-    folder, once more.
+    place, once more.
 
     Parameters
     ----------
     client
         A ``distributed.Client``.
-    out
-        Existing folder of the results.
+    place
+        Folder or address where they meet; see :func:`geoseg.files.depot_at`.
 
     Raises
     ------
     InputError
-        There is no worker, one has another version of geoseg, or one does not see ``out``.
+        There is no worker, one has another version of geoseg, or one does not see ``place``.
     """
     threads: dict[str, int] = dict(client.nthreads())
     if not threads:
@@ -86,14 +85,8 @@ def cluster_workers(client: Any, out: Path) -> Workers:
             "scheduler must have at least one worker, got a cluster without any. Start some with: "
             f"dask worker {client.scheduler.address}"
         )
-    # A file with random content: the same path on another disk must not pass for the folder.
-    token = uuid.uuid4().hex
-    probe = out / f".geoseg-probe-{token}"
-    write_text(probe, token)
-    try:
-        answers = client.run(_look, str(probe.absolute()), on_error="return")
-    finally:
-        probe.unlink(missing_ok=True)
+    with probed(place) as (address, token):
+        answers = client.run(_look, address, token, on_error="return")
     offered: set[str] = set()
     for address, answer in answers.items():
         if isinstance(answer, ImportError | AttributeError):
@@ -103,18 +96,15 @@ def cluster_workers(client: Any, out: Path) -> Workers:
             )
         if isinstance(answer, Exception):
             raise InputError(f"workers must answer, got an error of {address}: {answer}. Start it anew.")
-        version, content, host, resources = answer
+        version, problem, host, resources = answer
         offered.update(resources)
         if version != VERSION:
             raise InputError(
                 f"workers must run geoseg {VERSION} like the command, got {version} at {address}. Install "
                 "the same version there."
             )
-        if content != token:
-            raise InputError(
-                f"workers must see the folder of the results, got one that does not see {out.absolute()}: "
-                f"{address} on {host}. Give an --out that lies on a disk which all of them share."
-            )
+        if problem is not None:
+            raise unseen(place, f"{address} on {host}", problem)
     network = {"resources": {GPU: 1}} if GPU in offered else {}
     others = {"resources": {TRACE: 1}} if TRACE in offered else {}
     return Workers(
@@ -127,10 +117,6 @@ def cluster_workers(client: Any, out: Path) -> Workers:
     )
 
 
-def _look(probe: str, dask_worker: Any) -> tuple[str, str, str, list[str]]:
-    """In a worker: the version of geoseg, what it reads of a file, its machine, and what it offers."""
-    try:
-        content = Path(probe).read_text(encoding="utf-8")
-    except OSError:
-        content = ""
-    return VERSION, content, socket.gethostname(), list(dask_worker.state.total_resources)
+def _look(probe: str, token: str, dask_worker: Any) -> tuple[str, str | None, str, list[str]]:
+    """In a worker: the version of geoseg, why it does not see a probe, its machine, and what it offers."""
+    return VERSION, seen(probe, token), socket.gethostname(), list(dask_worker.state.total_resources)

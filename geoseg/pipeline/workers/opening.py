@@ -10,6 +10,8 @@ from typing import Any
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.pipeline.workers.base import Workers
+from geoseg.pipeline.workers.meeting import probed, seen
+from geoseg.pipeline.workers.shared import unseen
 
 __all__ = ["open_workers", "shared_workers"]
 
@@ -21,9 +23,9 @@ def open_workers(settings: RunSettings, out: Path, client: Any = None) -> Iterat
     Parameters
     ----------
     settings
-        ``workers``, ``devices`` and ``scheduler`` count.
+        ``workers``, ``devices``, ``scheduler`` and ``store`` count.
     out
-        Existing folder of the results, which workers on other machines must see.
+        Existing folder of the results, which workers on other machines must see where no store is given.
     client
         A ``distributed.Client`` whose cluster does the work, in place of the settings.
 
@@ -43,7 +45,8 @@ def open_workers(settings: RunSettings, out: Path, client: Any = None) -> Iterat
         from geoseg.pipeline.workers.cluster import cluster_workers, connected
 
         opened = connected(settings.scheduler) if client is None else nullcontext(client)
-        with opened as cluster, cluster_workers(cluster, out) as workers:
+        place = settings.store or str(out.absolute())
+        with opened as cluster, cluster_workers(cluster, place) as workers:
             yield workers
         return
     if count == 1:
@@ -59,6 +62,12 @@ def open_workers(settings: RunSettings, out: Path, client: Any = None) -> Iterat
     from geoseg.pipeline.workers.processes import process_workers
 
     with process_workers(count, settings.devices or ()) as workers:
+        if settings.store is not None:
+            # One answers for all, of one machine. An address in memory is seen by this process alone.
+            with probed(settings.store) as probe:
+                problem = workers.submit(seen, *probe).result()
+            if problem is not None:
+                raise unseen(settings.store, "a process of this machine", problem)
         yield workers
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from geoseg.errors import InputError, RunError
-from geoseg.files import place_bytes, write_error
+from geoseg.files import Depot, depot_at, write_error
 from geoseg.version import VERSION
 
-__all__ = ["Shared"]
+__all__ = ["Shared", "unseen"]
 
 T = TypeVar("T")
 
@@ -35,37 +35,36 @@ class Shared(Generic[T]):
     ----------
     value
         Anything that pickles.
-    folder
-        On a disk that all workers see; the file is removed with it. None: the workers are threads, and no
-        file is needed.
+    depot
+        One that all workers see; the file is removed with it. None: the workers are threads, and no file is
+        needed.
     """
 
-    def __init__(self, value: T, folder: Path | None) -> None:
-        self.path, self.digest = "", ""
+    def __init__(self, value: T, depot: Depot | None) -> None:
+        self.place, self.name, self.digest = "", "", ""
         self._value = value
-        if folder is None:
+        if depot is None:
             return
         content = _packed(value)
         self.digest = hashlib.sha256(content).hexdigest()
-        path = folder / f"shared-{self.digest[:16]}"
-        self.path = str(path.absolute())
+        self.place, self.name = depot.address, f"shared-{self.digest[:16]}"
         try:
-            place_bytes(path, content)
+            depot.put(self.name, content)
         except OSError as error:
-            raise write_error(path, error) from error
+            raise write_error(Path(self.place, self.name), error) from error
 
     @property
     def value(self) -> T:
         """The value; in a worker read from the file when it is first asked for."""
         if self._value is None:
-            self._value = _fetched(self.path, self.digest)
+            self._value = _fetched(self.place, self.name, self.digest)
         return self._value
 
-    def __getstate__(self) -> tuple[str, str, str]:
-        return self.path, self.digest, VERSION
+    def __getstate__(self) -> tuple[str, str, str, str]:
+        return self.place, self.name, self.digest, VERSION
 
-    def __setstate__(self, state: tuple[str, str, str]) -> None:
-        self.path, self.digest, version = state
+    def __setstate__(self, state: tuple[str, str, str, str]) -> None:
+        self.place, self.name, self.digest, version = state
         # Read when a task needs it: a worker may never get one.
         self._value = None  # type: ignore[assignment]
         check_version(version)
@@ -98,21 +97,29 @@ def _packed(value: Any) -> bytes:
         ) from error
 
 
-def _fetched(path: str, digest: str) -> Any:
+def unseen(place: str, worker: str, reason: str = "") -> InputError:
+    """The error of a worker that does not see where the others meet."""
+    why = f" ({reason})" if reason else ""
+    return InputError(
+        f"workers must see where they meet, got one that does not see {place}: {worker}{why}. Give an "
+        "--out on a disk which all of them share, or a --store that all of them reach."
+    )
+
+
+def _fetched(place: str, name: str, digest: str) -> Any:
     with _lock:  # threads of one worker load it once
         if digest in _cache:
             _cache.move_to_end(digest)
             return _cache[digest]
         try:
-            content = Path(path).read_bytes()
+            content = depot_at(place).get(name)
         except OSError as error:
-            raise InputError(
-                f"workers must see the folder of the results, got none of {path} on {socket.gethostname()}. "
-                "Give an --out that lies on a disk which all of them share."
-            ) from error
+            raise unseen(place, socket.gethostname()) from error
         # Checked before it is unpickled, which runs whatever is in it.
         if hashlib.sha256(content).hexdigest() != digest:
-            raise RunError(f"{path} must stay as the command wrote it, got other content. Start again.")
+            raise RunError(
+                f"{place}/{name} must stay as the command wrote it, got other content. Start again."
+            )
         value = pickle.loads(content)  # noqa: S301  # by its digest it is what the driver wrote
         _cache[digest] = value
         while len(_cache) > _KEPT:

@@ -1,0 +1,334 @@
+"""Where workers meet: a folder, or a part of an object store, of named contents that are whole or absent."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar
+
+from geoseg.errors import InputError, MissingDependencyError, RunError
+from geoseg.files.disk import DiskFullError, is_full, os_reason
+from geoseg.files.staging import place_bytes
+
+__all__ = [
+    "AddressDepot",
+    "Content",
+    "Depot",
+    "FolderDepot",
+    "borrowed_depot",
+    "checked_depot",
+    "depot_at",
+    "emptied",
+    "is_part",
+    "new_part",
+]
+
+T = TypeVar("T")
+
+#: What is put: bytes, or what writes them to an open file.
+Content: TypeAlias = bytes | Callable[[BinaryIO], object]
+
+#: Seconds between the tries of a request that failed. Clients of object stores try again by themselves, but
+#: not after each kind of fault, and one lost request in some hundred thousand must not end a run.
+_WAITS = (0.5, 2.0, 8.0)
+#: Bytes that are asked for at a time where a part of a content is read: with fewer, the round trips take
+#: longer than the bytes.
+_READ_BYTES = 8 << 20
+_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+
+
+class Depot(Protocol):
+    """A place of contents by name, which threads, processes and machines put and get.
+
+    Names are relative, with slashes. A content that is put again replaces the old one. No name is ever
+    renamed: an object store can't do that.
+    """
+
+    @property
+    def address(self) -> str:
+        """By which :func:`depot_at` finds it again, from any folder and machine."""
+
+    def put(self, name: str, content: Content, aside: str | None = None) -> None:
+        """Put a content; it appears whole or not at all.
+
+        ``aside`` is a name that a folder may write under first. Where two processes may put the same name,
+        each needs one of its own; None: a name beside it.
+        """
+
+    def get(self, name: str) -> bytes:
+        """A whole content; FileNotFoundError where there is none."""
+
+    def open(self, name: str) -> BinaryIO:
+        """A content of which a part is read; it can be sought in."""
+
+    def names(self, part: str) -> Iterator[str]:
+        """Names of all contents of a part, in any order; each begins with the part."""
+
+    def remove(self, name: str) -> None:
+        """Remove a content, where there is one."""
+
+    def clear(self) -> None:
+        """Remove all contents."""
+
+    def inside(self, name: str) -> Depot:
+        """A part of it, ready to take contents."""
+
+
+@dataclass(frozen=True)
+class FolderDepot:
+    """A folder on a disk that all workers see; errors are those of the system."""
+
+    folder: Path
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker may have started in another folder.
+        return {"folder": self.folder.absolute()}
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def address(self) -> str:
+        """The absolute path."""
+        return str(self.folder.absolute())
+
+    def put(self, name: str, content: Content, aside: str | None = None) -> None:
+        """See :class:`Depot`; folders on the way are not made anew, for somebody may have removed them."""
+        place_bytes(self.folder / name, content, None if aside is None else self.folder / aside)
+
+    def get(self, name: str) -> bytes:
+        """See :class:`Depot`."""
+        return (self.folder / name).read_bytes()
+
+    def open(self, name: str) -> BinaryIO:
+        """See :class:`Depot`."""
+        return (self.folder / name).open("rb")
+
+    def names(self, part: str) -> Iterator[str]:
+        """See :class:`Depot`."""
+        for folder, _, files in os.walk(self.folder / part):
+            place = Path(folder).relative_to(self.folder)
+            yield from ((place / name).as_posix() for name in files)
+
+    def remove(self, name: str) -> None:
+        """See :class:`Depot`; a folder goes with what it holds, of a link only the link."""
+        path = self.folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """See :class:`Depot`."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def inside(self, name: str) -> FolderDepot:
+        """See :class:`Depot`."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return FolderDepot(folder)
+
+
+@dataclass(frozen=True)
+class AddressDepot:
+    """A part of an object store, by an address of fsspec.
+
+    Object stores put a content whole or not at all. Other file systems may show half of one, so contents
+    carry a checksum of their own, which is looked at when they are read.
+
+    Whatever goes wrong, but for a content that is not there, is a :class:`geoseg.errors.RunError`: it says
+    nothing about the contents, and so must not be taken for a changed one.
+    """
+
+    address: str
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"address": self.address}  # connections stay here
+
+    def __str__(self) -> str:
+        return self.address
+
+    @cached_property
+    def _system(self) -> tuple[Any, str]:
+        """The file system, and the path in it."""
+        import fsspec  # takes 40 ms that most runs need not wait for
+
+        try:
+            return fsspec.core.url_to_fs(self.address)
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"store {self.address} needs a package that is not installed ({error}). Install "
+                "it on all machines, with pip install s3fs, gcsfs or adlfs."
+            ) from error
+        except Exception as error:
+            raise InputError(
+                f"store must be a folder, or an address such as s3://bucket/folder, got {self.address} "
+                f"({os_reason(error)}). Give another --store."
+            ) from error
+
+    def _asked(self, action: str, name: str, request: Callable[[Any, str], T]) -> T:
+        """What a request gives; tried again after faults that may pass."""
+        system, root = self._system
+        waits = iter(_WAITS)
+        while True:
+            try:
+                return request(system, f"{root}/{name}" if name else root)
+            except FileNotFoundError:
+                raise
+            except Exception as error:
+                wait = None if isinstance(error, PermissionError) or is_full(error) else next(waits, None)
+                if wait is None:
+                    kind = DiskFullError if is_full(error) else RunError
+                    raise kind(
+                        f"cannot {action} {self.address}/{name}: {os_reason(error)}. Check the network, the "
+                        "credentials and the space there. Finished chunks are kept: the same command goes on."
+                    ) from error
+                time.sleep(wait)
+
+    def put(self, name: str, content: Content, aside: str | None = None) -> None:
+        """See :class:`Depot`."""
+        if not isinstance(content, bytes):
+            buffer = io.BytesIO()
+            content(buffer)
+            content = buffer.getvalue()
+        try:
+            self._asked("write", name, lambda system, path: system.pipe_file(path, content))
+        except FileNotFoundError as error:  # of the bucket
+            raise RunError(f"cannot write {self.address}/{name}: {os_reason(error)}.") from error
+
+    def get(self, name: str) -> bytes:
+        """See :class:`Depot`."""
+        return self._asked("read", name, lambda system, path: system.cat_file(path))
+
+    def open(self, name: str) -> BinaryIO:
+        """See :class:`Depot`."""
+        return self._asked("read", name, lambda system, path: system.open(path, "rb", block_size=_READ_BYTES))
+
+    def names(self, part: str) -> Iterator[str]:
+        """See :class:`Depot`."""
+
+        def found(system: Any, path: str) -> list[str]:
+            # Clients keep listings, and others have written since.
+            system.invalidate_cache()
+            listed = system.find(path)
+            system.invalidate_cache()
+            return [f"{part}{one[len(path) :]}" for one in listed]
+
+        yield from self._asked("list", part, found)
+
+    def remove(self, name: str) -> None:
+        """See :class:`Depot`."""
+        try:
+            self._asked("remove", name, lambda system, path: system.rm_file(path))
+        except FileNotFoundError:
+            return
+
+    def clear(self) -> None:
+        """See :class:`Depot`."""
+
+        def cleared(system: Any, path: str) -> None:
+            system.invalidate_cache()
+            # Not all of them fail alike where there is nothing.
+            if system.find(path):
+                system.rm(path, recursive=True)
+            system.invalidate_cache()
+
+        self._asked("remove", "", cleared)
+
+    def inside(self, name: str) -> AddressDepot:
+        """See :class:`Depot`."""
+        return AddressDepot(f"{self.address}/{name}")
+
+
+def depot_at(address: str) -> Depot:
+    """The depot at a path, or at an address of fsspec such as ``s3://bucket/folder``.
+
+    Examples
+    --------
+    >>> depot_at("s3://bucket/folder/").address
+    's3://bucket/folder'
+    >>> type(depot_at("file:///data/store")).__name__
+    'FolderDepot'
+    """
+    scheme = _SCHEME.match(address)
+    if scheme is None:
+        return FolderDepot(Path(address))
+    if scheme[1].lower() in ("file", "local"):
+        # As a folder, in which a file gets its name when it is whole; fsspec writes it in place.
+        return FolderDepot(Path(address[scheme.end() :]))
+    return AddressDepot(address.rstrip("/"))
+
+
+def new_part(name: str) -> str:
+    """A name that is new in a place which several runs share; ``name`` tells people whose it is."""
+    # Clients of object stores take some characters for patterns, and names of folders have an end.
+    return f"{re.sub('[^A-Za-z0-9_-]', '_', name)[:80]}.geoseg-{uuid.uuid4().hex[:8]}"
+
+
+def is_part(name: str) -> bool:
+    """Whether :func:`new_part` gives such names.
+
+    Examples
+    --------
+    >>> is_part(new_part("town [1]")), is_part("home")
+    (True, False)
+    """
+    return re.fullmatch(r"[A-Za-z0-9_-]{0,80}\.geoseg-[0-9a-f]{8}", name) is not None
+
+
+def checked_depot(store: str, part: str, name: str, content: bytes) -> Depot:
+    """A part of the place that the user named, with its first content, after a look at whether that is there.
+
+    Raises
+    ------
+    InputError
+        It can't be written; the message says why.
+    """
+    try:
+        depot = depot_at(store).inside(part)
+        depot.put(name, content)
+        written = depot.get(name)
+    except InputError:
+        raise
+    except (RunError, OSError) as error:
+        reason = os_reason(error.__cause__ or error)
+    else:
+        if written == content:
+            return depot
+        reason = "what was written is not what is read"
+    raise InputError(
+        f"store must be a place that can be written to, got {store} ({reason}). Check the address, the "
+        "credentials and the permissions, or give another --store."
+    )
+
+
+@contextmanager
+def borrowed_depot(store: str | None, name: str) -> Iterator[Depot | None]:
+    """A depot for one job in the place that ``store`` names, removed in the end; None without a place."""
+    if store is None:
+        yield None
+        return
+    with emptied(depot_at(store).inside(new_part(name))) as depot:
+        yield depot
+
+
+@contextmanager
+def emptied(depot: Depot) -> Iterator[Depot]:
+    """A depot whose contents are removed in the end, after an error as far as they can be."""
+    try:
+        yield depot
+    except BaseException:
+        # What ended the job is told; that the store can't be reached either would hide it.
+        with suppress(RunError):
+            depot.clear()
+        raise
+    depot.clear()

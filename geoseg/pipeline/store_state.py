@@ -1,0 +1,106 @@
+"""What a store says of itself: what it was made from, and where its chunks lie."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import GeosegError, StateMismatchError
+from geoseg.files import depot_at, is_part, json_digest
+
+__all__ = ["FORMAT", "clear_elsewhere", "is_same", "place_of", "read_state"]
+
+_LOG = logging.getLogger(__name__)
+
+#: Raised with every change of what a stored chunk holds for the same fingerprint.
+FORMAT = 4
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """What ``state.json`` says; None without one, or with one that was changed since."""
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(state, dict):
+        return None
+    check = state.pop("check", None)
+    # A store of an older format has no check, and is refused for its format.
+    return state if check == json_digest(state) or state.get("format") != FORMAT else None
+
+
+def place_of(state: Mapping[str, Any] | None) -> str | None:
+    """Where ``--store`` was when a run was begun; None: it was not given.
+
+    Examples
+    --------
+    >>> place_of({"store": "s3://bucket/work/town.geoseg-0123abcd"})
+    's3://bucket/work'
+    """
+    place, _, name = str((state or {}).get("store", "")).rpartition("/")
+    # A folder of somebody else's may say what it likes: nothing but what has such a name is ever removed.
+    return place if is_part(name) else None
+
+
+def clear_elsewhere(state: Mapping[str, Any] | None) -> None:
+    """Remove what a store keeps elsewhere; where that fails, a warning names it."""
+    if state is None or place_of(state) is None:
+        return
+    try:
+        depot_at(state["store"]).clear()
+    except GeosegError as error:
+        # Nothing depends on it any more, and a place that is gone must not keep a run from a new one.
+        _LOG.warning("chunks of an earlier run are left in %s: %s", state["store"], error)
+
+
+def is_same(
+    folder: Path, kept: Mapping[str, Any], state: Mapping[str, Any], place: str | None, begun: bool
+) -> bool:
+    """Whether a kept run is of a state and in a place.
+
+    Parameters
+    ----------
+    folder
+        The store's.
+    kept, state
+        What was kept, and what it must be.
+    place
+        What ``--store`` is now.
+    begun
+        Whether chunks are kept.
+
+    Raises
+    ------
+    StateMismatchError
+        It is another one, and chunks of it are kept.
+    """
+    # A run may go on with another batch size; see the fingerprint of a job.
+    keys = {*kept, *state} - {"batch_size", "store", "begun"}
+    differ = sorted(key for key in keys if kept.get(key) != state.get(key))
+    if differ and begun:
+        details = ", ".join(
+            f"{key} was {_short(kept.get(key))}, now {_short(state.get(key))}" for key in differ
+        )
+        hint = " A callable that is not known again needs a fingerprint() method."
+        raise StateMismatchError(
+            f"{folder} holds a run with another scene, model or options ({details}). Give "
+            f"--restart to begin again, or another --out.{hint if 'model' in differ else ''}",
+            tuple(differ),
+        )
+    before = place_of(kept)
+    if before != place and begun:
+        way = "leave out --store" if before is None else f"give --store {before}"
+        raise StateMismatchError(
+            f"{folder} holds a run whose chunks lie in {before or 'that folder'}, not in {place or 'it'}. "
+            f"To go on, {way}; --restart begins again.",
+            ("store",),
+        )
+    return not differ and before == place
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:36] + '..."'

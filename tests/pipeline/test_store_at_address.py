@@ -1,0 +1,275 @@
+"""A store at an address: the bytes of one beside the results, whatever fails on the way."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+import numpy as np
+import pytest
+import zarr
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import known_implementations
+from shared_towns import brightness, results, save, settings, town
+
+from geoseg.config.run import RunSettings
+from geoseg.errors import InputError, RunError, StateMismatchError
+from geoseg.files import DiskFullError, depot, json_digest
+from geoseg.pipeline.predict_scene import predict_scene
+from geoseg.pipeline.run import run_scene
+from geoseg.pipeline.vectorize_raster import vectorize_raster
+from geoseg.pipeline.workers import Workers
+
+#: Less to write, for most of these tests run a scene several times.
+LIGHT: dict[str, Any] = {"formats": ("fgb",), "save_prob": False, "save_mask": False, "split": "off"}
+
+
+class Faulty(MemoryFileSystem):
+    """An object store in memory that fails as it is told to."""
+
+    protocol = "faulty"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    cachable = False
+    #: Error of the puts of names that hold a word, after so many; which requests meet a fault that passes.
+    puts, word, error, passing = 0, "", None, 0
+    requests = itertools.count(1)
+    guard = threading.Lock()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("faulty://", "memory://"))
+
+    def _fault(self) -> None:
+        if Faulty.passing and next(Faulty.requests) % Faulty.passing == 0:
+            raise ConnectionError("the server closed the connection")
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        self._fault()
+        with Faulty.guard:
+            Faulty.puts -= Faulty.word in path
+            if Faulty.error is not None and Faulty.puts < 0:
+                raise Faulty.error
+        super().pipe_file(path, value, mode, **kwargs)
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        self._fault()
+        return super().cat_file(path, start, end, **kwargs)
+
+    def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        if mode == "rb":
+            self._fault()
+        return super().open(path, mode, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Faulty]]:
+    fsspec.register_implementation("faulty", Faulty, clobber=True)
+    monkeypatch.setattr(depot, "_WAITS", (0.001, 0.001, 0.001))
+    for name, value in {"puts": 0, "word": "", "error": None, "passing": 0}.items():
+        monkeypatch.setattr(Faulty, name, value)
+    Faulty.store.clear()
+    MemoryFileSystem.store.clear()
+    yield Faulty
+    Faulty.store.clear()
+    MemoryFileSystem.store.clear()
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("scene") / "town.tif", town())
+
+
+@pytest.fixture(scope="module")
+def alone(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Results of one process, with the store beside them."""
+    folder = tmp_path_factory.mktemp("alone")
+    run_scene(scene, brightness(), folder, settings(**LIGHT))
+    return results(folder)
+
+
+def threads(count: int = 3) -> Workers:
+    """Threads that are treated as other processes are: all goes through the store."""
+    return Workers(lambda: ThreadPoolExecutor(count), count, apart=True)
+
+
+def run(scene: Path, out: Path, crew: Workers | None = None, **given: Any) -> Any:
+    options = LIGHT | {"store": "faulty://bucket/work"} | given
+    return run_scene(scene, brightness(), out, settings(**options), workers=crew)
+
+
+def chunks() -> list[str]:
+    return [name for name in Faulty.store if "/prob/c/" in name]
+
+
+def test_a_run_gives_the_files_of_one_with_its_store_beside_them(scene, tmp_path) -> None:
+    run_scene(scene, brightness(), tmp_path / "alone", settings())
+    with threads() as crew:
+        given = settings(store="faulty://bucket/work")
+        run_scene(scene, brightness(), tmp_path / "there", given, workers=crew)
+    assert results(tmp_path / "there") == results(tmp_path / "alone")
+    # What the driver alone needs is here, and what all need is there.
+    folder = tmp_path / "there" / "town.geoseg"
+    assert sorted(path.name for path in folder.iterdir()) == ["chunks.log", "run.json", "state.json"]
+    place = json.loads((folder / "state.json").read_text())["store"].removeprefix("faulty:/")
+    assert {name.removeprefix(f"{place}/").partition("/")[0] for name in Faulty.store} == {"prob"}
+    # Any zarr reader opens the array.
+    for name, file in Faulty.store.items():
+        MemoryFileSystem.store[name] = file
+    array: Any = zarr.open_array(f"memory:/{place}/prob", mode="r")
+    assert array.shape == (1, 190, 230)
+    assert np.asarray(array[:]).max() == 253
+
+
+def test_a_run_that_was_stopped_goes_on_and_predicts_what_is_missing_alone(scene, alone, tmp_path) -> None:
+    Faulty.puts, Faulty.word, Faulty.error = 10, "/prob/c/", RunError("stopped")
+    with threads() as crew, pytest.raises(RunError, match="stopped"):
+        run(scene, tmp_path, crew)
+    Faulty.error = None
+    kept = len((tmp_path / "town.geoseg" / "chunks.log").read_text().splitlines())
+    assert not [name for name in Faulty.store if "/parts/" in name]
+    with threads() as crew:
+        summary = run(scene, tmp_path, crew)
+    assert 0 < kept < len(chunks())
+    assert summary.windows_run < summary.windows
+    assert results(tmp_path) == alone
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "changed"])
+def test_a_chunk_that_does_not_verify_is_predicted_again(scene, alone, tmp_path, harm) -> None:
+    run(scene, tmp_path)
+    name = chunks()[3]
+    content = Faulty.store[name].getvalue()
+    if harm == "gone":
+        del Faulty.store[name]
+    else:
+        new = content[: len(content) // 2] if harm == "cut" else content[:-9] + b"x" + content[-8:]
+        fsspec.filesystem("faulty").pipe_file(name, new)
+    summary = run(scene, tmp_path)
+    assert 0 < summary.windows_run < summary.windows
+    assert any("1 kept chunk was damaged or gone" in note for note in summary.notes)
+    assert Faulty.store[name].getvalue() == content
+    assert results(tmp_path) == alone
+
+
+@pytest.mark.parametrize("dropped", [3, 7])
+def test_faults_that_pass_are_waited_for(scene, alone, tmp_path, faulty, dropped) -> None:
+    faulty.passing = dropped
+    with threads() as crew:
+        run(scene, tmp_path, crew)
+    assert results(tmp_path) == alone
+
+
+@pytest.mark.parametrize("count", [0, 2])
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), DiskFullError, "No space left on device"),
+        (PermissionError(13, "Access Denied"), RunError, "Access Denied"),
+        (ConnectionError("no route to host"), RunError, "no route to host"),
+    ],
+)
+def test_a_store_that_fails_ends_the_run_and_the_same_command_goes_on(
+    scene, alone, tmp_path, count, error, kind, words
+) -> None:
+    Faulty.puts, Faulty.error = 6, error
+    with threads(count or 1) as crew:
+        with pytest.raises(kind, match=rf"cannot write faulty://bucket/.*{words}.*same command") as caught:
+            run(scene, tmp_path, crew if count else None)
+        assert caught.value.exit_code == 1
+        Faulty.error = None
+        run(scene, tmp_path, crew if count else None)
+    assert results(tmp_path) == alone
+
+
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [
+        ("faulty://bucket/work", "Access Denied"),
+        ("nowhere://bucket", "Protocol not known: nowhere"),
+        ("file:///proc/none", "No such file"),
+    ],
+)
+def test_a_place_that_can_not_be_written_to_is_refused_and_nothing_is_left(
+    scene, tmp_path, store, words
+) -> None:
+    Faulty.error = PermissionError(13, "Access Denied")
+    with pytest.raises(InputError, match=rf"store must be .*{words}.*--store"):
+        run(scene, tmp_path / "out", store=store)
+    assert not (tmp_path / "out").exists()
+    Faulty.error = None
+    run(scene, tmp_path / "out", store=None)
+    Faulty.error = PermissionError(13, "Access Denied")
+    with pytest.raises(InputError, match=rf"store must be .*{words}.*--store"):
+        run(scene, tmp_path / "out", store=store, restart=True)
+    assert run(scene, tmp_path / "out", store=None).windows_run == 0  # what was kept is not thrown away
+
+
+def test_a_package_that_is_not_installed_is_named(scene, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(known_implementations, "s3", {"class": "none.S3", "err": "Install s3fs"})
+    with pytest.raises(InputError, match=r"store s3://.* needs a package .*\(Install s3fs\)"):
+        run(scene, tmp_path / "out", store="s3://bucket/work")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_goes_on_where_its_chunks_lie_and_nowhere_else(scene, alone, tmp_path) -> None:
+    run(scene, tmp_path)
+    for other in ("faulty://bucket/other", None):
+        with pytest.raises(StateMismatchError, match=r"give --store faulty://bucket/work; --restart"):
+            run(scene, tmp_path, store=other)
+    assert run(scene, tmp_path, store="faulty://bucket/work/").windows_run == 0
+    run(scene, tmp_path, store=None, restart=True)
+    assert not chunks()  # thrown away with the run
+    with pytest.raises(StateMismatchError, match="leave out --store"):
+        run(scene, tmp_path)
+    assert run(scene, tmp_path, store=None).windows_run == 0
+    assert results(tmp_path) == alone
+
+
+def test_two_runs_of_one_name_share_an_address(scene, alone, tmp_path) -> None:
+    run(scene, tmp_path / "a")
+    first = set(Faulty.store)
+    run(scene, tmp_path / "b")
+    assert len(Faulty.store) == 2 * len(first)
+    run(scene, tmp_path / "b", store=None, restart=True)
+    assert set(Faulty.store) == first
+    assert results(tmp_path / "a") == results(tmp_path / "b") == alone
+
+
+def test_what_a_folder_says_of_a_place_removes_nothing_but_a_store(scene, tmp_path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    run(scene, tmp_path / "out")
+    file = tmp_path / "out" / "town.geoseg" / "state.json"
+    state = json.loads(file.read_text()) | {"store": str(theirs)}
+    del state["check"]
+    file.write_text(json.dumps(state | {"check": json_digest(state)}))
+    run(scene, tmp_path / "out", restart=True)
+    assert theirs.is_dir()
+
+
+def test_predict_and_vectorize_leave_nothing_behind(scene, tmp_path) -> None:
+    given = RunSettings(window=48, overlap=16, chunk=64, store="faulty://bucket/work")
+    with threads() as crew:
+        predict_scene(scene, brightness(), tmp_path / "a.tif", given, workers=crew)
+        vectorize_raster(
+            tmp_path / "a.tif", tmp_path / "a.geojson", RunSettings(store=given.store), workers=crew
+        )
+    predict_scene(scene, brightness(), tmp_path / "b.tif", given.model_copy(update={"store": None}))
+    vectorize_raster(tmp_path / "b.tif", tmp_path / "b.geojson")
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    assert not Faulty.store
+
+
+def test_processes_are_not_to_meet_in_the_memory_of_this_one(scene, tmp_path) -> None:
+    given = settings(workers=2, store="memory://work")
+    with pytest.raises(InputError, match=r"does not see memory://work: a process of this machine.*--store"):
+        run_scene(scene, brightness(), tmp_path / "out", given)
+    assert not (tmp_path / "out").exists()
