@@ -27,7 +27,7 @@ from typing import Any
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from leave_one_out import is_pseudo, place_of, score_place
+from leave_one_out import is_pseudo, last_bundle, place_of, score_place
 
 from geoseg.models import tune_malloc
 from geoseg.models.architectures import build_network
@@ -35,7 +35,6 @@ from geoseg.models.bundle import open_bundle, write_bundle
 from geoseg.models.card import ModelCard
 from geoseg.models.state import load_module
 from geoseg.training.checkpoints import RunFolder
-from geoseg.training.export import export_checkpoint
 
 #: How `geoseg run` uses the network where the user does not say otherwise.
 USE = {
@@ -95,6 +94,21 @@ def one_output(network: nn.Module, card: ModelCard) -> nn.Module:
         state[name] = state[name][1:2] - state[name][:1]
     single.load_state_dict(state)
     return single
+
+
+def mean_network(network: nn.Module, other: nn.Module, share: float) -> nn.Module:
+    """The network with ``share`` of its own weights and running means, and of the other's what is left.
+
+    References
+    ----------
+    Wortsman et al., Robust fine-tuning of zero-shot models, https://arxiv.org/abs/2109.01903.
+    """
+    state = other.state_dict()
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():  # counters stay
+            state[name] = state[name].lerp(value, share)
+    network.load_state_dict(state)
+    return network
 
 
 def choose_threshold(scores: dict[float, dict[str, float]]) -> float:
@@ -176,6 +190,8 @@ def main() -> None:
         default=Path(__file__).with_name("train.toml"),
         help="the run's config; its folder is where the scenes' paths start",
     )
+    parser.add_argument("--mean", type=Path, help="a run whose last weights are averaged with this one's")
+    parser.add_argument("--share", type=float, default=0.5, help="of this run's weights in that mean")
     parser.add_argument("--places", type=Path, help="places.json of leave_one_out.py, for the card")
     parser.add_argument("--table", type=Path, help="scores.json of table.py, for the card")
     parser.add_argument(
@@ -189,10 +205,15 @@ def main() -> None:
     options = parser.parse_args()
     tune_malloc()
     folder = RunFolder(options.run)
-    last = folder.list_checkpoints()[-1]
-    bundle = open_bundle(export_checkpoint(folder, last["index"], options.run / "last"))
-    network = one_output(load_module(bundle), bundle.card)
+    bundle = open_bundle(last_bundle(options.run))
+    network = load_module(bundle)
     training = dict(bundle.card.options.training or {})
+    if options.mean:
+        if not 0 < options.share < 1:
+            parser.error(f"--share must lie between 0 and 1, got {options.share}")
+        network = mean_network(network, load_module(open_bundle(last_bundle(options.mean))), options.share)
+        training["mean"] = {"share": options.share, "with": options.mean.name}
+    network = one_output(network, bundle.card)
     training["config"] = f"examples/buildings/{options.config.name}"
     training["hardware"] = options.hardware
     training.get("validation", {}).pop("iou_at_threshold", None)  # of a threshold that does not ship

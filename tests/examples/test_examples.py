@@ -125,6 +125,26 @@ def test_the_threshold_that_ships_keeps_houses_apart(
 TOWNS = ["towns.geojson"] * 2
 
 
+def test_the_mean_of_two_networks_lies_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from torch import nn
+
+    monkeypatch.syspath_prepend(str(EXAMPLES / "buildings"))
+    mean = runpy.run_path(str(EXAMPLES / "buildings/ship.py"))["mean_network"]
+    one, other = (nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)) for _ in range(2))
+    with torch.no_grad():
+        for value, filled in ((1.0, one), (5.0, other)):
+            for tensor in filled.state_dict().values():
+                tensor.fill_(value)
+    mixed = mean(one, other, 0.75)
+    assert mixed is one
+    values = {name: set(value.flatten().tolist()) for name, value in mixed.state_dict().items()}
+    counters = {name for name in values if name.endswith("num_batches_tracked")}
+    assert len(counters) == 1
+    assert all(found == {2.0} for name, found in values.items() if name not in counters)
+    assert set(other.state_dict()["0.weight"].flatten().tolist()) == {5.0}
+
+
 def trained_on(run: Path) -> list[str]:
     """File names of the labels that a run was trained on."""
     scenes = json.loads((run / "config.json").read_text())["data"]["scenes"]
