@@ -17,6 +17,7 @@ __all__ = [
     "applicable",
     "class_thresholds",
     "footprint_settings",
+    "kept_names",
     "origin_of",
     "parse_run_settings",
     "resolve",
@@ -70,6 +71,11 @@ def applicable(given: RunSettings, suggested: Mapping[str, Any]) -> dict[str, An
     return {name: value for name, value in suggested.items() if not (simple and name == "regularize")}
 
 
+def kept_names() -> tuple[str, ...]:
+    """Settings that a raster of probabilities keeps, but for its sampling distance."""
+    return (*settings_of(SuggestedSettings, "vectorize"), "connectivity")
+
+
 def footprint_settings(
     chosen: RunSettings, thresholds: tuple[float, ...] | None, gsd: tuple[float, float] | None = None
 ) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def footprint_settings(
     gsd
         Meters per column and row of the raster, where its geobox states them for want of a CRS.
     """
-    names = settings_of(SuggestedSettings, "vectorize")
+    names = kept_names()
     kept = {name: value for name, value in chosen.given().items() if name in names}
     if gsd is not None:
         # A scene read at another resolution has whole columns and rows, so the two may differ a little. Their

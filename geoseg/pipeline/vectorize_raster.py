@@ -11,9 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from geoseg.config.option import settings_of
-from geoseg.config.resolve import applicable, resolve
-from geoseg.config.run import RunSettings, SuggestedSettings
+from geoseg.config.resolve import applicable, kept_names, resolve
+from geoseg.config.run import RunSettings
 from geoseg.config.signature import value_text
 from geoseg.errors import InputError, RunError
 from geoseg.files import (
@@ -231,7 +230,7 @@ def kept_settings(hints: RasterHints, given: RunSettings) -> dict[str, Any]:
     given
         Settings of the user: thresholds of all classes do not fit some of the bands.
     """
-    names = [*settings_of(SuggestedSettings, "vectorize"), "gsd"]
+    names = [*kept_names(), "gsd"]
     kept = {name: value for name, value in hints.settings.items() if name in names}
     try:
         threshold = RunSettings.model_validate(kept).threshold

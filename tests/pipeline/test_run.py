@@ -605,6 +605,15 @@ class TestRunIsPredictAndVectorize:
         assert other.footprints == 2
         assert other.notes == ["as in the raster's own run: simplify_m 0.4; options win over them"]
 
+    def test_how_pixels_hang_together_goes_along(self, tmp_path: Path) -> None:
+        image = np.zeros((3, 64, 64), np.uint8)
+        image[:, 10:20, 10:20] = image[:, 20:30, 20:30] = 220
+        scene = save(tmp_path / "corner.tif", image)
+        whole = run_scene(scene, above(100), tmp_path, options(save_prob=True, connectivity=4))
+        made = vectorize(whole.files["prob"], tmp_path / "parts.geojson")
+        assert made.footprints == whole.footprints == 2
+        assert made.notes == ["as in the raster's own run: connectivity 4; options win over them"]
+
     @pytest.mark.parametrize("saved", [False, True])
     def test_a_distance_that_the_user_knew_goes_along(self, tmp_path: Path, saved: bool) -> None:
         photo = save(tmp_path / "photo.tif", picture(), crs=None)

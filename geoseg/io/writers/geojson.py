@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import shapely
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
-from geoseg.errors import InputError, RunError
+from geoseg.errors import InputError
 from geoseg.files import json_text
 from geoseg.geo.geobox import is_earth
-from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import (
     MARK,
     PROVENANCE,
@@ -25,8 +23,9 @@ from geoseg.io.writers.base import (
     Geometries,
 )
 from geoseg.io.writers.geojson_text import geometry_texts
+from geoseg.io.writers.lonlat import LonLat
 from geoseg.typing import Array
-from geoseg.vector.ragged import ragged_polygons
+from geoseg.vector.ragged import RaggedPolygons, ragged_polygons
 
 __all__ = ["GeoJSONSeqWriter", "GeoJSONWriter"]
 
@@ -37,8 +36,6 @@ PIXEL_NOTE = (
 
 #: How each line of a sequence begins; those of a part (what is new, for one) do not begin with the first.
 _FIRST_FEATURE = re.compile(rb'\{"type": "Feature", "properties": \{"id": \d+, "class": ')
-#: Corners that are reprojected in one go: PROJ takes several copies of them.
-_PIECE_CORNERS = 1 << 20
 #: Texts of attribute values that are kept for the next feature: classes and scenes repeat.
 _KEPT_TEXTS = 1 << 14
 #: Of the line with all that stands before the features.
@@ -104,8 +101,7 @@ class GeoJSONWriter(FootprintWriter):
 
     def _begin(self, staged: Path) -> None:
         self._file: BinaryIO = staged.open("wb", buffering=1 << 20)
-        to_lonlat = self.crs is not None and not self.crs.equals(CRS.from_epsg(4326), ignore_axis_order=True)
-        self._transformer = Transformer.from_crs(self.crs, 4326, always_xy=True) if to_lonlat else None
+        self._lonlat = LonLat(self.crs, self.path)
         self._first = True
         # Text of the features up to their geometry, with a place for each attribute.
         names = [json.dumps(name, ensure_ascii=False).replace("%", "%%") for name in self.schema.names]
@@ -176,34 +172,13 @@ class GeoJSONWriter(FootprintWriter):
 
     def _geometries(self, batch: FootprintBatch) -> Iterator[Iterable[memoryview]]:
         """The texts of geometries, in pieces: reprojected, split at 180 degrees, shells counterclockwise."""
-        shapes = batch.ragged
-        shapes = replace(shapes, xy=self._lonlat(shapes.xy))
         # Polygons are made anew only where they may change; the others are written from their coordinates.
-        low, high = shapes.xy[:, 0].min(), shapes.xy[:, 0].max()
-        may_cross = self.crs is not None and bool(low < -180 or high > 180 or high - low > 180)
-        if self.options.repair or may_cross:
-            geometry, xy = batch.geometry, shapes.xy
-            if shapes.backward:  # whose corners come in another order
-                xy = self._lonlat(shapely.get_coordinates(geometry))
-            geometry = shapely.set_coordinates(geometry.copy(), xy)
-            if self.crs is not None:
-                geometry = split_at_antimeridian(geometry, continuous=self.crs.is_geographic)
+        shapes = self._lonlat.shapes(batch, drawn=self.options.repair)
+        if not isinstance(shapes, RaggedPolygons):
             if self.options.repair:
-                geometry = _still_valid(geometry, self.options.decimals)
-            shapes = ragged_polygons(geometry)
+                shapes = _still_valid(shapes, self.options.decimals)
+            shapes = ragged_polygons(shapes)
         return geometry_texts(shapes, self.options.decimals)
-
-    def _lonlat(self, xy: Array) -> Array:
-        """Corners in longitude and latitude; as they are without a CRS."""
-        if self._transformer is None:
-            return xy
-        lonlat = np.empty_like(xy)
-        for start in range(0, len(xy), _PIECE_CORNERS):
-            piece = slice(start, start + _PIECE_CORNERS)
-            lonlat[piece, 0], lonlat[piece, 1] = self._transformer.transform(xy[piece, 0], xy[piece, 1])
-        if not np.isfinite(lonlat).all():
-            raise RunError(f"cannot bring footprints to longitude and latitude for {self.path}.")
-        return lonlat
 
 
 class GeoJSONSeqWriter(GeoJSONWriter):

@@ -16,16 +16,18 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
-from pyproj import CRS
+from pyproj import CRS, Transformer
 
-from geoseg.errors import InputError
+from geoseg.errors import InputError, RunError
 from geoseg.geo.geobox import GeoBox, is_earth
 from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch
+from geoseg.io.writers.lonlat import LonLat
 from geoseg.io.writers.ogr import OgrWriter
 
 __all__ = ["PMTilesHeader", "PMTilesWriter", "check_pmtiles", "read_header", "tile_zooms", "zooms_of"]
@@ -40,6 +42,10 @@ _ZOOMS = (11, 16)
 #: Bytes of a tile, packed, from which GDAL leaves out its smallest objects: four times its own limit, which
 #: would do so in dense towns.
 _MOST_BYTES = 2_000_000
+#: That of the tiles.
+_MAP = CRS.from_epsg(3857)
+#: Latitude where it ends.
+_MAP_END = math.degrees(math.atan(math.sinh(math.pi)))
 _HEADER = struct.Struct("<7sB11Q6B4iB2i")
 _GZIP, _VECTOR = 2, 1
 
@@ -114,11 +120,26 @@ class PMTilesWriter(OgrWriter):
         }
         # GDAL refuses to write a file without a tile, so it is asked only when there is something to write.
         self._staged = staged
+        # Reprojected here: GDAL draws a polygon on the antimeridian around the whole Earth.
+        self._lonlat = LonLat(self.crs, self.path)
+        self._to_map = Transformer.from_crs(4326, _MAP, always_xy=True)
+
+    def _stated(self, crs: CRS) -> str:
+        return _MAP.to_wkt()
 
     def _put(self, batch: FootprintBatch) -> None:
         if not hasattr(self, "_thread"):
             super()._begin(self._staged)
-        super()._put(batch)
+        shapes = FootprintBatch(self._lonlat.shapes(batch)).ragged
+        bounds = shapes.bounds()
+        # GDAL leaves them out without a word.
+        if ((bounds[:, 1] >= _MAP_END) | (bounds[:, 3] <= -_MAP_END)).any():
+            raise RunError(
+                f"cannot show footprints beyond {_MAP_END:.2f} degrees north or south on a web map for "
+                f"{self.path}. Leave out the format pmtiles."
+            )
+        xy = np.column_stack(self._to_map.transform(shapes.xy[:, 0], shapes.xy[:, 1]))
+        super()._put(FootprintBatch(replace(shapes, xy=xy), batch.columns))
 
     def _finish(self) -> None:
         if self.count:
