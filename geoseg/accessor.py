@@ -67,12 +67,17 @@ class GeosegAccessor:
 
     @takes_settings("segment")
     def segment(
-        self, model: Any = None, *, progress: Progress = no_progress, **settings: Unpack[SegmentKeywords]
+        self,
+        model: Any = None,
+        *,
+        progress: Progress = no_progress,
+        client: Any = None,
+        **settings: Unpack[SegmentKeywords],
     ) -> gpd.GeoDataFrame:
         """See :func:`geoseg.segment`."""
         from geoseg.api import segment
 
-        return segment(self._array, model, progress=progress, **settings)
+        return segment(self._array, model, progress=progress, client=client, **settings)
 
     @takes_settings("run")
     def run(
@@ -81,9 +86,10 @@ class GeosegAccessor:
         *,
         out: PathLike,
         progress: Progress = no_progress,
+        client: Any = None,
         **settings: Unpack[RunKeywords],
     ) -> RunSummary:
         """See :func:`geoseg.run`."""
         from geoseg.api import run
 
-        return run(self._array, model, out=out, progress=progress, **settings)
+        return run(self._array, model, out=out, progress=progress, client=client, **settings)

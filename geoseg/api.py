@@ -30,6 +30,7 @@ def segment(
     model: Any = None,
     *,
     progress: Progress = no_progress,
+    client: Any = None,
     **settings: Unpack[SegmentKeywords],
 ) -> gpd.GeoDataFrame:
     """Footprints of a scene, in memory.
@@ -43,6 +44,9 @@ def segment(
         are taken as logits; of a callable as probabilities.
     progress
         Told how far each stage is.
+    client
+        As for :func:`geoseg.run`. The results are made in a temporary folder, which workers on other machines
+        do not see: with these give ``store`` as well.
     **settings
         Listed below. None: as the model's card says, else the default.
 
@@ -69,7 +73,7 @@ def segment(
     # are.
     given = parse_run_settings(settings, caller="segment").model_copy(update={"formats": ("parquet",)})
     with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
-        summary = run_scene(_source(scene), model, folder, given, progress=progress)
+        summary = run_scene(_source(scene), model, folder, given, progress=progress, client=client)
         # Read before the folder goes.
         frame = gpd.read_parquet(summary.files["parquet"])
     frame.attrs |= {

@@ -205,7 +205,8 @@ def _forecast(
         totals = forecast.totals
         kept = f", {forecast.kept} are done already" if forecast.kept else ""
         work = f"{totals['mpx']:.1f} Mpx, {totals['windows']} windows"
-        in_all = f"about {duration(totals['seconds'])} in the network"
+        networks = "the network" if forecast.networks == 1 else f"{forecast.networks} networks at a time"
+        in_all = f"about {duration(totals['seconds'])} in {networks}"
         print(f"{count_of(totals['scenes'], 'scene')} to do{kept}: {work}, {in_all}")
         store = totals["store_bytes"] / 1e9
         print(f"at most {store:.2f} GB for probabilities, {forecast.free_bytes / 1e9:.1f} GB are free")

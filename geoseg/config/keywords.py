@@ -61,9 +61,13 @@ class SegmentKeywords(PredictKeywords, PolygonizeKeywords, total=False):
     """Settings that geoseg.segment takes."""
 
     aoi: PathLike | None
+    devices: str | Sequence[str] | None
     threshold: float | Sequence[float] | Mapping[str, float] | None
     split: float | Literal["auto", "off"] | None
     connectivity: Literal[4, 8] | None
+    workers: int | None
+    scheduler: str | None
+    store: str | None
     chunk: int | None
     on_error: Literal["fail", "skip"] | None
 
@@ -77,7 +81,6 @@ class RunKeywords(SegmentKeywords, total=False):
     max_cloud: float | None
     dates: str | None
     remote: bool | None
-    devices: str | Sequence[str] | None
     formats: str | Sequence[str] | None
     save_prob: bool | None
     save_mask: bool | None
@@ -92,9 +95,6 @@ class RunKeywords(SegmentKeywords, total=False):
     update: PathLike | None
     update_iou: float | None
     overwrite: bool | None
-    workers: int | None
-    scheduler: str | None
-    store: str | None
     restart: bool | None
     retry_failed: bool | None
     max_failures: int | None

@@ -113,7 +113,7 @@ class RunSettings(SceneSettings):
         Option(
             help="Processes of this machine that share each scene; each holds the model. The result does not "
             "change.",
-            takes=("run", "predict", "vectorize"),
+            takes=("run", "predict", "segment", "vectorize"),
             panel="Work",
             metavar="N",
         ),
@@ -123,7 +123,7 @@ class RunSettings(SceneSettings):
         Option(
             help="Address of a dask cluster whose workers share each scene, such as tcp://host:8786. They "
             "must see the scenes, the model and the folder of the results, or else the --store.",
-            takes=("run", "predict", "vectorize"),
+            takes=("run", "predict", "segment", "vectorize"),
             panel="Work",
             metavar="ADDRESS",
             unset="this machine",
@@ -135,7 +135,7 @@ class RunSettings(SceneSettings):
         Option(
             help="Folder or address (s3://bucket/folder, gs://, az://, any of fsspec) where workers meet: "
             "probabilities and what they exchange lie there, and the results where they do without it.",
-            takes=("run", "predict", "vectorize"),
+            takes=("run", "predict", "segment", "vectorize"),
             panel="Work",
             metavar="PLACE",
             unset="beside the results",
@@ -146,7 +146,7 @@ class RunSettings(SceneSettings):
         BeforeValidator(as_tuple),
         Option(
             help="Where the networks of the workers run, one process a name, such as cuda:0,cuda:1.",
-            takes=("run", "predict"),
+            takes=STORED,
             panel="Network",
             rule="names of devices",
             metavar="NAME[,NAME...]",

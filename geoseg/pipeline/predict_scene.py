@@ -104,8 +104,8 @@ def predict_scene(
             notes = [note, *doubts(job, target.stat().st_mtime)]
             return summarize(job, done, {"prob": target}, None, [], start, origin, notes)
         with (
-            kept_store(job, folder, dtype) as store,
             shared_workers(workers, job.settings, target.parent, client) as crew,
+            kept_store(job, folder, dtype) as store,
         ):
             done = predict_job(job, store, progress, crew)
             failures = store.failures()

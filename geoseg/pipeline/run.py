@@ -141,8 +141,9 @@ def run_scene(
     with (
         results_folder(Path(out)),
         hold(*targets),
-        kept_store(job, store_folder) as store,
+        # Before the store, which --restart empties: a cluster that does not answer costs nothing.
         shared_workers(workers, job.settings, Path(out), client) as crew,
+        kept_store(job, store_folder) as store,
     ):
         # Of an earlier run: from here on the results are not those that it tells of.
         (store.folder / RECORD).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -373,6 +374,16 @@ class TestDryRun:
         assert "a: 64 x 64 pixels of 0.5 m, 4 windows, about 0 s" in done.stdout
         assert "1 scene to do: 0.0 Mpx, 4 windows" in done.stdout
         assert json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["totals"]["windows"] == 4
+
+    def test_networks_that_run_at_a_time_share_the_windows(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The package has a function of the module's name.
+        monkeypatch.setattr(sys.modules[dry_run.__module__], "networks_at_once", lambda settings: 8)
+        found = dry_run([scenes], Network(), tmp_path / "out", RunSettings(**OPTIONS))
+        assert found.networks == 8
+        for scene in found.scenes:
+            assert scene.seconds == round(scene.windows * found.window_seconds / 8, 2)
         assert not (tmp_path / "out").exists()
 
 

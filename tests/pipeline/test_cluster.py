@@ -13,17 +13,21 @@ from typing import Any
 import distributed
 import numpy as np
 import pytest
+from geopandas.testing import assert_geodataframe_equal
 from shared_towns import brightness, results, save, settings, town
 from typer.testing import CliRunner
 
+import geoseg
 from geoseg.cli import app
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.files import DiskFullError
+from geoseg.pipeline.batch import dry_run, run_batch
+from geoseg.pipeline.predict_scene import predict_scene
 from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.pipeline.workers import cluster as cluster_module
-from geoseg.pipeline.workers import open_workers
+from geoseg.pipeline.workers import networks_at_once, open_workers
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +80,10 @@ def test_the_address_of_a_scheduler_is_enough_and_names_may_be_relative(
     assert results(tmp_path / "shared") == results(tmp_path / "alone")
 
 
-def test_a_cluster_that_can_not_be_reached_is_one_line(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(cluster_module, "_TIMEOUT", 1)
+def test_a_cluster_that_can_not_be_reached_is_one_line(tmp_path, nobody) -> None:
     raster = save(tmp_path / "mask.tif", np.ones((1, 20, 20), np.uint8))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-        words = ["vectorize", str(raster), "-o", str(tmp_path / "o"), "--scheduler", address]
-        result = CliRunner().invoke(app, words)
+    words = ["vectorize", str(raster), "-o", str(tmp_path / "o"), "--scheduler", nobody]
+    result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: scheduler must be the address of a dask cluster, such as")
     assert len(result.stderr.strip().splitlines()) == 1
@@ -106,6 +106,44 @@ def test_a_worker_of_another_version_is_refused(tmp_path, client) -> None:
     finally:
         client.run(become, before, workers=[one])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address at which no scheduler answers."""
+    monkeypatch.setattr(cluster_module, "_TIMEOUT", 1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_nothing_is_made_or_lost_where_the_cluster_does_not_answer(tmp_path, nobody) -> None:
+    scene, out = save(tmp_path / "town.tif", town()), tmp_path / "o"
+    given, network = settings(scheduler=nobody, restart=True), brightness()
+    for job in (
+        lambda: run_batch([scene], network, out, given),
+        lambda: run_scene(scene, network, out, given),
+        lambda: predict_scene(scene, network, out / "prob.tif", given),
+        lambda: dry_run([scene], network, out, given),
+    ):
+        with pytest.raises(InputError, match="can't be reached"):
+            job()
+        assert not out.exists()
+    run_scene(scene, network, out, settings())
+    kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="can't be reached"):
+        run_scene(scene, network, out, given)  # --restart would throw the kept chunks away
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept
+
+
+def test_segment_gives_the_same_frame(tmp_path, client) -> None:
+    scene = save(tmp_path / "town.tif", town())
+    given = {name: getattr(settings(), name) for name in ("window", "overlap", "chunk", "threshold", "split")}
+    alone = geoseg.segment(scene, brightness(), **given)
+    # The folder in which the frame is made is one that workers on other machines would not see.
+    shared = geoseg.segment(scene, brightness(), client=client, store=str(tmp_path / "meet"), **given)
+    assert len(shared) > 20
+    assert_geodataframe_equal(shared, alone)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="another process has other open files")
@@ -173,9 +211,9 @@ class FakeClient:
         self.address = "tcp://scheduler:8786"
 
     def nthreads(self) -> dict[str, int]:
-        return {f"tcp://worker-{k}": 2 for k in range(len(self.resources))}
+        return {f"tcp://host-{k // 2}:{8000 + k}": 2 for k in range(len(self.resources))}
 
-    def run(self, function: Any, *args: Any, on_error: str) -> dict[str, Any]:
+    def run(self, function: Any, *args: Any, on_error: str = "raise") -> dict[str, Any]:
         """As distributed does it: the worker is handed to a function that asks for it by this name."""
         states = [
             SimpleNamespace(state=SimpleNamespace(total_resources=offered)) for offered in self.resources
@@ -203,6 +241,25 @@ def test_networks_go_where_gpus_are(tmp_path: Path, resources, tracing, network)
     workers = cluster_module.cluster_workers(client, str(tmp_path))
     assert client.asked == [{"pure": False, **tracing}, {"pure": False, **network}]
     assert workers.count == 4
+
+
+@pytest.mark.parametrize(
+    ("resources", "count"), [([{}] * 4, 2), ([{"GPU": 2}, {"GPU": 1}, {"CPU": 4}], 2), ([], 1)]
+)
+def test_networks_that_run_at_a_time_on_a_cluster(resources, count: int) -> None:
+    assert cluster_module.networks_of(FakeClient(resources)) == count
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ({"workers": 4}, 1),  # they share the CPUs, or the one GPU
+        ({"devices": ("cuda:0", "cuda:1", "cuda:1")}, 2),
+        ({"devices": ("cpu", "cpu")}, 1),
+    ],
+)
+def test_networks_that_run_at_a_time_on_this_machine(given, count: int) -> None:
+    assert networks_at_once(RunSettings(**given)) == count
 
 
 def test_a_cluster_without_workers_is_refused(tmp_path: Path) -> None:

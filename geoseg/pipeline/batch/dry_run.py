@@ -22,6 +22,7 @@ from geoseg.pipeline.batch.plan import PlannedScene, check_settings, is_batch, p
 from geoseg.pipeline.batch.todo import batch_key, sort_scenes
 from geoseg.pipeline.job import plan_of
 from geoseg.pipeline.opening import open_for_model
+from geoseg.pipeline.workers import networks_at_once
 from geoseg.typing import PathLike, Progress, no_progress
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class SceneForecast:
     windows
         Of the whole grid; those without data are passed over, so fewer may run.
     seconds
-        About, in the network.
+        About, in the network; in all networks that run at a time.
     store_bytes
         At most, for the probabilities that are kept.
     error
@@ -79,7 +80,9 @@ class DryRun:
     kept
         How many are done already.
     window_seconds
-        What a window takes in the network, measured.
+        What a window takes in the network, measured on this machine.
+    networks
+        How many run at a time: on several GPUs, or on the machines of a cluster.
     free_bytes
         Room where results would go.
     notes
@@ -89,6 +92,7 @@ class DryRun:
     scenes: list[SceneForecast]
     kept: int
     window_seconds: float
+    networks: int
     free_bytes: int
     notes: list[str] = field(default_factory=list)
 
@@ -129,16 +133,17 @@ def dry_run(
     Raises
     ------
     InputError
-        A word stands for nothing, or the model can't be loaded.
+        A word stands for nothing, the model can't be loaded, or the cluster can't be reached.
     """
     from geoseg.models import as_predictor
 
     settings, out = settings or RunSettings(), Path(out)
     check_settings(settings)
     check_merge(settings, out)
+    networks = networks_at_once(settings)
     plan = plan_batch(words, settings, out=out, progress=progress)
     test_time = settings.given().get("test_time")
-    predictor = as_predictor(model, device=settings.device, engine=settings.engine, test_time=test_time)
+    predictor = as_predictor(model, device=settings.main_device, engine=settings.engine, test_time=test_time)
     todo = list(plan.scenes)
     # What is done already is no work: the forecast is of the very command that it is given with.
     if is_batch(words, settings) and (out / MANIFEST).is_file():
@@ -149,7 +154,7 @@ def dry_run(
     speed: dict[tuple[int, str], float] = {}
     forecasts = []
     for done, scene in enumerate(todo, 1):
-        forecasts.append(_forecast(scene, predictor, settings, chosen, speed))
+        forecasts.append(_forecast(scene, predictor, settings, chosen, speed, networks))
         progress("scenes", done, len(todo))
     # OUT may not be there yet: what counts is the disk that it will be made on.
     place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
@@ -160,7 +165,8 @@ def dry_run(
         notes.append(
             f"probabilities may take up to {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {place}"
         )
-    return DryRun(forecasts, len(plan.scenes) - len(todo), max(speed.values(), default=0.0), free, notes)
+    kept = len(plan.scenes) - len(todo)
+    return DryRun(forecasts, kept, max(speed.values(), default=0.0), networks, free, notes)
 
 
 def _forecast(
@@ -169,6 +175,7 @@ def _forecast(
     given: RunSettings,
     chosen: RunSettings,
     speed: dict[tuple[int, str], float],
+    networks: int,
 ) -> SceneForecast:
     from geoseg.models import check_bands
 
@@ -192,7 +199,8 @@ def _forecast(
         width=width,
         gsd=None if step is None else round(float(np.sqrt(step[0] * step[1])), 4),
         windows=plan.n_windows,
-        seconds=round(plan.n_windows * speed[kind], 2),
+        # All of them share each scene.
+        seconds=round(plan.n_windows * speed[kind] / networks, 2),
         # One byte a pixel and class, before compression; a callable that names no classes has one at least.
         store_bytes=height * width * max(1, len(predictor.classes)),
     )

@@ -6,7 +6,7 @@ import datetime
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -163,7 +163,14 @@ def run_batch(
     )
     key = batch_key(predictor, settings)
     notes = list(plan.notes)
-    with results_folder(out), hold(out / MANIFEST), Manifest.opened(out) as manifest:
+    with (
+        results_folder(out),
+        hold(out / MANIFEST),
+        ExitStack() as hired,
+        # Before the manifest: a cluster that does not answer, or can't do the job, leaves nothing behind.
+        nullcontext(hired.enter_context(open_workers(settings, out, client))) as workers,
+        Manifest.opened(out) as manifest,
+    ):
         decisive = decisive_facts(predictor, settings)
         if not settings.restart:
             check_same(manifest, decisive, out)
@@ -208,7 +215,6 @@ def run_batch(
             return _run_changed(item[0], predictor, out, plain, tell, workers)
 
         with (
-            open_workers(settings, out, client) as workers,
             _noting_stops(manifest, todo, kept, total, way_on(settings)),
             closing(worked_ahead(todo, lambda item: _begin(*item, manifest, out), work, workers)) as begun,
         ):
@@ -225,6 +231,8 @@ def run_batch(
                         f"is {record.name}: {record.error} geoseg status {out} lists all; "
                         f"{way_on(settings)} goes on."
                     )
+        # The merging is this process's own, and may need the memory that their models take.
+        hired.close()
         records = sorted([*kept, *(record for _, record in todo)], key=lambda record: record.name)
         merged = collection = None
         if settings.merge is not None and any(record.files for record in records):

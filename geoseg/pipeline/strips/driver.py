@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -137,3 +138,6 @@ def _taken_back() -> Iterator[dict[Pending[Any], _Task]]:
     finally:
         for pending in flying:
             pending.cancel()
+        # Those that have begun write to the store, which may be another run's, or gone, from here on.
+        begun = (pending.future for pending in flying)
+        wait([future for future in begun if future is not None and not future.cancelled()])

@@ -14,7 +14,7 @@ from geoseg.pipeline.workers.meeting import probed, seen
 from geoseg.pipeline.workers.shared import unseen
 from geoseg.version import VERSION
 
-__all__ = ["GPU", "TRACE", "cluster_workers", "connected"]
+__all__ = ["GPU", "TRACE", "cluster_workers", "connected", "networks_of"]
 
 #: Resources by which a cluster places tasks: where any worker offers the first, networks run on such workers
 #: alone; where any offers the second, all other tasks run on those.
@@ -59,6 +59,14 @@ def connected(address: str | None) -> Iterator[Any]:
             yield client
     finally:
         log.setLevel(level)
+
+
+def networks_of(client: Any) -> int:
+    """How many networks a cluster runs at a time: its GPUs, else its machines."""
+    offers: dict[str, list[str]] = client.run(_offered)
+    # Two threads of a GPU's worker offer two of them, and the network runs once at a time.
+    gpus = sum(GPU in offered for offered in offers.values())
+    return gpus or max(1, len({address.rpartition(":")[0] for address in offers}))
 
 
 def cluster_workers(client: Any, place: str) -> Workers:
@@ -117,6 +125,11 @@ def cluster_workers(client: Any, place: str) -> Workers:
     )
 
 
+def _offered(dask_worker: Any) -> list[str]:
+    """In a worker: the resources by which it takes tasks."""
+    return list(dask_worker.state.total_resources)
+
+
 def _look(probe: str, token: str, dask_worker: Any) -> tuple[str, str | None, str, list[str]]:
     """In a worker: the version of geoseg, why it does not see a probe, its machine, and what it offers."""
-    return VERSION, seen(probe, token), socket.gethostname(), list(dask_worker.state.total_resources)
+    return VERSION, seen(probe, token), socket.gethostname(), _offered(dask_worker)

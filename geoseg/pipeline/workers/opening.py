@@ -13,7 +13,7 @@ from geoseg.pipeline.workers.base import Workers
 from geoseg.pipeline.workers.meeting import probed, seen
 from geoseg.pipeline.workers.shared import unseen
 
-__all__ = ["open_workers", "shared_workers"]
+__all__ = ["networks_at_once", "open_workers", "shared_workers"]
 
 
 @contextmanager
@@ -69,6 +69,24 @@ def open_workers(settings: RunSettings, out: Path, client: Any = None) -> Iterat
             if problem is not None:
                 raise unseen(settings.store, "a process of this machine", problem)
         yield workers
+
+
+def networks_at_once(settings: RunSettings) -> int:
+    """How many networks run at a time, each about as fast as that of one process alone.
+
+    GPUs count, and machines of a cluster. Processes that share a GPU, or the CPUs of a machine, do not.
+
+    Raises
+    ------
+    InputError
+        A cluster that can't be reached.
+    """
+    if settings.scheduler is None:
+        return max(1, len({device for device in settings.devices or () if device.partition(":")[0] != "cpu"}))
+    from geoseg.pipeline.workers.cluster import connected, networks_of
+
+    with connected(settings.scheduler) as client:
+        return networks_of(client)
 
 
 @contextmanager
