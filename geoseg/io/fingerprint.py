@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import SceneError
 from geoseg.io.gdal_env import SHARING_DRIVERS, opened_header
+from geoseg.io.handles import forget_dataset, read_remote
 from geoseg.io.local_files import LocalFiles, files_by_stem, walk_files
 from geoseg.io.names import container, is_remote
 from geoseg.raster.source import SceneReadError
@@ -168,11 +170,18 @@ def _hash_samples(digest: Any, path: str, dataset: Any) -> None:
     digest.update(repr((path, dataset.profile, dataset.tags())).encode())
     height, width = min(_SAMPLE_SIDE, dataset.height), min(_SAMPLE_SIDE, dataset.width)
     steps = np.linspace(0, 1, _SAMPLES)
+    if remote := is_remote(path):
+        forget_dataset(path)
     for down, right in itertools.product(steps, steps):
         row, col = int(down * (dataset.height - height)), int(right * (dataset.width - width))
+        window = RasterioWindow(col, row, width, height)
+        if remote:
+            pixels, reason = read_remote(path, "samples", methodcaller("read", window=window))
+            if pixels is None:  # the server may answer otherwise the next time
+                raise SceneReadError(f"cannot read {path}: {reason}.", path)
+            digest.update(pixels.tobytes())
+            continue
         try:
-            digest.update(dataset.read(window=RasterioWindow(col, row, width, height)).tobytes())
-        except RasterioError as error:
-            if is_remote(path):  # which may answer the next time
-                raise SceneReadError(f"cannot read {path}: {error}.", path) from error
+            digest.update(dataset.read(window=window).tobytes())
+        except RasterioError:
             digest.update(b"damaged")

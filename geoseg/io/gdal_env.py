@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from rasterio.io import DatasetReader
 from geoseg.errors import GeosegError, MissingFileError, RunError, SceneError
 from geoseg.files.cache import cache_folder
 from geoseg.io.names import SERVICE, ZARR_MARKS, container, in_archive, is_remote
+from geoseg.io.network import DEBUG_KEYS, hearing_faults, retry_waits
 from geoseg.io.services import check_service
 from geoseg.io.vrt import check_vrt
 from geoseg.typing import PathLike
@@ -94,6 +96,7 @@ _NETWORK = {
     "GDAL_HTTP_LOW_SPEED_TIME": "20",  # for so many seconds
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "1",
+    "CPL_DEBUG": DEBUG_KEYS,
     # what was read is forgotten when the file is closed, so that a scene opened anew is read anew
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",
 }
@@ -186,11 +189,25 @@ def open_dataset(path: PathLike) -> Any:
             raise SceneError(f"a VRT must be a file of its own, got {name}. Unpack it first.")
         check_vrt(Path(name))
         drivers = ["VRT"]
-    try:
-        with raster_env(is_remote(name)), quiet_georeferencing(), _LostPlace() as lost:
-            dataset = DatasetReader(_respelled(spelled), driver=drivers, sharing=False)
-    except RasterioError as error:
-        raise _refusal(name, " ".join(str(error).split()).rstrip(".")) from None
+    remote = is_remote(name)
+    with raster_env(remote):
+        waits = retry_waits()
+        while True:
+            try:
+                with hearing_faults(remote) as faults, quiet_georeferencing(), _LostPlace() as lost:
+                    dataset = DatasetReader(_respelled(spelled), driver=drivers, sharing=False)
+                if not faults.last:
+                    break
+                dataset.close()  # it would go on with the half of a header
+            except RasterioError as error:
+                if not faults.last:
+                    raise _refusal(name, " ".join(str(error).split()).rstrip(".")) from None
+            if (wait := next(waits, None)) is None:
+                raise RunError(
+                    f"cannot read {name}: {faults.last}. The server did not give it whole in time: try again "
+                    "later."
+                )
+            time.sleep(wait)
     if lost.found:
         dataset.close()
         raise SceneError(

@@ -6,17 +6,33 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
 import rasterio.env
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 
-from geoseg.io.gdal_env import CACHE_BYTES, SHARING_DRIVERS, open_dataset
+from geoseg.errors import GeosegError, RunError
+from geoseg.io.gdal_env import CACHE_BYTES, SHARING_DRIVERS, open_dataset, raster_env
 from geoseg.io.local_files import Watch
+from geoseg.io.network import hearing_faults, retry_waits
 
-__all__ = ["cache_for_rows", "forget_dataset", "forget_everywhere", "release_dataset", "thread_dataset"]
+__all__ = [
+    "cache_for_rows",
+    "forget_dataset",
+    "forget_everywhere",
+    "read_remote",
+    "reason_of",
+    "release_dataset",
+    "thread_dataset",
+]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -129,3 +145,66 @@ def _close_all() -> None:
     """Close the main thread's handles while there is still an interpreter to do it with."""
     while _handles.datasets and _handles.pid == os.getpid():
         _handles.datasets.popitem()[1][0].close()
+
+
+def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, None] | tuple[None, str]:
+    """What is read of a raster on a server, or why it can't be, where it is the file that is broken.
+
+    Parameters
+    ----------
+    name
+        Address of the raster.
+    what
+        Is read, for an error.
+    decode
+        Reads it from an open dataset.
+
+    Raises
+    ------
+    RunError
+        The server does not answer, however often it is asked.
+    """
+    broken = 0
+    with raster_env(remote=True):
+        waits = retry_waits()
+        while True:
+            reason, is_tiff = "", False
+            try:
+                with hearing_faults() as faults:
+                    dataset = thread_dataset(name)
+                    is_tiff = dataset.driver == "GTiff"
+                    result = decode(dataset)
+                    release_dataset(name)
+                # A tile of a TIFF is there or is an error. Zarr takes what does not come for no data.
+                if not faults.last or is_tiff:
+                    return result, None
+            except (RasterioError, CPLE_BaseError) as error:
+                reason = reason_of(error)
+            except GeosegError as error:
+                raise RunError(
+                    f"cannot read {what} of {name} any more: {error} The same command goes on from what is "
+                    "done."
+                ) from None
+            # Where no answer came, what came before is good, and need not come again.
+            if not faults.last or faults.cut or not is_tiff:
+                forget_dataset(name)
+            if not faults.last:
+                broken += 1
+                # Twice: where a file can be opened anew, but not read, it is the file that is broken.
+                if broken == 2:
+                    return None, reason
+            elif (wait := next(waits, None)) is None:
+                raise RunError(
+                    f"cannot read {what} of {name} any more: {faults.last}. The server did not give it in "
+                    "time: try again later. The same command goes on from what is done."
+                )
+            else:
+                time.sleep(wait)
+
+
+def reason_of(error: BaseException) -> str:
+    """What GDAL said first, in one line."""
+    # rasterio raises what it tried to do, from what GDAL said.
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

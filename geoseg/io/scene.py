@@ -13,7 +13,6 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.errors import GeosegError, RunError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.band_names import sensor_of
@@ -21,7 +20,14 @@ from geoseg.io.broken import IN_ORDER, known_break, locate_damage, note_break
 from geoseg.io.complete import check_complete
 from geoseg.io.fingerprint import fingerprint_doubt, fingerprint_files, scene_files
 from geoseg.io.gdal_env import opened_header, raster_env
-from geoseg.io.handles import forget_dataset, forget_everywhere, release_dataset, thread_dataset
+from geoseg.io.handles import (
+    forget_dataset,
+    forget_everywhere,
+    read_remote,
+    reason_of,
+    release_dataset,
+    thread_dataset,
+)
 from geoseg.io.header import read_header
 from geoseg.io.hints import hints_of
 from geoseg.io.names import SERVICE, container, is_remote
@@ -217,28 +223,25 @@ class Scene(Shaped):
         shape = (window.height, window.width)
         if 0 in shape:  # GDAL refuses to read nothing
             return np.empty((self.count, *shape), self.dtype), np.ones(shape, bool)
-        reason = known_break(self.path, window.row_end) if self.in_order else None
-        remote = is_remote(self.path)
-        if reason is None:
-            # Of a server twice: where a file can be opened anew, but not read, it is the file that is broken
-            for _ in range(2 if remote else 1):
-                try:
-                    with raster_env(remote):
-                        result = self._decode(thread_dataset(self.path), window, values, valid)
-                        release_dataset(self.path)
-                        return result
-                except (RasterioError, CPLE_BaseError) as error:
-                    reason = _reason(error)
-                    forget_dataset(self.path)
-                except GeosegError as error:
-                    if not remote:
-                        raise
-                    raise RunError(
-                        f"cannot read {window} of {self.path} any more: {error} The same command goes on "
-                        "from what is done."
-                    ) from None
-            if self.in_order and reason is not None:
-                note_break(self.path, window.row_end, reason)
+        if self.in_order and (known := known_break(self.path, window.row_end)) is not None:
+            raise damaged(self.path, window, known)
+        result, reason = None, None
+        if is_remote(self.path):
+            result, reason = read_remote(
+                self.path, f"{window}", lambda dataset: self._decode(dataset, window, values, valid)
+            )
+        else:
+            try:
+                with raster_env():
+                    result = self._decode(thread_dataset(self.path), window, values, valid)
+                    release_dataset(self.path)
+            except (RasterioError, CPLE_BaseError) as error:
+                reason = reason_of(error)
+                forget_dataset(self.path)
+        if result is not None:
+            return result
+        if self.in_order:
+            note_break(self.path, window.row_end, reason or "")
         # Raised outside the handler: GDAL's own errors do not pickle, so they must not hang on to this one
         raise damaged(self.path, window, reason or "")
 
@@ -276,14 +279,6 @@ class Scene(Shaped):
         if self.rule.alpha is not None:
             return np.asarray(dataset.read(self.rule.alpha, window=rectangle) != 0)
         return np.ones((rectangle.height, rectangle.width), bool)
-
-
-def _reason(error: BaseException) -> str:
-    """What GDAL said first, in one line."""
-    # rasterio raises what it tried to do, from what GDAL said.
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def open_file(reference: str, *, bands: Sequence[int] | None = None, expand_palette: bool = True) -> Scene:

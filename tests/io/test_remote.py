@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio.env
 from affine import Affine
+from PIL import Image
 from rasters import NORTH_UP, noise, save
+from servers import Server, served
 from typer.testing import CliRunner
 
 import geoseg
@@ -30,77 +29,6 @@ from geoseg.raster.source import SceneReadError
 ALL = Window(row_off=0, col_off=0, height=256, width=256)
 
 
-#: In a process of its own: GDAL now and then reads with the interpreter locked, and so locks out a server.
-CODE = """
-import sys, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    mode, requests, sent = "ok", 0, 0
-
-    def log_message(self, *words): pass
-
-    def do_HEAD(self): self.do_GET(body=False)
-
-    def do_GET(self, body=True):
-        cls = type(self)
-        if self.path.startswith("/mode/"):
-            cls.mode, cls.requests = self.path[6:], 0
-            self.send_response(204)
-            return self.end_headers()
-        cls.requests += 1
-        if self.path == "/asked":  # bytes of the pictures that were sent
-            self.send_response(200)
-            self.end_headers()
-            return self.wfile.write(str(cls.sent).encode())
-        try:
-            content = open(sys.argv[1] + self.path, "rb").read()
-        except OSError:
-            return self.send_error(404)
-        if cls.mode.isdigit() or (cls.mode == "flaky" and cls.requests % 2):
-            return self.send_error(int(cls.mode) if cls.mode.isdigit() else 503)
-        first, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
-        start, end = int(first), min(int(last or len(content)), len(content) - 1)
-        self.send_response(206 if "Range" in self.headers else 200)
-        self.send_header("Content-Length", str(end + 1 - start))
-        self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
-        self.end_headers()
-        if body:
-            cls.sent += end + 1 - start
-            self.wfile.write(content[start : start + 10 if cls.mode == "stall" else end + 1])
-        if body and cls.mode == "stall":
-            self.wfile.flush()
-            time.sleep(30)
-
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-server.daemon_threads = True
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server of the files in a folder."""
-
-    folder: Path
-    root: str
-
-    @property
-    def url(self) -> str:
-        """Of the scene."""
-        return f"{self.root}/a.tif"
-
-    def sent(self) -> int:
-        """Bytes of files that it has sent so far."""
-        with urllib.request.urlopen(f"{self.root}/asked") as answer:
-            return int(answer.read())
-
-    def behave(self, mode: str) -> None:
-        """From now on: ``ok``, ``stall``, ``flaky`` (every other request fails), or a status of HTTP."""
-        urllib.request.urlopen(f"{self.root}/mode/{mode}").close()
-
-
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     folder = tmp_path / "served"
@@ -109,16 +37,63 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     (folder / "text.tif").write_text("no raster")
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.02")
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "1")
-    command = [sys.executable, "-c", CODE, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        yield Server(folder, f"http://127.0.0.1:{int(process.stdout.readline())}")
-        process.kill()
+    with served(folder) as server:
+        yield server
 
 
 def test_a_server_that_recovers_is_waited_for(server: Server) -> None:
     server.behave("flaky")
     np.testing.assert_array_equal(open_raster(server.url).read(ALL), noise(1, 256, 256))
+
+
+@pytest.mark.parametrize("compress", ["none", "deflate", "jpeg"])
+@pytest.mark.parametrize("mode", ["drop3", "cut3"])
+def test_connections_that_break_are_not_taken_for_the_end_of_a_file(
+    server: Server, mode: str, compress: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "4")
+    file = server.folder / "b.tif"
+    save(file, noise(3, 512, 512), tiled=True, blockxsize=128, blockysize=128, compress=compress)
+    whole = Window(row_off=0, col_off=0, height=512, width=512)
+    expected, fingerprint = open_raster(file).read(whole), open_raster(f"{server.root}/b.tif").fingerprint()
+    server.behave(mode)
+    scene = open_raster(f"{server.root}/b.tif")
+    for row, col in itertools.product(range(0, 512, 128), repeat=2):
+        window = Window(row_off=row, col_off=col, height=128, width=128)
+        np.testing.assert_array_equal(scene.read(window), expected[:, window.rows, window.cols])
+    assert scene.fingerprint() == fingerprint
+
+
+@pytest.mark.parametrize("mode", ["drop3", "cut3"])
+def test_a_picture_that_comes_in_parts_is_read_from_its_begin_again(
+    server: Server, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "4")
+    file = server.folder / "b.jpg"
+    Image.fromarray(np.moveaxis(noise(3, 150, 150), 0, -1)).save(file, quality=90)
+    assert 16_384 < file.stat().st_size < 32_768  # two requests
+    whole = Window(row_off=0, col_off=0, height=150, width=150)
+    expected = open_raster(file).read(whole)
+    server.behave(mode)
+    for _ in range(4):
+        np.testing.assert_array_equal(open_raster(f"{server.root}/b.jpg").read(whole), expected)
+
+
+@pytest.mark.parametrize("mode", ["drop1", "cut1"])
+def test_a_server_that_answers_no_more_makes_no_hole_in_a_result(
+    server: Server, mode: str, tmp_path: Path
+) -> None:
+    calls: list[int] = []
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        if len(calls) == 3:
+            server.behave(mode)
+        return batch / 255
+
+    options = {"window": 64, "overlap": 0, "chunk": 64, "batch_size": 1, "on_error": "skip"}
+    with pytest.raises(RunError, match=r"try again later.* same command goes on"):
+        geoseg.run(server.url, network, out=tmp_path, **options)
 
 
 @pytest.mark.parametrize(("mode", "words"), [("500", "HTTP response code: 500"), ("stall", "in time")])

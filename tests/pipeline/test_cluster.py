@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,9 @@ from typing import Any
 import distributed
 import numpy as np
 import pytest
+from affine import Affine
 from geopandas.testing import assert_geodataframe_equal
+from servers import served
 from shared_towns import brightness, results, save, settings, town
 from typer.testing import CliRunner
 
@@ -200,6 +203,43 @@ def test_a_full_disk_of_one_worker_ends_the_run_and_the_same_command_goes_on(tmp
         client.run(limit, before, workers=[one])
     run_scene(scene, brightness(), tmp_path / "shared", settings(), client=client)
     assert results(tmp_path / "shared") == results(tmp_path / "alone")
+
+
+def test_workers_read_from_a_server_that_drops_every_third_request(tmp_path, client, monkeypatch) -> None:
+    (tmp_path / "served").mkdir()
+    image, place = town(), Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
+    # A mosaic of two sheets, and an item whose asset is a third file.
+    save(tmp_path / "served" / "west.tif", image[:, :, :128])
+    save(tmp_path / "served" / "east.tif", image[:, :, 128:], transform=place * Affine.translation(128, 0))
+    save(tmp_path / "served" / "item.tif", town(4), transform=place * Affine.translation(900, 900))
+    waits = {"GDAL_HTTP_RETRY_DELAY": "0.02", "GDAL_HTTP_MAX_RETRY": "6"}
+
+    def set_waits(values: dict[str, str]) -> None:
+        import os
+
+        os.environ.update(values)
+
+    client.run(set_waits, waits)
+    for name, value in waits.items():
+        monkeypatch.setenv(name, value)
+    given = settings(
+        asset="visual", remote=True, save_prob=False, save_mask=False, formats=("fgb",), split="off"
+    )
+    with served(tmp_path / "served") as server:
+        item = {
+            "type": "Feature", "stac_version": "1.0.0", "id": "item", "geometry": None, "links": [],
+            "properties": {"datetime": "2024-06-01T00:00:00Z"},
+            "assets": {"visual": {"href": f"{server.root}/item.tif", "type": "image/tiff"}},
+        }  # fmt: skip
+        (tmp_path / "item.json").write_text(json.dumps(item))
+        words = [f"{server.root}/west.tif", f"{server.root}/east.tif", str(tmp_path / "item.json")]
+        run_batch(words, brightness(), tmp_path / "alone", given)
+        server.behave("drop3")
+        done = run_batch(words, brightness(), tmp_path / "shared", given, client=client)
+    assert [record.state for record in done.scenes] == ["done"] * 2, [r.error for r in done.missing]
+    assert sum(len(record.paths) for record in done.scenes) == 3
+    for record in done.scenes:
+        assert results(tmp_path / "shared" / record.name) == results(tmp_path / "alone" / record.name)
 
 
 class FakeClient:

@@ -1,0 +1,93 @@
+"""Faults of the network under GDAL, which takes some of them for the content of a file.
+
+GDAL asks a server again after an answer that says so (503, say), and after some broken connections. After
+others, such as one that is closed without an answer, it goes on as if the file ended there: a sound scene
+would be called damaged, and left out by whoever skips what is damaged. What GDAL tells a debugger of its
+requests shows the difference.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rasterio.env
+
+__all__ = ["DEBUG_KEYS", "NetworkFaults", "hearing_faults", "retry_waits"]
+
+#: What GDAL calls its file systems of the network where it tells of requests.
+DEBUG_KEYS = "VSICURL,S3,GS,AZURE,ADLS,OSS,SWIFT"
+#: No answer, or less than the length that the answer states. Answers of other codes are told in words.
+_FAULT = re.compile(
+    r"response_code=(?:(0)\b(?:, msg=(.*))?|20[06], msg=(.+))|(Request .* failed with .*=20[06])"
+)
+#: Where rasterio logs what GDAL says.
+_LOGS = ("rasterio._env", "rasterio._err")
+
+
+class NetworkFaults:
+    """What went wrong between this machine and servers while it was listened to.
+
+    Attributes
+    ----------
+    last
+        The last fault, in GDAL's words; empty: none.
+    cut
+        Whether an answer was cut. GDAL keeps what came of it, so its handle must be opened anew.
+    """
+
+    def __init__(self) -> None:
+        self.last, self.cut = "", False
+
+
+class _Ear(logging.Filter):
+    """Hears GDAL tell of its requests, and keeps that from the logs of others."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self.level = level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        faults: NetworkFaults | None = getattr(_heard, "faults", None)
+        if faults is not None and (match := _FAULT.search(record.getMessage())):
+            faults.last = match[2] or match[3] or match[4] or "no answer"
+            faults.cut |= match[1] is None
+        return record.levelno >= self.level
+
+
+#: ``faults``: those that the thread listens to.
+_heard = threading.local()
+
+
+@functools.cache
+def _listen() -> None:
+    for log in map(logging.getLogger, _LOGS):
+        log.addFilter(_Ear(log.getEffectiveLevel()))
+        log.setLevel(logging.DEBUG)  # what it does not let through, a filter does not see
+
+
+@contextmanager
+def hearing_faults(remote: bool = True) -> Iterator[NetworkFaults]:
+    """Faults of this thread's requests, where there are any; :data:`DEBUG_KEYS` have to be set."""
+    if not remote:
+        yield NetworkFaults()
+        return
+    _listen()
+    before = getattr(_heard, "faults", None)
+    _heard.faults = faults = NetworkFaults()
+    try:
+        yield faults
+    finally:
+        _heard.faults = before  # what was put right inside does not concern those around
+
+
+def retry_waits() -> Iterator[float]:
+    """Seconds to wait before each new try, as GDAL itself counts them."""
+    times = int(rasterio.env.get_gdal_config("GDAL_HTTP_MAX_RETRY") or 0)
+    delay = float(rasterio.env.get_gdal_config("GDAL_HTTP_RETRY_DELAY") or 1)
+    for k in range(times):
+        yield delay * 2**k
