@@ -26,6 +26,7 @@ from geoseg.vector.geometry import object_geometries
 from geoseg.vector.regularize.agreement import outline_iou
 from geoseg.vector.regularize.corners import changed_arcs
 from geoseg.vector.regularize.drawing import FINE, Drawing, Meetings
+from geoseg.vector.regularize.mending import mended
 from geoseg.vector.rings import Outlines, ragged_offsets, take_objects
 
 __all__ = ["LEVELS", "REACH", "Regular", "regularize_outlines"]
@@ -102,8 +103,11 @@ def regularize_outlines(
     draw = Drawing(xy, arcs, owner, meetings, outlines, factor)
 
     level = np.zeros(len(arcs), np.int8)
-    geometry, iou = np.empty(len(outlines), object), np.ones(len(outlines))
+    shapes, iou = np.empty(len(outlines), object), np.ones(len(outlines))
     changed = unchecked = np.arange(len(outlines))
+    # What is mended together: a group, or an object that touches no other.
+    together = np.where(outlines.group < 0, -1 - changed, outlines.group)
+    broken = together[:0]
     bounds = _bounds(outlines)
     ring_owner = owner[arcs.ring_offsets[:-1]]
     ring = np.repeat(np.arange(arcs.ring_offsets.size - 1), np.diff(arcs.ring_offsets))
@@ -117,29 +121,37 @@ def regularize_outlines(
         # A ring of less than three corners can't be drawn: it is raised, and nothing else of its object.
         flat = np.flatnonzero(np.diff(ring_offsets) < 4)
         whole = changed[~np.isin(changed, ring_owner[flat])]
-        some = drawn if whole.size == len(outlines) else take_objects(drawn, whole)
-        geometry[whole] = object_geometries(some, transform)
         iou[whole] = outline_iou(whole_pixels, drawn, whole)
-        out = (np.abs(_bounds(some) - bounds[whole]) > REACH).any(axis=1)
-        sound = shapely.is_valid(geometry[whole])
-        if transform is not None:  # a sliver may be valid in one system of coordinates only
-            sound &= shapely.is_valid(object_geometries(some))
-        limit = np.where(reached[whole] < FINE, _LEAST_IOU, _LEAST_FINE_IOU)
-        bad = whole[~sound | (iou[whole] < limit) | out]
+        far = (np.abs(_bounds(take_objects(drawn, whole)) - bounds[whole]) > REACH).any(axis=1)
+        limit = np.where(reached < FINE, _LEAST_IOU, _LEAST_FINE_IOU)
+        bad = whole[far | (iou[whole] < limit[whole])]
         if not bad.size and not flat.size:
-            bad = overlapping(geometry, outlines.group, unchecked)
-            unchecked = changed[:0]
+            # Crossings are mended last: what agrees with its pixels has few of them.
+            shapes[unchecked] = object_geometries(take_objects(drawn, unchecked))
+            crossed = unchecked[~shapely.is_valid(shapes[unchecked])]
+            over = overlapping(shapes, outlines.group, unchecked)
+            broken = np.setdiff1d(broken, together[unchecked])
+            broken = np.union1d(broken, together[np.union1d(crossed, over)])
+            unchecked = unchecked[:0]
+            members = np.flatnonzero(np.isin(together, broken))
+            finished = mended(drawn, shapes, members, together[members])
+            geometry = object_geometries(finished, transform)
+            final_iou = iou.copy()
+            final_iou[members] = outline_iou(whole_pixels, finished, members)
+            sound = shapely.is_valid(geometry)  # a sliver may be valid in one system of coordinates only
+            bad = np.flatnonzero(~sound | (final_iou < limit))
+            bad = np.union1d(bad, overlapping(geometry, outlines.group, members))
+            if not bad.size:
+                return Regular(finished, geometry, reached, final_iou)
         # Where all that is bad in a group is as traced, what it meets is not.
         stuck = bad[(least[bad] == _RAW) & (outlines.group[bad] >= 0)]
         stuck = stuck[~np.isin(outlines.group[stuck], outlines.group[bad[least[bad] < _RAW]])]
         if stuck.size:
-            at, near = shapely.STRtree(geometry).query(geometry[stuck], predicate="intersects")
+            at, near = shapely.STRtree(shapes).query(shapes[stuck], predicate="intersects")
             bad = np.union1d(bad, near[outlines.group[near] == outlines.group[stuck[at]]])
         raised = np.maximum(
             _raise(level, arcs.arc, own, owner, bad), _raise(level, arcs.arc, own, ring, flat)
         )
-        if (raised == level).all():
-            return Regular(drawn, geometry, reached, iou)
         before, level = (corners, offsets), raised
         corners, offsets = draw(level)
         # Only what moved is checked again, and what was bad: it may look as before at its new level.
