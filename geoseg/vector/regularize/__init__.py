@@ -152,6 +152,9 @@ def regularize_outlines(
         raised = np.maximum(
             _raise(level, arcs.arc, own, owner, bad), _raise(level, arcs.arc, own, ring, flat)
         )
+        if (raised == level).all():
+            print("STUCK", bad, least[bad], reached[bad], iou[bad], flat)
+            return Regular(finished, geometry, reached, final_iou)
         before, level = (corners, offsets), raised
         corners, offsets = draw(level)
         # Only what moved is checked again, and what was bad: it may look as before at its new level.

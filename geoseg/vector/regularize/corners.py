@@ -13,6 +13,10 @@ __all__ = ["changed_arcs", "draw_arcs", "place_junctions"]
 _REACH = 8.0
 #: An edge that is slanted by some distance is worse than one along a line by this factor.
 _SLANTED = 3.0
+#: Least sine of the angle between two lines of which one leads to the other.
+_CROSSES = 0.5
+#: Greatest sine of the angle between lines that run alike.
+_ALIKE = 0.15
 #: Corners closer than this are one, pixels: two computations of one corner differ by less.
 _SAME = 1e-6
 #: Farthest that a circle's edges lie inside of it, pixels.
@@ -35,7 +39,8 @@ def place_junctions(meeting_offsets, meeting, traced, pinned, first, final, pare
     pinned : (j,) bool
         Junctions that stay there.
     first, final, parent, direction, sums, sign
-        See ``lines.merge_pieces``.
+        See ``lines.merge_pieces``. Behind the lines of all pieces, ``direction`` and ``sums`` have room for one
+        line a junction, which is written where arcs step across there.
 
     Returns
     -------
@@ -92,7 +97,35 @@ def place_junctions(meeting_offsets, meeting, traced, pinned, first, final, pare
         if best < np.inf:
             for e in range(ends):
                 link[meeting[start + e]] = best_trial[e]
+        else:
+            _step_across(
+                j, x, y, ends, line, direction, sums, parent.size, place, link, meeting[start : start + ends]
+            )
     return place, link
+
+
+@kernel
+def _step_across(j, x, y, ends, line, direction, sums, pieces, place, link, leaving):  # type: ignore[no-untyped-def]
+    """Where all lines run alike: onto the middle one, and to the others straight across."""
+    off, ux, uy = np.empty(ends), direction[line[0], 0], direction[line[0], 1]
+    for e in range(ends):
+        vx, vy = direction[line[e], 0], direction[line[e], 1]
+        off[e] = sums[line[e], 0] / sums[line[e], 1] - (vx * y - vy * x)
+        if ux * vx + uy * vy < 0:
+            off[e] = -off[e]
+        if abs(ux * vy - uy * vx) > _ALIKE or abs(off[e]) > _REACH:
+            return
+    middle = line[np.argsort(off, kind="mergesort")[ends // 2]]
+    across, corner = pieces + j, np.empty(2)
+    ux, uy = direction[middle, 0], direction[middle, 1]
+    direction[across, 0], direction[across, 1] = -uy, ux
+    sums[across, 0], sums[across, 1] = -uy * y - ux * x, 1.0
+    if not meet(direction, sums, across, middle, corner):
+        return
+    place[j, 0], place[j, 1] = corner[0], corner[1]
+    for e in range(ends):
+        if line[e] != middle:
+            link[leaving[e]] = across
 
 
 @kernel
@@ -105,10 +138,9 @@ def _reach_all(px, py, one, two, ends, line, leaves, direction, sums, link, corn
             continue
         reached = False
         for along in (one, two):
-            other = two if along == one else one
-            cross = direction[line[e], 0] * direction[other, 1] - direction[line[e], 1] * direction[other, 0]
-            # Only where it runs like the other line does a step lead to it; else the last edge is slanted.
-            if abs(cross) > 0.1 or not meet(direction, sums, along, line[e], corner):
+            cross = direction[line[e], 0] * direction[along, 1] - direction[line[e], 1] * direction[along, 0]
+            # Only where it crosses the line does a step along it lead there; else the last edge is slanted.
+            if abs(cross) < _CROSSES or not meet(direction, sums, along, line[e], corner):
                 continue
             dx, dy = corner[0] - px, corner[1] - py
             for f in range(ends):

@@ -151,6 +151,9 @@ class Drawing:
         pinned = np.zeros(len(self._traced), np.bool_)
         at = self._meetings.junction[np.repeat(level > FINE + 1, 2)]
         pinned[at[at >= 0]] = True
+        across = len(self._traced)
+        direction = np.concatenate([direction, np.zeros((across, 2))])
+        sums = np.concatenate([sums, np.zeros((across, 2))])
         lines = (first, final, parent, direction, sums)
         meetings = self._meetings
         place, link = place_junctions(meetings.offsets, meetings.ends, self._traced, pinned, *lines, sign)
