@@ -32,9 +32,9 @@ FINE = 1
 #: two of them, whatever their size; shorter edges are dropped; longer ones may be diagonals. Of 426 houses
 #: with wobbly outlines 70 had corners that are not right with diagonals from 12 pixels on, 34 from 16, 33
 #: from 20. The second of each pair is for outlines that do not agree with their pixels by the first.
-_WOBBLE, _SHORTEST, _DIAGONAL = (2.0, 1.2), (5.0, 3.0), (16.0, 10.0)
+_WOBBLE, _SHORTEST, _DIAGONAL = (2.0, 1.2), (4.0, 3.0), (16.0, 10.0)
 #: Lines of two arcs that differ by less go on in one another.
-_JOG = 4.0
+_JOG = 2.0
 #: What arcs that are not regular are simplified by, ending at lines of neighbors or where they were traced.
 _SIMPLE = (2.0, 1.0)
 #: A house keeps the direction that it shares with its neighbors where its own differs by less, radians.
