@@ -23,7 +23,7 @@ from geoseg.vector.geometry import object_geometries, place_corners, ragged_obje
 from geoseg.vector.holes import empty_holes, without_rings
 from geoseg.vector.ragged import RaggedPolygons
 from geoseg.vector.regularize import LEVELS, REACH, regularize_outlines
-from geoseg.vector.rings import Outlines, take_objects
+from geoseg.vector.rings import Outlines, concat_outlines, take_objects
 from geoseg.vector.simplify import simplify_outlines
 
 __all__ = ["STEPS", "Batch", "Ground", "Step", "Steps"]
@@ -118,6 +118,23 @@ class Batch:
             self.area[index],
             None if self.geometry is None else self.geometry[index],
             {name: column[index] for name, column in self.columns.items()},
+        )
+
+    @classmethod
+    def merged(cls, one: Batch, other: Batch) -> Batch:
+        """Both, in raster order; the same steps were taken with each."""
+        outlines = concat_outlines([one.outlines, other.outlines])
+        order = np.argsort(outlines.key)
+        both = {name: np.concatenate([one.columns[name], other.columns[name]]) for name in one.columns}
+        geometry = None
+        if one.geometry is not None and other.geometry is not None:
+            geometry = np.concatenate([one.geometry, other.geometry])[order]
+        return cls(
+            take_objects(outlines, order),
+            one.ground,
+            np.concatenate([one.area, other.area])[order],
+            geometry,
+            {name: column[order] for name, column in both.items()},
         )
 
     def reshaped(self, outlines: Outlines, geometry: Array | None = None, **columns: Array) -> Batch:
@@ -273,5 +290,8 @@ class Steps:
             joined.add(key, group)
             # From the outlines as they were traced again: a step taken twice would simplify twice.
             number = joined.final(batch.outlines.key, batch.outlines.group)
-            stepped = self(replace(batch, outlines=replace(batch.outlines, group=number)))
+            affected = np.isin(number, joined.affected)
+            again = replace(batch, outlines=replace(batch.outlines, group=number)).where(affected)
+            stays = stepped.where(~np.isin(stepped.outlines.key, again.outlines.key))
+            stepped = Batch.merged(stays, self(again))
         return stepped

@@ -130,14 +130,14 @@ def _arcs_of_groups(outlines: Outlines) -> Arcs:
     value = outlines.value[parts][np.repeat(np.arange(parts.size), np.diff(outlines.part_offsets))][ring]
     # Objects that meet at a corner only keep it, both: there several values meet, though neither side of the
     # edge has a neighbor.
-    lowest = np.full(len(xy), np.iinfo(np.int64).max)
-    highest = np.full(len(xy), np.iinfo(np.int64).min)
-    np.minimum.at(lowest, point, value)
-    np.maximum.at(highest, point, value)
+    last_value = np.empty(len(xy), value.dtype)
+    last_value[point] = value
+    mixed = np.zeros(len(xy), np.bool_)
+    mixed[point[value != last_value[point]]] = True
     junction = np.zeros(len(xy), np.bool_)
     # A wall ends where its other side belongs to another ring, or to none.
     changes = neighbor != neighbor[before]
-    meets_background = (neighbor < 0) & (lowest != highest)[point]
+    meets_background = (neighbor < 0) & mixed[point]
     junction[point[changes | meets_background]] = True
     return Arcs(*_cut(xy, ring_offsets, ring, junction[point], twin))
 

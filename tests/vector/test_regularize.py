@@ -236,6 +236,21 @@ def test_free_standing_neighbors_do_not_begin_to_overlap(seed: int) -> None:
     assert shapely.area(shared).max(initial=0) < 1e-9
 
 
+@pytest.mark.parametrize("angle", [5, 20, 40])
+def test_houses_a_pixel_apart_stay_regular(angle: float) -> None:
+    """The second stands askew, with a corner near the wall of the first."""
+    wall = shapely.box(40, 40, 98, 160)
+    askew = shapely.affinity.rotate(shapely.box(100, 70, 150, 110), angle, origin=(100, 70))
+    askew = shapely.affinity.translate(askew, 99.5 - askew.bounds[0])
+    found = traced(wobbly(burnt([wall, askew]), 3, 0.8))
+    done = Steps(regularize=True).all_at_once(Batch.traced(found, Ground(BOX)))
+    large = done.area > 100
+    assert done.columns["outline"][large].tolist() == ["regular", "regular"]
+    assert shapely.intersection_all(done.geometry[large]).area == 0
+    turns = np.concatenate([angles(house) for house in done.geometry[large]])
+    assert (np.abs(np.abs(turns) - 90) < 2).sum() >= 6
+
+
 def test_a_hole_that_can_not_be_drawn_leaves_its_house_regular() -> None:
     values = burnt([turned(shapely.box(50, 60, 150, 140), 60)])
     values[100, 95:107] = 0

@@ -2,8 +2,9 @@
 
 An outline is a set of arcs (see ``vector.coverage``). Each becomes a sequence of straight lines; touching
 houses that stand alike share their direction, and a facade that goes on from one to the next is one line.
-Corners are where lines meet, and so are junctions: all arcs that meet there end in that very point. Nothing
-is clipped or snapped afterwards, and what touched goes on touching.
+Corners are where lines meet, and so are junctions: all arcs that meet there end in that very point. So what
+touched goes on touching. Where outlines cross after that, the ground in common goes to one of them (see
+``mending``).
 
 The offset of a line keeps the area on either side of the traced outline, which is why the result lies nearer
 to the truth than the outline that it came from. What would not agree with its pixels is left simplified, or
@@ -77,10 +78,10 @@ def regularize_outlines(
 ) -> Regular:
     """Outlines with right angles, straight facades and round tanks, all valid, walls still shared.
 
-    Where an object would become invalid, would agree too little with its pixels, or would overlap one of its
-    group, it is drawn by finer measures, then simplified, and at last left as it was traced: what it shares
-    with no other first, then its walls. Its neighbors stay regular, and meet its walls where these end.
-    Holes and further parts of a few pixels are left out.
+    Where an object would agree too little with its pixels, it is drawn by finer measures, then simplified,
+    and at last left as it was traced: what it shares with no other first, then its walls. Its neighbors stay
+    regular, and meet its walls where these end. Objects that would overlap are parted along an outline of
+    theirs. Holes and further parts of a few pixels are left out.
 
     Parameters
     ----------
@@ -125,10 +126,12 @@ def regularize_outlines(
         far = (np.abs(_bounds(take_objects(drawn, whole)) - bounds[whole]) > REACH).any(axis=1)
         limit = np.where(reached < FINE, _LEAST_IOU, _LEAST_FINE_IOU)
         bad = whole[far | (iou[whole] < limit[whole])]
+        finished, geometry, final_iou = drawn, shapes, iou
         if not bad.size and not flat.size:
-            # Crossings are mended last: what agrees with its pixels has few of them.
+            # Crossings are mended last: most outlines that cross others agree too little with their pixels.
             shapes[unchecked] = object_geometries(take_objects(drawn, unchecked))
-            crossed = unchecked[~shapely.is_valid(shapes[unchecked])]
+            looked_at = np.flatnonzero(np.isin(together, together[unchecked]))
+            crossed = looked_at[~shapely.is_valid(shapes[looked_at])]
             over = overlapping(shapes, outlines.group, unchecked)
             broken = np.setdiff1d(broken, together[unchecked])
             broken = np.union1d(broken, together[np.union1d(crossed, over)])
@@ -136,9 +139,12 @@ def regularize_outlines(
             members = np.flatnonzero(np.isin(together, broken))
             finished = mended(drawn, shapes, members, together[members])
             geometry = object_geometries(finished, transform)
+            # A house that crossed its neighbors has lost ground to them.
             final_iou = iou.copy()
             final_iou[members] = outline_iou(whole_pixels, finished, members)
-            sound = shapely.is_valid(geometry)  # a sliver may be valid in one system of coordinates only
+            sound = shapely.is_valid(geometry)
+            if transform is not None:  # a sliver may be valid in one system of coordinates only
+                sound[members] &= shapely.is_valid(object_geometries(take_objects(finished, members)))
             bad = np.flatnonzero(~sound | (final_iou < limit))
             bad = np.union1d(bad, overlapping(geometry, outlines.group, members))
             if not bad.size:
@@ -153,7 +159,6 @@ def regularize_outlines(
             _raise(level, arcs.arc, own, owner, bad), _raise(level, arcs.arc, own, ring, flat)
         )
         if (raised == level).all():
-            print("STUCK", bad, least[bad], reached[bad], iou[bad], flat)
             return Regular(finished, geometry, reached, final_iou)
         before, level = (corners, offsets), raised
         corners, offsets = draw(level)

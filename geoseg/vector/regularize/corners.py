@@ -39,8 +39,8 @@ def place_junctions(meeting_offsets, meeting, traced, pinned, first, final, pare
     pinned : (j,) bool
         Junctions that stay there.
     first, final, parent, direction, sums, sign
-        See ``lines.merge_pieces``. Behind the lines of all pieces, ``direction`` and ``sums`` have room for one
-        line a junction, which is written where arcs step across there.
+        See ``lines.merge_pieces``. Behind the lines of all pieces, ``direction`` and ``sums`` have room for
+        one line a junction, which is written where arcs step across there.
 
     Returns
     -------

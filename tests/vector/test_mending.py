@@ -1,0 +1,74 @@
+"""Outlines that cross are made a coverage: no ground is lost, none has two owners."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+
+from geoseg.vector.geometry import object_geometries
+from geoseg.vector.regularize.mending import mended
+from geoseg.vector.rings import Outlines, ragged_offsets
+
+
+def drawn(rings: list[list[tuple[float, float]]]) -> Outlines:
+    """One group of objects, each of one ring."""
+    count = len(rings)
+    closed = [[*ring, ring[0]] for ring in rings]
+    return Outlines(
+        key=np.arange(count),
+        value=np.arange(1, count + 1, dtype=np.int32),
+        pixels=np.zeros(count, np.int64),
+        prob_sum=np.zeros(count, np.int64),
+        touches_edge=np.zeros(count, np.bool_),
+        group=np.zeros(count, np.int64),
+        object_offsets=np.arange(count + 1),
+        part_offsets=np.arange(count + 1),
+        ring_offsets=ragged_offsets(np.array([len(ring) for ring in closed])),
+        xy=np.concatenate(closed).astype(np.float64),
+    )
+
+
+def box(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def mend(outlines: Outlines) -> np.ndarray:
+    every = np.arange(len(outlines))
+    return object_geometries(mended(outlines, object_geometries(outlines), every, outlines.group))
+
+
+def test_ground_in_common_goes_to_one_of_two() -> None:
+    outlines = drawn([box(0, 0, 20, 10), box(18, 0, 40, 10), box(40, 0, 50, 10)])
+    houses = mend(outlines)
+    assert shapely.coverage_is_valid(houses)
+    assert shapely.union_all(houses).equals(shapely.box(0, 0, 50, 10))
+    assert shapely.get_num_coordinates(houses).tolist() == [5, 5, 5]
+
+
+def test_a_corner_in_the_neighbor_is_cut_off_or_kept_whole() -> None:
+    turned = [(18.0, 5.0), (28.0, -5.0), (38.0, 5.0), (28.0, 15.0)]
+    houses = mend(drawn([box(0, 0, 20, 10), turned]))
+    assert shapely.coverage_is_valid(houses)
+    assert shapely.area(houses).sum() == pytest.approx(200 + 200 - 4, abs=0.01)
+
+
+def test_an_outline_that_goes_back_on_itself_loses_that_spike() -> None:
+    ring = [(0.0, 0.0), (20.0, 0.0), (20.0, 10.0), (25.0, 10.0), (20.0, 10.0), (0.0, 10.0)]
+    [house] = mend(drawn([ring]))
+    assert house.equals(shapely.box(0, 0, 20, 10))
+    assert shapely.get_num_coordinates(house) == 5
+
+
+def test_an_object_below_another_stays_for_the_checks() -> None:
+    outlines = drawn([box(0, 0, 20, 20), box(0, 0, 20, 20)])
+    assert shapely.area(mend(outlines)).tolist() == [400, 400]
+
+
+def test_others_stay_as_they_are() -> None:
+    outlines = drawn([box(0, 0, 20, 10), box(18, 0, 40, 10), box(1, 1, 50, 10)])
+    shapes = object_geometries(outlines)
+    assert mended(outlines, shapes, np.arange(0), np.arange(0)) is outlines
+    some = object_geometries(mended(outlines, shapes, np.array([0, 1]), np.array([3, 3])))
+    assert some[2].equals(shapes[2])
+    assert shapely.coverage_is_valid(some[:2])
