@@ -47,6 +47,8 @@ class _Course(Display):
         """Take a report in."""
         if stage == _SCENES:
             self.scenes_done, self.scenes, self.scene_share = done, total, 0.0
+            if done >= total:  # what comes now is of all of them
+                self.scene = ""
         elif stage == _NETWORK_STAGE:
             self.scene_share = _NETWORK_SHARE * done / max(total, 1)
 
@@ -124,7 +126,7 @@ class _Lines(_Course):
         parts = [f"{stage} {100 * done / max(total, 1):.0f} %", _info_text(info)]
         parts.append(_left(self._begun, now, done, total))
         text = ", ".join(filter(None, parts))
-        if self.scenes:
+        if self.scenes_done < self.scenes:
             here = f"[{min(self.scenes_done + 1, self.scenes):.0f}/{self.scenes:.0f}] "
             text = f"{here}{self.scene}: {text}" if self.scene else here + text
             if left := _left(self._begun_all, now, self.of_all, self.scenes):

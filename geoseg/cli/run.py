@@ -170,7 +170,7 @@ def _carry_out(
     work = f"{summary.windows_run} of {summary.windows} windows were predicted now"
     done = f"{summary.mpx:.1f} Mpx in {summary.seconds:.1f} s ({work})"
     if summary.footprints is not None:
-        done = f"{summary.footprints} footprints{_changes_text(summary.changes)}, {done}"
+        done = f"{count_of(summary.footprints, 'footprint')}{_changes_text(summary.changes)}, {done}"
     report_summary(summary, done, quiet=quiet, json=json, also=tuple(summary.extras.values()))
 
 
@@ -198,13 +198,13 @@ def _forecast(
                 files = f"{scene.files} files, " if scene.files > 1 else ""
                 size = f"{scene.width} x {scene.height} pixels"
                 size += "" if scene.gsd is None else f" of {scene.gsd:.3g} m"
-                time_left = f"{scene.windows} windows, about {duration(scene.seconds)}"
+                time_left = f"{count_of(scene.windows, 'window')}, about {duration(scene.seconds)}"
                 print(f"{scene.name}: {files}{size}, {time_left}")
         if len(forecast.scenes) > _LISTED:
             print(f"and {len(forecast.scenes) - _LISTED} more")
         totals = forecast.totals
         kept = f", {forecast.kept} are done already" if forecast.kept else ""
-        work = f"{totals['mpx']:.1f} Mpx, {totals['windows']} windows"
+        work = f"{totals['mpx']:.1f} Mpx, {count_of(totals['windows'], 'window')}"
         networks = "the network" if forecast.networks == 1 else f"{forecast.networks} networks at a time"
         in_all = f"about {duration(totals['seconds'])} in {networks}"
         print(f"{count_of(totals['scenes'], 'scene')} to do{kept}: {work}, {in_all}")
@@ -233,13 +233,18 @@ def _carry_out_batch(
         check_page(out / BATCH_REPORT, [], REPORT_MAKER)
     # The clock that no one sets back: the forecast of the rest comes from it.
     start, is_terminal = time.monotonic(), sys.stderr.isatty()
-    counts = {"now": 0}
+    counts = {"begun": 0, "now": 0}
 
     # In a log file every scene has its line, with the time that is left; in a terminal the bar says it, and
     # only failures are printed.
     def told(record: SceneRecord, done: int, total: int) -> None:
         if record.state == "running":
             progress.begin(record.name)
+            # Before the first one, which may take long: nobody likes an empty log.
+            if not (counts["begun"] or quiet or is_terminal):
+                before = f", {done} of them done before" if done else ""
+                print(f"{count_of(total, 'scene')}{before}", file=sys.stderr, flush=True)
+            counts["begun"] += 1
             return
         counts["now"] += 1
         if settings.report:

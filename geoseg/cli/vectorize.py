@@ -10,6 +10,7 @@ import typer
 
 from geoseg.cli.common import Json, Quiet, handle_errors, progress_bar, report_summary
 from geoseg.cli.options import SettingsCommand, with_settings
+from geoseg.cli.status import count_of
 from geoseg.config.run import RunSettings
 
 __all__ = ["register"]
@@ -65,5 +66,5 @@ def vectorize(
         summary = vectorize_raster(raster, out, settings, progress=progress)
     # What the area filter took away is told, or a raster of specks would seem to be empty.
     left_out = f", {summary.too_small} too small" if summary.too_small else ""
-    done = f"{summary.footprints} footprints{left_out} in {summary.seconds:.1f} s"
+    done = f"{count_of(summary.footprints, 'footprint')}{left_out} in {summary.seconds:.1f} s"
     report_summary(summary, done, quiet=quiet, json=json)

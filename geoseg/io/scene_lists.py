@@ -145,9 +145,7 @@ def list_scenes(
         name = Path(os.path.dirname(fixed) or ".").absolute().name  # noqa: PTH120 - of a half name
     else:
         return _read_list(Path(word.removeprefix("@")), query)
-    notes = (
-        [f"left out of {word}: {_shortened(left_out)}, which is no raster by its name"] if left_out else []
-    )
+    notes = [f"left out of {word}, no rasters by their names: {_shortened(left_out)}"] if left_out else []
     found, overviews = _without_vrts(found)
     notes += [f"left out of {word}: {_shortened(overviews)}, whose sources are there"] if overviews else []
     if not found:

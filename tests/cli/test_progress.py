@@ -63,6 +63,10 @@ def test_a_log_of_many_scenes_tells_of_all_and_of_the_present_one() -> None:
     clock.now += 100
     report("predict", 1, 10)
     assert lines[-1] == "[4/6] d: predict 10 %; all: about 13 min left"
+    report("scenes", 6, 6)
+    clock.now += 40
+    report("merge", 1, 2)
+    assert lines[-1] == "merge 50 %"
 
 
 class Terminal(io.StringIO):
@@ -129,6 +133,7 @@ def test_a_run_of_many_scenes_in_a_log(tmp_path: Path, monkeypatch: pytest.Monke
     )
     assert done.exit_code == 0, done.output
     lines = done.stderr.splitlines()
+    assert lines.index("2 scenes") < next(k for k, line in enumerate(lines) if "[1/2]" in line)
     assert any(line.startswith("[1/2] a: predict 100 %") for line in lines)
     assert any(line.startswith("[2/2] b: predict 100 %") for line in lines)
     assert "[2/2] b: 0 footprints" in done.stderr

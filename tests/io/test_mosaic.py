@@ -565,7 +565,7 @@ class TestLists:
         assert [Path(scene).name for scene in found.scenes] == ["b.TIF", "a.tif"]
         assert found.name == "delivery"
         assert [note.partition(": ")[2] for note in found.notes] == [
-            "contract.pdf, which is no raster by its name",
+            "contract.pdf",
             "all.vrt, whose sources are there",
         ]
 

@@ -408,7 +408,8 @@ class TestCommand:
         assert done.exit_code == 1
         assert "3 scenes: 2 done, 1 failed; 2 footprints" in done.stdout
         lines = done.stderr.splitlines()
-        assert lines[0].startswith("[1/3] a: 1 footprint, 0.0 Mpx in ")
+        assert lines[0] == "3 scenes"
+        assert lines[1].startswith("[1/3] a: 1 footprint, 0.0 Mpx in ")
         assert any(line.startswith("failed: b: scene must be a raster file") for line in lines)
         assert lines[-1].startswith(f"error: 1 scene of 3 is not complete; geoseg status {out}")
         status = CliRunner().invoke(app, ["status", str(out)])
