@@ -35,11 +35,11 @@ def town(seed: int = 3) -> np.ndarray:
     return image
 
 
-def brightness() -> Callable[[np.ndarray], np.ndarray]:
+def brightness(seconds: float = 0.01) -> Callable[[np.ndarray], np.ndarray]:
     """A network without weights; it is sent to other processes with its code."""
 
     def network(batch: np.ndarray) -> np.ndarray:
-        time.sleep(0.01)
+        time.sleep(seconds)
         return batch[:, :1] / 255
 
     return network

@@ -50,15 +50,18 @@ def connected(address: str | None) -> Iterator[Any]:
             f"scheduler must be the address of a dask cluster, such as tcp://host:8786, got {address}, which "
             f"can't be reached ({reason[:120]}). Start it with: dask scheduler"
         ) from error
-    # It prints tracebacks of its own when a connection is lost, and the run says it in a line.
-    log = logging.getLogger("distributed")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    # It prints tracebacks of its own when a connection is lost, and the run says it in a line. Loggers of its
+    # modules have levels of their own, by its configuration.
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+    levels = {log: log.level for log in map(logging.getLogger, names)}
+    for log in levels:
+        log.setLevel(logging.CRITICAL)
     try:
         with client:
             yield client
     finally:
-        log.setLevel(level)
+        for log, level in levels.items():
+            log.setLevel(level)
 
 
 def networks_of(client: Any) -> int:
