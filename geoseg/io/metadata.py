@@ -16,7 +16,7 @@ from rasterio.transform import from_gcps
 
 from geoseg.errors import SceneError
 
-__all__ = ["acquired_date", "earth_crs", "gcp_transform", "parse_date"]
+__all__ = ["acquired_date", "date_tags", "earth_crs", "gcp_transform", "parse_date"]
 
 #: Tags that tell when the pixels were taken, the surest first. TIFFTAG_DATETIME comes last: it is the time
 #: the file was written when nobody set it on purpose.
@@ -87,6 +87,17 @@ def acquired_date(tags: Mapping[str, str], stac_datetime: str | None = None) -> 
     upper = {name.upper(): value for name, value in tags.items()}
     candidates = [stac_datetime, *(upper.get(name) for name in _DATE_TAGS)]
     return next((day for text in candidates if text and (day := parse_date(text))), None)
+
+
+def date_tags(acquired: str | None) -> dict[str, str]:
+    """Metadata of a raster that was made of a scene: footprints that are made of it know when it was taken.
+
+    Examples
+    --------
+    >>> acquired_date(date_tags("2019-05-06")), date_tags(None)
+    ('2019-05-06', {})
+    """
+    return {} if acquired is None else {_DATE_TAGS[0]: acquired}
 
 
 @functools.lru_cache(maxsize=64)  # thousands of sheets have the same

@@ -21,6 +21,7 @@ from geoseg.files import (
 from geoseg.io.cog import read_finished
 from geoseg.io.crs import check_tiff_crs
 from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG, read_hints
+from geoseg.io.metadata import date_tags
 from geoseg.io.references import Reference
 from geoseg.io.writers import check_unowned
 from geoseg.pipeline.job import input_files, prepare
@@ -113,6 +114,7 @@ def predict_scene(
             # A file that lacks regions has no mark, so that the same call tries to read them again.
             marks = {} if failures or mark is None else {_MARK: mark}
             tags = {SETTINGS_TAG: json.dumps(kept), PROVENANCE_TAG: json_text(origin), **marks}
+            tags |= date_tags(job.source.acquired)
             place = job.source.geobox
             save_prob(target, store.read, place, job.classes, dtype=dtype, tags=tags, progress=progress)
             check_scene(job, store, [target])

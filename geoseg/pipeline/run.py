@@ -26,6 +26,7 @@ from geoseg.files import (
 )
 from geoseg.io.crs import check_tiff_crs
 from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG
+from geoseg.io.metadata import date_tags
 from geoseg.io.references import Reference
 from geoseg.io.writers import check_formats, check_unowned, coordinate_decimals, output_path, tile_zooms
 from geoseg.pipeline.chunk_files import StoredClasses
@@ -325,7 +326,7 @@ def _save_rasters(
     ground: Callable[[], Ground],
     progress: Progress,
 ) -> None:
-    about = {PROVENANCE_TAG: json_text(origin)}
+    about = {PROVENANCE_TAG: json_text(origin), **date_tags(job.source.acquired)}
     if "prob" in files:
         kept = footprint_settings(job.settings, job.thresholds, job.source.geobox.gsd)
         tags = {SETTINGS_TAG: json.dumps(kept), **about}

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
 from geoseg.io.sorted_runs import KEY, SortedRuns
-from geoseg.io.vectors import VectorFile, check_crs_pair, open_vector, reach
+from geoseg.io.vectors import VectorFile, check_crs_pair, moved_to, open_vector, reach
 from geoseg.scores.polygons import clean_polygons, overlap_pairs
 from geoseg.typing import Array, BoolArray, IntArray, PathLike
 
@@ -67,17 +67,12 @@ class Known:
         In the same order each time.
         """
         own = self.source.crs
-        project = None
-        if own is not None and self.crs is not None and own != self.crs:
-            project = Transformer.from_crs(own, self.crs, always_xy=True).transform
         within = reach(self.bounds, self.crs, own)
         left, bottom, right, top = self.bounds
         # Without end it is the same as everything, which GDAL takes as no bounds only.
         for geometry, columns in self.source.records(within=within if np.isfinite(within).all() else None):
             index = np.flatnonzero(np.isin(shapely.get_type_id(geometry), (3, 6)))
-            moved = shapely.force_2d(geometry[index])
-            if project is not None:
-                moved = shapely.transform(moved, project, interleaved=False)
+            moved = moved_to(shapely.force_2d(geometry[index]), own, self.crs, self.bounds)
             x0, y0, x1, y1 = shapely.bounds(moved).reshape(-1, 4).T
             near = (x0 <= right) & (x1 >= left) & (y0 <= top) & (y1 >= bottom)  # False for what is not finite
             cleaned = clean_polygons(moved[near])

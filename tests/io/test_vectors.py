@@ -97,6 +97,25 @@ def test_a_raster_over_the_antimeridian(tmp_path: Path) -> None:
     assert len(read_features(path).on(scene, "scene").index) == 2
 
 
+@pytest.mark.parametrize(("crs", "left", "pixel"), [(4326, 170, 0.1), (3857, 19e6, 1e4), (4326, 0, 1.44)])
+def test_a_raster_that_runs_on_beyond_the_antimeridian(
+    tmp_path: Path, crs: int, left: float, pixel: float
+) -> None:
+    """Files have from -180 on what such a raster has from 180 on."""
+    halves = shapely.multipolygons(shapely.box([175, -180], 0, [180, -175], 1))
+    sides = [halves, *shapely.box([-179, -180, 20], 0, [-178, 180, 21], 1)]
+    path = save(tmp_path / "a.gpkg", frame(sides, CRS.from_epsg(4326)))
+    scene = GeoBox(Affine(pixel, 0, left, 0, -pixel, 20 * pixel), CRS.from_epsg(crs), 40, 250)
+    placed = read_features(path).on(scene, "scene")
+    x = scene.transform.c + pixel * shapely.bounds(placed.geometry)[:, [0, 2]]
+    if crs == 3857:
+        x *= 180 / 20_037_508.342789244
+    near = {0: (175, 185), 1: (181, 182), 2: (-180, 540), 3: (20, 21)}
+    assert placed.index.tolist() == [0, 1, 2] + ([3] if left == 0 else [])
+    np.testing.assert_allclose(x, [near[k] for k in placed.index], atol=1e-9)
+    assert [shape.geom_type for shape in placed.geometry[:2]] == ["Polygon", "Polygon"]
+
+
 @pytest.mark.parametrize(("file_crs", "scene_crs"), [(None, UTM), (UTM, None)])
 def test_a_crs_on_one_side_only_is_refused(
     file_crs: CRS | None, scene_crs: CRS | None, tmp_path: Path

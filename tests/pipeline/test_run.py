@@ -587,6 +587,8 @@ class TestRunIsPredictAndVectorize:
     def test_the_same_footprints(self, scene: Path, tmp_path: Path, saved: bool) -> None:
         chosen = {"threshold": 0.8, "min_area_m2": 300.0, "simplify_m": 0.4}
         network = Sized(lambda batch: batch[:, :1] / np.float32(255), 4)
+        with rasterio.open(scene, "r+") as file:
+            file.update_tags(ACQUISITIONDATETIME="2021-02-03T04:05:06Z")
         whole = run_scene(scene, network, tmp_path / "whole", options(save_prob=saved, **chosen))
         if saved:
             raster = Path(whole.files["prob"])
@@ -596,7 +598,7 @@ class TestRunIsPredictAndVectorize:
         made = vectorize(raster, tmp_path / "parts.geojson")
         expected, got = gpd.read_file(whole.files["geojson"]), gpd.read_file(made.files["geojson"])
         assert made.footprints == whole.footprints == len(expected) == 1
-        columns = ["class", "area_m2", "confidence", "touches_edge"]
+        columns = ["class", "area_m2", "confidence", "touches_edge", "acquired"]
         assert got[columns].to_dict("list") == expected[columns].to_dict("list")
         assert got.geometry.geom_equals(expected.geometry).all()
         (note,) = made.notes

@@ -95,6 +95,15 @@ class TestScene:
         assert gone.area_m2[0] == pytest.approx(36, rel=1e-2)
         assert done.files["gone.gpkg"] == str(out / "a.gone.gpkg")
 
+    def test_a_scene_that_runs_on_beyond_the_antimeridian(self, tmp_path: Path) -> None:
+        """Its GeoJSON has longitudes from -180 on, and is known again."""
+        place = rasterio.Affine(3e-6, 0, 180 - 34 * 3e-6, 0, -3e-6, -17)  # the house is cut at 180
+        scene = save(tmp_path / "in" / "fiji.tif", crs="EPSG:4326", transform=place)
+        known = geoseg.run(scene, Network(), out=tmp_path / "known", **OPTIONS).files["geojson"]
+        assert gpd.read_file(known).geom_type.tolist() == ["MultiPolygon"]
+        done = geoseg.run(scene, Network(), out=tmp_path / "out", update=known, aoi=known, **OPTIONS)
+        assert (done.footprints, done.changes["kept"], done.changes["gone"]) == (1, 1, 0)
+
     def test_the_same_command_again_in_every_format(self, scene: Path, tmp_path: Path) -> None:
         shapes = gpd.GeoSeries(boxes(*KNOWN), crs=32645).to_crs(4326)
         known = yesterday(tmp_path / "known.geojson", shapes, crs=4326)

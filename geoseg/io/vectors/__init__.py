@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Features,
         PlacedFeatures,
         check_crs_pair,
+        moved_to,
         pixel_transform,
         reach,
         read_features,
@@ -28,6 +29,7 @@ __all__ = [
     "check_crs_pair",
     "class_name",
     "is_vector_file",
+    "moved_to",
     "open_vector",
     "pixel_transform",
     "reach",
@@ -40,7 +42,15 @@ __getattr__, __dir__ = offer_late(
     __name__,
     {
         **dict.fromkeys(
-            ("Features", "PlacedFeatures", "check_crs_pair", "pixel_transform", "reach", "read_features"),
+            (
+                "Features",
+                "PlacedFeatures",
+                "check_crs_pair",
+                "moved_to",
+                "pixel_transform",
+                "reach",
+                "read_features",
+            ),
             "geoseg.io.vectors.features",
         ),
         **dict.fromkeys(("VectorBatch", "VectorFile", "open_vector"), "geoseg.io.vectors.files"),

@@ -18,9 +18,20 @@ from geoseg.io.vectors.formats import belonging_files
 from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import Array, IntArray, PathLike
 
-__all__ = ["Features", "PlacedFeatures", "check_crs_pair", "pixel_transform", "reach", "read_features"]
+__all__ = [
+    "Features",
+    "PlacedFeatures",
+    "check_crs_pair",
+    "moved_to",
+    "pixel_transform",
+    "reach",
+    "read_features",
+]
 
 logger = logging.getLogger(__name__)
+
+#: EPSG's number of the projection of web maps, and meters once around on them.
+_WEB_MERCATOR, _AROUND_M = "1024", 40_075_016.685578488
 
 
 @dataclass(frozen=True)
@@ -92,9 +103,8 @@ class Features:
         near = np.sort(
             self._tree.query(shapely.box(*reach(geobox.bounds(), geobox.crs, self.source.crs)))
         ).astype(np.int64)
-        moved = shapely.transform(
-            self.geometry[near], pixel_transform(self.source.crs, geobox), interleaved=False
-        )
+        moved = moved_to(self.geometry[near], self.source.crs, geobox.crs, geobox.bounds())
+        moved = shapely.transform(moved, pixel_transform(None, geobox), interleaved=False)
         # Once more, by the bounds in pixels: those in the file's CRS were taken wide.
         bounds = shapely.bounds(moved).reshape(-1, 4)
         finite = np.isfinite(bounds).all(axis=1)
@@ -213,6 +223,72 @@ def pixel_transform(crs: CRS | None, geobox: GeoBox) -> Callable[[Array, Array],
     return to_pixels
 
 
+def moved_to(
+    geometry: Array, crs: CRS | None, target: CRS | None, bounds: tuple[float, float, float, float]
+) -> Array:
+    """Geometries in the CRS of a scene; in degrees or on a web map moved by whole turns to where it lies.
+
+    Longitudes of a scene may run on beyond 180, where files have those from -180 on.
+
+    Parameters
+    ----------
+    geometry : (n,) object
+        In ``crs``.
+    crs, target
+        Without one of them, the geometries stay where they are.
+    bounds
+        (min x, min y, max x, max y) of the scene in ``target``.
+
+    Returns
+    -------
+    (n,) object
+
+    Examples
+    --------
+    >>> wgs84 = CRS.from_epsg(4326)
+    >>> moved_to(np.array([shapely.Point(-175, 1)]), wgs84, wgs84, (180, 0, 190, 9))
+    array([<POINT (185 1)>], dtype=object)
+    """
+    if crs is None or target is None:
+        return geometry
+    if crs != target:
+        project = Transformer.from_crs(crs, target, always_xy=True).transform
+        geometry = shapely.transform(geometry, project, interleaved=False)
+    once = _around(target)
+    if once is None:
+        return geometry
+
+    def turns(shapes: Array) -> tuple[Array, Array]:
+        """First and last whole turn by which each meets the scene; only touching it does not count."""
+        left, _, right, _ = shapely.bounds(shapes).reshape(-1, 4).T
+        return np.floor((bounds[0] - right) / once) + 1, np.ceil((bounds[2] - left) / once) - 1
+
+    first, last = turns(geometry)
+    out = geometry.copy()
+    # Those that meet it at no turn, or that the CRS can't show, stay where they are.
+    elsewhere = (first <= last) & ((first != 0) | (last != 0)) & np.isfinite(first + last)
+    for index in np.flatnonzero(elsewhere):
+        # Part by part: one that was cut at 180 degrees has them on both sides.
+        parts = shapely.get_parts(geometry[index])
+        pieces = [
+            shapely.transform(part, lambda xy, turn=turn: np.add(xy, [once * turn, 0]))
+            for part, start, stop in zip(parts, *turns(parts))
+            for turn in np.arange(start, stop + 1)
+        ]
+        if pieces:
+            out[index] = shapely.union_all(pieces)
+    return out
+
+
+@lru_cache(maxsize=64)
+def _around(crs: CRS) -> float | None:
+    """What x gains on the way once around the Earth; None where a CRS ends before that, or bends."""
+    if crs.is_geographic:
+        return 360.0
+    operation = crs.coordinate_operation
+    return _AROUND_M if operation is not None and operation.method_code == _WEB_MERCATOR else None
+
+
 def reach(
     bounds: tuple[float, float, float, float], crs: CRS | None, target: CRS | None
 ) -> tuple[float, float, float, float]:
@@ -230,8 +306,9 @@ def reach(
     left, bottom, right, top = bounds
     if not np.isfinite(bounds).all():
         return -np.inf, -np.inf, np.inf, np.inf
-    if left > right:  # over the antimeridian: longitudes from either side of it
-        left, right = -360.0, 360.0
+    once = None if target is None else _around(target)
+    if once is not None and (left > right or left < -once / 2 or right > once / 2):
+        left, right = -once, once  # over the antimeridian: longitudes from either side of it
     # Projected edges are curves, of which only some points were looked at.
     across, up = (right - left) / 50, (top - bottom) / 50
     return left - across, bottom - up, right + across, top + up
