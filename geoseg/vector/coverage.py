@@ -70,6 +70,20 @@ class Arcs:
         _fill_rings(xy, offsets, self.arc, self.backward, self.ring_offsets, ring_offsets, out)
         return out, ring_offsets
 
+    def without(self, rings: BoolArray) -> Arcs:
+        """Without some rings, (r,) bool, of one arc each that no other ring goes along."""
+        drop = np.repeat(rings, np.diff(self.ring_offsets))
+        keep = np.ones(len(self), np.bool_)
+        keep[self.arc[drop]] = False
+        corners = np.diff(self.offsets)
+        return Arcs(
+            self.xy[np.repeat(keep, corners)],
+            ragged_offsets(corners[keep]),
+            (np.cumsum(keep) - 1)[self.arc[~drop]],
+            self.backward[~drop],
+            ragged_offsets(np.diff(self.ring_offsets)[~rings]),
+        )
+
 
 def find_arcs(outlines: Outlines) -> Arcs:
     """The arcs of some objects.

@@ -7,8 +7,8 @@ import pytest
 import shapely
 
 from geoseg.vector.geometry import object_geometries
-from geoseg.vector.regularize.mending import mended
-from geoseg.vector.rings import Outlines, ragged_offsets
+from geoseg.vector.regularize.mending import cleaned, reshaped
+from geoseg.vector.rings import Outlines, ragged_offsets, take_objects
 
 
 def drawn(rings: list[list[tuple[float, float]]]) -> Outlines:
@@ -34,8 +34,7 @@ def box(left: float, top: float, right: float, bottom: float) -> list[tuple[floa
 
 
 def mend(outlines: Outlines) -> np.ndarray:
-    every = np.arange(len(outlines))
-    return object_geometries(mended(outlines, object_geometries(outlines), every, outlines.group))
+    return object_geometries(reshaped(outlines, cleaned(object_geometries(outlines), outlines.group)))
 
 
 def test_ground_in_common_goes_to_one_of_two() -> None:
@@ -65,10 +64,13 @@ def test_an_object_below_another_stays_for_the_checks() -> None:
     assert shapely.area(mend(outlines)).tolist() == [400, 400]
 
 
-def test_others_stay_as_they_are() -> None:
-    outlines = drawn([box(0, 0, 20, 10), box(18, 0, 40, 10), box(1, 1, 50, 10)])
-    shapes = object_geometries(outlines)
-    assert mended(outlines, shapes, np.arange(0), np.arange(0)) is outlines
-    some = object_geometries(mended(outlines, shapes, np.array([0, 1]), np.array([3, 3])))
-    assert some[2].equals(shapes[2])
-    assert shapely.coverage_is_valid(some[:2])
+def test_groups_know_nothing_of_each_other() -> None:
+    shapes = object_geometries(drawn([box(0, 0, 20, 10), box(1, 1, 50, 10), box(18, 0, 40, 10)]))
+    clean = cleaned(shapes, np.array([7, 3, 7]))
+    assert clean[1].equals(shapes[1])
+    assert shapely.coverage_is_valid(clean[[0, 2]])
+
+
+def test_no_objects() -> None:
+    nothing = take_objects(drawn([box(0, 0, 20, 10)]), np.arange(0))
+    assert len(mend(nothing)) == 0

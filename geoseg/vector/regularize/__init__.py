@@ -22,12 +22,11 @@ import shapely
 
 from geoseg.typing import Array, BoolArray, IntArray
 from geoseg.vector.area import ring_areas
-from geoseg.vector.coverage import Arcs, find_arcs, objects_of_pieces, overlapping
-from geoseg.vector.geometry import object_geometries
+from geoseg.vector.coverage import Arcs, find_arcs, objects_of_pieces
 from geoseg.vector.regularize.agreement import outline_iou
 from geoseg.vector.regularize.corners import changed_arcs
 from geoseg.vector.regularize.drawing import FINE, Drawing, Meetings
-from geoseg.vector.regularize.mending import mended
+from geoseg.vector.regularize.mending import Mending
 from geoseg.vector.rings import Outlines, ragged_offsets, take_objects
 
 __all__ = ["LEVELS", "REACH", "Regular", "regularize_outlines"]
@@ -94,21 +93,18 @@ def regularize_outlines(
     """
     whole_pixels, arcs = outlines, find_arcs(outlines)
     meetings = Meetings.of(arcs.xy, arcs.offsets)
-    outlines = _without_specks(outlines, arcs, meetings.closed)
-    if outlines is not whole_pixels:
-        arcs = find_arcs(outlines)
+    specks = _specks(outlines, arcs, meetings.closed)
+    if specks.any():
+        outlines, arcs = _without_rings(outlines, specks), arcs.without(specks)
         meetings = Meetings.of(arcs.xy, arcs.offsets)
     factor = np.asarray(scale, np.float64) / np.sqrt(scale[0] * scale[1])
     xy = np.ascontiguousarray(arcs.xy * factor)
     owner = objects_of_pieces(outlines, arcs)
     draw = Drawing(xy, arcs, owner, meetings, outlines, factor)
 
-    level = np.zeros(len(arcs), np.int8)
-    shapes, iou = np.empty(len(outlines), object), np.ones(len(outlines))
+    mending = Mending(outlines, whole_pixels, transform)
+    level, iou = np.zeros(len(arcs), np.int8), np.ones(len(outlines))
     changed = unchecked = np.arange(len(outlines))
-    # What is mended together: a group, or an object that touches no other.
-    together = np.where(outlines.group < 0, -1 - changed, outlines.group)
-    broken = together[:0]
     bounds = _bounds(outlines)
     ring_owner = owner[arcs.ring_offsets[:-1]]
     ring = np.repeat(np.arange(arcs.ring_offsets.size - 1), np.diff(arcs.ring_offsets))
@@ -125,41 +121,24 @@ def regularize_outlines(
         iou[whole] = outline_iou(whole_pixels, drawn, whole)
         far = (np.abs(_bounds(take_objects(drawn, whole)) - bounds[whole]) > REACH).any(axis=1)
         limit = np.where(reached < FINE, _LEAST_IOU, _LEAST_FINE_IOU)
-        bad = whole[far | (iou[whole] < limit[whole])]
-        finished, geometry, final_iou = drawn, shapes, iou
+        bad, mended_iou = whole[far | (iou[whole] < limit[whole])], iou
         if not bad.size and not flat.size:
-            # Crossings are mended last: most outlines that cross others agree too little with their pixels.
-            shapes[unchecked] = object_geometries(take_objects(drawn, unchecked))
-            looked_at = np.flatnonzero(np.isin(together, together[unchecked]))
-            crossed = looked_at[~shapely.is_valid(shapes[looked_at])]
-            over = overlapping(shapes, outlines.group, unchecked)
-            broken = np.setdiff1d(broken, together[unchecked])
-            broken = np.union1d(broken, together[np.union1d(crossed, over)])
+            # Last, since most outlines that cross others agree too little with their pixels as well.
+            unsound, mended_iou = mending.mend(drawn, iou, unchecked)
+            bad = np.union1d(unsound, np.flatnonzero(mended_iou < limit))
             unchecked = unchecked[:0]
-            members = np.flatnonzero(np.isin(together, broken))
-            finished = mended(drawn, shapes, members, together[members])
-            geometry = object_geometries(finished, transform)
-            # A house that crossed its neighbors has lost ground to them.
-            final_iou = iou.copy()
-            final_iou[members] = outline_iou(whole_pixels, finished, members)
-            sound = shapely.is_valid(geometry)
-            if transform is not None:  # a sliver may be valid in one system of coordinates only
-                sound[members] &= shapely.is_valid(object_geometries(take_objects(finished, members)))
-            bad = np.flatnonzero(~sound | (final_iou < limit))
-            bad = np.union1d(bad, overlapping(geometry, outlines.group, members))
-            if not bad.size:
-                return Regular(finished, geometry, reached, final_iou)
         # Where all that is bad in a group is as traced, what it meets is not.
         stuck = bad[(least[bad] == _RAW) & (outlines.group[bad] >= 0)]
         stuck = stuck[~np.isin(outlines.group[stuck], outlines.group[bad[least[bad] < _RAW]])]
         if stuck.size:
+            shapes = mending.shapes
             at, near = shapely.STRtree(shapes).query(shapes[stuck], predicate="intersects")
             bad = np.union1d(bad, near[outlines.group[near] == outlines.group[stuck[at]]])
         raised = np.maximum(
             _raise(level, arcs.arc, own, owner, bad), _raise(level, arcs.arc, own, ring, flat)
         )
-        if (raised == level).all():
-            return Regular(finished, geometry, reached, final_iou)
+        if (raised == level).all():  # nothing is bad, or all that is bad is as traced
+            return Regular(mending.finished(drawn), mending.geometry, reached, mended_iou)
         before, level = (corners, offsets), raised
         corners, offsets = draw(level)
         # Only what moved is checked again, and what was bad: it may look as before at its new level.
@@ -169,8 +148,8 @@ def regularize_outlines(
         unchecked = np.union1d(unchecked, changed)
 
 
-def _without_specks(outlines: Outlines, arcs: Arcs, closed: BoolArray) -> Outlines:
-    """The objects without holes and further parts that are too small to be drawn."""
+def _specks(outlines: Outlines, arcs: Arcs, closed: BoolArray) -> BoolArray:
+    """Rings of holes and further parts that are too small to be drawn."""
     area = np.abs(ring_areas(outlines.xy, outlines.ring_offsets))
     # A ring of one arc without a junction, which no other ring goes along: it touches nothing, and nothing
     # fills it.
@@ -183,9 +162,12 @@ def _without_specks(outlines: Outlines, arcs: Arcs, closed: BoolArray) -> Outlin
     ring_object = np.repeat(objects, np.diff(outlines.part_offsets))
     # Of a small object they are a part that counts.
     specks = np.bincount(ring_object, np.where(drop, area, 0), minlength=len(outlines))
-    drop &= (specks <= _SPECKS * largest)[ring_object]
-    if not drop.any():
-        return outlines
+    return drop & (specks <= _SPECKS * largest)[ring_object]
+
+
+def _without_rings(outlines: Outlines, drop: BoolArray) -> Outlines:
+    """The objects without some holes, and parts that are one ring."""
+    shells = outlines.part_offsets[:-1]
     rings = np.add.reduceat(~drop, shells, dtype=np.int64)
     parts = np.add.reduceat(rings > 0, outlines.object_offsets[:-1], dtype=np.int64)
     corners = np.diff(outlines.ring_offsets)

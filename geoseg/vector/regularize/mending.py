@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import shapely
 
 from geoseg.typing import Array, IntArray
-from geoseg.vector.coverage import find_arcs
+from geoseg.vector.coverage import find_arcs, overlapping
+from geoseg.vector.geometry import object_geometries
+from geoseg.vector.regularize.agreement import outline_iou
 from geoseg.vector.rings import Outlines, concat_outlines, ragged_offsets, take_objects
 from geoseg.vector.simplify import simplify_arcs
 
-__all__ = ["mended"]
+__all__ = ["Mending", "cleaned", "reshaped"]
 
 #: Corners nearer than this become one, pixels: two computations of one corner differ by less.
 _SNAP = 1e-3
@@ -21,26 +24,98 @@ _SNAP = 1e-3
 _STRAIGHT = 0.01
 
 
-def mended(drawn: Outlines, shapes: Array, members: IntArray, together: IntArray) -> Outlines:
-    """All objects, some of them made a coverage.
+class Mending:
+    """Drawn objects, mended where they cross themselves or others of their group.
+
+    Parameters
+    ----------
+    outlines
+        Whole groups.
+    traced
+        The same objects as they were traced.
+    transform
+        See ``geometry.place_corners``.
+
+    Attributes
+    ----------
+    shapes, geometry : (n,) object
+        As drawn, in pixels; and what came of it, placed by ``transform``.
+    """
+
+    def __init__(self, outlines: Outlines, traced: Outlines, transform: Sequence[float] | None) -> None:
+        count = len(outlines)
+        self._traced, self._group, self._transform = traced, outlines.group, transform
+        #: What is mended together: a group, or an object that touches no other.
+        self._together = np.where(outlines.group < 0, -1 - np.arange(count), outlines.group)
+        self._broken = np.zeros(count, np.bool_)
+        self._clean, self._iou = np.empty(count, object), np.empty(count)
+        self.shapes, self.geometry = np.empty(count, object), np.empty(count, object)
+
+    def mend(self, drawn: Outlines, iou: Array, changed: IntArray) -> tuple[IntArray, Array]:
+        """Mend what crosses.
+
+        Parameters
+        ----------
+        drawn
+            All objects.
+        iou : (n,) float64
+            How well each agrees with its pixels.
+        changed : (k,) int64
+            Those that were drawn anew since the last time.
+
+        Returns
+        -------
+        unsound : (j,) int64
+            Objects that are invalid or overlap others all the same.
+        iou : (n,) float64
+            The same once mended: one that crossed its neighbors may have lost ground to them.
+        """
+        self.shapes[changed] = object_geometries(take_objects(drawn, changed))
+        some = np.flatnonzero(np.isin(self._together, self._together[changed]))
+        crossed = some[~shapely.is_valid(self.shapes[some])]
+        crossed = np.union1d(crossed, overlapping(self.shapes, self._group, changed))
+        self._broken[some] = np.isin(self._together[some], self._together[crossed])
+        again = some[self._broken[some]]
+        self._clean[again] = cleaned(self.shapes[again], self._together[again])
+        mended = reshaped(take_objects(drawn, again), self._clean[again])
+        self.geometry[some] = object_geometries(take_objects(drawn, some), self._transform)
+        self.geometry[again] = object_geometries(mended, self._transform)
+        sound = shapely.is_valid(self.geometry[some])
+        if self._transform is not None:  # a sliver may be valid in one system of coordinates only
+            sound[self._broken[some]] &= shapely.is_valid(object_geometries(mended))
+        unsound = np.union1d(some[~sound], overlapping(self.geometry, self._group, again))
+        self._iou[some] = iou[some]
+        self._iou[again] = outline_iou(take_objects(self._traced, again), mended, np.arange(again.size))
+        return unsound, self._iou
+
+    def finished(self, drawn: Outlines) -> Outlines:
+        """All objects as drawn, or mended."""
+        members = np.flatnonzero(self._broken)
+        mended = reshaped(take_objects(drawn, members), self._clean[members])
+        index = np.arange(len(drawn))
+        index[members] = len(drawn) + np.arange(members.size)
+        return take_objects(concat_outlines([drawn, mended]), index)
+
+
+def cleaned(shapes: Array, together: IntArray) -> Array:
+    """Objects as coverages.
 
     Where several cover the same ground, the one that has the longest border in common with it gets it. An
     object whose ground others get keeps its outline, and overlaps them.
 
     Parameters
     ----------
-    drawn
-        All objects, (x, y) float64.
     shapes : (n,) object
-        Their geometries, valid or not.
-    members : (k,) int64
-        Objects to be mended, with all that they touch or cross.
-    together : (k,) int64
+        Objects, valid or not, with all that they touch or cross.
+    together : (n,) int64
         Those of one number make up a coverage.
+
+    Returns
+    -------
+    (n,) object
+        Polygon or MultiPolygon of each.
     """
-    if not members.size:
-        return drawn
-    sound = shapes[members]
+    sound = shapes.copy()
     crossed = ~shapely.is_valid(sound)
     sound[crossed] = _polygonal(shapely.make_valid(sound[crossed]))
     clean = np.empty_like(sound)
@@ -51,26 +126,38 @@ def mended(drawn: Outlines, shapes: Array, members: IntArray, together: IntArray
     clean = _polygonal(clean)
     lost = shapely.is_empty(clean)
     clean[lost] = sound[lost]
+    return clean
 
-    parts, owner = shapely.get_parts(shapely.orient_polygons(clean), return_index=True)
+
+def reshaped(outlines: Outlines, shapes: Array) -> Outlines:
+    """The same objects with the corners of coverages, but for those that lie in straight walls.
+
+    Crossings leave such corners, where nothing ends any more.
+
+    Parameters
+    ----------
+    outlines
+        Whole groups.
+    shapes : (n,) object
+        See :func:`cleaned`.
+    """
+    parts, owner = shapely.get_parts(shapely.orient_polygons(shapes), return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     coverage = replace(
-        take_objects(drawn, members),
-        object_offsets=ragged_offsets(np.bincount(owner, minlength=members.size)),
+        outlines,
+        object_offsets=ragged_offsets(np.bincount(owner, minlength=len(outlines))),
         part_offsets=ragged_offsets(np.bincount(part)),
         ring_offsets=ragged_offsets(np.bincount(ring)),
         xy=xy,
     )
-    # Crossings leave corners in straight walls, where nobody ends any more.
+    if not len(outlines):
+        return coverage
     arcs = find_arcs(coverage)
     keep = simplify_arcs(arcs.xy, arcs.offsets, np.full(len(arcs), _STRAIGHT))
     count = np.add.reduceat(keep, arcs.offsets[:-1], dtype=np.int64)
     corners, ring_offsets = arcs.rings(arcs.xy[keep], ragged_offsets(count))
-    index = np.arange(len(drawn))
-    index[members] = len(drawn) + np.arange(members.size)
-    both = concat_outlines([drawn, replace(coverage, xy=corners, ring_offsets=ring_offsets)])
-    return take_objects(both, index)
+    return replace(coverage, xy=corners, ring_offsets=ring_offsets)
 
 
 def _polygonal(shapes: Array) -> Array:
