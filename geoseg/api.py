@@ -68,14 +68,20 @@ def segment(
 
     from geoseg.pipeline.opening import Concern, warn_user
     from geoseg.pipeline.run import run_scene
+    from geoseg.pipeline.store import remove_store
 
     # Through a file, so that memory is bounded while the run lasts; GeoParquet keeps types and CRS as they
     # are.
     given = parse_run_settings(settings, caller="segment").model_copy(update={"formats": ("parquet",)})
     with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
-        summary = run_scene(_source(scene), model, folder, given, progress=progress, client=client)
-        # Read before the folder goes.
-        frame = gpd.read_parquet(summary.files["parquet"])
+        try:
+            summary = run_scene(_source(scene), model, folder, given, progress=progress, client=client)
+            # Read before the folder goes.
+            frame = gpd.read_parquet(summary.files["parquet"])
+        finally:
+            # With it would go all knowledge of what lies elsewhere.
+            for store in Path(folder).glob("*.geoseg"):
+                remove_store(store)
     frame.attrs |= {
         "notes": summary.notes,
         "failures": summary.failures,

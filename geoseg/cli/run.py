@@ -48,6 +48,8 @@ _RUN_EXAMPLES = """Examples:
   geoseg run scene.tif --out results --devices cuda:0,cuda:1
 
   geoseg run scenes/ --out /shared/results --scheduler tcp://head:8786
+
+  geoseg run scenes/ --out results --scheduler tcp://head:8786 --store s3://bucket/work
 """
 
 _PREDICT_EXAMPLES = """Examples:
@@ -209,7 +211,8 @@ def _forecast(
         in_all = f"about {duration(totals['seconds'])} in {networks}"
         print(f"{count_of(totals['scenes'], 'scene')} to do{kept}: {work}, {in_all}")
         store = totals["store_bytes"] / 1e9
-        print(f"at most {store:.2f} GB for probabilities, {forecast.free_bytes / 1e9:.1f} GB are free")
+        free = "" if forecast.free_bytes is None else f", {forecast.free_bytes / 1e9:.1f} GB are free"
+        print(f"at most {store:.2f} GB for probabilities{free}")
     for scene in failing[:_LISTED]:
         print(f"would fail: {scene.name}: {scene.error}", file=sys.stderr)
     # A dry run that finds a scene that would fail says so in its status, as the run itself would.

@@ -133,8 +133,8 @@ class RunSettings(SceneSettings):
     store: Annotated[
         str | None,
         Option(
-            help="Folder or address (s3://bucket/folder, gs://, az://, any of fsspec) where workers meet: "
-            "probabilities and what they exchange lie there, and the results where they do without it.",
+            help="Folder or address (s3://bucket/folder, gs://, az://, any of fsspec) for the probabilities "
+            "and what workers exchange; all must reach it. Results stay where they are.",
             takes=("run", "predict", "segment", "vectorize"),
             panel="Work",
             metavar="PLACE",

@@ -11,7 +11,7 @@ from typing import Any
 from geoseg.errors import GeosegError, StateMismatchError
 from geoseg.files import depot_at, is_part, json_digest
 
-__all__ = ["FORMAT", "clear_elsewhere", "is_same", "place_of", "read_state"]
+__all__ = ["FORMAT", "array_place", "clear_elsewhere", "is_same", "place_of", "read_state"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +43,14 @@ def place_of(state: Mapping[str, Any] | None) -> str | None:
     place, _, name = str((state or {}).get("store", "")).rpartition("/")
     # A folder of somebody else's may say what it likes: nothing but what has such a name is ever removed.
     return place if is_part(name) else None
+
+
+def array_place(folder: Path) -> str:
+    """Where the zarr array of the store in a folder lies: a path, or an address of fsspec."""
+    state = read_state(folder)
+    if state is None or place_of(state) is None:
+        return str(folder / "prob")
+    return depot_at(state["store"]).address + "/prob"
 
 
 def clear_elsewhere(state: Mapping[str, Any] | None) -> None:

@@ -19,13 +19,19 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 from shared_towns import brightness, results, save, settings, town
 
+import geoseg
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError, StateMismatchError
 from geoseg.files import DiskFullError, depot, json_digest
+from geoseg.pipeline.batch import dry_run
 from geoseg.pipeline.predict_scene import predict_scene
 from geoseg.pipeline.run import run_scene
+from geoseg.pipeline.store_state import array_place
 from geoseg.pipeline.vectorize_raster import vectorize_raster
 from geoseg.pipeline.workers import Workers
+from geoseg.report.pages.certainty import read_cells
+from geoseg.report.pages.results import find_result
+from geoseg.report.pages.scene_page import write_scene_report
 
 #: Less to write, for most of these tests run a scene several times.
 LIGHT: dict[str, Any] = {"formats": ("fgb",), "save_prob": False, "save_mask": False, "split": "off"}
@@ -266,6 +272,41 @@ def test_predict_and_vectorize_leave_nothing_behind(scene, tmp_path) -> None:
     vectorize_raster(tmp_path / "b.tif", tmp_path / "b.geojson")
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
     assert not Faulty.store
+
+
+def test_segment_leaves_nothing_behind_whether_it_ends_or_not(scene, monkeypatch) -> None:
+    options = {"window": 48, "overlap": 16, "chunk": 64, "threshold": 0.3, "store": "faulty://bucket/work"}
+    assert len(geoseg.segment(scene, brightness(), **options)) > 20
+    assert not Faulty.store
+    Faulty.puts, Faulty.error = 5, PermissionError(13, "Access Denied")
+    with pytest.raises(RunError, match="Access Denied"):
+        geoseg.segment(scene, brightness(), **options)
+    assert not Faulty.store
+
+
+def test_a_report_asks_for_probabilities_elsewhere_only_where_it_may(scene, tmp_path) -> None:
+    for name, store in (("there", "memory://bucket/work"), ("here", None)):
+        run(scene, tmp_path / name, store=store)
+    there, here = (find_result(tmp_path / name) for name in ("there", "here"))
+    place = array_place(there.store)
+    assert place.startswith("memory://bucket/work/town.geoseg-")
+    asked, beside = (read_cells(array_place(one.store), None) for one in (there, here))
+    assert (asked.uncertain == beside.uncertain).all()
+    assert beside.uncertain.any()
+    note = f"the kept probabilities lie at {place}, which is not asked"
+    assert note in write_scene_report(there).notes[0]
+    assert not write_scene_report(there, remote=True).notes
+
+
+def test_a_dry_run_does_not_ask_how_much_room_an_address_has(scene, tmp_path) -> None:
+    def network(batch: np.ndarray) -> np.ndarray:
+        return batch[:, :1] / 255
+
+    for store, known in (("faulty://bucket/work", False), (str(tmp_path / "a" / "b"), True)):
+        forecast = dry_run([str(scene)], network, tmp_path / "out", RunSettings(window=48, store=store))
+        assert (forecast.free_bytes is not None) == known
+    assert not Faulty.store
+    assert not (tmp_path / "a").exists()
 
 
 def test_processes_are_not_to_meet_in_the_memory_of_this_one(scene, tmp_path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from geoseg.config.resolve import resolve
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError
+from geoseg.files import FolderDepot, depot_at
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.io.references import Reference
 from geoseg.pipeline.batch.manifest import MANIFEST, read_manifest
@@ -84,7 +85,7 @@ class DryRun:
     networks
         How many run at a time: on several GPUs, or on the machines of a cluster.
     free_bytes
-        Room where results would go.
+        Room where probabilities would go; None: not known of an address.
     notes
         What the user should know.
     """
@@ -93,7 +94,7 @@ class DryRun:
     kept: int
     window_seconds: float
     networks: int
-    free_bytes: int
+    free_bytes: int | None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -156,12 +157,15 @@ def dry_run(
     for done, scene in enumerate(todo, 1):
         forecasts.append(_forecast(scene, predictor, settings, chosen, speed, networks))
         progress("scenes", done, len(todo))
-    # OUT may not be there yet: what counts is the disk that it will be made on.
-    place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(place).free
+    depot, free, place = depot_at(settings.store or str(out)), None, out
+    if isinstance(depot, FolderDepot):
+        # It may not be there yet: what counts is the disk that it will be made on.
+        folder = depot.folder.absolute()
+        place = next(one for one in (folder, *folder.parents) if one.is_dir())
+        free = shutil.disk_usage(place).free
     notes = list(plan.notes)
     wanted = sum(one.store_bytes for one in forecasts)
-    if wanted > free:
+    if free is not None and wanted > free:
         notes.append(
             f"probabilities may take up to {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {place}"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,15 +81,15 @@ def cell_counts(total: IntArray, values: BoolArray, top: int, left: int, side: i
     total[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += counts
 
 
-def read_cells(store: Path, background: int | None, *, progress: Progress = no_progress) -> Cells:
+def read_cells(place: str, background: int | None, *, progress: Progress = no_progress) -> Cells:
     """Count the pixels of a store of probabilities, chunk by chunk.
 
     Of several classes the background counts against all others together; without one, the strongest counts.
 
     Parameters
     ----------
-    store
-        Folder of the kept probabilities.
+    place
+        Of the kept probabilities; see :func:`geoseg.pipeline.store_state.array_place`.
     background
         Which class is background.
     progress
@@ -103,8 +102,11 @@ def read_cells(store: Path, background: int | None, *, progress: Progress = no_p
     """
     import zarr  # takes a second to load
 
+    faults: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, RuntimeError)
+    if "://" in place:  # clients of object stores raise errors of their own
+        faults = (Exception,)
     try:
-        array: Any = zarr.open_array(store / "prob", mode="r")
+        array: Any = zarr.open_array(place, mode="r")
         _, height, width = array.shape
         tall, wide = array.chunks[1:]
         side = side_of_cells(height, width)
@@ -117,9 +119,9 @@ def read_cells(store: Path, background: int | None, *, progress: Progress = no_p
                 cell_counts(valid, seen, top, left, side)
                 cell_counts(uncertain, _uncertain(values, background) & seen, top, left, side)
             progress("certainty", min(top + tall, height), height)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except faults as error:
         raise InputError(
-            f"kept probabilities must be readable, got {store}: {' '.join(str(error).split())}. "
+            f"kept probabilities must be readable, got {place}: {' '.join(str(error).split())}. "
             "Give the geoseg run command again."
         ) from error
     return Cells(side, valid, uncertain)

@@ -14,6 +14,7 @@ from geoseg.files import check_page
 from geoseg.io.pyramid import shown_bands
 from geoseg.io.references import Reference
 from geoseg.pipeline.record import REPORT_MAKER
+from geoseg.pipeline.store_state import array_place
 from geoseg.report.pages.certainty import Cells, read_cells
 from geoseg.report.pages.document import write_document
 from geoseg.report.pages.map_data import map_data, region_box
@@ -153,13 +154,16 @@ def write_scene_report(
         notes.append("no file of footprints is left that can be read again: the report shows none")
     grid = record.geobox
     frame = grid if source is None else source.geobox
-    cells = None
+    cells, place = None, array_place(result.store)
     try:
-        cells = read_cells(result.store, record.background, progress=progress)
+        # As with the scene: nothing is fetched that nobody asked for.
+        if "://" not in place or remote:
+            cells = read_cells(place, record.background, progress=progress)
     except InputError:
-        notes.append(
-            "the kept probabilities are gone: least certain is what footprints have least confidence"
-        )
+        place = ""
+    if cells is None:
+        why = f"lie at {place}, which is not asked" if place else "are gone"
+        notes.append(f"the kept probabilities {why}: least certain is what footprints have least confidence")
     picture = None
     if source is not None:
         look = shown_bands(source)
