@@ -23,6 +23,7 @@ from geoseg.files.cache import cached_bytes
 from geoseg.models.devices import amp_dtype
 from geoseg.models.fold import fold_batch_norms
 from geoseg.models.onnx_files import OnnxFile, onnx_session
+from geoseg.models.packed import pack_convolutions
 from geoseg.models.runtimes import import_onnxruntime, import_openvino, require
 
 __all__ = [
@@ -91,6 +92,9 @@ class TorchEngine:
             network = self.network
             if isinstance(network, nn.Module):
                 network = fold_batch_norms(network, x[:1, :, :_CORNER, :_CORNER])
+                # What is compiled packs its weights itself.
+                if self.device.type == "cpu" and not self.compiled:
+                    network = pack_convolutions(network)
             self._run = torch.compile(network) if self.compiled else network
         dtype = amp_dtype(self.device)
         mixed = torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
