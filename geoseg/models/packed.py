@@ -21,7 +21,8 @@ class PackedConvolution(nn.Conv2d):
     """A convolution that packs its weights at its first call, for inputs of that shape.
 
     It does so only where the packed weights give the same bits: oneDNN may choose other code for them than
-    for weights in PyTorch's order. Inputs of another shape, as those of the last batch, are convolved as ever.
+    for weights in PyTorch's order. Inputs of another shape, as those of the last batch, are convolved as
+    ever.
     """
 
     _packed: Tensor | None = None

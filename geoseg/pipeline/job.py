@@ -27,6 +27,7 @@ from geoseg.pipeline.values import coordinates_text, stretched
 from geoseg.raster.blocks import Block
 from geoseg.raster.classes import check_class_count
 from geoseg.raster.source import RasterSource
+from geoseg.raster.stitch import load_kernels
 from geoseg.typing import Array, BoolArray, OnError, PathLike
 from geoseg.vector.burn import PolygonIndex
 
@@ -118,6 +119,9 @@ def prepare(
     plan = plan_of(source, settings)
     inside = None if settings.aoi is None else _area_of_interest(settings.aoi, source)
     # Before the model is called: the state of a callable, which a call may change, is part of it.
+    # Scene and model are good, so there will be something to stitch; the files that are hashed and begun
+    # before the first window leave time for this.
+    load_kernels()
     fingerprint = _fingerprint(source, predictor, plan, settings, inside)
     first = None
     classes = predictor.classes

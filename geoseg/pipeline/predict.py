@@ -25,7 +25,6 @@ from geoseg.pipeline.store import ProbStore
 from geoseg.raster.blocks import Block, Piece, predict_blocks, sum_pieces
 from geoseg.raster.pages import copy_pages
 from geoseg.raster.source import RasterSource
-from geoseg.raster.stitch import load_kernels
 from geoseg.typing import Array, BoolArray, OnError, PredictBatch, Progress, no_progress
 
 __all__ = ["BlockReader", "PredictSummary", "TimedPredict", "predict_to_store", "read_ahead"]
@@ -204,8 +203,6 @@ def read_ahead(
         try:
             for index in itertools.islice(todo, _AHEAD):
                 waiting.append((index, pool.submit(reader, index)))
-            if waiting:
-                load_kernels()  # while the first blocks are read
             while waiting:
                 index, future = waiting.popleft()
                 block, failures = future.result()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -66,9 +68,24 @@ def _add_weighted(  # type: ignore[no-untyped-def]
 
 
 def load_kernels() -> None:
-    """Load what :func:`add_weighted` is compiled to, so that its first call does not wait half a second."""
+    """Load what :func:`add_weighted` is compiled to, in a thread, so that its first call need not wait.
+
+    Most of it is numba, which loads a good part of itself at the first kernel of a process.
+    """
+    threading.Thread(target=_load_kernels, name="geoseg-kernels").start()
+
+
+def _load_kernels() -> None:
     one = np.ones(1)
-    add_weighted(np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32), one, one, 0, 0)
+    # numba makes so many objects that Python looks through all those of torch for garbage, for a third of
+    # the time.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        add_weighted(np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32), one, one, 0, 0)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def to_bytes(prob: Array, valid: BoolArray | None = None) -> NDArray[np.uint8]:
