@@ -253,11 +253,14 @@ def test_houses_a_pixel_apart_stay_regular(angle: float) -> None:
 
 def test_a_hole_that_can_not_be_drawn_leaves_its_house_regular() -> None:
     values = burnt([turned(shapely.box(50, 60, 150, 140), 60)])
-    values[100, 95:107] = 0
+    values[100:103, 90:110] = 0
     result = regular(values)
     assert LEVELS[result.level].tolist() == ["regular"]
     assert len(result.geometry[0].exterior.coords) == 5
     assert len(result.geometry[0].interiors) == 1
+    # A slit is no courtyard.
+    values[101:103, 90:110] = 1
+    assert len(regular(values).geometry[0].interiors) == 0
 
 
 def test_a_speck_that_fills_a_hole_stays() -> None:

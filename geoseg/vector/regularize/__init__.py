@@ -44,6 +44,8 @@ _LEAST_IOU, _LEAST_FINE_IOU = 0.8, 0.75
 #: Holes and further parts of fewer pixels are left out where they touch no other object: no line of three
 #: pixels fits in. Most houses that could not be regular had one, next to their wall.
 _SPECK = 9.0
+#: And so are slits: a rectangle of this width, in pixels, that is long. An outline wobbles by as much.
+_SLIT = 2.0
 #: They are left out together, where they are at most this share of the object's largest part.
 _SPECKS = 0.05
 #: Corners do not go farther out of the bounds of the traced outline, pixels.
@@ -80,7 +82,7 @@ def regularize_outlines(
     Where an object would agree too little with its pixels, it is drawn by finer measures, then simplified,
     and at last left as it was traced: what it shares with no other first, then its walls. Its neighbors stay
     regular, and meet its walls where these end. Objects that would overlap are parted along an outline of
-    theirs. Holes and further parts of a few pixels are left out.
+    theirs. Holes and further parts of a few pixels, and slits, are left out.
 
     Parameters
     ----------
@@ -149,12 +151,16 @@ def regularize_outlines(
 
 
 def _specks(outlines: Outlines, arcs: Arcs, closed: BoolArray) -> BoolArray:
-    """Rings of holes and further parts that are too small to be drawn."""
+    """Rings of holes and further parts that are too small or too thin to be drawn, (r,) bool."""
     area = np.abs(ring_areas(outlines.xy, outlines.ring_offsets))
     # A ring of one arc without a junction, which no other ring goes along: it touches nothing, and nothing
     # fills it.
     alone = closed & (np.bincount(arcs.arc, minlength=len(arcs)) == 1)
-    drop = (np.diff(arcs.ring_offsets) == 1) & alone[arcs.arc[arcs.ring_offsets[:-1]]] & (area < _SPECK)
+    steps = np.abs(np.diff(outlines.xy, axis=0, append=outlines.xy[-1:])).sum(axis=1)
+    steps[outlines.ring_offsets[1:] - 1] = 0  # from ring to ring
+    length = np.add.reduceat(steps, outlines.ring_offsets[:-1])
+    drop = (np.diff(arcs.ring_offsets) == 1) & alone[arcs.arc[arcs.ring_offsets[:-1]]]
+    drop &= (area < _SPECK) | (2 * area < _SLIT * length)
     shells = outlines.part_offsets[:-1]
     objects = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
     largest = np.maximum.reduceat(area[shells], outlines.object_offsets[:-1]) if len(outlines) else area
