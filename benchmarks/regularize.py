@@ -204,7 +204,9 @@ def table(title: str, rows: dict[str, dict[str, float]]) -> None:
     names = list(next(iter(rows.values())))
     print(f"\n{title}\n\n| | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|")
     for tool, row in rows.items():
-        print(f"| {tool} | " + " | ".join(f"{row[name]:.{DIGITS.get(name, 2)}f}" for name in names) + " |")
+        # Rounded before they are printed, and 0 added: else an overlap of -1e-9 is -0.0.
+        rounded = [(round(row[name], DIGITS.get(name, 2)) + 0.0, DIGITS.get(name, 2)) for name in names]
+        print(f"| {tool} | " + " | ".join(f"{value:.{digits}f}" for value, digits in rounded) + " |")
 
 
 def free_standing(size: int, seed: int = 0) -> dict[str, dict[str, float]]:
