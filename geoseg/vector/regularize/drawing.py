@@ -32,8 +32,9 @@ FINE = 1
 #: two of them, whatever their size; shorter edges are dropped; longer ones may be diagonals. Of 426 houses
 #: with wobbly outlines 70 had corners that are not right with diagonals from 12 pixels on, 34 from 16, 33
 #: from 20. The second of each pair is for outlines that do not agree with their pixels by the first. On four
-#: labeled areas, edges from 5 pixels on and jogs from 4 are 0.668 m off (PoLiS), from 4 and 2 on 0.654 m, from
-#: 3 and 2 on with a wobble of 1.2 pixels 0.650 m; but in known terraces the latter is 0.31 m off, not 0.28.
+#: labeled areas outlines are 0.668 m off (PoLiS) with edges from 5 pixels on and jogs from 4, 0.654 m from 4
+#: and 2 on. From 3 and 2 on, and with a wobble of 1.2 pixels, they are 0.650 m off, but in known terraces
+#: 0.31 m, not 0.28.
 _WOBBLE, _SHORTEST, _DIAGONAL = (2.0, 1.2), (4.0, 3.0), (16.0, 10.0)
 #: Lines of two arcs that differ by less go on in one another.
 _JOG = 2.0
