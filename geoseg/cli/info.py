@@ -25,8 +25,8 @@ _EPILOG = """Examples:
 _MODEL_SUFFIXES = (".zip", ".onnx", ".pt2", ".safetensors", ".pt", ".pth", ".ckpt", ".pkl")
 #: What a folder must hold to be a bundle, so that a folder of scenes is not taken for a model.
 _CARD_NAME = "model.json"
-#: Suffixes of results, which say where they come from.
-_RESULTS = (".geojson", ".geojsonl", ".gpkg", ".parquet", ".fgb", ".shp", ".pmtiles", ".tif")
+#: Suffixes of footprints, which say where they come from.
+_RESULTS = (".geojson", ".geojsonl", ".gpkg", ".parquet", ".fgb", ".shp", ".pmtiles")
 
 
 def register(app: typer.Typer) -> None:
@@ -107,9 +107,8 @@ def _check_no_results(folder: Path) -> None:
             f"geoseg status {folder} tells of them."
         )
     for store in sorted(folder.glob("*.geoseg")):
-        files = (path for path in sorted(folder.glob(f"{store.stem}.*")) if path.is_file())
-        file = next((path for path in files if path.suffix in _RESULTS), None)
-        if file is not None:
+        files = (store.with_suffix(suffix) for suffix in _RESULTS)
+        if (file := next((path for path in files if path.exists()), None)) is not None:
             raise InputError(
                 f"path must be a scene, a model or a file of results, got {folder}, a folder of them. Name "
                 f"one, as in geoseg info {file}."

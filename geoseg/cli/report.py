@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geoseg.cli.common import Json, Quiet, handle_errors, print_json, print_notes, progress_bar
+from geoseg.cli.status import count_of
 
 if TYPE_CHECKING:
     from geoseg.report.pages.batch_page import BatchReport
@@ -65,7 +66,7 @@ def report(
             )
         with progress_bar(quiet) as progress:
             summary = write_all_reports(result, out, each=each, progress=progress)
-        done = f"{summary.scenes} scenes, {summary.footprints} footprints"
+        done = f"{count_of(summary.scenes, 'scene')}, {count_of(summary.footprints, 'footprint')}"
     else:
         from geoseg.report.pages.scene_page import write_scene_report
 
@@ -74,7 +75,7 @@ def report(
         found = find_result(result)
         with progress_bar(quiet) as progress:
             summary = write_scene_report(found, out, scene=scene, remote=scene is not None, progress=progress)
-        done = f"{summary.footprints} footprints, {summary.bytes / 1e6:.1f} MB"
+        done = f"{count_of(summary.footprints, 'footprint')}, {summary.bytes / 1e6:.1f} MB"
     if json:
         print_json(summary.as_dict())
     elif not quiet:

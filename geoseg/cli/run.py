@@ -119,7 +119,7 @@ def run(
 
     if dry_run:
         _forecast(scenes, model, out, settings, quiet=quiet, json=json)
-    elif is_batch(scenes, settings):
+    elif is_batch(scenes, settings, out):
         _carry_out_batch(scenes, model, out, settings, quiet=quiet, json=json)
     else:
         _carry_out("run", scenes[0], model, out, settings, quiet=quiet, json=json)

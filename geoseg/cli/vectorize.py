@@ -67,4 +67,4 @@ def vectorize(
     # What the area filter took away is told, or a raster of specks would seem to be empty.
     left_out = f", {summary.too_small} too small" if summary.too_small else ""
     done = f"{count_of(summary.footprints, 'footprint')}{left_out} in {summary.seconds:.1f} s"
-    report_summary(summary, done, quiet=quiet, json=json)
+    report_summary(summary, done, quiet=quiet, json=json, also=tuple(summary.extras.values()))

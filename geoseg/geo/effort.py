@@ -42,5 +42,6 @@ def check_effort(height: int, width: int, mpx_s: float, name: str) -> None:
         length = f"{days:,.0f} days" if days < 730 else f"{days / 365:,.0f} years"
         raise InputError(
             f"scene must be small enough to end in {_MONTH_DAYS:g} days, got {name} of {width} x {height} "
-            f"pixels, which takes at least {length}. Check its size with geoseg info, or cut it into parts."
+            f"pixels, which takes at least {length}. Check its size with geoseg info, or take a part of it "
+            "(--bbox)."
         )

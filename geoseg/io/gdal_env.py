@@ -30,7 +30,7 @@ from geoseg.errors import GeosegError, MissingFileError, RunError, SceneError
 from geoseg.files.cache import cache_folder
 from geoseg.io.names import SERVICE, ZARR_MARKS, container, in_archive, is_remote
 from geoseg.io.network import DEBUG_KEYS, hearing_faults, retry_waits
-from geoseg.io.services import check_service
+from geoseg.io.services import check_service, describes_service
 from geoseg.io.vrt import check_vrt
 from geoseg.typing import PathLike
 
@@ -296,6 +296,11 @@ def _refusal(name: str, reason: str) -> GeosegError:
         )
     if "not recognized as being in a supported file format" in reason or "No such file" in reason:
         reason = "it is none of the raster formats read here"
+        if describes_service(Path(name)):
+            return SceneError(
+                f"a web map service must be asked for by the word {SERVICE} before the file, got {name}. "
+                f"Give {SERVICE}{name}, and --bbox for a part of it."
+            )
     return SceneError(
         f"scene must be a raster file (GeoTIFF, COG, VRT, JPEG, PNG, ...), got {name}: {reason}. "
         "Check it with gdalinfo, or convert it with gdal_translate."

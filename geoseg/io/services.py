@@ -8,15 +8,23 @@ from xml.etree import ElementTree
 
 from geoseg.errors import MissingFileError, SceneError
 
-__all__ = ["check_service"]
+__all__ = ["check_service", "describes_service"]
 
-_LIMIT_BYTES = 1024 * 1024
+_LIMIT_BYTES, _HEAD_BYTES = 1024 * 1024, 4096
 #: GDAL's driver by the root of its XML.
 _DRIVERS = {"gdal_wms": "WMS", "gdal_wmts": "WMTS"}
 #: Requests that GDAL may have on their way at a time.
 _MOST_CONNECTIONS = 8
 #: Elements that name an address.
 _ADDRESSES = ("serverurl", "getcapabilitiesurl", "cachepath", "path")
+
+
+def describes_service(path: Path) -> bool:
+    """Whether a file looks like GDAL's XML of a service."""
+    if path.suffix.lower() != ".xml" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"<gdal_wm" in file.read(_HEAD_BYTES).lower()
 
 
 def check_service(path: Path) -> str:

@@ -63,6 +63,8 @@ class RasterSummary:
         What the user should know.
     failures
         Regions that could not be read.
+    extras
+        ``style`` -> QGIS's style, where a format has one.
     """
 
     footprints: int
@@ -73,6 +75,7 @@ class RasterSummary:
     seconds: float
     notes: list[str]
     failures: list[dict[str, Any]] = field(default_factory=list)
+    extras: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -189,9 +192,10 @@ def vectorize_raster(
             workers=crew,
             all_read=all_read,
         )
+        extras: dict[str, Path] = {}
         if settings.style:
             drawn = Drawn(summary.columns, tuple(reader.class_names or sorted(summary.classes)))
-            write_styles(files, drawn, scene.files())
+            extras = write_styles(files, drawn, scene.files())
         # The lists of an earlier run go with its results.
         if not listed:
             write_failures(files.values(), [])
@@ -217,6 +221,7 @@ def vectorize_raster(
         round(time.perf_counter() - start, 3),
         notes,
         failures,
+        {kind: str(file) for kind, file in extras.items()},
     )
 
 

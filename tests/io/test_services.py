@@ -80,7 +80,7 @@ def test_tiles_are_a_scene(
 
 
 def test_a_description_alone_asks_no_server(tiles: tuple[Path, np.ndarray], tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match="scene must be a raster file"):
+    with pytest.raises(SceneError, match=r"must be asked for by the word service: before.* --bbox"):
         open_raster(tiles[0])
     assert not is_scene_list(f"service:{tiles[0]}")
 

@@ -425,6 +425,10 @@ class TestCommand:
         assert f"geoseg status {out} tells of them." in told.stderr
         status = CliRunner().invoke(app, ["status", str(out), "--all"])
         assert (status.exit_code, status.stdout.count("1 footprint,")) == (0, 3)
+        # One of the scenes alone is that of the folder, and not a second one beside the manifest.
+        done = CliRunner().invoke(app, ["run", str(scenes / "b.tif"), "-o", str(out)])
+        assert done.stdout.splitlines()[0].startswith("1 scene: 1 done; 1 footprint")
+        assert not (out / "b.geojson").exists()
         # What lies beside the results of all is named in the end.
         done = CliRunner().invoke(app, ["run", str(scenes), "-o", str(out), "--merge", "fgb", "--stac"])
         names = ["merged.fgb", "manifest.sqlite", "collection.json"]

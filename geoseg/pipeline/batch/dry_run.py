@@ -19,7 +19,7 @@ from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.io.references import Reference
 from geoseg.pipeline.batch.manifest import MANIFEST, read_manifest
 from geoseg.pipeline.batch.merge import check_merge
-from geoseg.pipeline.batch.plan import PlannedScene, check_settings, is_batch, plan_batch
+from geoseg.pipeline.batch.plan import PlannedScene, check_settings, plan_batch
 from geoseg.pipeline.batch.todo import batch_key, sort_scenes
 from geoseg.pipeline.job import plan_of
 from geoseg.pipeline.opening import open_for_model
@@ -147,7 +147,7 @@ def dry_run(
     predictor = as_predictor(model, device=settings.main_device, engine=settings.engine, test_time=test_time)
     todo = list(plan.scenes)
     # What is done already is no work: the forecast is of the very command that it is given with.
-    if is_batch(words, settings) and (out / MANIFEST).is_file():
+    if (out / MANIFEST).is_file():
         with read_manifest(out) as manifest:
             key = batch_key(predictor, settings)
             todo = [scene for scene, _ in sort_scenes(plan.scenes, manifest, key, settings, out)[0]]

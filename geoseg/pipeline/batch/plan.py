@@ -19,6 +19,7 @@ from geoseg.io.scene_lists import is_scene_list, list_scenes
 from geoseg.io.sources import Renamed
 from geoseg.io.stac import SceneQuery, StacScene
 from geoseg.io.writers import check_formats
+from geoseg.pipeline.batch.manifest import MANIFEST
 from geoseg.pipeline.run import check_update
 from geoseg.typing import PathLike, Progress, no_progress
 
@@ -70,10 +71,12 @@ class BatchPlan:
     notes: tuple[str, ...] = ()
 
 
-def is_batch(words: Sequence[Reference], settings: RunSettings | None = None) -> bool:
+def is_batch(
+    words: Sequence[Reference], settings: RunSettings | None = None, out: PathLike | None = None
+) -> bool:
     """Whether words stand for many scenes, whatever number is found: it decides where results go.
 
-    What is merged is a batch, though there be one scene now.
+    What is merged is a batch, though there be one scene now, and so is what goes to the results of many.
 
     Examples
     --------
@@ -81,6 +84,8 @@ def is_batch(words: Sequence[Reference], settings: RunSettings | None = None) ->
     (False, True, True)
     """
     if settings is not None and settings.merge is not None:
+        return True
+    if out is not None and (Path(out) / MANIFEST).is_file():
         return True
     return len(words) != 1 or (not isinstance(words[0], SceneReference) and is_scene_list(words[0]))
 
@@ -183,6 +188,12 @@ def plan_batch(
         if isinstance(reference, str) and (date := dates.get(reference)):
             reference = Renamed(name, reference, date)
         planned.append(PlannedScene(name, reference))
+        # Pictures of two dates on one grid that share less than half are sheets of one picture by themselves.
+        if settings.overlaps != "keep" and isinstance(reference, Sheets):
+            notes.append(
+                f"{name} is one scene of {len(reference.paths)} files, among which --overlaps decides "
+                "nothing: --mosaic off takes each as a scene of its own"
+            )
     return BatchPlan(tuple(sorted(planned, key=lambda scene: scene.name)), tuple(notes))
 
 
