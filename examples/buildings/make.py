@@ -4,7 +4,7 @@
     python examples/buildings/make.py --data ../shared/data --out runs/quick --quick    # a poor network
 
 Steps that are done are not done again, and a training that was stopped goes on. On one core of a CPU the
-three trainings take two to three hours, `--quick` some minutes.
+four trainings take three to four hours, `--quick` some minutes.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def steps(data: Path, out: Path, quick: bool) -> list[tuple[Path, list[str]]]:
     # What places.py writes last.
     ending = places / "0.50" / f"vegas_{len(list(data.glob('spacenet2_vegas/*.jpg'))) - 1:02}.tif"
     last = out.absolute() / "third" / "checkpoints" / f"{0 if quick else 7:08}"
+    longer = out.absolute() / "buildings" / "checkpoints" / f"{0 if quick else 1:08}"
 
     def settings(changes: Iterable[str]) -> list[str]:
         return [word for change in changes for word in ("--set", change)]
@@ -57,8 +58,10 @@ def steps(data: Path, out: Path, quick: bool) -> list[tuple[Path, list[str]]]:
             "pseudo_labels.py", out / run / "bundle", banepa, "--out", out / name, *words
         )
 
-    first, second, scores = "banepa_first_pseudo.tif", "banepa_pseudo.tif", out / "table" / "scores.json"
-    ship = script("ship.py", out / "buildings", "--hardware", "CPU", "--out", out / "building")
+    first, second, third = "banepa_first_pseudo.tif", "banepa_pseudo.tif", "banepa_third_pseudo.tif"
+    scores = out / "table" / "scores.json"
+    mean = ("--mean", out / "fourth", "--share", "0.75")
+    ship = script("ship.py", out / "buildings", *mean, "--hardware", "CPU", "--out", out / "building")
     table = script("table.py", "--data", data, "--out", scores.parent, "--model", f"new={out / 'building'}")
     return [
         (ending, script("places.py", "--data", data, "--out", places)),
@@ -69,6 +72,8 @@ def steps(data: Path, out: Path, quick: bool) -> list[tuple[Path, list[str]]]:
         labels("student", second, "--once"),
         training("train.toml", "third", second, "--weights", str(out.absolute() / "student")),
         training("train.toml", "buildings", second, "--weights", str(last), *settings(LONGER)),
+        labels("buildings", third, "--once"),
+        training("fourth.toml", "fourth", third, "--weights", str(longer)),
         (out / "building" / "model.json", ship),
         (scores, [*table, *(["--quick"] if quick else [])]),
     ]  # fmt: skip
