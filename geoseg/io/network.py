@@ -47,16 +47,16 @@ class NetworkFaults:
 class _Ear(logging.Filter):
     """Hears GDAL tell of its requests, and keeps that from the logs of others."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, log: logging.Logger) -> None:
         super().__init__()
-        self.level = level
+        self.own, self.parent = log.level, log.parent or logging.getLogger()
 
     def filter(self, record: logging.LogRecord) -> bool:
         faults: NetworkFaults | None = getattr(_heard, "faults", None)
         if faults is not None and (match := _FAULT.search(record.getMessage())):
             faults.last = match[2] or match[3] or match[4] or "no answer"
             faults.cut |= match[1] is None
-        return record.levelno >= self.level
+        return record.levelno >= (self.own or self.parent.getEffectiveLevel())
 
 
 #: ``faults``: those that the thread listens to.
@@ -66,7 +66,7 @@ _heard = threading.local()
 @functools.cache
 def _listen() -> None:
     for log in map(logging.getLogger, _LOGS):
-        log.addFilter(_Ear(log.getEffectiveLevel()))
+        log.addFilter(_Ear(log))
         log.setLevel(logging.DEBUG)  # what it does not let through, a filter does not see
 
 

@@ -121,7 +121,7 @@ def store_notes(job: Job, store: ProbStore) -> list[str]:
     notes = [] if store.kept_since is None else doubts(job, store.kept_since)
     if store.damaged:
         chunks = "1 kept chunk was" if store.damaged == 1 else f"{store.damaged} kept chunks were"
-        notes.append(f"{chunks} damaged or gone from {store.folder}: predicted again")
+        notes.append(f"{chunks} damaged or gone from {store.files.depot}: predicted again")
     return notes
 
 

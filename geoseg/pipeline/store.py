@@ -79,9 +79,11 @@ class ProbStore:
         # Every chunk is read when a run goes on, so that one which a disk or a copy spoiled is found while it
         # can still be predicted again.
         known, entries = len(self._records), iter(self._records.items())
-        with ThreadPoolExecutor(_REQUESTS if "store" in state else 1) as pool:
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            # Threads wait for requests together; for files they would only take turns.
+            mapped = pool.map if "store" in state else map
             while some := list(itertools.islice(entries, _LOOKED_AT)):
-                for (chunk, _), good in zip(some, pool.map(self._verified, some), strict=True):
+                for (chunk, _), good in zip(some, mapped(self._verified, some), strict=True):
                     if not good:
                         del self._records[chunk]
         self.damaged = known - len(self._records)

@@ -12,9 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import distributed
+import fsspec
 import numpy as np
 import pytest
 from affine import Affine
+from fsspec.implementations.memory import MemoryFileSystem
 from geopandas.testing import assert_geodataframe_equal
 from servers import served
 from shared_towns import brightness, results, save, settings, town
@@ -174,9 +176,12 @@ def test_workers_meet_in_a_folder_elsewhere_and_not_in_the_memory_of_the_command
     (part,) = (tmp_path / "meeting").iterdir()
     assert [path.name for path in part.iterdir()] == ["prob"]
     address = next(iter(client.nthreads()))
-    in_memory = given.model_copy(update={"store": "memory://work"})
-    with pytest.raises(InputError, match=rf"does not see memory://work: {address} on .*--store"):
-        run_scene(scene, brightness(), tmp_path / "other", in_memory, client=client)
+    # One that each process has for itself, and one for which the workers lack the package.
+    fsspec.register_implementation("here", MemoryFileSystem, clobber=True)
+    for place, why in (("memory://work", ""), ("here://work", r".*Protocol not known: here")):
+        elsewhere = given.model_copy(update={"store": place})
+        with pytest.raises(InputError, match=rf"does not see {place}: {address} on {why}.*--store"):
+            run_scene(scene, brightness(), tmp_path / "other", elsewhere, client=client)
     assert not (tmp_path / "other").exists()
 
 
@@ -190,18 +195,19 @@ def test_a_full_disk_of_one_worker_ends_the_run_and_the_same_command_goes_on(tmp
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
         return before
 
+    given = settings(formats=("fgb",), save_prob=False, save_mask=False, split="off")
     scene = save(tmp_path / "town.tif", town())
-    run_scene(scene, brightness(), tmp_path / "alone", settings())
+    run_scene(scene, brightness(), tmp_path / "alone", given)
     # For the system it is a file that is too large: no more fits, as on a full disk.
     (before,) = client.run(limit, 2000, workers=[one]).values()
     try:
         with pytest.raises(DiskFullError, match=r"cannot write .*File too large") as caught:
-            run_scene(scene, brightness(), tmp_path / "shared", settings(), client=client)
+            run_scene(scene, brightness(), tmp_path / "shared", given, client=client)
         assert caught.value.exit_code == 1
         assert not results(tmp_path / "shared")
     finally:
         client.run(limit, before, workers=[one])
-    run_scene(scene, brightness(), tmp_path / "shared", settings(), client=client)
+    run_scene(scene, brightness(), tmp_path / "shared", given, client=client)
     assert results(tmp_path / "shared") == results(tmp_path / "alone")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,21 +44,25 @@ class Faulty(MemoryFileSystem):
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
     cachable = False
-    #: Error of the puts of names that hold a word, after so many; which requests meet a fault that passes.
+    #: Error of the puts of names that hold a word, after so many; tries of each request that fail before one
+    #: does not.
     puts, word, error, passing = 0, "", None, 0
-    requests = itertools.count(1)
+    tries: ClassVar[Counter[tuple[str, str, int]]] = Counter()
     guard = threading.Lock()
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
         return super()._strip_protocol(path.replace("faulty://", "memory://"))
 
-    def _fault(self) -> None:
-        if Faulty.passing and next(Faulty.requests) % Faulty.passing == 0:
-            raise ConnectionError("the server closed the connection")
+    def _fault(self, action: str, path: str) -> None:
+        with Faulty.guard:
+            tried = action, path, threading.get_ident()
+            Faulty.tries[tried] += 1
+            if Faulty.tries[tried] % (Faulty.passing + 1):
+                raise ConnectionError("the server closed the connection")
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        self._fault()
+        self._fault("pipe_file", path)
         with Faulty.guard:
             Faulty.puts -= Faulty.word in path
             if Faulty.error is not None and Faulty.puts < 0:
@@ -66,12 +70,12 @@ class Faulty(MemoryFileSystem):
         super().pipe_file(path, value, mode, **kwargs)
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        self._fault()
+        self._fault("cat_file", path)
         return super().cat_file(path, start, end, **kwargs)
 
     def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
         if mode == "rb":
-            self._fault()
+            self._fault("open", path)
         return super().open(path, mode, **kwargs)
 
 
@@ -82,6 +86,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Faulty]]:
     for name, value in {"puts": 0, "word": "", "error": None, "passing": 0}.items():
         monkeypatch.setattr(Faulty, name, value)
     Faulty.store.clear()
+    Faulty.tries.clear()
     MemoryFileSystem.store.clear()
     yield Faulty
     Faulty.store.clear()
@@ -141,8 +146,12 @@ def test_a_run_that_was_stopped_goes_on_and_predicts_what_is_missing_alone(scene
     Faulty.error = None
     kept = len((tmp_path / "town.geoseg" / "chunks.log").read_text().splitlines())
     assert not [name for name in Faulty.store if "/parts/" in name]
+    # As a kill would leave it.
+    place = chunks()[0].partition("/prob/")[0]
+    fsspec.filesystem("faulty").pipe_file(f"{place}/parts/earlier/0-0.npz", b"half of a f")
     with threads() as crew:
         summary = run(scene, tmp_path, crew)
+    assert not [name for name in Faulty.store if "/parts/" in name]
     assert 0 < kept < len(chunks())
     assert summary.windows_run < summary.windows
     assert results(tmp_path) == alone
@@ -160,14 +169,16 @@ def test_a_chunk_that_does_not_verify_is_predicted_again(scene, alone, tmp_path,
         fsspec.filesystem("faulty").pipe_file(name, new)
     summary = run(scene, tmp_path)
     assert 0 < summary.windows_run < summary.windows
-    assert any("1 kept chunk was damaged or gone" in note for note in summary.notes)
+    assert any(
+        "1 kept chunk was damaged or gone from faulty://bucket/work/town" in note for note in summary.notes
+    )
     assert Faulty.store[name].getvalue() == content
     assert results(tmp_path) == alone
 
 
-@pytest.mark.parametrize("dropped", [3, 7])
-def test_faults_that_pass_are_waited_for(scene, alone, tmp_path, faulty, dropped) -> None:
-    faulty.passing = dropped
+@pytest.mark.parametrize("failing", [1, 3])
+def test_faults_that_pass_are_waited_for(scene, alone, tmp_path, faulty, failing) -> None:
+    faulty.passing = failing
     with threads() as crew:
         run(scene, tmp_path, crew)
     assert results(tmp_path) == alone
