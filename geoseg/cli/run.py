@@ -245,7 +245,7 @@ def _carry_out_batch(
             progress.begin(record.name)
             # Before the first one, which may take long: nobody likes an empty log.
             if not (counts["begun"] or quiet or is_terminal):
-                before = f", {done} of them done before" if done else ""
+                before = f", {done} of them left as an earlier call had them" if done else ""
                 print(f"{count_of(total, 'scene')}{before}", file=sys.stderr, flush=True)
             counts["begun"] += 1
             return

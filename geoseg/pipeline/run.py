@@ -52,13 +52,20 @@ __all__ = ["check_update", "run_scene"]
 
 
 def check_update(settings: RunSettings) -> None:
-    """Refuse a limit for known footprints where none are given: it would have no effect.
+    """Refuse an option without the one that it belongs to: it would have no effect.
 
     Raises
     ------
     InputError
-        ``update_iou`` without ``update``.
+        ``update_iou`` without ``update``, or one of merging without ``merge``.
     """
+    if settings.merge is None:
+        for name in ("merge_crs", "overlaps"):
+            if getattr(settings, name) not in (None, "keep"):
+                raise InputError(
+                    f"{name} must come with merge, which makes one data set of all scenes. Give --merge "
+                    "parquet as well."
+                )
     # A configuration that geoseg printed states the default.
     if settings.update is None and settings.update_iou != type(settings).model_fields["update_iou"].default:
         raise InputError(

@@ -291,7 +291,7 @@ class TestFailures:
 
     def test_too_many_failures_end_it(self, broken: Path, tmp_path: Path) -> None:
         (broken / "a.tif").write_text("no raster")
-        with pytest.raises(RunError, match="more than 1 scenes failed"):
+        with pytest.raises(RunError, match="2 failed, more than max_failures allows"):
             run(broken, Network(), tmp_path / "out", max_failures=1, mosaic="off")
         assert states(tmp_path / "out") == {"a": "failed", "b": "failed", "c": "waiting", "d": "waiting"}
 

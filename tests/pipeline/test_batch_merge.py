@@ -240,6 +240,9 @@ class TestMerge:
         with pytest.raises(InputError, match=message):
             run(scenes, Network(), tmp_path / "out", **settings)
         assert not (tmp_path / "out").exists()
+        if "merge" not in settings:  # nor does one scene leave it out without a word
+            with pytest.raises(InputError, match=message):
+                geoseg.run(scenes / "a.tif", Network(), out=tmp_path / "out", **OPTIONS, **settings)
 
     def test_one_scene_alone_has_nothing_to_merge(self, scenes: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"Call geoseg\.run_batch"):
@@ -320,6 +323,18 @@ class TestOverlaps:
         assert (~PLACE * (gone.iloc[0].x, gone.iloc[0].y))[0] == pytest.approx(8)
         # Nothing is merged geometrically, and the files of the scenes are whole.
         assert len(own) == 3
+
+    def test_sheets_of_one_picture_are_told_not_to_be_decided_on(self, tmp_path: Path) -> None:
+        for k, name in enumerate("ab"):
+            save(tmp_path / "in" / f"{name}.tif", 40 * k)
+        done = run(tmp_path / "in", Network(), tmp_path / "out", merge="parquet", overlaps="newest")
+        (note,) = [note for note in done.notes if "--overlaps" in note]
+        assert note.startswith("in is one scene of 2 files, among which --overlaps decides nothing")
+        done = run(
+            tmp_path / "in", Network(), tmp_path / "two", merge="parquet", overlaps="newest", mosaic="off"
+        )
+        assert len(done.scenes) == 2
+        assert not [note for note in done.notes if "--overlaps" in note]
 
     @pytest.mark.parametrize("shift", [-6, -2, 0, 2, 6])
     def test_a_house_on_the_line_between_scenes_comes_once(self, shift: int, tmp_path: Path) -> None:

@@ -74,16 +74,9 @@ def check_merge(settings: RunSettings, out: Path) -> CRS | None:
     Raises
     ------
     InputError
-        No CRS, or a format that can't hold it; an option that needs ``merge`` without it; or known footprints
-        that the merged ones would replace.
+        No CRS, or a format that can't hold it; or known footprints that the merged ones would replace.
     """
     if settings.merge is None:
-        for name in ("merge_crs", "overlaps"):
-            if name in settings.given() and getattr(settings, name) != "keep":
-                raise InputError(
-                    f"{name} must come with merge, which makes one data set of all scenes. Give --merge "
-                    "parquet as well."
-                )
         return None
     if settings.update is not None:
         known = split_layer(settings.update)[0].resolve()

@@ -227,7 +227,7 @@ def run_batch(
                 failed += record.state == "failed"
                 if settings.max_failures is not None and failed > settings.max_failures:
                     raise RunError(
-                        f"more than {settings.max_failures} scenes failed, so the batch was ended; the last "
+                        f"{failed} failed, more than max_failures allows, so the batch was ended; the last "
                         f"is {record.name}: {record.error} geoseg status {out} lists all; "
                         f"{way_on(settings)} goes on."
                     )
