@@ -4,11 +4,16 @@
     python benchmarks/workers.py pair --scene scene.tif
     python benchmarks/workers.py feed --workers 64       # a network that only sleeps, 0.2 s a block
     python benchmarks/workers.py feed --workers 64 --dask
+    python benchmarks/workers.py feed --workers 512 --dask --seconds 20
     python benchmarks/workers.py trace                   # the driver's own work for a chunk and a footprint
 
 ``pair`` alternates the two and compares wall times after the workers have started; it needs a machine with
 nothing else to do. ``feed`` replaces what workers do by sleeping, so that only the driver (and, with
 ``--dask``, a scheduler in another process) works: efficiency is the time of the sleeps over the wall time.
+All sleepers are threads of one process, or the measurement would be that of many Python processes on few
+CPUs.
+What the driver's and the scheduler's processes take of a processor tells how many workers they could feed
+with a CPU each, which does not depend on what else the machine does.
 ``trace`` counts the processor's time of the driver alone, so that other work on the machine matters less.
 """
 
@@ -18,7 +23,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,14 +110,16 @@ def _sleeping_strips(shared: Any, given: Any) -> Any:
 
 
 def _no_finish(shared: Any, chunks: Any, used: Any) -> tuple[list[int], float]:
-    return [0] * len(chunks), 0.0
+    # As long as it would take, by which tasks of several are made.
+    return [0] * len(chunks), 0.05 * len(chunks)
 
 
 @contextmanager
-def _sleepers(count: int, dask: bool) -> Iterator[Workers]:
+def _sleepers(count: int, dask: bool) -> Iterator[tuple[Workers, Callable[[], dict[str, float]]]]:
+    """Workers that sleep, and seconds of the processor that each process beside the sleepers' has taken."""
     if not dask:
         with Workers(lambda: ThreadPoolExecutor(count), count, apart=True) as workers:
-            yield workers
+            yield workers, lambda: {"driver": time.process_time()}
         return
     from distributed import Client, SubprocessCluster
 
@@ -126,7 +133,13 @@ def _sleepers(count: int, dask: bool) -> Iterator[Workers]:
     ):
         client.wait_for_workers(1)
         with cluster_workers(client, str(folder)) as workers:
-            yield workers
+            yield (
+                workers,
+                lambda: {
+                    "driver": time.process_time(),
+                    "scheduler": client.run_on_scheduler(time.process_time),
+                },
+            )
 
 
 def feed(count: int, seconds: float, dask: bool) -> None:
@@ -140,21 +153,22 @@ def feed(count: int, seconds: float, dask: bool) -> None:
     scene = ArrayScene(np.zeros((1, *shape), np.uint8), None, GeoBox(Affine.identity(), None, *shape))
     reader = BlockReader(scene, plan)
     driver.predict_strips, driver.finish_chunks = _sleeping_strips, _no_finish
-    with tempfile.TemporaryDirectory() as folder, _sleepers(count, dask) as workers:
+    with tempfile.TemporaryDirectory() as folder, _sleepers(count, dask) as (workers, clocks):
         store = ProbStore.open(Path(folder) / "s", plan, 1, {}, batch_size=2)
         # Workers start, and import what they need.
         for pending in [workers.submit(time.sleep, 0.2) for _ in range(2 * count)]:
             pending.result()
-        start, own, process = time.perf_counter(), time.thread_time(), time.process_time()
+        before, start = clocks(), time.perf_counter()
         driver.predict_with_workers(reader, CallablePredictor(np.copy), store, workers)
-        wall, own = time.perf_counter() - start, time.thread_time() - own
-        process = time.process_time() - process
+        wall, after = time.perf_counter() - start, clocks()
         store.close()
     n_blocks = plan.n_blocks[0] * plan.n_blocks[1]
+    used = {name: (after[name] - before[name]) / n_blocks for name in before}
     print(
         f"{count} workers, {n_blocks} blocks of 0.2 s: {wall:.1f} s, {n_blocks / wall:.0f} blocks/s, "
-        f"efficiency {0.2 * n_blocks / count / wall:.2f}; processor of the driver's loop "
-        f"{own / n_blocks * 1e3:.2f} ms a block, of its process {process / n_blocks * 1e3:.2f} ms"
+        f"efficiency {0.2 * n_blocks / count / wall:.2f}; of a processor a block: "
+        f"{', '.join(f'{name} {seconds * 1e3:.2f} ms' for name, seconds in used.items())}: enough for "
+        f"{0.2 / max(used.values()):.0f} workers"
     )
 
 

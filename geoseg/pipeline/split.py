@@ -296,7 +296,6 @@ def _with_rims(
     """
     shape, step = work.value.shape, work.value.step
     rows, cols = -(-shape[0] // step[0]), -(-shape[1] // step[1])
-    order = [(i, j) for i in range(rows) for j in range(cols)]
     reading: dict[Place, Pending[_Fetched]] = {}
     rims: dict[Place, Rim] = {}
     kept: dict[Place, Held[RimmedChunk]] = {}
@@ -310,9 +309,9 @@ def _with_rims(
         ]
 
     try:
-        for turn, place in enumerate(order):
-            for coming in order[turn : turn + workers.in_flight]:  # read ahead
-                for near in neighbors(coming):
+        for turn, place in enumerate(itertools.product(range(rows), range(cols))):
+            for coming in range(turn, min(turn + workers.in_flight, rows * cols)):  # read ahead
+                for near in neighbors(divmod(coming, cols)):
                     if near not in rims and near not in reading:
                         reading[near] = workers.submit(_fetch, work, near)
             for near in neighbors(place):

@@ -185,6 +185,26 @@ def test_smoothing_is_a_gaussian_within_rounding(sigma):
     assert np.abs(result - exact).max() <= 0.5 / 255 + 1e-5
 
 
+def test_of_the_borders_of_a_chunk_runs_are_kept_and_no_pixels():
+    values = np.zeros((302, 502), np.uint8)
+    values[1:20, 50:90] = values[100:140, 481:501] = 1
+    height = values * np.uint8(200)
+    summed = np.ones((300, 500), np.int64)
+    basins = find_basins(
+        smooth_height(height, values, smoothing_weights(0)), values, (0, 0), 500, 8, summed,
+        np.zeros(values.shape, bool),
+    )  # fmt: skip
+    kept = ChunkBasins.of(basins)
+    assert kept.starts.size < 12
+    labels = basins.labels
+    rows, cols = np.indices(labels.shape).reshape(2, -1)
+    border = (rows == 0) | (rows == 299) | (cols == 0) | (cols == 499)
+    rows, cols = rows[border], cols[border]
+    np.testing.assert_array_equal(kept.at(rows, cols), labels[rows, cols])
+    with pytest.raises(ValueError, match="borders"):
+        kept.at(np.array([5]), np.array([5]))
+
+
 def test_empty_rasters():
     weights = smoothing_weights(0.4)
     around = np.zeros((len(weights) - 1, 4 + len(weights)), np.uint8)

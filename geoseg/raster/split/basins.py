@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from geoseg.compiled import kernel
-from geoseg.raster.merge import ChunkSides
 from geoseg.raster.segments import Segments, find_segments
 from geoseg.typing import Array, BoolArray, Connectivity, IntArray
 
@@ -303,31 +302,36 @@ class ChunkBasins(NamedTuple):
     ----------
     basins
         Without labels and segments.
-    sides
-        Basins along its borders.
+    shape
+        Height and width of the chunk, pixels.
+    starts, values : (n,) int32
+        Runs of equal labels along its sides (top, bottom, left, right, one behind the other): where each
+        begins, and its label. As pixels they would be most of what is kept, 25 kB of a default chunk.
     """
 
     basins: Basins
-    sides: ChunkSides
+    shape: tuple[int, int]
+    starts: Array
+    values: Array
 
     @classmethod
     def of(cls, basins: Basins) -> ChunkBasins:
         """The part of ``basins`` that the other chunks need."""
         labels = basins.labels
-        sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+        border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        starts = np.flatnonzero(np.diff(border, prepend=border[0] - 1)).astype(np.int32)
         nothing = np.zeros(0, np.int32)
+        # A copy: a view would keep the labels of the whole chunk in memory.
         kept = basins._replace(labels=labels[:0].copy(), segments=Segments(nothing, nothing, nothing, 0))
-        # Copies: a view would keep the labels of the whole chunk in memory.
-        return cls(kept, ChunkSides(*(side.copy() for side in sides)))
+        return cls(kept, (labels.shape[0], labels.shape[1]), starts, border[starts])
 
     def at(self, rows: IntArray, cols: IntArray) -> Array:
         """Basins of border pixels, given by row and column in the chunk."""
-        top, bottom, left, right = self.sides
-        last_row, last_col = left.size - 1, top.size - 1
-        basin = np.where(cols == 0, left[rows], right[rows])
-        basin = np.where(rows == last_row, bottom[cols], basin)
-        basin = np.where(rows == 0, top[cols], basin)
-        inside = (rows > 0) & (rows < last_row) & (cols > 0) & (cols < last_col)
+        height, width = self.shape
+        place = np.where(cols == 0, 2 * width + rows, 2 * width + height + rows)
+        place = np.where(rows == height - 1, width + cols, place)
+        place = np.where(rows == 0, cols, place)
+        inside = (rows > 0) & (rows < height - 1) & (cols > 0) & (cols < width - 1)
         if inside.any():
             raise ValueError("only basins along the borders are known")
-        return basin
+        return np.asarray(self.values[np.searchsorted(self.starts, place, side="right") - 1])
