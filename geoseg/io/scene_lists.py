@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoseg.errors import GeosegError, InputError, MissingFileError, SceneError
+from geoseg.files import is_part
 from geoseg.io.gdal_env import check_path
 from geoseg.io.names import ZARR_MARKS, is_remote
 from geoseg.io.references import SceneReference
@@ -168,7 +169,7 @@ def _walk(path: Path, without: set[Path]) -> Iterable[Path]:
         return
     without.add(path.resolve())  # links may lead to where one has been
     for entry in sorted(path.iterdir()):
-        if not entry.name.startswith(".") and entry.suffix != ".geoseg":
+        if not entry.name.startswith(".") and entry.suffix != ".geoseg" and not is_part(entry.name):
             yield from _walk(entry, without)
 
 

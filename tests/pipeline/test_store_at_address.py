@@ -23,7 +23,7 @@ import geoseg
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError, StateMismatchError
 from geoseg.files import DiskFullError, depot, json_digest
-from geoseg.pipeline.batch import dry_run
+from geoseg.pipeline.batch import dry_run, run_batch
 from geoseg.pipeline.predict_scene import predict_scene
 from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.store_state import array_place
@@ -258,6 +258,17 @@ def test_two_runs_of_one_name_share_an_address(scene, alone, tmp_path) -> None:
     run(scene, tmp_path / "b", store=None, restart=True)
     assert set(Faulty.store) == first
     assert results(tmp_path / "a") == results(tmp_path / "b") == alone
+
+
+def test_a_store_among_the_scenes_is_none_of_them(tmp_path) -> None:
+    (tmp_path / "scenes").mkdir()
+    scene = save(tmp_path / "scenes" / "town.tif", town())
+    given = settings(**LIGHT, store=str(tmp_path / "scenes" / "store"))
+    first = run_batch([str(scene.parent)], brightness(), tmp_path / "out", given)
+    assert [path.name for path in (scene.parent / "store").glob("*/*")] == ["prob"]
+    again = run_batch([str(scene.parent)], brightness(), tmp_path / "out", given)
+    assert [record.name for record in again.scenes] == [record.name for record in first.scenes] == ["town"]
+    assert again.kept == 1
 
 
 def test_what_a_folder_says_of_a_place_removes_nothing_but_a_store(scene, tmp_path) -> None:
