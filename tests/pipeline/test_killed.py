@@ -135,8 +135,10 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks /proc for children")
-def test_a_killed_driver_takes_its_workers_along_and_goes_on(tmp_path, scene, alone) -> None:
-    with driver(tmp_path, scene, workers=2) as process:
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_killed_driver_takes_its_workers_along_and_goes_on(tmp_path, scene, alone, elsewhere) -> None:
+    given = {"workers": 2} | ({"store": f"file://{tmp_path}/meeting"} if elsewhere else {})
+    with driver(tmp_path, scene, **given) as process:
         waited(lambda: finished_chunks(tmp_path) >= 8, "chunks")
         workers = descendants(process.pid)
         process.send_signal(signal.SIGKILL)
@@ -144,7 +146,11 @@ def test_a_killed_driver_takes_its_workers_along_and_goes_on(tmp_path, scene, al
     assert len(workers) >= 2
     assert not (tmp_path / "out" / "town.geojson").exists()
     waited(lambda: not any(map(alive, workers)), "the end of the workers")
-    finish(tmp_path, scene, alone, workers=2)
+    # What they had put aside is of no use to the next call, which takes other names.
+    place = next((tmp_path / "meeting").iterdir()) if elsewhere else tmp_path / "out" / "town.geoseg"
+    assert any((place / "parts").iterdir())
+    finish(tmp_path, scene, alone, **given)
+    assert not (place / "parts").exists()
 
 
 def test_a_driver_of_a_cluster_may_be_killed_and_its_scheduler_as_well(tmp_path, scene, alone) -> None:
