@@ -104,7 +104,7 @@ class Watch:
 
     def __init__(self, name: str) -> None:
         self._paths = list(walk_files(name).paths)
-        self._seen = _stamps(self._paths)
+        self._seen = [_stamp(path) for path in self._paths]
         self._next = 0.0
 
     def changed(self) -> bool:
@@ -115,15 +115,11 @@ class Watch:
         start = time.monotonic()
         if start < self._next:
             return False
-        same = _stamps(self._paths) == self._seen
+        same = [_stamp(path) for path in self._paths] == self._seen
         if len(self._paths) > _FEW_FILES:
             end = time.monotonic()
             self._next = end + (end - start) / _SHARE_OF_TIME
         return not same
-
-
-def _stamps(paths: list[Path]) -> list[tuple[int, int, int] | None]:
-    return [_stamp(path) for path in paths]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -156,9 +156,6 @@ class NetworkPredictor:
         return max(1, min(fits, self._largest))
 
     def _probabilities(self, x: Tensor) -> Tensor:
-        return activate(self._logits(x), self.activation)
-
-    def _logits(self, x: Tensor) -> Tensor:
         """Run the engine on padded input, in as many calls as it needs."""
         height, width = x.shape[-2:]
         rows = padded_side(height, self.multiple, self.engine.shape[0], "height")
@@ -175,7 +172,7 @@ class NetworkPredictor:
             raise ModelError(
                 f"the network must have one output a class ({len(self.classes)}), got {out.shape[1]}"
             )
-        return out[..., :height, :width]
+        return activate(out[..., :height, :width], self.activation)
 
     def _in_parts(self, x: Tensor) -> Tensor:
         """The engine on parts of the batch: its own size, or halves again and again when memory runs out."""

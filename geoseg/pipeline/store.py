@@ -188,7 +188,9 @@ class ProbStore:
                     folder / "state.json", json.dumps({**state, "check": json_digest(state)}, indent=2)
                 )
             if given is None:
-                _keep_metadata(folder / "prob" / "zarr.json", metadata)
+                described = folder / "prob" / "zarr.json"
+                if not described.is_file() or described.read_bytes() != metadata:
+                    write_bytes(described, metadata)
             # Taking hold of a file removes what a killed writer of it left beside it; no more is needed.
             with hold(*own):
                 pass
@@ -381,12 +383,6 @@ def _check_own(folder: Path) -> None:
             f"{folder} must hold a kept run and nothing else, got {', '.join(other[:3])} in it. "
             "Move that, or give another --out."
         )
-
-
-def _keep_metadata(path: Path, content: bytes) -> None:
-    """Write zarr.json where it is missing or is not as it must be."""
-    if not path.is_file() or path.read_bytes() != content:
-        write_bytes(path, content)
 
 
 def _remove_empty(folder: Path) -> None:

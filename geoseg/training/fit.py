@@ -103,8 +103,15 @@ class Fitting:
                 # A run that was killed between a checkpoint and its state left a checkpoint that will be made
                 # again.
                 self.folder.drop_after(standing.validations)
+                # A few validation chips, spread over the list.
+                refs = self.prepared.val
+                spread = refs[:: max(1, len(refs) // _EXAMPLES)][:_EXAMPLES]
                 self.recorder = Recorder(
-                    self.folder, self.settings, standing.validations, standing.batches, self._examples()
+                    self.folder,
+                    self.settings,
+                    standing.validations,
+                    standing.batches,
+                    [self.val_chips[ref] for ref in spread],
                 )
             try:
                 while standing.validations < len(self.points) and not self._stops_early():
@@ -162,11 +169,6 @@ class Fitting:
         """This process's share of the training batches ``start`` to ``stop``."""
         size, workers = self.settings.batch_size.train, self.settings.data_workers.train
         return BatchSampler(self.prepared.epochs, size, workers, start, stop, self.rank, self.world)
-
-    def _examples(self) -> list[dict[str, object]]:
-        """A few validation chips, spread over the list."""
-        refs = self.prepared.val
-        return [self.val_chips[ref] for ref in refs[:: max(1, len(refs) // _EXAMPLES)][:_EXAMPLES]]
 
     def _stops_early(self) -> bool:
         stop = self.settings.early_stopping
