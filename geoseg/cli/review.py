@@ -55,7 +55,7 @@ def register(app: typer.Typer) -> None:
 def open_review(
     target: Annotated[str, typer.Argument(help="Annotated project (a folder with meta.json) or scene.")],
     footprints: Annotated[
-        str | None, typer.Option(help="Vector file to be corrected, of a scene. Default: begin with none.")
+        str | None, typer.Option(help="Footprints of the scene to correct, a vector file. Default: none.")
     ] = None,
     before: Annotated[
         str | None, typer.Option(help="Another prediction to compare with: vector file, or project.")
@@ -63,28 +63,31 @@ def open_review(
     classes: Annotated[
         str | None,
         typer.Option(
-            help="More classes, by commas; footprints without one are of the first. Of a project as "
-            "NAME:SHAPE, which go to its meta.json."
+            help="More classes, separated by commas. Footprints without a class get the first one. For a "
+            "project: NAME:SHAPE, which is added to its meta.json."
         ),
     ] = None,
-    class_column: Annotated[str | None, typer.Option(help=r"Column that tells the class \[class].")] = None,
+    class_column: Annotated[str | None, typer.Option(help=r"Column with the class \[class].")] = None,
     probabilities: Annotated[
-        str | None, typer.Option(help="Raster of `geoseg predict`, by which the list is ranked.")
+        str | None, typer.Option(help="Raster of `geoseg predict`: uncertain places come first in the list.")
     ] = None,
     dir: Annotated[Path | None, typer.Option(help="Folder of the review. Default: TARGET.review.")] = None,
     block: Annotated[
-        int | None, typer.Option(min=64, max=8192, help=r"Pixels of a place of a scene, a side \[512].")
+        int | None, typer.Option(min=64, max=8192, help=r"Side of a place in the list, in pixels \[512].")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help=r"Of the random fifth that is for measuring \[0].")
+        int | None,
+        typer.Option(min=0, help=r"Seed of the random fifth, which is for measuring \[0]."),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8050,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen at. Any but this computer's needs a token, which is printed."),
+        typer.Option(
+            help="Address to listen on. Any but this computer's own needs a token, which is printed."
+        ),
     ] = "127.0.0.1",
     token: Annotated[
-        str | None, typer.Option(help="What the page asks for with --host. Default: a random one.")
+        str | None, typer.Option(help="Token that the page asks for with --host. Default: a random one.")
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     quiet: Quiet = False,

@@ -100,7 +100,7 @@ def run(
     json: Json = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would be read, how long it takes, and how much disk."),
+        typer.Option("--dry-run", help="Say what would be read, in how much time and on how much disk."),
     ] = False,
 ) -> None:
     """Turn scenes into footprints: predict window by window, stitch, split, polygonize, write.

@@ -101,7 +101,7 @@ class RunSettings(SceneSettings):
     engine: Annotated[
         str,
         Option(
-            help="What carries it out: auto, torch, onnxruntime, openvino or compile.",
+            help="Runtime of the network: auto, torch, onnxruntime, openvino or compile.",
             takes=NETWORK,
             panel="Network",
             same_bytes=True,
@@ -145,7 +145,7 @@ class RunSettings(SceneSettings):
         Annotated[tuple[str, ...], Field(min_length=1)] | None,
         BeforeValidator(as_tuple),
         Option(
-            help="Where the networks of the workers run, one process a name, such as cuda:0,cuda:1.",
+            help="Devices of the workers, one process for each, such as cuda:0,cuda:1.",
             takes=STORED,
             panel="Network",
             rule="names of devices",
@@ -229,8 +229,8 @@ class RunSettings(SceneSettings):
         Annotated[tuple[str, ...], Field(min_length=1)] | None,
         BeforeValidator(as_tuple),
         Option(
-            help="Also write one data set of all scenes, OUT/merged.FORMAT: parquet is a folder of files in "
-            "the order of the ground.",
+            help="Also write one data set of all scenes, OUT/merged.FORMAT. Parquet is a folder of files, in "
+            "which neighbors on the ground lie together.",
             takes=("run",),
             panel="Files",
             rule="names of output formats",
@@ -253,8 +253,8 @@ class RunSettings(SceneSettings):
     overlaps: Annotated[
         Overlaps,
         Option(
-            help="Of ground that several scenes have seen, the merged data set has the footprints of all "
-            "(keep), of the newest scene, or of the one with the highest mean confidence (best).",
+            help="Where scenes overlap, the merged data set has the footprints of all of them (keep), of the "
+            "newest scene (newest), or of the one with the highest mean confidence (best).",
             takes=("run",),
             panel="Files",
         ),
@@ -275,7 +275,7 @@ class RunSettings(SceneSettings):
         float,
         Field(gt=0, le=1),
         Option(
-            help="Intersection over union with a known footprint from which on one is kept, and not changed.",
+            help="A footprint is kept, not changed, from this intersection over union with a known one.",
             takes=("run",),
             panel="Files",
             rule="a number above 0 and at most 1",
@@ -299,7 +299,7 @@ class RunSettings(SceneSettings):
     retry_failed: Annotated[
         bool,
         Option(
-            help="Of many scenes, try those again that failed, or lack regions that could not be read.",
+            help="Try scenes again that failed, or that lack regions which could not be read.",
             takes=("run",),
             panel="Work",
         ),
@@ -308,7 +308,7 @@ class RunSettings(SceneSettings):
     max_failures: Annotated[
         Annotated[int, Field(ge=0)] | None,
         Option(
-            help="Of many scenes, stop when more than so many have failed in this call.",
+            help="Stop a run of many scenes when more than this number have failed in this call.",
             takes=("run",),
             panel="Work",
             rule="a whole number of at least 0",

@@ -123,8 +123,7 @@ class SceneSettings(SuggestedSettings):
     on_top: Annotated[
         OnTop,
         Option(
-            help="Which file of a mosaic is seen where several have data: of the last or the first name, or "
-            "of the newest date.",
+            help="Where files of a mosaic overlap, use the last or first by name, or the newest by date.",
             takes=("run",),
             panel="Scene",
         ),
@@ -133,8 +132,7 @@ class SceneSettings(SuggestedSettings):
     asset: Annotated[
         Words | None,
         Option(
-            help="Of STAC items, the assets that are read, by name or role; the bands of several lie behind "
-            "each other.",
+            help="Assets of STAC items to read, by name or role; bands of several follow each other.",
             takes=("run",),
             panel="Scene",
             rule="names of assets",
@@ -147,7 +145,7 @@ class SceneSettings(SuggestedSettings):
     max_cloud: Annotated[
         Annotated[float, Field(ge=0, le=100)] | None,
         Option(
-            help="Of STAC items, leave out those with more clouds, in percent.",
+            help="Leave out STAC items with more clouds than this, in percent.",
             takes=("run",),
             panel="Scene",
             rule="one number from 0 to 100",
@@ -160,7 +158,7 @@ class SceneSettings(SuggestedSettings):
     dates: Annotated[
         str | None,
         Option(
-            help="Of STAC items, leave out those of other dates: a date, or two with / between.",
+            help="Read STAC items of these dates only: one date, or two with / between.",
             takes=("run",),
             panel="Scene",
             metavar="DATE[/DATE]",
@@ -172,7 +170,7 @@ class SceneSettings(SuggestedSettings):
     remote: Annotated[
         bool,
         Option(
-            help="Read from the network what STAC items and tile indexes name there.",
+            help="Allow STAC items and tile indexes to be read from the network.",
             takes=("run",),
             panel="Scene",
             same_bytes=True,

@@ -90,8 +90,8 @@ class SuggestedSettings(Settings):
     split: Annotated[
         Literal["off"] | Share,
         Option(
-            help="Take touching objects apart where the network is less sure between them by this share of "
-            "its scale, such as 0.25 (of a mask: where it is narrow); auto: as the model says.",
+            help="Split touching objects where the probability between them drops by this share of its "
+            "scale, such as 0.25 (of a mask: where it is narrow); auto: as the model suggests.",
             takes=OUTLINES,
             panel="Footprints",
             rule="auto, off, or a share above 0 and at most 1",

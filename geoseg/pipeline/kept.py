@@ -131,6 +131,6 @@ def doubts(job: Job, since: float) -> list[str]:
     if reason is None:
         return []
     return [
-        f"{job.source.name} is taken for the scene of the earlier run by samples of it, for {reason}: "
+        f"{job.source.name} was compared with the scene of the earlier run by samples only, for {reason}: "
         "--restart predicts it anew"
     ]

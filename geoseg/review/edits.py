@@ -264,7 +264,7 @@ def _split(op: ops.Split, scope: Scope) -> Change:
                 created += [(item, part) for part in parts[1:]]
     # The two are numbered apart below, so new objects would get one id twice.
     if changed and masks.new:
-        raise InputError("a line must split polygons or bitmaps, got both. Select those that are meant.")
+        raise InputError("a line must cut objects of one kind, got polygons and bitmaps. Select one kind.")
     if not changed and not masks.new:
         raise InputError("a line must cross an object's outline twice, got one that doesn't. Draw it longer.")
     return joined(finish(scope, changed, created), masks)
@@ -273,14 +273,14 @@ def _split(op: ops.Split, scope: Scope) -> Change:
 def _merge(op: ops.Merge, scope: Scope) -> Change:
     items = scope.some(op.ids)
     if len(items) < 2:
-        raise InputError("at least 2 objects must be merged, got 1. Select another one with Shift.")
+        raise InputError("a merge must have at least 2 objects, got 1. Select another one with Shift.")
     if all(isinstance(item.shape, Bitmap) for item in items):
         # The largest gives class and values: it is most of what comes of them.
         items.sort(key=lambda item: -int(np.count_nonzero(item.shape.mask)))  # type: ignore[union-attr]
         merged = merge_masks([item.shape for item in items])  # type: ignore[misc]
         return with_figures(scope, [(items[0], merged), *((item, None) for item in items[1:])])
     if any(item.kind != "polygon" for item in items):
-        raise InputError("objects to be merged must be polygons, or bitmaps, all of them.")
+        raise InputError("a merge must have objects of one kind, got polygons and others. Select one kind.")
     items.sort(key=lambda item: -item.shape.area)  # type: ignore[union-attr]
     merged = merge_polygons([item.shape for item in items])
     return finish(scope, {items[0].id: merged}, gone=items[1:])
@@ -314,7 +314,7 @@ def _set_class(op: ops.SetClass, scope: Scope) -> Change:
             shape = _as_mask(shape, scope)
         elif wanted not in ("any", item.kind):
             raise InputError(
-                f"an object of class {op.class_!r} must be a {wanted}, got a {item.kind}. Take another."
+                f"an object of class {op.class_!r} must be a {wanted}, got a {item.kind}. Choose another one."
             )
         # The id of a class belongs to the old one.
         values = {key: value for key, value in kept_values(item).items() if key != "classId"}

@@ -64,8 +64,8 @@ def hold_review(folder: Path) -> Iterator[None]:
             yield
     except LockedError:
         raise LockedError(
-            f"a review must be open once, got {folder}, which another process has open. Use its page, or "
-            "close it with Ctrl-C."
+            f"a review must be open in one process only, got {folder}, which another one has open. Use its "
+            "page, or close it with Ctrl-C."
         ) from None
 
 
@@ -88,7 +88,7 @@ def keep_settings(
         # A folder of something else, named by mistake, must not be filled with a journal.
         if any(folder.iterdir()):
             raise InputError(
-                f"folder of a review must be new or one, got {folder}, which is neither. Give --dir."
+                f"folder of a review must be new or hold one, got {folder}, which is neither. Give --dir."
             )
         settings = {
             "version": _VERSION,

@@ -219,7 +219,7 @@ class TestMerge:
         done = run(scenes, Network(), tmp_path / "out", merge="parquet")
         assert done.merged is not None
         assert done.merged.scenes == ["a", "d"]
-        assert "c has no CRS, so it is in no merged data set" in done.notes
+        assert "c has no CRS, so the merged data set leaves it out" in done.notes
 
     def test_no_scene_to_merge(self, tmp_path: Path) -> None:
         save(tmp_path / "in" / "a.tif", crs=None)

@@ -146,7 +146,7 @@ class TestPredictAgain:
                 first = do(memory.name, self.counting(), out, options())
                 again = do(memory.name, self.counting(), out, options())
                 assert again.windows_run == 0
-                assert "is taken for the scene of the earlier run by samples of it" in again.notes[-1]
+                assert "was compared with the scene of the earlier run by samples only" in again.notes[-1]
                 assert "by samples" not in " ".join(first.notes)
 
     @pytest.mark.parametrize(

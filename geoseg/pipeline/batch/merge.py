@@ -151,7 +151,7 @@ def merge_scenes(
     crs = check_merge(settings, out)
     usable = [record for record in records if "parquet" in record.files and record.crs]
     notes = [
-        f"{record.name} has no CRS, so it is in no merged data set"
+        f"{record.name} has no CRS, so the merged data set leaves it out"
         for record in records
         if record.files and not record.crs
     ]
@@ -231,7 +231,7 @@ def _check_places(files: Mapping[str, Path], settings: RunSettings, records: Seq
     for name, path in files.items():
         if any(record.name.casefold() == path.name.casefold() for record in records):
             raise InputError(
-                f"no scene must be called {path.name}, as the merged data set is. Rename its file."
+                f"no scene may be called {path.name}, as the merged data set is. Rename its file."
             )
         if name != "parquet" or not path.is_dir():
             check_unowned({name: path}, settings.overwrite)

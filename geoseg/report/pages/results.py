@@ -166,7 +166,7 @@ def open_scene(
     try:
         # Nothing is fetched that nobody asked for: the page is made from a folder, perhaps somebody else's.
         if scene is None and not remote and any(map(is_remote, _expanded(paths))):
-            return None, f"the scene lies in the network, which is not asked: {hint}"
+            return None, f"the scene lies on a server, and a report reads nothing from the network: {hint}"
         named: dict[str, Any] = {name: record.options.get(name) for name in ("bands", "bbox", "gsd")}
         source = open_raster(reference, **named)
     except (GeosegError, OSError):

@@ -163,7 +163,10 @@ def write_scene_report(
         place = ""
     if cells is None:
         why = f"lie at {place}, which is not asked" if place else "are gone"
-        notes.append(f"the kept probabilities {why}: least certain is what footprints have least confidence")
+        notes.append(
+            f"the kept probabilities {why}: the least certain places are those of the footprints with the "
+            "lowest confidence"
+        )
     picture = None
     if source is not None:
         look = shown_bands(source)
