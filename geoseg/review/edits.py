@@ -280,7 +280,7 @@ def _merge(op: ops.Merge, scope: Scope) -> Change:
         merged = merge_masks([item.shape for item in items])  # type: ignore[misc]
         return with_figures(scope, [(items[0], merged), *((item, None) for item in items[1:])])
     if any(item.kind != "polygon" for item in items):
-        raise InputError("a merge must have objects of one kind, got polygons and others. Select one kind.")
+        raise InputError("a merge must have polygons only, or bitmaps only, got others. Select one kind.")
     items.sort(key=lambda item: -item.shape.area)  # type: ignore[union-attr]
     merged = merge_polygons([item.shape for item in items])
     return finish(scope, {items[0].id: merged}, gone=items[1:])

@@ -296,7 +296,7 @@ def test_without_its_scene_a_report_has_no_picture_and_says_so(
     # an address is only asked where the user wants it
     record["reference"] = {"path": "https://example.invalid/town.tif"}
     (town / "town.geoseg" / "run.json").write_text(json.dumps(record))
-    assert "lies in the network" in write_scene_report(find_result(town)).notes[0]
+    assert "lies on a server" in write_scene_report(find_result(town)).notes[0]
 
 
 @pytest.mark.parametrize("kind", ["path", "at", "sheets", "renamed", "item"])
@@ -322,7 +322,7 @@ def test_a_list_leads_a_report_into_no_network(
     record["reference"] = references[kind]
     (town / "town.geoseg" / "run.json").write_text(json.dumps(record))
     monkeypatch.setattr(results, "open_raster", refused)
-    assert "lies in the network" in write_scene_report(find_result(town)).notes[0]
+    assert "lies on a server" in write_scene_report(find_result(town)).notes[0]
     # A list of what is not there any more is a scene that is gone.
     listed.write_text("# nothing\n")
     item.write_text('{"stac_version"')

@@ -306,7 +306,7 @@ def test_the_second_process_is_refused(review: Review, scene: Path, footprints: 
     )
     command = [sys.executable, "-c", code, str(review.folder), str(scene), str(footprints)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "which another process has open" in result.stderr
+    assert "which another one has open" in result.stderr
     assert LockedError.__name__ in result.stderr
 
 
@@ -515,7 +515,7 @@ def test_a_line_that_the_index_could_not_take_is_cut_off(
 
 def test_a_refused_first_edit_does_not_make_the_page_stale(project_review: Review) -> None:
     [road, house] = state(project_review)
-    with pytest.raises(InputError, match="merged"):
+    with pytest.raises(InputError, match="a merge must have polygons only"):
         project_review.edit(0, 0, {"op": "merge", "ids": [road, house]})
     project_review.edit(0, 0, {"op": "delete", "ids": [road]})
 
