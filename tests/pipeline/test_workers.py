@@ -276,7 +276,7 @@ def test_a_task_that_takes_longer_than_thought_leaves_strips_to_others(tmp_path,
     options, folder, done = alone
     # Each task stops after its first strip, though it was given all that are left.
     monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
-    monkeypatch.setattr(driver, "Pace", lambda _: SimpleNamespace(count=50, note=lambda done, seconds: None))
+    monkeypatch.setattr(driver, "Pace", lambda *_: SimpleNamespace(count=50, note=lambda done, seconds: None))
     given = []
     plain = driver.predict_strips
 

@@ -25,6 +25,8 @@ __all__ = ["predict_with_workers"]
 #: Tasks may be this many times those in flight ahead of the oldest one that is not done: a worker that takes
 #: long for one task does not hold up the others, and parts that wait for it do not fill the disk.
 _AHEAD = 4
+#: Chunks that are finished together, until more are for many workers.
+_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ def predict_with_workers(
     plan, clock = reader.plan, time.perf_counter()
     todo = Todo(plan, store.lacking(reader.on_error), store.batch_size)
     total, done, given = StripSummary(), 0, 0
-    # Strips are given one by one, and a few chunks together, until it is known how long they take.
-    strip_pace, chunk_pace = Pace(1), Pace(8)
+    # Strips are given one by one, and a few chunks together, until it is known how long they take. What is
+    # predicted counts for another run with its chunk only, so few workers do not wait for many chunks.
+    strip_pace, chunk_pace = Pace(1), Pace(_TOGETHER, max(_TOGETHER, workers.count))
     # Strips whose parts no chunk needs any more. They leave the disk, which otherwise would hold all sums of
     # the scene; the workers see to it, who wait for a shared disk while others work.
     used: list[Place] = []

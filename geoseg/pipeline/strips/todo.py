@@ -121,10 +121,22 @@ class Todo:
 
 
 class Pace:
-    """How many strips, or chunks, make a task of the wanted length, going by those that are done."""
+    """How many strips, or chunks, make a task of the wanted length, going by those that are done.
 
-    def __init__(self, count: int) -> None:
+    Parameters
+    ----------
+    count, most
+        How many before any is done, and at most.
+
+    Attributes
+    ----------
+    count
+        How many by now.
+    """
+
+    def __init__(self, count: int, most: int = _MOST) -> None:
         self.count = count
+        self._most = most
         self._seconds: float | None = None
 
     def note(self, done: int, seconds: float) -> None:
@@ -132,4 +144,4 @@ class Pace:
         each = seconds / done
         # A mean of the last ones: sea and town take turns, and one slow read says little.
         self._seconds = each if self._seconds is None else self._seconds + (each - self._seconds) / 8
-        self.count = max(1, min(_MOST, round(TASK_SECONDS / max(self._seconds, 1e-6))))
+        self.count = max(1, min(self._most, round(TASK_SECONDS / max(self._seconds, 1e-6))))
