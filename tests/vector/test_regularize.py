@@ -16,6 +16,7 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.pipeline.steps import Batch, Ground, Steps
 from geoseg.vector.geometry import object_geometries
 from geoseg.vector.regularize import LEVELS, Regular, regularize_outlines
+from geoseg.vector.regularize.corners import place_junctions
 from geoseg.vector.regularize.directions import box_directions
 from geoseg.vector.regularize.junctions import share_edges
 from geoseg.vector.rings import Outlines
@@ -311,6 +312,45 @@ def test_edges_on_top_of_each_other_get_the_same_corners() -> None:
         [[6, -2], [6, 0], [4, 0], [0, 0]],
         [[0, 0], [0, 5]],
     ]
+
+
+def junction(lines: list[tuple[tuple[int, int], float, int]]) -> tuple[list[float], list[int]]:
+    """Where arcs that leave (0, 0) meet, and the line along which each reaches its own.
+
+    Each has a direction, an offset and a sign as in ``pieces.cut_pieces``.
+    """
+    count = len(lines)
+    direction = np.zeros((count + 1, 2))
+    direction[:-1] = [line[0] for line in lines]
+    sums = np.zeros((count + 1, 2))
+    sums[:-1] = [(line[1], 1) for line in lines]
+    same = [[other[:2] for other in lines].index(line[:2]) for line in lines]
+    sign = np.array([line[2] for line in lines], np.float64)
+    place, link = place_junctions(
+        np.array([0, count]),
+        2 * np.arange(count),
+        np.zeros((1, 2)),
+        np.zeros(1, np.bool_),
+        np.arange(count),
+        np.arange(count),
+        np.array(same),
+        direction,
+        sums,
+        sign,
+    )
+    return place[0].tolist(), link[::2].tolist()
+
+
+def test_walls_that_miss_each_other_at_a_crossing_are_reached_along_the_third() -> None:
+    """One wall goes up, the other down, three pixels to the right of it; the third goes on to both sides."""
+    up, down, right, left = ((0, 1), 0.0, -1), ((0, 1), -3.0, 1), ((1, 0), 0.0, 1), ((1, 0), 0.0, -1)
+    assert junction([up, down, right, left]) == ([0, 0], [-1, 2, -1, -1])
+
+
+def test_arcs_on_parallel_lines_step_straight_across() -> None:
+    """Two go on in one line to the right, the third leaves to the left two pixels below."""
+    right, left = ((1, 0), 0.5, 1), ((1, 0), 2.5, -1)
+    assert junction([right, right, left]) == ([0, 0.5], [-1, -1, 3])
 
 
 def test_a_junction_moves_to_where_the_third_arc_goes_its_own_way() -> None:

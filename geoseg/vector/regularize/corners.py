@@ -13,6 +13,8 @@ __all__ = ["changed_arcs", "draw_arcs", "place_junctions"]
 _REACH = 8.0
 #: An edge that is slanted by some distance is worse than one along a line by this factor.
 _SLANTED = 3.0
+#: And so many pixels worse is one along which two arcs run on top of each other, until that is mended.
+_OVER = 4.0
 #: Least sine of the angle between two lines of which one leads to the other.
 _CROSSES = 0.5
 #: Greatest sine of the angle between lines that run alike.
@@ -130,7 +132,7 @@ def _step_across(j, x, y, ends, line, direction, sums, pieces, place, link, leav
 
 @kernel
 def _reach_all(px, py, one, two, ends, line, leaves, direction, sums, link, corner):  # type: ignore[no-untyped-def]
-    """Cost of reaching all lines from the corner of two of them; infinite where arcs would overlap."""
+    """Cost of reaching all lines from the corner of two of them; more where arcs would overlap."""
     total = 0.0
     for e in range(ends):
         link[e] = -1
@@ -145,7 +147,7 @@ def _reach_all(px, py, one, two, ends, line, leaves, direction, sums, link, corn
             dx, dy = corner[0] - px, corner[1] - py
             for f in range(ends):
                 if line[f] == along and dx * leaves[f, 0] + dy * leaves[f, 1] > _SAME:
-                    return np.inf
+                    total += _OVER
             link[e] = along
             total += np.hypot(dx, dy)
             reached = True
