@@ -122,7 +122,7 @@ def test_names_that_the_terminal_or_gdal_can_not_take(name: str, encoding: str, 
     assert b"Traceback" not in done.stderr, done.stderr
     if name.isprintable():
         assert done.returncode == 0, done.stderr
-        assert b"1 footprints" in done.stdout
+        assert b"1 footprint in" in done.stdout
     else:
         assert done.returncode in (0, 2)
         assert done.returncode == 0 or done.stderr.startswith(b"error: ")
