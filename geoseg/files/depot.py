@@ -211,7 +211,12 @@ class AddressDepot:
 
     def open(self, name: str) -> BinaryIO:
         """See :class:`Depot`."""
-        return self._asked("read", name, lambda system, path: system.open(path, "rb", block_size=_READ_BYTES))
+        size = self._asked("read", name, lambda system, path: int(system.info(path)["size"]))
+
+        def part(start: int, end: int) -> bytes:
+            return self._asked("read", name, lambda system, path: system.cat_file(path, start, end))
+
+        return io.BufferedReader(_Parts(size, part), _READ_BYTES)
 
     def names(self, part: str) -> Iterator[str]:
         """See :class:`Depot`."""
@@ -239,7 +244,10 @@ class AddressDepot:
             system.invalidate_cache()
             # Not all of them fail alike where there is nothing.
             if system.find(path):
-                system.rm(path, recursive=True)
+                try:
+                    system.rm(path, recursive=True)
+                except FileNotFoundError as error:  # somebody else removes it, too
+                    raise OSError(f"not removed: {error}") from error
             system.invalidate_cache()
 
         self._asked("remove", "", cleared)
@@ -247,6 +255,42 @@ class AddressDepot:
     def inside(self, name: str) -> AddressDepot:
         """See :class:`Depot`."""
         return AddressDepot(f"{self.address}/{name}")
+
+
+class _Parts(io.RawIOBase):
+    """A content that is read by parts, so that each request is made again where it fails.
+
+    Files of fsspec would ask for parts when nobody listens to their errors any more.
+    """
+
+    def __init__(self, size: int, part: Callable[[int, int], bytes]) -> None:
+        super().__init__()
+        self.size, self.part, self.at = size, part, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Byte that is read next."""
+        return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a byte."""
+        self.at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence])
+        return self.at
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what fits into a buffer."""
+        end = min(self.at + len(buffer), self.size)
+        content = self.part(self.at, end) if end > self.at else b""
+        buffer[: len(content)] = content
+        self.at += len(content)
+        return len(content)
 
 
 def depot_at(address: str) -> Depot:

@@ -70,13 +70,8 @@ class Faulty(MemoryFileSystem):
         super().pipe_file(path, value, mode, **kwargs)
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        self._fault("cat_file", path)
+        self._fault(f"cat_file {start} {end}", path)
         return super().cat_file(path, start, end, **kwargs)
-
-    def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
-        if mode == "rb":
-            self._fault("open", path)
-        return super().open(path, mode, **kwargs)
 
 
 @pytest.fixture(autouse=True)
