@@ -40,6 +40,9 @@ _RAW = len(LEVELS) - 1
 #: kept by these either. Of 103 houses of the demo's town that fall below 0.8 by both, the 80 between 0.75 and
 #: 0.8 lie nearer to the truth regular than simplified (PoLiS 2.7 and 2.9 pixels, IoU 0.61 and 0.60), the 18
 #: between 0.7 and 0.75 do not (3.4 and 3.4, 0.48 and 0.51).
+#: On four labeled areas 25 of 764 houses fall below 0.8, and lie nearer to the truth by finer measures (PoLiS
+#: 0.8 and 0.7 m); one falls below 0.75. From 0.85 on PoLiS would be 0.651 m in the mean, not 0.654, but only
+#: 89 % of all corners right angles, not 92 %.
 _LEAST_IOU, _LEAST_FINE_IOU = 0.8, 0.75
 #: Holes and further parts of fewer pixels are left out where they touch no other object: no line of three
 #: pixels fits in. Most houses that could not be regular had one, next to their wall.
