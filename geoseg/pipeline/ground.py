@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pyproj import CRS
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.cog import write_cog
+from geoseg.io.hints import SETTINGS_TAG
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import pixel_transform
 from geoseg.raster.stitch import INVALID
@@ -26,6 +28,11 @@ __all__ = ["ALL", "NONE", "SOME", "Ground", "count_valid", "read_ground", "save_
 NONE, SOME, ALL = 0, 1, 2
 #: Pixels a side of a cell at least, and cells along the longer side of a scene at most: 16 MB of them.
 _LEAST, _MOST = 8, 4096
+#: Of a cell: so far a polygon may reach into one and still count as ending before it. The 7 digits of GeoJSON
+#: move what ends at the edge of a scene by up to 1 cm.
+_EDGE = 0.01
+#: Key of ``Ground.seen`` in the file.
+_SEEN = "cells_seen"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +45,13 @@ class Ground:
         uint8 (h, w): :data:`NONE`, :data:`SOME` or :data:`ALL` of the pixels of a cell are valid.
     geobox
         Place of the cells.
+    seen
+        Rows and columns of cells up to the edge of the scene, which may end within the last ones.
     """
 
     cells: NDArray[np.uint8]
     geobox: GeoBox
+    seen: tuple[float, float]
 
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS | None) -> NDArray[np.uint8]:
         """How much of the cell that each point lies in has data.
@@ -58,8 +68,8 @@ class Ground:
         (n,) uint8
             :data:`NONE` outside the scene.
         """
-        col, row = (np.floor(values) for values in pixel_transform(crs, self.geobox)(x, y))
-        height, width = self.cells.shape
+        col, row = pixel_transform(crs, self.geobox)(x, y)
+        height, width = self.seen
         inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)  # False for what is not finite
         amounts = np.zeros(len(x), np.uint8)
         amounts[inside] = self.cells[row[inside].astype(np.int64), col[inside].astype(np.int64)]
@@ -83,13 +93,16 @@ class Ground:
         """
         moved = shapely.transform(geometry, pixel_transform(crs, self.geobox), interleaved=False)
         bounds = shapely.bounds(moved).reshape(-1, 4)
-        height, width = self.cells.shape
-        inside = (bounds[:, 0] >= 0) & (bounds[:, 2] <= width)
-        inside &= (bounds[:, 1] >= 0) & (bounds[:, 3] <= height)  # False for what is not finite
-        left, top = (np.floor(bounds[inside, k]).astype(np.int64) for k in (0, 1))
-        right, bottom = (np.maximum(np.ceil(bounds[inside, k]), 1).astype(np.int64) for k in (2, 3))
+        low, high = bounds[:, :2] + _EDGE, bounds[:, 2:] - _EDGE
+        height, width = self.seen
+        inside = (low >= 0).all(axis=1) & (high <= (width, height)).all(
+            axis=1
+        )  # False for what is not finite
+        left, top = np.floor(low[inside]).astype(np.int64).T
+        # What is smaller than the margin lies in one cell.
+        right, bottom = np.maximum(np.ceil(high[inside]), np.floor(low[inside]) + 1).astype(np.int64).T
         # Sums over all cells above and left of a corner: four of them give those of a rectangle.
-        sums = np.zeros((height + 1, width + 1), np.int64)
+        sums = np.zeros((self.cells.shape[0] + 1, self.cells.shape[1] + 1), np.int64)
         sums[1:, 1:] = (self.cells != ALL).cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
         missing = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
         held = np.zeros(len(geometry), bool)
@@ -134,18 +147,18 @@ def count_valid(
     )
     cells = np.where(counts == 0, NONE, np.where(counts == np.outer(tall, wide), ALL, SOME))
     box = GeoBox(geobox.transform * Affine.scale(side), geobox.crs, *counts.shape)
-    return Ground(cells.astype(np.uint8), box)
+    return Ground(cells.astype(np.uint8), box, (height / side, width / side))
 
 
 def save_ground(path: Path, ground: Ground, *, tags: Mapping[str, str] | None = None) -> None:
-    """Write the cells as a GeoTIFF."""
+    """Write the cells as a GeoTIFF, and in a tag where the scene ends in them."""
     write_cog(
         path,
         lambda window: ground.cells[window.rows, window.cols],
         ground.geobox,
         dtype="uint8",
         descriptions=("0 no data, 1 in part, 2 all of it",),
-        tags=tags,
+        tags={SETTINGS_TAG: json.dumps({_SEEN: ground.seen}), **(tags or {})},
     )
 
 
@@ -160,4 +173,6 @@ def read_ground(path: Path) -> Ground:
     raster = open_raster(path)
     height, width = raster.geobox.shape
     whole = Window(row_off=0, col_off=0, height=height, width=width)
-    return Ground(raster.read(whole)[0].astype(np.uint8), raster.geobox)
+    # Results of an earlier version do not say it: then the scene counts as if it filled its last cells.
+    rows, cols = raster.hints().settings.get(_SEEN, (height, width))
+    return Ground(raster.read(whole)[0].astype(np.uint8), raster.geobox, (float(rows), float(cols)))

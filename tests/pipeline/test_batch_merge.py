@@ -19,6 +19,7 @@ import rasterio
 from affine import Affine
 from batch_scenes import OPTIONS, PLACE, Network, run, save, states
 from pyproj import CRS
+from scipy import ndimage
 from typer.testing import CliRunner
 
 import geoseg
@@ -353,6 +354,37 @@ class TestOverlaps:
         ).merged
         assert merged is not None
         assert (merged.footprints, sum(merged.left_out.values())) == (1, 1)
+
+    @pytest.mark.parametrize("seed", [2, 7])
+    def test_each_house_of_a_town_comes_once_and_whole(self, seed: int, tmp_path: Path) -> None:
+        """Scenes of uneven sizes show the same town; what one of them cuts, another one may have whole."""
+        rng = np.random.default_rng(seed)
+        town = np.full((120, 160), 10, np.uint8)
+        for row, col in zip(*np.nonzero(rng.random((8, 10)) < 0.7)):
+            height, width = rng.integers(2, 14, 2)
+            top, left = 15 * row + rng.integers(0, 15 - height), 16 * col + rng.integers(0, 15 - width)
+            town[top : top + height, left : left + width] = 200
+        for name, (top, left, bottom, right) in {
+            "a": (0, 0, 120, int(rng.integers(70, 120))),
+            "b": (0, int(rng.integers(20, 60)), 120, 160),
+            "c": (int(rng.integers(0, 60)), int(rng.integers(0, 60)), 101, 131),
+        }.items():
+            pixels = np.broadcast_to(town[top:bottom, left:right], (3, bottom - top, right - left))
+            path = tmp_path / "in" / f"{name}.tif"
+            path.parent.mkdir(exist_ok=True)
+            profile = {
+                "driver": "GTiff", "count": 3, "dtype": "uint8", "crs": "EPSG:32645",
+                "height": bottom - top, "width": right - left,
+                "transform": PLACE * Affine.translation(left, top),
+            }  # fmt: skip
+            with rasterio.open(path, "w", **profile) as file:
+                file.write(pixels)
+                file.update_tags(ACQUISITIONDATETIME=f"2021-01-0{rng.integers(1, 4)}")
+        run(tmp_path / "in", Network(), tmp_path / "out", merge="parquet", overlaps="newest", mosaic="off")
+        houses, _ = ndimage.label(town == 200, np.ones((3, 3)))
+        whole = geoseg.polygonize(houses.astype(np.int32), transform=PLACE, crs=32645)
+        merged = gpd.read_parquet(tmp_path / "out" / "merged.parquet")
+        assert sorted(merged.normalize().to_wkt()) == sorted(whole.normalize().to_wkt())
 
     def test_best(self, dates: Path, tmp_path: Path) -> None:
         class Sure(Network):

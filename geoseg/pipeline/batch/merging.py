@@ -22,7 +22,7 @@ from geoseg.io.vectors import open_vector, reach
 from geoseg.io.writers import FootprintBatch, decimals_of, open_writer, zooms_of
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.pipeline.batch.manifest import SceneRecord
-from geoseg.pipeline.batch.overlaps import Owners, mean_confidence, rank_scenes, settle
+from geoseg.pipeline.batch.overlaps import Owners, mean_confidence, rank_scenes, same_houses, settle
 from geoseg.pipeline.ground import read_ground
 from geoseg.pipeline.update import CHANGE, Changes, Known, find_changes
 from geoseg.pipeline.update_files import ChangeWriters
@@ -74,7 +74,7 @@ class Merging:
         return left, bottom, right, top
 
     def gather(self, progress: Progress) -> None:
-        """Read all scenes once."""
+        """Read all scenes, twice where the ground of several is to be shared out."""
         whole = self.extent
         owners = None
         if self._overlaps != "keep":
@@ -83,8 +83,19 @@ class Merging:
             confidence = {r.name: mean_confidence(f) for r, f in zip(self._records, files)} if best else {}
             ranks = rank_scenes(self._records, self._overlaps, confidence)
             owners = Owners([self._out / r.files["valid"] for r in self._records], self.extents, ranks)
-        total = sum(record.footprints or 0 for record in self._records)
+        total = sum(record.footprints or 0 for record in self._records) * (1 if owners is None else 2)
         done = 0
+        lines: list[tuple[Array, IntArray]] = [(np.empty(0, object), np.empty(0, np.int64))]
+        for scene, record in enumerate(self._records if owners is not None else ()):
+            source = open_vector(self._out / record.files["parquet"])
+            for geometry, _ in source.records(_BATCH):
+                if owners is not None and source.crs is not None:
+                    near = geometry[owners.of_footprints(scene, geometry, source.crs)[1]]
+                    shapes = _moved(near, source.crs, self._crs, record.name)
+                    lines.append((shapes, np.full(len(near), scene, np.int64)))
+                done += len(geometry)
+                progress("merge", done, 2 * total)
+        line_shapes, line_scenes = (np.concatenate(part) for part in zip(*lines))
         on_lines: list[pa.Table] = []
         # In a file and not in memory: of scenes that overlap by half they are half of all footprints.
         with self._left_out.open("wb") as left_out:
@@ -101,6 +112,10 @@ class Merging:
                     rows = rows.append_column(KEY, pa.array(_hilbert(moved, whole)))
                     if owners is not None and source.crs is not None:
                         owner, is_near = owners.of_footprints(scene, geometry, source.crs)
+                        # A small drawing may lie far from a line, by its size, that a large one of the same
+                        # house lies on.
+                        own = np.full(len(moved), scene, np.int64)
+                        is_near[same_houses(moved, own, line_shapes, line_scenes)[0]] = True
                         gone = ~is_near & (owner != scene)
                         self._note(left_out, scene, rows.column("scene_id").to_numpy()[gone], owner[gone])
                         where = {_SCENE: np.full(len(rows), scene, np.int64), _OWNER: owner}
@@ -118,7 +133,8 @@ class Merging:
         """Decide on footprints near a line where the ground of scenes meets; all of these are in memory."""
         geometry = np.asarray(shapely.from_wkb(rows.column(_SHAPE).to_numpy()), object)
         scene, owner = rows.column(_SCENE).to_numpy(), rows.column(_OWNER).to_numpy().copy()
-        taken, instead = settle(geometry, scene, owners.ranks[scene], scene == owner)
+        is_cut = rows.column("touches_edge").to_numpy()
+        taken, instead = settle(geometry, scene, owners.ranks[scene], scene == owner, is_cut)
         owner[instead >= 0] = scene[instead[instead >= 0]]
         number = rows.column("scene_id").to_numpy()
         for one in np.unique(scene[~taken]).tolist():

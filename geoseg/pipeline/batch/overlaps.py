@@ -14,7 +14,7 @@ from pyproj import CRS
 
 from geoseg.io.vectors import open_vector
 from geoseg.pipeline.batch.manifest import SceneRecord
-from geoseg.pipeline.ground import SOME, Ground, read_ground
+from geoseg.pipeline.ground import NONE, Ground, read_ground
 from geoseg.pipeline.update import SHARE
 from geoseg.scores.polygons import intersection_areas
 from geoseg.typing import Array, BoolArray, IntArray, Overlaps
@@ -22,7 +22,7 @@ from geoseg.typing import Array, BoolArray, IntArray, Overlaps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Owners", "mean_confidence", "rank_scenes", "settle"]
+__all__ = ["Owners", "mean_confidence", "rank_scenes", "same_houses", "settle"]
 
 #: Grounds in memory at a time, of at most 16 MB: a scene and those around it.
 _GROUNDS = 16
@@ -96,7 +96,7 @@ class Owners:
         self._ground: Callable[[int], Ground] = lru_cache(_GROUNDS)(lambda k: read_ground(grounds[k]))
 
     def of(self, scene: int, x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS) -> IntArray:
-        """The scene that owns the ground under each point; the one that asks where nobody has seen it.
+        """The scene that owns the ground under each point; -1 where nobody has seen it.
 
         Parameters
         ----------
@@ -111,14 +111,14 @@ class Owners:
         -------
         (n,) int64
         """
-        owner = np.full(len(x), scene, np.int64)
-        # A footprint may reach a little over what was seen: its own scene has seen it all the same.
-        most = np.maximum(self._ground(scene).at(x, y, crs), SOME)
+        most = self._ground(scene).at(x, y, crs)
+        owner = np.where(most > NONE, scene, -1)
         others = self._near[1][self._near[0] == scene]
         for other in np.sort(others[others != scene]).tolist():
             amount = self._ground(other).at(x, y, crs)
             # What is seen as a whole wins over what is seen in part, whoever ranks higher.
             better = (amount > most) | ((amount == most) & (self.ranks[other] < self.ranks[owner]))
+            better &= amount > NONE
             owner[better], most[better] = other, amount[better]
         return owner
 
@@ -143,6 +143,8 @@ class Owners:
         """
         points = shapely.point_on_surface(geometry)
         owner = self.of(scene, shapely.get_x(points), shapely.get_y(points), crs)
+        # A footprint may reach a little over what was seen: its own scene has seen it all the same.
+        owner[owner < 0] = scene
         x0, y0, x1, y1 = shapely.bounds(geometry).reshape(-1, 4).T
         wide, tall = (x1 - x0) / 2, (y1 - y0) / 2
         is_near = np.zeros(len(geometry), bool)
@@ -150,17 +152,47 @@ class Owners:
         for grown in (0.0, 1.0):
             for x in (x0 - grown * wide, x1 + grown * wide):
                 for y in (y0 - grown * tall, y1 + grown * tall):
-                    is_near |= self.of(scene, x, y, crs) != owner
+                    corner = self.of(scene, x, y, crs)
+                # Where nobody has seen anything no line runs: else one of two drawings would be near to it.
+                is_near |= (corner >= 0) & (corner != owner)
         return owner, is_near
 
 
-def settle(geometry: Array, scene: IntArray, rank: IntArray, is_own: BoolArray) -> tuple[BoolArray, IntArray]:
+def same_houses(
+    geometry: Array, scene: IntArray, others: Array, other_scene: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Pairs of drawings of two scenes that stand on the same ground.
+
+    Parameters
+    ----------
+    geometry, others : (n,), (m,) object
+        Polygons.
+    scene, other_scene : (n,), (m,) int64
+        Of each.
+
+    Returns
+    -------
+    (k,) int64, (k,) int64
+        Positions in ``geometry`` and in ``others``.
+    """
+    first, second = shapely.STRtree(others).query(geometry, predicate="intersects")
+    apart = scene[first] != other_scene[second]
+    first, second = first[apart], second[apart]
+    smaller = np.minimum(shapely.area(geometry[first]), shapely.area(others[second]))
+    same = intersection_areas(geometry[first], others[second]) >= SHARE * smaller
+    return first[same], second[same]
+
+
+def settle(
+    geometry: Array, scene: IntArray, rank: IntArray, is_own: BoolArray, is_cut: BoolArray
+) -> tuple[BoolArray, IntArray]:
     """Decide which drawings of houses are taken on the line where the ground of scenes meets.
 
     Two scenes draw one house a little differently, so the points inside their drawings may lie on either side
     of the line. By the points alone both drawings would be taken there, or neither. Here, a drawing of which
-    another scene has a drawing as well is taken unless that one is; those of the lower rank come first. One
-    of which nobody else has a drawing is taken where its scene owns the ground under its point.
+    another scene has a drawing as well is taken unless that one is: whole houses come first, by rank, and
+    then those that are cut where a scene ends, by size. One of which nobody else has a drawing is taken where
+    its scene owns the ground under its point.
 
     Parameters
     ----------
@@ -170,6 +202,8 @@ def settle(geometry: Array, scene: IntArray, rank: IntArray, is_own: BoolArray) 
         Of each.
     is_own : (n,) bool
         Whether its scene owns the ground under its point.
+    is_cut : (n,) bool
+        Whether it touches the edge of its scene, or missing data.
 
     Returns
     -------
@@ -181,24 +215,19 @@ def settle(geometry: Array, scene: IntArray, rank: IntArray, is_own: BoolArray) 
     Examples
     --------
     >>> drawn = shapely.box([0, 1, 20], 0, [10, 11, 30], 10)
-    >>> scene, own = np.array([0, 1, 1]), np.array([False, False, True])
-    >>> [one.tolist() for one in settle(drawn, scene, np.array([1, 0, 0]), own)]
+    >>> scene, own, cut = np.array([0, 1, 1]), np.array([False, False, True]), np.zeros(3, bool)
+    >>> [one.tolist() for one in settle(drawn, scene, np.array([1, 0, 0]), own, cut)]
     [[False, True, True], [1, -1, -1]]
     """
     taken, instead = is_own.copy(), np.full(len(geometry), -1, np.int64)
-    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
-    other = scene[first] != scene[second]
-    first, second = first[other], second[other]
-    area = shapely.area(geometry)
-    same = intersection_areas(geometry[first], geometry[second]) >= SHARE * np.minimum(
-        area[first], area[second]
-    )
-    first, second = first[same], second[same]
+    first, second = same_houses(geometry, scene, geometry, scene)
     by_first = np.argsort(first, kind="stable")
     first, second = first[by_first], second[by_first]
     paired = np.unique(first)
     taken[paired] = False
-    for k in paired[np.argsort(rank[paired], kind="stable")].tolist():
+    # Of a house that two scenes cut, one may have nothing but a strip.
+    size = np.where(is_cut, shapely.area(geometry), 0)
+    for k in paired[np.lexsort((rank[paired], -size[paired], is_cut[paired]))].tolist():
         start, stop = np.searchsorted(first, (k, k + 1))
         drawings = second[start:stop]
         if taken[drawings].any():
