@@ -20,8 +20,9 @@ Peers are left out, and named, where they are not installed. Neither downloads a
 
 - ``geo-inference`` (NRCan): TorchScript, its own 50 % overlap, one sheet a call, for it has no batch. ``pip
   install geo-inference``.
-- ``geoai-py``: ``geoai.pipeline.Pipeline`` with ``predict_geotiff`` and ``RasterToVectorStep``, a checkpoint
-  folder, and geoseg's window and overlap. ``pip install geoai-py``.
+- ``geoai-py``: ``geoai.pipeline.Pipeline`` with ``predict_geotiff`` and ``raster_to_vector``, a checkpoint
+  folder, and geoseg's window and overlap. Its own ``RasterToVectorStep`` fails in 0.40.1, for it names an
+  argument that ``raster_to_vector`` does not have. ``pip install geoai-py``.
 """
 
 from __future__ import annotations
@@ -197,7 +198,8 @@ def case_geo_inference(sheets: Path, out: Path) -> Job:
 def case_geoai(sheets: Path, out: Path) -> Job:
     """Its pipeline with a checkpoint folder; what fails is passed over, as it does by itself."""
     from geoai.inference import predict_geotiff
-    from geoai.pipeline import FunctionStep, Pipeline, RasterToVectorStep
+    from geoai.pipeline import FunctionStep, Pipeline
+    from geoai.utils.raster import raster_to_vector
 
     network = make_network()
 
@@ -210,7 +212,12 @@ def case_geoai(sheets: Path, out: Path) -> Job:
         )  # fmt: skip
         return {**item, "output_path": str(target), "output_dir": str(out)}
 
-    steps = [FunctionStep("predict", predict), RasterToVectorStep()]
+    def vectorize(item: dict[str, Any]) -> dict[str, Any]:
+        mask = Path(item["output_path"])
+        raster_to_vector(str(mask), str(mask.with_suffix(".geojson")), min_area=4, simplify_tolerance=None)
+        return item
+
+    steps = [FunctionStep("predict", predict), FunctionStep("vectorize", vectorize)]
     peer = Pipeline(steps, checkpoint_dir=str(out / "checkpoints"), quiet=True)
 
     def run() -> tuple[list[Path], bool]:
