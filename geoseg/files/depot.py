@@ -214,7 +214,8 @@ class AddressDepot:
         size = self._asked("read", name, lambda system, path: int(system.info(path)["size"]))
 
         def part(start: int, end: int) -> bytes:
-            return self._asked("read", name, lambda system, path: system.cat_file(path, start, end))
+            # By name: some file systems have a version before these.
+            return self._asked("read", name, lambda system, path: system.cat_file(path, start=start, end=end))
 
         return io.BufferedReader(_Parts(size, part), _READ_BYTES)
 

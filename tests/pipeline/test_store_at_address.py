@@ -69,9 +69,18 @@ class Faulty(MemoryFileSystem):
                 raise Faulty.error
         super().pipe_file(path, value, mode, **kwargs)
 
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+    def cat_file(
+        self,
+        path: str,
+        version_id: str | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        **kwargs: Any,
+    ) -> bytes:
+        # With an argument in between, as object stores have it.
+        assert version_id is None
         self._fault(f"cat_file {start} {end}", path)
-        return super().cat_file(path, start, end, **kwargs)
+        return super().cat_file(path, start=start, end=end, **kwargs)
 
 
 @pytest.fixture(autouse=True)
