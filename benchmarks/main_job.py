@@ -63,9 +63,9 @@ class Peak:
 
 
 def _anonymous() -> float:
+    # Anonymous pages are shared ones, too, where a library asks mmap for no others.
     with Path("/proc/self/status").open() as status:
-        line = next(line for line in status if line.startswith("RssAnon"))
-    return int(line.split()[1]) / 1024
+        return sum(int(line.split()[1]) for line in status if line.startswith(("RssAnon", "RssShmem"))) / 1024
 
 
 def scene_file(folder: Path, size: int | None) -> Path:

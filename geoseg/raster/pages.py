@@ -31,8 +31,10 @@ def zero_pages(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     count, kind = math.prod(shape), np.dtype(dtype)
     if count * kind.itemsize < _LEAST:
         return np.zeros(shape, kind)
-    # anonymous memory; it is given back when the last array on it is gone
-    return np.frombuffer(mmap.mmap(-1, count * kind.itemsize), kind, count).reshape(shape)
+    # Anonymous memory; it is given back when the last array on it is gone. ACCESS_COPY makes the pages
+    # private: mmap's default are pages of shared memory, which containers limit on their own.
+    pages = mmap.mmap(-1, count * kind.itemsize, access=mmap.ACCESS_COPY)
+    return np.frombuffer(pages, kind, count).reshape(shape)
 
 
 def copy_pages(values: Array) -> Array:
