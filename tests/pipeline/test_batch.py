@@ -54,6 +54,10 @@ class TestPlan:
         again = plan_batch([str(scenes / "a.tif"), str(scenes / ".." / "in" / "a.tif")], RunSettings())
         assert len(again.scenes) == 1
         assert "is named twice, and taken once" in again.notes[0]
+        link = tmp_path / "more" / "link.tif"
+        link.symlink_to(scenes / "a.tif")
+        both = [str(scenes / "a.tif"), str(link)]
+        assert self.names(both) == self.names(both[::-1]) == ["a"]
 
     def test_files_of_one_name_are_told_apart(self, tmp_path: Path) -> None:
         words = [save(tmp_path / side / "a.tif", col) for side, col in (("north", 0), ("south", 500))]

@@ -151,6 +151,15 @@ class TestMerge:
         assert merged.zooms == own.zooms == zooms_of(0.5, 69)
         assert zooms_of(0.5, 69)[1] < zooms_of(0.5)[1]
 
+    def test_a_file_that_was_cut_off_is_made_anew(self, scenes: Path, tmp_path: Path) -> None:
+        merged = tmp_path / "out" / "merged.geojson"
+        run(scenes, Network(), tmp_path / "out", merge="geojson")
+        whole = merged.read_bytes()
+        merged.write_bytes(whole[:-300])
+        done = run(scenes, Network(), tmp_path / "out", merge="geojson")
+        assert done.merged is not None
+        assert (done.kept, done.merged.made, merged.read_bytes()) == (4, True, whole)
+
     def test_it_is_made_anew_only_when_a_scene_was(self, scenes: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         run(scenes, Network(), out, merge="parquet")

@@ -176,7 +176,7 @@ def merge_scenes(
     if (
         before is not None
         and before["key"] == key
-        and all(map(_exists_whole, [*files.values(), *parts.values()]))
+        and before.get("sizes") == _sizes(out, [*files.values(), *parts.values()])
     ):
         same = ("files", "footprints", "crs", "scenes", "left_out", "changes")
         return MergeSummary(
@@ -212,7 +212,8 @@ def merge_scenes(
             notes=notes,
         )
         # After the files: a run that is killed in between makes them once more.
-        manifest.put_merged(summary.as_dict() | {"key": key}, merging.left_out())
+        sizes = _sizes(out, [*files.values(), *parts.values()])
+        manifest.put_merged(summary.as_dict() | {"key": key, "sizes": sizes}, merging.left_out())
     return summary
 
 
@@ -246,5 +247,7 @@ def _check_places(files: Mapping[str, Path], settings: RunSettings, records: Seq
                 )
 
 
-def _exists_whole(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.is_file()
+def _sizes(out: Path, places: Sequence[Path]) -> dict[str, int]:
+    """Bytes of the files that are there, by which one is noticed that was removed or cut off."""
+    files = [file for place in places for file in (place.iterdir() if place.is_dir() else [place])]
+    return {str(file.relative_to(out)): file.stat().st_size for file in sorted(files) if file.exists()}

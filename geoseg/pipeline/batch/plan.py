@@ -226,7 +226,8 @@ def _by_place(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """Paths, each file once, and those that were named again by another spelling."""
     first: dict[str, str] = {}
     again = []
-    for path in paths:
+    # Sorted: of two links to a file the name must not depend on the order in which they were given.
+    for path in sorted(paths):
         local = Path(path)
         # The same file by a link or by ../ is the same scene; of an address there is only its spelling.
         place = str(local.resolve()) if local.exists() else path
