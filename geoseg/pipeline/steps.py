@@ -226,7 +226,7 @@ STEPS = (
         may_overlap=True,
         columns={"outline": "U10", "outline_iou": "f8"},
     ),
-    Step("simplify_m", simplify, moves_walls=True),
+    Step("simplify_m", simplify, moves_walls=True, may_overlap=True),
 )
 
 

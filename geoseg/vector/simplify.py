@@ -122,9 +122,9 @@ def simplify_outlines(
     """Simplified outlines, all valid, in which objects that touch still share their walls.
 
     Where the tolerance would make an object invalid, or let it overlap one that it touched, a half, a quarter
-    and an eighth of it are tried along its outline, then that is left as it is. Objects that do not touch are
-    simplified apart: they may come to overlap where the gap between them is narrower than twice the
-    tolerance.
+    and an eighth of it are tried along its outline, then that is left as it is. Objects of different groups
+    are simplified apart: they may come to overlap where the gap between them is narrower than twice the
+    tolerance. Made one group (see ``clashes``) they are kept apart.
 
     Parameters
     ----------

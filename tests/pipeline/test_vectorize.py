@@ -272,6 +272,24 @@ def test_regularized_files_do_not_depend_on_chunks(tmp_path: Path) -> None:
     assert shapely.area(shared).max() < 1e-6
 
 
+def test_simplified_files_do_not_depend_on_chunks(tmp_path: Path) -> None:
+    """Free-standing objects that would overlap once simplified lie in different chunks."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(4).standard_normal((200, 200)), 2)
+    values, written = (noise > 0.05).astype(np.uint8), set()
+    box = replace(UTM, height=200, width=200)
+    for k, chunk in enumerate((1000, 64, (37, 51))):
+        folder = tmp_path / str(k)
+        _, out = vectorize(folder, {"values": values}, simplify_m=2.5, chunk=chunk, geobox=box)
+        written.add(out["parquet"].read_bytes())
+    assert len(written) == 1
+    frame = gpd.read_parquet(out["parquet"])
+    assert frame.is_valid.all()
+    one, other = frame.sindex.query(frame.geometry, predicate="intersects")
+    pairs = one < other
+    houses = frame.geometry.to_numpy()
+    assert shapely.area(shapely.intersection(houses[one[pairs]], houses[other[pairs]])).max(initial=0) < 1e-6
+
+
 def test_small_holes_are_filled_where_nothing_lies_in_them(tmp_path: Path) -> None:
     values = np.zeros(SHAPE, np.uint8)
     values[10:60, 10:60] = 1

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outlines_made import with_groups
 from scipy import ndimage
 
+from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.pipeline.outlines import iter_outlines
+from geoseg.pipeline.steps import Batch, Ground, Steps
 from geoseg.vector.chunk import ChunkValues
 from geoseg.vector.geometry import object_geometries
 from geoseg.vector.rings import Outlines, concat_outlines
@@ -66,6 +69,22 @@ def test_chunks_do_not_matter() -> None:
         return shapely.to_wkb(simplify_outlines(found, 1.5, (1.0, 1.0))[1][order]).tolist()
 
     assert ordered(outlines(blobs(4), 200)) == ordered(outlines(blobs(4), 37))
+
+
+def test_free_standing_neighbors_do_not_begin_to_overlap() -> None:
+    def overlaps(geometry: np.ndarray) -> np.ndarray:
+        one, other = shapely.STRtree(geometry).query(geometry, predicate="intersects")
+        pairs = one < other
+        return shapely.area(shapely.intersection(geometry[one[pairs]], geometry[other[pairs]]))
+
+    found = with_groups(blobs(4), 1000, 8)
+    assert (found.group < 0).all()
+    # One by one they do: gaps between them are narrower than twice the tolerance.
+    assert overlaps(simplify_outlines(found, 5.0, (1.0, 1.0))[1]).max() > 0.01
+    ground = Ground(GeoBox(Affine.identity(), None, 200, 200))
+    done = Steps(simplify_m=5.0).all_at_once(Batch.traced(found, ground))
+    assert overlaps(done.geometry).max(initial=0) < 1e-9
+    assert shapely.get_num_coordinates(done.geometry).sum() < 0.5 * len(found.xy)
 
 
 def test_small_rings_keep_their_corners() -> None:
