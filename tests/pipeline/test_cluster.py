@@ -113,6 +113,58 @@ def test_a_worker_of_another_version_is_refused(tmp_path, client) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_worker_without_geoseg_is_told_as_such(tmp_path, cluster, client) -> None:
+    one = next(iter(client.nthreads()))
+
+    def hide(name: str, hidden: bool) -> None:
+        import sys
+
+        if hidden:
+            sys.modules["kept of the test"] = sys.modules.pop(name)
+            sys.modules[name] = None  # so that importing it fails
+        else:
+            sys.modules[name] = sys.modules.pop("kept of the test")
+
+    client.run(__import__, cluster_module.__name__)
+    client.run(hide, cluster_module.__name__, True, workers=[one])
+    given = RunSettings(scheduler=cluster.scheduler_address)
+    scene = save(tmp_path / "town.tif", town())
+    message = rf"must have geoseg \S+ installed like the command, got none or another at {one} \(.*Install it"
+    try:
+        for job in (
+            lambda: cluster_module.cluster_workers(client, str(tmp_path)),
+            lambda: dry_run([scene], brightness(), tmp_path / "o", given),
+        ):
+            with pytest.raises(InputError, match=message):
+                job()
+    finally:
+        client.run(hide, cluster_module.__name__, False, workers=[one])
+    assert networks_at_once(given) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            Exception("ModuleNotFoundError(\"No module named 'geoseg'\")"),
+            "must have geoseg .* Install it there",
+        ),
+        (AttributeError("Can't get attribute '_look'"), "must have geoseg .* Install it there"),
+        (Exception("OSError('Timed out')"), "must answer, got an error of .* Start it anew"),
+    ],
+)
+def test_errors_of_workers_are_told_in_a_line(tmp_path, monkeypatch, error, message) -> None:
+    client = FakeClient([{}, {}])
+    monkeypatch.setattr(client, "run", lambda *_, on_error: dict.fromkeys(client.nthreads(), error))
+    for ask in (
+        lambda: cluster_module.networks_of(client),
+        lambda: cluster_module.cluster_workers(client, str(tmp_path)),
+    ):
+        with pytest.raises(InputError, match=message):
+            ask()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
     """An address at which no scheduler answers."""

@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from geoseg.errors import InputError, MissingDependencyError
 from geoseg.pipeline.workers.base import Workers
@@ -45,10 +45,9 @@ def connected(address: str | None) -> Iterator[Any]:
         # Not as the default, or dask arrays of the caller would compute there from now on.
         client = Client(address, timeout=_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"scheduler must be the address of a dask cluster, such as tcp://host:8786, got {address}, which "
-            f"can't be reached ({reason[:120]}). Start it with: dask scheduler"
+            f"can't be reached ({_line(error)}). Start it with: dask scheduler"
         ) from error
     # It prints tracebacks of its own when a connection is lost, and the run says it in a line. Loggers of its
     # modules have levels of their own, by its configuration.
@@ -65,11 +64,17 @@ def connected(address: str | None) -> Iterator[Any]:
 
 
 def networks_of(client: Any) -> int:
-    """How many networks a cluster runs at a time: its GPUs, else its machines."""
-    offers: dict[str, list[str]] = client.run(_offered)
+    """How many networks a cluster runs at a time: its GPUs, else its machines.
+
+    Raises
+    ------
+    InputError
+        A worker has no geoseg, or another version of it.
+    """
+    answers = _answers(client, None)
     # Two threads of a GPU's worker offer two of them, and the network runs once at a time.
-    gpus = sum(GPU in offered for offered in offers.values())
-    return gpus or max(1, len({address.rpartition(":")[0] for address in offers}))
+    gpus = sum(GPU in answer.offered for answer in answers.values())
+    return gpus or max(1, len({address.rpartition(":")[0] for address in answers}))
 
 
 def cluster_workers(client: Any, place: str) -> Workers:
@@ -96,26 +101,12 @@ def cluster_workers(client: Any, place: str) -> Workers:
             "scheduler must have at least one worker, got a cluster without any. Start some with: "
             f"dask worker {client.scheduler.address}"
         )
-    with probed(place) as (address, token):
-        answers = client.run(_look, address, token, on_error="return")
-    offered: set[str] = set()
+    with probed(place) as probe:
+        answers = _answers(client, probe)
     for address, answer in answers.items():
-        if isinstance(answer, ImportError | AttributeError):
-            raise InputError(
-                f"workers must have geoseg {VERSION} installed like the command, got none at {address} "
-                f"({answer}). Install it there."
-            )
-        if isinstance(answer, Exception):
-            raise InputError(f"workers must answer, got an error of {address}: {answer}. Start it anew.")
-        version, problem, host, resources = answer
-        offered.update(resources)
-        if version != VERSION:
-            raise InputError(
-                f"workers must run geoseg {VERSION} like the command, got {version} at {address}. Install "
-                "the same version there."
-            )
-        if problem is not None:
-            raise unseen(place, f"{address} on {host}", problem)
+        if answer.problem is not None:
+            raise unseen(place, f"{address} on {answer.host}", answer.problem)
+    offered = {resource for answer in answers.values() for resource in answer.offered}
     network = {"resources": {GPU: 1}} if GPU in offered else {}
     others = {"resources": {TRACE: 1}} if TRACE in offered else {}
     return Workers(
@@ -128,11 +119,42 @@ def cluster_workers(client: Any, place: str) -> Workers:
     )
 
 
-def _offered(dask_worker: Any) -> list[str]:
-    """In a worker: the resources by which it takes tasks."""
-    return list(dask_worker.state.total_resources)
+class _Answer(NamedTuple):
+    """What a worker says of itself: ``problem`` is why it does not see a probe, None where it does."""
+
+    version: str
+    host: str
+    offered: list[str]
+    problem: str | None
 
 
-def _look(probe: str, token: str, dask_worker: Any) -> tuple[str, str | None, str, list[str]]:
-    """In a worker: the version of geoseg, why it does not see a probe, its machine, and what it offers."""
-    return VERSION, seen(probe, token), socket.gethostname(), _offered(dask_worker)
+def _answers(client: Any, probe: tuple[str, str] | None) -> dict[str, _Answer]:
+    """What all workers say of themselves, by their addresses; an InputError where one can't do any job."""
+    answers = client.run(_look, probe, on_error="return")
+    for address, answer in answers.items():
+        if isinstance(answer, Exception):
+            # An error of reading the task comes back as a plain exception whose text names the type.
+            if any(kind in repr(answer) for kind in ("ModuleNotFoundError", "ImportError", "AttributeError")):
+                raise InputError(
+                    f"workers must have geoseg {VERSION} installed like the command, got none or another at "
+                    f"{address} ({_line(answer)}). Install it there."
+                )
+            raise InputError(
+                f"workers must answer, got an error of {address}: {_line(answer)}. Start it anew."
+            )
+        if answer.version != VERSION:
+            raise InputError(
+                f"workers must run geoseg {VERSION} like the command, got {answer.version} at {address}. "
+                "Install the same version there."
+            )
+    return dict(answers)
+
+
+def _look(probe: tuple[str, str] | None, dask_worker: Any) -> _Answer:
+    """In a worker: what it says of itself."""
+    offered = list(dask_worker.state.total_resources)
+    return _Answer(VERSION, socket.gethostname(), offered, None if probe is None else seen(*probe))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
