@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import random
@@ -243,11 +244,11 @@ class AtOnce(Executor):
         return future
 
 
-def driver_memory(folder: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Bytes that the driver has at its peak for side x side chunks, none of which is really predicted."""
-    monkeypatch.setattr(
-        driver, "predict_strips", lambda _, strips: (tasks.StripSummary(16), len(strips), 0.2 * len(strips))
-    )
+def feed(
+    folder: Path, side: int, workers: Workers, monkeypatch: pytest.MonkeyPatch, predict: Callable[..., Any]
+) -> int:
+    """Let workers do side x side chunks that are not really predicted; bytes of the driver at its peak."""
+    monkeypatch.setattr(driver, "predict_strips", predict)
     monkeypatch.setattr(driver, "finish_chunks", lambda _, chunks, used: ([7] * len(chunks), 0.1))
     shape = (16 * side, 16 * side)
     plan = plan_blocks(shape, window=(8, 8), overlap=(2, 2), chunk=16)
@@ -255,21 +256,43 @@ def driver_memory(folder: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> i
     # Never read, and no array as large as the scene.
     scene = ArrayScene(np.zeros((1, 1, 1), np.uint8), None, GeoBox(Affine.identity(), None, 1, 1))
     store = ProbStore.open(folder, plan, 1, {}, batch_size=2)
-    with Workers(AtOnce, 4, apart=True) as workers:
-        tracemalloc.start()
-        driver.predict_with_workers(BlockReader(scene, plan), CallablePredictor(np.copy), store, workers)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+    tracemalloc.start()
+    driver.predict_with_workers(BlockReader(scene, plan), CallablePredictor(np.copy), store, workers)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert store.records.finished.all()
     store.close()
     return peak
 
 
+def a_fifth_of_a_second(_: Any, strips: Any) -> tuple[tasks.StripSummary, int, float]:
+    return tasks.StripSummary(16), len(strips), 0.2 * len(strips)
+
+
 def test_the_memory_of_the_driver_does_not_grow_with_the_scene(tmp_path, monkeypatch) -> None:
-    driver_memory(tmp_path / "warm", 4, monkeypatch)
-    small, large = (driver_memory(tmp_path / str(side), side, monkeypatch) for side in (10, 40))
+    with Workers(AtOnce, 4, apart=True) as workers:
+        _, small, large = (
+            feed(tmp_path / str(side), side, workers, monkeypatch, a_fifth_of_a_second)
+            for side in (4, 10, 40)  # the first loads what is loaded once
+        )
     # Flags and a checksum of each chunk, and some for each row; objects would take 700 bytes a chunk.
     assert (large - small) / (40**2 - 10**2) < 60
+
+
+def test_a_slow_task_holds_up_nobody(tmp_path, monkeypatch) -> None:
+    calls, enough, waited = itertools.count(), threading.Event(), []
+    with threads(2) as workers:
+
+        def predict(*args: Any) -> tuple[tasks.StripSummary, int, float]:
+            number = next(calls)
+            if number == 0:  # until more is done than is ever in flight
+                waited.append(enough.wait(30))
+            if number == 2 * workers.in_flight:
+                enough.set()
+            return tasks.StripSummary(16), len(args[1]), 1.0 * len(args[1])
+
+        feed(tmp_path / "s", 10, workers, monkeypatch, predict)
+    assert waited == [True]
 
 
 def test_a_task_that_takes_longer_than_thought_leaves_strips_to_others(tmp_path, alone, monkeypatch) -> None:
