@@ -41,28 +41,38 @@ class PackedConvolution(nn.Conv2d):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """(K, C, h, w) float32, in PyTorch's order."""
-        if self._packed is None:
-            return self._parameters["weight"]  # type: ignore[return-value]
+        plain = self._parameters["weight"]
+        if plain is not None:
+            return plain
+        assert self._packed is not None
         dense = self._packed.to_dense()
         # The order decides which code convolves.
         return torch.empty_strided(dense.shape, self._strides).copy_(dense)
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, h, w) float32 to (N, K, h, w)."""
-        if input.shape == self._shape and self._packed is not None:
-            return self._convolved(input, self._packed)
-        result = super().forward(input)
         if self._shape is None:
             self._shape = input.shape
-            weight = self.weight.detach()
-            packed = torch.ops.mkldnn._reorder_convolution_weight(
-                weight, self.padding, self.stride, self.dilation, self.groups, list(input.shape)
-            )
-            if torch.equal(self._convolved(input, packed), result):
-                self._packed, self._strides = packed, weight.stride()
-                # Both would take twice the memory.
-                self._parameters["weight"] = None
-        return result
+            self._pack(input)
+        packed = self._packed
+        if packed is None or input.shape != self._shape:
+            return super().forward(input)
+        return self._convolved(input, packed)
+
+    def _pack(self, input: Tensor) -> None:
+        weight = self.weight.detach()
+        packed = torch.ops.mkldnn._reorder_convolution_weight(
+            weight, self.padding, self.stride, self.dilation, self.groups, list(input.shape)
+        )
+        # Noise and not the input: a blank first batch is equal either way, and what comes after it is not.
+        noise = torch.rand(input.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+        probe = torch.empty_like(input, dtype=torch.float32).copy_(noise)
+        if torch.equal(self._convolved(probe, packed), super().forward(probe)):
+            # In this order: other threads may be at the same convolution.
+            self._strides = weight.stride()
+            self._packed = packed
+            # Both would take twice the memory.
+            self._parameters["weight"] = None
 
     def _convolved(self, input: Tensor, packed: Tensor) -> Tensor:
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ from geoseg.compiled import kernel
 from geoseg.typing import Array, BoolArray, FloatArray
 
 __all__ = ["INVALID", "SCALE", "add_weighted", "from_bytes", "load_kernels", "to_bytes"]
+
+log = logging.getLogger(__name__)
 
 #: A stored byte q means the probability q / SCALE.
 SCALE = 254
@@ -83,6 +86,9 @@ def _load_kernels() -> None:
     gc.disable()
     try:
         add_weighted(np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32), one, one, 0, 0)
+    except Exception:
+        # The call that needs the kernel fails alike, where somebody hears of it.
+        log.debug("the kernel of stitching can't be loaded", exc_info=True)
     finally:
         if collects:
             gc.enable()

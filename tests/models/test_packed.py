@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -64,6 +65,29 @@ def test_other_bits_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(2):
             assert torch.equal(fast(x), network(x))
     assert fast[0]._packed is None
+
+
+def test_a_blank_first_batch_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = PackedConvolution._convolved
+    # Other bits wherever there is anything to add up.
+    monkeypatch.setattr(PackedConvolution, "_convolved", lambda *given: plain(*given) * (1 + 1e-6))
+    network = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False)).eval()
+    fast = pack_convolutions(network)
+    with torch.inference_mode():
+        fast(torch.zeros(2, 4, 20, 33))
+        x = torch.rand(2, 4, 20, 33)
+        assert torch.equal(fast(x), network(x))
+
+
+def test_many_threads_at_once() -> None:
+    network = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3)).eval()
+    x = torch.rand(2, 4, 20, 33)
+    with torch.inference_mode():
+        wanted = network(x)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            fast = torch.inference_mode()(pack_convolutions(network))
+            assert all(torch.equal(got, wanted) for got in pool.map(fast, [x] * 16))
 
 
 class Own(nn.Conv2d):
