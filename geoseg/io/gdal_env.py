@@ -200,7 +200,8 @@ def open_dataset(path: PathLike) -> Any:
                     break
                 dataset.close()  # it would go on with the half of a header
             except RasterioError as error:
-                if not faults.last:
+                # A status that GDAL names is told as it is, after the tries that GDAL itself made.
+                if not faults.last or "response code" in str(error):
                     raise _refusal(name, " ".join(str(error).split()).rstrip(".")) from None
             if (wait := next(waits, None)) is None:
                 raise RunError(

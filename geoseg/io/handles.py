@@ -180,6 +180,9 @@ def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, No
                     return result, None
             except (RasterioError, CPLE_BaseError) as error:
                 reason = reason_of(error)
+                # A TIFF that is open is there.
+                if is_tiff and not faults.last:
+                    faults.last = faults.denied
             except GeosegError as error:
                 raise RunError(
                     f"cannot read {what} of {name} any more: {error} The same command goes on from what is "

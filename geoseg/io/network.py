@@ -21,10 +21,13 @@ __all__ = ["DEBUG_KEYS", "NetworkFaults", "hearing_faults", "retry_waits"]
 
 #: What GDAL calls its file systems of the network where it tells of requests.
 DEBUG_KEYS = "VSICURL,S3,GS,AZURE,ADLS,OSS,SWIFT"
-#: No answer, or less than the length that the answer states. Answers of other codes are told in words.
+#: No answer, or less than the length that the answer states.
 _FAULT = re.compile(
     r"response_code=(?:(0)\b(?:, msg=(.*))?|20[06], msg=(.+))|(Request .* failed with .*=20[06])"
 )
+#: A server that is busy or ill, or that does not let this client in any more: no word about a file. What GDAL
+#: asks for ahead of time (``failed with``) it asks for once more.
+_STATUS = re.compile(r"(?<!failed with )response_code=(?:(429|5\d\d)|(40[13]))\b")
 #: Where rasterio logs what GDAL says.
 _LOGS = ("rasterio._env", "rasterio._err")
 
@@ -38,10 +41,28 @@ class NetworkFaults:
         The last fault, in GDAL's words; empty: none.
     cut
         Whether an answer was cut. GDAL keeps what came of it, so its handle must be opened anew.
+    denied
+        The last answer that refused this client; empty: none. Stores give it for what is not there, too: it
+        is a fault only where something is known to be there.
     """
 
     def __init__(self) -> None:
-        self.last, self.cut = "", False
+        self.last, self.cut, self.denied = "", False, ""
+        self._before: str | None = None
+
+    def note(self, message: str) -> None:
+        """Take in what GDAL tells."""
+        if "Retrying again" in message and self._before is not None:
+            self.last = self._before  # GDAL asks once more, and tells of that answer
+        self._before = None
+        if match := _FAULT.search(message):
+            self.last = match[2] or match[3] or match[4] or "no answer"
+            self.cut |= match[1] is None
+        elif match := _STATUS.search(message):
+            if match[2]:
+                self.denied = f"HTTP response code: {match[2]}"
+            else:
+                self._before, self.last = self.last, f"HTTP response code: {match[1]}"
 
 
 class _Ear(logging.Filter):
@@ -53,9 +74,8 @@ class _Ear(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         faults: NetworkFaults | None = getattr(_heard, "faults", None)
-        if faults is not None and (match := _FAULT.search(record.getMessage())):
-            faults.last = match[2] or match[3] or match[4] or "no answer"
-            faults.cut |= match[1] is None
+        if faults is not None:
+            faults.note(record.getMessage())
         return record.levelno >= (self.own or self.parent.getEffectiveLevel())
 
 

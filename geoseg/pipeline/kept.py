@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from geoseg.config.run import RunSettings
-from geoseg.errors import InputError, RunError, SceneError
+from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.pipeline.job import Job
 from geoseg.pipeline.predict import BlockReader, PredictSummary, predict_to_store
 from geoseg.pipeline.store import ProbStore
@@ -75,9 +74,9 @@ def predict_job(job: Job, store: ProbStore, progress: Progress, workers: Workers
         else:
             done = predict_with_workers(reader, job.predictor, store, workers, progress=progress)
     except KeyboardInterrupt:
-        missing = store.missing()
+        # As they are recorded: to ask a store on the network again, which may not answer, takes long.
         raise KeyboardInterrupt(
-            f"{np.count_nonzero(~missing)} of {missing.size} chunks are finished and kept; "
+            f"{len(store.records)} of {math.prod(job.plan.n_chunks)} chunks are finished and kept; "
             f"{way_on(job.settings)} goes on from there"
         ) from None
     # Where nothing was read just now, the fingerprint was taken a moment ago.
@@ -97,22 +96,31 @@ def check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> Non
     Raises
     ------
     RunError
-        It changed; what was predicted is thrown away.
+        It changed, or is gone: what was predicted is thrown away. Or it can't be read now, which says nothing
+        about its content: what was predicted is kept.
     """
-    if not job.source.files():
-        return
+    names = ", ".join(map(str, written))
     try:
-        fingerprint = job.source.fingerprint()
-    except (SceneError, OSError):  # it is gone, or being written
-        fingerprint = ""
-    if fingerprint == job.fingerprint["scene"]:
-        return
+        if not job.source.files():
+            return
+        if job.source.fingerprint() == job.fingerprint["scene"]:
+            return
+    except FileNotFoundError:
+        pass
+    except (GeosegError, OSError) as error:
+        # A server that is busy, a token that is too old, a disk of the network that does not answer.
+        results = f" {names} are written, but not checked." if written else ""
+        raise RunError(
+            f"{job.source.name} can't be looked at again, to see whether it changed during the run: "
+            f"{str(error).rstrip('.')}.{results} What was predicted is kept: {way_on(job.settings)} goes on "
+            "from there."
+        ) from error
     # All of it: nobody can tell which chunks show the old scene.
     store.discard()
-    done = f" {', '.join(map(str, written))} still show it as it was." if written else ""
+    results = f" {names} still show it as it was." if written else ""
     raise RunError(
-        f"{job.source.name} was replaced or changed during the run, so what was predicted is not kept.{done} "
-        "Give the same command again."
+        f"{job.source.name} was replaced or changed during the run, so what was predicted is not kept."
+        f"{results} Give the same command again."
     )
 
 

@@ -40,6 +40,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(404)
         if cls.mode.isdigit() or (cls.mode == "flaky" and cls.requests % 2):
             return self.send_error(int(cls.mode) if cls.mode.isdigit() else 503)
+        late = cls.mode.startswith("late") and body and cls.reads < 8
+        if late and not self.headers.get("Range", "").startswith("bytes=0-"):
+            return self.send_error(int(cls.mode[4:]))
         first, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
         start, end = int(first), min(int(last or len(content)), len(content) - 1)
         kind, every = cls.mode[:-1], cls.mode[-1]
@@ -88,7 +91,8 @@ class Server:
 
     def behave(self, mode: str) -> None:
         """From now on: ``ok``, ``stall``, ``flaky`` (every other request fails), a status of HTTP,
-        ``drop3`` or ``cut3`` (every third request for bytes has no answer, or the begin of one)."""
+        ``late503`` (this status for all but the begin of a file, seven times), ``drop3`` or
+        ``cut3`` (every third request for bytes has no answer, or the begin of one)."""
         urllib.request.urlopen(f"{self.root}/mode/{mode}").close()
 
 

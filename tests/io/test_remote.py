@@ -114,6 +114,21 @@ def test_a_server_that_fails_is_not_called_a_damaged_file(
     np.testing.assert_array_equal(scene.read(ALL), noise(1, 256, 256))
 
 
+@pytest.mark.parametrize("status", [503, 429, 403])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_server_that_gives_the_header_alone_is_not_called_a_damaged_file(
+    server: Server, status: int, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "6" if again else "0")
+    scene = open_raster(server.url)
+    server.behave(f"late{status}")
+    if again:
+        np.testing.assert_array_equal(scene.read(ALL), noise(1, 256, 256))
+    else:
+        with pytest.raises(RunError, match=f"{status}.*try again later.* same command goes on"):
+            scene.read(Window(row_off=128, col_off=128, height=64, width=64))
+
+
 def test_a_damaged_file_on_a_server_is_called_one(server: Server) -> None:
     content = (server.folder / "a.tif").read_bytes()
     scene = open_raster(server.url)

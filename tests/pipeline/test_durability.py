@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from affine import Affine
 from typer.testing import CliRunner
 
 from geoseg.config.run import RunSettings
-from geoseg.errors import RunError
+from geoseg.errors import RunError, SceneError
 from geoseg.files import LockedError, hold, locks
 from geoseg.pipeline.predict_scene import predict_scene
 from geoseg.pipeline.run import run_scene
@@ -145,6 +146,29 @@ def test_a_scene_that_is_replaced_during_a_run(tmp_path: Path, stage: str) -> No
     again = run_scene(scene, Bright(), out, SETTINGS)
     assert again.windows_run == again.windows - 1  # the first one ran to count the outputs
     assert again.footprints != first
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(errno.ESTALE, "Stale file handle"), SceneError("code: 403"), RunError("code: 503")]
+)
+@pytest.mark.parametrize("stage", ["predict", "vectorize"])
+def test_a_scene_that_can_not_be_looked_at_again_costs_no_kept_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, fault: Exception
+) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+
+    def fail(*_: object) -> str:
+        raise fault
+
+    def report(at: str, *_: float, **__: float) -> None:
+        if at == stage:
+            monkeypatch.setattr("geoseg.io.scene.fingerprint_files", fail)
+
+    with pytest.raises(RunError, match=r"can't be looked at again.* is kept: the same command goes on"):
+        run_scene(scene, Bright(), out, SETTINGS, progress=report)
+    assert (out / "scene.geojson").exists() == (stage == "vectorize")
+    monkeypatch.undo()
+    assert run_scene(scene, Bright(), out, SETTINGS).windows_run <= 1  # to count the outputs
 
 
 def test_a_raster_that_is_replaced_while_it_is_read(tmp_path: Path) -> None:
