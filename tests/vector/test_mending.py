@@ -59,6 +59,33 @@ def test_an_outline_that_goes_back_on_itself_loses_that_spike() -> None:
     assert shapely.get_num_coordinates(house) == 5
 
 
+def test_small_parts_that_are_cut_off_are_left_out() -> None:
+    """The second lies across the end of the first, of which half a pixel looks out on the other side."""
+    bar = box(0, 4, 30.5, 6)
+    houses = mend(drawn([bar, box(20, -20, 30, 30), box(40, 0, 50, 30)]))
+    assert shapely.get_num_geometries(houses).tolist() == [1, 1, 1]
+    assert houses[0].bounds == (0, 4, 20, 6)
+    assert shapely.coverage_is_valid(houses)
+
+
+def test_large_parts_stay() -> None:
+    houses = mend(drawn([box(0, 4, 40, 6), box(20, -20, 30, 30)]))
+    assert sorted(shapely.area(shapely.get_parts(houses[0])).tolist()) == [20, 40]
+    assert shapely.coverage_is_valid(houses)
+
+
+def test_small_holes_of_crossings_are_filled_where_they_are_empty() -> None:
+    # Two arms about a square of two pixels a side; the end of one lies half a pixel in the other.
+    ring = [(0.0, 0.0), (10.0, 0.0), (10.0, 10.0), (3.5, 10.0), (3.5, 6.0)]
+    ring += [(6.0, 6.0), (6.0, 4.0), (4.0, 4.0), (4.0, 10.0), (0.0, 10.0)]
+    [house] = mend(drawn([ring]))
+    assert len(house.interiors) == 0
+    houses = mend(drawn([ring, box(4.5, 4.5, 5.5, 5.5)]))
+    assert shapely.coverage_is_valid(houses)
+    assert len(houses[0].interiors) == 1
+    assert houses[1].area == 1
+
+
 def test_an_object_below_another_stays_for_the_checks() -> None:
     outlines = drawn([box(0, 0, 20, 20), box(0, 0, 20, 20)])
     assert shapely.area(mend(outlines)).tolist() == [400, 400]

@@ -26,7 +26,7 @@ from geoseg.vector.coverage import Arcs, find_arcs, objects_of_pieces
 from geoseg.vector.regularize.agreement import outline_iou
 from geoseg.vector.regularize.corners import changed_arcs
 from geoseg.vector.regularize.drawing import FINE, Drawing, Meetings
-from geoseg.vector.regularize.mending import Mending
+from geoseg.vector.regularize.mending import SPECK, Mending
 from geoseg.vector.rings import Outlines, ragged_offsets, take_objects
 
 __all__ = ["LEVELS", "REACH", "Regular", "regularize_outlines"]
@@ -44,10 +44,7 @@ _RAW = len(LEVELS) - 1
 #: 0.8 and 0.7 m); one falls below 0.75. From 0.85 on PoLiS would be 0.651 m in the mean, not 0.654, but only
 #: 89 % of all corners right angles, not 92 %.
 _LEAST_IOU, _LEAST_FINE_IOU = 0.8, 0.75
-#: Holes and further parts of fewer pixels are left out where they touch no other object: no line of three
-#: pixels fits in. Most houses that could not be regular had one, next to their wall.
-_SPECK = 9.0
-#: And so are slits: a rectangle of this width, in pixels, that is long. An outline wobbles by as much.
+#: Like specks, slits are left out: a long rectangle of this width, in pixels. An outline wobbles by as much.
 _SLIT = 2.0
 #: They are left out together, where they are at most this share of the object's largest part.
 _SPECKS = 0.05
@@ -163,7 +160,7 @@ def _specks(outlines: Outlines, arcs: Arcs, closed: BoolArray) -> BoolArray:
     steps[outlines.ring_offsets[1:] - 1] = 0  # from ring to ring
     length = np.add.reduceat(steps, outlines.ring_offsets[:-1])
     drop = (np.diff(arcs.ring_offsets) == 1) & alone[arcs.arc[arcs.ring_offsets[:-1]]]
-    drop &= (area < _SPECK) | (2 * area < _SLIT * length)
+    drop &= (area < SPECK) | (2 * area < _SLIT * length)
     shells = outlines.part_offsets[:-1]
     objects = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
     largest = np.maximum.reduceat(area[shells], outlines.object_offsets[:-1]) if len(outlines) else area
