@@ -116,6 +116,7 @@ def _training(settings: TrainSettings, facts: Facts, row: Mapping[str, Any]) -> 
         "epoch": round(row["epoch"], 4),
         "batches": row["batches"],
         **({"earlier_batches": facts.earlier_batches} if facts.earlier_batches else {}),
+        **({"teacher": facts.teacher} if facts.teacher else {}),
         "seed": settings.seed,
         "validation": {
             "loss": row["loss"],

@@ -147,15 +147,15 @@ def _check_folder(run: RunFolder, settings: TrainSettings, resume: bool) -> None
 
 
 def _check_state(run: RunFolder, prepared: Prepared, devices: Devices) -> None:
-    """Refuse a state of other data or of another number of processes."""
+    """Refuse a state of other data, of another teacher or of another number of processes."""
     # Through JSON, or tuples would differ from the lists that were read.
     facts = json.loads(json.dumps(prepared.facts.document()))
     before = run.read_json("facts.json")
     changed = [key for key in facts if facts[key] != before.get(key)]
     if changed:
         raise StateMismatchError(
-            f"a run to resume must find its own data, got another {', '.join(changed)} than in "
-            f"{run.path / 'facts.json'}. Restore the data, or begin a new run."
+            f"a run to resume must find what it began with, got another {', '.join(changed)} than in "
+            f"{run.path / 'facts.json'}. Restore it, or begin a new run."
         )
     # Each process draws its own share of every batch: with another number the run would be another one.
     world = run.load_state().get("world", 1)

@@ -64,6 +64,8 @@ class Facts:
         Color that each class is shown in, six hexadecimal digits; empty where none are known.
     earlier_batches
         Batches of the trainings whose weights this one began with.
+    teacher
+        Fingerprint of the network whose probabilities are learned from; None without one.
     """
 
     classes: tuple[str, ...]
@@ -75,6 +77,7 @@ class Facts:
     bands: tuple[str, ...] = ()
     colors: tuple[str | None, ...] = ()
     earlier_batches: int = 0
+    teacher: str | None = None
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -155,10 +158,20 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         "val": sorted({area_names[ref.area] for ref in val}),
     }
     table, bands = opened.table, _band_names(opened)
-    facts = Facts(table.names, opened.dtype, mean, stddev, opened.gsd, scenes, bands, table.shown)
     teacher = None
     if settings.teacher is not None:
         teacher = open_teacher(base / settings.teacher.bundle, table.names, opened.channels)
+    facts = Facts(
+        table.names,
+        opened.dtype,
+        mean,
+        stddev,
+        opened.gsd,
+        scenes,
+        bands,
+        table.shown,
+        teacher=teacher.fingerprint if teacher else None,
+    )
     return Prepared(opened, epochs, val, facts, teacher)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geoseg.errors import ConfigError
 from geoseg.models.bundle import open_bundle
+from geoseg.models.loading import load_model
 from geoseg.models.normalize import Normalize
 from geoseg.models.scaling import band_ramps, fill_values
 from geoseg.models.state import load_module
@@ -17,10 +18,17 @@ __all__ = ["TeacherNetwork", "open_teacher"]
 
 
 class TeacherNetwork(nn.Module):
-    """From raw pixels (N, C, h, w) to probabilities (N, K, h, w); it never learns."""
+    """From raw pixels (N, C, h, w) to probabilities (N, K, h, w); it never learns.
 
-    def __init__(self, normalize: Normalize, network: nn.Module) -> None:
+    Attributes
+    ----------
+    fingerprint
+        Of the bundle, as runs of inference tell one model from another.
+    """
+
+    def __init__(self, normalize: Normalize, network: nn.Module, fingerprint: str) -> None:
         super().__init__()
+        self.fingerprint = fingerprint
         self.normalize = normalize
         self.network = network.to(memory_format=torch.channels_last).requires_grad_(False)
         self.eval()
@@ -44,7 +52,7 @@ def open_teacher(path: Path, classes: tuple[str, ...], channels: int) -> Teacher
     MissingFileError, ModelError
         No bundle there, or a broken one.
     ConfigError
-        A bundle that says nothing about these classes of such pixels.
+        A bundle that says nothing about these classes of such pixels, or not one class for each pixel.
     """
     bundle = open_bundle(path)
     card = bundle.card
@@ -57,5 +65,11 @@ def open_teacher(path: Path, classes: tuple[str, ...], channels: int) -> Teacher
             f"$.teacher.bundle: must have the classes {', '.join(classes)} of {channels} bands, got "
             f"{', '.join(card.classes)} of {card.in_channels}. Name the bundle of a run on such data."
         )
+    if card.activation != "softmax":
+        raise ConfigError(
+            f"$.teacher.bundle: must have the activation softmax, got {card.activation}. "
+            "Name the bundle of a training run."
+        )
     ramps = band_ramps(card.scaling, channels)
-    return TeacherNetwork(Normalize(ramps, fill_values(ramps)), load_module(bundle))
+    fingerprint = load_model(path, device="cpu", engine="torch").fingerprint()
+    return TeacherNetwork(Normalize(ramps, fill_values(ramps)), load_module(bundle), fingerprint)

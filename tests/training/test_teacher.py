@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from geoseg.data.dataset import ChipBatch
-from geoseg.errors import ConfigError, MissingFileError
+from geoseg.errors import ConfigError, MissingFileError, StateMismatchError
+from geoseg.models.bundle import open_bundle, write_bundle
+from geoseg.models.card import ModelCard
+from geoseg.models.loading import load_model
 from geoseg.models.losses import soft_cross_entropy
+from geoseg.models.state import load_module
 from geoseg.training.learner import Learner
 from geoseg.training.loop import train
 from geoseg.training.setup import build, pixelwise_of, prepare
@@ -106,14 +112,16 @@ def test_what_a_teacher_knows_is_learned_where_nothing_is_labeled(learner):
     assert losses[-1] < 0.85 * losses[0]
 
 
+class Stop(Exception):
+    pass
+
+
+def stop(stage, done, total, **info):
+    if stage == "training" and done == 2:
+        raise Stop
+
+
 def test_a_run_with_a_teacher_goes_on_after_a_kill_and_leaves_the_teacher_alone(quick, tmp_path):
-    class Stop(Exception):
-        pass
-
-    def stop(stage, done, total, **info):
-        if stage == "training" and done == 2:
-            raise Stop
-
     bundle = train(quick(epochs=1), tmp_path / "teacher", devices="cpu")
     before = (bundle / "model.safetensors").read_bytes()
     changes = {
@@ -133,10 +141,40 @@ def test_a_run_with_a_teacher_goes_on_after_a_kill_and_leaves_the_teacher_alone(
     )
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
     assert (bundle / "model.safetensors").read_bytes() == before
+    card = open_bundle(tmp_path / "whole" / "bundle").card
+    assert card.options.training["teacher"] == load_model(bundle).fingerprint()
+    assert "teacher" not in open_bundle(bundle).card.options.training
     # A validation loss is that of the labels, so that runs with and without a teacher can be compared.
     network = open_teacher(bundle, ("bg", "house"), 3).train()
     assert not any(module.training for module in network.modules())
     assert not any(weight.requires_grad for weight in network.parameters())
+
+
+def test_a_run_does_not_go_on_with_another_teacher(quick, tmp_path):
+    bundle = train(quick(epochs=1), tmp_path / "teacher", devices="cpu")
+    other = train(quick(epochs=1, seed=9), tmp_path / "other", devices="cpu")
+    settings = quick(epochs=1, save_every_minutes=0, teacher={"bundle": str(bundle)})
+    with pytest.raises(Stop):
+        train(settings, tmp_path / "run", devices="cpu", progress=stop)
+    bundle.rename(kept := tmp_path / "kept")
+    shutil.copytree(other, bundle)
+    with pytest.raises(StateMismatchError, match="what it began with, got another teacher than in"):
+        train(settings, tmp_path / "run", devices="cpu", resume=True)
+    shutil.rmtree(bundle)
+    kept.rename(bundle)
+    assert train(settings, tmp_path / "run", devices="cpu", resume=True).is_dir()
+
+
+def test_a_teacher_of_several_classes_a_pixel_is_refused(quick, tmp_path):
+    bundle = open_bundle(train(quick(epochs=1), tmp_path / "run", devices="cpu"))
+    options = bundle.card.options.model_copy(update={"activation": "sigmoid"})
+    card = ModelCard.create(
+        "sigmoid", classes=("bg", "house"), bands=("red", "green", "blue"), scaling=bundle.card.scaling,
+        options=options, data_type="uint8",
+    )  # fmt: skip
+    wrong = write_bundle(tmp_path / "sigmoid", load_module(bundle), card)
+    with pytest.raises(ConfigError, match=r"\$\.teacher\.bundle: must have the activation softmax, got sig"):
+        open_teacher(wrong, ("bg", "house"), 3)
 
 
 def test_teachers_that_say_nothing_about_the_classes_are_refused(quick, tmp_path):

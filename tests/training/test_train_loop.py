@@ -174,7 +174,7 @@ def test_other_data_or_processes_are_refused_on_resuming(quick, tmp_path):
         train(settings, tmp_path / "run", devices="cpu:2", resume=True)
     facts = tmp_path / "run" / "facts.json"
     facts.write_text(facts.read_text().replace('"north"', '"west"'))
-    with pytest.raises(StateMismatchError, match="must find its own data, got another scenes than in"):
+    with pytest.raises(StateMismatchError, match="must find what it began with, got another scenes than in"):
         train(settings, tmp_path / "run", devices="cpu", resume=True)
 
 
