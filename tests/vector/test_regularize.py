@@ -252,16 +252,32 @@ def test_houses_a_pixel_apart_stay_regular(angle: float) -> None:
     assert (np.abs(np.abs(turns) - 90) < 2).sum() >= 6
 
 
-def test_a_hole_that_can_not_be_drawn_leaves_its_house_regular() -> None:
-    values = burnt([turned(shapely.box(50, 60, 150, 140), 60)])
+@pytest.mark.parametrize("angle", [0, 15, 30, 45, 60, 80])
+def test_a_hole_that_can_not_be_drawn_leaves_its_house_regular(angle: float) -> None:
+    """It stays whichever way house and hole lie; a slit is no courtyard."""
+    values = burnt([turned(shapely.box(50, 60, 150, 140), angle)])
     values[100:103, 90:110] = 0
     result = regular(values)
     assert LEVELS[result.level].tolist() == ["regular"]
     assert len(result.geometry[0].exterior.coords) == 5
     assert len(result.geometry[0].interiors) == 1
-    # A slit is no courtyard.
     values[101:103, 90:110] = 1
     assert len(regular(values).geometry[0].interiors) == 0
+
+
+@pytest.mark.parametrize("angle", [0, 10, 30, 45, 70])
+@pytest.mark.parametrize(
+    ("height", "width", "stays"),
+    [(3, 5, True), (4, 4, True), (5, 5, True), (3, 20, True), (2, 10, False), (2, 40, False)],
+)
+def test_slits_are_left_out_and_other_holes_stay_however_a_house_is_turned(
+    angle: float, height: int, width: int, stays: bool
+) -> None:
+    hole = shapely.box(100, 100, 100 + width, 100 + height)
+    result = regular(burnt([turned(shapely.box(50, 60, 150, 140).difference(hole), angle)]))
+    assert LEVELS[result.level].tolist() == ["regular"]
+    assert len(result.geometry[0].interiors) == stays
+    assert result.geometry[0].exterior.minimum_rotated_rectangle.area == pytest.approx(8000, rel=0.03)
 
 
 def test_a_speck_that_fills_a_hole_stays() -> None:
