@@ -332,9 +332,12 @@ def test_shipped_network_is_small_and_sound() -> None:
         new, before, older = (
             [row[score] for row in table[name].values()] for name in ("new", "before", "older")
         )
-        # It was chosen on places that taught; on these it is ahead in IoU, and level in object F1.
         assert sum(new) > sum(older)
-        assert sum(new) > sum(before) - 0.01
+        # It was chosen on places that taught; on these it is ahead in IoU, and level in object F1.
+        if score == "iou":
+            assert sum(new) > sum(before)
+        else:
+            assert abs(sum(new) - sum(before)) / len(new) < 0.002
         # The lowest with default options: villages under trees in Bangladesh, object F1 0.189.
         assert all(0.18 < value < 1 for value in new)
     threshold = json.loads((shipped_model() / "model.json").read_text(encoding="utf-8"))
