@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from geoseg.errors import InputError
 from geoseg.io.sorted_runs import KEY, SortedRuns
 from geoseg.io.vectors import VectorFile, check_crs_pair, moved_to, open_vector, reach
 from geoseg.scores.polygons import clean_polygons, overlap_pairs
@@ -71,7 +72,7 @@ class Known:
         left, bottom, right, top = self.bounds
         # Without end it is the same as everything, which GDAL takes as no bounds only.
         for geometry, columns in self.source.records(within=within if np.isfinite(within).all() else None):
-            index = np.flatnonzero(np.isin(shapely.get_type_id(geometry), (3, 6)))
+            index = np.flatnonzero(_may_be_polygons(geometry))
             moved = moved_to(shapely.force_2d(geometry[index]), own, self.crs, self.bounds)
             x0, y0, x1, y1 = shapely.bounds(moved).reshape(-1, 4).T
             near = (x0 <= right) & (x1 >= left) & (y0 <= top) & (y1 >= bottom)  # False for what is not finite
@@ -94,11 +95,23 @@ def known_footprints(path: PathLike, crs: CRS | None, bounds: Bounds, name: str)
     Raises
     ------
     MissingFileError, InputError
-        It can't be read, or only one of both has a CRS.
+        It can't be read, has features and none is a polygon, or only one of both has a CRS.
     """
     source = open_vector(path)
     check_crs_pair(source, crs, name)
+    # Of points or lines nothing would be left, and every footprint be new. A few rows at a time: mostly the
+    # first one is a polygon.
+    if source.count and not any(_may_be_polygons(batch.geometry).any() for batch in source.batches(size=256)):
+        raise InputError(
+            f"update must hold polygons, got none among the {source.count:,} features of {source}. Name a "
+            "file of polygons."
+        )
     return Known(source, crs, bounds)
+
+
+def _may_be_polygons(geometry: Array) -> BoolArray:
+    """(n,) bool: polygons, and collections, which may hold some."""
+    return np.isin(shapely.get_type_id(geometry), (3, 6, 7))
 
 
 @dataclass(frozen=True, eq=False)

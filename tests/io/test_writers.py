@@ -39,7 +39,7 @@ from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import wkb_array
 from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile, layer_metadata
 from geoseg.io.writers.geojson_text import _texts
-from geoseg.io.writers.ogr import dbf_names
+from geoseg.io.writers.ogr import OgrWriter, dbf_names
 from geoseg.io.writers.pmtiles import check_pmtiles, read_header
 from geoseg.vector.ragged import RaggedPolygons, ragged_polygons
 
@@ -802,14 +802,27 @@ class TestPMTiles:
         west, south, east, north = gpd.GeoSeries(batch.geometry, crs=UTM).to_crs(4326).total_bounds
         assert header.bounds == pytest.approx((west, south, east, north), abs=1e-5)
 
-    def test_objects_on_the_antimeridian_lie_at_both_ends_of_the_map(self, tmp_path: Path) -> None:
-        """Drawn around the Earth, one of 20 m took a minute and 31,745 tiles."""
+    def test_objects_on_the_antimeridian_lie_at_both_ends_of_the_map(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Drawn around the Earth, one of 20 m took a minute and 31,745 tiles; as one feature, seconds."""
+        put, widths = OgrWriter._put, []
+
+        def measured(self: OgrWriter, batch: FootprintBatch) -> None:
+            left, _, right, _ = batch.ragged.bounds().T
+            widths.extend(right - left)
+            put(self, batch)
+
+        monkeypatch.setattr(OgrWriter, "_put", measured)
         houses = shapely.box([179.9999, 180.0003], -17, [180.0001, 180.0004], -16.9999)
         path = tmp_path / "fiji.pmtiles"
         schema = pa.schema([("id", pa.int64())])
         with open_writer("pmtiles", path, schema=schema, crs=CRS.from_epsg(4326), zooms=(12, 18)) as writer:
             writer.write(FootprintBatch(houses, {"id": np.array([1, 2])}))
-        parts = gpd.read_file(path).to_crs(4326).bounds
+        assert (len(widths), max(widths) < 100) == (3, True)
+        found = gpd.read_file(path).to_crs(4326)
+        parts = found.bounds
+        assert sorted(zip(found.id, parts.minx > 0)) == [(1, False), (1, True), (2, False)]
         assert read_header(path).tiles < 50
         assert (parts["maxx"] - parts["minx"]).max() < 2e-4
         assert parts["maxx"].max() == pytest.approx(180, abs=1e-7)

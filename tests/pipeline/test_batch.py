@@ -156,6 +156,14 @@ class TestGoingOn:
         assert run(scenes, network, out, min_area_m2=5000).footprints == 0
         assert network.windows == 0
 
+    def test_what_is_done_stays_wherever_the_store_was(self, scenes: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        run(scenes, Network(), out, store=str(tmp_path / "store"))
+        assert [run(scenes, Network(), out, store=store).kept for store in (None, str(tmp_path / "b"))] == [
+            3,
+            3,
+        ]
+
     def test_another_area_in_the_same_file_is_seen(self, scenes: Path, tmp_path: Path) -> None:
         area, out = tmp_path / "area.geojson", tmp_path / "out"
         for side in (30, 2000):

@@ -151,6 +151,18 @@ class TestScene:
         with pytest.raises(InputError, match="output must not be an input"):
             geoseg.run(scene, Network(), out=out, update=mine, formats="gpkg", **OPTIONS)
 
+    def test_polygons_in_collections_are_known_and_a_file_without_any_is_refused(
+        self, scene: Path, tmp_path: Path
+    ) -> None:
+        drawn = boxes(*KNOWN)
+        mixed = [shapely.GeometryCollection([one, one.centroid]) for one in drawn]
+        known = yesterday(tmp_path / "mixed.gpkg", mixed)
+        assert geoseg.run(scene, Network(), out=tmp_path / "a", update=known, **OPTIONS).changes == FOUND
+        walls = yesterday(tmp_path / "walls.gpkg", shapely.boundary(drawn))
+        with pytest.raises(InputError, match=r"update must hold polygons, got none .* 6 .*walls\.gpkg"):
+            geoseg.run(scene, Network(), out=tmp_path / "b", update=walls, **OPTIONS)
+        assert not (tmp_path / "b").exists()
+
 
 class TestBatch:
     def test_each_scene_and_the_merged_data_set(self, scene: Path, tmp_path: Path) -> None:

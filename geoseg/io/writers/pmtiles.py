@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import shapely
 from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError, RunError
@@ -29,6 +30,7 @@ from geoseg.geo.geobox import GeoBox, is_earth
 from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch
 from geoseg.io.writers.lonlat import LonLat
 from geoseg.io.writers.ogr import OgrWriter
+from geoseg.vector.ragged import ragged_polygons
 
 __all__ = ["PMTilesHeader", "PMTilesWriter", "check_pmtiles", "read_header", "tile_zooms", "zooms_of"]
 
@@ -130,7 +132,7 @@ class PMTilesWriter(OgrWriter):
     def _put(self, batch: FootprintBatch) -> None:
         if not hasattr(self, "_thread"):
             super()._begin(self._staged)
-        shapes = FootprintBatch(self._lonlat.shapes(batch)).ragged
+        shapes, columns = FootprintBatch(self._lonlat.shapes(batch)).ragged, batch.columns
         bounds = shapes.bounds()
         # GDAL leaves them out without a word.
         if ((bounds[:, 1] >= _MAP_END) | (bounds[:, 3] <= -_MAP_END)).any():
@@ -138,8 +140,16 @@ class PMTilesWriter(OgrWriter):
                 f"cannot show footprints beyond {_MAP_END:.2f} degrees north or south on a web map for "
                 f"{self.path}. Leave out the format pmtiles."
             )
+        # Parts at both ends of the map are features of their own: GDAL goes through all tiles of a feature's
+        # bounds, which took a second for each house of 0.3 m pixels and ten for one of 0.04 m.
+        if (around := bounds[:, 2] - bounds[:, 0] > 180).any():
+            parts, rows = shapely.get_parts(shapes.geometries()[around], return_index=True)
+            rows = np.concatenate([np.flatnonzero(~around), np.flatnonzero(around)[rows]])
+            order = np.argsort(rows, kind="stable")
+            shapes = ragged_polygons(np.concatenate([shapes.geometries()[~around], parts])[order])
+            columns = {name: column[rows[order]] for name, column in columns.items()}
         xy = np.column_stack(self._to_map.transform(shapes.xy[:, 0], shapes.xy[:, 1]))
-        super()._put(FootprintBatch(replace(shapes, xy=xy), batch.columns))
+        super()._put(FootprintBatch(replace(shapes, xy=xy), columns))
 
     def _finish(self) -> None:
         if self.count:

@@ -33,7 +33,7 @@ __all__ = [
 #: Settings that change how a scene is worked on, and nothing of what comes out.
 _WORK_ONLY = (
     "restart", "overwrite", "on_error", "batch_size", "device", "engine", "retry_failed", "max_failures",
-    "mosaic", "max_cloud", "dates", "remote", "report", "workers", "scheduler", "devices",
+    "mosaic", "max_cloud", "dates", "remote", "report", "workers", "scheduler", "devices", "store",
     "merge", "merge_crs", "overlaps",
 )  # fmt: skip
 #: Those of them by which a scene that failed may fare better: it is tried again with others.
