@@ -215,7 +215,4 @@ def _traces(
             yield traced()
     finally:
         # A reader who stops early, or an error, would otherwise wait for all that is queued.
-        for _, waiting in reading:
-            waiting.cancel()
-        for _, trace in tracing:
-            trace.cancel()
+        workers.take_back([*(task for _, task in reading), *(task for _, task in tracing)])

@@ -201,9 +201,8 @@ def split_raster(
                 collect(crew.in_flight - 1)
             collect(0)
         finally:
+            crew.take_back(task for _, _, task in finding)
             surrounded.close()
-            for _, _, waiting in finding:
-                waiting.cancel()
     # In this process: of a chunk only its basins and their edges are left, some kilobytes.
     objects = join_basins(
         chunks,
@@ -333,5 +332,4 @@ def _with_rims(
             if place[1] == cols - 1:
                 rims.pop((place[0] - 1, place[1]), None)
     finally:
-        for waiting in reading.values():
-            waiting.cancel()
+        workers.take_back(reading.values())

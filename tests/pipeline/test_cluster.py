@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from typer.testing import CliRunner
 import geoseg
 from geoseg.cli import app
 from geoseg.config.run import RunSettings
-from geoseg.errors import InputError
+from geoseg.errors import InputError, RunError
 from geoseg.files import DiskFullError
 from geoseg.pipeline.batch import dry_run, run_batch
 from geoseg.pipeline.predict_scene import predict_scene
@@ -163,6 +164,37 @@ def test_errors_of_workers_are_told_in_a_line(tmp_path, monkeypatch, error, mess
         with pytest.raises(InputError, match=message):
             ask()
     assert not list(tmp_path.iterdir())
+
+
+def test_tasks_that_workers_go_on_with_are_waited_for_after_an_error(tmp_path, client) -> None:
+    scene, meeting = save(tmp_path / "town.tif", town()), tmp_path / "meeting"
+    begun, failed, ended = (tmp_path / name for name in ("begun", "failed", "ended"))
+
+    command = os.getpid()
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        if os.getpid() == command:  # a first look at what it gives
+            return batch[:, :1] / 255
+        try:
+            begun.mkdir()
+        except FileExistsError:
+            if not failed.exists():
+                failed.touch()
+                raise RunError("this batch can't be predicted") from None
+        else:
+            # The other worker fails meanwhile, and the run has its error long before this one is done.
+            give_up = time.monotonic() + 20
+            while not failed.exists() and time.monotonic() < give_up:
+                time.sleep(0.01)
+            time.sleep(1)
+            ended.touch()
+        return batch[:, :1] / 255
+
+    given = {name: getattr(settings(), name) for name in ("window", "overlap", "chunk", "threshold")}
+    with pytest.raises(RunError, match="this batch can't be predicted"):
+        geoseg.segment(scene, network, client=client, store=str(meeting), **given)
+    assert ended.exists()
+    assert [path for path in meeting.rglob("*") if path.is_file()] == []
 
 
 @pytest.fixture

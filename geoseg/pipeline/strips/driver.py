@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -77,7 +76,7 @@ def predict_with_workers(
     # Strips whose parts no chunk needs any more. They leave the disk, which otherwise would hold all sums of
     # the scene; the workers see to it, who wait for a shared disk while others work.
     used: list[Place] = []
-    with store.exchange() as parts, _taken_back() as flying:
+    with store.exchange() as parts, _taken_back(workers) as flying:
         network = Network(predictor, predictor.fingerprint(), getattr(predictor, "runtime", None))
         aside = parts if workers.apart else None
         work = Shared(
@@ -133,14 +132,13 @@ def predict_with_workers(
 
 
 @contextmanager
-def _taken_back() -> Iterator[dict[Pending[Any], _Task]]:
-    """Tasks in flight, the oldest first; after an error those that have not begun are taken back."""
+def _taken_back(workers: Workers) -> Iterator[dict[Pending[Any], _Task]]:
+    """Tasks in flight, the oldest first; after an error they are taken back.
+
+    Those that have begun write to the store, which may be another run's, or gone, from here on.
+    """
     flying: dict[Pending[Any], _Task] = {}
     try:
         yield flying
     finally:
-        for pending in flying:
-            pending.cancel()
-        # Those that have begun write to the store, which may be another run's, or gone, from here on.
-        begun = (pending.future for pending in flying)
-        wait([future for future in begun if future is not None and not future.cancelled()])
+        workers.take_back(flying)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -87,6 +87,9 @@ class Workers:
         The same for tasks that run the network; None: one executor does all.
     is_cluster
         Whether a scheduler stands between this process and the workers, which may end.
+    settle
+        Waits until workers have ended what they go on with of tasks whose futures were cancelled; None: a
+        future that has begun can't be cancelled.
 
     Attributes
     ----------
@@ -102,10 +105,12 @@ class Workers:
         apart: bool,
         start_network: Callable[[], Executor] | None = None,
         is_cluster: bool = False,
+        settle: Callable[[list[Future[Any]]], None] | None = None,
     ) -> None:
         self.count, self.apart, self.is_cluster = count, apart, is_cluster
         self.notes: list[str] = []
         self._start, self._start_network = start, start_network or start
+        self._settle = settle
         self._lock = threading.RLock()
         self._executor = start()
         self._network = self._executor if start_network is None else start_network()
@@ -161,6 +166,17 @@ class Workers:
             self._stopped = True
             for pending in list(self._pending.values()):
                 pending.cancel()
+
+    def take_back(self, tasks: Iterable[Pending[Any]]) -> None:
+        """Take back tasks that have not begun, and wait for those that have: they may be about to write."""
+        given = list(tasks)
+        for pending in given:
+            pending.cancel()
+        futures = [pending.future for pending in given if pending.future is not None]
+        wait([future for future in futures if not future.cancelled()])
+        cancelled = [future for future in futures if future.cancelled()]
+        if self._settle is not None and cancelled:
+            self._settle(cancelled)
 
     def take_notes(self) -> list[str]:
         """Notes that nobody took yet, each once."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from geoseg.errors import InputError, MissingDependencyError
@@ -21,6 +25,12 @@ __all__ = ["GPU", "TRACE", "cluster_workers", "connected", "networks_of"]
 GPU, TRACE = "GPU", "CPU"
 #: Seconds that a scheduler may take to answer.
 _TIMEOUT = 10
+#: Seconds for which a run that ends early waits for the tasks that workers go on with, and between two looks.
+_SETTLE, _LOOK = 120, 0.2
+#: States of a task in a worker that does no more for it.
+_ENDED = frozenset({"memory", "error", "released", "forgotten"})
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -110,13 +120,57 @@ def cluster_workers(client: Any, place: str) -> Workers:
     network = {"resources": {GPU: 1}} if GPU in offered else {}
     others = {"resources": {TRACE: 1}} if TRACE in offered else {}
     return Workers(
-        # Not pure: two tasks with equal arguments write two files, and dask would do one of them.
-        lambda: client.get_executor(pure=False, **others),
+        lambda: _ClusterExecutor(client, others),
         sum(threads.values()),
         apart=True,
         is_cluster=True,
-        start_network=lambda: client.get_executor(pure=False, **network),
+        start_network=lambda: _ClusterExecutor(client, network),
+        settle=partial(_settle, client),
     )
+
+
+class _ClusterExecutor(Executor):
+    """The executor of a client; its futures know the names of their tasks, to ask what became of them."""
+
+    def __init__(self, client: Any, options: dict[str, Any]) -> None:
+        # Not pure: two tasks with equal arguments write two files, and dask would do one of them.
+        self._executor = client.get_executor(pure=False, **options)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+        # The part before the last hyphen is the name that the dashboard shows.
+        key = f"{function.__name__}-{uuid.uuid4().hex}"
+        future: Future[Any] = self._executor.submit(function, *args, key=key)
+        future.key = key  # type: ignore[attr-defined]
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._executor.shutdown(wait=wait)
+
+
+def _settle(client: Any, cancelled: list[Future[Any]]) -> None:
+    """Wait until no worker goes on with cancelled tasks, which the cluster forgets while they still write."""
+    keys = [future.key for future in cancelled]  # type: ignore[attr-defined]
+    end = time.monotonic() + _SETTLE
+    while client.status == "running":
+        # First, for the word of what is cancelled takes its time to the workers.
+        time.sleep(_LOOK)
+        try:
+            answers = client.run(_going_on, keys, on_error="ignore")
+        except (OSError, RuntimeError):
+            return  # the cluster is gone, which the run has said
+        if not any(answers.values()):
+            return
+        if time.monotonic() > end:
+            logger.warning(
+                "workers go on with tasks of a run that ended; what they write may stay in its store"
+            )
+            return
+
+
+def _going_on(keys: list[str], dask_worker: Any) -> bool:
+    """In a worker: whether it is at work on any of these tasks, or is about to be."""
+    tasks = dask_worker.state.tasks
+    return any(key in tasks and tasks[key].state not in _ENDED for key in keys)
 
 
 class _Answer(NamedTuple):
