@@ -43,6 +43,8 @@ _WAITS = (0.5, 2.0, 8.0)
 #: Bytes that are asked for at a time where a part of a content is read: with fewer, the round trips take
 #: longer than the bytes.
 _READ_BYTES = 8 << 20
+#: A user and a password; a name before an @ is no secret, and in Azure that of a container.
+_PASSWORD = r"//(?![^/@:]*:\d+/)[^/@:]*:[^@]*@"
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
@@ -129,7 +131,9 @@ class FolderDepot:
 
     def clear(self) -> None:
         """See :class:`Depot`."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # One that somebody else removes meanwhile is removed.
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
 
     def inside(self, name: str) -> FolderDepot:
         """See :class:`Depot`."""
@@ -170,10 +174,7 @@ class AddressDepot:
                 "it on all machines, with pip install s3fs, gcsfs or adlfs."
             ) from error
         except Exception as error:
-            raise InputError(
-                f"store must be a folder, or an address such as s3://bucket/folder, got {self.address} "
-                f"({os_reason(error)}). Give another --store."
-            ) from error
+            raise _refused(self.address, os_reason(error)) from error
 
     def _asked(self, action: str, name: str, request: Callable[[Any, str], T]) -> T:
         """What a request gives; tried again after faults that may pass."""
@@ -200,8 +201,17 @@ class AddressDepot:
             buffer = io.BytesIO()
             content(buffer)
             content = buffer.getvalue()
+
+        def put(system: Any, path: str) -> None:
+            try:
+                system.pipe_file(path, content)
+            except FileNotFoundError:
+                # File systems with folders of their own (sftp, smb, hdfs) make none by themselves.
+                system.makedirs(path.rpartition("/")[0], exist_ok=True)
+                system.pipe_file(path, content)
+
         try:
-            self._asked("write", name, lambda system, path: system.pipe_file(path, content))
+            self._asked("write", name, put)
         except FileNotFoundError as error:  # of the bucket
             raise RunError(f"cannot write {self.address}/{name}: {os_reason(error)}.") from error
 
@@ -305,12 +315,33 @@ def depot_at(address: str) -> Depot:
     'FolderDepot'
     """
     scheme = _SCHEME.match(address)
+    if re.search(_PASSWORD, address):
+        # What is given here is kept in a file, printed, and sent to all workers.
+        raise _refused(address, "give credentials by the environment, not in the address")
+    if "::" in address and "://" in address:
+        raise _refused(address, "chains of file systems can't be written to")
     if scheme is None:
+        # A Windows drive has one letter.
+        if re.match(r"[a-z][a-z0-9+.-]+:/", address, re.IGNORECASE):
+            raise _refused(address, "a scheme is followed by two slashes")
         return FolderDepot(Path(address))
-    if scheme[1].lower() in ("file", "local"):
+    name, rest = scheme[1].lower(), address[scheme.end() :]
+    if not rest.strip("/"):
+        raise _refused(address, "it names no place")
+    if name in ("file", "local"):
+        if not rest.startswith("/"):
+            raise _refused(address, "a file is on this machine: three slashes, and no host")
         # As a folder, in which a file gets its name when it is whole; fsspec writes it in place.
-        return FolderDepot(Path(address[scheme.end() :]))
-    return AddressDepot(address.rstrip("/"))
+        return FolderDepot(Path(rest))
+    return AddressDepot(f"{name}://{rest.rstrip('/')}")
+
+
+def _refused(address: str, reason: str) -> InputError:
+    address = re.sub(_PASSWORD, "//***@", address)
+    return InputError(
+        f"store must be a folder, or an address such as s3://bucket/folder, got {address} ({reason}). Give "
+        "another --store."
+    )
 
 
 def new_part(name: str) -> str:
@@ -373,7 +404,9 @@ def emptied(depot: Depot) -> Iterator[Depot]:
         yield depot
     except BaseException:
         # What ended the job is told; that the store can't be reached either would hide it.
-        with suppress(RunError):
+        with suppress(RunError, OSError):
             depot.clear()
         raise
-    depot.clear()
+    # A folder that can't be removed now takes room, and no more.
+    with suppress(OSError):
+        depot.clear()

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from geoseg.geo.windows import Window
 from geoseg.pipeline.chunk_files import CHUNKS, ChunkFiles, array_metadata
 from geoseg.pipeline.chunk_log import ChunkRecord, ChunkRecords, log_line, read_log
 from geoseg.pipeline.salvage import sorted_failures
-from geoseg.pipeline.store_state import FORMAT, clear_elsewhere, is_same, place_of, read_state
+from geoseg.pipeline.store_state import FORMAT, clear_elsewhere, is_same, read_state
 from geoseg.typing import Array, BoolArray, OnError
 
 __all__ = ["FORMAT", "ProbStore", "remove_store"]
@@ -160,7 +160,7 @@ class ProbStore:
             # As JSON gives it back, or a tuple would differ from the list that state.json holds.
             wanted = json.loads(json.dumps(dict(fingerprint), default=str))
             state = {"format": FORMAT, **wanted, "dtype": dtype, "classes": classes, "batch_size": batch_size}
-            begun = _has_chunks(folder, found)
+            begun = _has_chunks(folder)
             if kept is None and not restart and begun:
                 raise StateMismatchError(
                     f"{folder} holds a run of which nothing is known. Give --restart to begin again."
@@ -176,6 +176,8 @@ class ProbStore:
                 # Under a new name, which no worker of an earlier call still writes to.
                 new = {"store": f"{given}/{new_part(folder.stem)}", "begun": time.time()}
                 state |= {key: kept.get(key) for key in new} if kept is not None and same else new
+                if same and begun:
+                    _check_mounted(folder, state["store"])
                 # First: a place that can't be written to is not remembered, and costs no kept run.
                 checked_depot(state["store"], "prob", "zarr.json", metadata)
             if not same:
@@ -220,7 +222,7 @@ class ProbStore:
 
     def discard_if_empty(self) -> None:
         """Remove the folder if no chunk was finished."""
-        if not self._records and not _has_chunks(self.folder, None):
+        if not self._records and not _has_chunks(self.folder):
             self.discard()
 
     @property
@@ -255,7 +257,8 @@ class ProbStore:
         So what a worker of an earlier call still writes, of which a cluster knows nothing, is not read here.
         """
         with emptied(self.files.depot.inside("parts")) as parts:
-            parts.clear()
+            with suppress(OSError):  # the part below has a name of its own
+                parts.clear()
             yield parts.inside(uuid.uuid4().hex)
 
     def lacking(self, on_error: OnError) -> BoolArray:
@@ -390,8 +393,20 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _has_chunks(folder: Path, state: Mapping[str, Any] | None) -> bool:
-    if place_of(state) is not None:
-        log = folder / "chunks.log"
-        return log.is_file() and log.stat().st_size > 0
+def _check_mounted(folder: Path, store: str) -> None:
+    """Refuse a place that is not there: a disk that is not mounted looks like a store without chunks."""
+    try:
+        depot_at(store).get("prob/zarr.json")
+    except OSError:
+        raise InputError(
+            f"{folder} holds a run whose chunks lie in {store}, which isn't there now. Mount it and give the "
+            "same command again, or give --restart to begin again."
+        ) from None
+
+
+def _has_chunks(folder: Path) -> bool:
+    """Whether a run was begun, by what lies there: its state may be damaged."""
+    log = folder / "chunks.log"
+    if log.is_file() and log.stat().st_size > 0:
+        return True
     return next((folder / "prob" / "c").rglob("*/*/*"), None) is not None

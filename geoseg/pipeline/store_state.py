@@ -59,7 +59,7 @@ def clear_elsewhere(state: Mapping[str, Any] | None) -> None:
         return
     try:
         depot_at(state["store"]).clear()
-    except GeosegError as error:
+    except (GeosegError, OSError) as error:
         # Nothing depends on it any more, and a place that is gone must not keep a run from a new one.
         _LOG.warning("chunks of an earlier run are left in %s: %s", state["store"], error)
 

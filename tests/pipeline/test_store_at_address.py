@@ -233,6 +233,56 @@ def test_a_place_that_can_not_be_written_to_is_refused_and_nothing_is_left(
     assert run(scene, tmp_path / "out", store=None).windows_run == 0  # what was kept is not thrown away
 
 
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [
+        ("sftp://me:secret@host/work", r"sftp://\*\*\*@host/work \(give credentials by the environment"),
+        ("sftp://me:se/cret@host/work", "give credentials by the environment"),
+        ("simplecache::ftp://me:secret@host/work", "give credentials by the environment"),
+        ("simplecache::s3://bucket/work", "chains"),
+        ("s3:/bucket/work", "two slashes"),
+        ("file://host/work", "no host"),
+        ("s3://", "names no place"),
+    ],
+)
+def test_an_address_that_means_something_else_is_refused(store, words) -> None:
+    with pytest.raises(InputError, match=rf"store must be .*{words}.*--store") as caught:
+        depot.depot_at(store)
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("store", ["s3://box@account/work", "sftp://host:22/a@b", "sftp://me@host/work"])
+def test_an_at_sign_is_no_password(store) -> None:
+    assert depot.depot_at(store.replace("s", "S", 1) + "/").address == store
+
+
+def test_folders_that_are_missing_are_made_where_a_file_system_has_some(tmp_path, monkeypatch) -> None:
+    made: list[str] = []
+
+    def pipe_file(self: Any, path: str, value: bytes, **kwargs: Any) -> None:
+        if not made:
+            raise FileNotFoundError(path)
+        MemoryFileSystem.store[path] = value
+
+    monkeypatch.setattr(Faulty, "pipe_file", pipe_file)
+    monkeypatch.setattr(Faulty, "makedirs", lambda self, path, exist_ok=False: made.append(path))
+    depot.depot_at("faulty://host/work/deep").put("a", b"1")
+    assert made == ["/host/work/deep"]
+
+
+def test_chunks_that_can_not_be_removed_are_named(scene, tmp_path, monkeypatch, caplog) -> None:
+    place = tmp_path / "disk"
+    run(scene, tmp_path / "out", store=str(place))
+
+    def refuse(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(depot.shutil, "rmtree", refuse)
+    run(scene, tmp_path / "out", store=str(place), restart=True)
+    assert f"chunks of an earlier run are left in {place}" in caplog.text
+
+
 def test_a_package_that_is_not_installed_is_named(scene, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(known_implementations, "s3", {"class": "none.S3", "err": "Install s3fs"})
     with pytest.raises(InputError, match=r"store s3://.* needs a package .*\(Install s3fs\)"):
@@ -252,6 +302,47 @@ def test_a_run_goes_on_where_its_chunks_lie_and_nowhere_else(scene, alone, tmp_p
         run(scene, tmp_path)
     assert run(scene, tmp_path, store=None).windows_run == 0
     assert results(tmp_path) == alone
+
+
+@pytest.mark.parametrize("place", ["faulty://bucket/work", "disk"])
+def test_a_place_that_is_not_there_now_is_not_taken_for_an_empty_one(scene, alone, tmp_path, place) -> None:
+    place = place if "://" in place else str(tmp_path / place)
+    run(scene, tmp_path / "out", store=place)
+    kept = dict(Faulty.store)
+    Faulty.store.clear()
+    if "://" not in place:
+        (tmp_path / "disk").rename(tmp_path / "unmounted")
+        (tmp_path / "disk").mkdir()
+    with pytest.raises(
+        InputError, match=r"chunks lie in .*(work|disk).* isn't there now. Mount it .*--restart"
+    ):
+        run(scene, tmp_path / "out", store=place)
+    Faulty.store.update(kept)
+    if "://" not in place:
+        (tmp_path / "disk").rmdir()
+        (tmp_path / "unmounted").rename(tmp_path / "disk")
+    assert run(scene, tmp_path / "out", store=place).windows_run == 0
+    assert results(tmp_path / "out") == alone
+
+
+def test_without_its_state_a_kept_run_is_not_begun_anew(scene, tmp_path) -> None:
+    run(scene, tmp_path)
+    (tmp_path / "town.geoseg" / "state.json").write_text("{")
+    with pytest.raises(StateMismatchError, match=r"of which nothing is known. Give --restart"):
+        run(scene, tmp_path)
+    assert chunks()
+
+
+def test_a_run_with_nothing_to_predict_puts_no_network_into_the_store(scene, tmp_path, monkeypatch) -> None:
+    def put(*_: object) -> None:
+        raise AssertionError
+
+    run(scene, tmp_path)
+    monkeypatch.setattr("geoseg.pipeline.strips.driver.Network", put)
+    with threads() as crew:
+        assert run(scene, tmp_path, crew).windows_run == 0
+        with pytest.raises(AssertionError):
+            run(scene, tmp_path / "new", crew)
 
 
 def test_two_runs_of_one_name_share_an_address(scene, alone, tmp_path) -> None:

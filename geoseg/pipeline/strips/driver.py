@@ -69,6 +69,9 @@ def predict_with_workers(
     """
     plan, clock = reader.plan, time.perf_counter()
     todo = Todo(plan, store.lacking(reader.on_error), store.batch_size)
+    if not (todo.strips_left or todo.ready):
+        # Before anything is put into the store: the network may be large, and the way there long.
+        return PredictSummary(0, 0, 0.0, 0.0, ())
     total, done, given = StripSummary(), 0, 0
     # Strips are given one by one, and a few chunks together, until it is known how long they take. What is
     # predicted counts for another run with its chunk only, so few workers do not wait for many chunks.
