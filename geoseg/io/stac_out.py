@@ -256,7 +256,7 @@ def stac_item(
     text = json.dumps([properties, files])
     place: dict[str, Any] = {"geometry": None}
     if outline is not None:
-        place = {"geometry": shapely.geometry.mapping(outline), "bbox": bbox_of(outline)}
+        place = {"geometry": shapely.geometry.mapping(outline), "bbox": bbox_of(outline, geobox)}
     return {
         "type": "Feature",
         "stac_version": _VERSION,

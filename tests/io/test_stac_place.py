@@ -25,6 +25,15 @@ def on_the_ground(outline: shapely.Geometry) -> shapely.Geometry:
     return shapely.set_coordinates(outline, np.column_stack([col, row]))
 
 
+def covers_what_was_seen(outline: shapely.Geometry, seen: np.ndarray) -> None:
+    """Nearly all cells lie in the outline, and it ends where they do, to within two (drawn as one)."""
+    row, col = np.nonzero(seen)
+    # A quarter of the last row of cells lies in the scene.
+    assert shapely.contains_xy(outline, col + 0.5, np.minimum(row + 0.5, 511.125)).mean() >= 0.975
+    bounds = [col.min(), row.min(), col.max() + 1, row.max() + 1]
+    np.testing.assert_allclose(outline.bounds, bounds, rtol=0, atol=2.01)
+
+
 def test_a_rectangle_of_cells() -> None:
     seen = np.zeros((512, 750), bool)
     seen[100:400, 50:700] = True
@@ -68,6 +77,41 @@ def test_few_vertices_whatever_the_clouds(seed: int, share: float, grain: int) -
     assert outline.geom_type in ("Polygon", "MultiPolygon")
     assert shapely.get_num_coordinates(outline) <= 400
     assert outline_of(SCENE).buffer(1e-6).covers(outline)
+    if seen.any():
+        covers_what_was_seen(on_the_ground(outline), seen)
+
+
+@pytest.mark.parametrize("width", [1, 6])
+def test_many_stripes_are_all_covered(width: int) -> None:
+    seen = np.zeros((512, 750), bool)
+    for start in range(10, 500, 12):
+        seen[start : start + width, 20:720] = True
+    outline = outline_of(SCENE, seen, CELLS)
+    covers_what_was_seen(on_the_ground(outline), seen)
+    # Coarser cells do not reach beyond the first and the last stripe.
+    assert on_the_ground(outline).area <= 1.01 * 700 * (480 + width)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_speck_far_away_stays_in_the_box(axis: int) -> None:
+    seen = np.zeros((512, 750), bool)
+    seen[100:300, 100:300] = True
+    seen[(250, 700) if axis else (500, 250)] = True
+    covers_what_was_seen(on_the_ground(outline_of(SCENE, seen, CELLS)), seen)
+
+
+def test_ground_in_the_last_row_alone() -> None:
+    seen = np.zeros((512, 750), bool)
+    seen[511, ::20] = True
+    covers_what_was_seen(on_the_ground(outline_of(SCENE, seen, CELLS)), seen)
+
+
+def test_many_holes_leave_no_ground_out() -> None:
+    seen = np.ones((512, 750), bool)
+    for row in range(20, 500, 80):
+        for col in range(20, 700, 80):
+            seen[row : row + 30, col : col + 30] = False
+    covers_what_was_seen(on_the_ground(outline_of(SCENE, seen, CELLS)), seen)
 
 
 def test_both_sides_of_the_antimeridian() -> None:
@@ -76,4 +120,53 @@ def test_both_sides_of_the_antimeridian() -> None:
     seen[:10, :5] = False
     outline = outline_of(box, seen)
     assert outline.geom_type == "MultiPolygon"
-    assert bbox_of(outline) == [179, -18, -179, -16]
+    assert bbox_of(outline, box) == [179, -18, -179, -16]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "west", "east"),
+    [
+        ([(170, 172), (178, 182)], 170, -178),
+        ([(170, 172), (185, 188)], 170, -172),
+        ([(170, 172), (174, 175)], 170, 175),
+        ([(183, 184), (186, 188)], -177, -172),
+        ([(172, 180)], 172, 180),
+        ([(180, 182)], -180, -178),
+    ],
+)
+@pytest.mark.parametrize("start", [170, -190])
+def test_the_box_of_pieces_along_the_antimeridian(
+    pieces: list[tuple[int, int]], west: float, east: float, start: int
+) -> None:
+    box = GeoBox(Affine(0.1, 0, start, 0, -0.1, -16), CRS.from_epsg(4326), 20, 200)
+    seen = np.zeros((20, 200), bool)
+    for left, right in pieces:
+        seen[:, (left - 170) * 10 : (right - 170) * 10] = True
+    assert bbox_of(outline_of(box, seen), box) == pytest.approx([west, -18, east, -16], abs=1e-6)
+
+
+def test_the_box_of_pieces_along_the_antimeridian_in_meters() -> None:
+    crs = CRS.from_epsg(3832)  # its middle is 150 degrees east
+    to_meters = Transformer.from_crs(4326, crs, always_xy=True)
+    (west, east), (south, north) = to_meters.transform([170, -170], [-18, -16])
+    box = GeoBox(Affine((east - west) / 200, 0, west, 0, (south - north) / 20, north), crs, 20, 200)
+    seen = np.zeros((20, 200), bool)
+    seen[:, :20] = seen[:, 150:180] = True
+    assert bbox_of(outline_of(box, seen), box) == pytest.approx([170, -18, -172, -16], abs=1e-6)
+
+
+@pytest.mark.parametrize("start", [-180, 0])
+def test_the_box_of_pieces_around_the_world(start: int) -> None:
+    box = GeoBox(Affine(1, 0, start, 0, -1, 10), CRS.from_epsg(4326), 20, 360)
+    seen = np.zeros((20, 360), bool)
+    assert bbox_of(outline_of(box), box) == [-180, -10, 180, 10]
+    seen[:, 10:20] = seen[:, 340:350] = True
+    west, east = (-170, 170) if start else (10, -10)
+    assert bbox_of(outline_of(box, seen), box) == pytest.approx([west, -10, east, 10], abs=1e-6)
+
+
+def test_the_box_around_a_pole() -> None:
+    box = GeoBox(Affine(1000, 0, -1e6, 0, -1000, 1e6), CRS.from_epsg(3413), 2000, 2000)
+    west, south, east, north = bbox_of(outline_of(box), box)
+    assert (west, east, north) == (-180, 180, 90)
+    assert 70 < south < 80
