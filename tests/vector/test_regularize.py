@@ -299,6 +299,17 @@ def test_specks_are_left_out() -> None:
     assert result.iou[1] == pytest.approx(7995 / 8001, abs=0.002)
 
 
+def test_a_loose_pixel_between_two_houses_is_left_out() -> None:
+    """It touches its house at a corner, and the wall of the neighbor."""
+    values = burnt([shapely.box(50, 60, 100, 140), shapely.box(101, 60, 150, 140)])
+    values[140, 100], values[139:160, 101:150] = 1, 2
+    found = traced(values, connectivity=8)
+    assert shapely.get_num_geometries(object_geometries(found)).tolist() == [2, 1]
+    result = regularize_outlines(found, (1.0, 1.0))
+    assert result.geometry[0].equals(shapely.box(50, 60, 100, 140))
+    assert shapely.get_num_coordinates(result.geometry).tolist() == [5, 5]
+
+
 def test_what_fails_takes_no_neighbor_with_it() -> None:
     houses = [shapely.box(20 + 40 * k, 80, 60 + 40 * k, 120) for k in range(4)]
     # A comb in front of the second house: no rectangle agrees with its pixels.
