@@ -345,6 +345,17 @@ def test_a_run_with_nothing_to_predict_puts_no_network_into_the_store(scene, tmp
             run(scene, tmp_path / "new", crew)
 
 
+def test_an_interrupt_says_what_is_kept_without_asking_the_store(scene, tmp_path, monkeypatch) -> None:
+    def stop(at: str, done: int, total: int, **_: float) -> None:
+        if at == "predict" and done == total:
+            monkeypatch.setattr(depot.AddressDepot, "names", lambda *_: pytest.fail("asked"))
+            raise KeyboardInterrupt
+
+    given = settings(**LIGHT, store="faulty://bucket/work")
+    with pytest.raises(KeyboardInterrupt, match=r"^\d+ of 12 chunks are finished and kept; the same command"):
+        run_scene(scene, brightness(), tmp_path, given, progress=stop)
+
+
 def test_two_runs_of_one_name_share_an_address(scene, alone, tmp_path) -> None:
     run(scene, tmp_path / "a")
     first = set(Faulty.store)
