@@ -273,10 +273,10 @@ def test_the_memory_of_the_driver_does_not_grow_with_the_scene(tmp_path, monkeyp
     with Workers(AtOnce, 4, apart=True) as workers:
         _, small, large = (
             feed(tmp_path / str(side), side, workers, monkeypatch, a_fifth_of_a_second)
-            for side in (4, 10, 40)  # the first loads what is loaded once
+            for side in (4, 10, 60)  # the first loads what is loaded once
         )
     # Flags and a checksum of each chunk, and some for each row; objects would take 700 bytes a chunk.
-    assert (large - small) / (40**2 - 10**2) < 60
+    assert (large - small) / (60**2 - 10**2) < 20
 
 
 def test_a_slow_task_holds_up_nobody(tmp_path, monkeypatch) -> None:
