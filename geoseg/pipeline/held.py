@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -113,4 +114,6 @@ class Held(Generic[T]):
         """Let go of the arrays, when no task needs them any more."""
         self._arrays = None
         if self._depot is not None:
-            self._depot.remove(self._name)
+            # What can't be removed only takes room until its place is emptied.
+            with suppress(OSError, RunError):
+                self._depot.remove(self._name)

@@ -167,8 +167,10 @@ def _read(
     return _Reading(Held(chunk, depot), *edges, Readings.of(values))
 
 
-def _trace(held: Held[ChunkValues], *rest: Any) -> ChunkTrace:
-    """In a worker: trace a chunk that was read."""
+def _trace(used: tuple[Held[ChunkValues], ...], held: Held[ChunkValues], *rest: Any) -> ChunkTrace:
+    """In a worker: trace a chunk that was read, and let go of what is used."""
+    for other in used:
+        other.drop()
     return trace_chunk(held.arrays, *rest)
 
 
@@ -186,11 +188,16 @@ def _traces(
     values_before, invalid_before = _Borders(shape[1]), _Borders(shape[1])
     reading: deque[tuple[Window, Pending[_Reading]]] = deque()
     tracing: deque[tuple[Held[ChunkValues], Pending[ChunkTrace]]] = deque()
+    # Files that no task needs any more; the next task removes them, as those of a split.
+    used: list[Held[ChunkValues]] = []
 
     def traced() -> ChunkTrace:
         held, pending = tracing.popleft()
         trace = pending.result()
-        held.drop()
+        if workers.apart:
+            used.append(held)
+        else:
+            held.drop()
         return trace
 
     try:
@@ -207,12 +214,17 @@ def _traces(
             readings.add(chunk.readings)
             halo = values_before.halo(window, chunk.values)
             no_data = invalid_before.halo(window, chunk.invalid)
-            task = workers.submit(_trace, chunk.held, halo, window, shape, connectivity, no_data, groups)
+            task = workers.submit(
+                _trace, tuple(used), chunk.held, halo, window, shape, connectivity, no_data, groups
+            )
+            used.clear()
             tracing.append((chunk.held, task))
             if len(tracing) >= workers.in_flight:
                 yield traced()
         while tracing:
             yield traced()
+        for last in used:
+            last.drop()
     finally:
         # A reader who stops early, or an error, would otherwise wait for all that is queued.
         workers.take_back([*(task for _, task in reading), *(task for _, task in tracing)])

@@ -179,13 +179,18 @@ def split_raster(
     chunks: dict[Place, ChunkBasins] = {}
     finding: deque[tuple[Place, Held[RimmedChunk] | None, Pending[ChunkBasins]]] = deque()
     total = -(-shape[0] // step[0]) * -(-shape[1] // step[1])
+    # Files that no task needs any more. The next task removes them: at an address each takes a request, for
+    # which the driver would wait while the workers wait for the driver.
+    used: list[Held[RimmedChunk]] = []
 
     # In order, with a bounded number waiting, so that results do not pile up behind a slow chunk.
     def collect(most: int) -> None:
         while len(finding) > most:
             place, held, pending = finding.popleft()
             chunks[place] = pending.result()
-            if held is not None:
+            if held is not None and crew.apart:
+                used.append(held)
+            elif held is not None:
                 held.drop()
             progress("split", len(chunks), total)
 
@@ -197,9 +202,12 @@ def split_raster(
         surrounded = _with_rims(work, crew, readings or Readings())
         try:
             for place, held, around in surrounded:
-                finding.append((place, held, crew.submit(_find, work, place, held, around)))
+                finding.append((place, held, crew.submit(_find, work, place, held, around, tuple(used))))
+                used.clear()
                 collect(crew.in_flight - 1)
             collect(0)
+            for last in used:
+                last.drop()
         finally:
             crew.take_back(task for _, _, task in finding)
             surrounded.close()
@@ -254,8 +262,16 @@ def _fetch(work: Shared[_Work], place: Place) -> _Fetched:
     return _Fetched(Held(chunk, work.value.aside), chunk.rim(work.value.reach), Readings.of(values))
 
 
-def _find(work: Shared[_Work], place: Place, held: Held[RimmedChunk] | None, around: Rim) -> ChunkBasins:
-    """In a worker: find the basins of a chunk, and put its runs aside."""
+def _find(
+    work: Shared[_Work],
+    place: Place,
+    held: Held[RimmedChunk] | None,
+    around: Rim,
+    used: tuple[Held[RimmedChunk], ...],
+) -> ChunkBasins:
+    """In a worker: find the basins of a chunk, put its runs aside, and let go of what is used."""
+    for other in used:
+        other.drop()
     values = work.value
     chunk = RimmedChunk.of(values.read(values.window(place))) if held is None else held.arrays
     basin_values, height, invalid = chunk.surrounded(around, values.reach)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import geopandas as gpd
@@ -19,7 +22,9 @@ from geoseg.errors import RunError
 from geoseg.files import FolderDepot
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.pipeline import split as module
+from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.split import split_raster
+from geoseg.pipeline.workers import Workers
 from geoseg.raster.split import SplitRule
 from geoseg.vector.chunk import ChunkValues
 
@@ -80,6 +85,31 @@ def test_chunks_are_read_once_with_room_and_twice_without(tmp_path, monkeypatch)
     second = split_raster(read, (40, 40), 8, 8, RULE, FolderDepot(tmp_path), threads=2)
     assert 25 + 25 < len(seen) <= 25 + 2 * 25
     assert second.objects.total.tolist() == first.objects.total.tolist()
+
+
+class Unremovable(FolderDepot):
+    """A depot that can't remove, and notes which of its threads were to."""
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).with_suffix(f".{threading.current_thread().name}").touch()
+        raise RunError(f"{name} can't be removed")
+
+
+def test_workers_remove_what_is_used_and_a_failure_to_do_so_is_no_error(tmp_path):
+    whole = scene(1, (40, 60), "uint8")
+    depot, read = Unremovable(tmp_path), partial(cut, whole)
+    (tmp_path / "plain").mkdir()
+    plain = split_raster(read, (40, 60), 10, 8, RULE, FolderDepot(tmp_path / "plain"))
+    with Workers(lambda: ThreadPoolExecutor(1, "worker"), 1, apart=True) as workers:
+        split = split_raster(read, (40, 60), 10, 8, RULE, depot, workers=workers)
+        outlines = iter_outlines(read, (40, 60), 10, workers=workers, depot=depot)
+        keys = [batch.key.tolist() for batch in outlines]
+    assert split.objects.total.tolist() == plain.objects.total.tolist()
+    assert keys == [batch.key.tolist() for batch in iter_outlines(read, (40, 60), 10)]
+    # Each of 24 chunks once for both; the command removes only what no task came after.
+    assert len(list(tmp_path.glob("held-*.npz"))) == 2 * 24
+    assert len(list(tmp_path.glob("*.worker*"))) == 2 * (24 - workers.in_flight)
+    assert len(list(tmp_path.glob("*.MainThread"))) == 2 * workers.in_flight
 
 
 def test_sums_and_marks_are_those_of_the_pixels(tmp_path):
