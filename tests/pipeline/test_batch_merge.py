@@ -242,6 +242,11 @@ class TestMerge:
         [
             ({"merge": "docx"}, "must be one of geojson"),
             ({"merge": "parquet", "merge_crs": "EPSG:0"}, "merge_crs must be a coordinate reference system"),
+            ({"merge": "parquet", "merge_crs": "EPSG:4978"}, "must be a geographic or projected CRS"),
+            (
+                {"merge": "gpkg", "merge_crs": "EPSG:5773"},
+                r"or projected CRS, got EPSG:5773 \(EGM96 height\)",
+            ),
             ({"overlaps": "newest"}, "overlaps must come with merge"),
             ({"merge_crs": "EPSG:4326"}, "merge_crs must come with merge"),
         ],

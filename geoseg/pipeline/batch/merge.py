@@ -95,6 +95,12 @@ def check_merge(settings: RunSettings, out: Path) -> CRS | None:
         raise InputError(
             f"merge_crs must be a coordinate reference system, such as EPSG:3035, got {settings.merge_crs}."
         ) from None
+    # PROJ goes to heights and to places from the center of the Earth as well, and x and y of these are none.
+    if not (crs.is_geographic or crs.is_projected):
+        raise InputError(
+            f"merge_crs must be a geographic or projected CRS, got {settings.merge_crs} ({crs.name}). Name "
+            "one such as EPSG:3035."
+        )
     check_formats(settings.merge, crs)
     return crs
 
