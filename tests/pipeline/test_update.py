@@ -191,6 +191,15 @@ class TestBatch:
         again = run(scene.parent, Network(), out, update=known, merge="parquet")
         assert (again.kept, again.merged.changes["new"]) == (0, 3)
 
+    def test_a_data_set_of_which_one_file_was_written_anew_is_seen(self, scene: Path, tmp_path: Path) -> None:
+        known = tmp_path / "known.parquet"
+        known.mkdir()
+        for place, kept in ((KNOWN[0], 1), (KNOWN[2], 0)):
+            table = gpd.GeoDataFrame({"name": ["n"]}, geometry=list(boxes(place)), crs=32645)
+            table.to_parquet(known / "part.parquet")
+            done = run(scene.parent, Network(), tmp_path / "out", update=known, merge="gpkg")
+            assert (done.scenes[0].changes["kept"], done.merged.changes["kept"]) == (kept, kept)
+
     def test_what_one_scene_did_not_see_another_may(self, scene: Path, tmp_path: Path) -> None:
         with rasterio.open(save(scene.with_name("b.tif")), "r+") as file:
             file.write(np.full((3, 64, 64), 10, np.uint8))

@@ -13,7 +13,7 @@ from geoseg.errors import InputError, StateMismatchError
 from geoseg.files import json_digest
 from geoseg.io.mosaic import files_stamps
 from geoseg.io.names import is_remote
-from geoseg.io.vectors.formats import split_layer
+from geoseg.io.vectors.formats import belonging_files, split_layer
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene
 from geoseg.pipeline.store import FORMAT
@@ -62,8 +62,11 @@ def batch_key(predictor: Any, settings: RunSettings) -> str:
     settings = scene_settings(settings)
     # An area and known footprints are named by their files, which may be changed.
     named = (file for file in (settings.aoi, settings.update) if isinstance(file, (str, os.PathLike)))
-    areas = [str(split_layer(file)[0]) for file in named]
-    return json_digest([FORMAT, predictor.fingerprint(), outcome_settings(settings), *files_stamps([areas])])
+    places = [split_layer(file)[0] for file in named]
+    # A folder keeps its time when a file in it is written in place.
+    files = [file for place in places for file in (belonging_files(place) if place.is_dir() else [place])]
+    stamps = files_stamps([[str(file) for file in files if not file.is_dir()]])
+    return json_digest([FORMAT, predictor.fingerprint(), outcome_settings(settings), *stamps])
 
 
 def tried_key(key: str, settings: RunSettings) -> str:
