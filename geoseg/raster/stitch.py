@@ -15,7 +15,7 @@ from geoseg.typing import Array, BoolArray, FloatArray
 
 __all__ = ["INVALID", "SCALE", "add_weighted", "from_bytes", "load_kernels", "to_bytes"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 #: A stored byte q means the probability q / SCALE.
 SCALE = 254
@@ -88,7 +88,7 @@ def _load_kernels() -> None:
         add_weighted(np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32), one, one, 0, 0)
     except Exception:
         # The call that needs the kernel fails alike, where somebody hears of it.
-        log.debug("the kernel of stitching can't be loaded", exc_info=True)
+        logger.debug("the kernel of stitching can't be loaded", exc_info=True)
     finally:
         if collects:
             gc.enable()
