@@ -134,7 +134,8 @@ def list_scenes(
         dates = {item.hrefs[0]: item.acquired for item in items if len(item.hrefs) == 1 and item.acquired}
         return SceneList(tuple(items), path.stem, tuple(notes), dates)
     if path.is_dir():
-        found, left_out = _sort_out(_walk(path, {folder.resolve() for folder in without}))
+        # By os.path: pathlib raises for links in a circle, which are refused where results are made.
+        found, left_out = _sort_out(_walk(path, {Path(os.path.realpath(folder)) for folder in without}))
         name = path.absolute().name
     elif glob.has_magic(word) and not path.exists() and not word.startswith("@"):
         matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - a pattern may be absolute

@@ -118,6 +118,11 @@ class TestNames:
         assert run(scenes, Network(), Path(advised)).states == {"done": 3}
         assert run(scenes, Network(), Path(advised)).kept == 3
 
+    def test_results_do_not_go_to_links_in_a_circle(self, scenes: Path, tmp_path: Path) -> None:
+        (tmp_path / "out").symlink_to(tmp_path / "out")
+        with pytest.raises(InputError, match="can't be made or written to"):
+            run(scenes, Network(), tmp_path / "out")
+
 
 class TestWhatLeftTheInput:
     def test_it_is_told_apart_and_fails_nothing(self, scenes: Path, tmp_path: Path) -> None:
