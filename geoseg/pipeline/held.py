@@ -13,6 +13,7 @@ import numpy as np
 
 from geoseg.errors import RunError
 from geoseg.files import Depot, write_error
+from geoseg.pipeline.npz import array_of
 from geoseg.typing import Array
 from geoseg.vector.chunk import ChunkValues
 
@@ -103,7 +104,8 @@ class Held(Generic[T]):
             return self._arrays
         try:
             with self._depot.open(self._name) as file, np.load(file) as content:
-                return self._kind(**{item.name: content.get(item.name) for item in fields(self._kind)})  # type: ignore[arg-type]
+                names = [item.name for item in fields(self._kind)]  # type: ignore[arg-type]
+                return self._kind(**{n: array_of(content, n) if n in content else None for n in names})
         except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise RunError(
                 f"temporary files must stay as they were written, got a changed one in {self._depot}: "

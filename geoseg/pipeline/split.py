@@ -24,6 +24,7 @@ from geoseg.files import Depot
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.pipeline.held import Held, Readings
+from geoseg.pipeline.npz import array_of
 from geoseg.pipeline.rims import Place, Rim, RimmedChunk
 from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers
 from geoseg.raster.labels import check_connectivity, paint
@@ -70,7 +71,8 @@ class _Painter:
         name = _runs_file((window.row_off // self.step[0], window.col_off // self.step[1]))
         try:
             with self.depot.open(name) as file, np.load(file) as runs:
-                segments = Segments(runs["row_ptr"], runs["start"], runs["value"], window.width)
+                row_ptr, start, value = (array_of(runs, part) for part in ("row_ptr", "start", "value"))
+            segments = Segments(row_ptr, start, value, window.width)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise RunError(
                 f"temporary files must stay as they were written, got a changed {name} in {self.depot}: "

@@ -18,6 +18,7 @@ import numpy as np
 from geoseg.errors import InputError, RunError
 from geoseg.files import Depot, write_error
 from geoseg.pipeline.chunk_files import ChunkFiles
+from geoseg.pipeline.npz import array_of
 from geoseg.pipeline.predict import BlockReader, TimedPredict, read_ahead
 from geoseg.pipeline.strips.todo import TASK_SECONDS, Place, Strip
 from geoseg.pipeline.workers import Shared
@@ -194,9 +195,10 @@ def _finish_chunk(work: Work, chunk: Place) -> int:
             }
             for block, part in sources.items():
                 if (name := _name(chunk, block)) in parts[part]:
-                    pieces.append(Piece(chunk, plan.offset(block, chunk), parts[part][name]))
+                    pieces.append(Piece(chunk, plan.offset(block, chunk), array_of(parts[part], name)))
             for content in parts.values():
-                valid = content.get(_name(chunk), valid)
+                if (name := _name(chunk)) in content:
+                    valid = array_of(content, name)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(
             f"temporary files must stay as they were written, got a changed one in {work.parts}: {error}. "
