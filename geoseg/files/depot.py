@@ -44,7 +44,10 @@ _WAITS = (0.5, 2.0, 8.0)
 #: longer than the bytes.
 _READ_BYTES = 8 << 20
 #: A user and a password; a name before an @ is no secret, and in Azure that of a container.
-_PASSWORD = r"//(?![^/@:]*:\d+/)[^/@:]*:[^@]*@"
+_PASSWORD = r"//(?!(?:[^/@:]*@)?[^/@:]*:\d+/)[^/:]*:[^@]*@"
+#: File systems with folders of their own. Object stores have none, and asked for one they may make a bucket,
+#: which a slip of the pen has named.
+_WITH_FOLDERS = frozenset({"ftp", "hdfs", "sftp", "smb", "ssh", "webhdfs"})
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
@@ -131,9 +134,17 @@ class FolderDepot:
 
     def clear(self) -> None:
         """See :class:`Depot`."""
-        # One that somebody else removes meanwhile is removed.
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.folder)
+        failed: list[OSError] = []
+
+        def note(_action: object, _path: str, caught: tuple[type, BaseException, object]) -> None:
+            # What somebody else removes meanwhile is removed.
+            if isinstance(caught[1], OSError) and not isinstance(caught[1], FileNotFoundError):
+                failed.append(caught[1])
+
+        # It goes on after an error: what can be removed is gigabytes.
+        shutil.rmtree(self.folder, onerror=note)
+        if failed:
+            raise failed[0]
 
     def inside(self, name: str) -> FolderDepot:
         """See :class:`Depot`."""
@@ -206,7 +217,9 @@ class AddressDepot:
             try:
                 system.pipe_file(path, content)
             except FileNotFoundError:
-                # File systems with folders of their own (sftp, smb, hdfs) make none by themselves.
+                # These make none by themselves.
+                if self.address.partition("://")[0] not in _WITH_FOLDERS:
+                    raise
                 system.makedirs(path.rpartition("/")[0], exist_ok=True)
                 system.pipe_file(path, content)
 
@@ -337,7 +350,8 @@ def depot_at(address: str) -> Depot:
 
 
 def _refused(address: str, reason: str) -> InputError:
-    address = re.sub(_PASSWORD, "//***@", address)
+    # A password may hold an @, too.
+    address = re.sub(_PASSWORD + r"([^/]*@)?", "//***@", address)
     return InputError(
         f"store must be a folder, or an address such as s3://bucket/folder, got {address} ({reason}). Give "
         "another --store."

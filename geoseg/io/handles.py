@@ -197,9 +197,14 @@ def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, No
                 if broken == 2:
                     return None, reason
             elif (wait := next(waits, None)) is None:
+                advice = (
+                    "The server does not let this client in any more: renew the credentials or the address."
+                    if faults.last == faults.denied
+                    else "The server did not give it in time: try again later."
+                )
                 raise RunError(
-                    f"cannot read {what} of {name} any more: {faults.last}. The server did not give it in "
-                    "time: try again later. The same command goes on from what is done."
+                    f"cannot read {what} of {name} any more: {faults.last}. {advice} The same command "
+                    "goes on from what is done."
                 )
             else:
                 time.sleep(wait)

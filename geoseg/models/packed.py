@@ -7,6 +7,8 @@ million weights and two windows of 512 x 512 pixels on two cores that is 1 to 2 
 from __future__ import annotations
 
 import copy
+import threading
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ __all__ = ["PackedConvolution", "pack_convolutions"]
 
 #: Fewer weights are not worth it: bringing them into order takes no time beside the convolution itself.
 _WORTH = 1 << 18
+#: Threads may share a network. Not a lock of each convolution: those are pickled.
+_deciding = threading.Lock()
 
 
 class PackedConvolution(nn.Conv2d):
@@ -25,8 +29,8 @@ class PackedConvolution(nn.Conv2d):
     ever.
     """
 
-    _packed: Tensor | None = None
-    _shape: torch.Size | None = None
+    #: Shape of the inputs, and the weights packed for them; None for those where they give other bits.
+    _choice: tuple[torch.Size, Tensor | None] | None = None
     _strides: tuple[int, ...] = ()
 
     @classmethod
@@ -44,22 +48,24 @@ class PackedConvolution(nn.Conv2d):
         plain = self._parameters["weight"]
         if plain is not None:
             return plain
-        assert self._packed is not None
-        dense = self._packed.to_dense()
+        assert self._choice is not None
+        assert self._choice[1] is not None
+        dense = self._choice[1].to_dense()
         # The order decides which code convolves.
         return torch.empty_strided(dense.shape, self._strides).copy_(dense)
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, h, w) float32 to (N, K, h, w)."""
-        if self._shape is None:
-            self._shape = input.shape
-            self._pack(input)
-        packed = self._packed
-        if packed is None or input.shape != self._shape:
+        if self._choice is None:
+            with _deciding:
+                if self._choice is None:
+                    self._choose(input)
+        shape, packed = cast("tuple[torch.Size, Tensor | None]", self._choice)
+        if packed is None or input.shape != shape:
             return super().forward(input)
         return self._convolved(input, packed)
 
-    def _pack(self, input: Tensor) -> None:
+    def _choose(self, input: Tensor) -> None:
         weight = self.weight.detach()
         packed = torch.ops.mkldnn._reorder_convolution_weight(
             weight, self.padding, self.stride, self.dilation, self.groups, list(input.shape)
@@ -67,10 +73,10 @@ class PackedConvolution(nn.Conv2d):
         # Noise and not the input: a blank first batch is equal either way, and what comes after it is not.
         noise = torch.rand(input.shape, generator=torch.Generator().manual_seed(0)) - 0.5
         probe = torch.empty_like(input, dtype=torch.float32).copy_(noise)
-        if torch.equal(self._convolved(probe, packed), super().forward(probe)):
-            # In this order: other threads may be at the same convolution.
-            self._strides = weight.stride()
-            self._packed = packed
+        same = torch.equal(self._convolved(probe, packed), super().forward(probe))
+        self._strides = weight.stride()
+        self._choice = input.shape, packed if same else None
+        if same:
             # Both would take twice the memory.
             self._parameters["weight"] = None
 

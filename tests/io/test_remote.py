@@ -125,7 +125,8 @@ def test_a_server_that_gives_the_header_alone_is_not_called_a_damaged_file(
     if again:
         np.testing.assert_array_equal(scene.read(ALL), noise(1, 256, 256))
     else:
-        with pytest.raises(RunError, match=f"{status}.*try again later.* same command goes on"):
+        advice = "renew the credentials" if status == 403 else "try again later"
+        with pytest.raises(RunError, match=f"{status}.*{advice}.* same command goes on"):
             scene.read(Window(row_off=128, col_off=128, height=64, width=64))
 
 

@@ -256,8 +256,10 @@ def test_an_at_sign_is_no_password(store) -> None:
     assert depot.depot_at(store.replace("s", "S", 1) + "/").address == store
 
 
-def test_folders_that_are_missing_are_made_where_a_file_system_has_some(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("folders", [True, False])
+def test_folders_that_are_missing_are_made_where_a_file_system_has_some(monkeypatch, folders) -> None:
     made: list[str] = []
+    monkeypatch.setattr(depot, "_WITH_FOLDERS", {"faulty"} if folders else set())
 
     def pipe_file(self: Any, path: str, value: bytes, **kwargs: Any) -> None:
         if not made:
@@ -266,17 +268,23 @@ def test_folders_that_are_missing_are_made_where_a_file_system_has_some(tmp_path
 
     monkeypatch.setattr(Faulty, "pipe_file", pipe_file)
     monkeypatch.setattr(Faulty, "makedirs", lambda self, path, exist_ok=False: made.append(path))
-    depot.depot_at("faulty://host/work/deep").put("a", b"1")
-    assert made == ["/host/work/deep"]
+    place = depot.depot_at("faulty://host/work/deep")
+    if folders:
+        place.put("a", b"1")
+        assert made == ["/host/work/deep"]
+    else:  # s3fs would make the bucket
+        with pytest.raises(RunError, match="cannot write"):
+            place.put("a", b"1")
+        assert made == []
 
 
 def test_chunks_that_can_not_be_removed_are_named(scene, tmp_path, monkeypatch, caplog) -> None:
     place = tmp_path / "disk"
     run(scene, tmp_path / "out", store=str(place))
 
-    def refuse(path: Path, ignore_errors: bool = False) -> None:
-        if not ignore_errors:
-            raise PermissionError(13, "Permission denied")
+    def refuse(path: Path, ignore_errors: bool = False, onerror: Any = None) -> None:
+        if onerror is not None:
+            onerror(None, str(path), (PermissionError, PermissionError(13, "Permission denied"), None))
 
     monkeypatch.setattr(depot.shutil, "rmtree", refuse)
     run(scene, tmp_path / "out", store=str(place), restart=True)
