@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import shutil
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 #: What is put: bytes, or what writes them to an open file.
 Content: TypeAlias = bytes | Callable[[BinaryIO], object]
@@ -421,6 +424,8 @@ def emptied(depot: Depot) -> Iterator[Depot]:
         with suppress(RunError, OSError):
             depot.clear()
         raise
-    # A folder that can't be removed now takes room, and no more.
-    with suppress(OSError):
+    try:
         depot.clear()
+    except OSError as error:
+        # What can't be removed now takes room, and no more.
+        logger.warning("temporary files are left in %s: %s", depot, error)

@@ -211,8 +211,10 @@ def split_raster(
             for last in used:
                 last.drop()
         finally:
-            crew.take_back(task for _, _, task in finding)
-            surrounded.close()
+            try:
+                crew.take_back(task for _, _, task in finding)
+            finally:
+                surrounded.close()  # after a second Ctrl-C, too
     # In this process: of a chunk only its basins and their edges are left, some kilobytes.
     objects = join_basins(
         chunks,
