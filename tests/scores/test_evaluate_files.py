@@ -602,6 +602,19 @@ def test_area_of_interest_of_rasters(tmp_path: Path) -> None:
     assert got.iou == pytest.approx(_iou((a > 0) & inside, (b > 0) & inside))
 
 
+def test_an_area_of_interest_makes_no_mask_of_a_class_map(tmp_path: Path) -> None:
+    truth, _ = _town()
+    area = gpd.GeoDataFrame(
+        geometry=[shapely.box(ORIGIN[0], ORIGIN[1], ORIGIN[0] + 50, ORIGIN[1] + 40)], crs=UTM
+    )
+    inside = (_burn(area) > 0) & (_burn(truth) > 0)
+    # The same objects, roads in one map and houses in the other; elsewhere both maps know both classes.
+    maps = [np.where(inside, here, _burn(truth, values=np.arange(len(truth)) % 2 + 1)) for here in (1, 2)]
+    files = [_raster(tmp_path / f"{k}.tif", values) for k, values in enumerate(maps)]
+    got = evaluate_files(*files, aoi=_write(area, tmp_path / "aoi.gpkg")).pixels
+    assert {entry.name: entry.iou for entry in got.classes} == {"1": 0, "2": 0}
+
+
 def test_bad_input(tmp_path: Path) -> None:
     truth, _ = _town()
     good = _write(truth, tmp_path / "t.gpkg")

@@ -195,6 +195,8 @@ class RasterValues:
             self._reader = open_classes(self.scene, hints, kind, threshold, None)
         #: The threshold makes one class, without a name, of all values.
         self.flat = self._reader is None and threshold is not None and len(hints.class_names) != 1
+        #: Codes of the classes met so far, those on ground that is not compared among them.
+        self.met: set[int] = set()
         self._names = () if self.flat else _names(self._reader, hints)
         self._codes = codes
         codes.add(self._names)
@@ -265,7 +267,7 @@ class RasterValues:
         if values.dtype.kind == "u" and values.dtype.itemsize <= 2:  # twenty times as fast as sorting
             distinct = np.flatnonzero(np.bincount(values.ravel()))
             table = np.zeros(distinct[-1] + 1 if len(distinct) else 1, np.int32)
-            table[distinct] = self._codes.of_values(distinct, self._names)
+            table[distinct] = self._met(distinct)
             return table[values]
         distinct, place = np.unique(values, return_inverse=True)
         if len(distinct) and not (np.all(distinct == np.floor(distinct)) and distinct[0] >= 0):
@@ -274,8 +276,13 @@ class RasterValues:
                 f"{distinct[0]} to {distinct[-1]}. Give --threshold for a raster of probabilities; beside "
                 "one with a scale, make a mask first."
             )
-        codes: Array = self._codes.of_values(distinct, self._names).astype(np.int32)[place]
+        codes: Array = self._met(distinct).astype(np.int32)[place]
         return codes.reshape(values.shape)
+
+    def _met(self, values: Array) -> IntArray:
+        codes = self._codes.of_values(values, self._names)
+        self.met.update(codes[codes > 0].tolist())
+        return codes
 
 
 def holds_probabilities(path: PathLike) -> bool:
