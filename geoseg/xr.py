@@ -19,7 +19,15 @@ from geoseg.config.signature import takes_settings
 from geoseg.errors import InputError
 from geoseg.geo.blocks import plan_blocks
 from geoseg.io.sources import open_raster
-from geoseg.lazy.forms import array_scene, as_dask, as_scene, lazy_parts, lazy_scene, two_dimensional
+from geoseg.lazy.forms import (
+    array_scene,
+    as_scene,
+    lazy_parts,
+    lazy_plane,
+    lazy_scene,
+    two_dimensional,
+    without_nodata,
+)
 from geoseg.lazy.labels import split_masks as _split_masks
 from geoseg.lazy.place import geobox_of, placed
 from geoseg.lazy.polygonize import outlines_of
@@ -198,7 +206,8 @@ def split_masks(
     Parameters
     ----------
     mask
-        (H, W) DataArray, numpy or dask array; nonzero = object, equal nonzero values connect.
+        (H, W) DataArray, numpy or dask array; nonzero = object, equal nonzero values connect. Pixels without
+        data (a stated nodata value, the coordinate ``valid``) are no object.
     connectivity
         Whether pixels that touch at a corner belong together (8) or not (4).
     height
@@ -229,21 +238,21 @@ def split_masks(
     """
     array = two_dimensional(mask)
     if height is None:
-        labels = _split_masks(as_dask(array.data), connectivity)
+        labels = _split_masks(lazy_plane(array), connectivity)
     else:
         if not 0 < persistence <= 1:
             raise InputError(f"persistence must be above 0 and at most 1, got {persistence}.")
         rule = SplitRule.on(persistence, geobox_of(array).ground_resolution())
-        labels = split_by_height(
-            as_dask(array.data), as_dask(two_dimensional(height).data), rule, connectivity
-        )
+        labels = split_by_height(lazy_plane(array), lazy_plane(two_dimensional(height)), rule, connectivity)
     # Without the coordinate "valid": a label says that a pixel holds data.
     coords = {
         str(name): coord
         for name, coord in array.coords.items()
         if set(coord.dims) <= {"y", "x"} and name != "valid"
     }
-    return xr.DataArray(labels, dims=("y", "x"), coords=coords, name="labels", attrs=array.attrs)
+    return xr.DataArray(
+        labels, dims=("y", "x"), coords=coords, name="labels", attrs=without_nodata(array.attrs)
+    )
 
 
 @takes_settings("polygonize")
@@ -262,7 +271,8 @@ def polygonize(
     ----------
     mask_or_labels
         (H, W) DataArray, numpy or dask array. A mask (bool, or a class map of 8 bits): one row an object.
-        Labels (integers of more than 8 bits): one row an id.
+        Labels (integers of more than 8 bits): one row an id. Pixels without data (a stated nodata value, the
+        coordinate ``valid``) are no object.
     transform, crs
         From (column, row) of pixel corners to the CRS; None: those of the DataArray, else plain pixel
         coordinates, y down.
@@ -301,7 +311,7 @@ def polygonize(
     # The steps of a run, all at once: here every object is in memory anyway.
     steps = Steps(**dict(parse_run_settings(settings, caller="polygonize")))
     outlines = outlines_of(
-        as_dask(array.data), connectivity=connectivity, values=values, groups=steps.moves_walls
+        lazy_plane(array), connectivity=connectivity, values=values, groups=steps.moves_walls
     )
     # Masks and class maps have 8 bits; who numbers objects needs more.
     labels = np.dtype(array.dtype).itemsize > 1

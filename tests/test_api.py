@@ -103,6 +103,29 @@ def test_values_choose_classes() -> None:
     assert geoseg.polygonize(classes, values=[2]).area.tolist() == [2]
 
 
+def test_ground_without_data_is_no_object(tmp_path: Path) -> None:
+    rioxarray = pytest.importorskip("rioxarray")
+    classes = np.zeros((40, 50), np.uint8)
+    classes[5:15, 5:15], classes[20:30, 20:40], classes[:, 45:] = 1, 2, 255
+    path = tmp_path / "classes.tif"
+    shape = {"count": 1, "height": 40, "width": 50, "dtype": "uint8", "nodata": 255}
+    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32645", transform=PLACE, **shape) as out:
+        out.write(classes, 1)
+    assert geoseg.vectorize(path, tmp_path / "classes.gpkg").classes == {"1": 1, "2": 1}
+    array = rioxarray.open_rasterio(path)
+    height = array.astype("float32") / 2  # the nodata value stays an attribute of what is computed
+    for given in (array, array.astype("int32"), array.chunk(x=16), geoseg.open_scene(path)):
+        assert geoseg.polygonize(given).value.tolist() == [1, 2]
+        assert geoseg.split_masks(given).max() == 2
+        assert geoseg.split_masks(given, height=height.where(array != 255)).max() == 2
+    # 255 is a number like any other where objects are numbered, and true is no value of missing data.
+    many = np.pad(np.eye(300, dtype=bool), 1)
+    mask = xr.DataArray(many, dims=("y", "x"), attrs={"_FillValue": 255})
+    labels = geoseg.split_masks(mask, connectivity=4)
+    assert labels.rio.nodata is None
+    assert len(geoseg.polygonize(labels)) == 300
+
+
 def test_the_accessor_does_the_same(file: Path) -> None:
     scene = geoseg.open_scene(file)
     prob = scene.geoseg.predict(Bright(), window=64, overlap=16)

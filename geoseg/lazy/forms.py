@@ -16,10 +16,21 @@ from geoseg.lazy.place import geobox_of, oriented, placed
 from geoseg.lazy.scene import ArrayScene, scene_arrays
 from geoseg.raster.source import RasterSource
 
-__all__ = ["array_scene", "as_dask", "as_scene", "lazy_parts", "lazy_scene", "two_dimensional"]
+__all__ = [
+    "array_scene",
+    "as_dask",
+    "as_scene",
+    "lazy_parts",
+    "lazy_plane",
+    "lazy_scene",
+    "two_dimensional",
+    "without_nodata",
+]
 
 #: Wanted chunk side, pixels: a task's worth of work, and 16 MB of four bands of 8 bits.
 _CHUNK = 2048
+#: Attributes by which readers say what stands for missing data (rioxarray, NetCDF).
+_NODATA = ("_FillValue", "missing_value", "fill_value", "nodata", "nodatavals")
 
 
 def lazy_scene(scene: RasterSource, chunks: int | tuple[int, int] | None = None) -> xr.DataArray:
@@ -85,8 +96,12 @@ def lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
     image = as_dask(array.data)
     if "valid" in array.coords:
         return image, as_dask(array.coords["valid"].data)
-    # xarray's own readers keep the value of missing data under its name in NetCDF.
-    nodata = array.rio.nodata if array.rio.nodata is not None else array.attrs.get("_FillValue")
+    # A value that the type can't hold was said of the array that this one was computed from. True and false
+    # are never missing data.
+    try:
+        nodata = None if image.dtype.kind == "b" else array.rio.nodata
+    except OverflowError:
+        nodata = None
     stated = None if nodata is None else float(nodata)
     rule = decide_validity(dtype=str(image.dtype), nodata=[stated] * len(image), mask=(), alpha=None)
     if not rule.anything:
@@ -94,6 +109,17 @@ def lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
     # A pixel is valid by all its bands, so they have to come together.
     together = image.rechunk({0: -1})
     return image, da.map_blocks(valid_from_values, together, rule, drop_axis=0, dtype=bool)
+
+
+def lazy_plane(array: xr.DataArray) -> da.Array:
+    """A mask, labels or heights of :func:`two_dimensional` as a dask array, 0 where there is no data."""
+    plane, (_, valid) = as_dask(array.data), lazy_parts(array.expand_dims("band"))
+    return plane if valid is None else da.where(valid, plane, plane.dtype.type(0))
+
+
+def without_nodata(attrs: dict[Any, Any]) -> dict[Any, Any]:
+    """What an array says of itself, but for the value of missing data: it means nothing for other values."""
+    return {name: value for name, value in attrs.items() if name not in _NODATA}
 
 
 def array_scene(scene: Any) -> ArrayScene:

@@ -114,8 +114,8 @@ def compare_pixels(
                 paths[name],
                 alpha,
             )
-    # One class on each side is the same class, whatever number each file gives it (1 and 255). The files decide:
-    # a class map of which an area of interest shows one class is none the less a class map.
+    # One class on each side is the same class, whatever number each file gives it (1 and 255). The files
+    # decide: a class map of which an area of interest shows one class is none the less a class map.
     few = len(codes.names) < 2 and all(len(side.met) <= 1 for side in rasters.values())
     single = class_column is None and (bool(polygons) or few)
     return _scores(counts, codes, single), f"pixels of {base.name}"
