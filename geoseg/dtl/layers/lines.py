@@ -16,7 +16,7 @@ from geoseg.dtl.registry import LayerSettings, layer
 from geoseg.dtl.sample import Sample
 from geoseg.geo.windows import Window
 from geoseg.projects.figures import ClassMeta, LabeledObject, ProjectMeta, color_of
-from geoseg.projects.figures.transform import from_shapely, to_shapely
+from geoseg.projects.figures.transform import even_odd, from_shapely, to_shapely
 from geoseg.projects.figures.types import (
     Bitmap,
     Bounds,
@@ -91,7 +91,7 @@ def drop_lines_under_polygon(
         if item.class_name == settings.polygons_class:
             need(item.figure, (Polygon,), item.class_name, "drop_lines_under_polygon")
             # The union of polygons that cross themselves would raise.
-            polygons.append(shapely.make_valid(to_shapely(item.figure)))
+            polygons.append(even_odd(to_shapely(item.figure)))
     cover = shapely.union_all(polygons) if polygons else shapely.Polygon()
     objects = []
     for item in sample.objects:

@@ -9,6 +9,7 @@ import shapely
 from geoseg.projects.figures import Bitmap, Figure, Line, Point, Polygon, Rectangle, figure_area
 from geoseg.projects.figures.parts import connected_parts
 from geoseg.projects.figures.stored import LARGE
+from geoseg.projects.figures.transform import even_odd
 from geoseg.raster.draw import round_half_up
 from geoseg.typing import Array
 
@@ -132,8 +133,4 @@ def _around_pixels(figure: Polygon) -> shapely.Geometry:
     pixels = shapely.box(*(corners - 0.5).T, *(corners + 0.5).T)
     edges = [np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings]
     lines = shapely.buffer(shapely.linestrings(np.concatenate(edges)), 0.5, cap_style="flat")
-    repaired = shapely.make_valid(outline)
-    # Repairing may leave lines and points beside polygons, which are drawn above.
-    pieces = [p for part in shapely.get_parts(repaired) for p in shapely.get_parts(part)]
-    area = shapely.buffer(shapely.union_all([p for p in pieces if p.geom_type == "Polygon"]), **reach)
-    return shapely.union_all([area, *pixels, *lines])
+    return shapely.union_all([shapely.buffer(even_odd(outline), **reach), *pixels, *lines])

@@ -38,7 +38,7 @@ from geoseg.projects.figures.transform import (
     transpose_figure,
 )
 from geoseg.projects.figures.types import Bitmap, Line, Point, Polygon, Rectangle, figure_area, same_figure
-from geoseg.raster.draw import figure_mask
+from geoseg.raster.draw import draw_figures, figure_mask
 
 masks = st.integers(0, 2**32 - 1).flatmap(
     lambda seed: st.tuples(st.integers(1, 12), st.integers(1, 12)).map(
@@ -242,6 +242,27 @@ def test_self_crossing_polygon_is_repaired_by_the_even_odd_rule():
     assert sum(figure_area(p) for p in pieces) == pytest.approx(32)
     assert repair_polygon(pieces[0]) is None
     assert crop_figure(bow, Window(row_off=0, col_off=0, height=4, width=9))
+
+
+def test_a_hole_that_reaches_the_edge_of_a_crop_stays_a_hole():
+    square = np.array([[0.0, 0], [30, 0], [30, 30], [0, 30]])
+    ring = Polygon(square, (np.array([[8.0, 10], [20, 10], [20, 22], [8, 22]]),))
+    whole = draw_figures([ring], [1], Window.whole((31, 31)), dtype=np.uint8)
+    # The rows and columns of the hole's edges among them, where it shares them with the outline of the crop.
+    for first in range(12):
+        window = Window(row_off=first, col_off=2, height=20, width=16)
+        pieces = crop_figure(ring, window)
+        drawn = draw_figures(pieces, [1] * len(pieces), Window.whole((20, 16)), dtype=np.uint8)
+        # But for the hole's own edge, which is object in the whole and open in the crop.
+        assert (drawn != whole[window.rows, window.cols]).sum() <= 20
+
+
+def test_a_hole_on_the_outline_is_none_of_the_polygon():
+    square = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
+    notched = Polygon(square, (np.array([[4.0, 0], [8, 0], [8, 5], [4, 5]]),))
+    pieces = repair_polygon(notched)
+    assert pieces is not None
+    assert sum(figure_area(piece) for piece in pieces) == pytest.approx(80)
 
 
 def test_a_polygon_without_area_is_repaired_to_nothing():
