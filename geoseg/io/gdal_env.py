@@ -28,7 +28,7 @@ from rasterio.io import DatasetReader
 
 from geoseg.errors import GeosegError, MissingFileError, RunError, SceneError
 from geoseg.files.cache import cache_folder
-from geoseg.io.names import SERVICE, ZARR_MARKS, container, in_archive, is_remote
+from geoseg.io.names import SERVICE, ZARR_MARKS, container, in_archive, is_remote, is_remote_zarr
 from geoseg.io.network import DEBUG_KEYS, hearing_faults, retry_waits
 from geoseg.io.services import check_service, describes_service
 from geoseg.io.vrt import check_vrt
@@ -173,13 +173,11 @@ def open_dataset(path: PathLike) -> Any:
     """
     name = os.fspath(path)
     check_path(name)
-    spelled = name
-    scheme, mark, rest = name.partition("://")
-    if mark:
-        if scheme.lower() not in _SCHEMES:
-            raise SceneError(f"scheme of a URL must be one of {', '.join(_SCHEMES)}, got {name}.")
-        spelled = _SCHEMES[scheme.lower()] + rest
+    spelled = _as_gdal_spells(name)
     drivers = list(RASTER_DRIVERS)
+    if is_remote(name):
+        # What reads as a Zarr store only because a server lists its folder would be read unheard.
+        drivers = ["Zarr"] if is_remote_zarr(name) else [driver for driver in drivers if driver != "Zarr"]
     if name.startswith(SERVICE):
         spelled = name.removeprefix(SERVICE)
         drivers = [check_service(Path(spelled))]
@@ -190,19 +188,35 @@ def open_dataset(path: PathLike) -> Any:
         check_vrt(Path(name))
         drivers = ["VRT"]
     remote = is_remote(name)
+    # GDAL tells the terminal itself of some of its requests for the header of a Zarr store. They are listened
+    # to only where it can't be opened without.
+    unheard = {"CPL_DEBUG": "OFF"} if is_remote_zarr(name) else {}
     with raster_env(remote):
         waits = retry_waits()
         while True:
             try:
-                with hearing_faults(remote) as faults, quiet_georeferencing(), _LostPlace() as lost:
+                with (
+                    hearing_faults(remote) as faults,
+                    quiet_georeferencing(),
+                    _LostPlace() as lost,
+                    rasterio.Env(**unheard),
+                ):
                     dataset = DatasetReader(_respelled(spelled), driver=drivers, sharing=False)
+                    if unheard:
+                        dataset.overviews(1)  # the last of them
                 if not faults.last:
                     break
                 dataset.close()  # it would go on with the half of a header
             except RasterioError as error:
+                if unheard:
+                    unheard = {}
+                    continue
                 # A status that GDAL names is told as it is, after the tries that GDAL itself made.
                 if not faults.last or "response code" in str(error):
-                    raise _refusal(name, " ".join(str(error).split()).rstrip(".")) from None
+                    reason = " ".join(str(error).split()).rstrip(".")
+                    if is_remote_zarr(name):  # GDAL says no more than that it is none
+                        reason = faults.denied or (faults.missing and "HTTP response code: 404") or reason
+                    raise _refusal(name, reason) from None
             if (wait := next(waits, None)) is None:
                 raise RunError(
                     f"cannot read {name}: {faults.last}. The server did not give it whole in time: try again "
@@ -259,6 +273,27 @@ def opened_header(name: str) -> Iterator[Any]:
         ) from None
 
 
+def _as_gdal_spells(name: str) -> str:
+    """A name in the words of GDAL's file systems; what is no URL and no Zarr store on a server, as it is."""
+    inside = _SUBDATASET.match(name)
+    kind, place, part = (inside[0], name[inside.end() :], "") if inside else ("", name, "")
+    if kind and place.startswith('"'):
+        place, _, part = place[1:].partition('"')
+    address = _SCHEME.match(place)
+    scheme = address[0].removesuffix("://").lower() if address else ""
+    if address and scheme in _SCHEMES:
+        place = _SCHEMES[scheme] + place[address.end() :]
+        name = f'{kind}"{place}"{part}' if kind else place
+    elif address and not kind:  # of HDF5, "://" stands between the file and a group
+        raise SceneError(f"scheme of a URL must be one of {', '.join(_SCHEMES)}, got {name}.")
+    if is_remote_zarr(name):
+        # A server tells of no folders, so GDAL has to be told what this one is. Behind a cache it asks for
+        # chunks by requests whose answers are heard; by its own way a refused chunk is as good as none.
+        place = place.rstrip("/").replace("_streaming/", "/", 1)
+        return f'ZARR:"/vsicached?chunk_size=1MB&file={place}"{part}'
+    return name
+
+
 def _respelled(name: str) -> str:
     """A place in an archive, spelled otherwise each time the archive was replaced.
 
@@ -292,8 +327,9 @@ def _refusal(name: str, reason: str) -> GeosegError:
         if re.search(r"HTTP|CURL", reason):
             return RunError(f"cannot read {name}: {reason}. The server did not answer: try again later.")
         return SceneError(
-            f"scene must be a raster file, got {name}: {reason}. It is none that is read here, or the server "
-            "did not give it whole in time: check the address, and try again later."
+            f"scene must be a raster file, got {name}: {reason}. It is none that is read here (a Zarr store "
+            "is named ZARR:ADDRESS), or the server did not give it whole in time: check the address, and try "
+            "again later."
         )
     if "not recognized as being in a supported file format" in reason or "No such file" in reason:
         reason = "it is none of the raster formats read here"

@@ -168,20 +168,26 @@ def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, No
     with raster_env(remote=True):
         waits = retry_waits()
         while True:
-            reason, is_tiff = "", False
+            reason, driver = "", ""
             try:
                 with hearing_faults() as faults:
                     dataset = thread_dataset(name)
-                    is_tiff = dataset.driver == "GTiff"
+                    driver = dataset.driver
                     result = decode(dataset)
                     release_dataset(name)
-                # A tile of a TIFF is there or is an error. Zarr takes what does not come for no data.
-                if not faults.last or is_tiff:
+                # A tile of a TIFF is there or is an error. Zarr takes what does not come for no data: only
+                # of a store that is still there, a chunk that is not there is empty.
+                if driver == "Zarr":
+                    faults.last = faults.last or faults.denied
+                    if faults.missing and not faults.last:
+                        forget_dataset(name)
+                        thread_dataset(name)
+                if not faults.last or driver == "GTiff":
                     return result, None
             except (RasterioError, CPLE_BaseError) as error:
                 reason = reason_of(error)
                 # A TIFF that is open is there.
-                if is_tiff and not faults.last:
+                if driver == "GTiff" and not faults.last:
                     faults.last = faults.denied
             except GeosegError as error:
                 raise RunError(
@@ -189,7 +195,7 @@ def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, No
                     "done."
                 ) from None
             # Where no answer came, what came before is good, and need not come again.
-            if not faults.last or faults.cut or not is_tiff:
+            if not faults.last or faults.cut or driver != "GTiff":
                 forget_dataset(name)
             if not faults.last:
                 broken += 1

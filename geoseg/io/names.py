@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-__all__ = ["SERVICE", "ZARR_MARKS", "archive_head", "container", "in_archive", "is_remote"]
+__all__ = ["SERVICE", "ZARR_MARKS", "archive_head", "container", "in_archive", "is_remote", "is_remote_zarr"]
 
 #: Files that make a folder a Zarr array or group.
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
@@ -44,6 +44,18 @@ def is_remote(path: str) -> bool:
     if inside := _INSIDE.match(path):  # of HDF5, "://" stands between the file and a group
         return bool(_SCHEME.match(path[inside.end() :].lstrip('"')))
     return bool(_SCHEME.search(path)) and path.partition("://")[0].lower() not in ("zip", "file")
+
+
+def is_remote_zarr(name: str) -> bool:
+    """Whether a name stands for a Zarr store on a server: it begins or ends so.
+
+    Examples
+    --------
+    >>> is_remote_zarr("s3://bucket/a.zarr"), is_remote_zarr("ZARR:s3://bucket/a"), is_remote_zarr("a.zarr")
+    (True, True, False)
+    """
+    named = name.upper().startswith("ZARR:") or name.rstrip("/").lower().endswith(".zarr")
+    return named and is_remote(name)
 
 
 def in_archive(name: str) -> bool:

@@ -28,6 +28,9 @@ _FAULT = re.compile(
 #: A server that is busy or ill, or that does not let this client in any more: no word about a file. What GDAL
 #: asks for ahead of time (``failed with``) it asks for once more.
 _STATUS = re.compile(r"(?<!failed with )response_code=(?:(429|5\d\d)|(40[13]))\b")
+#: What GDAL looks for beside every raster, and does without: no answer about it matters.
+_BESIDE = re.compile(r"\.(?:gmac|ovr|aux|msk|aux\.xml)\)", re.IGNORECASE)
+_MISSING = re.compile(r"response_code=(?:404|410)\b")
 #: Where rasterio logs what GDAL says.
 _LOGS = ("rasterio._env", "rasterio._err")
 
@@ -43,11 +46,13 @@ class NetworkFaults:
         Whether an answer was cut. GDAL keeps what came of it, so its handle must be opened anew.
     denied
         The last answer that refused this client; empty: none. Stores give it for what is not there, too: it
-        is a fault only where something is known to be there.
+        is a fault only where something is known to be there, or taken for empty where it is not.
+    missing
+        Whether something was not there.
     """
 
     def __init__(self) -> None:
-        self.last, self.cut, self.denied = "", False, ""
+        self.last, self.cut, self.denied, self.missing = "", False, "", False
         self._before: str | None = None
 
     def note(self, message: str) -> None:
@@ -55,6 +60,9 @@ class NetworkFaults:
         if "Retrying again" in message and self._before is not None:
             self.last = self._before  # GDAL asks once more, and tells of that answer
         self._before = None
+        if _BESIDE.search(message):
+            return
+        self.missing |= _MISSING.search(message) is not None
         if match := _FAULT.search(message):
             self.last = match[2] or match[3] or match[4] or "no answer"
             self.cut |= match[1] is None

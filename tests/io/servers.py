@@ -40,6 +40,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(404)
         if cls.mode.isdigit() or (cls.mode == "flaky" and cls.requests % 2):
             return self.send_error(int(cls.mode) if cls.mode.isdigit() else 503)
+        if cls.mode.startswith("chunks") and "/." not in self.path:
+            return self.send_error(int(cls.mode[6:]))
         late = cls.mode.startswith("late") and body and cls.reads < 8
         if late and not self.headers.get("Range", "").startswith("bytes=0-"):
             return self.send_error(int(cls.mode[4:]))
@@ -91,7 +93,8 @@ class Server:
 
     def behave(self, mode: str) -> None:
         """From now on: ``ok``, ``stall``, ``flaky`` (every other request fails), a status of HTTP,
-        ``late503`` (this status for all but the begin of a file, seven times), ``drop3`` or
+        ``late503`` (this status for all but the begin of a file, seven times), ``chunks503`` (for all but the
+        metadata of Zarr stores), ``drop3`` or
         ``cut3`` (every third request for bytes has no answer, or the begin of one)."""
         urllib.request.urlopen(f"{self.root}/mode/{mode}").close()
 

@@ -130,6 +130,87 @@ def test_a_server_that_gives_the_header_alone_is_not_called_a_damaged_file(
             scene.read(Window(row_off=128, col_off=128, height=64, width=64))
 
 
+@pytest.fixture
+def zarr_store(server: Server) -> np.ndarray:
+    """Pixels (1, 256, 256) of ``b.zarr`` on the server, of 16 chunks; the last is not there, and so is 7."""
+    pixels = 8 + noise(1, 256, 256) // 2
+    pixels[:, 192:, 192:] = 7
+    save(server.folder / "b.zarr", pixels, driver="Zarr", nodata=7, BLOCKSIZE="64,64")
+    assert not (server.folder / "b.zarr" / "b" / "3.3").exists()
+    return pixels
+
+
+CHUNK = Window(row_off=64, col_off=64, height=64, width=64)
+
+
+def test_a_zarr_store_on_a_server(
+    server: Server, zarr_store: np.ndarray, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for address in ("{}/b.zarr", "{}/b.zarr/", "/vsicurl/{}/b.zarr", "ZARR:{}/b.zarr", 'ZARR:"{}/b.zarr"'):
+        scene = open_raster(address.format(server.root))
+        assert scene.geobox.transform == NORTH_UP
+        np.testing.assert_array_equal(scene.read(ALL), zarr_store)
+        assert scene.fingerprint() == scene.fingerprint()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("chunks403", "403.* renew the credentials"),
+        ("chunks500", "500.* try again later"),
+        ("403", "403. Check address and credentials"),
+        ("404", "scene must exist.* 404"),
+        ("503", "503.* try again later"),
+        ("drop1", "no answer.* try again later"),
+        ("stall", "Operation too slow.* try again later"),
+    ],
+)
+def test_chunks_of_a_zarr_store_that_are_not_given_are_not_taken_for_empty(
+    server: Server, zarr_store: np.ndarray, mode: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = open_raster(f"{server.root}/b.zarr")
+    scene.read(Window(row_off=0, col_off=0, height=64, width=64))
+    server.behave(mode)
+    monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "1")
+    with pytest.raises(RunError, match=f"{words}.* same command goes on"):
+        scene.read(CHUNK)
+    server.behave("ok")
+    np.testing.assert_array_equal(scene.read(ALL), zarr_store)
+
+
+def test_a_run_stops_where_access_to_a_zarr_store_ends_and_goes_on(
+    server: Server, zarr_store: np.ndarray, tmp_path: Path
+) -> None:
+    calls: list[int] = []
+
+    class Network:
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            calls.append(len(batch))
+            if len(calls) == 3:
+                server.behave("chunks403")
+            return batch / 255
+
+        def fingerprint(self) -> str:
+            return "network"
+
+    options = {
+        "window": 64,
+        "overlap": 0,
+        "chunk": 64,
+        "batch_size": 1,
+        "on_error": "skip",
+        "save_prob": True,
+    }
+    with pytest.raises(RunError, match=r"renew the credentials.* same command goes on from what is done"):
+        geoseg.run(f"{server.root}/b.zarr", Network(), out=tmp_path, **options)
+    server.behave("ok")
+    summary = geoseg.run(f"{server.root}/b.zarr", Network(), out=tmp_path, **options)
+    assert summary.windows_run < summary.windows
+    probabilities = open_raster(summary.files["prob"])
+    assert probabilities.read_valid(ALL).sum() == 256 * 256 - 64 * 64  # 7 is the nodata value
+
+
 def test_a_damaged_file_on_a_server_is_called_one(server: Server) -> None:
     content = (server.folder / "a.tif").read_bytes()
     scene = open_raster(server.url)
@@ -214,6 +295,8 @@ def bucket(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 def test_a_bucket(bucket: Server) -> None:
     np.testing.assert_array_equal(open_raster("s3://bucket/a.tif").read(ALL), noise(1, 256, 256))
+    save(bucket.folder / "bucket" / "b.zarr", noise(1, 256, 256), driver="Zarr")
+    np.testing.assert_array_equal(open_raster("s3://bucket/b.zarr").read(ALL), noise(1, 256, 256))
     bucket.behave("403")
     with pytest.raises(SceneError, match="Check address and credentials: AWS_ACCESS_KEY_ID and"):
         open_raster("s3://bucket/b.tif")
