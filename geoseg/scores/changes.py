@@ -39,13 +39,18 @@ class ObjectChanges:
         return ObjectChanges(*(getattr(self, n) + getattr(other, n) for n in self.__dataclass_fields__))
 
 
-def count_changes(pairs: OverlapPairs) -> ObjectChanges:
+def count_changes(
+    pairs: OverlapPairs, *, found: OverlapPairs | None = None, known: OverlapPairs | None = None
+) -> ObjectChanges:
     """Count what became of objects.
 
     Parameters
     ----------
     pairs
         Overlaps of earlier objects (as ``truth``) with later ones (as ``pred``).
+    found, known
+        The same of earlier objects with the ground that is each later object's alone, and of the ground of
+        earlier ones with later objects, where objects of one side overlap; None: they do not.
 
     Examples
     --------
@@ -56,8 +61,9 @@ def count_changes(pairs: OverlapPairs) -> ObjectChanges:
     ObjectChanges(before=3, after=3, gone=2, new=0, split=1, merged=0)
     """
     before, after = len(pairs.truth_area), len(pairs.pred_area)
-    covered = np.bincount(pairs.truth, pairs.area, minlength=before)
-    covering = np.bincount(pairs.pred, pairs.area, minlength=after)
+    found, known = found or pairs, known or pairs
+    covered = np.bincount(found.truth, found.area, minlength=before)
+    covering = np.bincount(known.pred, known.area, minlength=after)
     split, merged = splits_and_merges(pairs, np.ones(before, np.bool_), np.ones(after, np.bool_))
     return ObjectChanges(
         before,

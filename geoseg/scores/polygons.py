@@ -24,6 +24,7 @@ __all__ = [
     "dissolve_overlaps",
     "intersection_areas",
     "overlap_pairs",
+    "own_ground",
 ]
 
 #: Pairs whose intersections are held in memory at once; only their areas are kept.
@@ -236,10 +237,7 @@ def dissolve_overlaps(geometry: Array) -> Array:
     >>> one.area, two.area
     (1.0, 3.0)
     """
-    a, b = _query(np.asarray(geometry, object), np.asarray(geometry, object))
-    a, b = a[a < b], b[a < b]
-    keep = intersection_areas(geometry[a], geometry[b]) > 0
-    a, b = a[keep], b[keep]
+    a, b = _overlaps(geometry)
     if len(a) == 0:  # the usual case
         return geometry
     n = len(geometry)
@@ -253,6 +251,34 @@ def dissolve_overlaps(geometry: Array) -> Array:
     cuts = np.flatnonzero(np.diff(group[members])) + 1
     united = [shapely.union_all(geometry[part]) for part in np.split(members, cuts)]
     return np.concatenate([geometry[~shared], np.array(united, dtype=object)])
+
+
+def own_ground(geometry: Array) -> Array:
+    """What each polygon covers that no earlier one does, so that areas can be added; some become empty.
+
+    Examples
+    --------
+    >>> shapely.area(own_ground(shapely.box([0, 1, 1], 0, [2, 3, 2], 1))).tolist()
+    [2.0, 1.0, 0.0]
+    """
+    earlier, later = _overlaps(geometry)
+    if len(later) == 0:  # the usual case
+        return geometry
+    order = np.argsort(later, kind="stable")
+    earlier, later = earlier[order], later[order]
+    own = geometry.copy()
+    for part in np.split(np.arange(len(later)), np.flatnonzero(np.diff(later)) + 1):
+        index = later[part[0]]
+        own[index] = shapely.difference(geometry[index], shapely.union_all(geometry[earlier[part]]))
+    return own
+
+
+def _overlaps(geometry: Array) -> tuple[IntArray, IntArray]:
+    """Pairs of one set that share area, the earlier one first."""
+    a, b = _query(np.asarray(geometry, object), np.asarray(geometry, object))
+    a, b = a[a < b], b[a < b]
+    keep = intersection_areas(geometry[a], geometry[b]) > 0
+    return a[keep], b[keep]
 
 
 def as_scores(scores: Array, n: int) -> Float64Array:

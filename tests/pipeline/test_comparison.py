@@ -206,6 +206,27 @@ def test_footprints(tmp_path: Path) -> None:
         geoseg.compare(before, tmp_path)
 
 
+def test_ground_that_several_footprints_cover_counts_once(tmp_path: Path) -> None:
+    def write_boxes(name: str, *boxes: tuple[float, float, float, float]) -> Path:
+        frame = gpd.GeoDataFrame(geometry=[shapely.box(*box) for box in boxes], crs="EPSG:32645")
+        frame.geometry = frame.translate(350_000, 3_056_000)
+        frame.to_file(tmp_path / name)
+        return tmp_path / name
+
+    one = write_boxes("one.gpkg", (0, 0, 10, 10), (30, 0, 40, 10))
+    # One house twice, and four tenths of the other one, twice as well, with ground beside it.
+    twice = write_boxes("twice.gpkg", (0, 0, 10, 10), (0, 0, 10, 10), (36, 0, 46, 10), (36, 0, 46, 10))
+    result = geoseg.compare(one, twice, truth=one)
+    assert result.iou == pytest.approx(140 / 260, abs=1e-3)
+    assert (result.objects.gone, result.objects.new, result.objects.split) == (1, 2, 1)
+    assert result.fits is not None
+    assert result.fits[1].iou == pytest.approx(140 / 260, abs=1e-3)
+    assert (result.fits[1].matched, result.fits[1].false, result.fits[1].missed) == (1, 3, 1)
+    back = geoseg.compare(twice, one)
+    assert back.iou == pytest.approx(result.iou)
+    assert (back.objects.gone, back.objects.new, back.objects.merged) == (2, 1, 1)
+
+
 def test_the_page_needs_no_network(projects: tuple[Path, Path, Path], tmp_path: Path) -> None:
     before, after, truth = projects
     page = tmp_path / "page.html"

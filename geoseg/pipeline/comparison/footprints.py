@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from geoseg.io.vectors import Features, read_features
 from geoseg.pipeline.comparison.result import Comparison, Fit, PlaceChange, fit_pairs, sum_up
 from geoseg.pipeline.evaluation.files import local_plane
 from geoseg.scores.changes import ObjectChanges, count_changes
-from geoseg.scores.polygons import OverlapPairs, clean_polygons, clip_polygons, overlap_pairs
+from geoseg.scores.polygons import OverlapPairs, clean_polygons, clip_polygons, overlap_pairs, own_ground
 from geoseg.typing import Array, IntArray, PathLike, Progress, no_progress
 
 __all__ = ["compare_footprints", "read_on_plane"]
@@ -68,26 +69,31 @@ def compare_footprints(
         # Cut at the edge on every side alike, so that what lies outside is no change.
         sides = [clip_polygons(side, area).geometry for side in sides]
     progress("compare", 1, 3)
-    pairs = overlap_pairs(sides[0], sides[1])
-    judging = [overlap_pairs(sides[2], side) for side in sides[:2]] if truth is not None else []
+    # Ground that several objects of one file cover counts once, as in an evaluation.
+    owns = [own_ground(side) for side in sides]
+    changes = _Overlaps.of(sides[0], sides[1], owns[0], owns[1])
+    judging = (
+        [_Overlaps.of(sides[2], sides[k], owns[2], owns[k]) for k in (0, 1)] if truth is not None else []
+    )
     progress("compare", 2, 3)
-    groups = _groups(sides, pairs, judging)
+    groups = _groups(sides, changes.objects, [judged.objects for judged in judging])
     side = _SQUARE_M if plane is not None else _SQUARE_PX
     squares = _squares(sides, groups, side)
     numbers = np.unique(np.concatenate(squares))
     # Once, not once a square: a town has thousands of squares. All objects of a pair are in one of them.
     members = [_by_square(square, numbers) for square in squares]
-    changes = _by_square(squares[0][pairs.truth], numbers)
-    judged_in = [_by_square(squares[2][judged.truth], numbers) for judged in judging]
+    changes_in = changes.by_square(squares[0], numbers)
+    judged_in = [judged.by_square(squares[2], numbers) for judged in judging]
     places, areas = [], []
     for k, number in enumerate(numbers.tolist()):
         chosen = [square[k] for square in members]
-        change = _part(pairs, changes[k], chosen[0], chosen[1])
-        both = float(change.area.sum())
-        either = float(change.truth_area.sum() + change.pred_area.sum()) - both
+        change = changes.part([rows[k] for rows in changes_in], chosen[0], chosen[1])
+        both = float(change.ground.area.sum())
+        either = float(change.ground.truth_area.sum() + change.ground.pred_area.sum()) - both
         fits: list[Fit | None] = [None, None]
         for index, judged in enumerate(judging):
-            fits[index] = fit_pairs(_part(judged, judged_in[index][k], chosen[2], chosen[index]))
+            part = judged.part([rows[k] for rows in judged_in[index]], chosen[2], chosen[index])
+            fits[index] = fit_pairs(part.objects, part.ground)
         # Column and row were packed into one number, shifted so that both are above zero.
         col, row = divmod(number, 2**24)
         corner = (col - 2**23) * side, (row - 2**23) * side
@@ -95,7 +101,7 @@ def compare_footprints(
             PlaceChange(
                 _place_name(corner, side, plane),
                 both / either if either else 1.0,
-                count_changes(change),
+                count_changes(change.objects, found=change.found, known=change.known),
                 fits[0],
                 fits[1],
                 (corner[0], corner[1], corner[0] + side, corner[1] + side),
@@ -108,6 +114,48 @@ def compare_footprints(
         "px2" if plane is None else "m2", (), tuple(places), ObjectChanges(), 0.0, None, None,
     )  # fmt: skip
     return sum_up(empty, areas)
+
+
+@dataclass(frozen=True)
+class _Overlaps:
+    """Overlaps of two sides.
+
+    Attributes
+    ----------
+    objects
+        Of the objects.
+    ground
+        Of the ground that is each object's alone.
+    found, known
+        Of objects of the first side with such ground of the second, and the reverse.
+    """
+
+    objects: OverlapPairs
+    ground: OverlapPairs
+    found: OverlapPairs
+    known: OverlapPairs
+
+    @classmethod
+    def of(cls, first: Array, second: Array, first_own: Array, second_own: Array) -> _Overlaps:
+        objects = overlap_pairs(first, second)
+        found = objects if second_own is second else overlap_pairs(first, second_own)
+        known = objects if first_own is first else overlap_pairs(first_own, second)
+        if first_own is first:
+            ground = found
+        else:
+            ground = known if second_own is second else overlap_pairs(first_own, second_own)
+        return cls(objects, ground, found, known)
+
+    def _all(self) -> tuple[OverlapPairs, ...]:
+        return self.objects, self.ground, self.found, self.known
+
+    def by_square(self, square: IntArray, numbers: IntArray) -> list[list[IntArray]]:
+        """For each kind of overlaps, those of each square; ``square`` is that of the first side's objects."""
+        return [_by_square(square[pairs.truth], numbers) for pairs in self._all()]
+
+    def part(self, rows: list[IntArray], truth: IntArray, pred: IntArray) -> _Overlaps:
+        """Those of one square."""
+        return _Overlaps(*(_part(pairs, some, truth, pred) for pairs, some in zip(self._all(), rows)))
 
 
 def _groups(sides: list[Array], pairs: OverlapPairs, judging: list[OverlapPairs]) -> list[IntArray]:

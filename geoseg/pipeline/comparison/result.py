@@ -193,12 +193,21 @@ class Comparison:
         }
 
 
-def fit_pairs(pairs: OverlapPairs) -> Fit:
-    """A fit from the overlaps of true and predicted objects."""
+def fit_pairs(pairs: OverlapPairs, ground: OverlapPairs | None = None) -> Fit:
+    """A fit from the overlaps of true and predicted objects.
+
+    Parameters
+    ----------
+    pairs
+        Of the objects.
+    ground
+        Of the ground that is each object's alone, where objects of one side overlap; None: they do not.
+    """
     ranks = [rank_by(area, np.zeros((len(area), 4))) for area in (pairs.truth_area, pairs.pred_area)]
     match = greedy_match(pairs, np.array([_MATCH]), truth_rank=ranks[0], pred_rank=ranks[1])[0]
     matched = int((match >= 0).sum())
-    both, pred, truth = (float(area.sum()) for area in (pairs.area, pairs.pred_area, pairs.truth_area))
+    ground = ground or pairs
+    both, pred, truth = (float(area.sum()) for area in (ground.area, ground.pred_area, ground.truth_area))
     return Fit(both, pred, truth, matched, len(match) - matched, len(pairs.truth_area) - matched)
 
 
