@@ -325,14 +325,23 @@ def _open_pairs(wanted: Wanted) -> Opened:
             raise MissingFileError(f"no such folder: {folder}")
     listed = wanted.classes or (ClassSettings(name=_ONE_CLASS),)
     table = class_table(listed, wanted.background, wanted.neutral, wanted.data.other, by_value=True)
-    masks_by_stem = {path.stem: path for path in sorted(masks.iterdir()) if _is_raster(path.name)}
+    masks_by_stem: dict[str, list[Path]] = {}
+    for path in sorted(masks.iterdir()):
+        if _is_raster(path.name):
+            masks_by_stem.setdefault(path.stem, []).append(path)
     areas, scenes = [], []
     for path in sorted(images.iterdir()):
         if _is_raster(path.name):
             if path.stem not in masks_by_stem:
                 raise MissingFileError(f"no mask named {path.stem} in {masks} for {path.name}")
+            mask, *others = masks_by_stem[path.stem]
+            if others:
+                raise InputError(
+                    f"an image must have one mask, got {mask.name} and {others[0].name} in {masks} for "
+                    f"{path.name}. Move one of them elsewhere."
+                )
             scene = open_raster(path, resolution=wanted.resolution, gsd=wanted.data.gsd)
-            areas.append(Area(scene.name, scene, _mask_truth(scene, str(masks_by_stem[path.stem]), table)))
+            areas.append(Area(scene.name, scene, _mask_truth(scene, str(mask), table)))
             scenes.append(scene)
     if not areas:
         raise InputError(f"data.images must hold images, got none in {images}.")
