@@ -102,6 +102,37 @@ def test_changes_counted_by_hand(projects: tuple[Path, Path, Path]) -> None:
     assert (swapped.gone, swapped.new, swapped.merged) == (2, 1, 1)
 
 
+def test_images_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
+    def project(name: str, images: dict[str, np.ndarray]) -> Path:
+        with ProjectWriter(
+            tmp_path / name, ProjectMeta((ClassMeta("road", "bitmap", (255, 0, 0)),))
+        ) as writer:
+            for path, pixels in images.items():
+                road = LabeledObject("road", Bitmap((0, 0), pixels))
+                writer.add(
+                    *path.split("/"),
+                    Annotation(60, 80, (road,)),
+                    lambda file: Image.new("RGB", (80, 60)).save(file),
+                )
+        return tmp_path / name
+
+    here, there = mask((0, 0, 10, 10)), mask((50, 50, 60, 60))
+    before = project("before", {"one/1.png": here, "two/1.png": here, "two/2.png": there})
+    truth = project("truth", {"one/1.png": here, "checked/2.png": there})
+    result = geoseg.compare(before, before, truth=truth)
+    # Image 1 of the other data set is another picture, and the truth has none of it.
+    judged = {place.name: place.before.iou for place in result.places if place.before is not None}
+    assert judged == {"one/1": 1, "two/2": 1}
+    # Two images of one data set that differ in the suffix alone; other programs write such projects.
+    for folder, pixels in (("before", here), ("after", there)):
+        made = project(f"more_{folder}", {"one/1.png": here, "two/1.png": pixels})
+        for kind in ("img", "ann"):
+            (old,) = (made / "two" / kind).iterdir()
+            old.rename(made / "one" / kind / old.name.replace("1.png", "1.jpg"))
+    result = geoseg.compare(tmp_path / "more_before", tmp_path / "more_after")
+    assert {place.name: place.iou for place in result.places} == {"one/1.jpg": 0, "one/1.png": 1}
+
+
 def test_titles_are_matched_up_to_a_sign_and_what_is_left_out_is_noted(
     projects: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Trio:
     Attributes
     ----------
     name
-        DATASET/STEM.
+        DATASET/STEM, with the suffix where two images differ in it alone.
     items
         Before, after, truth.
     """
@@ -50,33 +50,49 @@ def open_trio(
 ) -> tuple[list[Trio], list[tuple[str, str]]]:
     """Images that both projects have, by data set and name; and those that one of them lacks.
 
-    An image of the truth may be in another data set, if its name is there once only.
+    An image of the truth may be in another data set, if its name is there once only, in the predictions too.
     """
-    sides = [{_name(item): item for item in side} for side in (before, after)]
+    # Without suffix, for a prediction may be in another format; unless two images differ in it alone.
+    alike = {key for side in (before, after) for key, n in Counter(map(_stem, side)).items() if n > 1}
+    sides = [
+        {_full(item) if _stem(item) in alike else _stem(item): item for item in side}
+        for side in (before, after)
+    ]
     missing = [
         (name, f"not in {side.path}")
         for names, side in ((sides[0], after), (sides[1], before))
         for name in names
         if name not in sides[1 if side is after else 0]
     ]
+    shared = {name: item for name, item in sides[0].items() if name in sides[1]}
     true: dict[str, Item] = {}
     if truth is not None:
-        # By the name alone as well, where it is the only one: a truth is often in other data sets.
-        stems = Counter(item.stem for item in truth)
-        for item in truth:
-            true[_name(item)] = item
-            if stems[item.stem] == 1:
-                true.setdefault(item.stem, item)
-    shared = [name for name in sides[0] if name in sides[1]]
+        # By the name alone as well, where it is the only one: a truth is often in other data sets. Where
+        # there are two, the truth of one says nothing of the other.
+        only = {item.stem for item in _only(shared.values(), lambda item: item.stem)}
+        true |= {item.stem: item for item in _only(truth, lambda item: item.stem) if item.stem in only}
+        true |= {_stem(item): item for item in _only(truth, _stem) if _stem(item) not in alike}
+        true |= {_full(item): item for item in truth}
     trios = [
-        Trio(name, (sides[0][name], sides[1][name], true.get(name, true.get(name.rsplit("/", 1)[1]))))
-        for name in shared
+        Trio(name, (item, sides[1][name], true.get(_full(item)) or true.get(name) or true.get(item.stem)))
+        for name, item in shared.items()
     ]
     return trios, missing
 
 
-def _name(item: Item) -> str:
+def _stem(item: Item) -> str:
     return f"{item.dataset}/{item.stem}"
+
+
+def _full(item: Item) -> str:
+    return f"{item.dataset}/{item.name}"
+
+
+def _only(items: Iterable[Item], key: Callable[[Item], str]) -> list[Item]:
+    """Images whose key no other one has."""
+    items = list(items)
+    counts = Counter(map(key, items))
+    return [item for item in items if counts[key(item)] == 1]
 
 
 def match_titles(
