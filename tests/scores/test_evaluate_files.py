@@ -20,6 +20,7 @@ from PIL import Image
 from geoseg.errors import InputError, MissingFileError
 from geoseg.io.geometry_heap import GeometryHeap
 from geoseg.io.scene import Scene
+from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.pipeline.evaluation import files as module
 from geoseg.pipeline.evaluation import vectors as evaluate_vectors
 from geoseg.pipeline.evaluation.files import evaluate_files
@@ -115,6 +116,29 @@ def test_meters_are_true_where_mercator_stretches(tmp_path: Path) -> None:
     got = evaluate_files(*paths).objects
     assert got is not None
     assert got.hausdorff == pytest.approx(2.0, rel=2e-3)
+
+
+def test_meters_are_true_on_both_sides_of_180_degrees(tmp_path: Path) -> None:
+    plane = "+proj=laea +lat_0=-17 +lon_0=180 +datum=WGS84 +units=m"
+    truth, pred = (
+        frame.set_crs(plane, allow_override=True).translate(-ORIGIN[0] - 61, -ORIGIN[1]) for frame in _town()
+    )
+    files = {}
+    for name, shapes in (("truth", truth), ("pred", pred)):
+        # One house lies on the line, and a GeoJSON has it in two parts.
+        cut = split_at_antimeridian(shapes.to_crs("EPSG:4326").to_numpy(), continuous=False)
+        for suffix, geometry, crs in (("gpkg", shapes.to_numpy(), plane), ("geojson", cut, "EPSG:4326")):
+            path = tmp_path / f"{name}.{suffix}"
+            files[name, suffix] = _write(gpd.GeoDataFrame(geometry=geometry, crs=crs), path)
+    whole, split = (
+        evaluate_files(files["pred", suffix], files["truth", suffix]).objects
+        for suffix in ("gpkg", "geojson")
+    )
+    assert whole is not None
+    assert split is not None
+    assert split.matched == whole.matched
+    assert split.polis == pytest.approx(whole.polis, rel=1e-3)
+    assert split.boundary_iou == pytest.approx(whole.boundary_iou, rel=1e-3)
 
 
 def test_cells_and_spilling_have_no_influence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "Features",
     "PlacedFeatures",
     "check_crs_pair",
+    "continuous_bounds",
     "moved_to",
     "pixel_transform",
     "reach",
@@ -278,6 +279,29 @@ def moved_to(
         if pieces:
             out[index] = shapely.union_all(pieces)
     return out
+
+
+def continuous_bounds(source: VectorFile) -> tuple[float, float, float, float] | None:
+    """Bounds of a file; those of one that lies on both sides of 180 degrees run on beyond it.
+
+    Taken as they are stated, they would go once around the Earth, and their middle be on its other side.
+    """
+    once = None if source.crs is None else _around(source.crs)
+    if source.bounds is None or once is None or source.bounds[2] - source.bounds[0] <= once / 2:
+        return source.bounds
+    left, bottom, right, top = source.bounds
+    # Part by part: what was cut at 180 degrees has some on either side.
+    parts = [shapely.bounds(shapely.get_parts(batch.geometry)).reshape(-1, 4) for batch in source.batches()]
+    spans = np.concatenate([np.empty((0, 4)), *parts])[:, ::2]
+    spans = spans[np.isfinite(spans).all(axis=1)]
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    reached = np.maximum.accumulate(spans[:, 1])
+    gaps = spans[1:, 0] - reached[:-1]
+    # The widest stretch without anything is what lies outside.
+    if gaps.size and gaps.max() > once - (right - left):
+        widest = int(gaps.argmax())
+        left, right = float(spans[widest + 1, 0]), float(reached[widest]) + once
+    return left, bottom, right, top
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from geoseg.errors import InputError
-from geoseg.io.vectors import Features, read_features
+from geoseg.io.vectors import Features, continuous_bounds, read_features
 from geoseg.pipeline.comparison.result import Comparison, Fit, PlaceChange, fit_pairs, sum_up
 from geoseg.pipeline.evaluation.files import local_plane
 from geoseg.scores.changes import ObjectChanges, count_changes
@@ -42,7 +42,8 @@ def read_on_plane(paths: list[PathLike]) -> tuple[list[Array], CRS | None]:
         )
     # One plane for all of them, of the first that has a CRS: overlaps need one, and areas in degrees mean
     # nothing.
-    plane = next((local_plane(f.source.crs, f.source.bounds) for f in files if len(f) and f.source.crs), None)
+    sources = [file.source for file in files if len(file) and file.source.crs]
+    plane = next((local_plane(source.crs, continuous_bounds(source)) for source in sources), None)
     moved = []
     for file in files:
         shapes = file.geometry

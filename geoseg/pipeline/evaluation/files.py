@@ -16,7 +16,7 @@ from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError
 from geoseg.io.geometry_heap import GeometryHeap
-from geoseg.io.vectors import VectorFile, is_vector_file, open_vector
+from geoseg.io.vectors import VectorFile, continuous_bounds, is_vector_file, open_vector
 from geoseg.pipeline.evaluation.rasters import compare_pixels
 from geoseg.pipeline.evaluation.vectors import ToPlane, VectorSide, compare_sides, read_side
 from geoseg.scores.objects import ObjectScores, check_threshold
@@ -265,7 +265,7 @@ def _compare_vectors(
     placed = [truth, pred, *([limits] if limits and not truth.count + pred.count else [])]
     # Of the truth where it has polygons, so that two predictions are measured on the same plane.
     plane = next(
-        (local_plane(side.crs, side.bounds) for side in placed if side.bounds is not None and side.crs), None
+        (local_plane(side.crs, continuous_bounds(side)) for side in placed if side.bounds and side.crs), None
     )
     # geoseg's own files, and those of most tools, rank by one of a few names, so nobody need give it.
     ranking = score_column
