@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from geoseg.io.local_files import LocalFiles, files_by_stem, walk_files
 from geoseg.io.names import container, is_remote
 from geoseg.raster.source import SceneReadError
 
-__all__ = ["SIDE_CARS", "fingerprint_doubt", "fingerprint_files", "hash_file", "scene_files"]
+__all__ = ["SIDE_CARS", "fingerprint_doubt", "fingerprint_files", "hash_file", "hash_files", "scene_files"]
 
 _WHOLE_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -52,6 +52,13 @@ def hash_file(digest: Any, path: Path, budget: int) -> None:
             while length > 0 and (block := file.read(min(length, 1 << 20))):
                 digest.update(block)
                 length -= len(block)
+
+
+def hash_files(digest: Any, files: Mapping[Path, str]) -> None:
+    """Put the content of files, sampled where they are large, and a name of each into a digest."""
+    for file, name in files.items():
+        digest.update(name.encode())
+        hash_file(digest, file, _budget(len(files)))
 
 
 def scene_files(path: str) -> list[Path]:
@@ -94,7 +101,7 @@ def _lone_files(names: Sequence[str]) -> set[str]:
     lone = set()
     for folder, own in stems.items():
         for stem, files in files_by_stem(folder, set(own)).items():
-            beside = [file for file, _, _ in files if not file.endswith(SIDE_CARS)]
+            beside = [file for file, *_ in files if not file.endswith(SIDE_CARS)]
             lone.update(own[stem] if len(beside) == 1 else [])
     return lone
 
@@ -118,11 +125,8 @@ def fingerprint_files(path: str, head: str) -> str:
     # Names of files do not count, but for those inside a Zarr folder, which say what a file is there.
     digest = hashlib.sha256(head.encode())
     walked = walk_files(path)
-    files = _named_files(walked)
     try:
-        for file, inside in files.items():
-            digest.update(inside.encode())
-            hash_file(digest, file, _budget(len(files)))
+        hash_files(digest, _named_files(walked))
     except OSError as error:
         raise SceneReadError(f"cannot read {path}: {error.strerror}.", path) from error
     with opened_header(path) as dataset:

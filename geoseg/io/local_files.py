@@ -12,7 +12,7 @@ from pathlib import Path
 from geoseg.io.names import container, in_archive, is_remote
 from geoseg.io.vrt import is_vrt, vrt_sources
 
-__all__ = ["LocalFiles", "Watch", "file_stamp", "files_by_stem", "walk_files"]
+__all__ = ["LocalFiles", "Watch", "file_stamp", "files_by_stem", "stat_stamp", "walk_files"]
 
 #: So many files are looked at before every read; more of them, only in this share of the time.
 _FEW_FILES, _SHARE_OF_TIME = 64, 0.02
@@ -80,12 +80,13 @@ def file_stamp(name: str) -> tuple[str, int, int]:
     return name, stat.st_size, stat.st_mtime_ns
 
 
-def files_by_stem(folder: Path, stems: set[str]) -> dict[str, list[tuple[str, int, int]]]:
-    """(name, size, time) of the files in a folder, listed once, by the stem that they begin with.
+def files_by_stem(folder: Path, stems: set[str]) -> dict[str, list[tuple[str, int, int, int]]]:
+    """(name, size, time, time of change) of the files in a folder, listed once, by the stem they begin with.
 
-    Size and time are zeros of what has none.
+    The time of a file can be set to anything, that of its change by nobody; but a file that is moved or
+    copied has another one. Size and times are zeros of what has none.
     """
-    files: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+    files: dict[str, list[tuple[str, int, int, int]]] = defaultdict(list)
     with os.scandir(folder) as entries:
         for entry in entries:
             ends = [k for k, letter in enumerate(entry.name) if letter == "."] + [len(entry.name)]
@@ -93,9 +94,9 @@ def files_by_stem(folder: Path, stems: set[str]) -> dict[str, list[tuple[str, in
                 try:
                     stat = entry.stat()
                 except OSError:  # a link that leads nowhere, or a file removed meanwhile
-                    files[stem].append((entry.name, 0, 0))
+                    files[stem].append((entry.name, 0, 0, 0))
                 else:
-                    files[stem].append((entry.name, stat.st_size, stat.st_mtime_ns))
+                    files[stem].append((entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     return files
 
 
@@ -104,7 +105,7 @@ class Watch:
 
     def __init__(self, name: str) -> None:
         self._paths = list(walk_files(name).paths)
-        self._seen = [_stamp(path) for path in self._paths]
+        self._seen = [stat_stamp(path) for path in self._paths]
         self._next = 0.0
 
     def changed(self) -> bool:
@@ -115,14 +116,15 @@ class Watch:
         start = time.monotonic()
         if start < self._next:
             return False
-        same = [_stamp(path) for path in self._paths] == self._seen
+        same = [stat_stamp(path) for path in self._paths] == self._seen
         if len(self._paths) > _FEW_FILES:
             end = time.monotonic()
             self._next = end + (end - start) / _SHARE_OF_TIME
         return not same
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def stat_stamp(path: Path) -> tuple[int, int, int] | None:
+    """What tells, without a look at its content, that a file was written; None: it isn't there."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - before every read: Path.stat takes twice as long
     except OSError:

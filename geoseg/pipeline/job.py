@@ -19,6 +19,7 @@ from geoseg.files import json_digest
 from geoseg.geo.blocks import BlockPlan, plan_blocks
 from geoseg.geo.effort import NETWORK_MPX_S, check_effort
 from geoseg.geo.windows import Window
+from geoseg.io.local_files import stat_stamp
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.vectors.formats import split_layer
 from geoseg.pipeline.opening import check_array, open_for_model
@@ -50,6 +51,9 @@ class Job:
         As the user gave them, else as the model's card suggests, else the defaults.
     thresholds
         One probability an object class, a single one for all, or None for the most probable class.
+    stamps
+        The scene's local files as they were before the first window; see
+        :func:`geoseg.io.local_files.stat_stamp`.
     """
 
     source: RasterSource
@@ -64,6 +68,7 @@ class Job:
     background: int | None
     batch_size: int
     first: Array | None
+    stamps: dict[Path, tuple[int, int, int] | None]
 
     @property
     def object_classes(self) -> tuple[str, ...]:
@@ -122,6 +127,7 @@ def prepare(
     # Scene and model are good, so there will be something to stitch; the files that are hashed and begun
     # before the first window leave time for this.
     load_kernels()
+    stamps = {path: stat_stamp(path) for path in source.files()}
     fingerprint = _fingerprint(source, predictor, plan, settings, inside)
     first = None
     classes = predictor.classes
@@ -135,7 +141,7 @@ def prepare(
     batch_size = settings.batch_size or predictor.batch_size_default(settings.window)
     return Job(
         source, predictor, plan, settings, thresholds, inside, tuple(notes), fingerprint, tuple(classes),
-        predictor.background, batch_size, first,
+        predictor.background, batch_size, first, stamps,
     )  # fmt: skip
 
 
@@ -244,7 +250,7 @@ def _area_of_interest(path: Path, source: RasterSource) -> _Inside:
 
 def input_files(job: Job, model: Any) -> list[PathLike]:
     """Files that must not be written over."""
-    files: list[PathLike] = list(job.source.files())
+    files: list[PathLike] = list(job.stamps)
     named = (model, job.settings.aoi, job.settings.update)
     given = [path for path in named if isinstance(path, (str, os.PathLike))]
     files += [split_layer(path)[0] for path in given]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.io.local_files import stat_stamp
 from geoseg.pipeline.job import Job
 from geoseg.pipeline.predict import BlockReader, PredictSummary, predict_to_store
 from geoseg.pipeline.store import ProbStore
@@ -96,25 +97,34 @@ def check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> Non
     Raises
     ------
     RunError
-        It changed, or is gone: what was predicted is thrown away. Or it can't be read now, which says nothing
-        about its content: what was predicted is kept.
+        It changed: what was predicted is thrown away. Or it isn't there, or can't be read now, which says
+        nothing about its content: what was predicted is kept.
     """
+    if not job.stamps:
+        return
     names = ", ".join(map(str, written))
+    reason = ""
     try:
-        if not job.source.files():
-            return
         if job.source.fingerprint() == job.fingerprint["scene"]:
             return
-    except FileNotFoundError:
-        pass
     except (GeosegError, OSError) as error:
-        # A server that is busy, a token that is too old, a disk of the network that does not answer.
+        # A server that is busy, a token that is too old, a disk of the network that does not answer; or half
+        # of a file that is being written, which its size or time shows.
+        reason = str(error).rstrip(".")
+    stamps = {path: stat_stamp(path) for path in job.stamps}
+    # Also of a disk that was pulled, whose folder may be there as an empty one.
+    lost = next((path for path, stamp in stamps.items() if stamp is None), None)
+    if lost is not None:
+        reason = f"{lost} isn't there"
+    if lost is not None or (reason and stamps == job.stamps):
+        # What was skipped may only not have been there to be read: without their files chunks do not count.
+        for chunk in store.records.failures:
+            store.files.depot.remove(store.files.name(*chunk))
         results = f" {names} are written, but not checked." if written else ""
         raise RunError(
             f"{job.source.name} can't be looked at again, to see whether it changed during the run: "
-            f"{str(error).rstrip('.')}.{results} What was predicted is kept: {way_on(job.settings)} goes on "
-            "from there."
-        ) from error
+            f"{reason}.{results} What was predicted is kept: {way_on(job.settings)} goes on from there."
+        )
     # All of it: nobody can tell which chunks show the old scene.
     store.discard()
     results = f" {names} still show it as it was." if written else ""

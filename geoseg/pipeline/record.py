@@ -148,7 +148,7 @@ def make_record(
         scene=job.source.name,
         reference=None if reference is None else _reference_json(reference),
         # Names, sizes and times, and no pixels: it is compared each time that a page is made.
-        stamp=files_stamps([paths])[0] if paths else "",
+        stamp=files_stamps([paths])[0].digest if paths else "",
         # As JSON gives it back: tuples are lists, and paths are texts.
         provenance=json.loads(json.dumps(provenance, default=str)),
         transform=list(geobox.transform[:6]),

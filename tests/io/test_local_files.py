@@ -70,7 +70,7 @@ def tarred(folder: Path, seed: int) -> str:
 
 
 def gzipped(folder: Path, seed: int) -> str:
-    (folder / "s.tif.gz").write_bytes(gzip.compress(plain(folder, seed).read_bytes()))
+    (folder / "s.tif.gz").write_bytes(gzip.compress(plain(folder, seed).read_bytes(), mtime=0))
     return f"/vsigzip/{folder}/s.tif.gz"
 
 
@@ -324,6 +324,7 @@ def test_a_link_that_leads_nowhere_counts_as_a_file_beside(tmp_path: Path) -> No
     (tmp_path / "s.tfw").symlink_to(tmp_path / "gone")
     (tmp_path / "s.ovr").symlink_to("s.ovr")
     files = files_by_stem(tmp_path, {"s"})["s"]
-    size, time_ns = scene.stat().st_size, scene.stat().st_mtime_ns
-    assert sorted(files) == [("s.ovr", 0, 0), ("s.tfw", 0, 0), ("s.tif", size, time_ns)]
+    stat = scene.stat()
+    of_scene = ("s.tif", stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    assert sorted(files) == [("s.ovr", 0, 0, 0), ("s.tfw", 0, 0, 0), of_scene]
     assert open_raster(scene).fingerprint() == before

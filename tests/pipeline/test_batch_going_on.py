@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError, StateMismatchError
+from geoseg.io import scene
 from geoseg.pipeline.batch import MANIFEST, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 
@@ -77,6 +79,23 @@ class TestRestart:
         assert network.windows == 3 * 4
 
 
+class TestPulledDisk:
+    def test_a_scene_that_was_not_there_is_tried_again(self, scenes: Path, tmp_path: Path) -> None:
+        pulled = tmp_path / "pulled"
+
+        class Pulling(Network):
+            def __call__(self, batch: np.ndarray) -> np.ndarray:
+                if self.windows == 4:
+                    scenes.rename(pulled)
+                return super().__call__(batch)
+
+        done = run(scenes, Pulling(), tmp_path / "out", on_error="skip")
+        assert done.states == {"done": 1, "failed": 2}
+        pulled.rename(scenes)
+        done = run(scenes, Network(), tmp_path / "out", on_error="skip")
+        assert (done.states, done.kept) == ({"done": 3}, 1)
+
+
 class TestNames:
     def test_a_scene_does_not_replace_another_one_of_its_name(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
@@ -122,6 +141,59 @@ class TestNames:
         (tmp_path / "out").symlink_to(tmp_path / "out")
         with pytest.raises(InputError, match="can't be made or written to"):
             run(scenes, Network(), tmp_path / "out")
+
+
+def write_anew(path: Path, content: bytes) -> None:
+    """Write a file in place, with the size and the time that it had."""
+    stat = path.stat()
+    assert len(content) == stat.st_size
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+class TestFilesAsLargeAndAsOldAsBefore:
+    @pytest.mark.parametrize("mosaic", [False, True])
+    def test_one_that_shows_something_else_is_done_again(self, tmp_path: Path, mosaic: bool) -> None:
+        folder, out = tmp_path / "in", tmp_path / "out"
+        scenes = [save(folder / f"{k}.tif", 60 * k, compress=None) for k in range(2)]
+        for path in scenes:  # old enough for their headers and contents to be kept
+            os.utime(path, (1e9, 1e9))
+        settings: dict[str, Any] = {"mosaic": "auto" if mosaic else "off"}
+        run(folder, Network(), out, **settings)
+        before = {path: path.read_bytes() for path in out.rglob("*.geojson")}
+        write_anew(scenes[1], scenes[1].read_bytes().replace(b"\xdc" * 20, b"\x00" * 20, 10))
+        again = run(folder, Network(), out, **settings)
+        assert again.kept == (0 if mosaic else 1)
+        changed = [path for path, content in before.items() if path.read_bytes() != content]
+        assert len(changed) == 1
+
+    def test_one_that_was_moved_is_looked_at_once(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out = tmp_path / "out"
+        run(scenes, Network(), out)
+        copied = tmp_path / "copied"
+        shutil.copytree(scenes, copied)  # with their times
+        shutil.rmtree(scenes)
+        looked: list[str] = []
+        digest = scene.fingerprint_files
+        monkeypatch.setattr(scene, "fingerprint_files", lambda *of: (looked.append(of[0]), digest(*of))[1])
+        for _ in range(2):
+            assert run(copied, Network(), out).kept == 3
+        assert len(looked) == 3
+        with read_manifest(out) as manifest:
+            assert all(record.listed for record in manifest.scenes())
+
+    def test_an_area_that_was_written_anew_counts(self, scenes: Path, tmp_path: Path) -> None:
+        out, area = tmp_path / "out", tmp_path / "area.geojson"
+        ring = "[[85, 27], [86, 27], [86, 28], [85, 28], [85, 27]]"
+        area.write_text(f'{{"type": "Polygon", "coordinates": [{ring}]}}')
+        run(scenes, Network(), out, aoi=area)
+        os.utime(area, (1e9, 1e9))
+        assert run(scenes, Network(), out, aoi=area).kept == 3
+        write_anew(area, area.read_bytes().replace(b"[86,", b"[87,"))
+        with pytest.raises(StateMismatchError, match="aoi was"):
+            run(scenes, Network(), out, aoi=area)
 
 
 class TestWhatLeftTheInput:

@@ -120,14 +120,7 @@ def test_the_second_command_says_so_in_one_line(tmp_path: Path) -> None:
 
 def swap_at(stage: str, scene: Path) -> Callable[..., None]:
     """A progress that replaces the scene when a stage begins."""
-    left = [stage]
-
-    def report(at: str, *_: float, **__: float) -> None:
-        if at in left:
-            left.clear()
-            save(scene.with_name("new.tif"), 1).replace(scene)
-
-    return report
+    return doing_at(stage, lambda: save(scene.with_name("new.tif"), 1).replace(scene))
 
 
 @pytest.mark.parametrize("stage", ["predict", "vectorize"])
@@ -169,6 +162,73 @@ def test_a_scene_that_can_not_be_looked_at_again_costs_no_kept_run(
     assert (out / "scene.geojson").exists() == (stage == "vectorize")
     monkeypatch.undo()
     assert run_scene(scene, Bright(), out, SETTINGS).windows_run <= 1  # to count the outputs
+
+
+def doing_at(stage: str, work: Callable[[], object]) -> Callable[..., None]:
+    """A progress that does something when a stage begins."""
+    left = [stage]
+
+    def report(at: str, *_: float, **__: float) -> None:
+        if at in left:
+            left.clear()
+            work()
+
+    return report
+
+
+def vrt_of(scene: Path, folder: Path) -> Path:
+    """A VRT elsewhere that draws on a scene."""
+    source = (
+        f"<SimpleSource><SourceFilename>{scene}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>"
+    )
+    band = f'<VRTRasterBand dataType="Byte" band="1">{source}</VRTRasterBand>'
+    path = folder / "scene.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="120" rasterYSize="96">{band}</VRTDataset>')
+    return path
+
+
+@pytest.mark.parametrize("kind", ["folder", "mount", "vrt"])
+def test_a_scene_on_a_disk_that_is_pulled_costs_no_kept_run(tmp_path: Path, kind: str) -> None:
+    disk, out, pulled = tmp_path / "disk", tmp_path / "out", tmp_path / "pulled"
+    disk.mkdir()
+    scene = save(disk / "scene.tif")
+    named = vrt_of(scene, tmp_path) if kind == "vrt" else scene
+
+    def pull() -> None:
+        disk.rename(pulled)
+        if kind == "mount":  # the folder that a disk is mounted on stays
+            disk.mkdir()
+
+    with pytest.raises(RunError, match=r"scene.tif isn't there.* is kept: the same command goes on"):
+        run_scene(named, Bright(), out, SETTINGS, progress=doing_at("vectorize", pull))
+    if kind == "mount":
+        disk.rmdir()
+    pulled.rename(disk)
+    assert run_scene(named, Bright(), out, SETTINGS).windows_run == 0
+
+
+def test_what_was_skipped_while_a_scene_was_not_there_is_read_again(tmp_path: Path) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+    content = scene.read_bytes()
+    settings = SETTINGS.model_copy(update={"on_error": "skip"})
+    scene.write_bytes(content[: len(content) * 3 // 4])
+    damaged = run_scene(scene, Bright(), tmp_path / "damaged", settings)
+    assert damaged.failures
+    with pytest.raises(RunError, match="isn't there"):
+        run_scene(scene, Bright(), out, settings, progress=doing_at("vectorize", scene.unlink))
+    scene.write_bytes(content[: len(content) * 3 // 4])
+    assert 0 < run_scene(scene, Bright(), out, settings).windows_run < damaged.windows_run
+
+
+def test_a_scene_that_is_being_written_anew_is_begun_anew(tmp_path: Path) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+
+    def begin_to_write() -> None:
+        scene.write_bytes(b"II")
+
+    with pytest.raises(RunError, match="replaced or changed during the run"):
+        run_scene(scene, Bright(), out, SETTINGS, progress=doing_at("vectorize", begin_to_write))
+    assert not (out / "scene.geoseg").exists()
 
 
 def test_a_raster_that_is_replaced_while_it_is_read(tmp_path: Path) -> None:

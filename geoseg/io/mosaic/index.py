@@ -1,7 +1,7 @@
 """The headers and contents of many files, read once and kept as long as the files are the same.
 
 A delivery has thousands of sheets, and each command opens all of them. What they say is kept in one SQLite
-file in the user's cache folder, under the size and time of every file that belongs to a sheet. Where that
+file in the user's cache folder, under the size and times of every file that belongs to a sheet. Where that
 file can't be used, everything works, and takes longer.
 """
 
@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from affine import Affine
 from pyproj import CRS
@@ -40,7 +40,7 @@ from geoseg.raster.source import RasterHints, SceneReadError
 from geoseg.raster.warped import WarpedScene
 from geoseg.typing import Progress, no_progress
 
-__all__ = ["CONTENT_BYTES", "Sheet", "content_digests", "files_stamps", "read_sheets"]
+__all__ = ["CONTENT_BYTES", "FilesStamp", "Sheet", "content_digests", "files_stamps", "read_sheets"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -224,39 +224,55 @@ def _crs(wkt: str | None) -> CRS | None:
 # ------------------------------------------------------------------ what tells that a file is the same
 
 
-def files_stamps(scenes: Sequence[Sequence[str]]) -> list[str]:
-    """Digests of the names, sizes and times of all local files that scenes are read from.
+class FilesStamp(NamedTuple):
+    """What tells, without a look at pixels, that the files of a scene are the same.
 
-    An address, of which nothing else is known, counts as it is spelled; a file counts wherever it lies.
+    Attributes
+    ----------
+    digest
+        Of names, sizes and times, 64 hexadecimal digits: another one when a file was written, or came or
+        went beside one. An address, of which nothing else is known, counts as it is spelled; a file counts
+        wherever it lies.
+    changed
+        When the newest of them was changed in any way, by the file system's clock; 0 of addresses. Where
+        nothing but this differs, files were moved or copied, or written anew with their size and time put
+        back.
+    """
+
+    digest: str
+    changed: int
+
+
+def files_stamps(scenes: Sequence[Sequence[str]]) -> list[FilesStamp]:
+    """Stamps of all local files that scenes are read from.
 
     Parameters
     ----------
     scenes
         Paths of each scene; all at once, because each folder is listed once a call.
-
-    Returns
-    -------
-    list of str
-        64 hexadecimal digits each; others when a file was written, or came or went beside one.
     """
     stamps = _stamps([path for paths in scenes for path in paths])
-    digests = []
+    found = []
     for paths in scenes:
-        digest = hashlib.sha256()
+        digest, newest = hashlib.sha256(), 0
         for path in sorted(paths):
-            known = stamps.get(path)
-            if not known:  # it is more than a plain file: all that it is made of counts
+            if path in stamps:
+                *rows, times = zip(*json.loads(stamps[path]), strict=True)
+                known = json.dumps([list(row) for row in zip(*rows, strict=True)])
+            else:  # it is more than a plain file: all that it is made of counts
                 files = [file for file in walk_files(path.removeprefix(SERVICE)).paths if file.is_file()]
                 stats = [(file.name, file.stat()) for file in files]
                 known = json.dumps([[name, str(s.st_size), str(s.st_mtime_ns)] for name, s in stats])
+                times = tuple(s.st_ctime_ns for _, s in stats)
             name = path if is_remote(path) else Path(path).name
             digest.update(f"{name}\0{known}\0".encode())
-        digests.append(digest.hexdigest())
-    return digests
+            newest = max(newest, *times, 0)
+        found.append(FilesStamp(digest.hexdigest(), newest))
+    return found
 
 
 def _stamps(paths: Iterable[str]) -> dict[str, str]:
-    """What must be the same for a sheet to be: name, size and time of all files that begin with its stem.
+    """What must be the same for a sheet to be: name, size and times of all files that begin with its stem.
 
     That takes in whatever GDAL looks for beside it (masks, world files, metadata), also where it was not
     there before. Each folder is listed once. Sheets that are more than a plain file have no stamp.
@@ -302,7 +318,7 @@ def _save(what: str, stamps: Mapping[str, str], values: Mapping[str, str]) -> No
     settled = {
         path
         for path in values.keys() & stamps.keys()
-        if all(time.time_ns() - changed > _UNSURE_NS for _, _, changed in json.loads(stamps[path]))
+        if all(time.time_ns() - max(times) > _UNSURE_NS for _, _, *times in json.loads(stamps[path]))
     }
     rows = [
         (str(Path(path).absolute()), what, stamps[path], value, time.time())

@@ -150,7 +150,9 @@ def dry_run(
     if (out / MANIFEST).is_file():
         with read_manifest(out) as manifest:
             key = batch_key(predictor, settings)
-            todo = [scene for scene, _ in sort_scenes(plan.scenes, manifest, key, settings, out)[0]]
+            todo = [
+                scene for scene, _ in sort_scenes(plan.scenes, manifest, key, predictor, settings, out)[0]
+            ]
     chosen = resolve(settings, {} if predictor.card is None else predictor.card.options.suggested())
     speed: dict[tuple[int, str], float] = {}
     forecasts = []

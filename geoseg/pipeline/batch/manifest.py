@@ -60,7 +60,7 @@ class SceneRecord:
     geoseg
         Version of geoseg that worked on it.
     stamp
-        Digest of names, sizes and times of its files, by which a change is seen.
+        Digest of names, sizes and times of its files, and the newest time of a change, by which one is seen.
     error
         Why it failed.
     files

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError, MissingFileError, ModelError, RunError, SceneError, StateMismatchError
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
+from geoseg.io.names import container, is_remote
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
 from geoseg.io.stac_out import COLLECTION, StacAsset, check_stac, item_file, write_collection
@@ -174,7 +175,7 @@ def run_batch(
         decisive = decisive_facts(predictor, settings)
         if not settings.restart:
             check_same(manifest, decisive, out)
-        todo, kept = sort_scenes(plan.scenes, manifest, key, settings, out)
+        todo, kept = sort_scenes(plan.scenes, manifest, key, predictor, settings, out)
         if kept_failed := [record for record in kept if record.state in ("failed", "incomplete")]:
             some = "1 scene that" if len(kept_failed) == 1 else f"{len(kept_failed)} scenes that"
             notes.append(f"{some} failed before: --retry-failed tries again")
@@ -186,6 +187,8 @@ def run_batch(
             for record in manifest.scenes()
             if record.name not in names and not record.files and read.issuperset(record.paths)
         )
+        # Files that were moved, and looked at for that, need no second look.
+        manifest.put(*kept)
         # Scenes of earlier calls stay in the folder and in the manifest, and are no part of this batch.
         manifest.list_only(names)
         manifest.put(*(record for _, record in todo))
@@ -292,8 +295,10 @@ def _finish(
     except (GeosegError, OSError, MemoryError) as error:
         record.state, record.error = "failed", " ".join(str(error).split()) or type(error).__name__
         # What the scene itself is at fault for stays as it is until its files or the options change. A full
-        # disk, a server, a lock or a right is put right elsewhere, and then the same command tries again.
-        own_fault = isinstance(error, SceneError | ModelError | MissingFileError)
+        # disk, a disk that was pulled, a server, a lock or a right is put right elsewhere, and then the same
+        # command tries again.
+        gone = any(container(path) is None and not is_remote(path) for path in record.paths)
+        own_fault = isinstance(error, SceneError | ModelError | MissingFileError) and not gone
         record.key = tried_key(record.key, settings) if own_fault else ""
         record.seconds = round(time.perf_counter() - start, 3)
     record.finished = _now()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from geoseg.config.resolve import resolve
 from geoseg.config.run import RunSettings
-from geoseg.errors import InputError, StateMismatchError
+from geoseg.errors import GeosegError, InputError, StateMismatchError
 from geoseg.files import json_digest
+from geoseg.io.fingerprint import hash_files
 from geoseg.io.mosaic import files_stamps
 from geoseg.io.names import is_remote
 from geoseg.io.vectors.formats import belonging_files, split_layer
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene
+from geoseg.pipeline.opening import open_for_model
 from geoseg.pipeline.store import FORMAT
 from geoseg.version import VERSION
 
@@ -63,10 +68,10 @@ def batch_key(predictor: Any, settings: RunSettings) -> str:
     # An area and known footprints are named by their files, which may be changed.
     named = (file for file in (settings.aoi, settings.update) if isinstance(file, (str, os.PathLike)))
     places = [split_layer(file)[0] for file in named]
-    # A folder keeps its time when a file in it is written in place.
-    files = [file for place in places for file in (belonging_files(place) if place.is_dir() else [place])]
-    stamps = files_stamps([[str(file) for file in files if not file.is_dir()]])
-    return json_digest([FORMAT, predictor.fingerprint(), outcome_settings(settings), *stamps])
+    files = itertools.chain.from_iterable(map(belonging_files, places))
+    content = hashlib.sha256()
+    hash_files(content, {file: file.name for file in files if file.is_file()})
+    return json_digest([FORMAT, predictor.fingerprint(), outcome_settings(settings), content.hexdigest()])
 
 
 def tried_key(key: str, settings: RunSettings) -> str:
@@ -76,20 +81,30 @@ def tried_key(key: str, settings: RunSettings) -> str:
 
 
 def sort_scenes(
-    scenes: Sequence[PlannedScene], manifest: Manifest, key: str, settings: RunSettings, out: Path
+    scenes: Sequence[PlannedScene],
+    manifest: Manifest,
+    key: str,
+    predictor: Any,
+    settings: RunSettings,
+    out: Path,
 ) -> tuple[list[tuple[PlannedScene, SceneRecord]], list[SceneRecord]]:
     """Scenes to work on, with new records, and the records of those that are left as they are."""
     known = {record.name: record for record in manifest.scenes()}
     todo, kept = [], []
     stamps = files_stamps([scene.paths for scene in scenes])
-    for scene, files_stamp in zip(scenes, stamps, strict=True):
+    for scene, (files_digest, changed) in zip(scenes, stamps, strict=True):
         # A date that STAC or an index gives decides which sheet is on top, and is written to footprints.
-        stamp = json_digest([files_stamp, scene.dates]) if any(scene.dates) else files_stamp
+        digest = json_digest([files_digest, scene.dates]) if any(scene.dates) else files_digest
+        stamp = f"{digest} {changed}"
         record = known.get(scene.name)
         if record is not None and not settings.restart:
-            if stamp != record.stamp:
+            before = record.stamp
+            if digest != before.partition(" ")[0]:
                 _check_place(scene, record, out)
-            if _stays(record, key, stamp, settings, out):
+            elif _stays(record, key, settings, out) and (
+                stamp == before or _is_unchanged(scene, record, predictor, settings)
+            ):
+                record.stamp = stamp
                 kept.append(record)
                 continue
         begun = record is not None and record.state in ("running", "stopped")
@@ -100,6 +115,16 @@ def sort_scenes(
         new = SceneRecord(scene.name, state, paths, key=key, stamp=stamp, geoseg=VERSION, anew=anew)
         todo.append((scene, new))
     return todo, kept
+
+
+def _is_unchanged(scene: PlannedScene, record: SceneRecord, predictor: Any, settings: RunSettings) -> bool:
+    """Whether files that are as large and as old as they were still show the scene, as its run knows it."""
+    suggested = {} if predictor.card is None else predictor.card.options.suggested()
+    try:
+        source, _ = open_for_model(scene.reference, predictor, settings, resolve(settings, suggested))
+        return source.fingerprint() == record.provenance["scene"]["fingerprint"]
+    except (GeosegError, OSError, KeyError):  # a scene that failed has no provenance
+        return False
 
 
 def _absolute(path: str) -> str:
@@ -125,11 +150,10 @@ def _check_place(scene: PlannedScene, record: SceneRecord, out: Path) -> None:
     )
 
 
-def _stays(record: SceneRecord, key: str, stamp: str, settings: RunSettings, out: Path) -> bool:
-    """Whether a scene needs no work: it is done and whole, or failed and is not to be tried again."""
-    # Made with another model or options, or of files that were changed since.
-    wanted = tried_key(key, settings) if record.state == "failed" else key
-    if (record.key, record.stamp) != (wanted, stamp):
+def _stays(record: SceneRecord, key: str, settings: RunSettings, out: Path) -> bool:
+    """Whether a scene of the same files needs no work: it is done and whole, or not to be tried again."""
+    # Made with another model or options.
+    if record.key != (tried_key(key, settings) if record.state == "failed" else key):
         return False
     if record.state == "failed":
         return not settings.retry_failed

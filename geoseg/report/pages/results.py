@@ -179,7 +179,7 @@ def open_scene(
                 f"scene must be the one of the run, got {scene}, which lies elsewhere. Name the right one."
             )
         return None, f"the scene lies elsewhere than it did at the run: {hint}"
-    if scene is None and record.stamp and files_stamps([paths])[0] != record.stamp:
+    if scene is None and record.stamp and files_stamps([paths])[0].digest != record.stamp:
         return source, "the files of the scene were written since the run: the picture may show other ground"
     return source, ""
 
