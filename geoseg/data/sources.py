@@ -20,6 +20,7 @@ from geoseg.data.mask_codes import mask_codes
 from geoseg.data.settings import ClassSettings, SceneSettings, TrainingDataSettings
 from geoseg.data.truth import AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
+from geoseg.io.band_names import stored_names
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import class_name, is_vector_file, read_features
 from geoseg.projects.figures import Annotation, ProjectMeta, format_color
@@ -162,8 +163,27 @@ def _open_scenes(wanted: Wanted) -> Opened:
         truth = _scene_truth(scene, settings, table, wanted)
         areas.append(Area(scene.name, scene, truth, weight=settings.weight, instances=settings.instances))
         scenes.append(scene)
+    # Who says which bands are meant knows better than the file.
+    _check_band_order([scene for scene, (_, settings) in zip(scenes, expanded) if settings.bands is None])
     parts = tuple(settings.part for _, settings in expanded)
     return Opened(tuple(areas), parts, (frozenset(),) * len(areas), table, _resolutions(scenes))
+
+
+def _check_band_order(scenes: Sequence[RasterSource]) -> None:
+    """Refuse scenes that name the same bands in another order: blue would be taken for red."""
+    known: dict[frozenset[str], tuple[RasterSource, tuple[str, ...]]] = {}
+    for scene in scenes:
+        stored = stored_names(scene)
+        names = tuple(stored[band - 1] for band in scene.bands if band <= len(stored))
+        # Of bands without a name, or of one name, no order is known.
+        if not all(names) or len({*names}) < scene.count:
+            continue
+        other, order = known.setdefault(frozenset(names), (scene, names))
+        if names != order:
+            raise InputError(
+                f"scenes must have their bands in the same order, got {', '.join(names)} in {scene.path} and "
+                f"{', '.join(order)} in {other.path}. Choose them with data.scenes[].bands."
+            )
 
 
 def _resolutions(scenes: Sequence[RasterSource]) -> tuple[float, float] | None:
@@ -345,6 +365,7 @@ def _open_pairs(wanted: Wanted) -> Opened:
             scenes.append(scene)
     if not areas:
         raise InputError(f"data.images must hold images, got none in {images}.")
+    _check_band_order(scenes)
     tags = (frozenset[str](),) * len(areas)
     return Opened(tuple(areas), ("auto",) * len(areas), tags, table, _resolutions(scenes))
 

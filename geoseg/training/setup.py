@@ -19,7 +19,7 @@ from geoseg.data.sources import Opened, Wanted, open_areas, present_classes
 from geoseg.data.splits import AreaSplit, block_split, file_split, grid_windows
 from geoseg.errors import ConfigError, InputError
 from geoseg.geo.windows import Window
-from geoseg.io.band_names import stored_names
+from geoseg.io.band_names import band_names, stored_names
 from geoseg.io.scene import Scene
 from geoseg.models.architectures import build_network, input_multiple
 from geoseg.models.pretrained import load_imagenet
@@ -158,6 +158,13 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         "val": sorted({area_names[ref.area] for ref in val}),
     }
     table, bands = opened.table, _band_names(opened)
+    meant = band_names([{"description": name} for name in names])
+    # A run chooses bands by the names of the card, and would give the network another order than it learned.
+    if meant != bands and sorted(meant) == sorted(bands):
+        raise ConfigError(
+            f"$.card.bands: must be in the order of the scenes' bands, {', '.join(bands)}, got "
+            f"{', '.join(names)}. Choose another order with data.scenes[].bands."
+        )
     teacher = None
     if settings.teacher is not None:
         teacher = open_teacher(base / settings.teacher.bundle, table.names, opened.channels)
@@ -176,11 +183,14 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
 
 
 def _band_names(opened: Opened) -> tuple[str, ...]:
-    """What the scenes call the bands that are read, as far as the first few agree."""
+    """What the scenes call the bands that are read; of the first few, those count that name theirs."""
     sources = [area.pixels for area in opened.areas[:_NAMED] if isinstance(area.pixels, (Scene, View))]
-    names = {tuple(stored_names(source)[band - 1] for band in source.bands) for source in sources}
-    alike = names.pop() if len(names) == 1 else ()
-    return alike if all(alike) and len(set(alike)) == len(alike) else ()
+    every = {tuple(stored_names(source)[band - 1] for band in source.bands) for source in sources}
+    names = {some for some in every if all(some) and len(set(some)) == len(some)}
+    if len(names) > 1:
+        # A card would say red, green, blue of three bands without a name; these are known to be others.
+        return tuple(f"band_{number}" for number in range(1, opened.channels + 1))
+    return names.pop() if names else ()
 
 
 def _check_colors(settings: TrainSettings, channels: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import shapely
 from PIL import Image
+from rasterio.enums import ColorInterp
 from train_samples import TINY, base_config, to_ground, town, write_project, write_scene
 from typer.testing import CliRunner
 
@@ -80,6 +81,9 @@ def test_the_card_names_bands_as_the_scenes_do(tmp_path):
     turned = prepared(tmp_path, data={"scenes": {**scene, "bands": [3, 2, 1]}}).facts
     assert turned.bands == ("red", "green", "blue")
     assert Facts.read(json.loads(json.dumps(facts.document()))) == facts
+    # A run chooses bands by the names of the card.
+    with pytest.raises(ConfigError, match=r"\$\.card\.bands: must be in the order .* blue, green, red, got"):
+        prepared(tmp_path, data={"scenes": scene}, card={"bands": ["R", "G", "B"]})
     earlier = {name: value for name, value in facts.document().items() if name != "bands"}
     assert Facts.read(earlier).bands == ()
 
@@ -192,6 +196,25 @@ def test_a_mask_that_misses_its_scene_is_told(tmp_path, crs, shift, message):
         file.write(np.ones((192, 192), np.uint8), 1)
     with pytest.raises(InputError, match=message):
         prepared(tmp_path, data={"scenes": {"path": scene["path"], "labels": "mask.tif"}})
+
+
+def test_scenes_with_their_bands_in_another_order_are_not_mixed(tmp_path):
+    towns = [write_scene(tmp_path, name, 192, 1) for name in ("a", "b")]
+    with rasterio.open(towns[1]["path"], "r+") as file:
+        file.descriptions = ("blue", "green", "red")
+    with pytest.raises(InputError, match=r"same order, got blue, green, red in .* and red, green, blue in"):
+        prepared(tmp_path, data={"scenes": towns})
+    # As the message advises; and who names the bands is not contradicted.
+    for bands in ([3, 2, 1], [1, 2, 3]):
+        prepared(tmp_path, data={"scenes": [towns[0], {**towns[1], "bands": bands}]})
+    # Bands of which one scene knows other things than another are named by neither.
+    with rasterio.open(towns[1]["path"], "r+") as file:
+        file.descriptions = ("nir", "red", "green")
+    assert prepared(tmp_path, data={"scenes": towns}).facts.bands == ("band_1", "band_2", "band_3")
+    with rasterio.open(towns[1]["path"], "r+") as file:
+        file.descriptions = ("", "", "")
+        file.colorinterp = [ColorInterp.gray] * 3
+    assert prepared(tmp_path, data={"scenes": towns}).facts.bands == ("red", "green", "blue")
 
 
 def test_colors_of_other_than_three_bands_are_not_augmented(tmp_path, towns):
