@@ -179,9 +179,9 @@ def run_batch(
     given = parse_run_settings(settings, caller="run")
     summary = run_many(names, model, out, given, progress=progress, client=client)
     if given.report:
-        from geoseg.report.pages.reports import write_all_reports
+        from geoseg.report.pages.reports import report_batch
 
-        write_all_reports(out, each=True, remote=True, progress=progress)
+        report_batch(summary, out, progress=progress)
     return summary
 
 

@@ -231,7 +231,7 @@ def _carry_out_batch(
         from geoseg.files import check_page
         from geoseg.pipeline.record import REPORT_MAKER
         from geoseg.report.pages.batch_page import BATCH_REPORT
-        from geoseg.report.pages.reports import report_scenes, write_all_reports
+        from geoseg.report.pages.reports import report_batch, report_scenes
 
         check_page(out / BATCH_REPORT, [], REPORT_MAKER)
     # The clock that no one sets back: the forecast of the rest comes from it.
@@ -265,7 +265,7 @@ def _carry_out_batch(
     with progress_bar(quiet) as progress:
         summary = run_batch(scenes, model, out, settings, progress=progress, told=told)
         if settings.report:
-            report = write_all_reports(out, each=True, remote=True, progress=progress)
+            report = report_batch(summary, out, progress=progress)
     if json:
         print_json(summary.as_dict() | ({"report": report.file} if settings.report else {}))
     elif not quiet:

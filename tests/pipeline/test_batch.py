@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -215,6 +216,14 @@ class TestGoingOn:
         for name in "abc":
             file = f"{name}/{name}.geojson"
             assert (out / file).read_bytes() == (whole / file).read_bytes()
+
+    def test_a_manifest_of_before_there_were_extras(self, scenes: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        run(scenes, Network(), out)
+        with closing(sqlite3.connect(out / MANIFEST)) as database:
+            database.execute("ALTER TABLE scenes DROP COLUMN extras")
+        assert states(out) == dict.fromkeys("abc", "done")
+        assert run(scenes, Network(), out).kept == 3
 
     def test_one_killed_before_the_manifest_was_whole(self, scenes: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
@@ -441,7 +450,14 @@ class TestCommand:
         done = CliRunner().invoke(app, ["run", str(scenes / "b.tif"), "-o", str(out)])
         assert done.stdout.splitlines()[0].startswith("1 scene: 1 done; 1 footprint")
         assert not (out / "b.geojson").exists()
-        # What lies beside the results of all is named in the end.
+        # What lies beside the results of all is named in the end, and that of each scene with the scene.
+        command = ["run", str(scenes), "-o", str(out), "--restart", "--format", "geojson,gpkg", "--json"]
+        done = CliRunner().invoke(app, [*command, "--stac", "--qgs", "--report", "--save-mask"])
+        for record in json.loads(done.stdout)["scenes"]:
+            listed = {out / file for file in (record["files"] | record["extras"]).values()}
+            assert listed == {path for path in (out / record["name"]).glob("*.*") if path.is_file()}
+        told = json.loads(CliRunner().invoke(app, ["status", str(out), "--json"]).stdout)
+        assert set(told["scenes"][0]["extras"]) >= {"style", "qgs", "stac"}
         done = CliRunner().invoke(app, ["run", str(scenes), "-o", str(out), "--merge", "fgb", "--stac"])
         names = ["merged.fgb", "manifest.sqlite", "collection.json"]
         assert done.stdout.splitlines()[-3:] == [str(out / name) for name in names]

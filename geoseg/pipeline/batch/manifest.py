@@ -89,6 +89,9 @@ class SceneRecord:
         Whether the last call named it; the results of other scenes are of earlier calls.
     anew
         What is kept of it is thrown away before it is worked on: ``--restart`` was given since.
+    extras
+        Kind (``style``, ``qgs``, ``stac``, ``model``, ``report``) -> file beside the results, in OUT.
+        Other programs may have written to it since.
     """
 
     name: str
@@ -118,6 +121,7 @@ class SceneRecord:
     finished: str | None = None
     listed: bool = True
     anew: bool = False
+    extras: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -125,15 +129,21 @@ class SceneRecord:
 
 
 #: Columns that hold JSON, and those that hold numbers; the others hold text.
-_JSON = ("paths", "files", "sizes", "bounds", "changes", "provenance", "failures", "notes")
+_JSON = ("paths", "files", "sizes", "bounds", "changes", "provenance", "failures", "notes", "extras")
 _REAL = ("seconds", "network_seconds", "mpx", "gsd")
 _WHOLE = ("footprints", "windows", "windows_run", "listed", "anew")
 _FLAGS = ("listed", "anew")
 _COLUMNS = tuple(one.name for one in fields(SceneRecord))
+#: Columns that manifests of the same layout may lack, which were made before there were such.
+_LATER = {"extras": "TEXT DEFAULT '{}'"}
 
 
 def _kind(column: str) -> str:
     return "REAL" if column in _REAL else "INTEGER" if column in _WHOLE else "TEXT"
+
+
+def _columns(database: sqlite3.Connection) -> set[str]:
+    return {row[1] for row in database.execute("PRAGMA table_info(scenes)")}
 
 
 class Manifest:
@@ -167,6 +177,8 @@ class Manifest:
                     database.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT)")
             _check(path, database)
             with database:
+                for column in _LATER.keys() - _columns(database):
+                    database.execute(f"ALTER TABLE scenes ADD COLUMN {column} {_LATER[column]}")
                 database.execute("CREATE TABLE IF NOT EXISTS left_out (scene TEXT, id INTEGER, owner TEXT)")
             yield cls(path, database)
 
@@ -181,7 +193,9 @@ class Manifest:
             for record in records
         ]
         with self._database:  # a transaction
-            self._database.executemany(f"INSERT OR REPLACE INTO scenes VALUES ({marks})", rows)
+            self._database.executemany(
+                f"INSERT OR REPLACE INTO scenes ({', '.join(_COLUMNS)}) VALUES ({marks})", rows
+            )
 
     def list_only(self, names: Iterable[str]) -> None:
         """Mark the rows that the present call names, and no others, as listed."""
@@ -203,10 +217,12 @@ class Manifest:
         return list(self._rows("ORDER BY name"))
 
     def _rows(self, condition: str, *values: str) -> Iterator[SceneRecord]:
-        rows = self._database.execute(f"SELECT {', '.join(_COLUMNS)} FROM scenes {condition}", values)
+        lacking = _LATER.keys() - _columns(self._database)
+        columns = [name for name in _COLUMNS if name not in lacking]
+        rows = self._database.execute(f"SELECT {', '.join(columns)} FROM scenes {condition}", values)
         for row in rows:
-            given = dict(zip(_COLUMNS, row, strict=True))
-            given |= {name: self._parsed(given[name]) for name in _JSON}
+            given = dict(zip(columns, row, strict=True))
+            given |= {name: self._parsed(given[name]) for name in _JSON if name in given}
             given |= {name: bool(given[name]) for name in _FLAGS}
             yield SceneRecord(**given)
 

@@ -334,6 +334,7 @@ def _fill(record: SceneRecord, summary: RunSummary, out: Path) -> None:
     record.state = "incomplete" if summary.failures else "done"
     record.error = ""
     record.files = {kind: str(Path(file).relative_to(out)) for kind, file in summary.files.items()}
+    record.extras = {kind: str(Path(file).relative_to(out)) for kind, file in summary.extras.items()}
     record.sizes = sizes_of(record.files, out)
     for name in ("footprints", "windows", "windows_run", "seconds", "network_seconds", "mpx", "gsd"):
         setattr(record, name, getattr(summary, name))

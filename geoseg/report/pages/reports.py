@@ -8,15 +8,16 @@ from pathlib import Path
 
 from geoseg.errors import GeosegError
 from geoseg.files import DiskFullError, plain_stem
+from geoseg.pipeline.batch import BatchSummary
 from geoseg.pipeline.batch.manifest import SceneRecord, read_manifest
-from geoseg.pipeline.record import RECORD
+from geoseg.pipeline.record import RECORD, report_file
 from geoseg.pipeline.summary import RunSummary
 from geoseg.report.pages.batch_page import BatchReport, write_batch_report
 from geoseg.report.pages.results import find_result
 from geoseg.report.pages.scene_page import write_scene_report
 from geoseg.typing import PathLike, Progress, no_progress
 
-__all__ = ["report_run", "report_scenes", "write_all_reports"]
+__all__ = ["report_batch", "report_run", "report_scenes", "write_all_reports"]
 
 
 def report_run(summary: RunSummary, out: PathLike, *, progress: Progress = no_progress) -> RunSummary:
@@ -67,6 +68,27 @@ def report_scenes(
         except (GeosegError, OSError) as error:
             notes.append(f"no report of {record.name}: {' '.join(str(error).split())}")
     return notes
+
+
+def report_batch(summary: BatchSummary, out: PathLike, *, progress: Progress = no_progress) -> BatchReport:
+    """Write the reports of a batch that has just ended, and name them among the extras of its scenes.
+
+    Parameters
+    ----------
+    summary
+        Of the batch.
+    out
+        Folder of its results.
+    progress
+        Told of the stages of each report.
+    """
+    # What a run reads from the network the user has asked for.
+    report = write_all_reports(out, each=True, remote=True, progress=progress)
+    for record in summary.scenes:
+        page = report_file(Path(record.name), record.name)
+        if record.state in ("done", "incomplete") and (Path(out) / page).is_file():
+            record.extras["report"] = str(page)
+    return report
 
 
 def write_all_reports(
