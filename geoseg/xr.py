@@ -317,7 +317,7 @@ def polygonize(
     labels = np.dtype(array.dtype).itemsize > 1
     columns: dict[str, Array] = {}
     if steps.names:
-        batch = steps.all_at_once(Batch.traced(outlines, Ground(box)))
+        batch = steps.all_at_once(Batch(outlines, Ground(box)), os.cpu_count() or 1)
         outlines, columns = batch.outlines, batch.columns
     # In pixels first: of plain pixel coordinates nothing is multiplied, and whole numbers stay whole.
     geometry = object_geometries(outlines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +122,7 @@ def vectorize_classes(
     depot
         For what goes between workers; whoever gives it removes that. None: ``spill_dir``.
     threads
-        Worker threads where no workers are given; None: one a CPU.
+        Worker threads where no workers are given, and those that take the steps; None: one a CPU.
     workers
         Who reads and traces; None: threads.
     all_read
@@ -141,6 +142,7 @@ def vectorize_classes(
         ``spill_dir`` is full.
     """
     steps = steps or Steps()
+    cpus = threads or os.cpu_count() or 1
     # Only a step that moves walls has to know which objects share one.
     groups = Groups() if steps.moves_walls else None
     readings = Readings()
@@ -191,11 +193,11 @@ def vectorize_classes(
         ]
         ground = Ground(geobox)
         batches: Iterator[tuple[Batch, int]] = (
-            (steps(Batch.traced(outlines, ground)), len(outlines)) for outlines, _ in spill.in_order()
+            (steps(Batch(outlines, ground), cpus), len(outlines)) for outlines, _ in spill.in_order()
         )
         # Without two objects that touch or may come to, batches can stay in raster order all along.
         if groups is not None and (len(groups) or steps.may_overlap):
-            batches = _whole_groups(spill, groups, steps, ground, spill_dir)
+            batches = _whole_groups(spill, groups, steps, ground, spill_dir, cpus)
         done = 0
         for batch, looked_at in _one_ahead((table.rows(batch), looked_at) for batch, looked_at in batches):
             for writer in writers:
@@ -207,7 +209,7 @@ def vectorize_classes(
 
 
 def _whole_groups(
-    spill: OutlineSpill, groups: Groups, steps: Steps, ground: Ground, folder: Path
+    spill: OutlineSpill, groups: Groups, steps: Steps, ground: Ground, folder: Path, cpus: int
 ) -> Iterator[tuple[Batch, int]]:
     """Take the steps group by group, then give the objects in raster order.
 
@@ -220,7 +222,7 @@ def _whole_groups(
     try:
         with OutlineSpill(folder, {"area": "f8", **steps.columns}, whole=False) as stepped:
             for outlines in spill.in_groups(groups):
-                batch = steps(Batch.traced(outlines, ground))
+                batch = steps(Batch(outlines, ground), cpus)
                 stepped.add(batch.outlines, {"area": batch.area, **batch.columns})
             joined = Joined(groups)
             while steps.may_overlap:
@@ -235,12 +237,13 @@ def _whole_groups(
                     break
                 joined.add(key, group)
                 for again in spill.in_groups(groups, joined):
-                    batch = steps(Batch.traced(again, ground))
+                    batch = steps(Batch(again, ground), cpus)
                     stepped.add(batch.outlines, {"area": batch.area, **batch.columns}, again=True)
             # Objects that a step left out are looked at too, or the progress would never reach the end.
             left_out = spill.count - stepped.count
             for outlines, facts in stepped.in_order():
-                yield Batch(outlines, ground, facts.pop("area"), columns=facts), left_out + len(outlines)
+                area = facts.pop("area")
+                yield Batch(outlines, ground, columns=facts, known_area=area), left_out + len(outlines)
                 left_out = 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -52,7 +52,9 @@ def vectorize(
     settings: dict[str, Any] = {
         "chunk": 64, "connectivity": 8, "class_names": ("building", "road"), "geobox": UTM, "scene": "scene",
     } | options  # fmt: skip
-    chosen = {name: settings.pop(name) for name in ("min_area_m2", "simplify_m") if name in settings}
+    chosen = {
+        name: settings.pop(name) for name in ("min_area_m2", "simplify_m", "regularize") if name in settings
+    }
     settings.setdefault("steps", Steps(**chosen))
     height, width = rasters["values"].shape
     summary = vectorize_classes(read, height, width, out=out, spill_dir=spill_dir, **settings)
@@ -65,10 +67,16 @@ def frame(folder: Path, rasters: dict[str, np.ndarray], **options: Any) -> gpd.G
     return gpd.read_parquet(out["parquet"])
 
 
-@pytest.mark.parametrize("options", [{}, {"simplify_m": 0.8, "min_area_m2": 3.0, "acquired": "2024-05-01"}])
-def test_same_bytes_for_any_chunks_and_threads(tmp_path: Path, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"simplify_m": 0.8, "min_area_m2": 3.0, "acquired": "2024-05-01"}, {"regularize": True}],
+)
+def test_same_bytes_for_any_chunks_and_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
     formats = tuple(FORMATS)
     _, whole = vectorize(tmp_path / "whole", scene(), formats, chunk=200, threads=1, **options)
+    monkeypatch.setattr(steps, "_SHARE_CORNERS", 200)  # several shares, which threads take at once
     for number, (chunk, threads) in enumerate([(64, 2), (17, 3), ((9, 130), 1)]):
         _, parts = vectorize(
             tmp_path / str(number), scene(), formats, chunk=chunk, threads=threads, **options

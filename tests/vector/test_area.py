@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from outlines_made import with_groups
 from pyproj import CRS, Geod, Transformer
 
 from geoseg.geo.geobox import GeoBox
+from geoseg.pipeline.steps import Batch, Ground, Steps
 from geoseg.vector.area import GroundArea, ring_areas
 
 GEOD = Geod(ellps="WGS84")
@@ -70,3 +72,13 @@ def test_precise_far_from_the_origin() -> None:
 def test_without_crs_is_refused() -> None:
     with pytest.raises(ValueError, match="CRS"):
         GroundArea(GeoBox(Affine.identity(), None, 4, 4))
+
+
+def test_small_objects_are_those_that_measure_less_wherever_pixels_are_smallest() -> None:
+    """From the equator to 80 degrees, where a pixel of Web Mercator covers a thirtieth of the ground."""
+    geobox = GeoBox(Affine(100.0, 0, 0, 0, -100_000.0, 15_500_000.0), CRS.from_epsg(3857), 300, 155)
+    found = with_groups(np.random.default_rng(0).integers(0, 3, (155, 300)).astype(np.uint8), 100, 4)
+    batch = Batch(found, Ground(geobox))
+    for least in np.quantile(batch.area, [0.1, 0.5, 0.9]):
+        kept = Steps(min_area_m2=least)(Batch(found, Ground(geobox))).outlines.key
+        np.testing.assert_array_equal(kept, found.key[batch.area >= least])

@@ -7,7 +7,8 @@ import pytest
 import shapely
 
 from geoseg.vector.geometry import object_geometries
-from geoseg.vector.regularize.mending import cleaned, reshaped
+from geoseg.vector.regularize import mending
+from geoseg.vector.regularize.mending import Mending, cleaned, reshaped
 from geoseg.vector.rings import Outlines, ragged_offsets, take_objects
 
 
@@ -34,7 +35,9 @@ def box(left: float, top: float, right: float, bottom: float) -> list[tuple[floa
 
 
 def mend(outlines: Outlines) -> np.ndarray:
-    return object_geometries(reshaped(outlines, cleaned(object_geometries(outlines), outlines.group)))
+    clean = cleaned(object_geometries(outlines), outlines.group)
+    nothing = take_objects(outlines, np.arange(0))
+    return object_geometries(reshaped(outlines, clean, outlines.group, nothing))
 
 
 def test_ground_in_common_goes_to_one_of_two() -> None:
@@ -96,6 +99,52 @@ def test_groups_know_nothing_of_each_other() -> None:
     clean = cleaned(shapes, np.array([7, 3, 7]))
     assert clean[1].equals(shapes[1])
     assert shapely.coverage_is_valid(clean[[0, 2]])
+
+
+def town(side: int, askew: list[int]) -> Outlines:
+    """Side by side houses that all touch; those that are askew reach into the next one on the right."""
+    houses = [
+        box(10 * (k % side), 10 * (k // side), 10 * (k % side) + 10, 10 * (k // side) + 10)
+        for k in range(side**2)
+    ]
+    for k in askew:
+        houses[k].insert(2, (houses[k][1][0] + 3, houses[k][1][1] + 5))
+    return drawn(houses)
+
+
+def mended(of_town: Mending, outlines: Outlines, changed: list[int]) -> np.ndarray:
+    unsound, _ = of_town.mend(outlines, np.ones(len(outlines)), np.array(changed))
+    assert not unsound.size
+    assert shapely.coverage_is_valid(of_town.geometry)
+    assert object_geometries(of_town.finished(outlines)).tolist() == of_town.geometry.tolist()
+    return of_town.geometry.copy()
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_only_what_lies_about_a_crossing_is_mended(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
+    """However large the group is, and however often it is drawn; it comes out as if drawn once."""
+    cleaned_at_once: list[int] = []
+
+    def counting(shapes: np.ndarray, together: np.ndarray) -> np.ndarray:
+        cleaned_at_once.append(len(shapes))
+        return cleaned(shapes, together)
+
+    monkeypatch.setattr(mending, "cleaned", counting)
+    one, two = side + 1, 5 * side + 4
+    straight, askew, both = town(side, []), town(side, [one]), town(side, [one, two])
+    everything = list(range(side * side))
+    of_town = Mending(straight, straight, None)
+    mended(of_town, straight, everything)
+    first = mended(of_town, askew, [one])
+    second = mended(of_town, both, [two])
+    back = mended(of_town, straight, [one, two])
+    # One that crosses, the one that it crosses, and all about both; of the second round the new place only.
+    assert cleaned_at_once == [0, 12, 12, 0]
+    assert first.tolist() == mended(Mending(askew, askew, None), askew, everything).tolist()
+    assert second.tolist() == mended(Mending(both, both, None), both, everything).tolist()
+    assert back.tolist() == object_geometries(straight).tolist()
+    assert cleaned_at_once[4:] == [12, 24]
+    assert shapely.area(second).sum() == 100 * side * side
 
 
 def test_no_objects() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import shapely
@@ -13,6 +15,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from geoseg.geo.geobox import GeoBox
+from geoseg.pipeline import steps
 from geoseg.pipeline.steps import Batch, Ground, Steps
 from geoseg.vector.geometry import object_geometries
 from geoseg.vector.regularize import LEVELS, Regular, regularize_outlines
@@ -229,12 +232,36 @@ BOX = GeoBox(Affine.identity(), None, 200, 200)
 @given(st.integers(0, 2**32 - 1))
 def test_free_standing_neighbors_do_not_begin_to_overlap(seed: int) -> None:
     found = traced(street(seed))
-    done = Steps(regularize=True).all_at_once(Batch.traced(found, Ground(BOX)))
+    done = Steps(regularize=True).all_at_once(Batch(found, Ground(BOX)))
     one, other = shapely.STRtree(done.geometry).query(done.geometry, predicate="intersects")
     pairs = one < other
     one, other = one[pairs], other[pairs]
     shared = shapely.intersection(done.geometry[one], done.geometry[other])
     assert shapely.area(shared).max(initial=0) < 1e-9
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_shares_and_threads_change_no_byte(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """Objects that are left out, columns and areas included."""
+    batch = Batch(traced(np.hstack([street(seed) for seed in (3, 4, 5)])), Ground(BOX))
+    wanted = {"regularize": True, "min_hole_m2": 4, "min_area_m2": 20}
+    whole = Steps(**wanted).all_at_once(batch)
+    assert len(batch.shares()) == 1
+    assert 10 < len(whole.outlines) < len(batch.outlines)
+    monkeypatch.setattr(steps, "_SHARE_CORNERS", 300)
+    shares = batch.shares()
+    assert len(shares) > 5
+    groups = [set(batch.outlines.group[share]) - {-1} for share in shares]
+    assert sum(len(numbers) for numbers in groups) == len(set.union(*groups))
+    shared = Steps(**wanted).all_at_once(batch, threads)
+    assert shapely.to_wkb(shared.geometry).tolist() == shapely.to_wkb(whole.geometry).tolist()
+    np.testing.assert_array_equal(shared.area, whole.area)
+    for field in dataclasses.fields(Outlines):
+        np.testing.assert_array_equal(
+            getattr(shared.outlines, field.name), getattr(whole.outlines, field.name)
+        )
+    for name, column in whole.columns.items():
+        np.testing.assert_array_equal(shared.columns[name], column)
 
 
 @pytest.mark.parametrize("angle", [5, 20, 40])
@@ -244,7 +271,7 @@ def test_houses_a_pixel_apart_stay_regular(angle: float) -> None:
     askew = shapely.affinity.rotate(shapely.box(100, 70, 150, 110), angle, origin=(100, 70))
     askew = shapely.affinity.translate(askew, 99.5 - askew.bounds[0])
     found = traced(wobbly(burnt([wall, askew]), 3, 0.8))
-    done = Steps(regularize=True).all_at_once(Batch.traced(found, Ground(BOX)))
+    done = Steps(regularize=True).all_at_once(Batch(found, Ground(BOX)))
     large = done.area > 100
     assert done.columns["outline"][large].tolist() == ["regular", "regular"]
     assert shapely.intersection_all(done.geometry[large]).area == 0

@@ -82,7 +82,7 @@ def test_free_standing_neighbors_do_not_begin_to_overlap() -> None:
     # One by one they do: gaps between them are narrower than twice the tolerance.
     assert overlaps(simplify_outlines(found, 5.0, (1.0, 1.0))[1]).max() > 0.01
     ground = Ground(GeoBox(Affine.identity(), None, 200, 200))
-    done = Steps(simplify_m=5.0).all_at_once(Batch.traced(found, ground))
+    done = Steps(simplify_m=5.0).all_at_once(Batch(found, ground))
     assert overlaps(done.geometry).max(initial=0) < 1e-9
     assert shapely.get_num_coordinates(done.geometry).sum() < 0.5 * len(found.xy)
 

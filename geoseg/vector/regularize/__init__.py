@@ -189,7 +189,7 @@ def _specks(outlines: Outlines, arcs: Arcs, closed: BoolArray, left_out: Array) 
     # A ring of one arc without a junction, which no other ring goes along: it touches nothing, and nothing
     # fills it.
     alone = closed & (np.bincount(arcs.arc, minlength=len(arcs)) == 1)
-    steps = np.abs(np.diff(outlines.xy, axis=0, append=outlines.xy[-1:])).sum(axis=1)
+    steps = np.abs(np.diff(outlines.xy[:, 0], append=0)) + np.abs(np.diff(outlines.xy[:, 1], append=0))
     steps[outlines.ring_offsets[1:] - 1] = 0  # from ring to ring
     # Of a rectangle of this area and length. The steps of a slanting edge are longer than it by up to half,
     # so their corners count less; four corners are its own.

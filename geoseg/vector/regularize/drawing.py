@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -119,11 +120,7 @@ class Drawing:
             outlines.ring_offsets[outlines.part_offsets[outlines.object_offsets]],
         )
         count, objects = len(arcs), len(outlines)
-        keep, self._fine_keep, close = (
-            simplify_arcs(xy, arcs.offsets, np.full(count, tolerance)) for tolerance in (*_WOBBLE, _SIMPLE[1])
-        )
-        self._keep = keep
-        self._simplified = np.stack([keep, close])
+        self._keep = keep = self._simplified(_WOBBLE[0])
         order = np.argsort(arcs.arc, kind="stable")
         sides, first_side = owner[order], np.searchsorted(arcs.arc[order], np.arange(count))
         walls = np.flatnonzero(arcs.arc[order][1:] == arcs.arc[order][:-1])
@@ -163,7 +160,7 @@ class Drawing:
         corners, offsets = draw_arcs(
             self._xy,
             self._offsets,
-            self._simplified,
+            self._close if (level > FINE).any() else np.empty((2, 0), np.bool_),
             level,
             meetings.closed,
             meetings.junction,
@@ -174,6 +171,18 @@ class Drawing:
             self._circle,
         )
         return share_edges(corners, offsets, meetings.offsets, meetings.ends)
+
+    def _simplified(self, tolerance: float) -> BoolArray:
+        return simplify_arcs(self._xy, self._offsets, np.full(self._offsets.size - 1, tolerance))
+
+    @cached_property
+    def _close(self) -> BoolArray:
+        """Corners of arcs as they are simplified at levels 2 and 3, (2, p) bool."""
+        return np.stack([self._simplified(tolerance) for tolerance in _SIMPLE])
+
+    @cached_property
+    def _fine_keep(self) -> BoolArray:
+        return self._simplified(_WOBBLE[1])
 
     def _replace_lines(self, some: IntArray) -> None:
         """Find the lines of some arcs anew. Their pieces come behind all others, the old ones stay."""
@@ -194,10 +203,13 @@ class Drawing:
     def _merged(self, some: IntArray) -> _Lines:
         """Lines of some arcs, with all that they meet."""
         fine, house = self._fine[some], self._house[some]
-        corners, offsets = ragged_rows(self._offsets[some], np.diff(self._offsets)[some])
-        xy, closed = self._xy[corners], self._meetings.closed[some]
-        of_fine = np.repeat(fine, np.diff(offsets))
-        keep = np.where(of_fine, self._fine_keep[corners], self._keep[corners])
+        xy, offsets, keep, closed = self._xy, self._offsets, self._keep, self._meetings.closed[some]
+        if some.size < self._offsets.size - 1:
+            corners, offsets = ragged_rows(self._offsets[some], np.diff(self._offsets)[some])
+            xy, keep = xy[corners], keep[corners]
+        if fine.any():
+            every = self._fine_keep if some.size == self._offsets.size - 1 else self._fine_keep[corners]
+            keep = np.where(np.repeat(fine, np.diff(offsets)), every, keep)
         diagonal = np.where(fine, _DIAGONAL[1], _DIAGONAL[0])
         angle, frame = self._angle[house], self._frame[house]
         if fine.any():

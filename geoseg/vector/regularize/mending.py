@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import shapely
 
+from geoseg.raster.unions import roots, unite
 from geoseg.typing import Array, IntArray
-from geoseg.vector.coverage import find_arcs, overlapping
+from geoseg.vector.coverage import find_arcs, number_points, objects_of_pieces, overlapping, with_neighbors
 from geoseg.vector.geometry import object_geometries
 from geoseg.vector.regularize.agreement import outline_iou
 from geoseg.vector.rings import Outlines, concat_outlines, ragged_offsets, take_objects
@@ -31,6 +32,9 @@ _STRAIGHT = 0.01
 class Mending:
     """Drawn objects, mended where they cross themselves or others of their group.
 
+    What crosses is mended with all that touches it, and the rest of its group stays as it was drawn: a town
+    of thousands of houses that touch costs as much as what crosses in it.
+
     Parameters
     ----------
     outlines
@@ -49,11 +53,13 @@ class Mending:
     def __init__(self, outlines: Outlines, traced: Outlines, transform: Sequence[float] | None) -> None:
         count = len(outlines)
         self._traced, self._group, self._transform = traced, outlines.group, transform
-        #: What is mended together: a group, or an object that touches no other.
-        self._together = np.where(outlines.group < 0, -1 - np.arange(count), outlines.group)
-        self._broken = np.zeros(count, np.bool_)
-        self._clean, self._iou = np.empty(count, object), np.empty(count)
-        self.shapes, self.geometry = np.empty(count, object), np.empty(count, object)
+        self._crosses, self._unsound = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        #: The first of the objects that each is mended together with; -1: it is as drawn.
+        self._cluster = np.full(count, -1)
+        #: Those that are mended, ascending, and their outlines.
+        self._members, self._mended = np.arange(0), take_objects(outlines, np.arange(0))
+        self._iou = np.empty(count)
+        self.shapes, self._placed, self.geometry = (np.empty(count, object) for _ in range(3))
 
     def mend(self, drawn: Outlines, iou: Array, changed: IntArray) -> tuple[IntArray, Array]:
         """Mend what crosses.
@@ -74,31 +80,86 @@ class Mending:
         iou : (n,) float64
             The same once mended: one that crossed its neighbors may have lost ground to them.
         """
-        self.shapes[changed] = object_geometries(take_objects(drawn, changed))
-        some = np.flatnonzero(np.isin(self._together, self._together[changed]))
-        crossed = some[~shapely.is_valid(self.shapes[some])]
-        crossed = np.union1d(crossed, overlapping(self.shapes, self._group, changed))
-        self._broken[some] = np.isin(self._together[some], self._together[crossed])
-        again = some[self._broken[some]]
-        self._clean[again] = cleaned(self.shapes[again], self._together[again])
-        mended = reshaped(take_objects(drawn, again), self._clean[again])
-        self.geometry[some] = object_geometries(take_objects(drawn, some), self._transform)
+        outlines = take_objects(drawn, changed)
+        self.shapes[changed] = object_geometries(outlines)
+        self._placed[changed] = object_geometries(outlines, self._transform)
+        # What crossed one that has moved away crosses nothing now.
+        doubtful = np.union1d(changed, np.flatnonzero(self._crosses))
+        if doubtful.size < len(drawn):
+            doubtful = with_neighbors(self.shapes, self._group, doubtful)
+        self._crosses[doubtful] = ~shapely.is_valid(self.shapes[doubtful])
+        # Where they are placed: a corner on an edge may lie on either side of it by the last bits.
+        self._crosses[doubtful] |= ~shapely.is_valid(self._placed[doubtful])
+        self._crosses[overlapping(self._placed, self._group, doubtful)] = True
+        self._mend_clusters(drawn, iou, changed)
+        # A wall that goes back on itself is mended with the house on one side of it, and not with the other:
+        # both are one cluster then.
+        while (alone := np.flatnonzero(self._unsound & ~self._crosses)).size:
+            self._crosses[alone] = True
+            self._mend_clusters(drawn, iou, alone)
+        return np.flatnonzero(self._unsound), self._iou
+
+    def _mend_clusters(self, drawn: Outlines, iou: Array, changed: IntArray) -> None:
+        """Mend the clusters that are not as they were; ``changed`` objects are drawn or mended anew."""
+        before, self._cluster = self._cluster, self._clusters()
+        inside = self._cluster >= 0
+        # Clusters of the same objects as before, of which none was drawn anew, stay as they are.
+        now, then = (
+            np.bincount(cluster[cluster >= 0], minlength=len(drawn)) for cluster in (self._cluster, before)
+        )
+        renewed = now != then
+        renewed[self._cluster[inside & (before != self._cluster)]] = True
+        renewed[self._cluster[changed[inside[changed]]]] = True
+        again = np.flatnonzero(inside & renewed[self._cluster])
+        kept = np.flatnonzero(inside & ~renewed[self._cluster])
+        self._mended = take_objects(self._mended, np.searchsorted(self._members, kept))
+        self._members = kept
+        beside = np.setdiff1d(with_neighbors(self.shapes, self._group, again), again)
+        clean = cleaned(self.shapes[again], self._cluster[again])
+        outlines = take_objects(drawn, again)
+        mended = reshaped(outlines, clean, self._cluster[again], self._now(drawn, beside))
+        self._members = np.append(kept, again)
+        order = np.argsort(self._members)
+        self._members = self._members[order]
+        self._mended = take_objects(concat_outlines([self._mended, mended]), order)
+
+        plain = np.union1d(changed, np.flatnonzero((before >= 0) & ~inside))
+        plain = plain[~inside[plain]]
+        self.geometry[plain] = self._placed[plain]
         self.geometry[again] = object_geometries(mended, self._transform)
-        sound = shapely.is_valid(self.geometry[some])
-        if self._transform is not None:  # a sliver may be valid in one system of coordinates only
-            sound[self._broken[some]] &= shapely.is_valid(object_geometries(mended))
-        unsound = np.union1d(some[~sound], overlapping(self.geometry, self._group, again))
-        self._iou[some] = iou[some]
+        self._iou[plain] = iou[plain]
         self._iou[again] = outline_iou(take_objects(self._traced, again), mended, np.arange(again.size))
-        return unsound, self._iou
+        # A sliver may be valid in one system of coordinates only.
+        sound = shapely.is_valid(self.geometry[again]) & shapely.is_valid(object_geometries(mended))
+        # What is as drawn, and so is all about it, was looked at above.
+        near = with_neighbors(self.shapes, self._group, self._members)
+        near = np.intersect1d(near, np.append(plain, again))
+        self._unsound[plain] = False
+        self._unsound[again] = ~sound
+        self._unsound[overlapping(self.geometry, self._group, near)] = True
 
     def finished(self, drawn: Outlines) -> Outlines:
         """All objects as drawn, or mended."""
-        members = np.flatnonzero(self._broken)
-        mended = reshaped(take_objects(drawn, members), self._clean[members])
-        index = np.arange(len(drawn))
-        index[members] = len(drawn) + np.arange(members.size)
-        return take_objects(concat_outlines([drawn, mended]), index)
+        return self._now(drawn, np.arange(len(drawn)))
+
+    def _now(self, drawn: Outlines, chosen: IntArray) -> Outlines:
+        """Some objects as drawn, or mended."""
+        mended = np.isin(chosen, self._members)
+        some = take_objects(self._mended, np.searchsorted(self._members, chosen[mended]))
+        both = concat_outlines([take_objects(drawn, chosen[~mended]), some])
+        return take_objects(both, np.argsort(np.argsort(mended, kind="stable")))
+
+    def _clusters(self) -> IntArray:
+        """What crosses, with all of its group that touches it: the first object of each cluster, or -1."""
+        crossed = np.flatnonzero(self._crosses)
+        at, near = shapely.STRtree(self.shapes).query(self.shapes[crossed], "intersects")
+        same = (self._group[near] >= 0) & (self._group[near] == self._group[crossed[at]])
+        one, other = np.append(crossed[at[same]], crossed), np.append(near[same], crossed)
+        parent = np.arange(self._crosses.size)
+        unite(parent, one, other)
+        cluster = np.full(parent.size, -1)
+        cluster[other] = roots(parent, other)
+        return cluster
 
 
 def cleaned(shapes: Array, together: IntArray) -> Array:
@@ -134,7 +195,7 @@ def cleaned(shapes: Array, together: IntArray) -> Array:
     return clean
 
 
-def reshaped(outlines: Outlines, shapes: Array) -> Outlines:
+def reshaped(outlines: Outlines, shapes: Array, together: IntArray, beside: Outlines) -> Outlines:
     """The same objects with the corners of coverages, but for those that lie in straight walls.
 
     Crossings leave such corners, where nothing ends any more.
@@ -142,9 +203,11 @@ def reshaped(outlines: Outlines, shapes: Array) -> Outlines:
     Parameters
     ----------
     outlines
-        Whole groups.
-    shapes : (n,) object
+        Objects.
+    shapes, together : (n,)
         See :func:`cleaned`.
+    beside
+        What else touches them: it keeps its corners, and so do they where they share a wall with it.
     """
     parts, owner = shapely.get_parts(shapely.orient_polygons(shapes), return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
@@ -159,7 +222,15 @@ def reshaped(outlines: Outlines, shapes: Array) -> Outlines:
     if not len(outlines):
         return coverage
     arcs = find_arcs(coverage)
+    cluster = together[objects_of_pieces(coverage, arcs)]
+    low, high = np.full(len(arcs), together.max()), np.full(len(arcs), -1)
+    np.minimum.at(low, arcs.arc, cluster)
+    np.maximum.at(high, arcs.arc, cluster)
     keep = simplify_arcs(arcs.xy, arcs.offsets, np.full(len(arcs), _STRAIGHT))
+    # Walls between two clusters stay: each is mended by itself, maybe at another time.
+    keep |= np.repeat(low != high, np.diff(arcs.offsets))
+    point = number_points(np.concatenate([arcs.xy, beside.xy]))
+    keep |= np.isin(point[: len(keep)], point[len(keep) :])
     count = np.add.reduceat(keep, arcs.offsets[:-1], dtype=np.int64)
     corners, ring_offsets = arcs.rings(arcs.xy[keep], ragged_offsets(count))
     return replace(coverage, xy=corners, ring_offsets=ring_offsets)
