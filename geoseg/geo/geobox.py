@@ -11,7 +11,7 @@ from pyproj import CRS, Geod, Transformer
 
 from geoseg.geo.windows import Window
 
-__all__ = ["GeoBox", "body_ellipsoid", "is_earth"]
+__all__ = ["GeoBox", "body_ellipsoid", "is_earth", "to_lonlat"]
 
 #: Equatorial radius of the Earth, and the share by which one of its ellipsoids may differ from it.
 _EARTH_M, _EARTH_SHARE = 6_378_137.0, 0.01
@@ -96,7 +96,7 @@ class GeoBox:
         if self.crs is None:
             return None
         x, y = self.transform * (self.width / 2, self.height / 2)
-        lon, lat = _to_lonlat(self.crs).transform(x, y)
+        lon, lat = to_lonlat(self.crs).transform(x, y)
         return float(lon), float(lat)
 
     def ground_resolution(self) -> tuple[float, float] | None:
@@ -112,7 +112,7 @@ class GeoBox:
         """
         if self.crs is None:
             return self.gsd
-        to_lonlat = _to_lonlat(self.crs)
+        lonlat = to_lonlat(self.crs)
         # Geod takes no datum, but its ellipsoid by the same name.
         geod = Geod(body_ellipsoid(self.crs).replace("+datum", "+ellps"))
         # Not over a single pixel: the difference of two places so close together has few digits left.
@@ -121,7 +121,7 @@ class GeoBox:
 
         def meters(dx: float, dy: float) -> float:
             ends = [self.transform * (mid[0] + s * dx / 2, mid[1] + s * dy / 2) for s in (-1, 1)]
-            (lon0, lat0), (lon1, lat1) = (to_lonlat.transform(*end) for end in ends)
+            (lon0, lat0), (lon1, lat1) = (lonlat.transform(*end) for end in ends)
             return float(geod.inv(lon0, lat0, lon1, lat1)[2]) / math.hypot(dx, dy)
 
         return meters(reach, 0), meters(0, reach)
@@ -147,7 +147,7 @@ class GeoBox:
 
 
 @functools.lru_cache(maxsize=64)
-def _to_lonlat(crs: CRS) -> Transformer:
+def to_lonlat(crs: CRS) -> Transformer:
     """To longitude and latitude on the body of a CRS."""
     # PROJ refuses to go from one body to another, so another body has longitudes and latitudes of its own.
     lonlat = 4326 if is_earth(crs) else f"+proj=longlat {body_ellipsoid(crs)} +no_defs +type=crs"

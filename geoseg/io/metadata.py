@@ -16,7 +16,7 @@ from rasterio.transform import from_gcps
 
 from geoseg.errors import SceneError
 
-__all__ = ["acquired_date", "date_tags", "earth_crs", "gcp_transform", "parse_date"]
+__all__ = ["acquired_date", "date_tags", "earth_crs", "gcp_transform", "parse_date", "surface_crs"]
 
 #: Tags that tell when the pixels were taken, the surest first. TIFFTAG_DATETIME comes last: it is the time
 #: the file was written when nobody set it on purpose.
@@ -106,9 +106,13 @@ def earth_crs(wkt: str | None) -> CRS | None:
     if not wkt:
         return None
     try:
-        crs = CRS.from_wkt(wkt)
+        return surface_crs(CRS.from_wkt(wkt))
     except CRSError:
         return None
+
+
+def surface_crs(crs: CRS) -> CRS | None:
+    """A CRS, or None where it is of no place on the Earth or another body, such as a local grid."""
     # A compound CRS adds heights to a horizontal one, which is all that is used.
     if crs.is_engineering or not (crs.is_geographic or crs.is_projected or crs.is_compound):
         return None

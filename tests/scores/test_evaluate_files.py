@@ -17,6 +17,7 @@ import shapely
 from affine import Affine
 from PIL import Image
 
+import geoseg
 from geoseg.errors import InputError, MissingFileError
 from geoseg.io.geometry_heap import GeometryHeap
 from geoseg.io.scene import Scene
@@ -24,6 +25,7 @@ from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.pipeline.evaluation import files as module
 from geoseg.pipeline.evaluation import vectors as evaluate_vectors
 from geoseg.pipeline.evaluation.files import evaluate_files
+from geoseg.scores.objects import evaluate_objects
 
 UTM = "EPSG:32645"
 ORIGIN = (366_000.0, 3_056_000.0)
@@ -116,6 +118,24 @@ def test_meters_are_true_where_mercator_stretches(tmp_path: Path) -> None:
     got = evaluate_files(*paths).objects
     assert got is not None
     assert got.hausdorff == pytest.approx(2.0, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("crs", "unit"), [("IAU_2015:30110", "m"), ('LOCAL_CS["drone",UNIT["metre",1]]', "px")]
+)
+def test_other_bodies_and_local_grids(tmp_path: Path, crs: str, unit: str) -> None:
+    truth, pred = (frame.translate(-ORIGIN[0], -ORIGIN[1]) for frame in _town())
+    files = [
+        _write(gpd.GeoDataFrame(geometry=shapes.set_crs(crs, allow_override=True)), tmp_path / f"{name}.gpkg")
+        for name, shapes in (("pred", pred), ("truth", truth))
+    ]
+    result = evaluate_files(*files)
+    plain = evaluate_objects(truth.to_numpy(), pred.to_numpy())
+    assert result.unit == unit
+    assert result.objects is not None
+    assert result.objects.matched == plain.matched
+    assert result.objects.polis == pytest.approx(plain.polis, rel=1e-3)
+    assert geoseg.compare(*files).unit == f"{unit}2"
 
 
 def test_meters_are_true_on_both_sides_of_180_degrees(tmp_path: Path) -> None:

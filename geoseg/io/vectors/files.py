@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,11 +20,14 @@ from pyogrio.util import vsi_path
 from pyproj import CRS
 
 from geoseg.errors import InputError
+from geoseg.io.metadata import surface_crs
 from geoseg.io.vectors.formats import VectorFormat, belonging_files, check_content, parquet_files, split_layer
 from geoseg.io.writers.geojson import PIXEL_NOTE
 from geoseg.typing import Array, PathLike
 
 __all__ = ["VectorBatch", "VectorFile", "open_vector"]
+
+logger = logging.getLogger(__name__)
 
 _READ_ERRORS: tuple[type[Exception], ...] = (
     pyogrio.errors.DataSourceError,
@@ -218,7 +222,7 @@ def _open_ogr(path: Path, kind: VectorFormat, layer: str | None, head: bytes) ->
         chosen = _choose_layer(path, place, kind, layer)
         info = pyogrio.read_info(place, layer=chosen, force_feature_count=True, force_total_bounds=True)
     bounds = _finite(info["total_bounds"])
-    crs = CRS.from_user_input(info["crs"]) if info["crs"] else None
+    crs = _stated_crs(path, info["crs"])
     if kind.prefix and crs is not None:
         # GDAL gives all GeoJSON degrees. The members before the features may say that there is no coordinate
         # reference system, and coordinates beyond all degrees do.
@@ -276,6 +280,14 @@ def _choose_layer(path: Path, place: str, kind: VectorFormat, wanted: str | None
     return layers[0]
 
 
+def _stated_crs(path: Path, text: Any) -> CRS | None:
+    """The CRS that a file states, by the rule for scenes; None without one, and of a local grid."""
+    crs = surface_crs(CRS.from_user_input(text)) if text else None
+    if text and crs is None:
+        logger.warning("%s: its coordinate system is not one on the Earth; taken as none.", path)
+    return crs
+
+
 def _check_degrees(path: Path, crs: CRS | None, bounds: tuple[float, float, float, float] | None) -> None:
     """Refuse a file none of whose coordinates can be the degrees that it states."""
     if crs is None or bounds is None or not crs.is_geographic:
@@ -323,7 +335,7 @@ def _open_parquet(path: Path, layer: str | None) -> VectorFile:
     projjson = about.get("crs", "OGC:CRS84")
     extents = np.array(boxes, np.float64).reshape(-1, 4)
     bounds = _finite([*extents[:, :2].min(axis=0), *extents[:, 2:].max(axis=0)] if boxes else None)
-    crs = None if projjson is None else CRS.from_user_input(projjson)
+    crs = _stated_crs(path, projjson)
     _check_degrees(path, crs, bounds)
     columns = tuple(column for column in names if column != name)
     return VectorFile(path, None, crs, bounds, count, columns, name)

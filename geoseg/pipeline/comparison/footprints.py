@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from geoseg.errors import InputError
+from geoseg.geo.geobox import to_lonlat
 from geoseg.io.vectors import Features, continuous_bounds, read_features
 from geoseg.pipeline.comparison.result import Comparison, Fit, PlaceChange, fit_pairs, sum_up
 from geoseg.pipeline.evaluation.files import local_plane
@@ -210,5 +211,5 @@ def _place_name(corner: tuple[float, float], side: float, plane: CRS | None) -> 
     if plane is None:
         return f"x {x:.0f}, y {y:.0f}"
     # In longitude and latitude, which a person can look up on any map.
-    lon, lat = Transformer.from_crs(plane, 4326, always_xy=True).transform(x, y)
+    lon, lat = to_lonlat(plane).transform(x, y)
     return f"{lat:.5f}, {lon:.5f}"

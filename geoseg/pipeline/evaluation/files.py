@@ -15,6 +15,7 @@ import shapely
 from pyproj import CRS, Transformer
 
 from geoseg.errors import InputError
+from geoseg.geo.geobox import body_ellipsoid, to_lonlat
 from geoseg.io.geometry_heap import GeometryHeap
 from geoseg.io.vectors import VectorFile, continuous_bounds, is_vector_file, open_vector
 from geoseg.pipeline.evaluation.rasters import compare_pixels
@@ -101,10 +102,10 @@ def local_plane(crs: CRS | None, bounds: Sequence[float] | None) -> CRS | None:
     """
     if crs is None or bounds is None:
         return None
-    to_lonlat = Transformer.from_crs(crs, 4326, always_xy=True)
-    lon, lat = to_lonlat.transform((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
+    lon, lat = to_lonlat(crs).transform((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
     # Six digits are 0.1 m: the plane does not depend on the last bits of the bounds.
-    return CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m +no_defs")
+    center = f"+lat_0={lat:.6f} +lon_0={lon:.6f}"
+    return CRS.from_proj4(f"+proj=laea {center} {body_ellipsoid(crs)} +units=m +no_defs")
 
 
 def _to_plane(source: CRS | None, plane: CRS | None) -> ToPlane:
