@@ -1,6 +1,7 @@
 """The main job against its floor and its peers: wall time, peak memory and seam error.
 
-    python benchmarks/main_job.py speed    # the whole job against only running its windows
+    python benchmarks/main_job.py speed              # the whole job against only running its windows
+    python benchmarks/main_job.py speed --size 8192  # the same, with four times the windows
     python benchmarks/main_job.py memory   # peak memory, free network and resnet18, crop and whole scene
     python benchmarks/main_job.py peers    # MONAI, geoai and torchgeo: the README's table
 
@@ -8,6 +9,16 @@ Scene: oam_banepa (GEOSEG_DATA, by default ../shared/data); without it a scene o
 process of its own. Its wall time starts when everything is imported and the network is made, and its memory
 is what it takes above that moment. Peers that are not installed (``pip install -e ".[peers]"``) are left out
 and named.
+
+``speed`` takes turns (floor, job, floor, job ...), so that a machine that slows down slows both. The floor is
+eager PyTorch on random pixels in memory, with batches of 1, 2 and 4 windows, each in a process that begins as
+cold as the job does. The ratio of a turn is the job's wall time over the *best* of its three floors, whatever
+batch and engine the job has; beside it stands the ratio to the floor of the job's own batch. The last lines
+are medians over all turns. Nothing else may run on the machine.
+
+``--size`` chooses what the ratio is about. At 4096 the network takes half a minute on two cores, and what a
+job costs once (kernels to load, checksums, locks, the last files) is a good part of all that is not network.
+At 8192 it takes two minutes, as scenes of an ordinary size do.
 """
 
 from __future__ import annotations
@@ -138,25 +149,23 @@ def count_windows(path: Path) -> int:
         return len(Grid(src.shape, (WINDOW, WINDOW), (OVERLAP, OVERLAP)))
 
 
-def case_floor(path: Path, out: Path, net: str, engine: str) -> dict[str, Any]:
-    """Only the network: as many windows as the job has, eager PyTorch, the best of batch 1, 2 and 4."""
+def case_floor(path: Path, out: Path, net: str, batch: str) -> dict[str, Any]:
+    """Only the network: as many windows as the job has, eager PyTorch."""
     import torch
 
     from geoseg.models import tune_malloc
 
     tune_malloc()
     network = make_network(net).to(memory_format=torch.channels_last)
-    windows, seconds = count_windows(path), {}
+    batches, rest = divmod(count_windows(path), int(batch))
+    x = torch.rand(int(batch), 3, WINDOW, WINDOW).contiguous(memory_format=torch.channels_last)
+    start = time.perf_counter()
     with torch.inference_mode():
-        for batch in (2, 4, 1):
-            x = torch.rand(batch, 3, WINDOW, WINDOW).contiguous(memory_format=torch.channels_last)
-            start = time.perf_counter()
-            for _ in range(windows // batch):
-                network(x)
-            if rest := windows % batch:
-                network(x[:rest])
-            seconds[batch] = time.perf_counter() - start
-    return {"wall": min(seconds.values()), "batches": seconds}
+        for _ in range(batches):
+            network(x)
+        if rest:
+            network(x[:rest])
+    return {"wall": time.perf_counter() - start}
 
 
 def case_geoseg(path: Path, out: Path, net: str, engine: str) -> dict[str, Any]:
@@ -185,7 +194,8 @@ def case_geoseg(path: Path, out: Path, net: str, engine: str) -> dict[str, Any]:
             summary = predict_scene(path, predictor, out / "prob.tif", settings)
         else:
             summary = run_scene(path, predictor, out, settings)
-    result = {"network_s": summary.network_seconds, "windows": summary.windows_run}
+    batch = predictor.batch_size_default(settings.window)
+    result = {"network_s": summary.network_seconds, "windows": summary.windows_run, "batch": batch}
     if net == "identity":
         with rasterio.open(out / "prob.tif") as got:
             result["seam"] = seam_error(path, got.read(1))
@@ -297,10 +307,10 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def measure(case: str, path: Path, net: str, engine: str = "torch") -> dict[str, Any]:
-    """Run a case in a process of its own."""
+def measure(case: str, path: Path, net: str, choice: str = "torch") -> dict[str, Any]:
+    """Run a case in a process of its own; ``choice`` is an engine, of the floor the windows of a batch."""
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, __file__, "case", case, str(path), out, net, engine]
+        command = [sys.executable, __file__, "case", case, str(path), out, net, choice]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{case} failed:\n{done.stderr[-2000:]}")
@@ -312,15 +322,27 @@ def speed(folder: Path, size: int, runs: int) -> None:
     path = scene_file(folder, size)
     engines = ["torch"] + [name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name)]
     print(f"scene {size} x {size}, {count_windows(path)} windows, smp.Unet('resnet18'), {WINDOW}/{OVERLAP}")
-    ratios: dict[str, list[float]] = {engine: [] for engine in engines}
+    walls: dict[str, list[float]] = {}
+    ratios: dict[str, list[tuple[float, float]]] = {engine: [] for engine in engines}
     for _ in range(runs):
-        floor = measure("floor", path, "resnet18")["wall"]
+        floors = {batch: measure("floor", path, "resnet18", str(batch))["wall"] for batch in (1, 2, 4)}
+        for batch, floor in floors.items():
+            walls.setdefault(f"floor, batch {batch}", []).append(floor)
+            print(f"  floor, batch {batch}: {floor:.1f} s", flush=True)
+        best = min(floors.values())
         for engine in engines:
-            wall = measure("geoseg", path, "resnet18", engine)["wall"]
-            ratios[engine].append(wall / floor)
-            print(f"  {engine}: wall {wall:.1f} s, floor {floor:.1f} s, ratio {wall / floor:.3f}", flush=True)
-    for engine, values in ratios.items():
-        print(f"{engine}: wall / floor = {np.median(values):.3f} (median of {runs})")
+            job = measure("geoseg", path, "resnet18", engine)
+            wall, outside = job["wall"], job["wall"] - job["network_s"]
+            walls.setdefault(f"{engine}, batch {job['batch']}", []).append(wall)
+            ratios[engine].append((wall / best, wall / floors[job["batch"]]))
+            print(f"  {engine}, batch {job['batch']}: {wall:.1f} s, {outside:.1f} s of it outside the "
+                  f"network, ratio {wall / best:.3f}", flush=True)  # fmt: skip
+    print(f"medians of {runs}")
+    for what, seconds in walls.items():
+        print(f"  {what}: {np.median(seconds):.1f} s")
+    for engine, pairs in ratios.items():
+        to_best, to_own = np.median(pairs, axis=0)
+        print(f"{engine}: wall / floor = {to_best:.3f} (best batch), {to_own:.3f} (the job's own batch)")
 
 
 def memory(folder: Path, size: int) -> None:
@@ -363,8 +385,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("speed", "memory", "peers"))
-    parser.add_argument("--size", type=int, default=4096, help="side of the crop in pixels")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each engine (speed)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=4096,
+        help="side of the crop in pixels; 8192 for the ratio of large scenes",
+    )
+    parser.add_argument("--runs", type=int, default=3, help="turns of floor and job (speed)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.what == "speed":
