@@ -1,28 +1,24 @@
-"""Where workers meet: a folder, or a part of an object store, of named contents that are whole or absent."""
+"""Where workers meet: a place of named contents that are whole or absent, and how it is found."""
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import re
 import shutil
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar
+from typing import Any, BinaryIO, Protocol
 
-from geoseg.errors import InputError, MissingDependencyError, RunError
-from geoseg.files.disk import DiskFullError, is_full, os_reason
-from geoseg.files.staging import place_bytes
+from geoseg.errors import InputError, RunError
+from geoseg.files.address_depot import PASSWORD, AddressDepot, refused_address
+from geoseg.files.disk import os_reason
+from geoseg.files.staging import Content, place_bytes
 
 __all__ = [
-    "AddressDepot",
-    "Content",
     "Depot",
     "FolderDepot",
     "borrowed_depot",
@@ -33,24 +29,8 @@ __all__ = [
     "new_part",
 ]
 
-T = TypeVar("T")
-
 logger = logging.getLogger(__name__)
 
-#: What is put: bytes, or what writes them to an open file.
-Content: TypeAlias = bytes | Callable[[BinaryIO], object]
-
-#: Seconds between the tries of a request that failed. Clients of object stores try again by themselves, but
-#: not after each kind of fault, and one lost request in some hundred thousand must not end a run.
-_WAITS = (0.5, 2.0, 8.0)
-#: Bytes that are asked for at a time where a part of a content is read: with fewer, the round trips take
-#: longer than the bytes.
-_READ_BYTES = 8 << 20
-#: A user and a password; a name before an @ is no secret, and in Azure that of a container.
-_PASSWORD = r"//(?!(?:[^/@:]*@)?[^/@:]*:\d+/)[^/:]*:[^@]*@"
-#: File systems with folders of their own. Object stores have none, and asked for one they may make a bucket,
-#: which a slip of the pen has named.
-_WITH_FOLDERS = frozenset({"ftp", "hdfs", "sftp", "smb", "ssh", "webhdfs"})
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
@@ -156,170 +136,6 @@ class FolderDepot:
         return FolderDepot(folder)
 
 
-@dataclass(frozen=True)
-class AddressDepot:
-    """A part of an object store, by an address of fsspec.
-
-    Object stores put a content whole or not at all. Other file systems may show half of one, so contents
-    carry a checksum of their own, which is looked at when they are read.
-
-    Whatever goes wrong, but for a content that is not there, is a :class:`geoseg.errors.RunError`: it says
-    nothing about the contents, and so must not be taken for a changed one.
-    """
-
-    address: str
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"address": self.address}  # connections stay here
-
-    def __str__(self) -> str:
-        return self.address
-
-    @cached_property
-    def _system(self) -> tuple[Any, str]:
-        """The file system, and the path in it."""
-        import fsspec  # takes 40 ms that most runs need not wait for
-
-        try:
-            return fsspec.core.url_to_fs(self.address)
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"store {self.address} needs a package that is not installed ({error}). Install "
-                "it on all machines, with pip install s3fs, gcsfs or adlfs."
-            ) from error
-        except Exception as error:
-            raise _refused(self.address, os_reason(error)) from error
-
-    def _asked(self, action: str, name: str, request: Callable[[Any, str], T]) -> T:
-        """What a request gives; tried again after faults that may pass."""
-        system, root = self._system
-        waits = iter(_WAITS)
-        while True:
-            try:
-                return request(system, f"{root}/{name}" if name else root)
-            except FileNotFoundError:
-                raise
-            except Exception as error:
-                wait = None if isinstance(error, PermissionError) or is_full(error) else next(waits, None)
-                if wait is None:
-                    kind = DiskFullError if is_full(error) else RunError
-                    raise kind(
-                        f"cannot {action} {self.address}/{name}: {os_reason(error)}. Check the network, the "
-                        "credentials and the space there. Finished chunks are kept: the same command goes on."
-                    ) from error
-                time.sleep(wait)
-
-    def put(self, name: str, content: Content, aside: str | None = None) -> None:
-        """See :class:`Depot`."""
-        if not isinstance(content, bytes):
-            buffer = io.BytesIO()
-            content(buffer)
-            content = buffer.getvalue()
-
-        def put(system: Any, path: str) -> None:
-            try:
-                system.pipe_file(path, content)
-            except FileNotFoundError:
-                # These make none by themselves.
-                if self.address.partition("://")[0] not in _WITH_FOLDERS:
-                    raise
-                system.makedirs(path.rpartition("/")[0], exist_ok=True)
-                system.pipe_file(path, content)
-
-        try:
-            self._asked("write", name, put)
-        except FileNotFoundError as error:  # of the bucket
-            raise RunError(f"cannot write {self.address}/{name}: {os_reason(error)}.") from error
-
-    def get(self, name: str) -> bytes:
-        """See :class:`Depot`."""
-        return self._asked("read", name, lambda system, path: system.cat_file(path))
-
-    def open(self, name: str) -> BinaryIO:
-        """See :class:`Depot`."""
-        size = self._asked("read", name, lambda system, path: int(system.info(path)["size"]))
-
-        def part(start: int, end: int) -> bytes:
-            # By name: some file systems have a version before these.
-            return self._asked("read", name, lambda system, path: system.cat_file(path, start=start, end=end))
-
-        return io.BufferedReader(_Parts(size, part), _READ_BYTES)
-
-    def names(self, part: str) -> Iterator[str]:
-        """See :class:`Depot`."""
-
-        def found(system: Any, path: str) -> list[str]:
-            # Clients keep listings, and others have written since.
-            system.invalidate_cache()
-            listed = system.find(path)
-            system.invalidate_cache()
-            return [f"{part}{one[len(path) :]}" for one in listed]
-
-        yield from self._asked("list", part, found)
-
-    def remove(self, name: str) -> None:
-        """See :class:`Depot`."""
-        try:
-            self._asked("remove", name, lambda system, path: system.rm_file(path))
-        except FileNotFoundError:
-            return
-
-    def clear(self) -> None:
-        """See :class:`Depot`."""
-
-        def cleared(system: Any, path: str) -> None:
-            system.invalidate_cache()
-            # Not all of them fail alike where there is nothing.
-            if system.find(path):
-                try:
-                    system.rm(path, recursive=True)
-                except FileNotFoundError as error:  # somebody else removes it, too
-                    raise OSError(f"not removed: {error}") from error
-            system.invalidate_cache()
-
-        self._asked("remove", "", cleared)
-
-    def inside(self, name: str) -> AddressDepot:
-        """See :class:`Depot`."""
-        return AddressDepot(f"{self.address}/{name}")
-
-
-class _Parts(io.RawIOBase):
-    """A content that is read by parts, so that each request is made again where it fails.
-
-    Files of fsspec would ask for parts when nobody listens to their errors any more.
-    """
-
-    def __init__(self, size: int, part: Callable[[int, int], bytes]) -> None:
-        super().__init__()
-        self.size, self.part, self.at = size, part, 0
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def tell(self) -> int:
-        """Byte that is read next."""
-        return self.at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte."""
-        self.at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence])
-        return self.at
-
-    def readinto(self, buffer: Any) -> int:
-        """Read what fits into a buffer."""
-        end = min(self.at + len(buffer), self.size)
-        content = self.part(self.at, end) if end > self.at else b""
-        buffer[: len(content)] = content
-        self.at += len(content)
-        return len(content)
-
-
 def depot_at(address: str) -> Depot:
     """The depot at a path, or at an address of fsspec such as ``s3://bucket/folder``.
 
@@ -331,34 +147,25 @@ def depot_at(address: str) -> Depot:
     'FolderDepot'
     """
     scheme = _SCHEME.match(address)
-    if re.search(_PASSWORD, address):
+    if re.search(PASSWORD, address):
         # What is given here is kept in a file, printed, and sent to all workers.
-        raise _refused(address, "give credentials by the environment, not in the address")
+        raise refused_address(address, "give credentials by the environment, not in the address")
     if "::" in address and "://" in address:
-        raise _refused(address, "chains of file systems can't be written to")
+        raise refused_address(address, "chains of file systems can't be written to")
     if scheme is None:
         # A Windows drive has one letter.
         if re.match(r"[a-z][a-z0-9+.-]+:/", address, re.IGNORECASE):
-            raise _refused(address, "a scheme is followed by two slashes")
+            raise refused_address(address, "a scheme is followed by two slashes")
         return FolderDepot(Path(address))
     name, rest = scheme[1].lower(), address[scheme.end() :]
     if not rest.strip("/"):
-        raise _refused(address, "it names no place")
+        raise refused_address(address, "it names no place")
     if name in ("file", "local"):
         if not rest.startswith("/"):
-            raise _refused(address, "a file is on this machine: three slashes, and no host")
+            raise refused_address(address, "a file is on this machine: three slashes, and no host")
         # As a folder, in which a file gets its name when it is whole; fsspec writes it in place.
         return FolderDepot(Path(rest))
     return AddressDepot(f"{name}://{rest.rstrip('/')}")
-
-
-def _refused(address: str, reason: str) -> InputError:
-    # A password may hold an @, too.
-    address = re.sub(_PASSWORD + r"([^/]*@)?", "//***@", address)
-    return InputError(
-        f"store must be a folder, or an address such as s3://bucket/folder, got {address} ({reason}). Give "
-        "another --store."
-    )
 
 
 def new_part(name: str) -> str:

@@ -11,14 +11,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.files.disk import write_error
 from geoseg.files.locks import hold, scratch_folder
 from geoseg.typing import PathLike
 
-__all__ = ["Staged", "json_digest", "json_text", "place_bytes", "write_bytes", "write_text"]
+__all__ = ["Content", "Staged", "json_digest", "json_text", "place_bytes", "write_bytes", "write_text"]
+
+#: What is written to a file: bytes, or what writes them to an open one.
+Content: TypeAlias = bytes | Callable[[BinaryIO], object]
 
 
 class Staged:
@@ -195,7 +198,7 @@ def write_bytes(path: PathLike, content: bytes) -> None:
         staged.path.write_bytes(content)
 
 
-def place_bytes(path: Path, content: bytes | Callable[[BinaryIO], object], aside: Path | None = None) -> None:
+def place_bytes(path: Path, content: Content, aside: Path | None = None) -> None:
     """Write a file of a folder that this run holds; it appears whole, but is not forced to the disk.
 
     For the many files whose content is verified when they are read: waiting for the disk each time would cost

@@ -22,7 +22,7 @@ from shared_towns import brightness, results, save, settings, town
 import geoseg
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError, StateMismatchError
-from geoseg.files import DiskFullError, depot, json_digest
+from geoseg.files import DiskFullError, address_depot, depot, json_digest
 from geoseg.pipeline.batch import dry_run, run_batch
 from geoseg.pipeline.predict_scene import predict_scene
 from geoseg.pipeline.run import run_scene
@@ -86,7 +86,7 @@ class Faulty(MemoryFileSystem):
 @pytest.fixture(autouse=True)
 def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Faulty]]:
     fsspec.register_implementation("faulty", Faulty, clobber=True)
-    monkeypatch.setattr(depot, "_WAITS", (0.001, 0.001, 0.001))
+    monkeypatch.setattr(address_depot, "_WAITS", (0.001, 0.001, 0.001))
     for name, value in {"puts": 0, "word": "", "error": None, "passing": 0}.items():
         monkeypatch.setattr(Faulty, name, value)
     Faulty.store.clear()
@@ -259,7 +259,7 @@ def test_an_at_sign_is_no_password(store) -> None:
 @pytest.mark.parametrize("folders", [True, False])
 def test_folders_that_are_missing_are_made_where_a_file_system_has_some(monkeypatch, folders) -> None:
     made: list[str] = []
-    monkeypatch.setattr(depot, "_WITH_FOLDERS", {"faulty"} if folders else set())
+    monkeypatch.setattr(address_depot, "_WITH_FOLDERS", {"faulty"} if folders else set())
 
     def pipe_file(self: Any, path: str, value: bytes, **kwargs: Any) -> None:
         if not made:
@@ -356,7 +356,7 @@ def test_a_run_with_nothing_to_predict_puts_no_network_into_the_store(scene, tmp
 def test_an_interrupt_says_what_is_kept_without_asking_the_store(scene, tmp_path, monkeypatch) -> None:
     def stop(at: str, done: int, total: int, **_: float) -> None:
         if at == "predict" and done == total:
-            monkeypatch.setattr(depot.AddressDepot, "names", lambda *_: pytest.fail("asked"))
+            monkeypatch.setattr(address_depot.AddressDepot, "names", lambda *_: pytest.fail("asked"))
             raise KeyboardInterrupt
 
     given = settings(**LIGHT, store="faulty://bucket/work")
