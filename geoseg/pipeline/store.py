@@ -41,13 +41,20 @@ from geoseg.geo.windows import Window
 from geoseg.pipeline.chunk_files import CHUNKS, ChunkFiles, array_metadata
 from geoseg.pipeline.chunk_log import ChunkRecord, ChunkRecords, log_line, read_log
 from geoseg.pipeline.salvage import sorted_failures
-from geoseg.pipeline.store_state import FORMAT, clear_elsewhere, is_same, read_state
+from geoseg.pipeline.store_state import (
+    FORMAT,
+    OWN,
+    check_mounted,
+    check_own,
+    clear_elsewhere,
+    has_chunks,
+    is_same,
+    read_state,
+)
 from geoseg.typing import Array, BoolArray, OnError
 
 __all__ = ["FORMAT", "ProbStore", "remove_store"]
 
-#: What a store's folder holds, in this format or an older one; whatever else lies there is somebody's.
-_OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill", "run.json", "parts")
 #: Chunks that are looked at together when a run goes on, and threads that do it where each is a request.
 _LOOKED_AT, _REQUESTS = 1024, 16
 
@@ -152,7 +159,7 @@ class ProbStore:
             held.enter_context(hold(folder))
             folder.mkdir(exist_ok=True)
             held.callback(_remove_empty, folder)  # where bad input ends it here
-            _check_own(folder)
+            check_own(folder)
             found = read_state(folder)
             kept = None if restart else found
             if kept is not None and keep_batch_size:
@@ -160,7 +167,7 @@ class ProbStore:
             # As JSON gives it back, or a tuple would differ from the list that state.json holds.
             wanted = json.loads(json.dumps(dict(fingerprint), default=str))
             state = {"format": FORMAT, **wanted, "dtype": dtype, "classes": classes, "batch_size": batch_size}
-            begun = _has_chunks(folder)
+            begun = has_chunks(folder)
             if kept is None and not restart and begun:
                 raise StateMismatchError(
                     f"{folder} holds a run of which nothing is known. Give --restart to begin again."
@@ -177,13 +184,13 @@ class ProbStore:
                 new = {"store": f"{given}/{new_part(folder.stem)}", "begun": time.time()}
                 state |= {key: kept.get(key) for key in new} if kept is not None and same else new
                 if same and begun:
-                    _check_mounted(folder, state["store"])
+                    check_mounted(folder, state["store"])
                 # First: a place that can't be written to is not remembered, and costs no kept run.
                 checked_depot(state["store"], "prob", "zarr.json", metadata)
             if not same:
                 # Before the state, which alone knows where they are.
                 clear_elsewhere(found)
-                for name in _OWN:
+                for name in OWN:
                     FolderDepot(folder).remove(name)
             if not same or kept != state:
                 write_text(
@@ -222,7 +229,7 @@ class ProbStore:
 
     def discard_if_empty(self) -> None:
         """Remove the folder if no chunk was finished."""
-        if not self._records and not _has_chunks(self.folder):
+        if not self._records and not has_chunks(self.folder):
             self.discard()
 
     @property
@@ -368,7 +375,7 @@ def remove_store(folder: Path) -> None:
     """
     if folder.is_dir():
         with hold(folder):
-            _check_own(folder)
+            check_own(folder)
             _discard(folder)
 
 
@@ -378,35 +385,6 @@ def _discard(folder: Path) -> None:
     remove_folder(folder)
 
 
-def _check_own(folder: Path) -> None:
-    """Refuse a folder that holds what is no part of a kept run."""
-    other = sorted(x.name for x in folder.iterdir() if x.name not in _OWN and x.name[0] != ".")
-    if other:
-        raise InputError(
-            f"{folder} must hold a kept run and nothing else, got {', '.join(other[:3])} in it. "
-            "Move that, or give another --out."
-        )
-
-
 def _remove_empty(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _check_mounted(folder: Path, store: str) -> None:
-    """Refuse a place that is not there: a disk that is not mounted looks like a store without chunks."""
-    try:
-        depot_at(store).get("prob/zarr.json")
-    except OSError:
-        raise InputError(
-            f"{folder} holds a run whose chunks lie in {store}, which isn't there now. Mount it and give the "
-            "same command again, or give --restart to begin again."
-        ) from None
-
-
-def _has_chunks(folder: Path) -> bool:
-    """Whether a run was begun, by what lies there: its state may be damaged."""
-    log = folder / "chunks.log"
-    if log.is_file() and log.stat().st_size > 0:
-        return True
-    return next((folder / "prob" / "c").rglob("*/*/*"), None) is not None

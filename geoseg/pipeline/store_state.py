@@ -1,4 +1,4 @@
-"""What a store says of itself: what it was made from, and where its chunks lie."""
+"""What lies in a store's folder, and says what it was made from and where its chunks are."""
 
 from __future__ import annotations
 
@@ -8,13 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import GeosegError, StateMismatchError
+from geoseg.errors import GeosegError, InputError, StateMismatchError
 from geoseg.files import depot_at, is_part, json_digest
 
-__all__ = ["FORMAT", "array_place", "clear_elsewhere", "is_same", "place_of", "read_state"]
+__all__ = [
+    "FORMAT",
+    "OWN",
+    "array_place",
+    "check_mounted",
+    "check_own",
+    "clear_elsewhere",
+    "has_chunks",
+    "is_same",
+    "place_of",
+    "read_state",
+]
 
 _LOG = logging.getLogger(__name__)
 
+#: What a store's folder holds, in this format or an older one; whatever else lies there is somebody's.
+OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill", "run.json", "parts")
 #: Raised with every change of what a stored chunk holds for the same fingerprint.
 FORMAT = 4
 
@@ -107,6 +120,35 @@ def is_same(
             ("store",),
         )
     return not differ and before == place
+
+
+def check_own(folder: Path) -> None:
+    """Refuse a folder that holds what is no part of a kept run."""
+    other = sorted(x.name for x in folder.iterdir() if x.name not in OWN and x.name[0] != ".")
+    if other:
+        raise InputError(
+            f"{folder} must hold a kept run and nothing else, got {', '.join(other[:3])} in it. "
+            "Move that, or give another --out."
+        )
+
+
+def check_mounted(folder: Path, store: str) -> None:
+    """Refuse a place that is not there: a disk that is not mounted looks like a store without chunks."""
+    try:
+        depot_at(store).get("prob/zarr.json")
+    except OSError:
+        raise InputError(
+            f"{folder} holds a run whose chunks lie in {store}, which isn't there now. Mount it and give the "
+            "same command again, or give --restart to begin again."
+        ) from None
+
+
+def has_chunks(folder: Path) -> bool:
+    """Whether a run was begun, by what lies there: its state may be damaged."""
+    log = folder / "chunks.log"
+    if log.is_file() and log.stat().st_size > 0:
+        return True
+    return next((folder / "prob" / "c").rglob("*/*/*"), None) is not None
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,8 @@ from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss, SoftCrossEn
 
 from geoseg.errors import ConfigError, InputError
 from geoseg.models import losses
-from geoseg.models.losses import LOSSES, auxiliary_loss, boundary_weights, call_loss, gap_weights
+from geoseg.models.loss_weights import boundary_weights, gap_weights
+from geoseg.models.losses import LOSSES, auxiliary_loss, call_loss
 from geoseg.raster.classes import IGNORE
 from geoseg.training import config
 from geoseg.typing import Array
