@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +31,7 @@ _CELL = 64
 _SCAN = 2048
 
 
-class _Labels:
+class _Labels(ABC):
     """What kinds of labels share: they hold for the whole area unless they say otherwise."""
 
     height: int
@@ -41,9 +42,9 @@ class _Labels:
         # Indices of polygons may be many times as large as what they are made from.
         return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
 
+    @abstractmethod
     def anchors(self) -> NDArray[np.int32]:
         """Points on objects: (n, 3) of row, column, class index."""
-        raise NotImplementedError
 
     def present(self) -> frozenset[int]:
         """Classes that have an anchor."""

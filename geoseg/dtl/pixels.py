@@ -9,6 +9,7 @@ part of the file and nothing else.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -38,20 +39,20 @@ Shape: TypeAlias = tuple[int, int]
 Treatment: TypeAlias = Callable[[Array, Window], Array]
 
 
-class LazyPixels:
+class LazyPixels(ABC):
     """An image that can be transformed without being read."""
 
     shape: Shape
 
     @property
+    @abstractmethod
     def source(self) -> PixelSource:
         """The file at the bottom."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def to_source(self) -> Affine:
         """From pixel corners of this image to those of the source."""
-        raise NotImplementedError
 
     def read(self, window: Window | None = None) -> Array:
         """Pixels (C, h, w) of a window, of the whole image by default; an array of the caller's own."""
@@ -65,17 +66,17 @@ class LazyPixels:
         """True where there is data, (h, w)."""
         return self._valid(window if window is not None else Window.whole(self.shape))
 
+    @abstractmethod
     def _read(self, window: Window) -> Array:
         """As :meth:`read`, but what the file keeps may come read-only and in any layout."""
-        raise NotImplementedError
 
-    def _valid(self, window: Window) -> BoolArray:
-        raise NotImplementedError
+    @abstractmethod
+    def _valid(self, window: Window) -> BoolArray: ...
 
     @property
+    @abstractmethod
     def geobox(self) -> GeoBox:
         """Where the pixels lie on the ground."""
-        raise NotImplementedError
 
     @property
     def source_window(self) -> Window:
@@ -145,9 +146,9 @@ class Derived(LazyPixels):
     base: LazyPixels
 
     @property
+    @abstractmethod
     def step(self) -> Affine:
         """From pixel corners of this image to those of the base."""
-        raise NotImplementedError
 
     @property
     def source(self) -> PixelSource:

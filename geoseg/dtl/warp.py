@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +26,9 @@ class Remapped(Derived):
 
     shape: Shape
 
+    @abstractmethod
     def positions(self, window: Window) -> tuple[Array, Array]:
         """x and y on the base, in pixel indices, of the centers of a window's pixels; float64 (h, w) each."""
-        raise NotImplementedError
 
     def _needed(self, xs: Array, ys: Array) -> Window:
         # Three lobes look at three pixels on either side, and one more for the fraction.

@@ -29,7 +29,6 @@ from geoseg.typing import BoolArray
 __all__ = [
     "COLLECTION",
     "StacAsset",
-    "check_card",
     "check_stac",
     "item_file",
     "model_file",
@@ -117,7 +116,7 @@ def model_file(folder: Path, stem: str) -> Path:
 
 
 def check_stac(path: Path, overwrite: bool) -> None:
-    """Refuse to write over an item or a collection that geoseg did not write.
+    """Refuse to write over an item, a collection or a card that geoseg did not write, such as a model's own.
 
     Raises
     ------
@@ -129,37 +128,16 @@ def check_stac(path: Path, overwrite: bool) -> None:
     try:
         content = json.loads(path.read_bytes())
         about = content.get("summaries" if content.get("type") == "Collection" else "properties", {})
-        ours = "geoseg" in json.dumps(about.get("processing:software", {}))
-    except (OSError, ValueError, AttributeError, RecursionError):
-        ours = False
-    if not ours:
-        raise _foreign(path)
-
-
-def check_card(path: Path, overwrite: bool) -> None:
-    """Refuse to write over a card that :func:`write_model` did not write, such as a model's own.
-
-    Raises
-    ------
-    InputError
-        It would be lost.
-    """
-    if not path.is_file() or overwrite:
-        return
-    try:
-        assets = json.loads(path.read_bytes())["assets"].values()
-        ours = any(str(asset["href"]).startswith(_WEIGHTS) for asset in assets)
+        ours = "geoseg" in json.dumps(about.get("processing:software", {})) or any(
+            str(asset["href"]).startswith(_WEIGHTS) for asset in content.get("assets", {}).values()
+        )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         ours = False
     if not ours:
-        raise _foreign(path)
-
-
-def _foreign(path: Path) -> InputError:
-    return InputError(
-        f"output must be new or written by geoseg before, got {path}, which is neither. "
-        "Choose another folder, or give --overwrite (overwrite=True)."
-    )
+        raise InputError(
+            f"output must be new or written by geoseg before, got {path}, which is neither. "
+            "Choose another folder, or give --overwrite (overwrite=True)."
+        )
 
 
 def write_model(path: Path, card: Mapping[str, Any], fingerprint: str) -> None:

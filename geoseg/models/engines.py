@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import warnings
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -106,7 +107,7 @@ class TorchEngine:
         return {**self.__dict__, "_run": None}
 
 
-class _ByShape:
+class _ByShape(ABC):
     """Base of engines that convert the network for each input shape, one window a call."""
 
     name: str
@@ -128,9 +129,9 @@ class _ByShape:
         self._runners.move_to_end(size)
         return self._runners[size](x.contiguous())
 
+    @abstractmethod
     def convert(self, size: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
         """A runner for inputs of exactly this shape."""
-        raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_runners": OrderedDict()}

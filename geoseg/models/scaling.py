@@ -10,6 +10,7 @@ STAC Machine Learning Model extension 1.5, "Value Scaling Object".
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
@@ -38,8 +39,8 @@ class Ramp:
 class _Step(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    def ramp(self) -> Ramp:
-        raise NotImplementedError
+    @abstractmethod
+    def ramp(self) -> Ramp: ...
 
 
 class ZScore(_Step):

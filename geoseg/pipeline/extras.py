@@ -14,7 +14,6 @@ from geoseg.io.sources import Renamed
 from geoseg.io.stac import StacScene
 from geoseg.io.stac_out import (
     StacAsset,
-    check_card,
     check_stac,
     item_file,
     model_file,
@@ -45,12 +44,12 @@ def check_extras(job: Job, folder: Path) -> None:
     Raises
     ------
     InputError
-        A STAC item of that name is not ours. What is saved by QGIS is left as it is, and needs no check.
+        A STAC item or a card of that name is not ours. What QGIS saved stays as it is, and needs no check.
     """
     if job.settings.stac:
         stem = plain_stem(job.source.name)
         check_stac(item_file(folder, stem), job.settings.overwrite)
-        check_card(model_file(folder, stem), job.settings.overwrite)
+        check_stac(model_file(folder, stem), job.settings.overwrite)
 
 
 def write_extras(
@@ -179,8 +178,6 @@ def _is_ours(path: Path, format: str | None) -> bool:
             check_unowned({format: path}, overwrite=False)
         elif path.suffix == ".html":
             check_page(path, [], REPORT_MAKER)
-        elif path.name.endswith(".model.json"):
-            check_card(path, overwrite=False)
         else:
             check_stac(path, overwrite=False)
     except InputError:
