@@ -221,4 +221,11 @@ def georeference(dataset: Any, path: str) -> tuple[Affine, CRS | None]:
             "Orthorectify it first (gdalwarp -rpc) for ground coordinates.",
             path,
         )
+    elif dataset.driver == "netCDF":
+        # Variables called x and y are not enough for GDAL, which reads what the CF conventions say of them.
+        logger.warning(
+            "%s: no coordinates place it, so footprints come in pixel coordinates. Give x and y the "
+            "standard_name projection_x_coordinate and projection_y_coordinate, the pixels a grid_mapping.",
+            path,
+        )
     return Affine.identity(), None

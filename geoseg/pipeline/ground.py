@@ -18,7 +18,7 @@ from geoseg.geo.windows import Window
 from geoseg.io.cog import write_cog
 from geoseg.io.hints import SETTINGS_TAG
 from geoseg.io.sources import open_raster
-from geoseg.io.vectors import pixel_transform
+from geoseg.io.vectors import once_around, pixel_transform
 from geoseg.raster.stitch import INVALID
 from geoseg.typing import Array, BoolArray
 
@@ -68,7 +68,7 @@ class Ground:
         (n,) uint8
             :data:`NONE` outside the scene.
         """
-        col, row = pixel_transform(crs, self.geobox)(x, y)
+        col, row = self._cells_of(crs)(x, y)
         height, width = self.seen
         inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)  # False for what is not finite
         amounts = np.zeros(len(x), np.uint8)
@@ -91,7 +91,7 @@ class Ground:
         -------
         (n,) bool
         """
-        moved = shapely.transform(geometry, pixel_transform(crs, self.geobox), interleaved=False)
+        moved = shapely.transform(geometry, self._cells_of(crs), interleaved=False)
         bounds = shapely.bounds(moved).reshape(-1, 4)
         low, high = bounds[:, :2] + _EDGE, bounds[:, 2:] - _EDGE
         height, width = self.seen
@@ -108,6 +108,23 @@ class Ground:
         held = np.zeros(len(geometry), bool)
         held[inside] = missing == 0
         return held
+
+    def _cells_of(self, crs: CRS | None) -> Callable[[Array, Array], tuple[Array, Array]]:
+        """From x and y in a CRS to columns and rows of cells.
+
+        Longitudes of a scene may run on beyond 180, where others have those from -180 on.
+        """
+        to_cells, place = pixel_transform(crs, self.geobox), self.geobox
+        once = None if place.crs is None else once_around(place.crs)
+        if crs is None or once is None or place.transform.d != 0:
+            return to_cells
+        turn, middle = once / place.transform.a, self.seen[1] / 2
+
+        def nearest(x: Array, y: Array) -> tuple[Array, Array]:
+            col, row = to_cells(x, y)
+            return col + turn * np.round((middle - col) / turn), row
+
+        return nearest
 
 
 def count_valid(

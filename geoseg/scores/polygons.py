@@ -144,7 +144,9 @@ def clean_polygons(geometry: Any) -> PolygonSet:
     # Repair may leave lines and points beside the polygons: they have no area.
     mixed = polygonal & (shapely.get_type_id(shapes) == 7)
     for i in np.flatnonzero(mixed):
-        parts = shapely.get_parts(shapes[i])
+        parts = shapes[i : i + 1]
+        while (shapely.get_type_id(parts) == 7).any():  # collections of collections
+            parts = shapely.get_parts(parts)
         shapes[i] = shapely.union_all(parts[np.isin(shapely.get_type_id(parts), (3, 6))])
     keep = polygonal & (shapely.area(shapes) > 0)
     index = np.flatnonzero(keep).astype(np.int64)

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from pyproj import CRS
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasters import NORTH_UP, noise, save
+from scipy.io import netcdf_file
 
 from geoseg.errors import InputError, MissingFileError, SceneError
 from geoseg.geo.windows import Window, iter_chunks
@@ -253,6 +255,34 @@ def test_rpc_only_comes_in_pixels_and_says_so(tmp_path: Path, caplog: pytest.Log
         scene = open_raster(path)
     assert scene.crs is None
     assert "gdalwarp -rpc" in caplog.text
+
+
+def test_netcdf_without_names_of_its_coordinates_comes_in_pixels_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def write(name: str, standard_names: bool) -> str:
+        with netcdf_file(tmp_path / name, "w") as file:
+            for axis, first, step in (("x", 350_000.25, 0.5), ("y", 3_056_000.25, 0.5)):
+                file.createDimension(axis, 16)
+                values = file.createVariable(axis, "d", (axis,))
+                values[:] = first + step * np.arange(16)
+                if standard_names:
+                    values.standard_name, values.units = f"projection_{axis}_coordinate", "m"
+            pixels = file.createVariable("band", "b", ("y", "x"))
+            pixels[:] = np.arange(256).reshape(16, 16) % 100
+            if standard_names:
+                pixels.grid_mapping = "crs"
+                file.createVariable("crs", "i", ()).crs_wkt = rasterio.CRS.from_epsg(32645).to_wkt()
+        return f'NETCDF:"{tmp_path / name}":band'
+
+    scene = open_raster(write("bare.nc", standard_names=False))
+    assert (scene.geobox.transform.is_identity, scene.geobox.crs) == (True, None)
+    assert "bare.nc" in caplog.text
+    assert "standard_name projection_x_coordinate" in caplog.text
+    # What it advises.
+    scene = open_raster(write("named.nc", standard_names=True))
+    assert scene.geobox.crs == CRS.from_epsg(32645)
+    assert scene.geobox.bounds() == (350_000, 3_056_000, 350_008, 3_056_008)
 
 
 def test_acquired_from_tags(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from batch_scenes import OPTIONS, PLACE, Network, run, save, states
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from scipy import ndimage
 from typer.testing import CliRunner
 
@@ -44,6 +45,32 @@ def scenes(tmp_path: Path) -> Path:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("overlaps", ["keep", "newest"])
+@pytest.mark.parametrize("crs", [4326, 32601])
+def test_scenes_on_both_sides_of_180_degrees_are_on_the_same_ground(
+    tmp_path: Path, crs: int, overlaps: str
+) -> None:
+    """One in longitudes that run on beyond 180, the other one in those from -180 on, or in meters."""
+    step, lat = 5e-6, -17.0
+    left = 180 - 34 * step  # the house is cut at 180
+    save(tmp_path / "in" / "a.tif", crs="EPSG:4326", transform=Affine(step, 0, left, 0, -step, lat))
+    if crs == 4326:
+        place = Affine(step, 0, left - 360, 0, -step, lat)
+    else:
+        x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(left, lat)
+        place = Affine(0.53, 0, x, 0, -0.55, y)
+    save(tmp_path / "in" / "b.tif", crs=f"EPSG:{crs}", transform=place)
+    out = tmp_path / "out"
+    settings: dict[str, Any] = {"merge": ("parquet", "geojson"), "overlaps": overlaps, "mosaic": "off"}
+    done = run(tmp_path / "in", Network(), out, merge_crs="EPSG:4326", **settings)
+    assert done.merged.footprints == (2 if overlaps == "keep" else 1)
+    merged = gpd.read_parquet(out / "merged.parquet")
+    assert merged.total_bounds[[0, 2]].tolist() == [-180, 180]
+    assert (shapely.area(merged.geometry) < 30 * 30 * step**2).all()
+    done = run(tmp_path / "in", Network(), tmp_path / "again", update=out / "merged.geojson", **settings)
+    assert done.merged.changes["kept"] == done.merged.footprints
 
 
 class TestSortedRuns:

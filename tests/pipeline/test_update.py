@@ -104,6 +104,19 @@ class TestScene:
         done = geoseg.run(scene, Network(), out=tmp_path / "out", update=known, aoi=known, **OPTIONS)
         assert (done.footprints, done.changes["kept"], done.changes["gone"]) == (1, 1, 0)
 
+    def test_polygons_in_collections_of_collections_are_known(self, scene: Path, tmp_path: Path) -> None:
+        known = boxes(*KNOWN)
+        inner = shapely.geometrycollections([shapely.multipolygons(known[:3]), shapely.Point(0, 0)])
+        outer = [shapely.geometrycollections([inner]), *known[3:]]
+        nested = yesterday(tmp_path / "known.gpkg", np.array(outer, object))
+        plain = yesterday(tmp_path / "plain.gpkg", np.array([shapely.multipolygons(known[:3]), *known[3:]]))
+        found = [
+            geoseg.run(scene, Network(), out=tmp_path / path.stem, update=path, **OPTIONS).changes
+            for path in (nested, plain)
+        ]
+        assert found[0] == found[1]
+        assert found[0]["kept"] + found[0]["changed"] > 0
+
     def test_the_same_command_again_in_every_format(self, scene: Path, tmp_path: Path) -> None:
         shapes = gpd.GeoSeries(boxes(*KNOWN), crs=32645).to_crs(4326)
         known = yesterday(tmp_path / "known.geojson", shapes, crs=4326)

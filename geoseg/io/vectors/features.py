@@ -24,6 +24,7 @@ __all__ = [
     "check_crs_pair",
     "continuous_bounds",
     "moved_to",
+    "once_around",
     "pixel_transform",
     "reach",
     "read_features",
@@ -255,7 +256,7 @@ def moved_to(
     if crs != target:
         project = Transformer.from_crs(crs, target, always_xy=True).transform
         geometry = shapely.transform(geometry, project, interleaved=False)
-    once = _around(target)
+    once = once_around(target)
     if once is None:
         return geometry
 
@@ -286,7 +287,7 @@ def continuous_bounds(source: VectorFile) -> tuple[float, float, float, float] |
 
     Taken as they are stated, they would go once around the Earth, and their middle be on its other side.
     """
-    once = None if source.crs is None else _around(source.crs)
+    once = None if source.crs is None else once_around(source.crs)
     if source.bounds is None or once is None or source.bounds[2] - source.bounds[0] <= once / 2:
         return source.bounds
     left, bottom, right, top = source.bounds
@@ -305,7 +306,7 @@ def continuous_bounds(source: VectorFile) -> tuple[float, float, float, float] |
 
 
 @lru_cache(maxsize=64)
-def _around(crs: CRS) -> float | None:
+def once_around(crs: CRS) -> float | None:
     """What x gains on the way once around the Earth; None where a CRS ends before that, or bends."""
     if crs.is_geographic:
         return 360.0
@@ -330,7 +331,7 @@ def reach(
     left, bottom, right, top = bounds
     if not np.isfinite(bounds).all():
         return -np.inf, -np.inf, np.inf, np.inf
-    once = None if target is None else _around(target)
+    once = None if target is None else once_around(target)
     if once is not None and (left > right or left < -once / 2 or right > once / 2):
         left, right = -once, once  # over the antimeridian: longitudes from either side of it
     # Projected edges are curves, of which only some points were looked at.

@@ -266,7 +266,9 @@ def _extent(record: SceneRecord, crs: CRS) -> tuple[float, float, float, float]:
     extent = reach((x0, y0, x1, y1), CRS.from_user_input(record.crs), crs)
     if not np.isfinite(extent).all():
         raise _unshown(record.name, crs)
-    return extent
+    left, bottom, right, top = extent
+    # Of a scene on both sides of 180 degrees it is once around the Earth, and no further.
+    return (max(left, -180.0), bottom, min(right, 180.0), top) if crs.is_geographic else extent
 
 
 def _latitude(record: SceneRecord) -> float:
@@ -279,7 +281,8 @@ def _latitude(record: SceneRecord) -> float:
 
 def _moved(geometry: Array, crs: CRS | None, target: CRS, name: str) -> Array:
     if crs is None or same_crs(crs, target):
-        return geometry
+        # Those of a scene in degrees may run on beyond 180, where those of another begin anew at -180.
+        return split_at_antimeridian(geometry, continuous=True) if target.is_geographic else geometry
     project = Transformer.from_crs(crs, target, always_xy=True).transform
     moved = shapely.transform(geometry, project, interleaved=False)
     if not np.isfinite(shapely.bounds(moved)).all():
