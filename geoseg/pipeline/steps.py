@@ -122,10 +122,10 @@ class Batch:
         """
         if self.known_area is not None:
             return self.known_area
-        # In pixels the area is counted already. reduceat below has nothing to give for no objects at all.
-        if self.ground.area is None or len(self.outlines) == 0:
+        # The pixels of traced outlines are counted already. reduceat has nothing to give for no objects.
+        if len(self.outlines) == 0 or (self.ground.area is None and self.geometry is None):
             return self.outlines.pixels.astype(np.float64)
-        if self.geometry is not None:
+        if self.geometry is not None and self.ground.area is not None:
             return self.ground.area.geometries(self.geometry)
         rings = self.ground.ring_areas(self.outlines)
         # Holes have the opposite sign, so an object's area is the plain sum over its rings.
@@ -187,8 +187,7 @@ class Batch:
         """The same objects with other corners, measured anew, and more columns."""
         if geometry is None:
             geometry = object_geometries(outlines, self.ground.transform)
-        area = self.area if self.ground.area is None else None
-        return Batch(outlines, self.ground, geometry, {**self.columns, **columns}, area)
+        return Batch(outlines, self.ground, geometry, {**self.columns, **columns})
 
 
 @dataclass(frozen=True)

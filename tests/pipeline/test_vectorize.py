@@ -201,6 +201,11 @@ def test_without_crs_areas_are_pixels(tmp_path: Path) -> None:
     assert "area_px" in found.columns
     assert found["area_px"].min() >= 4
     np.testing.assert_array_equal(found["area_px"], found.area)
+    # Of what is written, as with a CRS, and not of the pixels that were traced.
+    steps = ({"simplify_m": 2.0}, {"regularize": True}, {"min_hole_m2": 20.0, "simplify_m": 2.0})
+    for number, step in enumerate(steps):
+        drawn = frame(tmp_path / str(number), scene(), geobox=geobox, steps=Steps(**step))
+        np.testing.assert_allclose(drawn["area_px"], drawn.area, rtol=1e-9)
 
 
 def test_without_probabilities_there_is_no_confidence(tmp_path: Path) -> None:
