@@ -136,7 +136,7 @@ def classify_float(
     background
         Channel of the background, or None.
     thresholds
-        One probability for all classes; None: 0.5, or more than the background.
+        One probability an object class, or a single one for all; None: 0.5, or more than the background.
 
     Returns
     -------
@@ -159,5 +159,6 @@ def classify_float(
         hit = best > prob[background]
     else:
         # In float32 as the probabilities are: the threshold 0.7 in float64 lies above the 0.7 in float32.
-        hit = best >= np.float32((thresholds or (0.5,))[0])
+        limits = np.broadcast_to(np.asarray(thresholds or (0.5,), np.float32), (len(objects),))
+        hit = best >= (limits[0] if len(set(limits.tolist())) == 1 else limits[winner])
     return np.where(hit, winner + 1, 0).astype(np.uint8), np.where(hit, best, np.float32(0))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from geoseg.raster.classes import classify
+from geoseg.raster.classes import classify, classify_float
 from geoseg.raster.stitch import INVALID, SCALE
 
 
@@ -59,3 +59,9 @@ def test_each_pixel_is_decided_as_if_it_were_alone(
     assert got.dtype == np.uint8
     np.testing.assert_array_equal(classes.invalid, stored[0] == INVALID)
     assert 0 < np.count_nonzero(classes.values) < classes.values.size
+    # Probabilities as floats are decided alike.
+    if thresholds != (0.0,):
+        values, best = classify_float((stored / SCALE).astype(np.float32), background, thresholds)
+        valid = ~classes.invalid
+        np.testing.assert_array_equal(values[valid], classes.values[valid])
+        np.testing.assert_allclose(best[valid] * SCALE, classes.prob[valid], rtol=1e-6)
