@@ -458,6 +458,23 @@ def test_a_threshold_makes_one_class_of_a_class_map(tmp_path: Path) -> None:
         evaluate_files(t, vector, threshold=1, class_column="kind")
 
 
+def test_a_share_as_threshold_of_whole_numbers_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file of p * 255 that does not say so: each value but 0 reaches 0.4."""
+    town = _burn(_town()[0])
+    mask = _raster(tmp_path / "mask.tif", town * 255)
+    prob = _raster(tmp_path / "prob.tif", np.where(town > 0, 200, 50).astype(np.uint8))
+    got = evaluate_files(prob, mask, threshold=0.4).pixels
+    assert got.precision == pytest.approx((town > 0).mean())
+    assert "prob.tif holds whole numbers up to 200: the threshold 0.4 takes all but 0" in caplog.text
+    caplog.clear()
+    # As the message advises, and a mask is not meant.
+    assert evaluate_files(prob, mask, threshold=102).pixels.iou == 1
+    assert evaluate_files(mask, mask, threshold=0.5).pixels.iou == 1
+    assert caplog.text == ""
+
+
 def test_one_class_rasters_that_name_it_differently(tmp_path: Path) -> None:
     mask = (_kinds(_town()[0]) > 0).astype(np.uint8)[None]
     house, tank = (_bands(tmp_path / f"{name}.tif", mask, [""], class_1=name) for name in ("house", "tank"))

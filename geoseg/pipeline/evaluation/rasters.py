@@ -114,6 +114,8 @@ def compare_pixels(
                 paths[name],
                 alpha,
             )
+    for doubt in filter(None, (side.doubt() for side in rasters.values())):
+        logger.warning("%s", doubt)
     # One class on each side is the same class, whatever number each file gives it (1 and 255). The files
     # decide: a class map of which an area of interest shows one class is none the less a class map.
     few = len(codes.names) < 2 and all(len(side.met) <= 1 for side in rasters.values())

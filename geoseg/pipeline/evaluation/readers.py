@@ -197,6 +197,7 @@ class RasterValues:
         self.flat = self._reader is None and threshold is not None and len(hints.class_names) != 1
         #: Codes of the classes met so far, those on ground that is not compared among them.
         self.met: set[int] = set()
+        self._least, self._most = 2**64, 0
         self._names = () if self.flat else _names(self._reader, hints)
         self._codes = codes
         codes.add(self._names)
@@ -217,6 +218,16 @@ class RasterValues:
     def __call__(self, window: Window) -> tuple[Array, BoolArray]:
         """Codes of classes (h, w) int32 of a window, and their validity."""
         return self._read(window) if self._same else self._sampled(window)
+
+    def doubt(self) -> str | None:
+        """Why a threshold below 1, asked of whole numbers, may be none that was meant; None: it may."""
+        if self.threshold is None or self.threshold >= 1 or self._least >= self._most:
+            return None
+        limit = f", such as {self.threshold * 255:.0f} of 255" if self.scene.dtype == "uint8" else ""
+        return (
+            f"{self.scene.path} holds whole numbers up to {self._most}: the threshold {self.threshold:g} "
+            f"takes all but 0. If they are probabilities, give it in these numbers{limit}"
+        )
 
     def _sampled(self, window: Window) -> tuple[Array, BoolArray]:
         # Nearest neighbor at the centers of the grid's pixels: classes can't be averaged.
@@ -257,6 +268,10 @@ class RasterValues:
             else:
                 valid = self.scene.read_valid(window)
             if self.threshold is not None:
+                objects = values[valid & (values > 0)]
+                if objects.size and objects.dtype.kind in "ui":
+                    self._least = min(self._least, int(objects.min()))
+                    self._most = max(self._most, int(objects.max()))
                 values = values >= self.threshold
         return self._coded(np.where(valid, values, 0)), valid
 
