@@ -12,7 +12,7 @@ import os
 import uuid
 import zipfile
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -201,9 +201,9 @@ def split_raster(
         # Other processes get arrays through files; threads have them in memory already.
         aside = depot if crew.apart else None
         work = Shared(_Work(read, shape, step, weights, connectivity, depot, aside), aside)
-        surrounded = _with_rims(work, crew, readings or Readings())
+        reading: dict[Place, Pending[_Fetched]] = {}
         try:
-            for place, held, around in surrounded:
+            for place, held, around in _with_rims(work, crew, readings or Readings(), reading):
                 finding.append((place, held, crew.submit(_find, work, place, held, around, tuple(used))))
                 used.clear()
                 collect(crew.in_flight - 1)
@@ -211,10 +211,8 @@ def split_raster(
             for last in used:
                 last.drop()
         finally:
-            try:
-                crew.take_back(task for _, _, task in finding)
-            finally:
-                surrounded.close()  # after a second Ctrl-C, too
+            # All at once: while one that has begun is waited for, another would begin.
+            crew.take_back([*(task for _, _, task in finding), *reading.values()])
     # In this process: of a chunk only its basins and their edges are left, some kilobytes.
     objects = join_basins(
         chunks,
@@ -298,13 +296,14 @@ def _find(
 
 
 def _with_rims(
-    work: Shared[_Work], workers: Workers, readings: Readings
-) -> Generator[tuple[Place, Held[RimmedChunk] | None, Rim], None, None]:
+    work: Shared[_Work], workers: Workers, readings: Readings, reading: dict[Place, Pending[_Fetched]]
+) -> Iterator[tuple[Place, Held[RimmedChunk] | None, Rim]]:
     """Chunks in row-major order with the pixels around them.
 
     The chunk below and to the right has to be read before its turn. Its rim is kept; its pixels are kept too
     as far as there is room, else they are read again. So a scene of any width takes bounded memory, and a
-    narrow one is read once.
+    narrow one is read once. ``reading`` holds what was given to workers and not taken yet; whoever stops
+    early takes it back.
 
     Yields
     ------
@@ -315,7 +314,6 @@ def _with_rims(
     """
     shape, step = work.value.shape, work.value.step
     rows, cols = -(-shape[0] // step[0]), -(-shape[1] // step[1])
-    reading: dict[Place, Pending[_Fetched]] = {}
     rims: dict[Place, Rim] = {}
     kept: dict[Place, Held[RimmedChunk]] = {}
 
@@ -327,29 +325,26 @@ def _with_rims(
             if 0 <= v < rows and 0 <= u < cols
         ]
 
-    try:
-        for turn, place in enumerate(itertools.product(range(rows), range(cols))):
-            for coming in range(turn, min(turn + workers.in_flight, rows * cols)):  # read ahead
-                for near in neighbors(divmod(coming, cols)):
-                    if near not in rims and near not in reading:
-                        reading[near] = workers.submit(_fetch, work, near)
-            for near in neighbors(place):
-                if near in reading:
-                    chunk = reading.pop(near).result()
-                    readings.add(chunk.readings)
-                    rims[near] = chunk.rim
-                    room = _KEPT - sum(other.nbytes for other in kept.values())
-                    if near == place or chunk.held.nbytes <= room:
-                        kept[near] = chunk.held
-            around = {
-                (down, along): rims[neighbor][-down, -along]
-                for down, along in itertools.product((-1, 0, 1), repeat=2)
-                if (down, along) != (0, 0) and (neighbor := (place[0] + down, place[1] + along)) in rims
-            }
-            yield place, kept.pop(place, None), around
-            # This was the last chunk that has that one for a neighbor.
-            rims.pop((place[0] - 1, place[1] - 1), None)
-            if place[1] == cols - 1:
-                rims.pop((place[0] - 1, place[1]), None)
-    finally:
-        workers.take_back(reading.values())
+    for turn, place in enumerate(itertools.product(range(rows), range(cols))):
+        for coming in range(turn, min(turn + workers.in_flight, rows * cols)):  # read ahead
+            for near in neighbors(divmod(coming, cols)):
+                if near not in rims and near not in reading:
+                    reading[near] = workers.submit(_fetch, work, near)
+        for near in neighbors(place):
+            if near in reading:
+                chunk = reading.pop(near).result()
+                readings.add(chunk.readings)
+                rims[near] = chunk.rim
+                room = _KEPT - sum(other.nbytes for other in kept.values())
+                if near == place or chunk.held.nbytes <= room:
+                    kept[near] = chunk.held
+        around = {
+            (down, along): rims[neighbor][-down, -along]
+            for down, along in itertools.product((-1, 0, 1), repeat=2)
+            if (down, along) != (0, 0) and (neighbor := (place[0] + down, place[1] + along)) in rims
+        }
+        yield place, kept.pop(place, None), around
+        # This was the last chunk that has that one for a neighbor.
+        rims.pop((place[0] - 1, place[1] - 1), None)
+        if place[1] == cols - 1:
+            rims.pop((place[0] - 1, place[1]), None)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -174,3 +176,39 @@ def test_split_footprints_are_the_same_bytes_for_any_chunks_and_a_coverage(tmp_p
     if not simplify_m:
         assert frame.area_m2.sum() == pytest.approx(mask.sum() * 0.09, rel=1e-3)
     assert frame.confidence.between(0.45, 1).all()
+
+
+class Eager(Workers):
+    """Two threads, before which many tasks wait."""
+
+    in_flight = 12
+
+    def __init__(self) -> None:
+        super().__init__(lambda: ThreadPoolExecutor(2), 2, apart=False)
+
+
+def test_no_read_begins_while_tasks_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, begun, find = scene(3, (64, 384), "uint8"), [0], module._find
+    at_work, ended = threading.Event(), threading.Event()
+
+    def read(window: Window) -> ChunkValues:
+        begun[0] += 1
+        time.sleep(0.02)
+        return cut(whole, window)
+
+    def slow(work: Any, place: tuple[int, int], *rest: Any) -> Any:
+        if place == (0, 1):
+            at_work.set()
+            ended.wait(10)
+        return find(work, place, *rest)
+
+    def interrupt(*_: object) -> None:
+        at_work.wait(10)
+        begun.append(begun[0])
+        threading.Timer(0.2, ended.set).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_find", slow)
+    with Eager() as workers, pytest.raises(KeyboardInterrupt):
+        split_raster(read, (64, 384), 16, 8, RULE, FolderDepot(tmp_path), workers=workers, progress=interrupt)
+    assert begun[0] <= begun[1] + 2
