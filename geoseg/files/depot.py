@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from geoseg.errors import InputError, RunError
+from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.files.address_depot import PASSWORD, AddressDepot, refused_address
 from geoseg.files.disk import os_reason
 from geoseg.files.staging import Content, place_bytes
@@ -23,6 +23,7 @@ __all__ = [
     "FolderDepot",
     "borrowed_depot",
     "checked_depot",
+    "clear_borrowed",
     "depot_at",
     "emptied",
     "is_part",
@@ -31,6 +32,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+#: In a folder for temporary files: where else some lie.
+_NOTE = "elsewhere.txt"
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
@@ -212,13 +215,32 @@ def checked_depot(store: str, part: str, name: str, content: bytes) -> Depot:
 
 
 @contextmanager
-def borrowed_depot(store: str | None, name: str) -> Iterator[Depot | None]:
-    """A depot for one job in the place that ``store`` names, removed in the end; None without a place."""
+def borrowed_depot(store: str | None, name: str, scratch: Path) -> Iterator[Depot | None]:
+    """A depot for one job in the place that ``store`` names, removed in the end; None without a place.
+
+    Its address is noted in ``scratch``, by which the next run knows of this one, should it be killed.
+    """
     if store is None:
         yield None
         return
-    with emptied(depot_at(store).inside(new_part(name))) as depot:
+    part = new_part(name)
+    # Before there is anything to be left.
+    (scratch / _NOTE).write_text(f"{depot_at(store).address}/{part}", encoding="utf-8")
+    with emptied(depot_at(store).inside(part)) as depot:
         yield depot
+
+
+def clear_borrowed(scratch: Path) -> None:
+    """Remove what a killed job left in the depot that it had borrowed, as its folder tells."""
+    try:
+        address = (scratch / _NOTE).read_text(encoding="utf-8")
+        # What has no such name is none of ours, whoever wrote it there.
+        if is_part(address.rpartition("/")[2]):
+            depot_at(address).clear()
+    except FileNotFoundError:  # it had borrowed none, or nothing is left
+        return
+    except (GeosegError, OSError, ValueError) as error:
+        logger.warning("temporary files of a killed run are left, as %s told: %s", scratch, error)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from geoseg.errors import InputError, RunError
 from geoseg.files import (
     borrowed_depot,
     check_outputs,
+    clear_borrowed,
     hold,
     results_folder,
     scratch_folder,
@@ -167,10 +168,10 @@ def vectorize_raster(
     # Held from the beginning: two rasters of one name would otherwise both work, and the last one stay
     with (
         results_folder(first.parent),
-        hold(*files.values()),
+        hold(*files.values(), left=clear_borrowed),
         scratch_folder(first) as spill,
         shared_workers(workers, settings, first.parent, client) as crew,
-        borrowed_depot(settings.store if crew is not None else None, first.stem) as depot,
+        borrowed_depot(settings.store if crew is not None else None, first.stem, spill) as depot,
     ):
         summary = vectorize_classes(
             read,

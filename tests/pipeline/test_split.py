@@ -202,7 +202,7 @@ def test_no_read_begins_while_tasks_are_taken_back(tmp_path: Path, monkeypatch: 
             ended.wait(10)
         return find(work, place, *rest)
 
-    def interrupt(*_: object) -> None:
+    def interrupt(stage: str, done: float, total: float, **info: float) -> None:
         at_work.wait(10)
         begun.append(begun[0])
         threading.Timer(0.2, ended.set).start()

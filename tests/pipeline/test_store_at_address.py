@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -408,6 +410,29 @@ def test_predict_and_vectorize_leave_nothing_behind(scene, tmp_path) -> None:
     vectorize_raster(tmp_path / "b.tif", tmp_path / "b.geojson")
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
     assert not Faulty.store
+
+
+#: A job that is killed while workers meet in a part of a store.
+KILLED = """
+import os, sys
+from pathlib import Path
+from geoseg.files import borrowed_depot, hold, scratch_folder
+target = Path(sys.argv[1])
+with hold(target), scratch_folder(target) as scratch, borrowed_depot(sys.argv[2], "a", scratch) as depot:
+    depot.put("held", b"pixels")
+    os._exit(9)
+"""
+
+
+def test_what_a_killed_vectorize_left_in_a_store_is_removed_by_the_next(scene, tmp_path) -> None:
+    store, theirs = tmp_path / "store", tmp_path / "store" / "b.geoseg-01234567"
+    theirs.mkdir(parents=True)
+    predict_scene(scene, brightness(), tmp_path / "a.tif", RunSettings(window=48, overlap=16, chunk=64))
+    killed = [sys.executable, "-c", KILLED, str(tmp_path / "a.geojson"), str(store)]
+    assert subprocess.run(killed, check=False).returncode == 9
+    assert len(list(store.iterdir())) == 2
+    vectorize_raster(tmp_path / "a.tif", tmp_path / "a.geojson")
+    assert list(store.iterdir()) == [theirs]
 
 
 def test_segment_leaves_nothing_behind_whether_it_ends_or_not(scene, monkeypatch) -> None:
