@@ -107,8 +107,14 @@ def test_a_library_that_memory_is_too_short_for_is_one_line(capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs file names of bytes")
-@pytest.mark.parametrize("name", ["h\u00e4user.tif", os.fsdecode(b"h\xe4user.tif")])
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("h\u00e4user.tif", "ascii"),
+        (os.fsdecode(b"h\xe4user.tif"), "ascii"),
+        (os.fsdecode(b"h\xe4user.tif"), "utf-8"),
+    ],
+)
 def test_names_that_the_terminal_or_gdal_can_not_take(name: str, encoding: str, tmp_path: Path) -> None:
     """A line, never a traceback; where the work can be done, it is, and told."""
     plain = tmp_path / "plain.tif"
