@@ -6,6 +6,7 @@ import glob
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from geoseg.data.mask_codes import mask_codes
 from geoseg.data.settings import ClassSettings, SceneSettings, TrainingDataSettings
 from geoseg.data.truth import AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
+from geoseg.files import json_digest
 from geoseg.io.band_names import stored_names
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import class_name, is_vector_file, read_features
@@ -82,6 +84,8 @@ class Opened:
         The classes.
     gsd
         Meters per pixel read, smallest and largest; None without a CRS.
+    labels
+        Digest of all labels; empty where they are made by a graph.
     """
 
     areas: tuple[Area, ...]
@@ -89,6 +93,7 @@ class Opened:
     tags: tuple[frozenset[str], ...]
     table: ClassTable
     gsd: tuple[float, float] | None = None
+    labels: str = ""
 
     @property
     def channels(self) -> int:
@@ -157,16 +162,20 @@ def _open_scenes(wanted: Wanted) -> Opened:
     # Pixels of a mask always carry a value; polygons only where a column says so.
     by_value = bool(data.class_column) or all(_is_raster(settings.labels) for _, settings in expanded)
     table = class_table(_listed(wanted), wanted.background, wanted.neutral, data.other, by_value=by_value)
-    areas, scenes = [], []
+    areas, scenes, digests = [], [], []
     for path, settings in expanded:
         scene = open_raster(path, bands=settings.bands, resolution=wanted.resolution, gsd=settings.gsd)
         truth = _scene_truth(scene, settings, table, wanted)
+        digests.append(_digest_of(_labels_path(scene, settings.labels, wanted), data.class_column))
+        if settings.aoi:
+            digests.append(_digest_of(_labels_path(scene, settings.aoi, wanted)))
         areas.append(Area(scene.name, scene, truth, weight=settings.weight, instances=settings.instances))
         scenes.append(scene)
     # Who says which bands are meant knows better than the file.
     _check_band_order([scene for scene, (_, settings) in zip(scenes, expanded) if settings.bands is None])
     parts = tuple(settings.part for _, settings in expanded)
-    return Opened(tuple(areas), parts, (frozenset(),) * len(areas), table, _resolutions(scenes))
+    tags = (frozenset[str](),) * len(areas)
+    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), json_digest(digests))
 
 
 def _check_band_order(scenes: Sequence[RasterSource]) -> None:
@@ -219,7 +228,7 @@ def _is_raster(path: str) -> bool:
 
 
 def _scene_truth(scene: RasterSource, settings: SceneSettings, table: ClassTable, wanted: Wanted) -> Any:
-    labels = _path(wanted.base, settings.labels.replace("{stem}", scene.name))
+    labels = _labels_path(scene, settings.labels, wanted)
     truth: MaskTruth | VectorTruth
     if _is_raster(labels):
         truth = _mask_truth(scene, labels, table)
@@ -232,8 +241,17 @@ def _scene_truth(scene: RasterSource, settings: SceneSettings, table: ClassTable
         truth = VectorTruth(scene.height, scene.width, shapes[order], classes[order])
     if not settings.aoi:
         return truth
-    ground = _path(wanted.base, settings.aoi.replace("{stem}", scene.name))
+    ground = _labels_path(scene, settings.aoi, wanted)
     return AoiTruth(truth, scene.height, scene.width, _read_aoi(scene, ground))
+
+
+def _labels_path(scene: RasterSource, name: str, wanted: Wanted) -> str:
+    return _path(wanted.base, name.replace("{stem}", scene.name))
+
+
+def _digest_of(path: str, column: str | None = None) -> str:
+    """Of a mask's pixels, or of the polygons in a file and what the column says of them."""
+    return open_raster(path).fingerprint() if _is_raster(path) else read_features(path, column).digest
 
 
 def _read_shapes(
@@ -349,7 +367,7 @@ def _open_pairs(wanted: Wanted) -> Opened:
     for path in sorted(masks.iterdir()):
         if _is_raster(path.name):
             masks_by_stem.setdefault(path.stem, []).append(path)
-    areas, scenes = [], []
+    areas, scenes, digests = [], [], []
     for path in sorted(images.iterdir()):
         if _is_raster(path.name):
             if path.stem not in masks_by_stem:
@@ -363,11 +381,13 @@ def _open_pairs(wanted: Wanted) -> Opened:
             scene = open_raster(path, resolution=wanted.resolution, gsd=wanted.data.gsd)
             areas.append(Area(scene.name, scene, _mask_truth(scene, str(mask), table)))
             scenes.append(scene)
+            digests.append(_digest_of(str(mask)))
     if not areas:
         raise InputError(f"data.images must hold images, got none in {images}.")
     _check_band_order(scenes)
     tags = (frozenset[str](),) * len(areas)
-    return Opened(tuple(areas), ("auto",) * len(areas), tags, table, _resolutions(scenes))
+    parts = ("auto",) * len(areas)
+    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), json_digest(digests))
 
 
 # ------------------------------------------------------------------ projects
@@ -376,14 +396,15 @@ def _open_pairs(wanted: Wanted) -> Opened:
 def _open_project(wanted: Wanted) -> Opened:
     project = open_project(_path(wanted.base, str(wanted.data.project)))
     table = titles_table(wanted, project.meta)
-    annotated = []
+    annotated, digests = [], []
     for item in project:
         scene = open_raster(item.image)
+        digests.append("" if item.annotation is None else sha256(item.annotation.read_bytes()).hexdigest())
         annotation = read_annotation(item, project.meta, (scene.height, scene.width))
         annotated.append(annotated_area(f"{item.dataset}/{item.stem}", scene, annotation, table))
     if not annotated:
         raise InputError(f"project must hold images, got none in {project.path}.")
-    return images_opened(annotated, table)
+    return replace(images_opened(annotated, table), labels=json_digest(digests))
 
 
 def titles_table(wanted: Wanted, meta: ProjectMeta) -> ClassTable:

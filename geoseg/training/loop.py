@@ -151,6 +151,8 @@ def _check_state(run: RunFolder, prepared: Prepared, devices: Devices) -> None:
     # Through JSON, or tuples would differ from the lists that were read.
     facts = json.loads(json.dumps(prepared.facts.document()))
     before = run.read_json("facts.json")
+    # An earlier version did not keep what its labels were.
+    before.setdefault("labels", facts["labels"])
     changed = [key for key in facts if facts[key] != before.get(key)]
     if changed:
         raise StateMismatchError(

@@ -66,6 +66,8 @@ class Facts:
         Batches of the trainings whose weights this one began with.
     teacher
         Fingerprint of the network whose probabilities are learned from; None without one.
+    labels
+        Digest of all labels; empty where they are made by a graph.
     """
 
     classes: tuple[str, ...]
@@ -78,6 +80,7 @@ class Facts:
     colors: tuple[str | None, ...] = ()
     earlier_batches: int = 0
     teacher: str | None = None
+    labels: str = ""
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -178,6 +181,7 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         bands,
         table.shown,
         teacher=teacher.fingerprint if teacher else None,
+        labels=opened.labels,
     )
     return Prepared(opened, epochs, val, facts, teacher)
 

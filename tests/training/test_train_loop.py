@@ -12,13 +12,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.optim.swa_utils import update_bn
-from train_samples import town
+from train_samples import base_config, town, write_scene
 
 from geoseg.data import dataset
 from geoseg.errors import ConfigError, GeosegError, InputError, ModelError, RunError, StateMismatchError
@@ -27,6 +28,7 @@ from geoseg.raster.classes import IGNORE
 from geoseg.training import fit, learner, loop, recorder
 from geoseg.training.charts import chart_picture
 from geoseg.training.checkpoints import RunFolder
+from geoseg.training.config import parse_train_settings
 from geoseg.training.export import export_checkpoint
 from geoseg.training.loop import train
 
@@ -78,10 +80,6 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture(scope="module")
 def finished(towns, tmp_path_factory):
     """A plain run of two epochs and all that it leaves."""
-    from train_samples import base_config
-
-    from geoseg.training.config import parse_train_settings
-
     data = {"scenes": towns, "split": {"block_chips": 1, "buffer_px": 4}}
     settings = parse_train_settings(
         base_config(data=data, val_every=0.5, card={"name": "Small houses", "license": "CC0-1.0"})
@@ -175,6 +173,20 @@ def test_other_data_or_processes_are_refused_on_resuming(quick, tmp_path):
     facts = tmp_path / "run" / "facts.json"
     facts.write_text(facts.read_text().replace('"north"', '"west"'))
     with pytest.raises(StateMismatchError, match="must find what it began with, got another scenes than in"):
+        train(settings, tmp_path / "run", devices="cpu", resume=True)
+
+
+@pytest.mark.parametrize("which", ["labels", "aoi"])
+def test_labels_that_changed_are_refused_on_resuming(quick, tmp_path, which):
+    scene = write_scene(tmp_path, "a", seed=1)
+    data = {"scenes": [scene], "split": {"block_chips": 1, "buffer_px": 4}}
+    settings = parse_train_settings(base_config(data=data, epochs=1, save_every_minutes=0.0))
+    with pytest.raises(Stop):
+        train(settings, tmp_path / "run", devices="cpu", progress=stop_after(3))
+    frame = gpd.read_file(scene[which])
+    frame.geometry = frame.translate(1e-6)
+    frame.to_file(scene[which])
+    with pytest.raises(StateMismatchError, match="must find what it began with, got another labels than in"):
         train(settings, tmp_path / "run", devices="cpu", resume=True)
 
 
@@ -439,7 +451,6 @@ def test_a_permuted_class_map_is_refused(quick, tmp_path):
     data = quick().data.model_copy(update={"class_column": "roof"})
     document = json.loads(quick(classes=["tin", "tile"], epochs=1).model_dump_json())
     document["data"] = json.loads(data.model_dump_json())
-    from geoseg.training.config import parse_train_settings
 
     train(parse_train_settings(document), tmp_path / "first", devices="cpu")
     document.update(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,6 +79,14 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.geometry)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of geometries and values, whatever the format of the file."""
+        digest = hashlib.sha256(repr(None if self.values is None else self.values.tolist()).encode())
+        for shape in shapely.to_wkb(self.geometry):
+            digest.update(shape)
+        return digest.hexdigest()
 
     @cached_property
     def _tree(self) -> shapely.STRtree:
