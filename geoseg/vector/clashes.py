@@ -1,4 +1,4 @@
-"""Objects that did not touch and come to overlap when their outlines are drawn anew."""
+"""Objects that did not touch and come to overlap or touch when their outlines are drawn anew."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Joined:
 
 
 def find_clashes(batches: Iterable[Outlines], reach: float) -> tuple[IntArray, IntArray]:
-    """Pairs of objects that overlap and are not of one group.
+    """Pairs of objects that overlap, or touch where only one has a corner, and are not of one group.
 
     Parameters
     ----------
@@ -88,8 +88,11 @@ def find_clashes(batches: Iterable[Outlines], reach: float) -> tuple[IntArray, I
         # Each pair once, from the side of the later object.
         pair: BoolArray = (near < new) & ((group[near] != group[new]) | (group[new] < 0))
         near, new = near[pair], new[pair]
-        # A wall or a corner in common is no overlap.
+        # A wall or a corner that both have is no overlap. Where only one has a corner, in the middle of the
+        # other's wall, they would overlap or part by the last bits once they are placed.
         apart = shapely.touches(shapes[near], shapes[new])
+        for at in np.flatnonzero(apart):
+            apart[at] = shapely.coverage_is_valid(shapes[[near[at], new[at]]])
         sides = np.stack([near[~apart], new[~apart]], axis=1)
         keys.append(key[sides])
         groups.append(group[sides])

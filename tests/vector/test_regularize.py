@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from outlines_made import with_groups
 from rasterio.features import rasterize
@@ -238,6 +238,30 @@ def test_free_standing_neighbors_do_not_begin_to_overlap(seed: int) -> None:
     one, other = one[pairs], other[pairs]
     shared = shapely.intersection(done.geometry[one], done.geometry[other])
     assert shapely.area(shared).max(initial=0) < 1e-9
+
+
+def confetti(seed: int) -> np.ndarray:
+    """Specks of every form, a pixel apart or more, at any distance to a corner."""
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.standard_normal((60, 60)), rng.uniform(0.6, 1.5))
+    return (noise > rng.uniform(0, 0.3) * noise.std()).astype(np.uint8)
+
+
+@pytest.mark.parametrize("settings_of_steps", [{"regularize": True}, {"simplify_m": 2.0}])
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([4, 8]))
+@example(17, 4)  # a line in common
+@example(108, 4)  # a corner in the middle of a wall
+def test_what_comes_to_touch_has_the_same_corners(
+    settings_of_steps: dict[str, float], seed: int, connectivity: int
+) -> None:
+    """In pixels, and where they are placed: coordinates of many digits move each corner by the last bits."""
+    found = traced(confetti(seed), connectivity=connectivity)
+    for box in (BOX, GeoBox(Affine(0.3, 0, 300_000.123, 0, -0.3, 3_000_000.77), None, 60, 60)):
+        houses = Steps(**settings_of_steps).all_at_once(Batch(found, Ground(box))).geometry
+        one, other = shapely.STRtree(houses).query(houses, predicate="intersects")
+        for pair in np.stack([one, other], axis=1)[one < other]:
+            assert shapely.coverage_is_valid(houses[pair])
 
 
 @pytest.mark.parametrize("threads", [1, 3])
