@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,23 @@ from geoseg.typing import Array, BoolArray, Connectivity, IntArray
 __all__ = ["Basins", "ChunkBasins", "find_basins"]
 
 _NOTHING = np.zeros((0, 0), np.bool_)
+#: Positions in ``ChunkBasins.sizes``; and what a chunk keeps: name, dtype, and by which size. Those of eight
+#: bytes come first, so that all lie at multiples of their own.
+_BASINS, _INNER, _OUTER, _SIDES = range(4)
+_PACKED = (
+    ("terminal", np.int64, _BASINS),
+    ("first", np.int64, _BASINS),
+    ("area", np.int64, _BASINS),
+    ("total", np.int64, _BASINS),
+    ("inner", np.int64, _INNER),
+    ("outer", np.int64, _OUTER),
+    ("peak", np.int32, _BASINS),
+    ("value", np.int32, _BASINS),
+    ("starts", np.int32, _SIDES),
+    ("values", np.int32, _SIDES),
+    ("exits", np.bool_, _BASINS),
+    ("marked", np.bool_, _BASINS),
+)
 
 
 class Basins(NamedTuple):
@@ -295,35 +313,58 @@ def _highest(edges: IntArray) -> IntArray:
     return edges[new]
 
 
-class ChunkBasins(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ChunkBasins:
     """What is kept of a chunk once its labels are put aside: its basins, and those along its four sides.
+
+    As bytes: the sixteen arrays of a chunk without any object take 3 kB, and a country has half a million
+    chunks.
 
     Attributes
     ----------
-    basins
-        Without labels and segments.
+    packed
+        What :meth:`unpacked` gives.
     shape
         Height and width of the chunk, pixels.
-    starts, values : (n,) int32
-        Runs of equal labels along its sides (top, bottom, left, right, one behind the other): where each
-        begins, and its label. As pixels they would be most of what is kept, 25 kB of a default chunk.
+    sizes
+        Basins, pairs that meet inside and outside, runs along the sides.
     """
 
-    basins: Basins
+    packed: bytes
     shape: tuple[int, int]
-    starts: Array
-    values: Array
+    sizes: tuple[int, int, int, int]
 
     @classmethod
     def of(cls, basins: Basins) -> ChunkBasins:
         """The part of ``basins`` that the other chunks need."""
         labels = basins.labels
         border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        # As pixels they would be most of what is kept, 25 kB of a default chunk.
         starts = np.flatnonzero(np.diff(border, prepend=border[0] - 1)).astype(np.int32)
-        nothing = np.zeros(0, np.int32)
-        # A copy: a view would keep the labels of the whole chunk in memory.
-        kept = basins._replace(labels=labels[:0].copy(), segments=Segments(nothing, nothing, nothing, 0))
-        return cls(kept, (labels.shape[0], labels.shape[1]), starts, border[starts])
+        sides = {"starts": starts, "values": border[starts]}
+        sizes = basins.area.size - 1, len(basins.inner), len(basins.outer), starts.size
+        packed = b"".join(
+            np.ascontiguousarray(sides[name] if name in sides else getattr(basins, name), dtype)
+            .reshape(-1)[1 if kind == _BASINS else 0 :]
+            .tobytes()
+            for name, dtype, kind in _PACKED
+        )
+        return cls(packed, (labels.shape[0], labels.shape[1]), sizes)
+
+    def unpacked(self, *names: str) -> list[Array]:
+        """Arrays by their names in :class:`Basins`, without the entry 0 of those that have one.
+
+        Also ``starts`` and ``values``, (n,) int32: runs of equal labels along the sides (top, bottom, left,
+        right, one behind the other): where each begins, and its label.
+        """
+        found, offset = {}, 0
+        for name, dtype, kind in _PACKED:
+            count = self.sizes[kind] * (3 if kind in (_INNER, _OUTER) else 1)
+            if name in names:
+                values = np.frombuffer(self.packed, dtype, count, offset)
+                found[name] = values.reshape(-1, 3) if kind in (_INNER, _OUTER) else values
+            offset += count * np.dtype(dtype).itemsize
+        return [found[name] for name in names]
 
     def at(self, rows: IntArray, cols: IntArray) -> Array:
         """Basins of border pixels, given by row and column in the chunk."""
@@ -334,4 +375,5 @@ class ChunkBasins(NamedTuple):
         inside = (rows > 0) & (rows < height - 1) & (cols > 0) & (cols < width - 1)
         if inside.any():
             raise ValueError("only basins along the borders are known")
-        return np.asarray(self.values[np.searchsorted(self.starts, place, side="right") - 1])
+        starts, values = self.unpacked("starts", "values")
+        return np.asarray(values[np.searchsorted(starts, place, side="right") - 1])

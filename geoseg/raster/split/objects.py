@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,30 @@ from geoseg.raster.split.basins import ChunkBasins
 from geoseg.raster.split.heights import FULL_HEIGHT
 from geoseg.typing import Array, BoolArray, IntArray
 
-__all__ = ["Objects", "join_basins"]
+__all__ = ["ChunkNumbers", "Objects", "join_basins"]
+
+
+@dataclass(frozen=True)
+class ChunkNumbers:
+    """The object of each basin, by chunk.
+
+    Parameters
+    ----------
+    number : (n,) int32
+        Of all basins of the raster, chunk behind chunk.
+    base, counts : (rows, columns) int64
+        Where those of each chunk begin, and how many there are.
+    """
+
+    number: Array
+    base: IntArray
+    counts: IntArray
+
+    def __getitem__(self, place: tuple[int, int]) -> Array:
+        """Of a chunk, by its row and column in the grid: (n + 1,) int32, 0 for the background."""
+        numbers = np.zeros(self.counts[place] + 1, np.int32)
+        numbers[1:] = self.number[self.base[place] : self.base[place] + self.counts[place]]
+        return numbers
 
 
 class Objects(NamedTuple):
@@ -20,8 +44,8 @@ class Objects(NamedTuple):
 
     Attributes
     ----------
-    number : dict
-        Chunk (row, column of the grid of chunks) to the object of each of its basins, (n + 1,) int32.
+    number
+        Chunk to the object of each of its basins.
     value : (k + 1,) int32
         Value of the pixels.
     total : (k + 1,) int64
@@ -30,7 +54,7 @@ class Objects(NamedTuple):
         Whether a pixel lies beside a marked one.
     """
 
-    number: dict[tuple[int, int], Array]
+    number: ChunkNumbers
     value: Array
     total: IntArray
     marked: BoolArray
@@ -69,19 +93,22 @@ def join_basins(
     Objects
         The same for any chunks.
     """
-    places = list(chunks)
-    counts = [chunks[place].basins.area.size - 1 for place in places]
-    base = dict(zip(places, np.concatenate([[0], np.cumsum(counts)])[:-1].tolist(), strict=True))
+    rows, cols = np.asarray(row_offs), np.asarray(col_offs)
+    counts = np.zeros((rows.size, cols.size), np.int64)
+    for place, chunk in chunks.items():
+        counts[place] = chunk.sizes[0]
+    # By the grid and not by when they came: each chunk's basins lie where its place says.
+    base = counts.cumsum().reshape(counts.shape) - counts
+    places = sorted(chunks)
 
     def stack(name: str) -> Array:
-        return np.concatenate([getattr(chunks[place].basins, name)[1:] for place in places])
+        return np.concatenate([chunks[place].unpacked(name)[0] for place in places])
 
-    if not places or sum(counts) == 0:
+    if not counts.any():
         empty = np.zeros(1, np.int64)
-        numbers = {place: np.zeros(1, np.int32) for place in places}
+        numbers = ChunkNumbers(empty[:0].astype(np.int32), base, counts)
         return Objects(numbers, empty.astype(np.int32), empty, empty.astype(bool))
     terminal = stack("terminal")
-    rows, cols = np.asarray(row_offs), np.asarray(col_offs)
 
     def basins_at(pixels: IntArray) -> IntArray:
         """Basins (of the whole raster) of pixels on the borders of chunks."""
@@ -104,12 +131,14 @@ def join_basins(
     while (further := leads[leads]).tobytes() != leads.tobytes():  # climbs never turn back, so this ends
         leads = further
 
-    edges = []
+    edges = [np.empty((0, 3), np.int64)]
     for place in places:
-        inner, outer = chunks[place].basins.inner, chunks[place].basins.outer
+        inner, outer = chunks[place].unpacked("inner", "outer")
         shift = base[place] - 1
-        edges.append(np.column_stack([inner[:, :2] + shift, inner[:, 2]]))
-        edges.append(np.column_stack([outer[:, 0] + shift, basins_at(outer[:, 1]), outer[:, 2]]))
+        if len(inner):
+            edges.append(np.column_stack([inner[:, :2] + shift, inner[:, 2]]))
+        if len(outer):
+            edges.append(np.column_stack([outer[:, 0] + shift, basins_at(outer[:, 1]), outer[:, 2]]))
     edge = np.concatenate(edges)
     first, second = leads[edge[:, 0]], leads[edge[:, 1]]
     low, high = np.minimum(terminal[first], terminal[second]), np.maximum(terminal[first], terminal[second])
@@ -145,16 +174,7 @@ def join_basins(
     np.add.at(total, number, stack("total"))
     marked = np.zeros(stands.size + 1, np.bool_)
     marked[number[stack("marked")]] = True
-    background = np.zeros(1, np.int32)
-    return Objects(
-        {
-            place: np.concatenate([background, number[base[place] : base[place] + count]])
-            for place, count in zip(places, counts, strict=True)
-        },
-        value,
-        total,
-        marked,
-    )
+    return Objects(ChunkNumbers(number, base, counts), value, total, marked)
 
 
 @kernel
