@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from geoseg.data.chips import Burned
 from geoseg.data.mask_codes import MaskCodes
+from geoseg.geo.geobox import NUDGE
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.raster.classes import IGNORE
 from geoseg.raster.draw import Drawable, draw_figures
@@ -159,8 +160,10 @@ class MaskTruth(_Labels):
     def targets(self, window: Window, where: BoolArray | None = None) -> NDArray[np.uint8]:
         """Class indices of a window, 255 beyond the mask and outside ``where``."""
         # Centers of pixels, looked up one axis at a time: no rounding can open a line between two windows.
-        rows = np.floor(self.to_mask.f + self.to_mask.e * (np.arange(window.row_off, window.row_end) + 0.5))
-        cols = np.floor(self.to_mask.c + self.to_mask.a * (np.arange(window.col_off, window.col_end) + 0.5))
+        rows = self.to_mask.f + self.to_mask.e * (np.arange(window.row_off, window.row_end) + 0.5)
+        cols = self.to_mask.c + self.to_mask.a * (np.arange(window.col_off, window.col_end) + 0.5)
+        # On a mask half a pixel off they lie on borders, and the last bit would decide anew for each of them.
+        rows, cols = np.floor(rows + NUDGE), np.floor(cols + NUDGE)
         height, width = self.mask.geobox.shape
         known = np.ix_((rows >= 0) & (rows < height), (cols >= 0) & (cols < width))
         target = np.full((window.height, window.width), IGNORE, np.uint8)

@@ -11,10 +11,13 @@ from pyproj import CRS, Geod, Transformer
 
 from geoseg.geo.windows import Window
 
-__all__ = ["GeoBox", "body_ellipsoid", "is_earth", "to_lonlat"]
+__all__ = ["NUDGE", "GeoBox", "body_ellipsoid", "is_earth", "to_lonlat"]
 
 #: Equatorial radius of the Earth, and the share by which one of its ellipsoids may differ from it.
 _EARTH_M, _EARTH_SHARE = 6_378_137.0, 0.01
+#: Part of a pixel by which places are moved before they are rounded down, so that those on a border fall to
+#: one side: far more than the last bits of a coordinate, far less than anybody sees.
+NUDGE = 1e-6
 #: Steps that differ by no more than this part are taken as the same.
 _SAME_STEP = 0.01
 

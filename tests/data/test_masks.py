@@ -235,3 +235,17 @@ def test_254_classes_are_not_taken_for_an_error() -> None:
         assert codes(pixels, np.ones(values.shape, bool)).tolist() == values.tolist()
     with pytest.raises(InputError, match="got 255"):
         codes(np.full((1, 1, 1), 255, np.uint8), np.ones((1, 1), bool))
+
+
+def test_a_mask_half_a_pixel_off_is_read_column_by_column(tmp_path: Path) -> None:
+    """Centers of pixels lie on its borders: the last bit took some columns twice and left others out."""
+    place = Affine(0.3, 0, 350_000, 0, -0.3, 3_056_000)
+    save(tmp_path / "scene.tif", np.ones((3, 40, 3000), np.uint8), transform=place)
+    columns = np.tile(np.arange(3001) % 7 + 1, (41, 1)).astype(np.uint8)
+    labels = save(tmp_path / "labels.tif", columns, transform=place * Affine.translation(-5.5, -0.5))
+    classes = tuple({"name": f"c{value}", "values": [value]} for value in range(1, 8))
+    found = target(tmp_path, labels, classes).astype(int)[:, :2990]
+    assert set(np.unique(np.diff(found) % 7).tolist()) == {1}
+    pred = save(tmp_path / "pred.tif", found.astype(np.uint8), transform=place)
+    pixels = geoseg.evaluate(labels, pred).pixels
+    assert {entry.iou for entry in pixels.classes} == {1.0}

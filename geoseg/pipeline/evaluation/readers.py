@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoseg.errors import InputError
-from geoseg.geo.geobox import GeoBox
+from geoseg.geo.geobox import NUDGE, GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import Features, class_name, pixel_transform
@@ -236,7 +236,8 @@ class RasterValues:
         )
         x, y = self.grid.transform * (cols, rows)
         place = pixel_transform(self.grid.crs, self.scene.geobox)(np.asarray(x), np.asarray(y))
-        col, row = (np.floor(axis).astype(np.int64) for axis in place)
+        # On a grid half a pixel off, centers lie on borders: the last bit would decide anew for each of them.
+        col, row = (np.floor(axis + NUDGE).astype(np.int64) for axis in place)
         inside = (col >= 0) & (row >= 0) & (col < self.scene.width) & (row < self.scene.height)
         values = np.zeros(inside.shape, np.int32)
         valid = np.zeros(inside.shape, np.bool_)
