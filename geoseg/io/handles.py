@@ -186,8 +186,8 @@ def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, No
                     return result, None
             except (RasterioError, CPLE_BaseError) as error:
                 reason = reason_of(error)
-                # A TIFF that is open is there.
-                if driver == "GTiff" and not faults.last:
+                # A file that is open is there.
+                if driver and not faults.last:
                     faults.last = faults.denied
             except GeosegError as error:
                 raise RunError(

@@ -130,6 +130,17 @@ def test_a_server_that_gives_the_header_alone_is_not_called_a_damaged_file(
             scene.read(Window(row_off=128, col_off=128, height=64, width=64))
 
 
+def test_a_picture_of_which_a_server_refuses_the_end_is_not_called_damaged(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    Image.fromarray(np.moveaxis(noise(3, 300, 300), 0, -1)).save(server.folder / "b.jpg", quality=90)
+    scene = open_raster(f"{server.root}/b.jpg")
+    server.behave("late403")
+    with pytest.raises(RunError, match=r"403.* renew the credentials.* same command goes on"):
+        scene.read(Window(row_off=0, col_off=0, height=300, width=300))
+
+
 @pytest.fixture
 def zarr_store(server: Server) -> np.ndarray:
     """Pixels (1, 256, 256) of ``b.zarr`` on the server, of 16 chunks; the last is not there, and so is 7."""
