@@ -339,6 +339,21 @@ def test_a_speck_that_fills_a_hole_stays() -> None:
     assert shapely.coverage_is_valid(result.geometry)
 
 
+def test_a_speck_that_meets_a_neighbor_at_a_corner_is_left_out() -> None:
+    """Not where the neighbor lies in it, and meets its house at four corners."""
+    values = burnt([shapely.box(50, 60, 100, 140), shapely.box(100, 60, 150, 140)])
+    values[100, 98], values[101, 99] = 0, 2
+    result = regular(values)
+    assert LEVELS[result.level].tolist() == ["regular", "regular"]
+    assert [len(house.interiors) for house in result.geometry] == [0, 0]
+    assert shapely.coverage_is_valid(result.geometry)
+    assert shapely.get_num_coordinates(result.geometry).tolist() == [5, 5]
+    values[79:82, 119:122] = [[2, 0, 2], [0, 1, 0], [2, 0, 2]]
+    result = regular(values)
+    assert shapely.area(result.geometry).min() == 1
+    assert shapely.coverage_is_valid(result.geometry)
+
+
 def test_specks_are_left_out() -> None:
     """A hole of six pixels beside the wall, a pixel that touches a corner, and an object of one pixel."""
     values = burnt([shapely.box(50, 60, 150, 140)])

@@ -23,6 +23,7 @@ import shapely
 from geoseg.typing import Array, BoolArray, IntArray
 from geoseg.vector.area import ring_areas
 from geoseg.vector.coverage import Arcs, find_arcs, objects_of_pieces
+from geoseg.vector.holes import empty_holes
 from geoseg.vector.regularize.agreement import outline_iou
 from geoseg.vector.regularize.corners import changed_arcs
 from geoseg.vector.regularize.drawing import FINE, Drawing, Meetings
@@ -106,7 +107,10 @@ def regularize_outlines(
     meetings = Meetings.of(arcs.xy, arcs.offsets)
     specks = _specks(outlines, arcs, meetings.closed, left_out)
     if specks.any():
-        outlines, arcs = _without_rings(outlines, specks), arcs.without(specks)
+        # Where a hole met a neighbor at a corner, their wall need not end there any more.
+        of_closed = meetings.closed[arcs.arc[arcs.ring_offsets[:-1]]]
+        outlines = _without_rings(outlines, specks)
+        arcs = arcs.without(specks) if of_closed[specks].all() else find_arcs(outlines)
         meetings = Meetings.of(arcs.xy, arcs.offsets)
     factor = np.asarray(scale, np.float64) / np.sqrt(scale[0] * scale[1])
     xy = np.ascontiguousarray(arcs.xy * factor)
@@ -188,7 +192,7 @@ def _specks(outlines: Outlines, arcs: Arcs, closed: BoolArray, left_out: Array) 
     area = np.abs(ring_areas(outlines.xy, outlines.ring_offsets))
     # A ring of one arc without a junction, which no other ring goes along: it touches nothing, and nothing
     # fills it.
-    alone = closed & (np.bincount(arcs.arc, minlength=len(arcs)) == 1)
+    alone = np.bincount(arcs.arc, minlength=len(arcs)) == 1
     steps = np.abs(np.diff(outlines.xy[:, 0], append=0)) + np.abs(np.diff(outlines.xy[:, 1], append=0))
     steps[outlines.ring_offsets[1:] - 1] = 0  # from ring to ring
     # Of a rectangle of this area and length. The steps of a slanting edge are longer than it by up to half,
@@ -196,9 +200,16 @@ def _specks(outlines: Outlines, arcs: Arcs, closed: BoolArray, left_out: Array) 
     corners = np.diff(outlines.ring_offsets) - 1
     length = np.add.reduceat(steps, outlines.ring_offsets[:-1]) - _CORNER * (corners - 4)
     width = length / 4 - np.sqrt(np.maximum(length**2 / 16 - area, 0))
-    drop = (np.diff(arcs.ring_offsets) == 1) & alone[arcs.arc[arcs.ring_offsets[:-1]]]
-    drop &= (area < SPECK) | (width < _SLIT)
+    drop = (np.diff(arcs.ring_offsets) == 1) & (closed & alone)[arcs.arc[arcs.ring_offsets[:-1]]]
+    small = (area < SPECK) | (width < _SLIT)
+    drop &= small
     shells = outlines.part_offsets[:-1]
+    # A hole that others meet at corners may hold one of them.
+    meets = small & ~drop
+    meets[shells] = False
+    if meets.any():
+        meets &= np.logical_and.reduceat(alone[arcs.arc], arcs.ring_offsets[:-1])
+        drop[empty_holes(outlines, np.flatnonzero(meets))] = True
     objects = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
     largest = np.maximum.reduceat(area[shells], outlines.object_offsets[:-1]) if len(outlines) else area
     drop[shells] &= (area[shells] < largest[objects]) & (np.diff(outlines.part_offsets) == 1)
