@@ -4,7 +4,7 @@
     python examples/buildings/make.py --data ../shared/data --out runs/quick --quick    # a poor network
 
 Steps that are done are not done again, and a training that was stopped goes on. On one core of a CPU the
-four trainings take three to four hours, `--quick` some minutes.
+trainings take four to five hours, `--quick` some minutes.
 """
 
 from __future__ import annotations
@@ -53,28 +53,34 @@ def steps(data: Path, out: Path, quick: bool) -> list[tuple[Path, list[str]]]:
                 command += ["--set", f"data.scenes.{number}.labels={out.absolute() / pseudo}"]
         return out / run / "bundle", [*command, *(settings(QUICK) if quick else [])]
 
-    def labels(run: str, name: str, *words: str) -> tuple[Path, list[str]]:
-        return out / name, script(
-            "pseudo_labels.py", out / run / "bundle", banepa, "--out", out / name, *words
-        )
+    def labels(bundle: str, name: str, *words: str) -> tuple[Path, list[str]]:
+        return out / name, script("pseudo_labels.py", out / bundle, banepa, "--out", out / name, *words)
+
+    def ship(run: str, config: str, bundle: str, shares: dict[str, float]) -> tuple[Path, list[str]]:
+        words = ["--config", HERE / config, "--hardware", "CPU", "--out", out / bundle]
+        means = (word for other, share in shares.items() for word in ("--mean", f"{out / other}={share}"))
+        return out / bundle / "model.json", script("ship.py", out / run, *words, *means)
 
     first, second, third = "banepa_first_pseudo.tif", "banepa_pseudo.tif", "banepa_third_pseudo.tif"
+    turned = "banepa_turned_pseudo.tif"
+    once = ["--once"] if quick else []
     scores = out / "table" / "scores.json"
-    mean = ("--mean", out / "fourth", "--share", "0.75")
-    ship = script("ship.py", out / "buildings", *mean, "--hardware", "CPU", "--out", out / "building")
     table = script("table.py", "--data", data, "--out", scores.parent, "--model", f"new={out / 'building'}")
     return [
         (ending, script("places.py", "--data", data, "--out", places)),
         (places / "0.50" / "towns.geojson", script("towns.py", "--out", places)),
         training("teacher.toml", "teacher"),
-        labels("teacher", first, *(["--once"] if quick else [])),
+        labels("teacher/bundle", first, *once),
         training("student.toml", "student", first),
-        labels("student", second, "--once"),
+        labels("student/bundle", second, "--once"),
         training("train.toml", "third", second, "--weights", str(out.absolute() / "student")),
         training("train.toml", "buildings", second, "--weights", str(last), *settings(LONGER)),
-        labels("buildings", third, "--once"),
+        labels("buildings/bundle", third, "--once"),
         training("fourth.toml", "fourth", third, "--weights", str(longer)),
-        (out / "building" / "model.json", ship),
+        ship("buildings", "train.toml", "before", {"fourth": 0.25}),
+        labels("before", turned, *once),
+        training("sixth.toml", "sixth", turned, "--weights", str(longer)),
+        ship("sixth", "sixth.toml", "building", {"buildings": 0.1875, "fourth": 0.0625}),
         (scores, [*table, *(["--quick"] if quick else [])]),
     ]  # fmt: skip
 

@@ -96,17 +96,19 @@ def one_output(network: nn.Module, card: ModelCard) -> nn.Module:
     return single
 
 
-def mean_network(network: nn.Module, other: nn.Module, share: float) -> nn.Module:
-    """The network with ``share`` of its own weights and running means, and of the other's what is left.
+def mean_network(network: nn.Module, others: Sequence[tuple[nn.Module, float]]) -> nn.Module:
+    """The network with the shares of the others' weights and running means, and of its own what is left.
 
     References
     ----------
     Wortsman et al., Robust fine-tuning of zero-shot models, https://arxiv.org/abs/2109.01903.
     """
-    state = other.state_dict()
-    for name, value in network.state_dict().items():
+    own = 1 - sum(share for _, share in others)
+    state = network.state_dict()
+    for name, value in state.items():
         if value.is_floating_point():  # counters stay
-            state[name] = state[name].lerp(value, share)
+            shares = (share * other.state_dict()[name] for other, share in others)
+            state[name] = sum(shares, own * value)
     network.load_state_dict(state)
     return network
 
@@ -190,8 +192,13 @@ def main() -> None:
         default=Path(__file__).with_name("train.toml"),
         help="the run's config; its folder is where the scenes' paths start",
     )
-    parser.add_argument("--mean", type=Path, help="a run whose last weights are averaged with this one's")
-    parser.add_argument("--share", type=float, default=0.5, help="of this run's weights in that mean")
+    parser.add_argument(
+        "--mean",
+        action="append",
+        default=[],
+        metavar="RUN=SHARE",
+        help="a run whose last weights are averaged with this one's, and its share; may be repeated",
+    )
     parser.add_argument("--places", type=Path, help="places.json of leave_one_out.py, for the card")
     parser.add_argument("--table", type=Path, help="scores.json of table.py, for the card")
     parser.add_argument(
@@ -209,10 +216,12 @@ def main() -> None:
     network = load_module(bundle)
     training = dict(bundle.card.options.training or {})
     if options.mean:
-        if not 0 < options.share < 1:
-            parser.error(f"--share must lie between 0 and 1, got {options.share}")
-        network = mean_network(network, load_module(open_bundle(last_bundle(options.mean))), options.share)
-        training["mean"] = {"share": options.share, "with": options.mean.name}
+        shares = {Path(run): float(share) for run, _, share in (one.rpartition("=") for one in options.mean)}
+        if not all(share > 0 for share in shares.values()) or sum(shares.values()) >= 1:
+            parser.error(f"--mean must have shares above 0 that add up to less than 1, got {options.mean}")
+        others = [(load_module(open_bundle(last_bundle(run))), share) for run, share in shares.items()]
+        network = mean_network(network, others)
+        training["mean"] = {run.name: share for run, share in shares.items()}
     network = one_output(network, bundle.card)
     training["config"] = f"examples/buildings/{options.config.name}"
     training["hardware"] = options.hardware

@@ -125,23 +125,23 @@ def test_the_threshold_that_ships_keeps_houses_apart(
 TOWNS = ["towns.geojson"] * 2
 
 
-def test_the_mean_of_two_networks_lies_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mean_of_networks_holds_the_share_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from torch import nn
 
     monkeypatch.syspath_prepend(str(EXAMPLES / "buildings"))
     mean = runpy.run_path(str(EXAMPLES / "buildings/ship.py"))["mean_network"]
-    one, other = (nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)) for _ in range(2))
+    one, other, third = (nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)) for _ in range(3))
     with torch.no_grad():
-        for value, filled in ((1.0, one), (5.0, other)):
+        for value, filled in ((1.0, one), (5.0, other), (9.0, third)):
             for tensor in filled.state_dict().values():
                 tensor.fill_(value)
-    mixed = mean(one, other, 0.75)
+    mixed = mean(one, [(other, 0.25), (third, 0.125)])
     assert mixed is one
     values = {name: set(value.flatten().tolist()) for name, value in mixed.state_dict().items()}
     counters = {name for name in values if name.endswith("num_batches_tracked")}
     assert len(counters) == 1
-    assert all(found == {2.0} for name, found in values.items() if name not in counters)
+    assert all(found == {3.0} for name, found in values.items() if name not in counters)
     assert set(other.state_dict()["0.weight"].flatten().tolist()) == {5.0}
 
 
@@ -391,7 +391,7 @@ def test_every_step_of_the_recipe_is_a_command_that_exists(
     from geoseg.training.config import apply_overrides, parse_train_settings
 
     module = runpy.run_path(str(EXAMPLES / "buildings/make.py"))
-    for config in ("teacher.toml", "student.toml", "train.toml", "fourth.toml", "fifth.toml"):
+    for config in ("teacher.toml", "student.toml", "train.toml", "fourth.toml", "fifth.toml", "sixth.toml"):
         document = apply_overrides(read_document(EXAMPLES / "buildings" / config), module["QUICK"])
         assert parse_train_settings(document, config).epochs == 1
     arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "runs"), "--quick", "--dry-run"]
