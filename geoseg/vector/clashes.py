@@ -83,11 +83,13 @@ def find_clashes(batches: Iterable[Outlines], reach: float) -> tuple[IntArray, I
             continue
         shapes = np.concatenate([open_shapes, object_geometries(outlines)])
         key, group = np.append(open_key, outlines.key), np.append(open_group, outlines.group)
-        new, near = shapely.STRtree(shapes).query(shapes[open_key.size :], predicate="intersects")
+        new, near = shapely.STRtree(shapes).query(shapes[open_key.size :])
         new += open_key.size
-        # Each pair once, from the side of the later object.
+        # Each pair once, from the side of the later object; most neighbors are of one group.
         pair: BoolArray = (near < new) & ((group[near] != group[new]) | (group[new] < 0))
         near, new = near[pair], new[pair]
+        meet = shapely.intersects(shapes[near], shapes[new])
+        near, new = near[meet], new[meet]
         # A wall or a corner that both have is no overlap. Where only one has a corner, in the middle of the
         # other's wall, they would overlap or part by the last bits once they are placed.
         apart = shapely.touches(shapes[near], shapes[new])
