@@ -54,11 +54,17 @@ def hash_file(digest: Any, path: Path, budget: int) -> None:
                 length -= len(block)
 
 
-def hash_files(digest: Any, files: Mapping[Path, str]) -> None:
-    """Put the content of files, sampled where they are large, and a name of each into a digest."""
+def hash_files(digest: Any, files: Mapping[Path, str], *, times: bool = False) -> None:
+    """Put the content of files, sampled where they are large, and a name of each into a digest.
+
+    With ``times``, those of sampled files count too: what lies between the samples may be written in place.
+    """
+    budget = _budget(max(1, len(files)))
     for file, name in files.items():
         digest.update(name.encode())
-        hash_file(digest, file, _budget(len(files)))
+        hash_file(digest, file, budget)
+        if times and (stat := file.stat()).st_size > budget:
+            digest.update(f"{stat.st_mtime_ns};{stat.st_ctime_ns};".encode())
 
 
 def scene_files(path: str) -> list[Path]:

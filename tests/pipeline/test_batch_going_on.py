@@ -12,13 +12,14 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 from batch_scenes import Network, run, save, states
 from typer.testing import CliRunner
 
 from geoseg.cli import app
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError, StateMismatchError
-from geoseg.io import scene
+from geoseg.io import fingerprint, scene
 from geoseg.pipeline.batch import MANIFEST, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 
@@ -194,6 +195,21 @@ class TestFilesAsLargeAndAsOldAsBefore:
         write_anew(area, area.read_bytes().replace(b"[86,", b"[87,"))
         with pytest.raises(StateMismatchError, match="aoi was"):
             run(scenes, Network(), out, aoi=area)
+
+    def test_one_too_large_to_be_hashed_whole_counts_too(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fingerprint, "_WHOLE_BYTES", 0)
+        out, known = tmp_path / "out", tmp_path / "known.geojson"
+        gpd.GeoSeries([shapely.box(85, 27, 86, 28)], crs=4326).to_file(known)
+        # What is edited lies between the pieces that are hashed.
+        before, after = known.read_bytes().replace(b"85.0", b"84.0", 1), known.read_bytes()
+        spaces = b" " * 200_000
+        known.write_bytes(before.replace(b'"features"', spaces + b'"features"', 1) + spaces)
+        run(scenes, Network(), out, update=known)
+        assert run(scenes, Network(), out, update=known).kept == 3
+        write_anew(known, after.replace(b'"features"', spaces + b'"features"', 1) + spaces)
+        assert run(scenes, Network(), out, update=known).kept == 0
 
 
 class TestWhatLeftTheInput:

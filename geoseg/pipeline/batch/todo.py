@@ -70,7 +70,7 @@ def batch_key(predictor: Any, settings: RunSettings) -> str:
     places = [split_layer(file)[0] for file in named]
     files = itertools.chain.from_iterable(map(belonging_files, places))
     content = hashlib.sha256()
-    hash_files(content, {file: file.name for file in files if file.is_file()})
+    hash_files(content, {file: file.name for file in files if file.is_file()}, times=True)
     return json_digest([FORMAT, predictor.fingerprint(), outcome_settings(settings), content.hexdigest()])
 
 
