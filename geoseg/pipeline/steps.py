@@ -104,7 +104,7 @@ class Batch:
     columns
         What steps found out: name -> (n,) values, such as those of ``Step.columns``.
     known_area : (n,) float64, optional
-        Their area, where it is known already.
+        Their area, where it is known already. A step that changes the rings of traced outlines gives it.
     """
 
     outlines: Outlines
@@ -122,15 +122,12 @@ class Batch:
         """
         if self.known_area is not None:
             return self.known_area
-        # The pixels of traced outlines are counted already. reduceat has nothing to give for no objects.
+        # The pixels of traced outlines are counted already.
         if len(self.outlines) == 0 or (self.ground.area is None and self.geometry is None):
             return self.outlines.pixels.astype(np.float64)
         if self.geometry is not None and self.ground.area is not None:
             return self.ground.area.geometries(self.geometry)
-        rings = self.ground.ring_areas(self.outlines)
-        # Holes have the opposite sign, so an object's area is the plain sum over its rings.
-        first_ring = self.outlines.part_offsets[self.outlines.object_offsets[:-1]]
-        return np.abs(np.add.reduceat(rings, first_ring))
+        return _object_areas(self.outlines, self.ground.ring_areas(self.outlines))
 
     def drawn(self) -> Array | RaggedPolygons:
         """What is to be written: (n,) geometries where a step drew them, else the outlines in their place."""
@@ -162,12 +159,14 @@ class Batch:
             return np.concatenate(some) if len(some) == len(batches) else None
 
         outlines = concat_outlines([batch.outlines for batch in batches])
+        # What one of them knows is not always what would be measured: filled holes are in nobody's pixels.
+        known = any(batch.known_area is not None for batch in batches)
         both = cls(
             outlines,
             batches[0].ground,
             joined([batch.geometry for batch in batches]),
             {name: np.concatenate([batch.columns[name] for batch in batches]) for name in batches[0].columns},
-            joined([vars(batch).get("area", batch.known_area) for batch in batches]),
+            joined([batch.area if known else None for batch in batches]),
         )
         return both.take(np.argsort(outlines.key))
 
@@ -234,17 +233,21 @@ def drop_small_holes(batch: Batch, least: float) -> Batch:
     outlines = batch.outlines
     is_hole = np.ones(outlines.ring_offsets.size - 1, np.bool_)
     is_hole[outlines.part_offsets[:-1]] = False
-    area = np.abs(batch.ground.ring_areas(outlines))
+    rings = batch.ground.ring_areas(outlines)
     # A hole with an object in it stays, however small: filled, the two would overlap.
-    filled = empty_holes(outlines, np.flatnonzero(is_hole & (area < least)))
-    if not filled.size:
-        return batch
-    first_ring = outlines.part_offsets[outlines.object_offsets]
-    owner = np.searchsorted(first_ring, filled, side="right") - 1
-    # The area is known without measuring all outlines anew: that of the holes is added.
-    larger = batch.area.copy()
-    np.add.at(larger, owner, area[filled])
-    return replace(batch, outlines=without_rings(outlines, filled), known_area=larger)
+    filled = empty_holes(outlines, np.flatnonzero(is_hole & (np.abs(rings) < least)))
+    outlines = without_rings(outlines, filled)
+    # All rings are measured by now. The sum over those that stay has the same last bits whatever else is in
+    # the batch, which the old area and the holes' have not.
+    return replace(batch, outlines=outlines, known_area=_object_areas(outlines, np.delete(rings, filled)))
+
+
+def _object_areas(outlines: Outlines, rings: Array) -> Array:
+    """Area of each object, (n,) float64, from the signed areas of its rings."""
+    if len(outlines) == 0:  # for which reduceat has nothing to give
+        return np.empty(0)
+    # Holes have the opposite sign, so an object's area is the plain sum over its rings.
+    return np.abs(np.add.reduceat(rings, outlines.part_offsets[outlines.object_offsets[:-1]]))
 
 
 def simplify(batch: Batch, tolerance: float) -> Batch:

@@ -10,6 +10,7 @@ from outlines_made import with_groups
 from pyproj import CRS, Geod, Transformer
 
 from geoseg.geo.geobox import GeoBox
+from geoseg.pipeline import steps
 from geoseg.pipeline.steps import Batch, Ground, Steps
 from geoseg.vector.area import GroundArea, ring_areas
 
@@ -82,3 +83,38 @@ def test_small_objects_are_those_that_measure_less_wherever_pixels_are_smallest(
     for least in np.quantile(batch.area, [0.1, 0.5, 0.9]):
         kept = Steps(min_area_m2=least)(Batch(found, Ground(geobox))).outlines.key
         np.testing.assert_array_equal(kept, found.key[batch.area >= least])
+
+
+@pytest.mark.parametrize("one_hole", [True, False])
+@pytest.mark.parametrize(
+    "geobox",
+    [
+        GeoBox(Affine.identity(), None, 300, 300),
+        GeoBox(Affine(0.3, 0, 300_000, 0, -0.3, 3_000_000), CRS.from_epsg(32645), 300, 300),
+    ],
+)
+def test_objects_whose_holes_are_filled_measure_what_is_drawn_in_any_share(
+    monkeypatch: pytest.MonkeyPatch, geobox: GeoBox, one_hole: bool
+) -> None:
+    """A hole in a single share, too: what the others know of their areas is nothing new."""
+    rng = np.random.default_rng(0)
+    values = np.zeros((300, 300), np.uint8)
+    for row in range(0, 280, 14):
+        for col in range(0, 280, 14):
+            values[row : row + rng.integers(8, 13), col : col + rng.integers(8, 13)] = 1
+            if (row, col) == (140, 140) or (not one_hole and rng.random() < 0.5):
+                values[row + 3 : row + 5, col + 3 : col + 6] = 0
+    found, ground = with_groups(values, 1000, 4), Ground(geobox)
+    area = Steps(min_hole_m2=8.0).all_at_once(Batch(found, ground)).area
+    assert len(Batch(found, ground).shares()) == 1
+    for corners in (20, 200):
+        monkeypatch.setattr(steps, "_SHARE_CORNERS", corners)
+        assert len(Batch(found, ground).shares()) > 5
+        for threads in (1, 3):
+            # Made anew each time: a batch remembers what was measured.
+            done = Steps(min_hole_m2=8.0).all_at_once(Batch(found, ground), threads)
+            assert done.area.tobytes() == area.tobytes()
+    # Measured apart from what the step knows.
+    drawn = Batch(done.outlines, ground, done.reshaped(done.outlines).geometry)
+    np.testing.assert_allclose(area, drawn.area, rtol=1e-9)
+    assert (done.outlines.pixels < ring_areas(done.outlines.xy, done.outlines.ring_offsets)).any()
