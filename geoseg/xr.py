@@ -22,6 +22,7 @@ from geoseg.io.sources import open_raster
 from geoseg.lazy.forms import (
     array_scene,
     as_scene,
+    hidden_objects,
     lazy_parts,
     lazy_plane,
     lazy_scene,
@@ -207,7 +208,7 @@ def split_masks(
     ----------
     mask
         (H, W) DataArray, numpy or dask array; nonzero = object, equal nonzero values connect. Pixels without
-        data (a stated nodata value, the coordinate ``valid``) are no object.
+        data (a stated nodata value, the coordinate ``valid``) are no object, see the notes.
     connectivity
         Whether pixels that touch at a corner belong together (8) or not (4).
     height
@@ -231,12 +232,22 @@ def split_masks(
     Heights are smoothed over 0.45 m, and parts of less than 6 m2 stay with their neighbor. Pixels of a mask
     without a CRS count as 0.3 m.
 
+    A nodata value counts where it is stated (``attrs["_FillValue"]``) in the array's own dtype, as readers of
+    files do, or is negative; a plain Python number also of arrays of 8 bits or floats. One that was inherited
+    from an array of another dtype does not. If a mask in memory has no object but for such pixels, a warning
+    says so.
+
     Examples
     --------
     >>> split_masks(np.array([[1, 0, 1], [1, 0, 0]], np.uint8)).values.tolist()
     [[1, 0, 2], [1, 0, 0]]
     """
+    from geoseg.pipeline.opening import Concern, warn_user
+
     array = two_dimensional(mask)
+    # A lazy mask is not computed for a warning.
+    if array.chunks is None and (concern := hidden_objects(array)):
+        warn_user([Concern(concern)])
     if height is None:
         labels = _split_masks(lazy_plane(array), connectivity)
     else:
@@ -271,8 +282,8 @@ def polygonize(
     ----------
     mask_or_labels
         (H, W) DataArray, numpy or dask array. A mask (bool, or a class map of 8 bits): one row an object.
-        Labels (integers of more than 8 bits): one row an id. Pixels without data (a stated nodata value, the
-        coordinate ``valid``) are no object.
+        Labels (integers of more than 8 bits): one row an id. Pixels without data (a stated nodata value, as
+        the notes of :func:`split_masks` say, or the coordinate ``valid``) are no object.
     transform, crs
         From (column, row) of pixel corners to the CRS; None: those of the DataArray, else plain pixel
         coordinates, y down.
@@ -299,6 +310,7 @@ def polygonize(
     import geopandas as gpd
     import shapely
 
+    from geoseg.pipeline.opening import Concern, warn_user
     from geoseg.pipeline.steps import Batch, Ground, Steps
 
     array = two_dimensional(mask_or_labels)
@@ -313,6 +325,8 @@ def polygonize(
     outlines = outlines_of(
         lazy_plane(array), connectivity=connectivity, values=values, groups=steps.moves_walls
     )
+    if not len(outlines) and (concern := hidden_objects(array, values)):
+        warn_user([Concern(concern)])
     # Masks and class maps have 8 bits; who numbers objects needs more.
     labels = np.dtype(array.dtype).itemsize > 1
     columns: dict[str, Array] = {}

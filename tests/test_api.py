@@ -114,7 +114,8 @@ def test_ground_without_data_is_no_object(tmp_path: Path) -> None:
     assert geoseg.vectorize(path, tmp_path / "classes.gpkg").classes == {"1": 1, "2": 1}
     array = rioxarray.open_rasterio(path)
     height = array.astype("float32") / 2  # the nodata value stays an attribute of what is computed
-    for given in (array, array.astype("int32"), array.chunk(x=16), geoseg.open_scene(path)):
+    wide = array.astype("int32").rio.write_nodata(255)
+    for given in (array, wide, array.chunk(x=16), geoseg.open_scene(path)):
         assert geoseg.polygonize(given).value.tolist() == [1, 2]
         assert geoseg.split_masks(given).max() == 2
         assert geoseg.split_masks(given, height=height.where(array != 255)).max() == 2
@@ -124,6 +125,56 @@ def test_ground_without_data_is_no_object(tmp_path: Path) -> None:
     labels = geoseg.split_masks(mask, connectivity=4)
     assert labels.rio.nodata is None
     assert len(geoseg.polygonize(labels)) == 300
+
+
+@pytest.mark.parametrize("stated", [255, np.uint8(255), np.int64(255), np.float32(255)])
+def test_labels_do_not_inherit_a_nodata_value(stated: object) -> None:
+    labels = np.diag(np.arange(300, dtype=np.int32))
+    array = xr.DataArray(labels, dims=("y", "x"), attrs={"_FillValue": stated})
+    assert 255 in geoseg.polygonize(array).value.tolist()
+    assert geoseg.split_masks(array, connectivity=4).max() == 299
+    # Stated of the labels themselves it counts, and so does what can be no object.
+    labels[0] = -1
+    for own in (np.int32(255), -1):
+        values = geoseg.polygonize(array.assign_attrs(_FillValue=own)).value.tolist()
+        assert (255 in values, -1 in values) == (own == -1, own != -1)
+
+
+@pytest.mark.parametrize("chunk", [False, True])
+def test_a_mask_whose_objects_are_all_nodata_is_told(tmp_path: Path, chunk: bool) -> None:
+    rioxarray = pytest.importorskip("rioxarray")
+    image = np.zeros((40, 50), np.uint8)
+    image[5:15, 5:15], image[20:30, 20:40] = 200, 200
+    path = tmp_path / "image.tif"
+    shape = {"count": 1, "height": 40, "width": 50, "dtype": "uint8", "nodata": 255}
+    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32645", transform=PLACE, **shape) as out:
+        out.write(image, 1)
+    array = rioxarray.open_rasterio(path).squeeze()
+    with xr.set_options(keep_attrs=True):
+        mask = ((array > 100) * 255).astype("uint8")
+    mask = mask.chunk(x=16) if chunk else mask
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert not len(geoseg.polygonize(mask))
+        # Nothing lazy is computed for a warning.
+        assert not geoseg.split_masks(mask).max()
+    told = [warning for warning in caught if warning.category is UserWarning]
+    assert len(told) == (1 if chunk else 2)
+    for warning in told:
+        assert "pixels of 255 were left out" in str(warning.message)
+        assert 'array.attrs.pop("_FillValue")' in str(warning.message)
+        assert Path(warning.filename) == Path(__file__)
+    scene = geoseg.open_scene(path)
+    known = scene.isel(band=0).assign_coords(valid=(("y", "x"), image == 0))
+    with pytest.warns(UserWarning, match=r'array\.drop_vars\("valid"\)'):
+        geoseg.polygonize(known)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert len(geoseg.polygonize(known.drop_vars("valid"))) == 2
+        assert not len(geoseg.polygonize(mask, values=[7]))
+        assert not len(geoseg.polygonize(array * 0))
+        mask.attrs.pop("_FillValue")
+        assert len(geoseg.polygonize(mask)) == geoseg.split_masks(mask).max() == 2
 
 
 def test_the_accessor_does_the_same(file: Path) -> None:

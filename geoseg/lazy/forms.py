@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "array_scene",
     "as_dask",
     "as_scene",
+    "hidden_objects",
     "lazy_parts",
     "lazy_plane",
     "lazy_scene",
@@ -113,8 +115,68 @@ def lazy_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
 
 def lazy_plane(array: xr.DataArray) -> da.Array:
     """A mask, labels or heights of :func:`two_dimensional` as a dask array, 0 where there is no data."""
-    plane, (_, valid) = as_dask(array.data), lazy_parts(array.expand_dims("band"))
+    plane, valid = _plane_parts(array)
     return plane if valid is None else da.where(valid, plane, plane.dtype.type(0))
+
+
+def hidden_objects(array: xr.DataArray, values: Sequence[int] | None = None) -> str | None:
+    """What to tell of a mask whose objects are all left out as missing data; None: they are not.
+
+    Computes the pixels, all of them where none is left out.
+
+    Parameters
+    ----------
+    array
+        A mask or labels of :func:`two_dimensional`.
+    values
+        Only these are objects; None: all but 0.
+    """
+    plane, valid = _plane_parts(array)
+    if valid is None:
+        return None
+    # A value below 0 numbers no object: it was meant to be left out.
+    wanted = plane > 0 if values is None else da.isin(plane, values) & (plane > 0)
+    left_out, kept = da.compute(da.unique(plane[wanted & ~valid]), (wanted & valid).any())
+    if kept or not left_out.size:
+        return None
+    if "valid" in array.coords:
+        return (
+            'no object found: the coordinate "valid" is False at all pixels that are not 0. If they are '
+            'objects, drop it with array.drop_vars("valid").'
+        )
+    return (
+        f"no object found: pixels of {left_out[0]} were left out, the nodata value that the array states. "
+        f'If they are objects, drop that statement with array.attrs.pop("{_nodata_name(array)}").'
+    )
+
+
+def _plane_parts(array: xr.DataArray) -> tuple[da.Array, da.Array | None]:
+    """Pixels and validity of one plane; a nodata value of another array does not count."""
+    plane = array.expand_dims("band")
+    if not _states_own_nodata(plane):
+        plane.attrs = without_nodata(plane.attrs)
+    return as_dask(array.data), lazy_parts(plane)[1]
+
+
+def _nodata_name(array: xr.DataArray) -> str:
+    """The attribute that states the nodata value, the first of them as for rioxarray."""
+    return next((name for name in _NODATA if array.attrs.get(name) is not None), _NODATA[0])
+
+
+def _states_own_nodata(array: xr.DataArray) -> bool:
+    """Whether the nodata value among the attributes was said of this array.
+
+    Arithmetic hands attributes on, so labels may still state the 255 of the image that they came from, which
+    is one of their objects. Readers of files state the value in the dtype of the pixels.
+    """
+    stated = array.attrs.get(_nodata_name(array))
+    if isinstance(stated, (tuple, list)):  # one a band
+        stated = stated[0] if stated else None
+    if stated is None or np.all(np.asarray(stated) < 0):  # no object has a number below 0
+        return True
+    if isinstance(stated, (np.generic, np.ndarray)):
+        return stated.dtype == array.dtype
+    return array.dtype.kind == "f" or array.dtype.itemsize == 1
 
 
 def without_nodata(attrs: dict[Any, Any]) -> dict[Any, Any]:
