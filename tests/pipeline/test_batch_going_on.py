@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,47 @@ class TestFilesAsLargeAndAsOldAsBefore:
         assert len(looked) == 3
         with read_manifest(out) as manifest:
             assert all(record.listed for record in manifest.scenes())
+
+    def test_one_of_a_manifest_without_times_of_change_is_not_looked_at(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out = tmp_path / "out"
+        run(scenes, Network(), out)
+        with closing(sqlite3.connect(out / MANIFEST)) as database, database:
+            database.execute("UPDATE scenes SET stamp = substr(stamp, 1, instr(stamp, ' ') - 1)")
+        with monkeypatch.context() as patch:
+            patch.setattr(scene, "fingerprint_files", None)
+            assert run(scenes, Network(), out).kept == 3
+        with read_manifest(out) as manifest:  # from here on a change is seen
+            assert all(" " in record.stamp for record in manifest.scenes())
+
+    @pytest.mark.parametrize("error", [RunError("The server did not answer."), PermissionError(13, "Denied")])
+    def test_one_that_can_not_be_looked_at_stays_done(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        out, network, stages = tmp_path / "out", Network(), []
+        run(scenes, network, out)
+        write_anew(scenes / "b.tif", (scenes / "b.tif").read_bytes())
+        network.windows = 0
+
+        def failing(*words: Any) -> str:
+            raise error
+
+        def progress(stage: str, done: float, total: float, **info: float) -> None:
+            stages.append((stage, done, total))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(scene, "fingerprint_files", failing)
+            again = run(scenes, network, out, progress=progress)
+        assert (again.kept, network.windows) == (3, 0)
+        assert "1 scene was written or moved and can't be looked at" in again.notes[-1]
+        assert again.notes[-1].endswith(f"b: {error}")
+        assert ("look again", 2, 3) in stages
+        # It is looked at as soon as it can be, and then no more.
+        stages.clear()
+        for _ in range(2):
+            assert run(scenes, network, out, progress=progress).notes == []
+        assert [stage for stage, *_ in stages].count("look again") == 1
 
     def test_an_area_that_was_written_anew_counts(self, scenes: Path, tmp_path: Path) -> None:
         out, area = tmp_path / "out", tmp_path / "area.geojson"

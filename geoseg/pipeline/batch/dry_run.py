@@ -145,14 +145,14 @@ def dry_run(
     plan = plan_batch(words, settings, out=out, progress=progress)
     test_time = settings.given().get("test_time")
     predictor = as_predictor(model, device=settings.main_device, engine=settings.engine, test_time=test_time)
-    todo = list(plan.scenes)
+    todo, notes = list(plan.scenes), list(plan.notes)
     # What is done already is no work: the forecast is of the very command that it is given with.
     if (out / MANIFEST).is_file():
         with read_manifest(out) as manifest:
             key = batch_key(predictor, settings)
-            todo = [
-                scene for scene, _ in sort_scenes(plan.scenes, manifest, key, predictor, settings, out)[0]
-            ]
+            work, _, more = sort_scenes(plan.scenes, manifest, key, predictor, settings, out, progress)
+            todo = [scene for scene, _ in work]
+            notes += more
     chosen = resolve(settings, {} if predictor.card is None else predictor.card.options.suggested())
     speed: dict[tuple[int, str], float] = {}
     forecasts = []
@@ -165,7 +165,6 @@ def dry_run(
         folder = depot.folder.absolute()
         place = next(one for one in (folder, *folder.parents) if one.is_dir())
         free = shutil.disk_usage(place).free
-    notes = list(plan.notes)
     wanted = sum(one.store_bytes for one in forecasts)
     if free is not None and wanted > free:
         notes.append(

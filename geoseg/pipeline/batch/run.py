@@ -175,7 +175,8 @@ def run_batch(
         decisive = decisive_facts(predictor, settings)
         if not settings.restart:
             check_same(manifest, decisive, out)
-        todo, kept = sort_scenes(plan.scenes, manifest, key, predictor, settings, out)
+        todo, kept, more = sort_scenes(plan.scenes, manifest, key, predictor, settings, out, progress)
+        notes += more
         if kept_failed := [record for record in kept if record.state in ("failed", "incomplete")]:
             some = "1 scene that" if len(kept_failed) == 1 else f"{len(kept_failed)} scenes that"
             notes.append(f"{some} failed before: --retry-failed tries again")

@@ -22,6 +22,7 @@ from geoseg.pipeline.batch.manifest import Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene
 from geoseg.pipeline.opening import open_for_model
 from geoseg.pipeline.store import FORMAT
+from geoseg.typing import Progress, no_progress
 from geoseg.version import VERSION
 
 __all__ = [
@@ -87,12 +88,13 @@ def sort_scenes(
     predictor: Any,
     settings: RunSettings,
     out: Path,
-) -> tuple[list[tuple[PlannedScene, SceneRecord]], list[SceneRecord]]:
-    """Scenes to work on, with new records, and the records of those that are left as they are."""
+    progress: Progress = no_progress,
+) -> tuple[list[tuple[PlannedScene, SceneRecord]], list[SceneRecord], list[str]]:
+    """Scenes to work on, with new records; the records of those that are left as they are; notes."""
     known = {record.name: record for record in manifest.scenes()}
-    todo, kept = [], []
+    todo, kept, unseen = [], [], []
     stamps = files_stamps([scene.paths for scene in scenes])
-    for scene, (files_digest, changed) in zip(scenes, stamps, strict=True):
+    for number, (scene, (files_digest, changed)) in enumerate(zip(scenes, stamps, strict=True), 1):
         # A date that STAC or an index gives decides which sheet is on top, and is written to footprints.
         digest = json_digest([files_digest, scene.dates]) if any(scene.dates) else files_digest
         stamp = f"{digest} {changed}"
@@ -101,12 +103,21 @@ def sort_scenes(
             before = record.stamp
             if digest != before.partition(" ")[0]:
                 _check_place(scene, record, out)
-            elif _stays(record, key, settings, out) and (
-                stamp == before or _is_unchanged(scene, record, predictor, settings)
-            ):
-                record.stamp = stamp
-                kept.append(record)
-                continue
+            elif _stays(record, key, settings, out):
+                # Earlier versions knew of no time of change.
+                unchanged = True
+                if before not in (stamp, digest):
+                    try:
+                        unchanged = _is_unchanged(scene, record, predictor, settings)
+                    except (GeosegError, OSError) as error:
+                        # That it can't be looked at now says nothing about it: the next call looks again.
+                        unseen.append(f"{scene.name}: {' '.join(str(error).split())}")
+                        stamp = before
+                    progress("look again", number, len(scenes))
+                if unchanged:
+                    record.stamp = stamp
+                    kept.append(record)
+                    continue
         begun = record is not None and record.state in ("running", "stopped")
         state: State = "stopped" if begun and not settings.restart else "waiting"
         # Kept until the work on the scene begins: a batch that is killed before that still knows of it.
@@ -114,17 +125,27 @@ def sort_scenes(
         paths = [_absolute(path) for path in scene.paths]
         new = SceneRecord(scene.name, state, paths, key=key, stamp=stamp, geoseg=VERSION, anew=anew)
         todo.append((scene, new))
-    return todo, kept
+    notes = []
+    if unseen:
+        some = (
+            "1 scene was written or moved"
+            if len(unseen) == 1
+            else f"{len(unseen)} scenes were written or moved"
+        )
+        notes.append(
+            f"{some} and can't be looked at, to see what changed: what was done of it before is kept; "
+            f"{unseen[0]}"
+        )
+    return todo, kept, notes
 
 
 def _is_unchanged(scene: PlannedScene, record: SceneRecord, predictor: Any, settings: RunSettings) -> bool:
     """Whether files that are as large and as old as they were still show the scene, as its run knows it."""
-    suggested = {} if predictor.card is None else predictor.card.options.suggested()
-    try:
-        source, _ = open_for_model(scene.reference, predictor, settings, resolve(settings, suggested))
-        return source.fingerprint() == record.provenance["scene"]["fingerprint"]
-    except (GeosegError, OSError, KeyError):  # a scene that failed has no provenance
+    if not record.provenance:  # of a scene that failed
         return False
+    suggested = {} if predictor.card is None else predictor.card.options.suggested()
+    source, _ = open_for_model(scene.reference, predictor, settings, resolve(settings, suggested))
+    return bool(source.fingerprint() == record.provenance["scene"]["fingerprint"])
 
 
 def _absolute(path: str) -> str:
