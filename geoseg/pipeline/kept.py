@@ -9,7 +9,6 @@ from pathlib import Path
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError, InputError, RunError
-from geoseg.io.local_files import stat_stamp
 from geoseg.pipeline.job import Job
 from geoseg.pipeline.predict import BlockReader, PredictSummary, predict_to_store
 from geoseg.pipeline.store import ProbStore
@@ -97,33 +96,48 @@ def check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> Non
     Raises
     ------
     RunError
-        It changed: what was predicted is thrown away. Or it isn't there, or can't be read now, which says
-        nothing about its content: what was predicted is kept.
+        It changed: what was predicted is thrown away. Or it isn't there, or can't be read now, while what is
+        seen of it (size and time of each file) is as it was: what was predicted is kept.
     """
     if not job.stamps:
         return
     names = ", ".join(map(str, written))
-    reason = ""
+    unread = lost = ""
     try:
         if job.source.fingerprint() == job.fingerprint["scene"]:
             return
     except (GeosegError, OSError) as error:
         # A server that is busy, a token that is too old, a disk of the network that does not answer; or half
         # of a file that is being written, which its size or time shows.
-        reason = str(error).rstrip(".")
-    stamps = {path: stat_stamp(path) for path in job.stamps}
-    # Also of a disk that was pulled, whose folder may be there as an empty one.
-    lost = next((path for path, stamp in stamps.items() if stamp is None), None)
-    if lost is not None:
-        reason = f"{lost} isn't there"
-    if lost is not None or (reason and stamps == job.stamps):
+        unread = str(error).rstrip(".")
+    changed = False
+    for path, stamp in job.stamps.items():
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            # Also of a disk that was pulled, whose folder may be there as an empty one. A link that led
+            # nowhere at the start is no reason.
+            lost = lost or ("" if stamp is None else f"{path} isn't there")
+        except OSError as error:
+            unread = unread or str(error)
+        else:
+            # Not the inode: where a disk is mounted anew, every file may have another one.
+            changed |= stamp is None or (stat.st_size, stat.st_mtime_ns) != stamp[1:]
+    if not changed and (lost or unread):
         # What was skipped may only not have been there to be read: without their files chunks do not count.
+        stuck = False
         for chunk in store.records.failures:
-            store.files.depot.remove(store.files.name(*chunk))
+            try:
+                store.files.depot.remove(store.files.name(*chunk))
+            except (GeosegError, OSError):
+                # The store may be on the same disk; the reason below is what the user needs.
+                stuck = True
         results = f" {names} are written, but not checked." if written else ""
+        skipped = " Regions that were skipped stay so: --restart reads them again." if stuck else ""
         raise RunError(
             f"{job.source.name} can't be looked at again, to see whether it changed during the run: "
-            f"{reason}.{results} What was predicted is kept: {way_on(job.settings)} goes on from there."
+            f"{lost or unread}.{results} What was predicted is kept: {way_on(job.settings)} goes on from "
+            f"there.{skipped}"
         )
     # All of it: nobody can tell which chunks show the old scene.
     store.discard()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import RunError, SceneError
-from geoseg.files import LockedError, hold, locks
+from geoseg.files import FolderDepot, LockedError, hold, locks
 from geoseg.pipeline.predict_scene import predict_scene
 from geoseg.pipeline.run import run_scene
 from geoseg.pipeline.vectorize_raster import vectorize_raster
@@ -218,6 +220,90 @@ def test_what_was_skipped_while_a_scene_was_not_there_is_read_again(tmp_path: Pa
         run_scene(scene, Bright(), out, settings, progress=doing_at("vectorize", scene.unlink))
     scene.write_bytes(content[: len(content) * 3 // 4])
     assert 0 < run_scene(scene, Bright(), out, settings).windows_run < damaged.windows_run
+
+
+def stat_failing(scene: Path, monkeypatch: pytest.MonkeyPatch, fault: OSError) -> None:
+    """Make every look at a scene fail."""
+    plain = os.stat
+
+    def stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if isinstance(path, (str, Path)) and Path(path) == scene:
+            raise fault
+        return plain(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+def test_why_a_scene_can_not_be_looked_at_again_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+    fault = PermissionError(errno.EACCES, "Permission denied", str(scene))
+    fail = doing_at("vectorize", lambda: stat_failing(scene, monkeypatch, fault))
+    with pytest.raises(RunError, match=r"Permission denied.* is kept: the same command") as error:
+        run_scene(scene, Bright(), out, SETTINGS, progress=fail)
+    assert "isn't there" not in str(error.value)
+
+
+def mounted_anew(scene: Path) -> None:
+    """Give a file another inode, as some disks do when they are mounted anew; size and time stay."""
+    stat = scene.stat()
+    # The old one has to live meanwhile, or its number is given again.
+    other = scene.with_suffix(".new")
+    other.write_bytes(scene.read_bytes())
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    other.replace(scene)
+    assert scene.stat().st_ino != stat.st_ino
+
+
+def test_a_disk_that_is_mounted_anew_and_busy_costs_no_kept_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+
+    def fail(*_: object) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def remount() -> None:
+        mounted_anew(scene)
+        monkeypatch.setattr("geoseg.io.scene.fingerprint_files", fail)
+
+    with pytest.raises(RunError, match=r"Input/output error.* is kept: the same command goes on"):
+        run_scene(scene, Bright(), out, SETTINGS, progress=doing_at("vectorize", remount))
+    monkeypatch.undo()
+    assert run_scene(scene, Bright(), out, SETTINGS).windows_run == 0
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EIO, "Input/output error"), RunError("cannot remove")])
+def test_skipped_chunks_that_can_not_be_removed_do_not_hide_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+    whole = scene.read_bytes()
+    settings = SETTINGS.model_copy(update={"on_error": "skip"})
+    scene.write_bytes(whole[: len(whole) * 3 // 4])
+    tried: list[str] = []
+
+    def remove(_: FolderDepot, name: str) -> None:
+        tried.append(name)
+        if len(tried) == 1:
+            raise fault
+        (out / "scene.geoseg" / name).unlink()
+
+    def pull() -> None:
+        scene.rename(tmp_path / "pulled.tif")
+        monkeypatch.setattr(FolderDepot, "remove", remove)
+
+    match = (
+        "isn't there.* is kept: the same command goes on from there. Regions .* --restart reads them again"
+    )
+    with pytest.raises(RunError, match=match):
+        run_scene(scene, Bright(), out, settings, progress=doing_at("vectorize", pull))
+    assert len(tried) > 1
+    monkeypatch.undo()
+    scene.write_bytes(whole)
+    again = settings.model_copy(update={"restart": True})
+    assert not run_scene(scene, Bright(), out, again).failures
 
 
 def test_a_scene_that_is_being_written_anew_is_begun_anew(tmp_path: Path) -> None:
