@@ -312,6 +312,7 @@ def polygonize(
 
     from geoseg.pipeline.opening import Concern, warn_user
     from geoseg.pipeline.steps import Batch, Ground, Steps
+    from geoseg.pipeline.workers import usable_cpus
 
     array = two_dimensional(mask_or_labels)
     box = geobox_of(array)
@@ -331,7 +332,7 @@ def polygonize(
     labels = np.dtype(array.dtype).itemsize > 1
     columns: dict[str, Array] = {}
     if steps.names:
-        batch = steps.all_at_once(Batch(outlines, Ground(box)), os.cpu_count() or 1)
+        batch = steps.all_at_once(Batch(outlines, Ground(box)), usable_cpus())
         outlines, columns = batch.outlines, batch.columns
     # In pixels first: of plain pixel coordinates nothing is multiplied, and whole numbers stay whole.
     geometry = object_geometries(outlines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -13,7 +12,7 @@ import numpy as np
 from geoseg.files import Depot
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.pipeline.held import Held, Readings
-from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers
+from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers, usable_cpus
 from geoseg.raster.labels import check_connectivity
 from geoseg.typing import Array, Progress, no_progress
 from geoseg.vector.assemble import Assembler, ChunkTrace
@@ -128,7 +127,7 @@ def iter_outlines(
     step = (chunk, chunk) if isinstance(chunk, int) else chunk
     assembler = Assembler(shape, -(-width // step[1]), connectivity, groups)
     total = -(-height // step[0]) * -(-width // step[1])
-    own = thread_workers(threads or os.cpu_count() or 1) if workers is None else nullcontext(workers)
+    own = thread_workers(threads or usable_cpus()) if workers is None else nullcontext(workers)
     with own as crew:
         aside = depot if crew.apart else None
         shared = Shared(read, aside)

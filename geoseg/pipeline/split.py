@@ -8,7 +8,6 @@ from its runs, for the tracing.
 from __future__ import annotations
 
 import itertools
-import os
 import uuid
 import zipfile
 from collections import deque
@@ -26,7 +25,7 @@ from geoseg.geo.windows import Window
 from geoseg.pipeline.held import Held, Readings
 from geoseg.pipeline.npz import array_of
 from geoseg.pipeline.rims import Place, Rim, RimmedChunk
-from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers
+from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers, usable_cpus
 from geoseg.raster.labels import check_connectivity, paint
 from geoseg.raster.segments import Segments
 from geoseg.raster.split import (
@@ -196,7 +195,7 @@ def split_raster(
                 held.drop()
             progress("split", len(chunks), total)
 
-    own = thread_workers(threads or os.cpu_count() or 1) if workers is None else nullcontext(workers)
+    own = thread_workers(threads or usable_cpus()) if workers is None else nullcontext(workers)
     with own as crew:
         # Other processes get arrays through files; threads have them in memory already.
         aside = depot if crew.apart else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from geoseg.pipeline.held import Readings
 from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.split import SplitObjects, split_raster
 from geoseg.pipeline.steps import Batch, Ground, Steps
-from geoseg.pipeline.workers import Workers
+from geoseg.pipeline.workers import Workers, usable_cpus
 from geoseg.raster.split import SplitRule
 from geoseg.raster.stats import prob_scale
 from geoseg.typing import Array, Progress, no_progress
@@ -142,7 +141,7 @@ def vectorize_classes(
         ``spill_dir`` is full.
     """
     steps = steps or Steps()
-    cpus = threads or os.cpu_count() or 1
+    cpus = threads or usable_cpus()
     # Only a step that moves walls has to know which objects share one.
     groups = Groups() if steps.moves_walls else None
     readings = Readings()

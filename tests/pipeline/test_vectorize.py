@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from affine import Affine
 from pyproj import CRS
 from scipy import ndimage
 
+import geoseg
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
@@ -22,6 +25,8 @@ from geoseg.io.writers import FORMATS
 from geoseg.pipeline import steps
 from geoseg.pipeline.steps import Batch, Steps
 from geoseg.pipeline.vectorize import ChunkValues, VectorizeSummary, vectorize_classes
+from geoseg.pipeline.workers import base
+from geoseg.raster.split import SplitRule
 
 SHAPE = (150, 130)
 UTM = GeoBox(Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000), CRS.from_epsg(32645), *SHAPE)
@@ -317,3 +322,28 @@ def test_small_holes_are_filled_where_nothing_lies_in_them(tmp_path: Path) -> No
     assert len(house.geometry.interiors) == 3
     assert house["area_m2"] == pytest.approx(house.geometry.area, rel=2e-3)
     assert len(frame) == 3
+
+
+def test_threads_are_as_many_as_the_cpus_that_the_process_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container, or under a batch system, the machine has more."""
+    started: list[int] = []
+
+    def counted(count: int, **options: Any) -> ThreadPoolExecutor:
+        started.append(count)
+        return ThreadPoolExecutor(count, **options)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 4, 5}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(base, "ThreadPoolExecutor", counted)
+    monkeypatch.setattr(steps, "ThreadPoolExecutor", counted)
+    monkeypatch.setattr(steps, "_SHARE_CORNERS", 20)
+    rasters = scene()
+    rule = SplitRule(sigma=1.0, persistence=0.1, min_pixels=3)
+    vectorize(tmp_path, rasters, simplify_m=0.8, split=rule)
+    assert {*started} == {3}
+    assert len(started) > 2  # splitting, tracing, and the steps
+    started.clear()
+    geoseg.polygonize(rasters["values"], simplify_m=2.0)
+    assert {*started} == {3}

@@ -9,7 +9,6 @@ sees only numbers and runs once over everything: cells have no influence on it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ import shapely
 from geoseg.errors import InputError
 from geoseg.io.geometry_heap import GeometryHeap
 from geoseg.io.vectors import VectorBatch, VectorFile, class_name
+from geoseg.pipeline.workers import usable_cpus
 from geoseg.scores.boundaries import OutlineFits, measure_outlines, vertex_counts
 from geoseg.scores.matching import rank_by
 from geoseg.scores.objects import ObjectScores, ObjectTable, score_objects
@@ -328,7 +328,7 @@ def compare_sides(
     empty = _measure_pairs(np.empty(0, np.int64), truth, pred, iou, boundary_distance)
     cell_results = [_Measured(*empty, coverage)]
     # Four cells in memory at the most; GEOS runs without the lock of the interpreter.
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, usable_cpus())) as pool:
         results = pool.map(
             lambda each: _measure(each, truth, pred, n_classes, iou, boundary_distance, walls), cells
         )

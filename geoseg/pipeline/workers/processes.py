@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from geoseg.pipeline.workers.base import Workers
+from geoseg.pipeline.workers.base import Workers, usable_cpus
 
 __all__ = ["process_workers", "worker_device"]
 
@@ -39,10 +39,7 @@ def process_workers(count: int, devices: Sequence[str] = ()) -> Workers:
         places = context.SimpleQueue()
         for number in range(count):
             places.put(devices[number % len(devices)] if devices else None)
-        # Those that this process may use: in a container or under a batch system they are fewer than the
-        # machine has.
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cpus // count)
+        threads = max(1, usable_cpus() // count)
         return ProcessPoolExecutor(count, context, initializer=_begin, initargs=(threads, places))
 
     return Workers(start, count, apart=True)
