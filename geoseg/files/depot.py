@@ -230,17 +230,28 @@ def borrowed_depot(store: str | None, name: str, scratch: Path) -> Iterator[Depo
         yield depot
 
 
-def clear_borrowed(scratch: Path) -> None:
-    """Remove what a killed job left in the depot that it had borrowed, as its folder tells."""
+def clear_borrowed(scratch: Path) -> bool:
+    """Remove what a killed job left in the depot that it had borrowed, as its folder tells.
+
+    Returns whether nothing is left there; else a warning says what is.
+    """
     try:
         address = (scratch / _NOTE).read_text(encoding="utf-8")
         # What has no such name is none of ours, whoever wrote it there.
         if is_part(address.rpartition("/")[2]):
             depot_at(address).clear()
-    except FileNotFoundError:  # it had borrowed none, or nothing is left
-        return
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return True  # it had borrowed none, nothing is left, or a power loss took the note
     except (GeosegError, OSError, ValueError) as error:
-        logger.warning("temporary files of a killed run are left, as %s told: %s", scratch, error)
+        reason = str(error).rstrip(".")
+        logger.warning(
+            "temporary files of a killed run are left, as %s told: %s. The next run of the same output tries "
+            "again.",
+            scratch / _NOTE,
+            reason,
+        )
+        return False
+    return True
 
 
 @contextmanager

@@ -9,11 +9,10 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
 
 from geoseg.errors import InputError
 from geoseg.files.disk import is_full, os_reason, write_error
@@ -27,8 +26,6 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 #: Bytes of a target's name in the names beside it: file systems take 255, and the marks need some sixty.
 _LONGEST = 180
-Left: TypeAlias = Callable[[Path], object]
-
 #: Folders that this process is writing in.
 _alive: set[Path] = set()
 
@@ -38,7 +35,7 @@ class LockedError(InputError):
 
 
 @contextmanager
-def hold(*targets: PathLike, left: Left | None = None) -> Iterator[None]:
+def hold(*targets: PathLike) -> Iterator[None]:
     """Keep files and folders for this run: whoever else wants to write one of them is refused at once.
 
     Each target has a lock file beside it for as long as it is held; the system releases the lock when the
@@ -48,8 +45,6 @@ def hold(*targets: PathLike, left: Left | None = None) -> Iterator[None]:
     ----------
     targets
         Files or folders to come, or there already. Missing parents are made.
-    left
-        Is given each folder for temporary files that a killed run left, before it is removed.
 
     Raises
     ------
@@ -60,7 +55,7 @@ def hold(*targets: PathLike, left: Left | None = None) -> Iterator[None]:
     """
     with ExitStack() as held:
         for target in dict.fromkeys(map(_place, targets)):
-            held.enter_context(_hold_one(target, left))
+            held.enter_context(_hold_one(target))
         yield
 
 
@@ -86,7 +81,7 @@ def _place(target: PathLike) -> Path:
 
 
 @contextmanager
-def _hold_one(target: Path, left: Left | None) -> Iterator[None]:
+def _hold_one(target: Path) -> Iterator[None]:
     # Loaded here: it takes 50 ms that commands which write nothing must not wait for
     from filelock import FileLock, Timeout
 
@@ -109,7 +104,7 @@ def _hold_one(target: Path, left: Left | None) -> Iterator[None]:
             ) from error
     try:
         if lock.lock_counter == 1:  # not taken again, and not a file system without locks
-            _clear_dead(target, left)
+            _clear_dead(target)
         yield
     finally:
         if lock.lock_counter == 1:
@@ -180,11 +175,13 @@ def _computer() -> tuple[str, str]:
     return name, start
 
 
-def _clear_dead(target: Path, left: Left | None) -> None:
-    """Remove folders that killed runs left; put back what one of them was about to replace.
+def _clear_dead(target: Path) -> None:
+    """Remove what killed runs left beside it and had borrowed; put back what one was about to replace.
 
     Only for who holds the target: then no other run of this computer lives that could be writing in them.
     """
+    from geoseg.files.depot import clear_borrowed  # which needs this module
+
     head = _beside(target, ".run-").name
     name = re.compile(rf"{re.escape(head)}(\w{{8}})-(\w{{8}})-\d+-\w{{8}}\.(part|old)")
     with os.scandir(target.parent) as entries:
@@ -199,7 +196,6 @@ def _clear_dead(target: Path, left: Left | None) -> None:
         # is.
         if folder.suffix == ".old" and not os.path.lexists(target):
             folder.rename(target)
-        else:
-            if left is not None:
-                left(folder)
+        # Where that fails the folder stays: it alone tells the next run what lies elsewhere.
+        elif clear_borrowed(folder):
             shutil.rmtree(folder, ignore_errors=True)

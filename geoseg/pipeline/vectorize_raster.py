@@ -18,7 +18,6 @@ from geoseg.errors import InputError, RunError
 from geoseg.files import (
     borrowed_depot,
     check_outputs,
-    clear_borrowed,
     hold,
     results_folder,
     scratch_folder,
@@ -168,7 +167,7 @@ def vectorize_raster(
     # Held from the beginning: two rasters of one name would otherwise both work, and the last one stay
     with (
         results_folder(first.parent),
-        hold(*files.values(), left=clear_borrowed),
+        hold(*files.values()),
         scratch_folder(first) as spill,
         shared_workers(workers, settings, first.parent, client) as crew,
         borrowed_depot(settings.store if crew is not None else None, first.stem, spill) as depot,

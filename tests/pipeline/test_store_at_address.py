@@ -24,7 +24,7 @@ from shared_towns import brightness, results, save, settings, town
 import geoseg
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, RunError, StateMismatchError
-from geoseg.files import DiskFullError, address_depot, depot, json_digest
+from geoseg.files import DiskFullError, address_depot, depot, json_digest, locks, write_text
 from geoseg.pipeline.batch import dry_run, run_batch
 from geoseg.pipeline.predict_scene import predict_scene
 from geoseg.pipeline.run import run_scene
@@ -433,6 +433,28 @@ def test_what_a_killed_vectorize_left_in_a_store_is_removed_by_the_next(scene, t
     assert len(list(store.iterdir())) == 2
     vectorize_raster(tmp_path / "a.tif", tmp_path / "a.geojson")
     assert list(store.iterdir()) == [theirs]
+
+
+def test_what_a_killed_vectorize_left_in_a_store_is_removed_by_any_writer_as_soon_as_it_can_be(
+    tmp_path, monkeypatch, caplog
+) -> None:
+    store, target = tmp_path / "store", tmp_path / "a.geojson"
+    scratch = locks.side_folder(target)
+    scratch.mkdir()
+    borrowed = depot.borrowed_depot(str(store), "a", scratch)
+    borrowed.__enter__().put("held", b"pixels")
+
+    def fail(_: depot.FolderDepot) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as busy:
+        busy.setattr(depot.FolderDepot, "clear", fail)
+        write_text(target, "first")
+    assert "Input/output error. The next run of the same output tries again." in caplog.text
+    assert len(list(store.iterdir())) == 1
+    write_text(target, "second")
+    assert not list(store.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.geojson", "store"]
 
 
 def test_segment_leaves_nothing_behind_whether_it_ends_or_not(scene, monkeypatch) -> None:
