@@ -12,7 +12,16 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-__all__ = ["SERVICE", "ZARR_MARKS", "archive_head", "container", "in_archive", "is_remote", "is_remote_zarr"]
+__all__ = [
+    "SERVICE",
+    "ZARR_MARKS",
+    "archive_head",
+    "container",
+    "in_archive",
+    "is_gone",
+    "is_remote",
+    "is_remote_zarr",
+]
 
 #: Files that make a folder a Zarr array or group.
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
@@ -25,6 +34,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _ARCHIVE = re.compile(r"^(/vsi(?:zip|tar|gzip|7z|rar)/|zip://|file://)", re.IGNORECASE)
 #: ``GTIFF_DIR:2:file``, ``NETCDF:"file":variable`` and their like, with what may stand before the file.
 _INSIDE = re.compile(r"^(?:GTIFF_DIR:(?:off:)?\d+:|NITF_IM:\d+:|(?:NETCDF|HDF5|ZARR|GPKG):)", re.IGNORECASE)
+#: What stands before a name that only another of GDAL's drivers can take apart.
+_DRIVER = re.compile(r"^\w{2,}:")
 
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError)
 
@@ -100,6 +111,26 @@ def container(name: str) -> Path | None:
             if _is_file_or_zarr(text[:end]):
                 return Path(text[:end])
     return None
+
+
+def is_gone(name: str) -> bool:
+    """Whether a name is that of a local file, or leads into one, that isn't there.
+
+    Examples
+    --------
+    >>> is_gone("none.tif"), is_gone("/vsizip/none.zip/a.tif"), is_gone('NETCDF:"none.nc":v')
+    (True, True, True)
+    >>> is_gone("https://example.org/a.tif"), is_gone("OTHER:none.tif:10m"), is_gone("/vsimem/a.tif")
+    (False, False, False)
+    """
+    if is_remote(name) or container(name) is not None:
+        return False
+    if prefix := _ARCHIVE.match(name) or _INSIDE.match(name):
+        text = name[prefix.end() :]
+        closing = {'"': '"', "{": "}"}.get(text[:1])
+        # Others than GDAL write zip://file!member.
+        return is_gone(text[1:].partition(closing)[0] if closing else text.partition("!")[0])
+    return not (in_archive(name) or _DRIVER.match(name) or os.path.lexists(name))
 
 
 def _is_file_or_zarr(name: str) -> bool:

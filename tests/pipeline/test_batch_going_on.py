@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,20 @@ class TestPulledDisk:
         pulled.rename(scenes)
         done = run(scenes, Network(), tmp_path / "out", on_error="skip")
         assert (done.states, done.kept) == ({"done": 3}, 1)
+
+    def test_one_that_is_there_is_left_alone_however_it_is_named(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(scenes)
+        with zipfile.ZipFile("z.zip", "w") as archive:
+            archive.write("a.tif")
+        own_faults = ["zip://z.zip!a.tif", "zip://z.zip/x.tif", "SENTINEL2_L1C:a.tif:10m:EPSG_32632"]
+        gone = ["zip://none.zip!a.tif", "zip://none.zip/a.tif"]
+        for number, name in enumerate([*own_faults, *gone]):
+            out = tmp_path / str(number)
+            assert run(name, Network(), out).states == {"failed": 1}
+            left_alone = ["1 scene that failed before: --retry-failed tries again"]
+            assert run(name, Network(), out).notes == ([] if name in gone else left_alone), name
 
 
 class TestNames:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError, MissingFileError, ModelError, RunError, SceneError, StateMismatchError
 from geoseg.files import DiskFullError, hold, plain_stem, results_folder
-from geoseg.io.names import container, is_remote
+from geoseg.io.names import is_gone
 from geoseg.io.references import Reference, SceneReference
 from geoseg.io.sources import Renamed
 from geoseg.io.stac_out import COLLECTION, StacAsset, check_stac, item_file, write_collection
@@ -298,7 +298,7 @@ def _finish(
         # What the scene itself is at fault for stays as it is until its files or the options change. A full
         # disk, a disk that was pulled, a server, a lock or a right is put right elsewhere, and then the same
         # command tries again.
-        gone = any(container(path) is None and not is_remote(path) for path in record.paths)
+        gone = any(map(is_gone, record.paths))
         own_fault = isinstance(error, SceneError | ModelError | MissingFileError) and not gone
         record.key = tried_key(record.key, settings) if own_fault else ""
         record.seconds = round(time.perf_counter() - start, 3)
