@@ -6,7 +6,6 @@ its integer index. So a mirror takes x to width - 1 - x.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -274,6 +273,8 @@ def even_odd(polygon: shapely.Polygon) -> shapely.Geometry:
     >>> even_odd(shapely.Polygon(shapely.box(0, 0, 6, 6).exterior, [court])).area
     32.0
     """
+    if polygon.is_valid:
+        return polygon
     # Ring by ring: make_valid of the whole loses a hole that shares a piece of its edge with the outline.
     rings = shapely.make_valid(shapely.polygons(shapely.get_rings(polygon)))
     # Repairing may leave lines and points beside polygons.
@@ -281,7 +282,12 @@ def even_odd(polygon: shapely.Polygon) -> shapely.Geometry:
         shapely.union_all([piece for piece in shapely.get_parts(shapely.get_parts(ring)) if piece.area > 0])
         for ring in rings
     ]
-    return functools.reduce(shapely.symmetric_difference, areas, shapely.Polygon())
+    # In pairs, then pairs of these: one by one, each would go through the outline with all holes before it
+    # (51 s instead of 0.4 s for 1,600 holes).
+    while len(areas) > 1:
+        paired = shapely.symmetric_difference(areas[:-1:2], areas[1::2])
+        areas = [*paired, *areas[2 * len(paired) :]]
+    return areas[0]
 
 
 def simplify_figure(figure: Figure, epsilon: float) -> Figure:
