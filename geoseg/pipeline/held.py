@@ -45,21 +45,26 @@ class Readings:
         Of their probabilities; None: they have none.
     failures
         Regions that could not be read.
+    no_data
+        Whether the raster has pixels without data; those that could not be read are none of them.
     """
 
     prob_dtype: np.dtype[Any] | None = None
     failures: list[dict[str, Any]] = field(default_factory=list)
+    no_data: bool = False
 
     @classmethod
     def of(cls, chunk: ChunkValues) -> Readings:
         """What is to be known of one chunk."""
         failures = list(chunk.failures) if isinstance(chunk, ReadChunk) else []
-        return cls(None if chunk.prob is None else chunk.prob.dtype, failures)
+        no_data = chunk.invalid is not None and not failures and bool(chunk.invalid.any())
+        return cls(None if chunk.prob is None else chunk.prob.dtype, failures, no_data)
 
     def add(self, other: Readings) -> None:
         """Take in what is known of another chunk."""
         self.prob_dtype = other.prob_dtype or self.prob_dtype
         self.failures += other.failures
+        self.no_data |= other.no_data
 
 
 class Held(Generic[T]):

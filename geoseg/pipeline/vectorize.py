@@ -51,12 +51,15 @@ class VectorizeSummary:
         Footprints of each class that has any.
     columns
         Names of their attributes.
+    no_data
+        Whether the raster has pixels without data.
     """
 
     footprints: int
     too_small: int
     classes: dict[str, int]
     columns: tuple[str, ...] = ()
+    no_data: bool = False
 
 
 def vectorize_classes(
@@ -204,7 +207,9 @@ def vectorize_classes(
             done += looked_at
             progress("write", done, spill.count)
         columns = tuple(table.schema.names)
-    return VectorizeSummary(table.written, spill.count - table.written, table.classes, columns)
+    return VectorizeSummary(
+        table.written, spill.count - table.written, table.classes, columns, readings.no_data
+    )
 
 
 def _whole_groups(

@@ -204,7 +204,14 @@ def vectorize_raster(
     if scene.crs is None:
         notes.append(f"the raster has no CRS: footprints are in its own coordinates, areas in {unit}")
     alpha = None if scene.alpha in scene.bands else scene.alpha
-    if alpha is not None and not summary.footprints + summary.too_small:
+    nothing = not summary.footprints + summary.too_small
+    # Programs that write 0 and 255 like to call 255 nodata as well. A value below 0 is no object in any case.
+    if nothing and kind == "values" and summary.no_data and (scene.nodata or 0) > 0:
+        notes.append(
+            f"{scene.name} has no object besides pixels of its nodata value {scene.nodata:g}; if they are "
+            f"objects: gdal_edit.py -unsetnodata {scene.path if Path(scene.path).is_file() else 'FILE'}"
+        )
+    if alpha is not None and nothing:
         notes.append(
             f"{scene.name} has no object where its alpha band shows data; --bands {alpha} takes that band "
             "for the mask"

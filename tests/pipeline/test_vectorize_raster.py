@@ -428,6 +428,31 @@ def test_each_result_keeps_its_own_list_of_failures(tmp_path: Path) -> None:
     assert [text.exists() for text in lists] == [True, False]
 
 
+@pytest.mark.parametrize("split", ["off", 0.5])
+def test_a_mask_whose_objects_are_its_nodata_value_is_told(tmp_path: Path, split: Any) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[4:9, 5:15] = 255
+    path, out, wanted = tmp_path / "m.tif", tmp_path / "m.fgb", RunSettings(split=split, overwrite=True)
+    shape = {"count": 1, "height": 20, "width": 30, "dtype": "uint8", "nodata": 255}
+    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32645", transform=TRANSFORM, **shape) as file:
+        file.write(mask, 1)
+    told = vectorize_raster(path, out, wanted)
+    assert told.footprints == 0
+    assert "m has no object besides pixels of its nodata value 255" in " ".join(told.notes)
+    assert f"gdal_edit.py -unsetnodata {path}" in " ".join(told.notes)
+    with rasterio.open(path, "r+") as file:
+        file.nodata = None  # what gdal_edit.py does
+    found = vectorize_raster(path, out, wanted)
+    assert (found.footprints, "nodata" in " ".join(found.notes)) == (1, False)
+    # Nor a word where there is an object, or nothing was left out.
+    for value, pixel in ((255, 1), (7, 0)):
+        mask[0, 0] = pixel
+        with rasterio.open(path, "r+") as file:
+            file.write(mask, 1)
+            file.nodata = value
+        assert "nodata" not in " ".join(vectorize_raster(path, out, wanted).notes)
+
+
 @pytest.mark.parametrize(("mode", "band"), [("RGBA", 4), ("LA", 2)])
 def test_a_mask_in_the_alpha_band_alone_is_told(tmp_path: Path, mode: str, band: int) -> None:
     hidden = np.zeros((20, 30), np.uint8)
