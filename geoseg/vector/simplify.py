@@ -169,7 +169,12 @@ def simplify_outlines(
             everything = changed.size == len(outlines)
             some = simple if everything else take_objects(simple, changed)
             geometry[changed] = object_geometries(some, transform)
-            broken = changed[~shapely.is_valid(geometry[changed])]
+            sound = shapely.is_valid(geometry[changed])
+            # In pixels too: corners of one line lie beside it by the last bits once they are placed, and a
+            # ring of them passes for valid.
+            if transform is not None:
+                sound &= shapely.is_valid(object_geometries(some))
+            broken = changed[~sound]
             # Overlaps are searched for when all are valid: an invalid one is redone anyway.
             if not broken.size:
                 broken = overlapping(geometry, outlines.group, unchecked)

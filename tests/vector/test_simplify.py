@@ -183,3 +183,19 @@ def test_a_field_in_the_hole_of_another_fills_it() -> None:
     outer, inner = simplify_outlines(with_groups(values, 7, 4), 1.5, (1.0, 1.0))[1]
     assert shapely.equals(shapely.polygons(outer.interiors[0]), inner)
     assert len(inner.exterior.coords) < 16
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([4, 8]), st.sampled_from([0.75, 2.0]))
+def test_no_footprint_without_area_in_rotated_rasters(seed: int, connectivity: int, tolerance: float) -> None:
+    """Corners of one line lie beside it by the last bits once placed: a ring of them would pass for valid."""
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.standard_normal((60, 60)), rng.uniform(0.7, 2))
+    classes = np.clip(np.round(noise / noise.std() * rng.uniform(0.6, 2)), 0, 4).astype(np.uint8)
+    found = with_groups(classes, 1000, connectivity)
+    rotated = (0.3, 0.11, 300_000.0, 0.1, -0.31, 3_000_000.0)
+    simple, geometry = simplify_outlines(found, tolerance, (0.32, 0.33), rotated)
+    assert shapely.is_valid(geometry).all()
+    assert shapely.is_valid(object_geometries(simple)).all()
+    # A triangle of three corners of pixels covers half a pixel at least.
+    assert shapely.area(geometry).min(initial=1.0) > 0.05
