@@ -113,6 +113,10 @@ def earth_crs(wkt: str | None) -> CRS | None:
 
 def surface_crs(crs: CRS) -> CRS | None:
     """A CRS, or None where it is of no place on the Earth or another body, such as a local grid."""
+    base = crs.source_crs
+    # The grid of a site that is tied to a projection.
+    if crs.is_derived and base is not None and base.is_projected:
+        return crs
     # A compound CRS adds heights to a horizontal one, which is all that is used.
     if crs.is_engineering or not (crs.is_geographic or crs.is_projected or crs.is_compound):
         return None

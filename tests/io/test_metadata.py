@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from affine import Affine
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from rasterio.control import GroundControlPoint
 
 from geoseg.errors import SceneError
@@ -171,6 +171,32 @@ def test_bands_that_are_not_there(bands: list[int]) -> None:
 def test_earth_crs(wkt: str | None, code: int | None) -> None:
     crs = earth_crs(wkt)
     assert (crs.to_epsg() if crs else None) == code
+
+
+def test_the_grid_of_a_site_that_is_tied_to_a_projection_is_on_the_earth() -> None:
+    base = CRS.from_epsg(32645)
+    affine = {"A0": -300_000, "A1": 1, "A2": 0, "B0": -3_000_000, "B1": 0, "B2": 1}
+    site = {
+        "type": "DerivedProjectedCRS",
+        "name": "site",
+        "base_crs": base.to_json_dict(),
+        "conversion": {
+            "name": "shift",
+            "method": {
+                "name": "Affine parametric transformation",
+                "id": {"authority": "EPSG", "code": 9624},
+            },
+            "parameters": [
+                {"name": name, "value": value, "unit": "metre" if name.endswith("0") else "unity"}
+                for name, value in affine.items()
+            ],
+        },
+        "coordinate_system": base.to_json_dict()["coordinate_system"],
+    }
+    crs = earth_crs(CRS.from_json_dict(site).to_wkt())
+    assert crs is not None
+    there = Transformer.from_crs(crs, base, always_xy=True).transform(50_000, 56_000)
+    assert there == pytest.approx((350_000, 3_056_000))
 
 
 def points(bend: float) -> list[GroundControlPoint]:
