@@ -256,22 +256,27 @@ def dissolve_overlaps(geometry: Array) -> Array:
 
 
 def own_ground(geometry: Array) -> Array:
-    """What each polygon covers that no earlier one does, so that areas can be added; some become empty.
+    """What each polygon covers that no larger one does, so that areas can be added; some become empty.
 
     Examples
     --------
     >>> shapely.area(own_ground(shapely.box([0, 1, 1], 0, [2, 3, 2], 1))).tolist()
     [2.0, 1.0, 0.0]
     """
-    earlier, later = _overlaps(geometry)
-    if len(later) == 0:  # the usual case
+    a, b = _overlaps(geometry)
+    if len(b) == 0:  # the usual case
         return geometry
-    order = np.argsort(later, kind="stable")
-    earlier, later = earlier[order], later[order]
+    # The larger one keeps its outline. Cut by thousands of small ones that lie in it, it would have as many
+    # holes, and every later overlap with it would take a second. Of equal ones, the first.
+    area = shapely.area(geometry)
+    first = area[a] >= area[b]
+    larger, smaller = np.where(first, a, b), np.where(first, b, a)
+    order = np.argsort(smaller, kind="stable")
+    larger, smaller = larger[order], smaller[order]
     own = geometry.copy()
-    for part in np.split(np.arange(len(later)), np.flatnonzero(np.diff(later)) + 1):
-        index = later[part[0]]
-        own[index] = shapely.difference(geometry[index], shapely.union_all(geometry[earlier[part]]))
+    for part in np.split(np.arange(len(smaller)), np.flatnonzero(np.diff(smaller)) + 1):
+        index = smaller[part[0]]
+        own[index] = shapely.difference(geometry[index], shapely.union_all(geometry[larger[part]]))
     return own
 
 

@@ -24,6 +24,7 @@ from geoseg.projects.figures import Annotation, ClassMeta, LabeledObject, Projec
 from geoseg.projects.figures.types import Bitmap, Polygon
 from geoseg.projects.writer import ProjectWriter
 from geoseg.scores.changes import median_interval, share_interval
+from geoseg.scores.polygons import own_ground
 
 
 def mask(*boxes: tuple[int, int, int, int]) -> np.ndarray:
@@ -256,6 +257,30 @@ def test_ground_that_several_footprints_cover_counts_once(tmp_path: Path) -> Non
     back = geoseg.compare(twice, one)
     assert back.iou == pytest.approx(result.iou)
     assert (back.objects.gone, back.objects.new, back.objects.merged) == (2, 1, 1)
+
+
+def test_the_largest_of_overlapping_footprints_keeps_its_ground(tmp_path: Path) -> None:
+    """Cut by all houses on it, a parcel took a minute to compare; counts do not depend on the order."""
+    rng = np.random.default_rng(5)
+    left, top = rng.uniform(0, 90, (2, 60))
+    houses = shapely.box(left, top, left + rng.uniform(2, 20, 60), top + rng.uniform(2, 20, 60))
+    parcel = shapely.box(10, 10, 100, 100)
+    before = np.array([*houses[:40], parcel], object)
+    own = own_ground(before)
+    assert own[-1] is parcel
+    assert shapely.area(own).sum() == pytest.approx(shapely.union_all(before).area)
+    after = houses[20:]
+    expected = shapely.union_all(before).intersection(shapely.union_all(after)).area
+    expected /= shapely.union_all([*before, *after]).area
+    results = []
+    for order in (np.arange(41), np.arange(41)[::-1], rng.permutation(41)):
+        files = tmp_path / "before.fgb", tmp_path / "after.fgb"
+        for path, shapes in zip(files, (before[order], after), strict=True):
+            frame = gpd.GeoDataFrame(geometry=shapes, crs="EPSG:32645").translate(350_000, 3_056_000)
+            frame.to_file(path)
+        results.append(geoseg.compare(*files))
+        assert results[-1].iou == pytest.approx(expected, abs=1e-6)
+    assert results[0].objects == results[1].objects == results[2].objects
 
 
 def test_the_page_needs_no_network(projects: tuple[Path, Path, Path], tmp_path: Path) -> None:

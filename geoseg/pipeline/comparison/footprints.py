@@ -17,7 +17,14 @@ from geoseg.io.vectors import Features, continuous_bounds, read_features
 from geoseg.pipeline.comparison.result import Comparison, Fit, PlaceChange, fit_pairs, sum_up
 from geoseg.pipeline.evaluation.files import local_plane
 from geoseg.scores.changes import ObjectChanges, count_changes
-from geoseg.scores.polygons import OverlapPairs, clean_polygons, clip_polygons, overlap_pairs, own_ground
+from geoseg.scores.polygons import (
+    OverlapPairs,
+    clean_polygons,
+    clip_polygons,
+    intersection_areas,
+    overlap_pairs,
+    own_ground,
+)
 from geoseg.typing import Array, IntArray, PathLike, Progress, no_progress
 
 __all__ = ["compare_footprints", "read_on_plane"]
@@ -140,13 +147,9 @@ class _Overlaps:
     @classmethod
     def of(cls, first: Array, second: Array, first_own: Array, second_own: Array) -> _Overlaps:
         objects = overlap_pairs(first, second)
-        found = objects if second_own is second else overlap_pairs(first, second_own)
-        known = objects if first_own is first else overlap_pairs(first_own, second)
-        if first_own is first:
-            ground = found
-        else:
-            ground = known if second_own is second else overlap_pairs(first_own, second_own)
-        return cls(objects, ground, found, known)
+        found = _of_own_ground(objects, first, second, first, second_own)
+        known = _of_own_ground(objects, first, second, first_own, second)
+        return cls(objects, _of_own_ground(objects, first, second, first_own, second_own), found, known)
 
     def _all(self) -> tuple[OverlapPairs, ...]:
         return self.objects, self.ground, self.found, self.known
@@ -158,6 +161,24 @@ class _Overlaps:
     def part(self, rows: list[IntArray], truth: IntArray, pred: IntArray) -> _Overlaps:
         """Those of one square."""
         return _Overlaps(*(_part(pairs, some, truth, pred) for pairs, some in zip(self._all(), rows)))
+
+
+def _of_own_ground(
+    pairs: OverlapPairs, first: Array, second: Array, first_own: Array, second_own: Array
+) -> OverlapPairs:
+    """Overlaps of the objects' own ground: of no other pairs, for it is a part of each object."""
+    cut_first, cut_second = (
+        np.fromiter((part is not whole for part, whole in zip(own, side, strict=True)), np.bool_, len(side))
+        for own, side in ((first_own, first), (second_own, second))
+    )
+    # Only what lost ground is intersected again: in most files that is little.
+    again = cut_first[pairs.truth] | cut_second[pairs.pred]
+    area = pairs.area.copy()
+    area[again] = intersection_areas(first_own[pairs.truth[again]], second_own[pairs.pred[again]])
+    kept = area > 0
+    return OverlapPairs(
+        pairs.truth[kept], pairs.pred[kept], area[kept], shapely.area(first_own), shapely.area(second_own)
+    )
 
 
 def _groups(sides: list[Array], pairs: OverlapPairs, judging: list[OverlapPairs]) -> list[IntArray]:
