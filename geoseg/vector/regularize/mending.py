@@ -32,8 +32,8 @@ _STRAIGHT = 0.01
 class Mending:
     """Drawn objects, mended where they cross themselves or others of their group.
 
-    What crosses is mended with all that touches it, and the rest of its group stays as it was drawn: a town
-    of thousands of houses that touch costs as much as what crosses in it.
+    What crosses makes a knot with all that touches it. Knots are mended, and the rest of a group stays as it
+    was drawn: a town of thousands of houses that touch costs as much as what crosses in it.
 
     Parameters
     ----------
@@ -53,9 +53,10 @@ class Mending:
     def __init__(self, outlines: Outlines, traced: Outlines, transform: Sequence[float] | None) -> None:
         count = len(outlines)
         self._traced, self._group, self._transform = traced, outlines.group, transform
+        #: What is invalid or overlaps others as drawn; and what does so once the knots are mended.
         self._crosses, self._unsound = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         #: The first of the objects that each is mended together with; -1: it is as drawn.
-        self._cluster = np.full(count, -1)
+        self._knot = np.full(count, -1)
         #: Those that are mended, ascending, and their outlines.
         self._members, self._mended = np.arange(0), take_objects(outlines, np.arange(0))
         self._iou = np.empty(count)
@@ -91,33 +92,35 @@ class Mending:
         # Where they are placed: a corner on an edge may lie on either side of it by the last bits.
         self._crosses[doubtful] |= ~shapely.is_valid(self._placed[doubtful])
         self._crosses[overlapping(self._placed, self._group, doubtful)] = True
-        self._mend_clusters(drawn, iou, changed)
+        self._mend_knots(drawn, iou, changed)
         # A wall that goes back on itself is mended with the house on one side of it, and not with the other:
-        # both are one cluster then.
+        # both are one knot then.
         while (alone := np.flatnonzero(self._unsound & ~self._crosses)).size:
             self._crosses[alone] = True
-            self._mend_clusters(drawn, iou, alone)
+            self._mend_knots(drawn, iou, alone)
         return np.flatnonzero(self._unsound), self._iou
 
-    def _mend_clusters(self, drawn: Outlines, iou: Array, changed: IntArray) -> None:
-        """Mend the clusters that are not as they were; ``changed`` objects are drawn or mended anew."""
-        before, self._cluster = self._cluster, self._clusters()
-        inside = self._cluster >= 0
-        # Clusters of the same objects as before, of which none was drawn anew, stay as they are.
-        now, then = (
-            np.bincount(cluster[cluster >= 0], minlength=len(drawn)) for cluster in (self._cluster, before)
-        )
+    def _mend_knots(self, drawn: Outlines, iou: Array, changed: IntArray) -> None:
+        """Mend the knots that are not as they were; ``changed`` objects are drawn or mended anew."""
+        # Knots follow from ``_crosses``, which callers bring up to date first. The old ones tell which are
+        # the same now, and what has left its knot.
+        before, self._knot = self._knot, self._find_knots()
+        inside = self._knot >= 0
+        # Knots of the same objects as before, of which none was drawn anew, stay as they are.
+        now, then = (np.bincount(knot[knot >= 0], minlength=len(drawn)) for knot in (self._knot, before))
         renewed = now != then
-        renewed[self._cluster[inside & (before != self._cluster)]] = True
-        renewed[self._cluster[changed[inside[changed]]]] = True
-        again = np.flatnonzero(inside & renewed[self._cluster])
-        kept = np.flatnonzero(inside & ~renewed[self._cluster])
+        renewed[self._knot[inside & (before != self._knot)]] = True
+        renewed[self._knot[changed[inside[changed]]]] = True
+        again = np.flatnonzero(inside & renewed[self._knot])
+        kept = np.flatnonzero(inside & ~renewed[self._knot])
+        # Both before ``_now`` is called, which looks members up: what lies beside the knots that are mended
+        # again may belong to one that is kept, or may have left its own.
         self._mended = take_objects(self._mended, np.searchsorted(self._members, kept))
         self._members = kept
         beside = np.setdiff1d(with_neighbors(self.shapes, self._group, again), again)
-        clean = cleaned(self.shapes[again], self._cluster[again])
+        clean = cleaned(self.shapes[again], self._knot[again])
         outlines = take_objects(drawn, again)
-        mended = reshaped(outlines, clean, self._cluster[again], self._now(drawn, beside))
+        mended = reshaped(outlines, clean, self._knot[again], self._now(drawn, beside))
         self._members = np.append(kept, again)
         order = np.argsort(self._members)
         self._members = self._members[order]
@@ -131,7 +134,8 @@ class Mending:
         self._iou[again] = outline_iou(take_objects(self._traced, again), mended, np.arange(again.size))
         # A sliver may be valid in one system of coordinates only.
         sound = shapely.is_valid(self.geometry[again]) & shapely.is_valid(object_geometries(mended))
-        # What is as drawn, and so is all about it, was looked at above.
+        # Last, when geometry and members are the new ones. What is as drawn, and so is all about it, was
+        # looked at by the caller.
         near = with_neighbors(self.shapes, self._group, self._members)
         near = np.intersect1d(near, np.append(plain, again))
         self._unsound[plain] = False
@@ -147,19 +151,22 @@ class Mending:
         mended = np.isin(chosen, self._members)
         some = take_objects(self._mended, np.searchsorted(self._members, chosen[mended]))
         both = concat_outlines([take_objects(drawn, chosen[~mended]), some])
-        return take_objects(both, np.argsort(np.argsort(mended, kind="stable")))
+        # Those as drawn lie before the mended ones.
+        place = np.empty(chosen.size, np.int64)
+        place[np.argsort(mended, kind="stable")] = np.arange(chosen.size)
+        return take_objects(both, place)
 
-    def _clusters(self) -> IntArray:
-        """What crosses, with all of its group that touches it: the first object of each cluster, or -1."""
+    def _find_knots(self) -> IntArray:
+        """What crosses, with all of its group that touches it: the first object of each knot, or -1."""
         crossed = np.flatnonzero(self._crosses)
         at, near = shapely.STRtree(self.shapes).query(self.shapes[crossed], "intersects")
         same = (self._group[near] >= 0) & (self._group[near] == self._group[crossed[at]])
         one, other = np.append(crossed[at[same]], crossed), np.append(near[same], crossed)
         parent = np.arange(self._crosses.size)
         unite(parent, one, other)
-        cluster = np.full(parent.size, -1)
-        cluster[other] = roots(parent, other)
-        return cluster
+        knot = np.full(parent.size, -1)
+        knot[other] = roots(parent, other)
+        return knot
 
 
 def cleaned(shapes: Array, together: IntArray) -> Array:
@@ -222,12 +229,12 @@ def reshaped(outlines: Outlines, shapes: Array, together: IntArray, beside: Outl
     if not len(outlines):
         return coverage
     arcs = find_arcs(coverage)
-    cluster = together[objects_of_pieces(coverage, arcs)]
+    knot = together[objects_of_pieces(coverage, arcs)]
     low, high = np.full(len(arcs), together.max()), np.full(len(arcs), -1)
-    np.minimum.at(low, arcs.arc, cluster)
-    np.maximum.at(high, arcs.arc, cluster)
+    np.minimum.at(low, arcs.arc, knot)
+    np.maximum.at(high, arcs.arc, knot)
     keep = simplify_arcs(arcs.xy, arcs.offsets, np.full(len(arcs), _STRAIGHT))
-    # Walls between two clusters stay: each is mended by itself, maybe at another time.
+    # Walls between two knots stay: each is mended by itself, maybe at another time.
     keep |= np.repeat(low != high, np.diff(arcs.offsets))
     point = number_points(np.concatenate([arcs.xy, beside.xy]))
     keep |= np.isin(point[: len(keep)], point[len(keep) :])
