@@ -215,7 +215,7 @@ def open_dataset(path: PathLike) -> Any:
                 if not faults.last or "response code" in str(error):
                     reason = " ".join(str(error).split()).rstrip(".")
                     if is_remote_zarr(name):  # GDAL says no more than that it is none
-                        reason = faults.denied or (faults.missing and "HTTP response code: 404") or reason
+                        reason = faults.denied or ("HTTP response code: 404" if faults.missing else reason)
                     raise _refusal(name, reason) from None
             if (wait := next(waits, None)) is None:
                 raise RunError(

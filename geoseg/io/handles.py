@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,6 +41,9 @@ logger = logging.getLogger(__name__)
 #: Rows that must stay decoded while a row of chunks is read from left to right, and what that may cost.
 _ROWS = 2048 + 512
 _CACHE_LIMIT_BYTES = 512 * 1024 * 1024
+
+#: Empty chunks of a Zarr store that are kept in mind, of 100 bytes or so each.
+_EMPTY_CHUNKS = 100_000
 
 #: Rasters that a thread keeps open.
 _OPEN_HANDLES = 4
@@ -180,8 +185,7 @@ def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, No
                 if driver == "Zarr":
                     faults.last = faults.last or faults.denied
                     if faults.missing and not faults.last:
-                        forget_dataset(name)
-                        thread_dataset(name)
+                        _check_store(name, faults.missing)
                 if not faults.last or driver == "GTiff":
                     return result, None
             except (RasterioError, CPLE_BaseError) as error:
@@ -190,6 +194,7 @@ def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, No
                 if driver and not faults.last:
                     faults.last = faults.denied
             except GeosegError as error:
+                forget_dataset(name)  # it may keep chunks as empty that were refused
                 raise RunError(
                     f"cannot read {what} of {name} any more: {error} The same command goes on from what is "
                     "done."
@@ -214,6 +219,49 @@ def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, No
                 )
             else:
                 time.sleep(wait)
+
+
+@dataclass
+class _Store:
+    """What is known of a Zarr store on a server."""
+
+    opening: int = 0
+    #: When the last look began that found it there, on the monotonic clock.
+    there: float = -math.inf
+    #: Chunks that were not there while it was; what GDAL says of each.
+    empty: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+#: By process and name: the lock of a fork's parent may be held for ever.
+_stores: dict[tuple[int, str], _Store] = {}
+
+
+def _check_store(name: str, missing: set[str]) -> None:
+    """Make sure that a Zarr store is there, of which chunks were just found not to be: then they are empty.
+
+    A look takes several requests. The same chunks are not looked into twice, and one look serves all threads
+    whose chunks were read before it began. The thread's own handle stays open.
+
+    Raises
+    ------
+    GeosegError
+        It is gone, or its server does not answer.
+    """
+    read = time.monotonic()
+    store = _stores.setdefault((os.getpid(), name), _Store())
+    with store.lock:
+        opening = _openings.get(name, 0)
+        if store.opening != opening or len(store.empty) > _EMPTY_CHUNKS:
+            store.opening = opening
+            store.empty.clear()
+        if missing <= store.empty:
+            return
+        if store.there < read:
+            begun = time.monotonic()
+            open_dataset(name).close()
+            store.there = begun
+        store.empty |= missing
 
 
 def reason_of(error: BaseException) -> str:

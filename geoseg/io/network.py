@@ -48,11 +48,12 @@ class NetworkFaults:
         The last answer that refused this client; empty: none. Stores give it for what is not there, too: it
         is a fault only where something is known to be there, or taken for empty where it is not.
     missing
-        Whether something was not there.
+        What was not there, in GDAL's words, which name the address.
     """
 
     def __init__(self) -> None:
-        self.last, self.cut, self.denied, self.missing = "", False, "", False
+        self.last, self.cut, self.denied = "", False, ""
+        self.missing: set[str] = set()
         self._before: str | None = None
 
     def note(self, message: str) -> None:
@@ -62,7 +63,8 @@ class NetworkFaults:
         self._before = None
         if _BESIDE.search(message):
             return
-        self.missing |= _MISSING.search(message) is not None
+        if _MISSING.search(message):
+            self.missing.add(message)
         if match := _FAULT.search(message):
             self.last = match[2] or match[3] or match[4] or "no answer"
             self.cut |= match[1] is None

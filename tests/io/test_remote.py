@@ -190,6 +190,27 @@ def test_chunks_of_a_zarr_store_that_are_not_given_are_not_taken_for_empty(
     np.testing.assert_array_equal(scene.read(ALL), zarr_store)
 
 
+def test_an_empty_chunk_of_a_zarr_store_is_looked_into_once(server: Server, zarr_store: np.ndarray) -> None:
+    scene = open_raster(f"{server.root}/b.zarr")
+    empty = Window(row_off=192, col_off=192, height=64, width=64)
+    for window in (empty, CHUNK):  # GDAL keeps the last chunk alone
+        scene.read(window)
+    sent = server.sent()
+    np.testing.assert_array_equal(scene.read(empty), zarr_store[:, empty.rows, empty.cols])
+    assert server.sent() == sent
+    corner = Window(row_off=128, col_off=128, height=128, width=128)
+    np.testing.assert_array_equal(scene.read(corner), zarr_store[:, corner.rows, corner.cols])
+    chunks = [server.folder / "b.zarr" / "b" / name for name in ("2.2", "2.3", "3.2")]
+    assert server.sent() == sent + sum(chunk.stat().st_size for chunk in chunks)
+    # A store that was there a moment ago vouches for no chunk that is asked for now.
+    server.behave("404")
+    other = Window(row_off=0, col_off=0, height=64, width=64)
+    with pytest.raises(RunError, match=r"404.* same command goes on"):
+        scene.read(other)
+    server.behave("ok")
+    np.testing.assert_array_equal(scene.read(ALL), zarr_store)
+
+
 def test_a_run_stops_where_access_to_a_zarr_store_ends_and_goes_on(
     server: Server, zarr_store: np.ndarray, tmp_path: Path
 ) -> None:
