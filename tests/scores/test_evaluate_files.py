@@ -676,6 +676,34 @@ def test_an_area_of_interest_makes_no_mask_of_a_class_map(tmp_path: Path) -> Non
     assert {entry.name: entry.iou for entry in got.classes} == {"1": 0, "2": 0}
 
 
+def test_classes_without_a_value_in_common_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The prediction says 255, the truth 1, and 2 on ground that is not compared: no class has a score."""
+    values = _burn(_town()[0])
+    area = gpd.GeoDataFrame(
+        geometry=[shapely.box(ORIGIN[0], ORIGIN[1], ORIGIN[0] + 50, ORIGIN[1] + 40)], crs=UTM
+    )
+    inside, aoi = _burn(area) > 0, _write(area, tmp_path / "aoi.gpkg")
+    pred = _raster(tmp_path / "pred.tif", ((values > 0) * 255).astype(np.uint8))
+    truth = _raster(tmp_path / "truth.tif", np.where(inside, values > 0, 2).astype(np.uint8))
+    got = evaluate_files(pred, truth, aoi=aoi).pixels
+    assert {entry.name: entry.iou for entry in got.classes} == {"1": 0, "255": 0}
+    assert "truth.tif (1)" in caplog.text
+    assert "pred.tif (255) have no value in common; give --threshold 1 to compare objects" in caplog.text
+    caplog.clear()
+    assert evaluate_files(pred, truth, aoi=aoi, threshold=1).pixels.iou == 1
+    evaluate_files(truth, truth)
+    evaluate_files(pred, pred, aoi=aoi)
+    assert not caplog.text
+    # A threshold would leave these two their names.
+    house, tank = (
+        _bands(tmp_path / f"{name}.tif", (values > 0).astype(np.uint8)[None], [""], class_1=name)
+        for name in ("house", "tank")
+    )
+    evaluate_files(house, tank)
+    assert "have no value in common" in caplog.text
+    assert "threshold" not in caplog.text
+
+
 def test_bad_input(tmp_path: Path) -> None:
     truth, _ = _town()
     good = _write(truth, tmp_path / "t.gpkg")

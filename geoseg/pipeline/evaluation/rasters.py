@@ -120,7 +120,25 @@ def compare_pixels(
     # decide: a class map of which an area of interest shows one class is none the less a class map.
     few = len(codes.names) < 2 and all(len(side.met) <= 1 for side in rasters.values())
     single = class_column is None and (bool(polygons) or few)
+    truth_seen, pred_seen = ({codes.titles[code - 1] for code in seen.tolist()} for seen in _seen(counts))
+    if not single and not polygons and truth_seen and pred_seen and truth_seen.isdisjoint(pred_seen):
+        # Of rasters that name their classes, or of probabilities, a threshold would make no single class.
+        advice = "" if codes.names or threshold is not None else "; give --threshold 1 to compare objects"
+        logger.warning(
+            "classes of %s (%s) and of %s (%s) have no value in common%s",
+            truth,
+            _few_names(truth_seen),
+            pred,
+            _few_names(pred_seen),
+            advice,
+        )
     return _scores(counts, codes, single), f"pixels of {base.name}"
+
+
+def _few_names(titles: set[str]) -> str:
+    """The first of many classes, numbers by their size."""
+    names = sorted(titles, key=lambda title: (len(title), title) if title.isdecimal() else (0, title))
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def _seen(counts: Array) -> tuple[Array, Array]:
