@@ -45,6 +45,10 @@ logger = logging.getLogger(__name__)
 
 _ONE_CLASS = "object"
 
+#: What to do about files of unlike bands: only scenes have a list of the bands to read.
+_CHOOSE = "Choose them with data.scenes[].bands."
+_REWRITE = "Write them alike, such as with gdal_translate -b 3 -b 2 -b 1."
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -125,11 +129,11 @@ def open_areas(wanted: Wanted) -> Opened:
         opened = _open_scenes(wanted)
     else:
         raise InputError("data must name scenes, a project, or images and masks. Give --data or --scenes.")
-    check_alike(opened.areas)
+    check_alike(opened.areas, _CHOOSE if data.scenes else _REWRITE)
     return opened
 
 
-def check_alike(areas: Sequence[Area]) -> None:
+def check_alike(areas: Sequence[Area], advice: str = _REWRITE) -> None:
     """Refuse areas of different bands or data types."""
     first = areas[0]
     for area in areas:
@@ -137,7 +141,7 @@ def check_alike(areas: Sequence[Area]) -> None:
         if mine != other:
             raise InputError(
                 f"scenes must have the same bands and data type, got {mine[0]} x {mine[1]} for {area.name} "
-                f"and {other[0]} x {other[1]} for {first.name}. Choose bands in data.scenes[].bands."
+                f"and {other[0]} x {other[1]} for {first.name}. {advice}"
             )
 
 
@@ -172,13 +176,15 @@ def _open_scenes(wanted: Wanted) -> Opened:
         areas.append(Area(scene.name, scene, truth, weight=settings.weight, instances=settings.instances))
         scenes.append(scene)
     # Who says which bands are meant knows better than the file.
-    _check_band_order([scene for scene, (_, settings) in zip(scenes, expanded) if settings.bands is None])
+    _check_band_order(
+        [scene for scene, (_, settings) in zip(scenes, expanded) if settings.bands is None], _CHOOSE
+    )
     parts = tuple(settings.part for _, settings in expanded)
     tags = (frozenset[str](),) * len(areas)
     return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), json_digest(digests))
 
 
-def _check_band_order(scenes: Sequence[RasterSource]) -> None:
+def _check_band_order(scenes: Sequence[RasterSource], advice: str) -> None:
     """Refuse scenes that name the same bands in another order: blue would be taken for red."""
     known: dict[frozenset[str], tuple[RasterSource, tuple[str, ...]]] = {}
     for scene in scenes:
@@ -191,7 +197,7 @@ def _check_band_order(scenes: Sequence[RasterSource]) -> None:
         if names != order:
             raise InputError(
                 f"scenes must have their bands in the same order, got {', '.join(names)} in {scene.path} and "
-                f"{', '.join(order)} in {other.path}. Choose them with data.scenes[].bands."
+                f"{', '.join(order)} in {other.path}. {advice}"
             )
 
 
@@ -384,7 +390,7 @@ def _open_pairs(wanted: Wanted) -> Opened:
             digests.append(_digest_of(str(mask)))
     if not areas:
         raise InputError(f"data.images must hold images, got none in {images}.")
-    _check_band_order(scenes)
+    _check_band_order(scenes, _REWRITE)
     tags = (frozenset[str](),) * len(areas)
     parts = ("auto",) * len(areas)
     return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), json_digest(digests))

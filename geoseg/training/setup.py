@@ -166,7 +166,7 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
     if meant != bands and sorted(meant) == sorted(bands):
         raise ConfigError(
             f"$.card.bands: must be in the order of the scenes' bands, {', '.join(bands)}, got "
-            f"{', '.join(names)}. Choose another order with data.scenes[].bands."
+            f"{', '.join(names)}. Name them in that order, or choose another with data.scenes[].bands."
         )
     teacher = None
     if settings.teacher is not None:

@@ -546,3 +546,31 @@ def test_photos_of_a_known_sampling_distance_are_read_at_the_wanted_one(kind, tm
 def test_a_sampling_distance_for_no_images_is_refused():
     with pytest.raises(ValueError, match=r"gsd goes with images and masks.*data\.scenes\[\]\.gsd"):
         TrainingDataSettings(project="somewhere", gsd=0.3)
+
+
+def test_images_with_bands_in_another_order_are_written_anew(tmp_path):
+    """Folders of images list no bands: the advice for scenes can't be followed there."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    profile = {"driver": "GTiff", "height": 8, "width": 8, "dtype": "uint8", "crs": "EPSG:32645"}
+    profile["transform"] = rasterio.Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
+
+    def write(name, names):
+        with rasterio.open(tmp_path / "images" / name, "w", count=len(names), **profile) as file:
+            file.descriptions = names
+            file.write(np.ones((len(names), 8, 8), np.uint8))
+        with rasterio.open(tmp_path / "masks" / name, "w", count=1, **profile) as file:
+            file.write(np.ones((1, 8, 8), np.uint8))
+
+    wanted = Wanted(TrainingDataSettings(images="images", masks="masks"), tmp_path)
+    write("a.tif", ("red", "green", "blue"))
+    for names, message in (
+        (("blue", "green", "red"), "same order"),
+        (("red", "green"), "same bands"),
+    ):
+        write("b.tif", names)
+        with pytest.raises(InputError, match=rf"{message}.*gdal_translate -b") as told:
+            open_areas(wanted)
+        assert "data.scenes" not in str(told.value)
+    write("b.tif", ("red", "green", "blue"))
+    assert open_areas(wanted).channels == 3
