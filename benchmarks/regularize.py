@@ -272,7 +272,10 @@ def free_standing(size: int, objects: int, seed: int = 0) -> dict[str, dict[str,
     best = np.full(len(plans), -1)
     for k in np.argsort(area, kind="stable"):
         best[house[k]] = at[k]
-    plans, outlines = plans[best >= 0], take_objects(outlines, best[best >= 0])
+    # In raster order, as steps give objects back.
+    met = np.flatnonzero(best >= 0)
+    met = met[np.argsort(best[met])]
+    plans, outlines = plans[met], take_objects(outlines, best[met])
     return measured(outlines, lambda drawn: agreement(drawn, plans), objects)
 
 
