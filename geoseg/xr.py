@@ -326,7 +326,10 @@ def polygonize(
     outlines = outlines_of(
         lazy_plane(array), connectivity=connectivity, values=values, groups=steps.moves_walls
     )
-    if not len(outlines) and (concern := hidden_objects(array, values)):
+    # A lazy array that has a coordinate of validity is no file that states a value by habit, and often the
+    # work of a network: it is not computed again for a warning.
+    looked = array.chunks is None or "valid" not in array.coords
+    if not len(outlines) and looked and (concern := hidden_objects(array, values)):
         warn_user([Concern(concern)])
     # Masks and class maps have 8 bits; who numbers objects needs more.
     labels = np.dtype(array.dtype).itemsize > 1

@@ -133,6 +133,12 @@ def test_labels_do_not_inherit_a_nodata_value(stated: object) -> None:
     array = xr.DataArray(labels, dims=("y", "x"), attrs={"_FillValue": stated})
     assert 255 in geoseg.polygonize(array).value.tolist()
     assert geoseg.split_masks(array, connectivity=4).max() == 299
+    # A text is no number; one above 255 comes from no image of 8 bits.
+    for text, dtype in (("255", np.uint8), (65535, np.uint16)):
+        plain = xr.DataArray(
+            np.array([[1, 0, int(text)]], dtype), dims=("y", "x"), attrs={"_FillValue": text}
+        )
+        assert geoseg.polygonize(plain).value.tolist() == [1]
     # Stated of the labels themselves it counts, and so does what can be no object.
     labels[0] = -1
     for own in (np.int32(255), -1):
@@ -167,12 +173,14 @@ def test_a_mask_whose_objects_are_all_nodata_is_told(tmp_path: Path, chunk: bool
     scene = geoseg.open_scene(path)
     known = scene.isel(band=0).assign_coords(valid=(("y", "x"), image == 0))
     with pytest.warns(UserWarning, match=r'array\.drop_vars\("valid"\)'):
-        geoseg.polygonize(known)
+        geoseg.polygonize(known.compute())
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert len(geoseg.polygonize(known.drop_vars("valid"))) == 2
         assert not len(geoseg.polygonize(mask, values=[7]))
         assert not len(geoseg.polygonize(array * 0))
+        # The work of a network is not done twice for a warning.
+        assert not len(geoseg.polygonize(known))
         mask.attrs.pop("_FillValue")
         assert len(geoseg.polygonize(mask)) == geoseg.split_masks(mask).max() == 2
 

@@ -141,8 +141,8 @@ def hidden_objects(array: xr.DataArray, values: Sequence[int] | None = None) -> 
         return None
     if "valid" in array.coords:
         return (
-            'no object found: the coordinate "valid" is False at all pixels that are not 0. If they are '
-            'objects, drop it with array.drop_vars("valid").'
+            'no object found: the coordinate "valid" is False at all pixels that would be objects. If they '
+            'are, drop it with array.drop_vars("valid").'
         )
     return (
         f"no object found: pixels of {left_out[0]} were left out, the nodata value that the array states. "
@@ -172,11 +172,16 @@ def _states_own_nodata(array: xr.DataArray) -> bool:
     stated = array.attrs.get(_nodata_name(array))
     if isinstance(stated, (tuple, list)):  # one a band
         stated = stated[0] if stated else None
-    if stated is None or np.all(np.asarray(stated) < 0):  # no object has a number below 0
+    try:
+        number = float(stated)
+    except (TypeError, ValueError):
+        return True  # no number; rioxarray knows what to make of it
+    if number < 0:  # no object has such a number
         return True
     if isinstance(stated, (np.generic, np.ndarray)):
         return stated.dtype == array.dtype
-    return array.dtype.kind == "f" or array.dtype.itemsize == 1
+    # Without a type of its own: an image of 8 bits states none above 255.
+    return array.dtype.kind == "f" or array.dtype.itemsize == 1 or number > 255
 
 
 def without_nodata(attrs: dict[Any, Any]) -> dict[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -205,11 +206,14 @@ def vectorize_raster(
         notes.append(f"the raster has no CRS: footprints are in its own coordinates, areas in {unit}")
     alpha = None if scene.alpha in scene.bands else scene.alpha
     nothing = not summary.footprints + summary.too_small
-    # Programs that write 0 and 255 like to call 255 nodata as well. A value below 0 is no object in any case.
-    if nothing and kind == "values" and summary.no_data and (scene.nodata or 0) > 0:
+    # Programs that write 0 and 255 like to call 255 nodata as well. A value below 0 is no object in any case,
+    # and who names the classes means what is said of nodata.
+    plain = kind == "values" and not (hints.class_names or hints.provenance)
+    if nothing and plain and summary.no_data and (scene.nodata or 0) > 0:
+        file = shlex.quote(str(scene.path)) if Path(scene.path).is_file() else "FILE"
         notes.append(
-            f"{scene.name} has no object besides pixels of its nodata value {scene.nodata:g}; if they are "
-            f"objects: gdal_edit.py -unsetnodata {scene.path if Path(scene.path).is_file() else 'FILE'}"
+            f"{scene.name} has no object besides pixels of its nodata value {scene.nodata:.15g}; if they are "
+            f"objects: rio edit-info {file} --unset-nodata"
         )
     if alpha is not None and nothing:
         notes.append(

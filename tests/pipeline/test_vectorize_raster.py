@@ -439,9 +439,14 @@ def test_a_mask_whose_objects_are_its_nodata_value_is_told(tmp_path: Path, split
     told = vectorize_raster(path, out, wanted)
     assert told.footprints == 0
     assert "m has no object besides pixels of its nodata value 255" in " ".join(told.notes)
-    assert f"gdal_edit.py -unsetnodata {path}" in " ".join(told.notes)
+    assert f"rio edit-info {path} --unset-nodata" in " ".join(told.notes)
+    # A map that names its classes knows what it calls nodata.
     with rasterio.open(path, "r+") as file:
-        file.nodata = None  # what gdal_edit.py does
+        file.update_tags(class_1="building")
+    assert "nodata" not in " ".join(vectorize_raster(path, out, wanted).notes)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(class_1="")
+        file.nodata = None  # what rio does
     found = vectorize_raster(path, out, wanted)
     assert (found.footprints, "nodata" in " ".join(found.notes)) == (1, False)
     # Nor a word where there is an object, or nothing was left out.
