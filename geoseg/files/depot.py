@@ -239,7 +239,11 @@ def clear_borrowed(scratch: Path) -> bool:
         address = (scratch / _NOTE).read_text(encoding="utf-8")
         # What has no such name is none of ours, whoever wrote it there.
         if is_part(address.rpartition("/")[2]):
-            depot_at(address).clear()
+            depot = depot_at(address)
+            # Of a disk that is not mounted: nobody knows what is left there.
+            if isinstance(depot, FolderDepot) and not depot.folder.parent.is_dir():
+                raise RunError(f"{depot.folder.parent} isn't there")
+            depot.clear()
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         return True  # it had borrowed none, nothing is left, or a power loss took the note
     except (GeosegError, OSError, ValueError) as error:

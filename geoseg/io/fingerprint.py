@@ -42,29 +42,27 @@ def _pieces(size: int, budget: int) -> Iterator[tuple[int, int]]:
         yield (size - _PIECE_BYTES) * index // (count - 1), _PIECE_BYTES
 
 
-def hash_file(digest: Any, path: Path, budget: int) -> None:
-    """Put the size of a file and about ``budget`` of its bytes, spread to both ends, into a digest."""
+def hash_file(digest: Any, path: Path, budget: int | None = None) -> None:
+    """Put the size of a file and about ``budget`` of its bytes, spread to both ends, into a digest.
+
+    None: all of them.
+    """
     size = path.stat().st_size
     digest.update(f"{size};".encode())
     with path.open("rb") as file:
-        for offset, length in _pieces(size, budget):
+        for offset, length in _pieces(size, size if budget is None else budget):
             file.seek(offset)
             while length > 0 and (block := file.read(min(length, 1 << 20))):
                 digest.update(block)
                 length -= len(block)
 
 
-def hash_files(digest: Any, files: Mapping[Path, str], *, times: bool = False) -> None:
-    """Put the content of files, sampled where they are large, and a name of each into a digest.
-
-    With ``times``, those of sampled files count too: what lies between the samples may be written in place.
-    """
+def hash_files(digest: Any, files: Mapping[Path, str]) -> None:
+    """Put the content of files, sampled where they are large, and a name of each into a digest."""
     budget = _budget(max(1, len(files)))
     for file, name in files.items():
         digest.update(name.encode())
         hash_file(digest, file, budget)
-        if times and (stat := file.stat()).st_size > budget:
-            digest.update(f"{stat.st_mtime_ns};{stat.st_ctime_ns};".encode())
 
 
 def scene_files(path: str) -> list[Path]:

@@ -15,7 +15,8 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from batch_scenes import Network, run, save, states
+from batch_scenes import PLACE, Network, run, save, states
+from rasterio.io import MemoryFile
 from typer.testing import CliRunner
 
 from geoseg.cli import app
@@ -242,6 +243,34 @@ class TestFilesAsLargeAndAsOldAsBefore:
             assert run(scenes, network, out, progress=progress).notes == []
         assert [stage for stage, *_ in stages].count("look again") == 1
 
+    @pytest.mark.parametrize("harm", ["no raster", "one band"])
+    def test_one_that_can_be_looked_at_and_is_no_scene_any_more_fails(
+        self, scenes: Path, tmp_path: Path, harm: str
+    ) -> None:
+        out, place = tmp_path / "out", scenes / "b.tif"
+        run(scenes, Network(), out, bands=(1, 2, 3))
+        content, other = place.read_bytes(), b"no raster"
+        if harm == "one band":
+            with MemoryFile() as memory:
+                with memory.open(driver="GTiff", width=9, height=9, count=1, dtype="uint8", transform=PLACE):
+                    pass
+                other = memory.read()
+        write_anew(place, other.ljust(len(content), b"\0"))
+        again = run(scenes, Network(), out, bands=(1, 2, 3))
+        assert (again.states, again.kept, again.notes) == ({"done": 2, "failed": 1}, 2, [])
+        assert states(out)["b"] == "failed"
+        write_anew(place, content)
+        assert run(scenes, Network(), out, bands=(1, 2, 3)).states == {"done": 3}
+
+    def test_one_of_a_record_without_a_fingerprint_is_done_again(self, scenes: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        run(scenes, Network(), out)
+        with closing(sqlite3.connect(out / MANIFEST)) as database, database:
+            database.execute("UPDATE scenes SET provenance = '{\"scene\": {}}' WHERE name = 'b'")
+        write_anew(scenes / "b.tif", (scenes / "b.tif").read_bytes())
+        done = run(scenes, Network(), out)
+        assert (done.states, done.kept) == ({"done": 3}, 2)
+
     def test_an_area_that_was_written_anew_counts(self, scenes: Path, tmp_path: Path) -> None:
         out, area = tmp_path / "out", tmp_path / "area.geojson"
         ring = "[[85, 27], [86, 27], [86, 28], [85, 28], [85, 27]]"
@@ -264,6 +293,8 @@ class TestFilesAsLargeAndAsOldAsBefore:
         spaces = b" " * 200_000
         known.write_bytes(before.replace(b'"features"', spaces + b'"features"', 1) + spaces)
         run(scenes, Network(), out, update=known)
+        known.chmod(0o600)  # changes the time of its change
+        os.utime(known, (1e9, 1e9))
         assert run(scenes, Network(), out, update=known).kept == 3
         write_anew(known, after.replace(b'"features"', spaces + b'"features"', 1) + spaces)
         assert run(scenes, Network(), out, update=known).kept == 0

@@ -457,6 +457,21 @@ def test_what_a_killed_vectorize_left_in_a_store_is_removed_by_any_writer_as_soo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.geojson", "store"]
 
 
+def test_what_a_killed_vectorize_left_on_a_disk_that_was_pulled_is_removed_later(tmp_path, caplog) -> None:
+    store, target, pulled = tmp_path / "disk", tmp_path / "a.geojson", tmp_path / "pulled"
+    scratch = locks.side_folder(target)
+    scratch.mkdir()
+    borrowed = depot.borrowed_depot(str(store), "a", scratch)
+    borrowed.__enter__().put("held", b"pixels")
+    store.rename(pulled)
+    write_text(target, "first")
+    assert f"{store} isn't there. The next run of the same output tries again." in caplog.text
+    pulled.rename(store)
+    write_text(target, "second")
+    assert not list(store.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.geojson", "disk"]
+
+
 def test_segment_leaves_nothing_behind_whether_it_ends_or_not(scene, monkeypatch) -> None:
     options = {"window": 48, "overlap": 16, "chunk": 64, "threshold": 0.3, "store": "faulty://bucket/work"}
     assert len(geoseg.segment(scene, brightness(), **options)) > 20

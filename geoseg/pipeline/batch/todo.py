@@ -12,9 +12,9 @@ from typing import Any
 
 from geoseg.config.resolve import resolve
 from geoseg.config.run import RunSettings
-from geoseg.errors import GeosegError, InputError, StateMismatchError
+from geoseg.errors import InputError, RunError, StateMismatchError
 from geoseg.files import json_digest
-from geoseg.io.fingerprint import hash_files
+from geoseg.io.fingerprint import hash_file
 from geoseg.io.mosaic import files_stamps
 from geoseg.io.names import is_remote
 from geoseg.io.vectors.formats import belonging_files, split_layer
@@ -22,6 +22,7 @@ from geoseg.pipeline.batch.manifest import Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene
 from geoseg.pipeline.opening import open_for_model
 from geoseg.pipeline.store import FORMAT
+from geoseg.raster.source import SceneReadError
 from geoseg.typing import Progress, no_progress
 from geoseg.version import VERSION
 
@@ -71,7 +72,11 @@ def batch_key(predictor: Any, settings: RunSettings) -> str:
     places = [split_layer(file)[0] for file in named]
     files = itertools.chain.from_iterable(map(belonging_files, places))
     content = hashlib.sha256()
-    hash_files(content, {file: file.name for file in files if file.is_file()}, times=True)
+    for file in dict.fromkeys(files):
+        if file.is_file():
+            content.update(file.name.encode())
+            # Whole, for an edit may lie between samples; times would change with a copy, a link or chmod.
+            hash_file(content, file)
     return json_digest([FORMAT, predictor.fingerprint(), outcome_settings(settings), content.hexdigest()])
 
 
@@ -109,10 +114,13 @@ def sort_scenes(
                 if before not in (stamp, digest):
                     try:
                         unchanged = _is_unchanged(scene, record, predictor, settings)
-                    except (GeosegError, OSError) as error:
+                    except (RunError, SceneReadError, OSError) as error:
                         # That it can't be looked at now says nothing about it: the next call looks again.
                         unseen.append(f"{scene.name}: {' '.join(str(error).split())}")
                         stamp = before
+                    except InputError:
+                        # It was looked at, and is no raster any more, or does not suit the model.
+                        unchanged = False
                     progress("look again", number, len(scenes))
                 if unchanged:
                     record.stamp = stamp
@@ -145,7 +153,7 @@ def _is_unchanged(scene: PlannedScene, record: SceneRecord, predictor: Any, sett
         return False
     suggested = {} if predictor.card is None else predictor.card.options.suggested()
     source, _ = open_for_model(scene.reference, predictor, settings, resolve(settings, suggested))
-    return bool(source.fingerprint() == record.provenance["scene"]["fingerprint"])
+    return bool(source.fingerprint() == record.provenance.get("scene", {}).get("fingerprint"))
 
 
 def _absolute(path: str) -> str:
