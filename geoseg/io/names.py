@@ -30,7 +30,8 @@ ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
 SERVICE = "service:"
 
 _HOST = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)", re.IGNORECASE)
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+#: No scheme that is read has a dot; before the ``://`` in ``HDF5:file.h5://group`` stands a file.
+_SCHEME = re.compile(r"[a-z][a-z0-9+-]+://", re.IGNORECASE)
 _ARCHIVE = re.compile(r"^(/vsi(?:zip|tar|gzip|7z|rar)/|zip://|file://)", re.IGNORECASE)
 #: ``GTIFF_DIR:2:file``, ``NETCDF:"file":variable`` and their like, with what may stand before the file.
 _INSIDE = re.compile(r"^(?:GTIFF_DIR:(?:off:)?\d+:|NITF_IM:\d+:|(?:NETCDF|HDF5|ZARR|GPKG):)", re.IGNORECASE)
@@ -47,12 +48,12 @@ def is_remote(path: str) -> bool:
     --------
     >>> is_remote("https://example.org/a.tif"), is_remote("a.tif"), is_remote("/vsizip/a.zip/a.tif")
     (True, False, False)
-    >>> is_remote("service:tiles.xml")
-    True
+    >>> is_remote("service:tiles.xml"), is_remote("HDF5:a.h5://group/a")
+    (True, False)
     """
     if path.startswith(SERVICE) or _HOST.search(path):
         return True
-    if inside := _INSIDE.match(path):  # of HDF5, "://" stands between the file and a group
+    if inside := _INSIDE.match(path):
         return bool(_SCHEME.match(path[inside.end() :].lstrip('"')))
     return bool(_SCHEME.search(path)) and path.partition("://")[0].lower() not in ("zip", "file")
 
@@ -120,6 +121,8 @@ def is_gone(name: str) -> bool:
     --------
     >>> is_gone("none.tif"), is_gone("/vsizip/none.zip/a.tif"), is_gone('NETCDF:"none.nc":v')
     (True, True, True)
+    >>> is_gone("HDF5:none.h5://data/x"), is_gone("HDF5:https://example.org/a.h5://x")
+    (True, False)
     >>> is_gone("https://example.org/a.tif"), is_gone("OTHER:none.tif:10m"), is_gone("/vsimem/a.tif")
     (False, False, False)
     """
@@ -128,8 +131,9 @@ def is_gone(name: str) -> bool:
     if prefix := _ARCHIVE.match(name) or _INSIDE.match(name):
         text = name[prefix.end() :]
         closing = {'"': '"', "{": "}"}.get(text[:1])
-        # Others than GDAL write zip://file!member.
-        return is_gone(text[1:].partition(closing)[0] if closing else text.partition("!")[0])
+        # HDF5:file://group; and others than GDAL write zip://file!member.
+        mark = "://" if _INSIDE.match(name) else "!"
+        return is_gone(text[1:].partition(closing)[0] if closing else text.partition(mark)[0])
     return not (in_archive(name) or _DRIVER.match(name) or os.path.lexists(name))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from geoseg.config.run import RunSettings
 from geoseg.errors import GeosegError, InputError, RunError
+from geoseg.io.vrt import is_vrt
 from geoseg.pipeline.job import Job
 from geoseg.pipeline.predict import BlockReader, PredictSummary, predict_to_store
 from geoseg.pipeline.store import ProbStore
@@ -103,14 +105,16 @@ def check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> Non
         return
     names = ", ".join(map(str, written))
     unread = lost = ""
+    changed = False
     try:
         if job.source.fingerprint() == job.fingerprint["scene"]:
             return
+        # A VRT can be read without its sources; any other scene that was read and differs is another one.
+        changed = not any(is_vrt(path) for path in job.stamps if os.path.isfile(path))  # noqa: PTH113
     except (GeosegError, OSError) as error:
         # A server that is busy, a token that is too old, a disk of the network that does not answer; or half
         # of a file that is being written, which its size or time shows.
         unread = str(error).rstrip(".")
-    changed = False
     for path, stamp in job.stamps.items():
         try:
             stat = path.stat()

@@ -245,16 +245,20 @@ def test_pixels_in_memory_are_looked_at(tmp_path: Path) -> None:
         ('NETCDF:"/vsizip/{0}/a.zip/a.nc":v', "a.zip"),
         ("ZARR:{0}/z.zarr/a:0", "z.zarr"),
         ("HDF5:{0}/s.tif://group/a", "s.tif"),
+        ("HDF5:s.tif://group/a", "s.tif"),
+        ("HDF5:https://host.invalid/s.tif://group/a", None),
         ("/vsizip/{0}/none.zip/s.tif", None),
         ("/vsicurl/http://host.invalid/s.tif", None),
         ("a\0b", None),
     ],
 )
-def test_container(name: str, held: str | None, tmp_path: Path) -> None:
+def test_container(name: str, held: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zipped(tmp_path, 0)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "z.zarr").mkdir()
     (tmp_path / "z.zarr" / ".zgroup").write_text("{}")
-    assert container(name.format(tmp_path)) == (None if held is None else tmp_path / held)
+    root = container(name.format(tmp_path))
+    assert (None if root is None else root.absolute()) == (None if held is None else tmp_path / held)
 
 
 class TestSecurity:

@@ -209,6 +209,16 @@ def test_a_scene_on_a_disk_that_is_pulled_costs_no_kept_run(tmp_path: Path, kind
     assert run_scene(named, Bright(), out, SETTINGS).windows_run == 0
 
 
+def test_a_scene_that_is_read_again_without_its_mask_is_another_one(tmp_path: Path) -> None:
+    scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
+    mask = scene.with_name("scene.tif.msk")
+    save(mask)
+    with pytest.raises(RunError, match="replaced or changed during the run"):
+        run_scene(scene, Bright(), out, SETTINGS, progress=doing_at("vectorize", mask.unlink))
+    assert not (out / "scene.geoseg").exists()
+    assert run_scene(scene, Bright(), out, SETTINGS).windows_run > 0
+
+
 def test_what_was_skipped_while_a_scene_was_not_there_is_read_again(tmp_path: Path) -> None:
     scene, out = save(tmp_path / "scene.tif"), tmp_path / "out"
     content = scene.read_bytes()
