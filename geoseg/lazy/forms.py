@@ -172,6 +172,8 @@ def _states_own_nodata(array: xr.DataArray) -> bool:
     stated = array.attrs.get(_nodata_name(array))
     if isinstance(stated, (tuple, list)):  # one a band
         stated = stated[0] if stated else None
+    if stated is None:
+        return True
     try:
         number = float(stated)
     except (TypeError, ValueError):
