@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.data.chips import Area
 from geoseg.data.classes import ClassTable, class_table, project_table
-from geoseg.data.mask_codes import mask_codes
+from geoseg.data.mask_grids import mask_truth, missed_scene
 from geoseg.data.settings import ClassSettings, SceneSettings, TrainingDataSettings
 from geoseg.data.truth import AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
@@ -237,7 +236,7 @@ def _scene_truth(scene: RasterSource, settings: SceneSettings, table: ClassTable
     labels = _labels_path(scene, settings.labels, wanted)
     truth: MaskTruth | VectorTruth
     if _is_raster(labels):
-        truth = _mask_truth(scene, labels, table)
+        truth = mask_truth(scene, labels, table)
     else:
         shapes, classes = _read_shapes(scene, labels, table, wanted.data.class_column)
         # Drawn in the order of the config, where the later class wins.
@@ -256,7 +255,7 @@ def _labels_path(scene: RasterSource, name: str, wanted: Wanted) -> str:
 
 
 def _digest_of(path: str, column: str | None = None) -> str:
-    """Of a mask's pixels, or of the polygons in a file and what the column says of them."""
+    """Of a mask's file, or of the polygons in a file and what the column says of them."""
     return open_raster(path).fingerprint() if _is_raster(path) else read_features(path, column).digest
 
 
@@ -271,7 +270,7 @@ def _read_shapes(
     # Labels of a whole country may come with one scene: only those on it are kept.
     touching = shapely.intersects(on_scene.geometry, shapely.box(0, 0, scene.width, scene.height))
     if not touching.any():
-        raise _apart("labels", path, labels.source.bounds, scene)
+        raise missed_scene("labels", path, labels.source.bounds, scene)
     index = on_scene.index[touching]
     values = np.full(len(index), "", object) if labels.values is None else labels.values[index]
     return on_scene.geometry[touching], table.indices(values, path)
@@ -284,82 +283,8 @@ def _read_aoi(scene: RasterSource, path: str) -> NDArray[np.object_]:
     # By area: a polygon that only touches the border of the scene labels nothing of it.
     inside = shapely.area(shapely.intersection(shapes, whole)) > 0
     if not inside.any():
-        raise _apart("aoi", path, ground.source.bounds, scene)
+        raise missed_scene("aoi", path, ground.source.bounds, scene)
     return shapes[inside]
-
-
-def _apart(what: str, path: str, bounds: Sequence[float] | None, scene: RasterSource) -> InputError:
-    """Why nothing of a file lies on a scene: both extents, and a CRS that is missing."""
-    ground, crs = (tuple(round(v, 6) for v in scene.geobox.bounds()), scene.geobox.crs)
-    extent = tuple(round(float(v), 6) for v in bounds or ()) or "nothing"
-    hint = (
-        "" if crs else f" The scene states no CRS, so {what} must be in its pixels; or set it with gdal_edit."
-    )
-    return InputError(
-        f"{what} must touch the scene, got {path} over {extent} and {scene.path} over {ground} "
-        f"({crs.to_string() if crs else 'pixels'}).{hint}"
-    )
-
-
-def _mask_truth(scene: RasterSource, path: str, table: ClassTable) -> MaskTruth:
-    # The indices of a palette are the classes, unless the config says what its colors are.
-    mask = open_raster(path, expand_palette=bool(table.colors))
-    return MaskTruth(scene.height, scene.width, mask, _area_to_mask(scene, mask), mask_codes(table, mask))
-
-
-def _area_to_mask(scene: RasterSource, mask: RasterSource) -> Affine:
-    """From pixel corners of the scene to those of its mask: by georeferencing, else by shape."""
-    if mask.geobox.crs is None:
-        if mask.geobox.transform.is_identity:
-            # The same picture, perhaps of another size.
-            down, right = mask.height / scene.height, mask.width / scene.width
-            # A side may have been rounded by a whole pixel when either of the two was scaled.
-            if abs(down - right) > max(1, down, right) * (1 / scene.height + 1 / scene.width):
-                raise InputError(
-                    "a mask without georeferencing must have its scene's shape, got "
-                    f"{mask.width} x {mask.height} pixels of {mask.path} for {scene.width} x {scene.height} "
-                    f"of {scene.path}. Georeference it, or cut it to the scene; a photo is turned by its "
-                    "EXIF orientation before."
-                )
-            return Affine.scale(right, down)
-        if scene.geobox.crs is None and scene.geobox.transform.is_identity:
-            raise InputError(
-                f"a mask must lie where its scene does, got {mask.path} with a geotransform for {scene.path} "
-                "without one. Remove its world file, or give the scene one."
-            )
-        if scene.geobox.crs is not None:
-            logger.warning(
-                "%s states no CRS: its coordinates are taken for those of %s (%s).",
-                mask.path, scene.path, scene.geobox.crs.to_string(),
-            )  # fmt: skip
-        return _placed(scene, mask)
-    own, other = scene.geobox.crs, mask.geobox.crs
-    if own is None or not own.equals(other):
-        own_name = own.to_string() if own else "none"
-        hint = (
-            f"Warp it with gdalwarp -t_srs {own_name} -r near"
-            if own
-            else "Give the scene its own with gdal_edit"
-        )
-        raise InputError(
-            f"a mask must have its scene's CRS ({own_name}), got {other.to_string()} for {mask.path}. "
-            f"{hint}, or give vector labels."
-        )
-    return _placed(scene, mask)
-
-
-def _placed(scene: RasterSource, mask: RasterSource) -> Affine:
-    """From a scene to a mask by their transforms, which are of one CRS."""
-    to_mask = ~mask.geobox.transform * scene.geobox.transform
-    # Rows and columns of a mask are looked up apart, which a turned one does not allow. Rounding is no turn.
-    if abs(to_mask.b) + abs(to_mask.d) > 1e-6 * abs(to_mask.a):
-        raise InputError(
-            f"a mask must lie square to its scene, got {mask.path} turned. Warp it to the scene."
-        )
-    ends = np.array([to_mask * (0, 0), to_mask * (scene.width, scene.height)])
-    if (ends.max(0) <= 0).any() or (ends.min(0) >= (mask.width, mask.height)).any():
-        raise _apart("a mask", mask.path, mask.geobox.bounds(), scene)
-    return to_mask
 
 
 def _open_pairs(wanted: Wanted) -> Opened:
@@ -385,7 +310,7 @@ def _open_pairs(wanted: Wanted) -> Opened:
                     f"{path.name}. Move one of them elsewhere."
                 )
             scene = open_raster(path, resolution=wanted.resolution, gsd=wanted.data.gsd)
-            areas.append(Area(scene.name, scene, _mask_truth(scene, str(mask), table)))
+            areas.append(Area(scene.name, scene, mask_truth(scene, str(mask), table)))
             scenes.append(scene)
             digests.append(_digest_of(str(mask)))
     if not areas:
