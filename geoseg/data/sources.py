@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -39,8 +38,6 @@ __all__ = [
     "present_classes",
     "titles_table",
 ]
-
-logger = logging.getLogger(__name__)
 
 _ONE_CLASS = "object"
 
