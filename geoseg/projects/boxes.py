@@ -51,8 +51,11 @@ def padded_box(figure: Figure, pad: Sides, shape: tuple[int, int]) -> Window:
     >>> str(padded_box(Rectangle(2, 3, 5, 5), Sides(left="50%", top="9px"), (100, 100)))
     'rows 0..5, columns 0..5'
     """
+    bounds = figure_bounds(figure)
+    if math.isnan(bounds[0]):
+        return Window(row_off=0, col_off=0, height=0, width=0)
     # Whole pixels around the object, however its vertices lie on them.
-    left, top, right, bottom = (math.floor(v + 0.5) for v in figure_bounds(figure))
+    left, top, right, bottom = (math.floor(v + 0.5) for v in bounds)
     # Percent are of the object's box, not of the image.
     margin = pad.pixels(bottom - top + 1, right - left + 1)
     row, col = top - margin[1], left - margin[0]

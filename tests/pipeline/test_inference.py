@@ -458,3 +458,16 @@ def test_images_are_tagged_with_how_sure_the_network_is(tmp_path: Path) -> None:
         assert values["expected_iou"] == pytest.approx(expected, abs=1e-3)
     with pytest.raises(InputError, match="rank must go with today's layout"):
         geoseg.infer(source, bright, {}, tmp_path / "no", classes=("bg", "light"), rank=True, legacy=True)
+
+
+def test_polygons_without_vertices_have_no_box(tmp_path: Path) -> None:
+    empty, house = Polygon(np.zeros((0, 2))), Polygon(np.array([[3.0, 3], [9, 3], [9, 9]]))
+    objects = tuple(LabeledObject("house", figure) for figure in (empty, house, empty))
+    with ProjectWriter(tmp_path / "in", ProjectMeta((ClassMeta("house", "polygon", (9, 9, 9)),))) as writer:
+        pixels = np.zeros((40, 50, 3), np.uint8)
+        writer.add("ds", "a.png", Annotation(40, 50, objects), Image.fromarray(pixels).save)
+    config = {"mode": {"source": "bboxes", "save": True}, "model_classes": {"save_classes": []}}
+    summary = infer(tmp_path / "in", config, tmp_path / "out")
+    assert (summary.windows, summary.objects, summary.failures) == (1, 1, ())
+    result = open_project(tmp_path / "out")
+    assert [one.figure for one in result.annotation(next(iter(result))).objects] == [Rectangle(3, 3, 9, 9)]

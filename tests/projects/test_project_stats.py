@@ -67,6 +67,14 @@ def test_broken_images_count_nowhere_and_are_listed(project: Path) -> None:
     assert [f.image for f in stats.failures] == ["one/a.png"]
 
 
+def test_polygons_without_vertices_cover_nothing(tmp_path: Path) -> None:
+    objects = (LabeledObject("roof", Polygon(np.zeros((0, 2)))), OBJECTS[1])
+    with ProjectWriter(tmp_path / "town", META) as writer:
+        writer.add("ds", "a.png", Annotation(40, 60, objects), write_png)
+    total = project_stats(tmp_path / "town").total
+    assert (total.objects, total.classes["roof"].area_px) == (2, 360)
+
+
 def test_octaves_hold_every_object() -> None:
     areas = np.random.default_rng(0).uniform(0.5, 5000, 300)
     stats = size_stats(areas)

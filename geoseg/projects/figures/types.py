@@ -220,10 +220,14 @@ def open_ring(coords: Coords) -> Coords:
 def figure_bounds(figure: Figure) -> Bounds:
     """Smallest and largest x and y of a figure, (left, top, right, bottom), all inclusive pixel indices.
 
+    A polygon without vertices lies nowhere: its bounds are NaN.
+
     Examples
     --------
     >>> figure_bounds(Bitmap((2, 3), np.ones((1, 4), bool)))
     (2.0, 3.0, 5.0, 3.0)
+    >>> figure_bounds(Polygon(np.zeros((0, 2))))
+    (nan, nan, nan, nan)
     """
     if isinstance(figure, Bitmap):
         (x, y), (h, w) = figure.origin, figure.shape
@@ -233,6 +237,9 @@ def figure_bounds(figure: Figure) -> Bounds:
     if isinstance(figure, Point):
         return figure.x, figure.y, figure.x, figure.y
     coords = figure.parts()[0]
+    # Compared with NaN, every window is elsewhere; any number would be a place.
+    if not len(coords):
+        return math.nan, math.nan, math.nan, math.nan
     (left, top), (right, bottom) = coords.min(axis=0), coords.max(axis=0)
     return float(left), float(top), float(right), float(bottom)
 
