@@ -176,6 +176,10 @@ def train(
         Path | None, typer.Option("--weights", help="Bundle, run or checkpoint to start from.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="With --resume: though scenes or labels changed since."),
+    ] = False,
     devices: Annotated[
         str | None, typer.Option("--devices", help="cpu, cpu:2 or GPU numbers such as 0,1.")
     ] = None,
@@ -227,6 +231,12 @@ def train(
     tune_malloc()
     with progress_bar(quiet) as report:
         path = loop.train(
-            settings, out, base=config.absolute().parent, resume=resume, devices=devices, progress=report
+            settings,
+            out,
+            base=config.absolute().parent,
+            resume=resume,
+            accept_changes=accept_changes,
+            devices=devices,
+            progress=report,
         )
     typer.echo(path)

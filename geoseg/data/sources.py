@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from geoseg.data.truth import AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.files import json_digest
 from geoseg.io.band_names import stored_names
+from geoseg.io.fingerprint import scene_files
+from geoseg.io.local_files import stat_stamp
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import class_name, is_vector_file, read_features
 from geoseg.projects.figures import Annotation, ProjectMeta, format_color
-from geoseg.projects.project import IMAGE_SUFFIXES, open_project, read_annotation
+from geoseg.projects.project import IMAGE_SUFFIXES, Item, open_project, read_annotation
 from geoseg.raster.classes import IGNORE
 from geoseg.raster.source import PixelSource, RasterSource
 
@@ -34,6 +36,7 @@ __all__ = [
     "annotated_area",
     "check_alike",
     "images_opened",
+    "item_files",
     "open_areas",
     "present_classes",
     "titles_table",
@@ -84,8 +87,9 @@ class Opened:
         The classes.
     gsd
         Meters per pixel read, smallest and largest; None without a CRS.
-    labels
-        Digest of all labels; empty where they are made by a graph.
+    files
+        What a scene, an image or labels are named by -> digest, by which a run that is resumed sees that they
+        changed: of labels their content, of pixels the names, sizes and times of their files.
     """
 
     areas: tuple[Area, ...]
@@ -93,7 +97,7 @@ class Opened:
     tags: tuple[frozenset[str], ...]
     table: ClassTable
     gsd: tuple[float, float] | None = None
-    labels: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def channels(self) -> int:
@@ -162,22 +166,33 @@ def _open_scenes(wanted: Wanted) -> Opened:
     # Pixels of a mask always carry a value; polygons only where a column says so.
     by_value = bool(data.class_column) or all(_is_raster(settings.labels) for _, settings in expanded)
     table = class_table(_listed(wanted), wanted.background, wanted.neutral, data.other, by_value=by_value)
-    areas, scenes, digests = [], [], []
+    areas, scenes = [], []
+    files: dict[str, str] = {}
     for path, settings in expanded:
         scene = open_raster(path, bands=settings.bands, resolution=wanted.resolution, gsd=settings.gsd)
         truth = _scene_truth(scene, settings, table, wanted)
-        digests.append(_digest_of(_labels_path(scene, settings.labels, wanted), data.class_column))
+        labels = _labels_path(scene, settings.labels, wanted)
+        files[labels] = _digest_of(labels, data.class_column)
         if settings.aoi:
-            digests.append(_digest_of(_labels_path(scene, settings.aoi, wanted)))
+            aoi = _labels_path(scene, settings.aoi, wanted)
+            # A file that holds labels, too, is known by these: their digest counts classes as well.
+            files.setdefault(aoi, _digest_of(aoi))
         areas.append(Area(scene.name, scene, truth, weight=settings.weight, instances=settings.instances))
         scenes.append(scene)
+        files[scene.path] = _stamp(scene.files())
     # Who says which bands are meant knows better than the file.
     _check_band_order(
         [scene for scene, (_, settings) in zip(scenes, expanded) if settings.bands is None], _CHOOSE
     )
     parts = tuple(settings.part for _, settings in expanded)
     tags = (frozenset[str](),) * len(areas)
-    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), json_digest(digests))
+    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), files)
+
+
+def _stamp(files: Iterable[Path]) -> str:
+    """Digest of the names, sizes and times of the files that pixels come from."""
+    # Of those alone: labels and overviews beside a scene begin with its name, and change none of its pixels.
+    return json_digest([[file.name, *(stat_stamp(file) or ())[1:]] for file in files])
 
 
 def _check_band_order(scenes: Sequence[RasterSource], advice: str) -> None:
@@ -295,7 +310,8 @@ def _open_pairs(wanted: Wanted) -> Opened:
     for path in sorted(masks.iterdir()):
         if _is_raster(path.name):
             masks_by_stem.setdefault(path.stem, []).append(path)
-    areas, scenes, digests = [], [], []
+    areas, scenes = [], []
+    files: dict[str, str] = {}
     for path in sorted(images.iterdir()):
         if _is_raster(path.name):
             if path.stem not in masks_by_stem:
@@ -309,13 +325,14 @@ def _open_pairs(wanted: Wanted) -> Opened:
             scene = open_raster(path, resolution=wanted.resolution, gsd=wanted.data.gsd)
             areas.append(Area(scene.name, scene, mask_truth(scene, str(mask), table)))
             scenes.append(scene)
-            digests.append(_digest_of(str(mask)))
+            files[scene.path] = _stamp(scene.files())
+            files[str(mask)] = _digest_of(str(mask))
     if not areas:
         raise InputError(f"data.images must hold images, got none in {images}.")
     _check_band_order(scenes, _REWRITE)
     tags = (frozenset[str](),) * len(areas)
     parts = ("auto",) * len(areas)
-    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), json_digest(digests))
+    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), files)
 
 
 # ------------------------------------------------------------------ projects
@@ -324,15 +341,24 @@ def _open_pairs(wanted: Wanted) -> Opened:
 def _open_project(wanted: Wanted) -> Opened:
     project = open_project(_path(wanted.base, str(wanted.data.project)))
     table = titles_table(wanted, project.meta)
-    annotated, digests = [], []
+    annotated = []
     for item in project:
         scene = open_raster(item.image)
-        digests.append("" if item.annotation is None else sha256(item.annotation.read_bytes()).hexdigest())
         annotation = read_annotation(item, project.meta, (scene.height, scene.width))
         annotated.append(annotated_area(f"{item.dataset}/{item.stem}", scene, annotation, table))
     if not annotated:
         raise InputError(f"project must hold images, got none in {project.path}.")
-    return replace(images_opened(annotated, table), labels=json_digest(digests))
+    return replace(images_opened(annotated, table), files=item_files(project))
+
+
+def item_files(items: Iterable[Item]) -> dict[str, str]:
+    """Digests of images and their annotations, as in :attr:`Opened.files`."""
+    files: dict[str, str] = {}
+    for item in items:
+        files[str(item.image)] = _stamp(scene_files(str(item.image)))
+        if item.annotation is not None:
+            files[str(item.annotation)] = sha256(item.annotation.read_bytes()).hexdigest()
+    return files
 
 
 def titles_table(wanted: Wanted, meta: ProjectMeta) -> ClassTable:

@@ -6,11 +6,20 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 from geoseg.data.chips import Area
 from geoseg.data.classes import ClassTable
-from geoseg.data.sources import Opened, Wanted, annotated_area, check_alike, images_opened, titles_table
+from geoseg.data.sources import (
+    Opened,
+    Wanted,
+    annotated_area,
+    check_alike,
+    images_opened,
+    item_files,
+    titles_table,
+)
 from geoseg.dtl import GraphEngine, Sample, open_graph
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
@@ -116,7 +125,8 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
         The graph gives no sample.
     """
     data = wanted.data
-    samples = open_graph(wanted.base / str(data.dtl), wanted.base / str(data.projects), seed=seed)
+    graph = wanted.base / str(data.dtl)
+    samples = open_graph(graph, wanted.base / str(data.projects), seed=seed)
     table = titles_table(wanted, samples.meta)
     redraws = _Redraws(samples.engine, table)
     areas_with_tags = []
@@ -130,6 +140,8 @@ def open_graph_areas(wanted: Wanted, seed: int) -> Opened:
         areas_with_tags.append((replace(area, redraw=redraw), tags))
     if not areas_with_tags:
         raise InputError(f"a DTL graph must give samples, got none from {data.dtl}.")
-    opened = images_opened(areas_with_tags, table)
+    files = {str(graph): sha256(graph.read_bytes()).hexdigest()}
+    files |= item_files(item for _, item in samples.engine.items)
+    opened = replace(images_opened(areas_with_tags, table), files=files)
     check_alike(opened.areas)
     return opened

@@ -49,6 +49,7 @@ def train(
     *,
     base: PathLike | None = None,
     resume: bool = False,
+    accept_changes: bool = False,
     devices: str | None = None,
     progress: Progress = no_progress,
 ) -> Path:
@@ -65,6 +66,8 @@ def train(
     resume
         Go on from the last state in ``out``; the result is that of a run that was never stopped
         (bit for bit on the CPU). Without a state there, training begins.
+    accept_changes
+        Resume although scenes or labels changed since the run began; bands are scaled as before.
     devices
         ``cpu``, ``cpu:2`` or GPU numbers, in place of the config's ``gpu_devices``.
     progress
@@ -115,7 +118,7 @@ def train(
             earlier = initial.batches if initial else 0
         prepared = replace(prepared, facts=replace(prepared.facts, earlier_batches=earlier))
         if resumed:
-            _check_state(run, prepared, chosen)
+            prepared = _check_state(run, prepared, chosen, accept_changes)
         # Written before the first batch: a run killed at once can already be resumed, and is known as a run.
         run.write_json("config.json", settings.model_dump(mode="json"))
         run.write_json("facts.json", prepared.facts.document())
@@ -146,18 +149,30 @@ def _check_folder(run: RunFolder, settings: TrainSettings, resume: bool) -> None
         )
 
 
-def _check_state(run: RunFolder, prepared: Prepared, devices: Devices) -> None:
-    """Refuse a state of other data, of another teacher or of another number of processes."""
+def _check_state(run: RunFolder, prepared: Prepared, devices: Devices, accept_changes: bool) -> Prepared:
+    """Refuse a state of other data, of another teacher or of another number of processes.
+
+    Gives what to go on with: where changes are accepted, bands are scaled as the network knows them.
+    """
     # Through JSON, or tuples would differ from the lists that were read.
     facts = json.loads(json.dumps(prepared.facts.document()))
     before = run.read_json("facts.json")
-    # An earlier version did not keep what its labels were.
-    before.setdefault("labels", facts["labels"])
-    changed = [key for key in facts if facts[key] != before.get(key)]
-    if changed:
+    # An earlier version did not keep what its files were.
+    files, known = facts["files"], before.get("files", facts["files"])
+    written = sorted(name for name in {*files, *known} if files.get(name) != known.get(name))
+    names = ", ".join(written[:3]) + (f" and {len(written) - 3} more" if written[3:] else "")
+    # What is measured on pixels differs with them.
+    free = ("files", "mean", "stddev") if written else ("files",)
+    if changed := [key for key in facts if key not in free and facts[key] != before.get(key)]:
         raise StateMismatchError(
             f"a run to resume must find what it began with, got another {', '.join(changed)} than in "
-            f"{run.path / 'facts.json'}. Restore it, or begin a new run."
+            f"{run.path / 'facts.json'}{f', for files changed: {names}' if names else ''}. Restore it, or "
+            "begin a new run."
+        )
+    if written and not accept_changes:
+        raise StateMismatchError(
+            f"a run to resume must find its scenes and labels as they were, got changed files: {names}. "
+            "Restore them, give --accept-changes to go on with what they hold now, or begin a new run."
         )
     # Each process draws its own share of every batch: with another number the run would be another one.
     world = run.load_state().get("world", 1)
@@ -166,6 +181,8 @@ def _check_state(run: RunFolder, prepared: Prepared, devices: Devices) -> None:
             f"a run to resume must have as many processes as it began with, got {devices.world} and not "
             f"{world}. Choose them with --devices, such as cpu:{world}."
         )
+    scaling = {name: tuple(before[name]) for name in ("mean", "stddev")}
+    return replace(prepared, facts=replace(prepared.facts, **scaling))
 
 
 def _launch(

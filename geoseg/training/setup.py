@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ class Facts:
         Batches of the trainings whose weights this one began with.
     teacher
         Fingerprint of the network whose probabilities are learned from; None without one.
-    labels
-        Digest of all labels; empty where they are made by a graph.
+    files
+        Files that it learns from, by path from the config's folder -> digest; see
+        :attr:`geoseg.data.sources.Opened.files`.
     """
 
     classes: tuple[str, ...]
@@ -80,7 +82,7 @@ class Facts:
     colors: tuple[str | None, ...] = ()
     earlier_batches: int = 0
     teacher: str | None = None
-    labels: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -93,6 +95,7 @@ class Facts:
         facts: dict[str, Any] = {**document, "gsd": tuple(gsd) if gsd else None}
         for name in ("classes", "mean", "stddev", "bands", "colors"):  # earlier versions lack the last two
             facts[name] = tuple(document.get(name, ()))
+        facts.pop("labels", None)  # what they had in place of ``files``
         return cls(**facts)
 
 
@@ -181,7 +184,8 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         bands,
         table.shown,
         teacher=teacher.fingerprint if teacher else None,
-        labels=opened.labels,
+        # From the config's folder, with which data may be moved.
+        files={path.removeprefix(f"{base}{os.sep}"): digest for path, digest in opened.files.items()},
     )
     return Prepared(opened, epochs, val, facts, teacher)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -301,6 +303,38 @@ def test_samples_of_a_graph_are_those_of_its_project(tmp_path, house_project):
         return sorted((chip.image.tobytes(), chip.target.tobytes()) for chip in chips)
 
     assert contents(lazy) == contents(made)
+
+
+@pytest.mark.parametrize("kind", ["project", "graph", "pairs"])
+def test_all_that_is_learned_from_is_known_by_its_file(kind, tmp_path, house_project):
+    project = shutil.copytree(house_project, tmp_path / "houses")
+    image, note = project / "ds" / "img" / "im2.png", project / "ds" / "ann" / "im2.png.json"
+    if kind == "graph":
+        graph = [
+            {"action": "data", "src": ["houses/*"], "dst": "$a", "settings": {"classes_mapping": "default"}},
+            {"action": "supervisely", "src": ["$a"], "dst": "made", "settings": {}},
+        ]
+        (tmp_path / "graph.json").write_text(json.dumps(graph))
+        data, others = {"dtl": "graph.json", "projects": "."}, [note, tmp_path / "graph.json"]
+    elif kind == "pairs":
+        masks = tmp_path / "masks"
+        masks.mkdir()
+        for picture in image.parent.iterdir():
+            Image.fromarray(np.eye(64, dtype=np.uint8)).save(masks / picture.name)
+        data, others = {"images": str(image.parent), "masks": "masks"}, []
+    else:
+        data, others = {"project": "houses"}, [note]
+    known = prepared(tmp_path, data=data, classes=[]).facts.files
+    os.utime(image, (1, 1))
+    for other in others:
+        other.write_text(f"{other.read_text()} ")
+    if kind == "pairs":
+        others = [masks / image.name]
+        Image.fromarray(np.eye(64, dtype=np.uint8)[::-1]).save(others[0])
+    now = prepared(tmp_path, data=data, classes=[]).facts.files
+    assert known.keys() == now.keys()
+    changed = {name for name in now if known[name] != now[name]}
+    assert changed == {str(path.relative_to(tmp_path)) for path in (image, *others)}
 
 
 @pytest.mark.parametrize("objects", [0, 1])

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from safetensors.torch import load_file
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.optim.swa_utils import update_bn
 from train_samples import base_config, town, write_scene
+from typer.testing import CliRunner
 
+from geoseg.cli import app
 from geoseg.data import dataset
 from geoseg.errors import ConfigError, GeosegError, InputError, ModelError, RunError, StateMismatchError
 from geoseg.files import LockedError, hold
@@ -131,9 +134,6 @@ def test_the_bundle_predicts_what_the_checkpoint_does(finished):
 
 
 def test_any_checkpoint_can_be_exported(finished, tmp_path):
-    from typer.testing import CliRunner
-
-    from geoseg.cli import app
     from geoseg.models.bundle import open_bundle
     from geoseg.models.state import load_module
 
@@ -176,18 +176,41 @@ def test_other_data_or_processes_are_refused_on_resuming(quick, tmp_path):
         train(settings, tmp_path / "run", devices="cpu", resume=True)
 
 
-@pytest.mark.parametrize("which", ["labels", "aoi"])
-def test_labels_that_changed_are_refused_on_resuming(quick, tmp_path, which):
-    scene = write_scene(tmp_path, "a", seed=1)
+def test_files_that_changed_are_named_on_resuming(tmp_path):
+    names = write_scene(tmp_path, "a", seed=1)
+    scene = {key: Path(path).name for key, path in names.items()}  # as in a config in their folder
     data = {"scenes": [scene], "split": {"block_chips": 1, "buffer_px": 4}}
-    settings = parse_train_settings(base_config(data=data, epochs=1, save_every_minutes=0.0))
+    document = base_config(data=data, epochs=1, save_every_minutes=0.0)
+    settings, out = parse_train_settings(document), tmp_path / "run"
     with pytest.raises(Stop):
-        train(settings, tmp_path / "run", devices="cpu", progress=stop_after(3))
-    frame = gpd.read_file(scene[which])
-    frame.geometry = frame.translate(1e-6)
-    frame.to_file(scene[which])
-    with pytest.raises(StateMismatchError, match="must find what it began with, got another labels than in"):
-        train(settings, tmp_path / "run", devices="cpu", resume=True)
+        train(settings, out, base=tmp_path, devices="cpu", progress=stop_after(2))
+
+    # Labels that are written anew and are the same, overviews, and a folder that was moved change nothing.
+    frames = {which: gpd.read_file(names[which]) for which in ("labels", "aoi")}
+    frames["labels"].to_file(names["labels"])
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset/>")
+    moved = shutil.copytree(tmp_path, tmp_path / "moved", ignore=shutil.ignore_patterns("run"))
+    with pytest.raises(Stop):
+        train(settings, out, base=moved, devices="cpu", resume=True, progress=stop_after(3))
+    for which, frame in frames.items():
+        frame.translate(1e-6).to_file(moved / scene[which])
+        with pytest.raises(StateMismatchError, match=f"as they were, got changed files: {scene[which]}. Res"):
+            train(settings, out, base=moved, devices="cpu", resume=True)
+        frame.to_file(moved / scene[which])
+    Path(write_scene(tmp_path, "b", seed=5)["path"]).replace(names["path"])
+    # The way out that the message names; what scales the bands stays.
+    facts = json.loads((out / "facts.json").read_text())
+    (out / "facts.json").write_text(json.dumps({**facts, "mean": [1, 2, 3]}))
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    call = ["train", str(tmp_path / "config.json"), "--out", str(out), "--resume", "--devices", "cpu"]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 2
+    assert "got changed files: a.tif. Restore them, give --accept-changes to go on" in result.stderr
+    result = CliRunner().invoke(app, [*call, "--accept-changes"])
+    assert result.exit_code == 0, result.output
+    now = json.loads((out / "facts.json").read_text())
+    assert now["mean"] == [1, 2, 3]
+    assert {name for name in now["files"] if now["files"][name] != facts["files"][name]} == {"a.tif"}
 
 
 def test_resuming_a_finished_run_changes_nothing(finished):
