@@ -25,9 +25,12 @@ from geoseg.typing import Array
 
 def _random(classes: int, seed: int = 0, neutral: float = 0.2) -> tuple[torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(seed)
-    logits = torch.tensor(rng.normal(0, 2, (3, classes, 7, 9)), dtype=torch.float32)
-    target = rng.integers(0, classes, (3, 7, 9))
-    target[rng.random(target.shape) < neutral] = IGNORE
+    logits = torch.tensor(rng.normal(0, 2, (3, classes, 15, 19)), dtype=torch.float32)
+    target = rng.integers(0, classes, (3, 15, 19))
+    unknown = rng.random(target.shape) < neutral
+    # What lies near a neutral pixel has no edge's direction either: most of the last chip is known.
+    unknown[2, :, 2:] &= neutral >= 1
+    target[unknown] = IGNORE
     return logits, torch.tensor(target, dtype=torch.uint8)
 
 
@@ -137,6 +140,28 @@ def ref_lovasz(logits, target):
     return np.mean(losses)
 
 
+def ref_direction(logits, target):
+    """Angles of the structure tensor from scipy's filters, block by block."""
+    p, target = _softmax(logits.double().numpy()), target.numpy()
+    binomial = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+    rows, columns = ((size - 6) // 4 for size in target.shape[1:])
+    total = weight = 0.0
+    for chip, k, row, column in np.ndindex(len(p), p.shape[1] - 1, rows, columns):
+        square = (chip, slice(4 * row, 4 * row + 10), slice(4 * column, 4 * column + 10))
+        if (target[square] == IGNORE).any():
+            continue
+        turns, strengths = [], []
+        for image in (p[:, k + 1][square], (target[square] == k + 1).astype(float)):
+            gy, gx = (
+                ndimage.sobel(ndimage.convolve(image, binomial), axis)[3:-3, 3:-3] / 8 for axis in (0, 1)
+            )
+            strengths.append((gx**2 + gy**2).mean())
+            turns.append(((gx + 1j * gy) ** 2).mean() / (strengths[-1] + 1e-3))
+        total += strengths[1] * abs(turns[0] - turns[1]) ** 2 / 4
+        weight += strengths[1]
+    return total / weight
+
+
 def ref_log_cosh_dice(logits, target, smooth=1.0):
     return np.log(np.cosh(ref_dice(logits, target, smooth)))
 
@@ -149,6 +174,8 @@ CASES: list[tuple[str, int, Any, dict[str, Any]]] = [
     ("cross_entropy", 3, ref_cross_entropy, {"class_weights": WEIGHTS}),
     ("cross_entropy", 3, ref_cross_entropy, {"label_smoothing": 0.1, "boundary_weight": 2.0}),
     ("cross_entropy", 2, ref_cross_entropy, {"gap_weight": 4.0}),
+    ("direction", 3, ref_direction, {}),
+    ("direction", 2, ref_direction, {}),
     ("focal", 3, ref_focal, {}),
     ("focal", 2, ref_focal, {"gamma": 1.0, "class_weights": WEIGHTS[:2]}),
     ("tversky", 3, ref_tversky, {}),
@@ -217,7 +244,8 @@ def test_right_answer_is_nearly_free(name):
     _, target = _random(2, 4)
     sure = torch.stack([(target == k).float() * 60 - 30 for k in range(2)], dim=1)
     assert float(call_loss(name, sure, target)) < 1e-3
-    assert float(call_loss(name, -sure, target)) > 0.4
+    if name != "direction":  # the edges of the negative run the same way
+        assert float(call_loss(name, -sure, target)) > 0.4
 
 
 def test_what_keeps_the_losses_of_smp_out():
@@ -273,6 +301,83 @@ def test_a_bridge_between_two_houses_costs_more_than_a_bulge():
             costs.append([float(call_loss(name, logits, target, gap_weight=w)) for w in (0.0, 4.0)])
         assert costs[0][0] == pytest.approx(costs[1][0])
         assert costs[0][1] > 1.2 * costs[1][1]
+
+
+def _house(degrees: float = 0.0, wobble: float = 0.0) -> torch.Tensor:
+    """A mask (1, 64, 64) of a house of 30 x 30 pixels, turned, its walls waved by so many pixels."""
+    y, x = np.mgrid[:64, :64] - 31.5
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    u, v = cos * x + sin * y, cos * y - sin * x
+    house = (abs(u) < 15 + wobble * np.sin(v)) & (abs(v) < 15 + wobble * np.sin(u))
+    return torch.tensor(house[None].astype(np.uint8))
+
+
+def _logits(mask: torch.Tensor) -> torch.Tensor:
+    return torch.stack([1.0 - mask, mask.float()], 1) * 20 - 10
+
+
+def test_direction_costs_a_wavy_wall_more_than_a_moved_one():
+    target = _house()
+    for houses in (
+        [_house(degrees) for degrees in (0, 4, 8, 16)],
+        [_house(0, wobble) for wobble in range(4)],
+    ):
+        costs = [float(call_loss("direction", _logits(house), target)) for house in houses]
+        assert costs[0] < 1e-6
+        assert np.diff(costs).min() > 0.01, costs
+    waves, moved = _logits(_house(0, 2)), _logits(target.roll(3, 2))
+    assert float(call_loss("dice", waves, target)) < float(call_loss("dice", moved, target))
+    assert float(call_loss("direction", waves, target)) > 2 * float(call_loss("direction", moved, target))
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-12, 1e-6, 1e-3])
+def test_direction_leaves_flat_predictions_alone(slope):
+    logits = torch.zeros(1, 2, 64, 64)
+    logits[:, 1] = slope * torch.arange(64)
+    logits.requires_grad_()
+    cost = call_loss("direction", logits, _house())
+    cost.backward()
+    assert 0.2 < float(cost.detach()) < 0.25
+    assert logits.grad.abs().max() <= slope
+
+
+def test_direction_learns_nothing_where_no_border_is():
+    logits = _logits(_house()).requires_grad_()
+    cost = call_loss("direction", logits, torch.ones(1, 64, 64, dtype=torch.uint8))
+    cost.backward()
+    assert float(cost.detach()) == 0
+    assert not logits.grad.any()
+
+
+def test_direction_ends_three_pixels_before_the_unknown():
+    target = _house()
+    target[:, :, 32:] = IGNORE
+    logits = _logits(_house(8)).requires_grad_()
+    cost = call_loss("direction", logits, target)
+    cost.backward()
+    assert float(cost.detach()) > 0.01
+    used = logits.grad.abs().sum((0, 1, 2)).nonzero().ravel()
+    # Blocks begin at every fourth pixel, so the last of them ends up to three before the last known column.
+    assert 28 <= used.max() <= 31
+    nothing = target.clone()
+    nothing[:, ::4, ::4] = IGNORE
+    assert float(call_loss("direction", logits.detach(), nothing)) == 0
+
+
+def test_direction_is_computed_in_float32():
+    logits = _logits(_house(8)).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cost = call_loss("direction", logits, _house())
+    assert cost.dtype == torch.float32
+    assert torch.equal(cost, call_loss("direction", logits.float(), _house()))
+
+
+def test_direction_of_chips_smaller_than_its_reach_is_nothing():
+    logits = torch.randn(1, 2, 9, 30, requires_grad=True)
+    cost = call_loss("direction", logits, torch.zeros(1, 9, 30, dtype=torch.uint8))
+    cost.backward()
+    assert float(cost.detach()) == 0
+    assert not logits.grad.any()
 
 
 def test_auxiliary_losses_against_references():
