@@ -47,7 +47,7 @@ EXAMPLES: dict[str, list[dict]] = {
     ],
     "contrast_brightness": [{"contrast": {"min": 0.5, "max": 2}, "brightness": {"min": -50, "max": 50}}],
     "crop": [{"random_part": RANDOM_PART}, {"sides": SIDES["sides"]}],
-    "crop_annotation": [{"random_part": RANDOM_PART}],
+    "crop_annotation": [{"random_part": RANDOM_PART}, {"sides": SIDES["sides"]}],
     "data": [{"classes_mapping": "default"}],
     "dataset": [{"rule": "save_original"}, {"name": "new"}],
     "drop_lines_by_length": [{"lines_class": "line", "min_length": 10}],

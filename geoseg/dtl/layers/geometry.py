@@ -147,8 +147,17 @@ def crop(sample: Sample, settings: CropSettings, rng: np.random.Generator) -> Ou
         logger.warning("an empty crop of %s was left out", sample.origin.name)
 
 
-@layer("crop_annotation", CropSettings)
-def crop_annotation_layer(sample: Sample, settings: CropSettings, rng: np.random.Generator) -> Output:
+class CropAnnotationSettings(CropSettings):
+    """The part of the image that objects are cut to."""
+
+    def plan_shape(self, shape: Shape | None) -> Shape | None:
+        return shape
+
+
+@layer("crop_annotation", CropAnnotationSettings)
+def crop_annotation_layer(
+    sample: Sample, settings: CropAnnotationSettings, rng: np.random.Generator
+) -> Output:
     """Cut the objects to a part of the image and leave the image as it is; objects keep their place on it."""
     window = crop_window(sample.shape, settings, rng)
     if window.height and window.width:
