@@ -18,6 +18,8 @@ __all__ = ["REFUSED", "MaskCodes", "mask_codes"]
 #: Code of mask values that are an error: no byte, because 254 classes, background and neutral take all 256.
 REFUSED = -1
 
+#: Floats from here on are no class numbers: the lowest one, -3.4e38, is what many tools write for no data.
+_LARGEST = 2.0**63
 _REST = {"error": REFUSED, "ignore": IGNORE, "background": 0}
 
 
@@ -101,7 +103,7 @@ class MaskCodes:
         if values.dtype.kind != "f":
             return values if values.dtype.itemsize <= 2 else values.astype(np.int64), where
         # some tools write class numbers as floats; NaN is no label
-        missing = np.isnan(values)
+        missing = ~(np.abs(values) < _LARGEST)
         whole = np.where(missing, 0, values)
         if (where & ~missing & (whole != np.floor(whole))).any():
             raise InputError(
@@ -139,9 +141,9 @@ def mask_codes(table: ClassTable, mask: RasterSource) -> MaskCodes:
     if colors:
         return MaskCodes({0: 0, **table.colors}, rest, rest, True, mask.path)
     codes = {0: 0}
-    if mask.nodata and float(mask.nodata).is_integer():
+    if mask.nodata and abs(mask.nodata) < _LARGEST and float(mask.nodata).is_integer():
         codes[int(mask.nodata)] = IGNORE
     for value, code in table.values.items():
-        if value and value.removeprefix("-").isdecimal():
+        if value and value.removeprefix("-").isdecimal() and abs(int(value)) < _LARGEST:
             codes[int(value)] = code
     return MaskCodes(codes, rest if table.every is None else table.every, rest, False, mask.path)

@@ -78,6 +78,19 @@ class TestValues:
             assert (found[20:] == IGNORE).all()
             assert np.array_equal(found[:20], HOUSE[:20])
 
+    @pytest.mark.parametrize("value", [np.finfo(np.float32).min, np.finfo(np.float32).max, np.inf])
+    @pytest.mark.parametrize("stated", [True, False])
+    def test_the_lowest_float_teaches_nothing(
+        self, tmp_path: Path, scene: Path, value: float, stated: bool
+    ) -> None:
+        values = house(2, "float32")
+        values[20:] = value
+        mask = save(tmp_path / "mask.tif", values, nodata=float(value) if stated else None)
+        for classes in (("house",), ({"name": "house", "values": (2,)},)):
+            assert np.array_equal(
+                target(tmp_path, mask, classes), np.where(values == value, IGNORE, values > 0)
+            )
+
     @pytest.mark.parametrize("value", [70_000, 2**31 - 1, -5])
     def test_any_whole_number_may_stand_for_a_class(self, tmp_path: Path, scene: Path, value: int) -> None:
         mask = save(tmp_path / "mask.tif", house(value, "int32"))
