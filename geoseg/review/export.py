@@ -18,6 +18,7 @@ from pyproj import CRS, Transformer
 from geoseg.errors import InputError
 from geoseg.files import check_outputs, hold
 from geoseg.geo.geobox import GeoBox
+from geoseg.io.vectors import class_name
 from geoseg.io.writers import (
     FORMATS,
     FootprintBatch,
@@ -48,8 +49,15 @@ _TYPES = {
     )
 }  # fmt: skip
 _AREAS = ("area_m2", "area_px")
-#: What a network said of an outline that is no more.
-_OUTDATED = ("confidence", "outline", "outline_iou")
+#: What a network said of an outline that is no more; the last one also as a shapefile calls it.
+_OUTDATED = ("confidence", "outline", "outline_iou", "outline_io")
+_ON_EDGE = ("touches_edge", "touches_ed")
+#: Columns that tell what a person did, each with the types of it that are taken for that of an earlier round:
+#: shapefiles have no truth values. A column of another type is the file's own, and stays.
+_BY_PERSON = {
+    "edited": ("bool", "int16", "int32", "int64"),
+    "source": ("string", "large_string"),
+}
 #: Columns of the ground that was looked at: what `geoseg train` and `evaluate` take as an area of interest.
 _REVIEWED = pa.schema([("id", pa.int64()), ("place", pa.string()), ("qa", pa.bool_())])
 
@@ -222,9 +230,14 @@ class _Table:
         columns = [(name, kind) for name, kind in json.loads(index.get("schema"))]
         area = _AREAS[self._area is None]
         fields = dict(columns or [("id", "int64"), ("class", "string"), (area, "double")])
-        fields.setdefault(self._class_column, "string") if self.has_edits else None
+        self._edited_column = self._source_column = ""
         if self.has_edits:
-            fields |= {"edited": "bool", "source": "string"}
+            kind = fields.setdefault(self._class_column, "string")
+            # A class that a person chose need not be a number where those of the file are.
+            if not all(_is_of(text, _TYPES.get(kind, pa.string())) for text in index.edited_classes()):
+                fields[self._class_column] = "string"
+            self._edited_column, self._source_column = (_free_name(name, fields) for name in _BY_PERSON)
+            fields |= {self._edited_column: "bool", self._source_column: "string"}
         self.schema = pa.schema([(name, _TYPES.get(kind, pa.string())) for name, kind in fields.items()])
         self._last_id = index.get("base_ids", 0)
         self.written = self.edited = self.rejected = 0
@@ -248,10 +261,12 @@ class _Table:
         columns = {}
         for field in self.schema:
             values = [row.get(field.name) for row in rows]
-            if field.name == "edited":
+            if field.name == self._edited_column:
                 # What a person drew in an earlier round stays marked.
-                values = [item.edited or item.values.get("edited") in (True, 1) for item in items]
-            if field.type == pa.string():
+                values = [item.edited or item.values.get(field.name) in (True, 1) for item in items]
+            if field.name == self._class_column and self.has_edits:
+                values = [_class_value(value, field.type) for value in values]
+            elif field.type == pa.string():
                 values = [value if value is None else str(value) for value in values]
             # With a None behind: of equal lists alone NumPy would make a table.
             columns[field.name] = np.array([*values, None], object)[:-1]
@@ -278,17 +293,52 @@ class _Table:
     def _row(self, item: ReviewObject, area: float | None) -> dict[str, Any]:
         """Values of an edited footprint."""
         self.edited += 1
-        row: dict[str, Any] = {**item.values, self._class_column: item.class_name, "source": "person"}
-        row |= {name: area for name in _AREAS if name in self.schema.names}
+        row: dict[str, Any] = {**item.values, self._class_column: item.class_name}
+        row[self._source_column] = "person"
+        # In the one unit that is known here: a file may have a column of the other, which no longer holds.
+        row |= {name: area if name == _AREAS[self._area is None] else None for name in _AREAS}
         row |= {name: None for name in _OUTDATED if name in row}
-        if "touches_edge" in self.schema.names:
-            left, top, right, bottom = item.shape.bounds  # type: ignore[union-attr]
-            height, width = self._geobox.shape
-            # A footprint cut off by the scene stays one, also where a person moved its edge inside.
-            on_edge = left <= 0 or top <= 0 or right >= width or bottom >= height
-            row["touches_edge"] = bool(item.values.get("touches_edge")) or on_edge
+        left, top, right, bottom = item.shape.bounds  # type: ignore[union-attr]
+        height, width = self._geobox.shape
+        # A footprint cut off by the scene stays one, also where a person moved its edge inside.
+        on_edge = left <= 0 or top <= 0 or right >= width or bottom >= height
+        for name in _ON_EDGE:
+            if name in self.schema.names:
+                value = bool(item.values.get(name)) or on_edge
+                row[name] = value if pa.types.is_boolean(self.schema.field(name).type) else int(value)
         # The file's own ids stay; new ones go on after the largest, so that none is used twice.
         if "id" in self.schema.names and item.id > self._index.get("base_count", 0):
             self._last_id += 1
             row["id"] = self._last_id
         return row
+
+
+def _free_name(name: str, fields: Mapping[str, str]) -> str:
+    """A name for a column of :data:`_BY_PERSON`: of an earlier round, or one that the file does not have."""
+    taken, number, kinds = {field.casefold() for field in fields}, 0, _BY_PERSON[name]
+    wanted = name
+    # Regardless of case, as GeoPackages have it.
+    while wanted.casefold() in taken and fields.get(wanted) not in kinds:
+        number += 1
+        wanted = f"{name}_{number}"
+    return wanted
+
+
+def _is_of(text: str, kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold a class, and gives it back by its name."""
+    try:
+        return class_name(_class_value(text, kind)) == text
+    except ValueError:
+        return False
+
+
+def _class_value(value: Any, kind: pa.DataType) -> Any:
+    """A class as a column of this type has it: what the page calls 1 may be a number there."""
+    if not isinstance(value, str):
+        # A column of numbers that became one of names calls them as the page does.
+        return class_name(value) if pa.types.is_string(kind) else value
+    if pa.types.is_boolean(kind):
+        return value == "True"
+    if pa.types.is_integer(kind):
+        return int(value)
+    return float(value) if pa.types.is_floating(kind) else value

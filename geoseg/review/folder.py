@@ -14,6 +14,7 @@ import numpy as np
 from geoseg.config import read_document
 from geoseg.errors import InputError, StateMismatchError
 from geoseg.files import LockedError, hold, json_digest, write_text
+from geoseg.io.writers import read_provenance
 from geoseg.review.ranking import QA_EVERY, draw_qa
 from geoseg.review.targets import ProjectTarget, SceneTarget
 from geoseg.typing import BoolArray
@@ -153,7 +154,7 @@ def _frame(target: SceneTarget | ProjectTarget) -> dict[str, Any]:
         "transform": list(geobox.transform)[:6],
         "crs": None if geobox.crs is None else geobox.crs.to_wkt(),
         "shape": list(geobox.shape),
-        "gsd": geobox.gsd,
+        "gsd": geobox.gsd or _stated_gsd(target),
     }
     return {
         "frame": frame,
@@ -161,6 +162,13 @@ def _frame(target: SceneTarget | ProjectTarget) -> dict[str, Any]:
         "footprints_crs": None if target.crs is None else target.crs.to_wkt(),
         "class_column": target.column or "class",
     }
+
+
+def _stated_gsd(target: SceneTarget) -> tuple[float, float] | None:
+    """Meters of a pixel, as the run was told (``--gsd``) that measured the areas of the footprints."""
+    origin = read_provenance(target.footprints.path) if target.footprints is not None else None
+    stated = ((origin or {}).get("options") or {}).get("gsd")
+    return (float(stated), float(stated)) if isinstance(stated, int | float) and stated > 0 else None
 
 
 def keep_images(folder: Path, target: SceneTarget | ProjectTarget, seed: int) -> Images:

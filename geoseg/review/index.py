@@ -238,6 +238,11 @@ class Index:
         """Classes of the objects, by name."""
         return [row[0] for row in self._db.execute("SELECT DISTINCT class FROM objects ORDER BY class")]
 
+    def edited_classes(self) -> list[str]:
+        """Classes of the objects that differ from the base."""
+        query = "SELECT DISTINCT class FROM objects WHERE edited = 1 AND id > 0 ORDER BY class"
+        return [row[0] for row in self._db.execute(query)]
+
     def any_changed(self) -> bool:
         """Whether anything differs from the base."""
         query = "SELECT 1 FROM objects WHERE edited = 1 AND id > 0 LIMIT 1"

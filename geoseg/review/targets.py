@@ -60,7 +60,7 @@ class FootprintRows:
     confidence
         (n,) float64, NaN where there is none.
     largest_id
-        Of the whole numbers in a column "id"; 0 without.
+        Of the whole numbers in a column "id", whatever its type; 0 without.
     """
 
     rows: Array
@@ -185,7 +185,7 @@ class SceneTarget:
                 [name or self.default_class for name in names],
                 [json_text({name: _plain(value) for name, value in row.items()}) for row in rows],
                 np.array([_confidence(row.get("confidence")) for row in rows], np.float64),
-                max((row["id"] for row in rows if isinstance(row.get("id"), int)), default=0),
+                max((_id_number(row.get("id")) for row in rows), default=0),
             )
             first += len(geometry)
 
@@ -206,6 +206,14 @@ def _plain_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _confidence(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else np.nan
+
+
+def _id_number(value: Any) -> int:
+    """The whole number that an id is, also as a text and in a column of floats; 0 where it is none."""
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() and len(value) < 19 else 0
+    is_whole = isinstance(value, int | float) and float(value).is_integer() and abs(value) < 2**63
+    return int(value) if is_whole else 0
 
 
 def _plain(value: Any) -> Any:

@@ -199,3 +199,96 @@ def test_rows_that_are_no_polygons_are_counted(scene: Path, footprints: Path, tm
         tmp_path / "r", SceneTarget(open_raster(scene), open_vector(tmp_path / "mixed.gpkg"))
     ) as mixed:
         assert mixed.left_out == 1
+
+
+#: A house of class "house", and the first two of what :func:`described` writes cut in two.
+NEW = {
+    "op": "draw",
+    "kind": "polygon",
+    "class": "house",
+    "rings": [[[60, 60], [70, 60], [70, 70], [60, 70]]],
+}
+CUT = {"op": "split", "ids": [4], "line": [[60, 30], [100, 35]]}
+
+
+def corrected(scene: Path, footprints: Path, ops: Any, columns: dict[str, Any], **options: Any) -> Any:
+    """What an export gives of four houses with other columns, after some edits; as a GeoPackage."""
+    source = scene.parent / "described.parquet"
+    gpd.read_file(footprints)[["id", "class", "geometry"]].assign(**columns).to_parquet(source)
+    with Review(scene.parent / "d.review", open_target(scene, footprints=source, **options)) as review:
+        for op in ops:
+            edit(review, **op)
+        export_review(review.folder, scene.parent / "described" / "corrected.gpkg")
+    return gpd.read_file(scene.parent / "described" / "corrected.gpkg")
+
+
+@pytest.mark.parametrize("kind", [str, float])
+def test_ids_of_new_ones_go_on_also_where_those_of_the_file_are_no_whole_numbers(
+    kind: type, scene: Path, footprints: Path
+) -> None:
+    table = corrected(scene, footprints, [NEW, CUT], {"id": [kind(n) for n in (1, 2, 3, 7)]})
+    assert [int(float(text)) for text in table["id"]] == [1, 2, 3, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("classes", "chosen", "wanted"),
+    [
+        ([1, 1, 2, 2], "1", [1, 1, 1, 2]),
+        ([1.0, 1.0, 2.5, 2.5], "1", [1.0, 1.0, 1.0, 2.5]),
+        ([True, True, False, False], "True", [True, True, True, False]),
+        ([1, 1, 2, 2], "shed", ["1", "1", "shed", "2"]),
+        ([1.0, 1.0, 2.5, 2.5], "01", ["1", "1", "01", "2.5"]),
+    ],
+)
+def test_classes_that_are_no_texts_can_be_changed(
+    classes: Any, chosen: str, wanted: Any, scene: Path, footprints: Path
+) -> None:
+    ops = [{"op": "class", "ids": [3], "class": chosen}]
+    table = corrected(scene, footprints, ops, {"class": classes}, classes=("shed", "01"))
+    assert table["class"].tolist() == wanted
+
+
+def test_columns_of_any_name_and_type_come_out_of_an_edited_review(scene: Path, footprints: Path) -> None:
+    own = {
+        "fid": [11, 12, 13, 14],
+        "geom": [1, 2, 3, 4],
+        "ID": [5, 6, 7, 8],
+        "edited": ["2024-05-01"] * 4,
+        "Source": ["survey"] * 4,
+    }
+    table = corrected(scene, footprints, [CUT], own)
+    assert table["fid_1"].tolist() == [11, 12, 13, 14, 14]
+    assert (table["geom_1"].tolist(), table["ID_1"].tolist()) == ([1, 2, 3, 4, 4], [5, 6, 7, 8, 8])
+    assert set(table["edited"]) == {"2024-05-01"}
+    assert set(table["Source"]) == {"survey"}
+    assert table["edited_1"].tolist() == [False, False, False, True, True]
+    assert table["source_1"].isna().tolist() == [True, True, True, False, False]
+
+
+def test_an_area_is_written_in_the_unit_of_its_column(scene: Path, footprints: Path) -> None:
+    table = corrected(scene, footprints, [CUT], {"area_px": 400.0, "area_m2": 36.0})
+    assert table["area_px"].isna().tolist() == [False, False, False, True, True]
+    assert table["area_m2"].tolist()[3:] == pytest.approx([21.2, 20.7], abs=0.1)
+
+
+def test_areas_of_a_picture_are_measured_by_the_sampling_distance_of_its_run(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "drone.jpg")
+    columns = {"id": np.array([1]), "class": np.array(["house"], object), "area_m2": np.array([6.0])}
+    schema = pa.schema([("id", pa.int64()), ("class", pa.string()), ("area_m2", pa.float64())])
+    source = tmp_path / "houses.geojson"
+    with open_writer(
+        "geojson", source, schema=schema, crs=None, provenance={"options": {"gsd": 0.1}}
+    ) as writer:
+        writer.write(FootprintBatch(np.array([shapely.box(10, 10, 30, 40)], object), columns))
+    with Review(tmp_path / "r", open_target(tmp_path / "drone.jpg", footprints=source)) as review:
+        edit(review, op="move", moves=[[[30, 40], [30, 50]], [[10, 40], [10, 50]]])
+        export_review(review.folder, tmp_path / "corrected.geojson")
+    assert gpd.read_file(tmp_path / "corrected.geojson")["area_m2"].tolist() == pytest.approx([8.0])
+
+
+def test_what_a_network_said_is_left_empty_in_a_shapefile_too(scene: Path, footprints: Path) -> None:
+    names = {"touches_ed": np.zeros(4, np.int32), "outline_io": 0.9, "confidence": 0.8}
+    ops = [{"op": "move", "moves": [[[10, 10], [0, 10]]]}]
+    table = corrected(scene, footprints, ops, names)
+    assert table["outline_io"].isna().tolist() == [True, False, False, False]
+    assert table["touches_ed"].tolist() == [1, 0, 0, 0]
