@@ -17,7 +17,7 @@ from geoseg.files import LockedError, hold, json_digest, write_text
 from geoseg.io.writers import read_provenance
 from geoseg.review.ranking import QA_EVERY, draw_qa
 from geoseg.review.targets import ProjectTarget, SceneTarget
-from geoseg.typing import BoolArray
+from geoseg.typing import BoolArray, PathLike
 
 __all__ = [
     "Images",
@@ -93,7 +93,9 @@ def keep_settings(
             )
         settings = {
             "version": _VERSION,
-            "target": str(target.project.path if isinstance(target, ProjectTarget) else target.scene.path),
+            "target": _full_path(
+                target.project.path if isinstance(target, ProjectTarget) else target.scene.path
+            ),
             "seed": _SEED if seed is None else seed,
             "block": _BLOCK if block is None else block,
             **identity,
@@ -102,7 +104,9 @@ def keep_settings(
         write_text(folder / "review.json", json.dumps(settings, indent=2))
         return settings
     settings = read_settings(folder)
-    changed = [key for key, value in identity.items() if key != "before" and settings.get(key) != value]
+    changed = [
+        key for key, value in identity.items() if key != "before" and _differs(settings.get(key), value)
+    ]
     if changed:
         # The first difference is named: whoever ran the network again on the scene has other footprints only.
         what = "another target" if {"kind", "path", "fingerprint"} & set(changed) else "other " + changed[0]
@@ -122,6 +126,18 @@ def keep_settings(
         settings["before"] = identity["before"]
         write_text(folder / "review.json", json.dumps(settings, indent=2))
     return settings
+
+
+def _differs(kept: Any, value: Any) -> bool:
+    if isinstance(kept, dict) and isinstance(value, dict):
+        # A review of an older geoseg knows less of its files.
+        return any(value.get(name) != known for name, known in kept.items())
+    return bool(kept != value)
+
+
+def _full_path(path: PathLike) -> str:
+    """A path that holds in any folder: an export from another one must know what it may not write over."""
+    return str(Path(path).resolve()) if Path(path).exists() else str(path)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -158,7 +174,7 @@ def _frame(target: SceneTarget | ProjectTarget) -> dict[str, Any]:
     }
     return {
         "frame": frame,
-        "footprints_path": None if target.footprints is None else str(target.footprints.path),
+        "footprints_path": None if target.footprints is None else _full_path(target.footprints.path),
         "footprints_crs": None if target.crs is None else target.crs.to_wkt(),
         "class_column": target.column or "class",
     }

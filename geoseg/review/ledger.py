@@ -13,11 +13,12 @@ from geoseg.files import Staged, write_error
 from geoseg.raster.source import RasterSource
 from geoseg.review.annotations import annotation_text, tags_json, text_sha
 from geoseg.review.building import open_index
+from geoseg.review.digests import file_sha
 from geoseg.review.folder import hold_review, keep_images, keep_settings
 from geoseg.review.journal import Journal
 from geoseg.review.scope import Change
 from geoseg.review.state import apply_line, line_of, replay
-from geoseg.review.targets import ProjectTarget, SceneTarget, file_sha
+from geoseg.review.targets import ProjectTarget, SceneTarget
 from geoseg.typing import Progress
 
 __all__ = ["Ledger"]

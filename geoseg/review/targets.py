@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -24,23 +23,15 @@ from geoseg.projects.figures import SHAPES, ClassMeta, ProjectMeta, color_of
 from geoseg.projects.images import ImageFile, open_image
 from geoseg.projects.project import Item, Project, open_project
 from geoseg.raster.source import RasterSource
+from geoseg.review.digests import vector_identity
 from geoseg.review.objects import ReviewObject, from_entry, round_corners
 from geoseg.typing import Array, PathLike
 from geoseg.vector.geometry import place_corners
 
-__all__ = ["FootprintRows", "ProjectTarget", "SceneTarget", "file_sha", "open_target"]
+__all__ = ["FootprintRows", "ProjectTarget", "SceneTarget", "open_target"]
 
 #: Class of footprints where neither their file nor the user names one.
 _NO_CLASS = "object"
-
-
-def file_sha(path: Path) -> str | None:
-    """SHA-256 of a file; None where there is none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
 
 
 @dataclass(frozen=True)
@@ -135,11 +126,7 @@ class SceneTarget:
     def identity(self) -> dict[str, Any]:
         """What makes it the same target: the scene's pixels, the files' bytes."""
         files = {"footprints": self.footprints, "before": self.before}
-        # By its bytes, not by its time: a file that was copied back is the same.
-        hashes = {
-            name: None if source is None else {"layer": source.layer, "sha256": file_sha(source.path)}
-            for name, source in files.items()
-        }
+        hashes = {name: None if source is None else vector_identity(source) for name, source in files.items()}
         return {"kind": self.kind, "fingerprint": self.scene.fingerprint(), **hashes}
 
     def open_image(self, name: str) -> RasterSource:
@@ -368,6 +355,8 @@ def open_target(
     GeosegError
         Something is not there, can't be read, or does not belong together.
     """
+    if any(not text.partition(":")[0] for text in classes):
+        raise InputError("classes must be names separated by commas, got an empty one. Leave it out.")
     folder = Path(path)
     # The second name is that of the oldest form of projects.
     if not any((folder / name).is_file() for name in ("meta.json", "classes.json")):

@@ -292,3 +292,15 @@ def test_what_a_network_said_is_left_empty_in_a_shapefile_too(scene: Path, footp
     table = corrected(scene, footprints, ops, names)
     assert table["outline_io"].isna().tolist() == [True, False, False, False]
     assert table["touches_ed"].tolist() == [1, 0, 0, 0]
+
+
+def test_the_file_that_is_reviewed_is_not_written_over_from_another_folder(
+    scene: Path, footprints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scene.parent)
+    with Review(Path("r"), open_target(scene.name, footprints=footprints.name)):
+        pass
+    (scene.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(scene.parent / "elsewhere")
+    with pytest.raises(InputError, match="must not be an input"):
+        export_review("../r", f"../{footprints.name}")

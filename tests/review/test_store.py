@@ -23,6 +23,7 @@ from geoseg.io.vectors import open_vector
 from geoseg.projects.figures import Bitmap
 from geoseg.projects.project import open_project
 from geoseg.review import ProjectTarget, Review, SceneTarget, StaleError, read_marks
+from geoseg.review.targets import open_target
 
 EVERYTHING = (-1e6, -1e6, 1e6, 1e6)
 
@@ -296,6 +297,50 @@ def test_a_folder_belongs_to_one_scene_and_one_file(
         Review(review.folder, SceneTarget(open_raster(scene), open_vector(houses)))
     with pytest.raises(InputError, match="neither"):
         Review(tmp_path, SceneTarget(open_raster(scene), open_vector(footprints)))
+
+
+def test_a_table_of_a_shapefile_that_changed_is_other_footprints(scene: Path, tmp_path: Path) -> None:
+    from reviews_made import write_footprints
+
+    houses = write_footprints(tmp_path / "houses.shp", "shp")
+    folder, source = tmp_path / "s.review", open_raster(scene)
+    Review(folder, SceneTarget(source, open_vector(houses))).close()
+    settings = json.loads((folder / "review.json").read_text())
+    table = houses.with_suffix(".dbf")
+    content = table.read_bytes()
+    table.write_bytes(content.replace(b"house", b"shed "))
+    with pytest.raises(StateMismatchError, match="other footprints"):
+        Review(folder, SceneTarget(source, open_vector(houses)))
+    table.write_bytes(content)
+    # One that was begun before tables counted goes on.
+    del settings["footprints"]["beside"]
+    (folder / "review.json").write_text(json.dumps(settings))
+    Review(folder, SceneTarget(source, open_vector(houses))).close()
+
+
+def test_footprints_may_be_a_data_set_in_a_folder(scene: Path, footprints: Path, tmp_path: Path) -> None:
+    import geopandas as gpd
+
+    table = gpd.read_file(footprints)
+    (tmp_path / "merged.parquet").mkdir()
+    for part, rows in (("a", table.iloc[:2]), ("b", table.iloc[2:])):
+        rows.to_parquet(tmp_path / "merged.parquet" / f"{part}.parquet")
+    for _ in range(2):
+        target = SceneTarget(open_raster(scene), open_vector(tmp_path / "merged.parquet"))
+        with Review(tmp_path / "m.review", target) as review:
+            assert review.facts(0)[0] == 4
+    table.iloc[3:].to_parquet(tmp_path / "merged.parquet" / "b.parquet")
+    target = SceneTarget(open_raster(scene), open_vector(tmp_path / "merged.parquet"))
+    with pytest.raises(StateMismatchError, match="other footprints"):
+        Review(tmp_path / "m.review", target)
+
+
+@pytest.mark.parametrize("name", ["", ":polygon"])
+def test_a_class_without_a_name_is_refused_and_not_written(name: str, project: Path) -> None:
+    before = (project / "meta.json").read_bytes()
+    with pytest.raises(InputError, match="an empty one"):
+        open_target(project, classes=["house", name])
+    assert (project / "meta.json").read_bytes() == before
 
 
 def test_the_second_process_is_refused(review: Review, scene: Path, footprints: Path) -> None:
