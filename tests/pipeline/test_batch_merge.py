@@ -27,6 +27,7 @@ import geoseg
 import geoseg.pipeline.batch.merging as merging
 from geoseg.cli import app
 from geoseg.errors import InputError, RunError
+from geoseg.io.crs import same_crs
 from geoseg.io.describe import describe
 from geoseg.io.sorted_runs import KEY, SortedRuns
 from geoseg.io.writers.pmtiles import read_header, zooms_of
@@ -242,6 +243,56 @@ class TestMerge:
         own = gpd.read_parquet(tmp_path / "out" / "b" / "b.parquet").to_crs(32645)
         found = gpd.read_parquet(tmp_path / "out" / "merged.parquet")
         assert found[found.scene == "b"].geometry.iloc[0].equals_exact(own.geometry[0], 1e-6)
+
+    def test_the_grid_of_a_site_that_is_tied_to_a_projection(self, scenes: Path, tmp_path: Path) -> None:
+        base = CRS.from_epsg(32645).to_json_dict()
+        affine = {"A0": -300_000, "A1": 1, "A2": 0, "B0": -3_000_000, "B1": 0, "B2": 1}
+        site = CRS.from_json_dict({
+            "type": "DerivedProjectedCRS", "name": "site", "base_crs": base,
+            "coordinate_system": base["coordinate_system"],
+            "conversion": {
+                "name": "shift",
+                "method": {"name": "", "id": {"authority": "EPSG", "code": 9624}},
+                "parameters": [
+                    {"name": name, "value": value, "unit": "metre" if name.endswith("0") else "unity"}
+                    for name, value in affine.items()
+                ],
+            },
+        }).to_wkt()  # fmt: skip
+        settings: dict[str, Any] = {"merge_crs": site, "merge": ("parquet", "gpkg", "geojson")}
+        done = run(scenes, Network(), tmp_path / "out", **settings)
+        assert done.merged.footprints == 4
+        own = gpd.read_parquet(tmp_path / "out" / "d" / "d.parquet").geometry[0]
+        shifted = shapely.transform(own, lambda xy: xy - [300_000, 3_000_000])
+        files = (
+            gpd.read_parquet(tmp_path / "out" / "merged.parquet"),
+            gpd.read_file(tmp_path / "out" / "merged.gpkg"),
+        )
+        for found in files:
+            assert same_crs(found.crs, CRS(site))
+            (house,) = found[found.scene == "d"].explode().geometry
+            assert house.equals_exact(shifted, 1e-6, normalize=True)
+        with pytest.raises(InputError, match=r"CRS \(site\), got shp, which would give it back changed"):
+            run(scenes, Network(), tmp_path / "out", **{**settings, "merge": "shp"})
+
+    def test_scenes_of_another_body(self, tmp_path: Path) -> None:
+        moon = "+proj=eqc +R=1737400 +units=m +lon_0={} +y_0=3000000 +type=crs"
+        for k, name in enumerate("ab"):
+            save(tmp_path / "in" / f"{name}.tif", 500 * k, crs=moon.format(k))
+        out = tmp_path / "out"
+        settings: dict[str, Any] = {"formats": "parquet", "merge": "parquet"}
+        done = run(tmp_path / "in", Network(), out, **settings)
+        assert "merged in longitude and latitude" in done.notes[-1]
+        found = gpd.read_parquet(out / "merged.parquet")
+        own = gpd.read_parquet(out / "b" / "b.parquet").to_crs(found.crs)
+        assert found[found.scene == "b"].geometry.iloc[0].equals_exact(own.geometry[0], 1e-9, normalize=True)
+        assert found.crs.ellipsoid.semi_major_metre == 1_737_400
+        save(tmp_path / "in" / "c.tif")
+        with pytest.raises(
+            InputError, match=r"must lie on one celestial body, got c in WGS 84 / UTM zone 45N"
+        ):
+            run(tmp_path / "in", Network(), out, **settings)
+        assert states(out) == dict.fromkeys("abc", "done")
 
     def test_no_footprint_at_all(self, scenes: Path, tmp_path: Path) -> None:
         done = run(scenes, Network(240), tmp_path / "out", merge=("parquet", "geojson"))

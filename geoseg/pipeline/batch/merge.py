@@ -13,7 +13,9 @@ from pyproj.exceptions import CRSError
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.files import hold, json_digest, scratch_folder
+from geoseg.geo.geobox import body_ellipsoid, is_earth
 from geoseg.io.crs import same_crs
+from geoseg.io.metadata import surface_crs
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import check_formats, check_unowned, output_path
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord
@@ -96,7 +98,7 @@ def check_merge(settings: RunSettings, out: Path) -> CRS | None:
             f"merge_crs must be a coordinate reference system, such as EPSG:3035, got {settings.merge_crs}."
         ) from None
     # PROJ goes to heights and to places from the center of the Earth as well, and x and y of these are none.
-    if not (crs.is_geographic or crs.is_projected):
+    if surface_crs(crs) is None:
         raise InputError(
             f"merge_crs must be a geographic or projected CRS, got {settings.merge_crs} ({crs.name}). Name "
             "one such as EPSG:3035."
@@ -224,13 +226,18 @@ def merge_scenes(
 
 
 def _common_crs(records: Sequence[SceneRecord]) -> tuple[CRS, list[str]]:
-    """The CRS of all scenes, at least one, or WGS 84 where they have several."""
+    """The CRS of all scenes, at least one, or longitude and latitude where they have several."""
     several = [CRS.from_user_input(text) for text in dict.fromkeys(record.crs for record in records)]
     if all(same_crs(one, several[0]) for one in several):
         return several[0], []
     named = ", ".join(one.name for one in several[:3]) + (", ..." if len(several) > 3 else "")
-    told = f"scenes are in {len(several)} CRSs ({named}): merged in WGS 84; --merge-crs chooses another"
-    return CRS.from_epsg(_EVERYWHERE), [told]
+    if is_earth(several[0]):
+        whole, name = CRS.from_epsg(_EVERYWHERE), "WGS 84"
+    else:
+        whole = CRS(f"+proj=longlat {body_ellipsoid(several[0])} +no_defs +type=crs")
+        name = "longitude and latitude"
+    told = f"scenes are in {len(several)} CRSs ({named}): merged in {name}; --merge-crs chooses another"
+    return whole, [told]
 
 
 def _check_places(files: Mapping[str, Path], settings: RunSettings, records: Sequence[SceneRecord]) -> None:

@@ -13,9 +13,11 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from geoseg.errors import InputError
 from geoseg.files import Staged
+from geoseg.geo.geobox import body_ellipsoid, to_lonlat
 from geoseg.io.crs import same_crs
 from geoseg.io.sorted_runs import KEY, SortedRuns
 from geoseg.io.vectors import open_vector, reach
@@ -263,7 +265,16 @@ def _plain(table: pa.Table) -> pa.Table:
 def _extent(record: SceneRecord, crs: CRS) -> tuple[float, float, float, float]:
     """Bounds of a scene in the CRS of the whole, a little too large."""
     x0, y0, x1, y1 = record.bounds or (0.0, 0.0, 0.0, 0.0)
-    extent = reach((x0, y0, x1, y1), CRS.from_user_input(record.crs), crs)
+    own = CRS.from_user_input(record.crs)
+    try:
+        extent = reach((x0, y0, x1, y1), own, crs)
+    except ProjError:
+        if body_ellipsoid(own) == body_ellipsoid(crs):
+            raise _unshown(record.name, crs) from None
+        raise InputError(
+            f"scenes that are merged must lie on one celestial body, got {record.name} in {own.name}, which "
+            f"{crs.name} can't show. Merge those of each body in an --out of their own."
+        ) from None
     if not np.isfinite(extent).all():
         raise _unshown(record.name, crs)
     left, bottom, right, top = extent
@@ -274,8 +285,8 @@ def _extent(record: SceneRecord, crs: CRS) -> tuple[float, float, float, float]:
 def _latitude(record: SceneRecord) -> float:
     """Latitude of the center of a scene."""
     x0, y0, x1, y1 = record.bounds or (0.0, 0.0, 0.0, 0.0)
-    to_lonlat = Transformer.from_crs(record.crs, 4326, always_xy=True)
-    latitude = float(to_lonlat.transform((x0 + x1) / 2, (y0 + y1) / 2)[1])
+    to_degrees = to_lonlat(CRS.from_user_input(record.crs))
+    latitude = float(to_degrees.transform((x0 + x1) / 2, (y0 + y1) / 2)[1])
     return latitude if np.isfinite(latitude) else 0.0
 
 
