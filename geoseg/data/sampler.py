@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.data.chips import Area, ChipRef
 from geoseg.data.settings import SamplerSettings
-from geoseg.data.splits import AreaSplit, touches
+from geoseg.data.splits import AreaSplit, labeled_points, touches
 from geoseg.errors import InputError
 
 __all__ = ["BatchSampler", "ImageEpochs", "WindowEpochs", "deal_streams"]
@@ -41,10 +41,15 @@ class _Ground:
         return points[np.argsort(points[:, 2], kind="stable")]
 
     @cached_property
+    def labeled(self) -> tuple[NDArray[np.int64], float]:
+        """Points on labeled ground, and its share of the region."""
+        return labeled_points(self.area)
+
+    @cached_property
     def pixels(self) -> float:
         """Labeled ground, about."""
         region = self.area.truth.region()
-        return float(region.height * region.width)
+        return float(region.height * region.width) * self.labeled[1]
 
     def draw(
         self, count: int, foreground: float, min_known: float, rng: np.random.Generator
@@ -76,6 +81,12 @@ class _Ground:
         rows = rng.integers(region.row_off, max(region.row_end, region.row_off + 1), count)
         cols = rng.integers(region.col_off, max(region.col_end, region.col_off + 1), count)
         points = np.column_stack([rows, cols])
+        labeled, share = self.labeled
+        if len(labeled) and share < 1:
+            # Points between plots would be refused, and windows on objects would be nearly all that is left.
+            span = np.sqrt(region.height * region.width * share / len(labeled))
+            around = np.floor((rng.random(points.shape) - 0.5) * span).astype(np.int64)
+            points = labeled[rng.integers(0, len(labeled), count)] + around
         if foreground == 0 or not len(self.anchors):
             return points
         classes, first, sizes = np.unique(self.anchors[:, 2], return_index=True, return_counts=True)

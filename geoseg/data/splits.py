@@ -17,9 +17,12 @@ from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Grid, Window, iter_chunks
 from geoseg.typing import BoolArray
 
-__all__ = ["AreaSplit", "block_split", "file_split", "grid_windows"]
+__all__ = ["AreaSplit", "block_split", "file_split", "grid_windows", "labeled_points"]
 
 logger = logging.getLogger(__name__)
+
+#: Of the points by which labeled ground is found: most along a side of a region, and pixels between two.
+_LATTICE, _STEP = 256, 32
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,19 @@ def known_share(area: Area, window: Window, points: int = 8) -> float:
     height, width = area.shape
     inside = (rr >= 0) & (cc >= 0) & (rr < height) & (cc < width)
     return float((inside & area.truth.known(rr, cc)).mean())
+
+
+def labeled_points(area: Area) -> tuple[NDArray[np.int64], float]:
+    """Points (n, 2) of an even lattice over the region that lie on labeled ground, and their share of all."""
+    region = area.truth.region()
+    axes = []
+    for start, side in ((region.row_off, region.height), (region.col_off, region.width)):
+        count = max(1, min(_LATTICE, side // _STEP))
+        axes.append(start + np.floor((np.arange(count) + 0.5) * side / count).astype(np.int64))
+    lattice = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+    known = area.truth.known(lattice[:, 0], lattice[:, 1])
+    # Some ground in any case: plots may lie between the points.
+    return lattice[known], max(float(known.mean()), 1 / len(lattice))
 
 
 def file_split(
@@ -218,10 +234,16 @@ def _draw_blocks(
         for piece in iter_chunks(region.height, region.width, side)
     ]
     # Rests at the edge that hold no whole chip, and blocks that are mostly unlabeled, would say little.
-    usable = [b for b in blocks if b.height >= chip[0] and b.width >= chip[1] and known_share(area, b) >= 0.5]
+    shares = [known_share(area, block) for block in blocks]
+    usable = [
+        block
+        for block, share in zip(blocks, shares, strict=True)
+        if block.height >= chip[0] and block.width >= chip[1] and share >= 0.5
+    ]
     if len(blocks) < 2 or not usable:
         return _NOTHING
-    count = max(1, round(settings.val_fraction * len(blocks)))
+    # Of the labeled ground: a share of all blocks between a few plots would take the plots whole.
+    count = max(1, round(settings.val_fraction * sum(shares)))
     rects = np.array([rect_of(block) for block in usable], np.int64)
     order = rng.permutation(len(usable))
     low = np.maximum(rects[:, None, :2], others[None, :, :2])
@@ -255,5 +277,10 @@ def _leaves_room(area: Area, chip: tuple[int, int], rects: NDArray[np.int64]) ->
     spans = (region.height - chip[0], region.width - chip[1])
     rows, cols = (np.linspace(0, max(span, 0), 9).astype(np.int64) for span in spans)
     corners = np.stack(np.meshgrid(rows + region.row_off, cols + region.col_off), -1).reshape(-1, 2)
+    points, share = labeled_points(area)
+    if len(points) and share < 1:
+        # Windows about labeled points: between plots there is room, and nothing to learn.
+        limits = np.maximum(np.array(area.shape) - chip, 0)
+        corners = np.clip(points - np.array(chip) // 2, 0, limits)
     # With fewer, drawing windows at random would nearly always hit a block.
     return float((~touches(corners, chip, rects)).mean()) > 0.05

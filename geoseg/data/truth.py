@@ -30,6 +30,8 @@ __all__ = ["AoiTruth", "FigureTruth", "MaskTruth", "VectorTruth", "cell_anchors"
 _CELL = 64
 # Pixels that a mask is read by when it is searched: 4 MB a piece, whatever the mask's size.
 _SCAN = 2048
+#: Side of the squares that are labeled ground if any of their pixels is; a byte for 256 pixels of a mask.
+_GRAIN = 16
 
 
 class _Labels(ABC):
@@ -184,11 +186,15 @@ class MaskTruth(_Labels):
 
     def anchors(self) -> NDArray[np.int32]:
         """A pixel of each class in every 64-pixel square that has it; reads the mask once, in pieces."""
-        return self._anchors
+        return self._searched.anchors
+
+    def known(self, rows: Array, cols: Array) -> BoolArray:
+        """Whether pixels lie in a square of 16 pixels that the mask says something of."""
+        return self._searched.known(rows, cols)
 
     @cached_property
-    def _anchors(self) -> NDArray[np.int32]:
-        return _scan_anchors(self.region(), self.targets)
+    def _searched(self) -> _Searched:
+        return _search(self.region(), self.targets)
 
 
 @dataclass(frozen=True)
@@ -264,11 +270,17 @@ class AoiTruth(_Labels):
 
     @cached_property
     def _anchors(self) -> NDArray[np.int32]:
-        truth = self.truth
-        if isinstance(truth, MaskTruth):  # its own are one a square, which may lie outside
-            return _scan_anchors(self.region(), lambda piece: truth.targets(piece, self._ground.mask(piece)))
-        every = truth.anchors()
+        if self._searched is not None:  # the mask's own are one a square, which may lie outside
+            return self._searched.anchors
+        every = self.truth.anchors()
         return every[self.known(every[:, 0], every[:, 1])]
+
+    @cached_property
+    def _searched(self) -> _Searched | None:
+        truth = self.truth
+        if not isinstance(truth, MaskTruth):
+            return None
+        return _search(self.region(), lambda piece: truth.targets(piece, self._ground.mask(piece)))
 
     def region(self) -> Window:
         """Bounds of the polygons inside the area."""
@@ -280,8 +292,9 @@ class AoiTruth(_Labels):
         return rect.clipped(self.height, self.width)
 
     def known(self, rows: Array, cols: Array) -> BoolArray:
-        """Whether the centers of pixels lie in the polygons."""
-        return self._ground.covers(cols, rows)
+        """Whether the centers of pixels lie in the polygons, on ground that a mask says something of."""
+        inside = self._ground.covers(cols, rows)
+        return inside if self._searched is None else inside & self._searched.known(rows, cols)
 
 
 def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -297,13 +310,45 @@ def number_objects(target: NDArray[np.uint8]) -> NDArray[np.int32]:
     return numbers
 
 
-def _scan_anchors(region: Window, targets: Callable[[Window], NDArray[np.uint8]]) -> NDArray[np.int32]:
-    """Anchors of a region whose targets are read piece by piece."""
+@dataclass(frozen=True)
+class _Searched:
+    """What a search through a region's targets found.
+
+    Attributes
+    ----------
+    anchors
+        (n, 3) of row, column, class index.
+    labeled
+        For each square of 16 pixels of the region, whether any of them is labeled.
+    """
+
+    region: Window
+    anchors: NDArray[np.int32]
+    labeled: BoolArray
+
+    def known(self, rows: Array, cols: Array) -> BoolArray:
+        """Whether pixels lie in squares with labels."""
+        rows, cols = rows - self.region.row_off, cols - self.region.col_off
+        inside = (rows >= 0) & (cols >= 0) & (rows < self.region.height) & (cols < self.region.width)
+        known = np.zeros(len(rows), bool)
+        known[inside] = self.labeled[rows[inside] // _GRAIN, cols[inside] // _GRAIN]
+        return known
+
+
+def _search(region: Window, targets: Callable[[Window], NDArray[np.uint8]]) -> _Searched:
+    """Look through a region whose targets are read piece by piece."""
     anchors = [np.zeros((0, 3), np.int32)]
+    labeled = np.zeros((-(-region.height // _GRAIN), -(-region.width // _GRAIN)), bool)
     for piece in iter_chunks(region.height, region.width, _SCAN):
         moved = piece.shifted(region.row_off, region.col_off)
-        anchors.append(cell_anchors(targets(moved), moved.row_off, moved.col_off))
-    return np.concatenate(anchors)
+        target = targets(moved)
+        anchors.append(cell_anchors(target, moved.row_off, moved.col_off))
+        known = target != IGNORE
+        for axis in (0, 1):
+            known = np.logical_or.reduceat(known, np.arange(0, known.shape[axis], _GRAIN), axis=axis)
+        row, col = piece.row_off // _GRAIN, piece.col_off // _GRAIN
+        labeled[row : row + known.shape[0], col : col + known.shape[1]] = known
+    return _Searched(region, np.concatenate(anchors), labeled)
 
 
 def cell_anchors(

@@ -16,8 +16,10 @@ import geoseg
 from geoseg.data.chips import cut_chip
 from geoseg.data.classes import class_table
 from geoseg.data.mask_codes import REFUSED, MaskCodes
-from geoseg.data.settings import ClassSettings, TrainingDataSettings
+from geoseg.data.sampler import WindowEpochs
+from geoseg.data.settings import ClassSettings, SamplerSettings, SplitSettings, TrainingDataSettings
 from geoseg.data.sources import Wanted, open_areas
+from geoseg.data.splits import block_split
 from geoseg.errors import ConfigError, InputError
 from geoseg.geo.windows import Window
 from geoseg.raster.classes import IGNORE
@@ -262,3 +264,25 @@ def test_a_mask_half_a_pixel_off_is_read_column_by_column(tmp_path: Path) -> Non
     pred = save(tmp_path / "pred.tif", found.astype(np.uint8), transform=place)
     pixels = geoseg.evaluate(labels, pred).pixels
     assert {entry.iou for entry in pixels.classes} == {1.0}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_mask_of_a_part_of_its_scene_teaches_and_scores_there(tmp_path: Path, whole: bool) -> None:
+    save(tmp_path / "scene.tif", np.ones((3, 512, 512), np.uint8))
+    values = np.full((512, 512), 255, np.uint8)
+    values[384:, 256:] = 0
+    values[404:444, 276:316] = values[464:484, 406:456] = 1
+    if whole:  # what is not labeled is the mask's nodata
+        save(tmp_path / "mask.tif", values, nodata=255)
+    else:
+        save(tmp_path / "mask.tif", values[384:, 256:], transform=PLACE * Affine.translation(256, 384))
+    settings = TrainingDataSettings(scenes=({"path": "scene.tif", "labels": "mask.tif"},))
+    areas = open_areas(Wanted(settings, tmp_path, ())).areas
+    for seed in range(3):
+        parts = block_split(areas, (32, 32), SplitSettings(), ["auto"], seed)
+        assert 4 <= len(parts[0].val) <= 12
+        assert all((cut_chip(areas[0], window).target != IGNORE).all() for window in parts[0].val)
+        epochs = WindowEpochs.of(areas, parts, (32, 32), SamplerSettings(min_known=0.5), seed)
+        assert epochs.chips == 2 * 128 * 256 / 32**2
+        for ref in epochs.batches(0, 8, 1)[0]:
+            assert (cut_chip(areas[0], ref.window).target != IGNORE).mean() > 0.25

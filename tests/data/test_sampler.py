@@ -165,6 +165,48 @@ def test_blocks_keep_training_away_from_validation(areas):
     assert 0.1 < np.mean(shares) < 0.4
 
 
+def plots_area(make_area):
+    """Two plots of labeled ground in far corners of a scene, with small houses, and where they are."""
+    plots = [shapely.box(20, 10, 220, 210), shapely.box(810, 800, 1010, 1000)]
+    corners = np.random.default_rng(0).integers(10, 180, (2, 6, 2))
+    houses = [
+        shapely.box(x, y, x + 8, y + 8)
+        for plot, offsets in zip(plots, corners, strict=True)
+        for x, y in offsets + np.array(plot.bounds[:2], int)
+    ]
+    labeled = np.zeros((1024, 1024), bool)
+    labeled[10:210, 20:220] = labeled[800:1000, 810:1010] = True
+    return make_area("plots", 1024, 1024, houses, aoi=plots), labeled
+
+
+def test_a_share_of_scattered_plots_is_validated_on(make_area):
+    area, labeled = plots_area(make_area)
+    for seed in range(4):
+        parts = block_split([area], CHIP, SplitSettings(buffer_px=16), ["auto"], seed)
+        scored = sum(labeled[w.rows, w.cols].sum() for w in parts[0].val)
+        assert 0.1 < scored / labeled.sum() < 0.35
+        taught = np.zeros_like(labeled)
+        for ref in flat(plan([area], parts).batches(0, 8, 1)):
+            taught[ref.window.rows, ref.window.cols] = True
+        assert (taught & labeled).sum() > 0.3 * labeled.sum()
+
+
+def test_an_epoch_is_as_long_as_the_labeled_ground_is_large(make_area):
+    area, labeled = plots_area(make_area)
+    assert plan([area]).chips == pytest.approx(2 * labeled.sum() / 32**2, rel=0.2)
+
+
+def test_windows_between_houses_of_scattered_plots_are_drawn(make_area):
+    area, labeled = plots_area(make_area)
+    refs = flat(plan([area], chips_per_epoch=400, foreground=0.5).batches(0, 8, 1))
+    empty = sum(not area.truth.burn(ref.window).ids.any() for ref in refs)
+    assert empty > 80
+    seen = np.zeros_like(labeled)
+    for ref in refs:
+        seen[ref.window.rows, ref.window.cols] = True
+    assert (seen & labeled).sum() > 0.9 * labeled.sum()
+
+
 def test_parts_of_scenes_are_kept(areas):
     parts = block_split(areas, CHIP, SplitSettings(), ["train", "val", "auto"], 0)
     assert (parts[0].train, parts[0].val) == (True, ())
