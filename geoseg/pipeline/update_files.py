@@ -14,7 +14,7 @@ import shapely
 from pyproj import CRS, Transformer
 
 from geoseg.geo.geobox import is_earth
-from geoseg.io.vectors import open_vector
+from geoseg.io.vectors import class_name, open_vector
 from geoseg.io.writers import FootprintBatch, open_writer
 from geoseg.pipeline.update import CHANGE, Changes, Known, find_changes
 from geoseg.typing import Array, BoolArray
@@ -155,15 +155,17 @@ def _described(geometry: Array, columns: pa.RecordBatch | pa.Table, crs: CRS | N
     classes = columns.column("class") if "class" in columns.schema.names else pa.nulls(count)
     own: dict[str, Any] = {
         "id": pa.array(np.arange(before + 1, before + count + 1)),
-        "class": pa.array([None if name is None else str(name) for name in classes.to_pylist()], pa.string()),
+        "class": pa.array([class_name(value) for value in classes.to_pylist()], pa.string()),
         "area_m2" if crs is not None else "area_px": pa.array(area),
         CHANGE: pa.array(["gone"] * count, pa.string()),
     }
-    # Without regard to case, for SQL has none: a GeoPackage takes ID and id for one column.
-    taken = {name.casefold() for name in own}
+    # Without regard to case, for SQL has none: a GeoPackage takes ID and id for one column. The others are
+    # names that formats use themselves.
+    taken = {name.casefold() for name in own} | {"geometry", "geom", "bbox", "fid", "ogc_fid"}
     for field, column in zip(columns.schema, columns.columns, strict=True):
         name = field.name
-        if name.casefold() in ("class", CHANGE, "geometry", "geom", "bbox", "fid", "ogc_fid"):
+        # The bounds that GeoParquet has beside its geometries are no attribute.
+        if name in ("class", CHANGE) or (name == "bbox" and pa.types.is_nested(field.type)):
             continue
         while name.casefold() in taken:
             name = f"known_{name}"
@@ -177,9 +179,9 @@ def _simple(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     kind = column.type
     if pa.types.is_boolean(kind):
         return column
-    # Some formats have whole numbers of 64 bits with a sign and no others.
-    if pa.types.is_integer(kind):
-        return column.cast(pa.int64(), safe=False)
+    # Some formats have whole numbers of 64 bits with a sign and no others, which large ones do not fit into.
+    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+        return column.cast(pa.int64())
     if pa.types.is_floating(kind):
         return column.cast(pa.float64())
     texts = (

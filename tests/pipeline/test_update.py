@@ -95,6 +95,24 @@ class TestScene:
         assert gone.area_m2[0] == pytest.approx(36, rel=1e-2)
         assert done.files["gone.gpkg"] == str(out / "a.gone.gpkg")
 
+    def test_what_is_gone_keeps_all_columns_whatever_they_are_called(
+        self, scene: Path, tmp_path: Path
+    ) -> None:
+        known = tmp_path / "known.parquet"
+        columns = {
+            "Class": ["hut"] * 6, "fid": np.arange(10, 16), "Change": ["2019"] * 6,
+            "class": [1.0, 2, 3, 4, 5, 6],
+            "cell": np.full(6, 2**63 + 5, np.uint64),
+        }  # fmt: skip
+        gpd.GeoDataFrame(columns, geometry=list(boxes(*KNOWN)), crs=32645).to_parquet(known)
+        done = geoseg.run(
+            scene, Network(), out=tmp_path / "out", update=known, formats=("gpkg", "parquet"), **OPTIONS
+        )
+        for kind, read in (("gpkg", gpd.read_file), ("parquet", gpd.read_parquet)):
+            [gone] = read(done.files[f"gone.{kind}"]).to_dict("records")
+            assert (gone["class"], gone["known_Class"], gone["known_fid"]) == ("3", "hut", 12)
+            assert (gone["known_Change"], gone["cell"]) == ("2019", str(2**63 + 5))
+
     def test_a_scene_that_runs_on_beyond_the_antimeridian(self, tmp_path: Path) -> None:
         """Its GeoJSON has longitudes from -180 on, and is known again."""
         place = rasterio.Affine(3e-6, 0, 180 - 34 * 3e-6, 0, -3e-6, -17)  # the house is cut at 180
