@@ -13,6 +13,7 @@ from geoseg.files import hold, json_text, write_text
 from geoseg.projects.figures import Tag, TagMeta, color_of
 from geoseg.projects.images import open_image
 from geoseg.projects.project import Item, Project, open_project, read_annotation
+from geoseg.projects.writer import rewrite_meta
 from geoseg.typing import PathLike
 
 __all__ = ["find_images", "tag_images"]
@@ -96,7 +97,8 @@ def tag_images(project: PathLike, names: Mapping[str, Iterable[str]], *, remove:
                     f"tag must be one without values, got {tag!r}, whose values are {known.wanted}. "
                     "Name another."
                 )
-            if known is None and not remove:
+            if not remove:
+                # One for objects alone is for images, too, from now on.
                 meta = meta.with_tag(TagMeta(tag, applies_to="imagesOnly", color=color_of(tag)))
             for item in find_images(opened, wanted):
                 tags_of.setdefault(item, []).append(tag)
@@ -117,11 +119,7 @@ def tag_images(project: PathLike, names: Mapping[str, Iterable[str]], *, remove:
             if kept != entries:
                 changes.append((file, {**document, "tags": kept}))
         if meta != opened.meta and changes:
-            known_as = (
-                read_document(opened.path / "meta.json") if (opened.path / "meta.json").is_file() else {}
-            )
-            legacy = "tags" not in known_as and "projectType" not in known_as
-            write_text(opened.path / "meta.json", json_text(meta.to_json(legacy=legacy), indent=2))
+            rewrite_meta(opened.path, meta)
         for file, document in changes:
             file.parent.mkdir(exist_ok=True)
             write_text(file, json_text(document))

@@ -8,13 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from geoseg.config import read_document
 from geoseg.errors import InputError
-from geoseg.files import Staged, json_text
+from geoseg.files import Staged, json_text, write_text
 from geoseg.projects.figures import Annotation, ProjectMeta
 from geoseg.projects.project import check_name
 from geoseg.typing import PathLike
 
-__all__ = ["ProjectWriter"]
+__all__ = ["ProjectWriter", "rewrite_meta"]
 
 
 class ProjectWriter:
@@ -171,6 +172,19 @@ class ProjectWriter:
         if self._staged is not None:
             self._staged.discard()
             self._staged = None
+
+
+def rewrite_meta(folder: Path, meta: ProjectMeta) -> None:
+    """Write classes and tags of a project that is there, in the form of its meta.json.
+
+    What else stands in the file, as settings of a labeling tool, stays.
+    """
+    file = folder / "meta.json"
+    document = read_document(file) if file.is_file() else {}
+    # Tags with kinds came before the type of the project: by that alone their kinds would be lost.
+    legacy = not isinstance(document, dict) or ("tags" not in document and "projectType" not in document)
+    kept = {} if legacy else document
+    write_text(file, json_text({**kept, **meta.to_json(legacy=legacy)}, indent=2))
 
 
 def _replaceable(path: Path) -> bool:

@@ -16,12 +16,13 @@ from pyproj import CRS, Transformer
 
 from geoseg.config import read_document
 from geoseg.errors import InputError, MissingFileError
-from geoseg.files import json_text, write_text
+from geoseg.files import json_text
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import VectorFile, check_crs_pair, class_name, open_vector, pixel_transform
 from geoseg.projects.figures import SHAPES, ClassMeta, ProjectMeta, color_of
 from geoseg.projects.images import ImageFile, open_image
 from geoseg.projects.project import Item, Project, open_project
+from geoseg.projects.writer import rewrite_meta
 from geoseg.raster.source import RasterSource
 from geoseg.review.digests import vector_identity
 from geoseg.review.objects import ReviewObject, from_entry, round_corners
@@ -379,6 +380,5 @@ def open_target(
         if meta.find_class(name) is None:
             meta = meta.with_class(ClassMeta(name, shape or "any", color_of(name)))
     if meta != project.meta:
-        legacy = "projectType" not in read_document(folder / "meta.json")
-        write_text(folder / "meta.json", json_text(meta.to_json(legacy=legacy), indent=2))
+        rewrite_meta(folder, meta)
     return ProjectTarget(replace(project, meta=meta), None if before is None else open_project(before))

@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.errors import InputError
 from geoseg.files import LockedError, hold
+from geoseg.projects.figures import TagMeta
 from geoseg.projects.project import open_project
 from geoseg.projects.tagging import tag_images
+from geoseg.review.targets import open_target
 
 
 def tags(path: Path) -> dict[str, list[str]]:
@@ -98,3 +100,38 @@ def test_tags_from_a_review(tmp_path: Path) -> None:
     for name, own in tags(project).items():
         assert {"qa", "corrected"} & set(own) == ({kinds[name]} if name in kinds else set())
     assert CliRunner().invoke(app, [*command, "--names", "a"]).exit_code == 2
+
+
+@pytest.mark.parametrize("way", ["tag", "review"])
+def test_a_meta_of_kinds_and_settings_keeps_them(way: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "town")
+    file = project / "meta.json"
+    document = json.loads(file.read_text())
+    # As tools wrote it before they told the type of a project.
+    del document["projectType"]
+    quality = {
+        "name": "quality", "value_type": "oneof_string", "color": "#FFFFFF", "applicable_type": "objectsOnly",
+        "values": ["good", "bad"], "classes": [],
+    }  # fmt: skip
+    document |= {"tags": [quality], "projectSettings": {"multiView": {"enabled": True}}}
+    file.write_text(json.dumps(document))
+    for item in open_project(project):
+        if item.annotation is not None:
+            item.annotation.write_text(json.dumps(json.loads(item.annotation.read_text()) | {"tags": []}))
+    if way == "tag":
+        assert tag_images(project, {"checked": ["a"]}) == 1
+    else:
+        open_target(project, classes=["shed"])
+    written = json.loads(file.read_text())
+    assert written["tags"][0] == quality
+    assert written["projectSettings"] == document["projectSettings"]
+
+
+def test_a_tag_for_objects_becomes_one_for_images_as_well(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "town")
+    meta = open_project(project).meta.with_tag(TagMeta("seen", applies_to="objectsOnly"))
+    (project / "meta.json").write_text(json.dumps(meta.to_json()))
+    assert tag_images(project, {"seen": ["a"]}) == 1
+    known = open_project(project).meta.find_tag("seen")
+    assert known is not None
+    assert known.applies_to == "all"
