@@ -28,7 +28,7 @@ from geoseg.io.crs import check_tiff_crs
 from geoseg.io.hints import PROVENANCE_TAG, SETTINGS_TAG
 from geoseg.io.metadata import date_tags
 from geoseg.io.references import Reference
-from geoseg.io.writers import check_formats, check_unowned, coordinate_decimals, output_path, tile_zooms
+from geoseg.io.writers import check_formats, check_unowned, output_path, scene_style
 from geoseg.pipeline.chunk_files import StoredClasses
 from geoseg.pipeline.extras import PARTS, check_extras, earlier_files, write_extras
 from geoseg.pipeline.job import Job, input_files, prepare
@@ -295,8 +295,7 @@ def _vectorize_compared(
     origin["update"] = {"name": Path(settings.update).name, "iou": settings.update_iou}
     style = {
         "crs": place.crs,
-        "decimals": coordinate_decimals(place),
-        "zooms": tile_zooms(place),
+        **scene_style(place),
         "repair": True,
         "provenance": origin,
     }

@@ -18,7 +18,7 @@ from geoseg.files import Depot, FolderDepot
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
-from geoseg.io.writers import FootprintBatch, coordinate_decimals, open_writer, tile_zooms
+from geoseg.io.writers import FootprintBatch, open_writer, scene_style
 from geoseg.pipeline.held import Readings
 from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.split import SplitObjects, split_raster
@@ -184,10 +184,9 @@ def vectorize_classes(
         table = _Table(geobox, class_names, classes, probability, scene, acquired, steps)
         # Moved walls may cross when they are rounded to the digits of GeoJSON; outlines of pixels can't.
         style: dict[str, Any] = {
-            "decimals": coordinate_decimals(geobox),
+            **scene_style(geobox),
             "repair": steps.moves_walls,
             "provenance": provenance,
-            "zooms": tile_zooms(geobox),
         }
         writers = [
             files.enter_context(open_writer(name, path, schema=table.schema, crs=geobox.crs, **style))

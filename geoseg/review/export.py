@@ -23,9 +23,9 @@ from geoseg.io.writers import (
     FORMATS,
     FootprintBatch,
     check_unowned,
-    coordinate_decimals,
     open_writer,
     output_path,
+    scene_style,
 )
 from geoseg.review.folder import read_settings
 from geoseg.review.index import Index
@@ -183,8 +183,10 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
     with hold(*files.values()), state_of(folder) as index:
         table = _Table(index, settings, geobox, crs)
         # Rounded for the format, what a person drew may cross itself; without edits all stays to the bit.
-        style: dict[str, Any] = {"decimals": coordinate_decimals(geobox), "repair": table.has_edits}
-        with open_writer(format, out, schema=table.schema, crs=crs, **style) as writer:
+        style = scene_style(geobox)
+        with open_writer(
+            format, out, schema=table.schema, crs=crs, repair=table.has_edits, **style
+        ) as writer:
             for batch in table.batches():
                 writer.write(batch)
         accepted = [place for place in index.places() if place.status == "accepted"]
@@ -195,7 +197,7 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
         ):
             # One of an earlier export must not stand for ground that is no longer accepted.
             if places or files[name].exists():
-                with open_writer(format, files[name], schema=_REVIEWED, crs=geobox.crs) as writer:
+                with open_writer(format, files[name], schema=_REVIEWED, crs=geobox.crs, **style) as writer:
                     if places:
                         writer.write(_ground_of(places, geobox))
                 written[name] = str(files[name])

@@ -18,6 +18,7 @@ from projects_made import META, OBJECTS, TRANSFORM, make_project, write_png, wri
 from geoseg.errors import InputError
 from geoseg.files import LockedError, hold
 from geoseg.geo.windows import Window
+from geoseg.io.writers.pmtiles import read_header
 from geoseg.projects.exchange import (
     EXPORTS,
     IMPORTS,
@@ -378,3 +379,24 @@ def test_meta_of_an_import_declares_tags(tmp_path: Path) -> None:
     meta: ProjectMeta = open_project(tmp_path / "p").meta
     assert {t.name: t.applies_to for t in meta.tags} == {"t": "imagesOnly", "crowd": "objectsOnly"}
     assert (tmp_path / "p" / "d" / "ann" / "x.json").is_file()
+
+
+def test_outlines_of_fine_pixels_keep_their_shape_in_every_format(tmp_path: Path) -> None:
+    """Of pixels of 5 mm, GeoJSON's usual digits are two, and a tile at the usual levels has none of them."""
+    square = LabeledObject("house", Polygon(np.array([[3.0, 3], [20, 3], [20, 12], [3, 12]])))
+
+    def write(path: Path) -> None:
+        place = rasterio.transform.from_origin(350_000.123, 3_056_000.456, 0.005, 0.005)
+        with rasterio.open(
+            path, "w", driver="GTiff", width=64, height=64, count=3, dtype="uint8", crs=32645, transform=place
+        ) as file:
+            file.write(np.zeros((3, 64, 64), np.uint8))
+
+    with ProjectWriter(tmp_path / "fine", ProjectMeta((ClassMeta("house", "any", (1, 2, 3)),))) as writer:
+        writer.add("ds", "a.tif", Annotation(64, 64, (square,)), write)
+    for format in ("geojson", "gpkg", "pmtiles"):
+        export_project(tmp_path / "fine", format, tmp_path / format)
+    exact = geopandas.read_file(tmp_path / "gpkg" / "ds" / "a.tif.gpkg").geometry[0]
+    text = geopandas.read_file(tmp_path / "geojson" / "ds" / "a.tif.geojson").to_crs(32645).geometry[0]
+    assert text.symmetric_difference(exact).area < 0.02 * exact.area
+    assert read_header(tmp_path / "pmtiles" / "ds" / "a.tif.pmtiles").tiles > 0

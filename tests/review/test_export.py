@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from geoseg.files import LockedError, hold
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import open_vector
 from geoseg.io.writers import FootprintBatch, open_writer
+from geoseg.io.writers.pmtiles import read_header
 from geoseg.review import Review, SceneTarget, export_review
 from geoseg.review.targets import open_target
 
@@ -304,3 +306,15 @@ def test_the_file_that_is_reviewed_is_not_written_over_from_another_folder(
     monkeypatch.chdir(scene.parent / "elsewhere")
     with pytest.raises(InputError, match="must not be an input"):
         export_review("../r", f"../{footprints.name}")
+
+
+def test_map_tiles_of_an_export_are_as_fine_as_the_scene(review: Review, tmp_path: Path) -> None:
+    review.close()
+    settings = json.loads((review.folder / "review.json").read_text())
+    # As of a drone: the same pixels, of 3 mm.
+    place = settings["frame"]["transform"]
+    settings["frame"]["transform"] = [place[0] / 100, 0, place[2], 0, place[4] / 100, place[5]]
+    (review.folder / "review.json").write_text(json.dumps(settings))
+    with Review(review.folder, review.target):
+        summary = export_review(review.folder, tmp_path / "corrected.pmtiles")
+    assert read_header(Path(summary.files["corrected"])).zooms == (17, 22)

@@ -29,6 +29,7 @@ from geoseg.io.writers.registry import (
     open_writer,
     output_path,
     read_provenance,
+    scene_style,
     tile_zooms,
     zooms_of,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "open_writer",
     "output_path",
     "read_provenance",
+    "scene_style",
     "tile_zooms",
     "zooms_of",
 ]

@@ -33,6 +33,7 @@ __all__ = [
     "open_writer",
     "output_path",
     "read_provenance",
+    "scene_style",
     "tile_zooms",
     "zooms_of",
 ]
@@ -147,6 +148,14 @@ def coordinate_decimals(geobox: GeoBox) -> int:
     return decimals_of(side)
 
 
+def scene_style(geobox: GeoBox) -> dict[str, Any]:
+    """What :func:`open_writer` is told of the pixels that polygons follow: digits of text, levels of tiles.
+
+    Told neither, polygons of fine pixels would lose their shape, or leave no tile at all.
+    """
+    return {"decimals": coordinate_decimals(geobox), "zooms": tile_zooms(geobox)}
+
+
 def decimals_of(side: float) -> int:
     """Digits after the point that keep places apart which are ``side`` degrees from each other; 7 or more."""
     return min(15, max(7, 1 + math.ceil(-math.log10(side)))) if side > 0 else 15
@@ -184,7 +193,7 @@ def open_writer(
         What the footprints were made from and how, JSON-ready, which the file's own metadata keep (of formats
         without a place for it, a file FILE.provenance.json); None: nothing is said.
     decimals
-        Digits after the point of a coordinate in GeoJSON, which is text (see :func:`coordinate_decimals`).
+        Digits after the point of a coordinate in GeoJSON, which is text (see :func:`scene_style`).
     repair
         Whether to make polygons valid that rounding to GeoJSON's degrees and digits makes invalid. It can do
         so to simplified polygons, which may have a corner on one of their edges; outlines of pixels stay
@@ -192,7 +201,7 @@ def open_writer(
     is_part
         Whether the file is one of several in a folder that are read as one data set, as GeoParquet's can be.
     zooms
-        Least and greatest zoom level of PMTiles (see :func:`tile_zooms`); None: those of pixels of 0.3 m.
+        Least and greatest zoom level of PMTiles (see :func:`scene_style`); None: those of pixels of 0.3 m.
 
     Returns
     -------

@@ -9,7 +9,7 @@ import pyarrow as pa
 import shapely
 
 from geoseg.errors import InputError
-from geoseg.io.writers import FootprintBatch, open_writer, output_path
+from geoseg.io.writers import FootprintBatch, open_writer, output_path, scene_style
 from geoseg.projects.formats.export import ExportItem, LeftOut
 from geoseg.projects.formats.rings import figure_outline
 
@@ -53,7 +53,8 @@ class VectorExporter:
             "tags": np.array([",".join(tag.name for tag in item.tags) for item in objects], object),
         }
         path = output_path(self.folder / entry.dataset, entry.item.name, self.format)
-        with open_writer(self.format, path, schema=_SCHEMA, crs=geobox.crs) as writer:
+        style = scene_style(geobox)
+        with open_writer(self.format, path, schema=_SCHEMA, crs=geobox.crs, repair=True, **style) as writer:
             writer.write(FootprintBatch(ground, columns))
 
     def finish(self) -> None:
