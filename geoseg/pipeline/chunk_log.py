@@ -1,4 +1,8 @@
-"""The record of finished chunks: one line each, which says that the chunk counts, and by what it is known."""
+"""The record of finished chunks: one line each, which says that the chunk counts, and by what it is known.
+
+A chunk with regions that could not be read counts once a line after it says that the scene was there to be
+read: of one that was not, nothing was skipped for good. Nothing that lies on the same disk has to be removed.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,12 @@ import numpy as np
 
 from geoseg.typing import BoolArray
 
-__all__ = ["ChunkRecord", "ChunkRecords", "log_line", "read_log"]
+__all__ = ["ChunkRecord", "ChunkRecords", "checked_line", "log_line", "read_log"]
 
 #: As zarr's crc32c codec puts it behind a chunk.
 _CHECKSUM = struct.Struct("<I")
+#: What a line holds after which skipped regions count.
+_CHECKED = ["scene was there"]
 
 
 @dataclass(frozen=True)
@@ -101,23 +107,42 @@ class ChunkRecords(MutableMapping[tuple[int, int], ChunkRecord]):
 def log_line(chunk: tuple[int, int], record: ChunkRecord) -> str:
     """The line of a finished chunk, with a checksum of its own: a kill may leave half of it."""
     # One line of text a chunk: appending is all that a run does to the file, and a person can read it.
-    text = json.dumps([*chunk, record.checksum, record.failures])
+    return _line([*chunk, record.checksum, record.failures])
+
+
+def checked_line() -> str:
+    """The line that lets regions count which could not be read before it."""
+    return _line(_CHECKED)
+
+
+def _line(entry: list[Any]) -> str:
+    text = json.dumps(entry)
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
 def read_log(path: Path, shape: tuple[int, int]) -> ChunkRecords:
     """Records of finished chunks of a scene that has ``shape`` chunks.
 
-    Lines that are cut or changed are left out, and so are their chunks.
+    Lines that are cut or changed are left out, and so are their chunks; and chunks with regions that could
+    not be read while nobody knows whether the scene was there.
     """
     records = ChunkRecords(shape)
+    unsure: set[tuple[int, int]] = set()
     # Line by line: of a large scene they are many.
     with suppress(OSError), path.open("rb") as log:
         for check, _, text in (line.rstrip(b"\n").partition(b" ") for line in log):
             if check == f"{zlib.crc32(text):08x}".encode():
                 # A line whose checksum is right may be of another version.
                 with suppress(ValueError, TypeError, RecursionError, OverflowError):
-                    row, col, checksum, failures = json.loads(text)
+                    entry = json.loads(text)
+                    if entry == _CHECKED:
+                        unsure.clear()
+                        continue
+                    row, col, checksum, failures = entry
                     if 0 <= row < shape[0] and 0 <= col < shape[1]:
                         records[int(row), int(col)] = ChunkRecord(int(checksum), list(failures))
+                        if failures:
+                            unsure.add((int(row), int(col)))
+    for chunk in unsure & records.failures.keys():
+        del records[chunk]
     return records

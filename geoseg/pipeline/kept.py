@@ -128,16 +128,9 @@ def check_scene(job: Job, store: ProbStore, written: Sequence[Path] = ()) -> Non
             # Not the inode: where a disk is mounted anew, every file may have another one.
             changed |= stamp is None or (stat.st_size, stat.st_mtime_ns) != stamp[1:]
     if not changed and (lost or unread):
-        # What was skipped may only not have been there to be read: without their files chunks do not count.
-        stuck = False
-        for chunk in store.records.failures:
-            try:
-                store.files.depot.remove(store.files.name(*chunk))
-            except (GeosegError, OSError):
-                # The store may be on the same disk; the reason below is what the user needs.
-                stuck = True
         results = f" {names} are written, but not checked." if written else ""
-        skipped = " Regions that were skipped stay so: --restart reads them again." if stuck else ""
+        # They may only not have been there to be read, and so don't count; see keep_failures().
+        skipped = " Regions that were skipped are read again." if store.records.failures else ""
         raise RunError(
             f"{job.source.name} can't be looked at again, to see whether it changed during the run: "
             f"{lost or unread}.{results} What was predicted is kept: {way_on(job.settings)} goes on from "

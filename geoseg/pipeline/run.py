@@ -170,6 +170,7 @@ def run_scene(
         _save_rasters(job, store, rasters, origin, ground, progress)
         # Once more, for the second stage takes its time as well: the results must be of one scene.
         check_scene(job, store, targets)
+        store.keep_failures()
         if not failures:  # the lists of an earlier run go with its results
             write_failures(targets, [])
         notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]

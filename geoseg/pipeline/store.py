@@ -39,7 +39,7 @@ from geoseg.files import (
 from geoseg.geo.blocks import BlockPlan
 from geoseg.geo.windows import Window
 from geoseg.pipeline.chunk_files import CHUNKS, ChunkFiles, array_metadata
-from geoseg.pipeline.chunk_log import ChunkRecord, ChunkRecords, log_line, read_log
+from geoseg.pipeline.chunk_log import ChunkRecord, ChunkRecords, checked_line, log_line, read_log
 from geoseg.pipeline.salvage import sorted_failures
 from geoseg.pipeline.store_state import (
     FORMAT,
@@ -99,6 +99,8 @@ class ProbStore:
         # Written anew, so that a line that was cut by a kill is not continued by the next.
         with Staged.file(folder / "chunks.log") as staged, staged.path.open("wb") as file:
             file.writelines(log_line(*entry).encode() for entry in self._records.items())
+            if self._records.failures:
+                file.write(checked_line().encode())
         self._log = os.open(folder / "chunks.log", os.O_WRONLY | os.O_APPEND)
         self._log_open.callback(os.close, self._log)
         # All folders now, so that no write makes one anew that was removed meanwhile.
@@ -324,6 +326,13 @@ class ProbStore:
             if os.write(self._log, line) < len(line):
                 raise OSError(None, "only a part of a line was written")
         self._records[row, col] = record
+
+    def keep_failures(self) -> None:
+        """Let regions that could not be read count in the next run: the scene was there to the end."""
+        if self._records.failures:
+            # Where that can't be noted they are read again, which costs time and no more.
+            with suppress(OSError):
+                os.write(self._log, checked_line().encode())
 
     @contextmanager
     def _writing(self, row: int, col: int) -> Iterator[None]:
