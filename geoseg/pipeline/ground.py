@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rasterio.features
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
+from shapely.geometry import shape
 
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
@@ -20,6 +22,7 @@ from geoseg.io.hints import SETTINGS_TAG
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import once_around, pixel_transform
 from geoseg.raster.stitch import INVALID
+from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import Array, BoolArray
 
 __all__ = ["ALL", "NONE", "SOME", "Ground", "count_valid", "read_ground", "save_ground"]
@@ -108,6 +111,42 @@ class Ground:
         held = np.zeros(len(geometry), bool)
         held[inside] = missing == 0
         return held
+
+    def shares(self, geometry: Array, crs: CRS | None) -> Array:
+        """Share of each geometry's area that lies where something was seen, to the cell.
+
+        Parameters
+        ----------
+        geometry : (n,) object
+            Polygons.
+        crs
+            Their CRS.
+
+        Returns
+        -------
+        (n,) float64
+            0 to 1.
+        """
+        moved = shapely.transform(geometry, self._cells_of(crs), interleaved=False)
+        shares = np.zeros(len(moved))
+        height, width = self.seen
+        scene = shapely.box(0, 0, width, height)
+        # False for what the scene's CRS can't show.
+        for index in np.flatnonzero(np.isfinite(shapely.bounds(moved).reshape(-1, 4)).all(axis=1)):
+            # Repaired, for reprojection may let an edge cross another one.
+            inside = shapely.intersection(shapely.union_all(clean_polygons(moved[[index]]).geometry), scene)
+            if not inside.area > 0:
+                continue
+            left, top, right, bottom = shapely.bounds(inside)
+            rows = slice(int(top), int(np.ceil(bottom)))
+            cols = slice(int(left), int(np.ceil(right)))
+            unseen = (self.cells[rows, cols] == NONE).astype(np.uint8)
+            if unseen.any():
+                place = Affine.translation(cols.start, rows.start)
+                shapes = rasterio.features.shapes(unseen, mask=unseen == 1, transform=place)
+                inside = shapely.difference(inside, shapely.union_all([shape(one) for one, _ in shapes]))
+            shares[index] = min(1.0, inside.area / moved[index].area)
+        return shares
 
     def _cells_of(self, crs: CRS | None) -> Callable[[Array, Array], tuple[Array, Array]]:
         """From x and y in a CRS to columns and rows of cells.

@@ -310,6 +310,7 @@ def _vectorize_compared(
             parts,
             known,
             lambda geometry: ground().holds(geometry, place.crs),
+            lambda geometry: [ground().shares(geometry, place.crs)],
             settings.update_iou,
             scratch,
             style,

@@ -35,6 +35,8 @@ CHANGE = "change"
 #: Two stand on the same ground where they share so much of the smaller one. Less is a neighbor whose outline
 #: reaches over, or the shift of one picture against the other.
 SHARE = 0.2
+#: So much more of a known one may be covered than was seen of it: digits of GeoJSON, curves of projections.
+_ROUNDING = 1.05
 #: Footprints and known polygons that are compared in one go, about; and in memory at a time.
 _TOGETHER, _ROWS = 50_000, 262_144
 #: Numbers of :data:`_NAMES` as they are kept for each footprint.
@@ -156,12 +158,14 @@ def find_changes(
     is_seen: Callable[[Array], BoolArray],
     least_iou: float,
     scratch: Path,
+    seen_shares: Callable[[Array], Iterable[Array]] = lambda geometry: (),
 ) -> Changes:
     """Compare footprints with known ones.
 
     Kept is a footprint that covers the ground of a known one with an intersection over union of
-    ``least_iou`` or more; changed is one that shares a fifth of the smaller of both with it; all others are
-    new. A known one is gone where no footprint is kept or changed by it, and all of its ground was seen.
+    ``least_iou`` or more; of a known one that was seen in part, the ground that was seen counts. Changed is
+    one that shares a fifth of the smaller of both with it; all others are new. A known one is gone where no
+    footprint is kept or changed by it, and all of its ground was seen.
 
     Both are dealt to squares of the ground and compared square by square, so that memory holds some thousands
     of them and three bytes of each.
@@ -180,6 +184,8 @@ def find_changes(
         Of kept ones, above 0 and at most 1.
     scratch
         Folder for temporary files.
+    seen_shares
+        From (k,) polygons to the share of each that was seen, (k,) of each scene.
     """
     across = int(np.ceil(np.sqrt((count + known.source.count) / _TOGETHER + 1e-9)))
     squares = _Squares(known.bounds, min(max(across, 1), 1 << 10))
@@ -213,7 +219,16 @@ def find_changes(
         # A pair that meets in several squares is told in the one where its common bounds begin.
         begin = np.maximum(old.bounds[pairs.truth, :2], new.bounds[pairs.pred, :2])
         pairs = pairs.select(squares.at(begin[:, 0], begin[:, 1]) == square)
-        kept = pairs.iou >= least_iou
+        iou = pairs.iou
+        # A house that the scene cuts off would seem to have changed: only what was seen of it is compared.
+        part = np.flatnonzero(~seen[old.rows[pairs.truth]] & (iou < least_iou))
+        which, of_which = np.unique(pairs.truth[part], return_inverse=True)
+        for share in seen_shares(old.geometry[which]) if part.size else ():
+            ground, area = (share * pairs.truth_area[which])[of_which], pairs.area[part]
+            # Of several scenes, one that has not seen what the two share says nothing of them.
+            ground = np.where(area <= _ROUNDING * ground, np.maximum(ground, area), np.inf)
+            iou[part] = np.maximum(iou[part], area / (pairs.pred_area[pairs.pred[part]] + ground - area))
+        kept = iou >= least_iou
         # Of the smaller one: a house that was built into a block shares little of the block, and all of
         # itself.
         smaller = np.minimum(pairs.truth_area[pairs.truth], pairs.pred_area[pairs.pred])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,7 @@ def write_updated(
     parts: Mapping[tuple[str, str], Path],
     known: Known,
     is_seen: Callable[[Array], BoolArray],
+    seen_shares: Callable[[Array], Iterable[Array]],
     least_iou: float,
     scratch: Path,
     style: Mapping[str, Any],
@@ -123,13 +124,13 @@ def write_updated(
         The file.
     files, parts, style
         As for :class:`ChangeWriters`.
-    known, is_seen, least_iou, scratch
+    known, is_seen, seen_shares, least_iou, scratch
         As for :func:`find_changes`.
     """
     source = open_vector(footprints)
     plain = (geometry for geometry, _ in source.records())
     # Two passes over the file: what became of a footprint is known only when all have been compared.
-    changes = find_changes(plain, source.count, known, is_seen, least_iou, scratch)
+    changes = find_changes(plain, source.count, known, is_seen, least_iou, scratch, seen_shares)
     fields = [field for field in source.schema() if field.name != "bbox"]
     done = 0
     with ChangeWriters(files, parts, pa.schema(fields), style) as writers:

@@ -122,6 +122,27 @@ class TestScene:
         done = geoseg.run(scene, Network(), out=tmp_path / "out", update=known, aoi=known, **OPTIONS)
         assert (done.footprints, done.changes["kept"], done.changes["gone"]) == (1, 1, 0)
 
+    def test_a_house_that_the_scene_or_its_area_cuts_has_not_changed(
+        self, scene: Path, tmp_path: Path
+    ) -> None:
+        image = np.full((3, 64, 64), 10, np.uint8)
+        image[:, 8:20, 0:4] = image[:, 24:40, 20:36] = image[:, 44:56, 0:4] = 200
+        image[:, :, 48:] = 0
+        with rasterio.open(scene, "r+") as file:
+            file.write(image)
+        # The second is cut by the area, the third was twice as high: what is seen of it has changed.
+        drawn = boxes((-10, 8, 4, 20), (20, 24, 36, 40), (-10, 32, 4, 64))
+        known = yesterday(tmp_path / "known.gpkg", drawn)
+        area = yesterday(tmp_path / "area.gpkg", boxes((0, 0, 24, 64)))
+        settings: dict[str, Any] = {"update": known, "aoi": area, "update_iou": 0.5, **OPTIONS}
+        done = geoseg.run(scene, Network(), out=tmp_path / "out", formats="gpkg", **settings)
+        table = gpd.read_file(done.files["gpkg"])
+        from_the_top = table.loc[table.geometry.centroid.y.sort_values(ascending=False).index]
+        assert from_the_top.change.tolist() == ["kept", "kept", "changed"]
+        del settings["update_iou"]
+        merged = geoseg.run_batch([scene], Network(), out=tmp_path / "all", merge="gpkg", **settings).merged
+        assert (merged.changes["kept"], merged.changes["changed"]) == (2, 1)
+
     def test_polygons_in_collections_of_collections_are_known(self, scene: Path, tmp_path: Path) -> None:
         known = boxes(*KNOWN)
         inner = shapely.geometrycollections([shapely.multipolygons(known[:3]), shapely.Point(0, 0)])

@@ -25,7 +25,7 @@ from geoseg.io.writers import FootprintBatch, decimals_of, open_writer, zooms_of
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.pipeline.batch.manifest import SceneRecord
 from geoseg.pipeline.batch.overlaps import Owners, mean_confidence, rank_scenes, same_houses, settle
-from geoseg.pipeline.ground import read_ground
+from geoseg.pipeline.ground import Ground, read_ground
 from geoseg.pipeline.update import CHANGE, Changes, Known, find_changes
 from geoseg.pipeline.update_files import ChangeWriters
 from geoseg.typing import Array, BoolArray, IntArray, Overlaps, Progress
@@ -220,19 +220,25 @@ class Merging:
             lambda scene: read_ground(self._out / self._records[scene].files["valid"])
         )
 
-        def is_seen(geometry: Array) -> BoolArray:
-            # By any of the scenes: one that has seen nothing there takes nothing away.
+        def near(geometry: Array) -> Iterator[Ground]:
             x0, y0, x1, y1 = shapely.total_bounds(geometry)
             left, bottom, right, top = self.extents.T
-            near = np.flatnonzero((left <= x1) & (right >= x0) & (bottom <= y1) & (top >= y0))
+            meet = np.flatnonzero((left <= x1) & (right >= x0) & (bottom <= y1) & (top >= y0))
+            return map(ground, meet.tolist())  # one after the other: each may take 16 MB
+
+        def is_seen(geometry: Array) -> BoolArray:
+            # By any of the scenes: one that has seen nothing there takes nothing away.
             seen = np.zeros(len(geometry), bool)
-            for scene in near.tolist():
-                seen |= ground(scene).holds(geometry, self._crs)
+            for one in near(geometry):
+                seen |= one.holds(geometry, self._crs)
             return seen
+
+        def seen_shares(geometry: Array) -> Iterator[Array]:
+            return (one.shares(geometry, self._crs) for one in near(geometry))
 
         scratch = self._scratch / "compared"
         scratch.mkdir()
-        return find_changes(shapes, len(self.runs), known, is_seen, least_iou, scratch)
+        return find_changes(shapes, len(self.runs), known, is_seen, least_iou, scratch, seen_shares)
 
     def _batch(self, rows: pa.Table | None, before: int) -> FootprintBatch:
         if rows is None:
