@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, Protocol
 from geoseg.errors import GeosegError, InputError, RunError
 from geoseg.files.address_depot import PASSWORD, AddressDepot, refused_address
 from geoseg.files.disk import os_reason
+from geoseg.files.locks import NOTE
 from geoseg.files.staging import Content, place_bytes
 
 __all__ = [
@@ -32,8 +34,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: In a folder for temporary files: where else some lie.
-_NOTE = "elsewhere.txt"
+#: Seconds that a run waits for a store to remove what a killed one left there. Clients of object stores try
+#: for minutes, at each start of a run of the same output.
+_PATIENCE_S = 5.0
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
@@ -119,7 +122,9 @@ class FolderDepot:
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """See :class:`Depot`."""
+        """See :class:`Depot`; where not even the folder around it is there, nobody knows what is left."""
+        if not self.folder.parent.is_dir():  # a disk that is not mounted
+            raise FileNotFoundError(f"{self.folder.parent} isn't there")
         failed: list[OSError] = []
 
         def note(_action: object, _path: str, caught: tuple[type, BaseException, object]) -> None:
@@ -225,8 +230,8 @@ def borrowed_depot(store: str | None, name: str, scratch: Path) -> Iterator[Depo
         return
     part = new_part(name)
     # Before there is anything to be left.
-    (scratch / _NOTE).write_text(f"{depot_at(store).address}/{part}", encoding="utf-8")
-    with emptied(depot_at(store).inside(part)) as depot:
+    (scratch / NOTE).write_text(f"{depot_at(store).address}/{part}", encoding="utf-8")
+    with emptied(depot_at(store).inside(part), scratch / NOTE) as depot:
         yield depot
 
 
@@ -236,40 +241,59 @@ def clear_borrowed(scratch: Path) -> bool:
     Returns whether nothing is left there; else a warning says what is.
     """
     try:
-        address = (scratch / _NOTE).read_text(encoding="utf-8")
-        # What has no such name is none of ours, whoever wrote it there.
-        if is_part(address.rpartition("/")[2]):
-            depot = depot_at(address)
-            # Of a disk that is not mounted: nobody knows what is left there.
-            if isinstance(depot, FolderDepot) and not depot.folder.parent.is_dir():
-                raise RunError(f"{depot.folder.parent} isn't there")
-            depot.clear()
+        address = (scratch / NOTE).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
-        return True  # it had borrowed none, nothing is left, or a power loss took the note
-    except (GeosegError, OSError, ValueError) as error:
-        reason = str(error).rstrip(".")
-        logger.warning(
-            "temporary files of a killed run are left, as %s told: %s. The next run of the same output tries "
-            "again.",
-            scratch / _NOTE,
-            reason,
-        )
+        return True  # it had borrowed none, or a power loss took the note
+    except OSError as error:
+        logger.warning("temporary files of an earlier run may be left, which %s", os_reason(error))
         return False
-    return True
+    # What has no such name is none of ours, whoever wrote it there.
+    if not is_part(address.rpartition("/")[2]):
+        return True
+    caught: list[Exception] = []
+
+    def clear() -> None:
+        try:
+            depot_at(address).clear()
+        except (GeosegError, OSError, ValueError) as error:
+            caught.append(error)
+
+    # It may go on while the run does its work, and ends with it.
+    thread = threading.Thread(target=clear, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+    if not thread.is_alive() and not caught:
+        return True
+    reason = str(caught[0]).rstrip(".") if caught else f"no answer within {_PATIENCE_S:g} seconds"
+    logger.warning(
+        "temporary files of an earlier run are left in %s: %s. The next run of the same output tries again.",
+        address,
+        reason,
+    )
+    return False
 
 
 @contextmanager
-def emptied(depot: Depot) -> Iterator[Depot]:
-    """A depot whose contents are removed in the end, after an error as far as they can be."""
+def emptied(depot: Depot, note: Path | None = None) -> Iterator[Depot]:
+    """A depot whose contents are removed in the end, after an error as far as they can be.
+
+    ``note`` is a file that tells others of it, and goes with them.
+    """
+
+    def clear() -> None:
+        depot.clear()
+        if note is not None:
+            note.unlink(missing_ok=True)
+
     try:
         yield depot
     except BaseException:
         # What ended the job is told; that the store can't be reached either would hide it.
         with suppress(RunError, OSError):
-            depot.clear()
+            clear()
         raise
     try:
-        depot.clear()
-    except OSError as error:
+        clear()
+    except (RunError, OSError) as error:
         # What can't be removed now takes room, and no more.
         logger.warning("temporary files are left in %s: %s", depot, error)

@@ -18,8 +18,10 @@ from geoseg.errors import InputError
 from geoseg.files.disk import is_full, os_reason, write_error
 from geoseg.typing import PathLike
 
-__all__ = ["LockedError", "hold", "is_held", "remove_folder", "scratch_folder", "side_folder"]
+__all__ = ["NOTE", "LockedError", "hold", "is_held", "remove_folder", "scratch_folder", "side_folder"]
 
+#: In a folder for temporary files: where else some lie.
+NOTE = "elsewhere.txt"
 #: Told by the kernel, anew at each start; containers on one computer share it.
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 #: What a file system without locks says. Runs on it are kept apart by their names alone.
@@ -142,8 +144,21 @@ def scratch_folder(target: Path) -> Iterator[Path]:
             raise write_error(target, error) from error
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_scratch(folder, keep_note=(folder / NOTE).exists())
         _alive.discard(folder)
+
+
+def _remove_scratch(folder: Path, *, keep_note: bool) -> None:
+    """Remove a folder for temporary files, but for a note: it alone tells what lies elsewhere."""
+    if not keep_note:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != NOTE:
+            with suppress(OSError):
+                path.unlink()
 
 
 def remove_folder(folder: Path) -> None:
@@ -196,6 +211,5 @@ def _clear_dead(target: Path) -> None:
         # is.
         if folder.suffix == ".old" and not os.path.lexists(target):
             folder.rename(target)
-        # Where that fails the folder stays: it alone tells the next run what lies elsewhere.
-        elif clear_borrowed(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            _remove_scratch(folder, keep_note=not clear_borrowed(folder))

@@ -28,6 +28,8 @@ _LOG = logging.getLogger(__name__)
 
 #: What a store's folder holds, in this format or an older one; whatever else lies there is somebody's.
 OWN = ("state.json", "state.tmp", "chunks.log", "prob", "failures", "spill", "run.json", "parts")
+#: What is put first into a place elsewhere.
+_FIRST = "prob/zarr.json"
 #: Raised with every change of what a stored chunk holds for the same fingerprint.
 FORMAT = 4
 
@@ -70,10 +72,14 @@ def clear_elsewhere(state: Mapping[str, Any] | None) -> None:
     """Remove what a store keeps elsewhere; where that fails, a warning names it."""
     if state is None or place_of(state) is None:
         return
+    # Nothing depends on it any more, and a place that is gone must not keep a run from a new one.
     try:
-        depot_at(state["store"]).clear()
+        depot = depot_at(state["store"])
+        depot.get(_FIRST)  # of a disk that is not mounted nothing would be removed, without an error
+        depot.clear()
+    except FileNotFoundError:
+        _LOG.warning("chunks of an earlier run are not removed: %s isn't there now", state["store"])
     except (GeosegError, OSError) as error:
-        # Nothing depends on it any more, and a place that is gone must not keep a run from a new one.
         _LOG.warning("chunks of an earlier run are left in %s: %s", state["store"], error)
 
 
@@ -135,7 +141,7 @@ def check_own(folder: Path) -> None:
 def check_mounted(folder: Path, store: str) -> None:
     """Refuse a place that is not there: a disk that is not mounted looks like a store without chunks."""
     try:
-        depot_at(store).get("prob/zarr.json")
+        depot_at(store).get(_FIRST)
     except OSError:
         raise InputError(
             f"{folder} holds a run whose chunks lie in {store}, which isn't there now. Mount it and give the "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -315,7 +317,9 @@ def test_a_run_goes_on_where_its_chunks_lie_and_nowhere_else(scene, alone, tmp_p
 
 
 @pytest.mark.parametrize("place", ["faulty://bucket/work", "disk"])
-def test_a_place_that_is_not_there_now_is_not_taken_for_an_empty_one(scene, alone, tmp_path, place) -> None:
+def test_a_place_that_is_not_there_now_is_not_taken_for_an_empty_one(
+    scene, alone, tmp_path, place, caplog
+) -> None:
     place = place if "://" in place else str(tmp_path / place)
     run(scene, tmp_path / "out", store=place)
     kept = dict(Faulty.store)
@@ -327,6 +331,9 @@ def test_a_place_that_is_not_there_now_is_not_taken_for_an_empty_one(scene, alon
         InputError, match=r"chunks lie in .*(work|disk).* isn't there now. Mount it .*--restart"
     ):
         run(scene, tmp_path / "out", store=place)
+    copy = shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    run(scene, copy, store=None, restart=True)
+    assert re.search(f"are not removed: {place}/town.geoseg-[0-9a-f]+ isn't there now", caplog.text)
     Faulty.store.update(kept)
     if "://" not in place:
         (tmp_path / "disk").rmdir()
@@ -470,6 +477,62 @@ def test_what_a_killed_vectorize_left_on_a_disk_that_was_pulled_is_removed_later
     write_text(target, "second")
     assert not list(store.iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.geojson", "disk"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_job_can_not_remove_itself_is_removed_by_the_next(
+    tmp_path, monkeypatch, caplog, fails
+) -> None:
+    store, target = tmp_path / "store", tmp_path / "a.geojson"
+
+    def fail(_: depot.FolderDepot) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def work() -> None:
+        with (
+            locks.hold(target),
+            locks.scratch_folder(target) as scratch,
+            depot.borrowed_depot(str(store), "a", scratch) as borrowed,
+        ):
+            borrowed.put("held", b"pixels")
+            (scratch / "spill").mkdir()
+            (scratch / "spill" / "rows").write_bytes(b"large")
+            (scratch / "rows").write_bytes(b"large")
+            if fails:
+                raise ZeroDivisionError
+
+    with monkeypatch.context() as busy:
+        busy.setattr(depot.FolderDepot, "clear", fail)
+        if fails:
+            with pytest.raises(ZeroDivisionError):
+                work()
+        else:
+            work()
+            assert f"temporary files are left in {store}" in caplog.text
+    (kept,) = tmp_path.glob(".a.geojson.run-*")
+    assert [path.name for path in kept.iterdir()] == [locks.NOTE]
+    assert len(list(store.iterdir())) == 1
+    write_text(target, "next")
+    assert not list(store.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.geojson", "store"]
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch, caplog) -> None:
+    target, answers = tmp_path / "a.geojson", threading.Event()
+    scratch = locks.side_folder(target)
+    scratch.mkdir()
+    borrowed = depot.borrowed_depot(str(tmp_path / "store"), "a", scratch)
+    borrowed.__enter__().put("held", b"pixels")
+    monkeypatch.setattr(depot, "_PATIENCE_S", 0.05)
+    with monkeypatch.context() as silent:
+        silent.setattr(depot.FolderDepot, "clear", lambda _: answers.wait(30))
+        write_text(target, "first")
+    (part,) = (tmp_path / "store").iterdir()
+    assert f"are left in {part}: no answer within 0.05 seconds. The next run" in caplog.text
+    answers.set()
+    write_text(target, "second")
+    assert not part.exists()
+    assert not scratch.exists()
 
 
 def test_segment_leaves_nothing_behind_whether_it_ends_or_not(scene, monkeypatch) -> None:
