@@ -310,9 +310,9 @@ def polygonize(
     import geopandas as gpd
     import shapely
 
+    from geoseg.cpus import usable_cpus
     from geoseg.pipeline.opening import Concern, warn_user
     from geoseg.pipeline.steps import Batch, Ground, Steps
-    from geoseg.pipeline.workers import usable_cpus
 
     array = two_dimensional(mask_or_labels)
     box = geobox_of(array)

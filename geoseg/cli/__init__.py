@@ -11,6 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from geoseg.cpus import respect_quota
+
 __all__ = ["app", "main"]
 
 _EXAMPLES = """Examples:
@@ -143,4 +145,5 @@ def main() -> None:
     """Entry point of the console script."""
     # GDAL's own lines on stderr say nothing that our one line on an error does not; CPL_LOG brings them back.
     os.environ.setdefault("CPL_LOG", os.devnull)
+    respect_quota()
     app()

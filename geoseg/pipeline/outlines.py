@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from geoseg.cpus import usable_cpus
 from geoseg.files import Depot
 from geoseg.geo.windows import Window, iter_chunks
 from geoseg.pipeline.held import Held, Readings
-from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers, usable_cpus
+from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers
 from geoseg.raster.labels import check_connectivity
 from geoseg.typing import Array, Progress, no_progress
 from geoseg.vector.assemble import Assembler, ChunkTrace

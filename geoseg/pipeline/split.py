@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from geoseg.cpus import usable_cpus
 from geoseg.errors import RunError
 from geoseg.files import Depot
 from geoseg.geo.geobox import GeoBox
@@ -25,7 +26,7 @@ from geoseg.geo.windows import Window
 from geoseg.pipeline.held import Held, Readings
 from geoseg.pipeline.npz import array_of
 from geoseg.pipeline.rims import Place, Rim, RimmedChunk
-from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers, usable_cpus
+from geoseg.pipeline.workers import Pending, Shared, Workers, thread_workers
 from geoseg.raster.labels import check_connectivity, paint
 from geoseg.raster.segments import Segments
 from geoseg.raster.split import (

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from geoseg.cpus import usable_cpus
 from geoseg.errors import InputError
 from geoseg.files import Depot, FolderDepot
 from geoseg.geo.geobox import GeoBox
@@ -23,7 +24,7 @@ from geoseg.pipeline.held import Readings
 from geoseg.pipeline.outlines import iter_outlines
 from geoseg.pipeline.split import SplitObjects, split_raster
 from geoseg.pipeline.steps import Batch, Ground, Steps
-from geoseg.pipeline.workers import Workers, usable_cpus
+from geoseg.pipeline.workers import Workers
 from geoseg.raster.split import SplitRule
 from geoseg.raster.stats import prob_scale
 from geoseg.typing import Array, Progress, no_progress

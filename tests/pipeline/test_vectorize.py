@@ -17,6 +17,7 @@ from pyproj import CRS
 from scipy import ndimage
 
 import geoseg
+from geoseg import cpus
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
@@ -336,6 +337,7 @@ def test_threads_are_as_many_as_the_cpus_that_the_process_may_use(
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 4, 5}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(cpus, "_GROUPS", tmp_path / "none")
     monkeypatch.setattr(base, "ThreadPoolExecutor", counted)
     monkeypatch.setattr(steps, "ThreadPoolExecutor", counted)
     monkeypatch.setattr(steps, "_SHARE_CORNERS", 20)

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import shapely
 
+from geoseg.cpus import usable_cpus
 from geoseg.errors import InputError
 from geoseg.io.geometry_heap import GeometryHeap
 from geoseg.io.vectors import VectorBatch, VectorFile, class_name
-from geoseg.pipeline.workers import usable_cpus
 from geoseg.scores.boundaries import OutlineFits, measure_outlines, vertex_counts
 from geoseg.scores.matching import rank_by
 from geoseg.scores.objects import ObjectScores, ObjectTable, score_objects

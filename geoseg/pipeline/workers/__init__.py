@@ -1,6 +1,6 @@
 """Who does the tasks of a scene: threads, processes of this machine, or a dask cluster."""
 
-from geoseg.pipeline.workers.base import Pending, Workers, thread_workers, usable_cpus
+from geoseg.pipeline.workers.base import Pending, Workers, thread_workers
 from geoseg.pipeline.workers.opening import networks_at_once, open_workers, shared_workers
 from geoseg.pipeline.workers.shared import Shared
 
@@ -12,5 +12,4 @@ __all__ = [
     "open_workers",
     "shared_workers",
     "thread_workers",
-    "usable_cpus",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
@@ -14,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from geoseg.errors import RunError
 from geoseg.files import os_reason
 
-__all__ = ["Pending", "Workers", "thread_workers", "usable_cpus"]
+__all__ = ["Pending", "Workers", "thread_workers"]
 
 T = TypeVar("T")
 
@@ -298,11 +297,6 @@ def _stopped() -> RunError:
 
 def _is_broken(future: Future[Any]) -> bool:
     return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use: in a container or under a batch system fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_workers(count: int) -> Workers:

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from geoseg.pipeline.workers.base import Workers, usable_cpus
+from geoseg.cpus import limit_threads, usable_cpus
+from geoseg.pipeline.workers.base import Workers
 
 __all__ = ["process_workers", "worker_device"]
-
-#: What libraries of numbers read when they are loaded; torch goes by the first two, and the engines by torch.
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 _device: str | None = None
 
@@ -54,9 +52,7 @@ def _begin(threads: int, places: Any) -> None:
     """First thing in a new process, before any library of numbers but NumPy is loaded."""
     global _device
     _device = places.get()
-    for name in _THREADS:
-        # Somebody who has set it knows better.
-        os.environ.setdefault(name, str(threads))
+    limit_threads(threads)
     # Ctrl-C goes to all processes of a terminal; the driver decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_driver, daemon=True).start()
