@@ -24,6 +24,8 @@ __all__ = ["BatchSampler", "ImageEpochs", "WindowEpochs", "deal_streams"]
 
 #: Draws per window wanted before giving up.
 _TRIES = 60
+#: Anchors that are compared with validation blocks at once.
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,19 @@ class _Ground:
         """Points on objects, sorted by class."""
         points = self.area.truth.anchors()
         return points[np.argsort(points[:, 2], kind="stable")]
+
+    def present(self) -> set[int]:
+        """Classes with an anchor that a window may hold."""
+        found, points = set[int](), self.anchors
+        wanted = {*np.unique(points[:, 2]).tolist()}
+        # In parts: most often the first of them has all classes, and there may be a million points.
+        for start in range(0, len(points), _AT_ONCE):
+            part = points[start : start + _AT_ONCE]
+            inside = ~touches(part[:, :2].astype(np.int64), (1, 1), self.split.forbidden)
+            found |= {*part[inside, 2].tolist()}
+            if found == wanted:
+                break
+        return found
 
     @cached_property
     def labeled(self) -> tuple[NDArray[np.int64], float]:
@@ -162,6 +177,10 @@ class WindowEpochs:
         used = tuple(i for i, split in enumerate(splits) if split.train)
         grounds = tuple(_Ground(areas[i], splits[i], chip) for i in used)
         return cls(grounds, used, settings, seed)
+
+    def present(self) -> set[int]:
+        """Classes that windows may hold, by their anchors."""
+        return set[int]().union(*(ground.present() for ground in self.grounds))
 
     @property
     def chips(self) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Set
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from geoseg.io.scene import Scene
 from geoseg.models.architectures import build_network, input_multiple
 from geoseg.models.pretrained import load_imagenet
 from geoseg.models.scaling import ZScore, band_ramps
+from geoseg.raster.classes import IGNORE
 from geoseg.raster.view import View
 from geoseg.training.config import TrainSettings
 from geoseg.training.graphs import open_graph_areas
@@ -39,6 +41,8 @@ logger = logging.getLogger(__name__)
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Batches whose pixels are measured for the statistics of the bands.
 _LOOKED_AT = 64
+#: Windows that are searched for a class without an anchor.
+_SEARCHED = 4096
 #: Headers that are read for the names of bands, which are the same in a set of scenes.
 _NAMED = 8
 
@@ -156,7 +160,7 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
     if not val:
         raise InputError("validation must have chips, got none with labeled ground. Change data.split.")
     trained = set(epochs.areas) if isinstance(epochs, WindowEpochs) else {ref.area for ref in epochs.refs}
-    _check_classes(opened, trained)
+    _check_classes(opened, epochs)
     mean, stddev = _statistics(settings, opened, epochs)
     area_names = [area.name for area in opened.areas]
     scenes = {
@@ -212,16 +216,35 @@ def _check_colors(settings: TrainSettings, channels: int) -> None:
             )
 
 
-def _check_classes(opened: Opened, trained: set[int]) -> None:
-    present = present_classes([opened.areas[i] for i in trained])
+def _check_classes(opened: Opened, epochs: WindowEpochs | ImageEpochs) -> None:
+    names = opened.table.names
+    present: Set[int]
+    if isinstance(epochs, ImageEpochs):
+        present = present_classes([opened.areas[ref.area] for ref in epochs.refs])
+    else:
+        present, every = epochs.present(), set(range(1, len(names)))
+        # A class may lie at an edge, its anchor beyond: then the windows themselves have the answer.
+        many = epochs.settings.model_copy(update={"chips_per_epoch": _SEARCHED})
+        for (ref,) in [] if present >= every else replace(epochs, settings=many).batches(0, 1, 1):
+            area = opened.areas[ref.area]
+            target = area.truth.burn(ref.window.clipped(*area.shape)).target
+            present = present | ({*np.unique(target).tolist()} - {0, IGNORE})
+            if present >= every:
+                break
     # A network trained on background alone says "nothing here" everywhere, with the best of scores.
     if not present - {0}:
         raise InputError("labels must hold objects where training looks, got none. Check classes and aoi.")
-    missing = [name for i, name in enumerate(opened.table.names) if i and i not in present]
+    missing = [i for i in range(1, len(names)) if i not in present]
     if missing:
+        everywhere = present_classes(opened.areas)
+        advice = (
+            "All of it is validated on: label more of it, split otherwise, or use another seed."
+            if {*missing} <= everywhere
+            else "Label it, or leave it out of classes."
+        )
         raise InputError(
-            f"every class must have pixels to train on, got none for {', '.join(missing)}. "
-            "Label it, or leave it out of classes."
+            "every class must have pixels to train on, got none for "
+            f"{', '.join(names[i] for i in missing)}. {advice}"
         )
 
 

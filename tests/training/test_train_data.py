@@ -450,6 +450,43 @@ def test_empty_labels_missing_crs_missing_classes(tmp_path):
         prepared(tmp_path)
 
 
+def write_kinds(folder: Path, aoi: tuple[int, ...]) -> dict:
+    """A scene of 192 x 192 pixels with houses everywhere and one well, and what a config says of it."""
+    scene = write_scene(folder, "a", 192, 1)
+    houses = [(x, y, x + 6, y + 6) for x in range(10, 180, 24) for y in range(10, 180, 24)]
+    kinds = ["house"] * len(houses) + ["well"]
+    boxes = [to_ground(*corners) for corners in (*houses, (100, 100, 124, 124))]
+    gpd.GeoDataFrame({"kind": kinds}, geometry=boxes, crs=32645).to_file(folder / "kinds.gpkg")
+    gpd.GeoDataFrame(geometry=[to_ground(*aoi)], crs=32645).to_file(folder / "aoi.gpkg")
+    scene |= {"labels": "kinds.gpkg", "aoi": "aoi.gpkg"}
+    return {"scenes": [scene], "class_column": "kind"}
+
+
+def test_a_class_that_is_validated_on_alone_is_refused(tmp_path):
+    data = write_kinds(tmp_path, (0, 0, 192, 192))
+    reasons = set()
+    for seed in range(12):
+        try:
+            found = prepared(tmp_path, data=data, classes=["house", "well"], seed=seed)
+        except InputError as error:
+            reasons.add(str(error))
+            continue
+        forbidden = found.epochs.grounds[0].split.forbidden
+        assert not ((forbidden[:, :2] <= 112) & (forbidden[:, 2:] > 112)).all(axis=1).any()
+    assert reasons == {
+        "every class must have pixels to train on, got none for well. All of it is validated on: "
+        "label more of it, split otherwise, or use another seed."
+    }
+
+
+def test_a_class_at_the_edge_of_the_labeled_ground_is_found(tmp_path):
+    # The middle of the well lies outside of the labeled ground, one of its corners inside.
+    data = write_kinds(tmp_path, (0, 0, 108, 108))
+    data["scenes"] = [{**data["scenes"][0], "part": part} for part in ("train", "val")]
+    found = prepared(tmp_path, data=data, classes=["house", "well"])
+    assert found.facts.classes == ("bg", "house", "well")
+
+
 def test_tags_that_no_image_has(tmp_path, house_project):
     with pytest.raises(
         InputError, match=r"dataset_tags.val must be a tag of some image, got test. The data has train, val"
