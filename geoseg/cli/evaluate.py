@@ -42,7 +42,8 @@ def evaluate(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help=r"Rasters: values from here on are objects \[probabilities: 0.5, others: all but 0]."
+            help=r"Rasters: values from here on are objects \[of probabilities their run's, or 0.5; "
+            "of others all but 0]."
         ),
     ] = None,
     boundary: Annotated[float, typer.Option(help="Width of the boundary IoU's strip, in meters.")] = 1.0,

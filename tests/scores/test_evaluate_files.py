@@ -20,6 +20,7 @@ from PIL import Image
 import geoseg
 from geoseg.errors import InputError, MissingFileError
 from geoseg.io.geometry_heap import GeometryHeap
+from geoseg.io.hints import SETTINGS_TAG
 from geoseg.io.scene import Scene
 from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.pipeline.evaluation import files as module
@@ -401,6 +402,18 @@ def test_stored_probabilities_are_what_they_mean(tmp_path: Path) -> None:
     assert evaluate_files(prob, vector, threshold=0.2).pixels.precision == pytest.approx((a > 0).mean())
     with pytest.raises(InputError, match="threshold must be above 0 and at most 1"):
         evaluate_files(prob, vector, threshold=128)
+
+
+@pytest.mark.parametrize("kept", [0.2, [0.2]])
+def test_probabilities_have_the_threshold_of_their_run(tmp_path: Path, kept: float | list[float]) -> None:
+    truth, _ = _town()
+    a = _burn(truth)
+    stored = np.where(a > 0, 60, 40).astype(np.uint8)[None]  # 0.24 and 0.16
+    tags = {SETTINGS_TAG: json.dumps({"threshold": kept})}
+    prob = _bands(tmp_path / "p.tif", stored, ["house"], 1 / 254, **tags)
+    mask = _raster(tmp_path / "mask.tif", (a > 0).astype(np.uint8))
+    assert evaluate_files(prob, mask).pixels.iou == 1
+    assert evaluate_files(prob, mask, threshold=0.5).pixels.recall == 0
 
 
 def test_probabilities_of_several_classes(tmp_path: Path) -> None:

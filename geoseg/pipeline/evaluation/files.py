@@ -193,7 +193,8 @@ def evaluate_files(
         there is one.
     threshold
         Rasters: values of at least this are objects; beside a raster that says that it holds probabilities,
-        a class map stays as it is. None: 0.5 for such probabilities, else every value but 0 is a class.
+        a class map stays as it is. None: for such probabilities the threshold of the run that wrote them, or
+        0.5; else every value but 0 is a class.
     boundary_distance
         Width of the strip of the boundary IoU, in meters.
     coverage

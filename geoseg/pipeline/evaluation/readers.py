@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.geo.geobox import NUDGE, GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import Features, class_name, pixel_transform
 from geoseg.pipeline.class_readers import ClassReader, decide_kind, open_classes
+from geoseg.pipeline.vectorize_raster import kept_settings
 from geoseg.raster.classes import one_value
 from geoseg.raster.source import RasterHints, RasterSource
 from geoseg.typing import Array, BoolArray, IntArray, PathLike
@@ -169,8 +171,8 @@ class RasterValues:
     grid
         Whose pixels.
     threshold
-        Probability, or value, from which on a pixel is an object; None: 0.5 of probabilities, else every
-        value is a class. Names of several values then mean nothing.
+        Probability, or value, from which on a pixel is an object; None: of probabilities the one that the
+        raster keeps, or 0.5; else every value is a class. Names of several values then mean nothing.
     codes
         Names of the values; those that the raster gives are added.
 
@@ -192,7 +194,10 @@ class RasterValues:
                     f"threshold must be above 0 and at most 1 for {self.scene.path}, got {threshold}."
                 )
             kind = decide_kind(self.scene.dtype, hints, True)
-            self._reader = open_classes(self.scene, hints, kind, threshold, None)
+            # Its own, where none is asked for: scored is what a run, or vectorize, makes of these numbers.
+            own = RunSettings.model_validate(kept_settings(hints, RunSettings())).threshold
+            limit = own if threshold is None else threshold
+            self._reader = open_classes(self.scene, hints, kind, limit, None)
         #: The threshold makes one class, without a name, of all values.
         self.flat = self._reader is None and threshold is not None and len(hints.class_names) != 1
         #: Codes of the classes met so far, those on ground that is not compared among them.
