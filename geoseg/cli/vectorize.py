@@ -64,7 +64,8 @@ def vectorize(
 
     with progress_bar(quiet) as progress:
         summary = vectorize_raster(raster, out, settings, progress=progress)
-    # What the area filter took away is told, or a raster of specks would seem to be empty.
+    # What the filters took away is told, or a raster of specks would seem to be empty.
     left_out = f", {summary.too_small} too small" if summary.too_small else ""
+    left_out += f", {summary.unsure} too unsure" if summary.unsure else ""
     done = f"{count_of(summary.footprints, 'footprint')}{left_out} in {summary.seconds:.1f} s"
     report_summary(summary, done, quiet=quiet, json=json, also=tuple(summary.extras.values()))

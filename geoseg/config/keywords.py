@@ -45,6 +45,7 @@ class VectorizeKeywords(PolygonizeKeywords, total=False):
     gsd: float | None
     threshold: float | Sequence[float] | Mapping[str, float] | None
     split: float | Literal["auto", "off"] | None
+    min_confidence: float | None
     class_names: str | Sequence[str] | None
     connectivity: Literal[4, 8] | None
     formats: str | Sequence[str] | None
@@ -64,6 +65,7 @@ class SegmentKeywords(PredictKeywords, PolygonizeKeywords, total=False):
     devices: str | Sequence[str] | None
     threshold: float | Sequence[float] | Mapping[str, float] | None
     split: float | Literal["auto", "off"] | None
+    min_confidence: float | None
     connectivity: Literal[4, 8] | None
     workers: int | None
     scheduler: str | None

@@ -99,6 +99,17 @@ class SuggestedSettings(Settings):
             keyword='float | Literal["auto", "off"]',
         ),
     ] = "off"
+    # The mean and not the highest probability: a summit of a few pixels says little of what they belong to.
+    min_confidence: Annotated[
+        float,
+        Field(ge=0, le=1),
+        Option(
+            help="Leave out footprints whose mean probability (the column confidence) is lower.",
+            takes=OUTLINES,
+            panel="Footprints",
+            rule="a number from 0 to 1",
+        ),
+    ] = 0.0
     min_area_m2: Annotated[
         float,
         Field(ge=0, allow_inf_nan=False),

@@ -265,6 +265,7 @@ def _vectorize(
             scene=job.source.name,
             acquired=job.source.acquired,
             split=split_rule(job.settings.split, job.source.geobox),
+            min_confidence=job.settings.min_confidence,
             steps=Steps(**dict(job.settings)),
             provenance=origin,
             out=files,

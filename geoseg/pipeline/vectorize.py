@@ -32,6 +32,7 @@ from geoseg.vector.chunk import ChunkValues
 from geoseg.vector.clashes import Joined, find_clashes
 from geoseg.vector.forest import Groups
 from geoseg.vector.regularize import REACH
+from geoseg.vector.rings import Outlines, take_objects
 
 __all__ = ["ChunkValues", "VectorizeSummary", "vectorize_classes"]
 
@@ -46,8 +47,8 @@ class VectorizeSummary:
     ----------
     footprints
         Footprints written to each file.
-    too_small
-        Objects left out for their area.
+    too_small, unsure
+        Objects left out for their area, and before that for their confidence.
     classes
         Footprints of each class that has any.
     columns
@@ -58,6 +59,7 @@ class VectorizeSummary:
 
     footprints: int
     too_small: int
+    unsure: int
     classes: dict[str, int]
     columns: tuple[str, ...] = ()
     no_data: bool = False
@@ -75,6 +77,7 @@ def vectorize_classes(
     scene: str,
     acquired: str | None = None,
     split: SplitRule | None = None,
+    min_confidence: float = 0,
     steps: Steps | None = None,
     provenance: Mapping[str, Any] | None = None,
     out: Mapping[str, Path],
@@ -112,6 +115,8 @@ def vectorize_classes(
         Text of the column ``acquired``; None: no such column.
     split
         When touching objects are taken apart; None: never.
+    min_confidence
+        Objects of a lower mean probability are left out. Without probabilities it has no effect.
     steps
         What is done to the outlines; None: nothing.
     provenance
@@ -149,6 +154,7 @@ def vectorize_classes(
     # Only a step that moves walls has to know which objects share one.
     groups = Groups() if steps.moves_walls else None
     readings = Readings()
+    unsure = 0
     with ExitStack() as files:
         spill = files.enter_context(OutlineSpill(spill_dir))
         shape = (height, width)
@@ -175,14 +181,21 @@ def vectorize_classes(
             readings=readings if pieces is None else None,
             progress=progress,
         ):
-            spill.add(outlines if pieces is None else pieces.described(outlines))
+            if pieces is not None:
+                outlines = pieces.described(outlines)
+            # Here and not among the steps: an object is whole and its pixels are summed, and what is left out
+            # takes no room on the disk.
+            probability = _full_probability(readings)
+            if min_confidence and probability:
+                sure = _confidence(outlines, probability) >= min_confidence
+                unsure += int((~sure).sum())
+                outlines = take_objects(outlines, np.flatnonzero(sure))
+            spill.add(outlines)
             del outlines  # of an object with millions of holes another copy would stay
         # Splitting and tracing have read every chunk at least once; nothing has been written yet.
         all_read(readings.failures)
-        # What stands for 1 in the sums; the dtype of the probabilities is known with the first chunk.
-        probability = 0 if readings.prob_dtype is None else prob_scale(readings.prob_dtype)
         classes = None if pieces is None else pieces.objects.value
-        table = _Table(geobox, class_names, classes, probability, scene, acquired, steps)
+        table = _Table(geobox, class_names, classes, _full_probability(readings), scene, acquired, steps)
         # Moved walls may cross when they are rounded to the digits of GeoJSON; outlines of pixels can't.
         style: dict[str, Any] = {
             **scene_style(geobox),
@@ -208,8 +221,22 @@ def vectorize_classes(
             progress("write", done, spill.count)
         columns = tuple(table.schema.names)
     return VectorizeSummary(
-        table.written, spill.count - table.written, table.classes, columns, readings.no_data
+        table.written, spill.count - table.written, unsure, table.classes, columns, readings.no_data
     )
+
+
+def _full_probability(readings: Readings) -> int:
+    """What stands for 1 in the sums, known with the first chunk; 0: there are no probabilities."""
+    return 0 if readings.prob_dtype is None else prob_scale(readings.prob_dtype)
+
+
+def _confidence(outlines: Outlines, probability: int) -> Array:
+    """Mean probability of the pixels of each object, (n,) float64.
+
+    The column and what is left out for it come from the same sums in the same way, so that a filter of the
+    file and the option leave the same footprints.
+    """
+    return outlines.prob_sum / (outlines.pixels * float(probability))
 
 
 def _whole_groups(
@@ -317,7 +344,7 @@ class _Table:
             self._area: batch.area,
         }
         if self._probability:
-            columns["confidence"] = outlines.prob_sum / (outlines.pixels * float(self._probability))
+            columns["confidence"] = _confidence(outlines, self._probability)
         columns["touches_edge"] = outlines.touches_edge
         columns |= {name: batch.columns[name] for name in self._added}
         columns |= {name: np.full(count, text, object) for name, text in self._fixed.items()}

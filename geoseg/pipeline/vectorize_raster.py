@@ -51,7 +51,7 @@ class RasterSummary:
 
     Attributes
     ----------
-    footprints, too_small, classes
+    footprints, too_small, unsure, classes
         As in :class:`geoseg.pipeline.vectorize.VectorizeSummary`.
     files
         Format -> file; where regions are missing, ``failures`` -> the list beside the first file. Each file
@@ -70,6 +70,7 @@ class RasterSummary:
 
     footprints: int
     too_small: int
+    unsure: int
     classes: dict[str, int]
     files: dict[str, str]
     kind: Kind
@@ -138,6 +139,12 @@ def vectorize_raster(
     # Which settings the raster keeps is known only when it is open; a distance among them changes its geobox.
     if settings.gsd != given.gsd:
         scene = open_raster(path, bands=given.bands, gsd=settings.gsd, expand_palette=False)
+    if kind == "values" and settings.min_confidence:
+        raise InputError(
+            f"min_confidence must be 0 for a mask or a class map, which has no probabilities, got "
+            f"{settings.min_confidence:g}. Leave it out, or give probabilities (geoseg predict writes them; "
+            "whole numbers without a scale are taken for them where a threshold is given)."
+        )
     if kind == "values" and given.bands is not None and scene.count > 1:
         raise InputError(f"bands must be a single one for a mask or a class map, got {scene.count}.")
     check_formats(files, scene.crs)
@@ -183,6 +190,7 @@ def vectorize_raster(
             scene=scene.name,
             acquired=scene.acquired,
             split=split_rule(settings.split, scene.geobox),
+            min_confidence=settings.min_confidence,
             steps=Steps(**dict(settings)),
             provenance=raster_provenance(scene, hints, settings),
             out=files,
@@ -205,7 +213,7 @@ def vectorize_raster(
     if scene.crs is None:
         notes.append(f"the raster has no CRS: footprints are in its own coordinates, areas in {unit}")
     alpha = None if scene.alpha in scene.bands else scene.alpha
-    nothing = not summary.footprints + summary.too_small
+    nothing = not (summary.footprints + summary.too_small + summary.unsure)
     # Programs that write 0 and 255 like to call 255 nodata as well. A value below 0 is no object in any case,
     # and who names the classes means what is said of nodata.
     plain = kind == "values" and not (hints.class_names or hints.provenance)
@@ -226,6 +234,7 @@ def vectorize_raster(
     return RasterSummary(
         summary.footprints,
         summary.too_small,
+        summary.unsure,
         summary.classes,
         {name: str(file) for name, file in (files | listed).items()},
         kind,

@@ -99,6 +99,7 @@ def test_user_then_card_then_default() -> None:
             {"threshold": (0.5, 2)},
             "threshold must be above 0 and at most 1, one number or one for each class",
         ),
+        ({"min_confidence": 1.5}, "min_confidence must be a number from 0 to 1, got 1.5."),
         ({"min_area_m2": -1}, "min_area_m2 must be a number of at least 0, got -1."),
         ({"simplify_m": float("nan")}, "simplify_m must be a number of at least 0, got nan."),
         ({"chunk": 0}, "chunk must be a whole number of at least 1, got 0."),

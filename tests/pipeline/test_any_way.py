@@ -49,6 +49,7 @@ def settings(rng: np.random.Generator) -> dict[str, Any]:
         "threshold": float(rng.choice([0.4, 0.6])),
         "connectivity": int(rng.choice([4, 8])),
         "split": [0.1, 0.4, "off"][rng.integers(3)],
+        "min_confidence": float(rng.choice([0, 0.55])),
         "stretch": "off",
         **steps[rng.integers(len(steps))],
     }

@@ -75,7 +75,12 @@ def frame(folder: Path, rasters: dict[str, np.ndarray], **options: Any) -> gpd.G
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"simplify_m": 0.8, "min_area_m2": 3.0, "acquired": "2024-05-01"}, {"regularize": True}],
+    [
+        {},
+        {"simplify_m": 0.8, "min_area_m2": 3.0, "acquired": "2024-05-01"},
+        {"regularize": True, "min_confidence": 0.75},
+        {"min_confidence": 0.75, "split": SplitRule(0.1, 1.0, 4)},
+    ],
 )
 def test_same_bytes_for_any_chunks_and_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
@@ -147,6 +152,22 @@ def test_small_objects_are_left_out_before_numbering(tmp_path: Path) -> None:
     assert large.geometry.to_wkb().tolist() == expected.geometry.to_wkb().tolist()
     assert (summary.footprints, summary.too_small) == (len(expected), len(everything) - len(expected))
     assert sum(summary.classes.values()) == len(expected)
+
+
+@pytest.mark.parametrize("split", [None, SplitRule(0.1, 1.0, 4)])
+def test_unsure_objects_are_left_out_before_numbering(tmp_path: Path, split: SplitRule | None) -> None:
+    """Exactly those whose column says less than asked for: of split objects each part by its own pixels."""
+    everything = frame(tmp_path / "all", scene(), split=split)
+    least = float(everything["confidence"].sort_values().iloc[len(everything) // 2])
+    summary, out = vectorize(tmp_path / "sure", scene(), min_confidence=least, split=split)
+    sure = gpd.read_parquet(out["parquet"])
+    expected = everything[everything["confidence"] >= least]
+    assert 1 < len(expected) < len(everything)
+    assert sure["id"].tolist() == list(range(1, len(expected) + 1))
+    assert sure["confidence"].min() == least  # an object that is as sure as asked for stays
+    assert sure.geometry.to_wkb().tolist() == expected.geometry.to_wkb().tolist()
+    assert (summary.footprints, summary.too_small) == (len(expected), 0)
+    assert summary.unsure == len(everything) - len(expected)
 
 
 def test_simplified_footprints(tmp_path: Path) -> None:

@@ -202,6 +202,28 @@ def test_stored_probabilities(tmp_path: Path) -> None:
     assert len(read(path, tmp_path, threshold=0.8)) == 0
 
 
+def test_unsure_objects_of_probabilities_are_left_out(tmp_path: Path) -> None:
+    """Of two houses that touch, the one that the network doubts goes where they are split, else neither."""
+    prob = np.zeros((40, 60), np.float32)
+    prob[10:30, 5:28], prob[10:30, 28:31], prob[10:30, 31:55] = 0.95, 0.35, 0.65
+    house = ndimage.gaussian_filter(prob, 1)
+    path = write(tmp_path / "prob.tif", house)
+    pair, parts = read(path, tmp_path, threshold=0.3), read(path, tmp_path, threshold=0.3, split=0.05)
+    assert (len(pair), len(parts)) == (1, 2)
+    assert parts["confidence"][1] < 0.7 < pair["confidence"][0] < parts["confidence"][0]
+    sure = {"threshold": 0.3, "min_confidence": 0.7}
+    assert len(read(path, tmp_path, **sure)) == 1
+    for chunk in (8, 2048):
+        left = read(path, tmp_path, split=0.05, chunk=chunk, **sure)
+        assert left.geometry.to_wkb().tolist() == parts.geometry.to_wkb().tolist()[:1]
+    assert vectorize(path, tmp_path / "none.geojson", min_confidence=1).unsure == 2
+    # The advice of the error for a mask: a threshold says that whole numbers are probabilities.
+    plain = write(tmp_path / "plain.tif", np.rint(house * 255).astype(np.uint8))
+    with pytest.raises(InputError, match=r"must be 0 for a mask .* where a threshold is given"):
+        read(plain, tmp_path, min_confidence=0.7)
+    assert len(read(plain, tmp_path, **sure)) == 1
+
+
 def test_8_bit_probabilities_without_scale(tmp_path: Path) -> None:
     path = write(tmp_path / "prob.tif", mask() * np.uint8(51) * 3)
     assert len(read(path, tmp_path, threshold=0.6)) == 3
@@ -294,6 +316,7 @@ def test_command(tmp_path: Path) -> None:
         (["mask.tif", "-o", "x", "--format", "kml"], "format must be one of"),
         (["mask.tif", "-o", "x", "--connectivity", "6"], "--connectivity must be one of 4, 8"),
         (["mask.tif", "-o", "x", "--threshold", "1.5"], "threshold must be"),
+        (["mask.tif", "-o", "x", "--min-confidence", "0.6"], "for a mask or a class map"),
         (["mask.tif", "-o", "x", "--bands", "a"], "--bands must be"),
         (["mask.tif", "-o", "x", "--bands", "2"], "bands must be"),
         (["mask.tif", "-o", "mask.tif/x.geojson"], "written to"),
