@@ -15,7 +15,7 @@ from geoseg.files import Staged
 from geoseg.geo.windows import Window
 from geoseg.io.preview import preview_shape, read_preview
 from geoseg.io.sources import open_raster
-from geoseg.io.vectors import VectorFile, check_crs_pair, open_vector, pixel_transform
+from geoseg.io.vectors import VectorFile, beside_scene, check_crs_pair, open_vector, pixel_transform
 from geoseg.raster.source import RasterSource
 from geoseg.report.drawing import Ink, draw_scale_bar, draw_text, to_rgb
 from geoseg.typing import Array, PathLike
@@ -130,12 +130,13 @@ def footprint_picture(
     return PictureSummary(str(out), picture.width, picture.height, polygons.count, window)
 
 
-def _shapes(polygons: VectorFile, place: Callable[[Array], Array]) -> Iterator[Array]:
+def _shapes(scene: RasterSource, polygons: VectorFile, place: Callable[[Array], Array]) -> Iterator[Array]:
     """Batches of footprints in pixel coordinates of the scene."""
     for batch in polygons.batches(size=8192):
         known = batch.geometry[~shapely.is_missing(batch.geometry)]
         if len(known):
-            yield np.asarray(shapely.transform(shapely.force_2d(known), place), dtype=object).reshape(-1)
+            flat = beside_scene(shapely.force_2d(known), polygons.crs, scene.geobox)
+            yield np.asarray(shapely.transform(flat, place), dtype=object).reshape(-1)
 
 
 def _detail_side(scene: RasterSource, detail_px: int | None) -> int:
@@ -164,7 +165,7 @@ def _whole_panel(
     counts = np.zeros((-(-scene.height // cell), -(-scene.width // cell)), dtype=np.int64)
     # Thin: on the whole scene houses are a few pixels.
     ink = Ink(*shape, line=0.4)
-    for shapes in _shapes(polygons, place):
+    for shapes in _shapes(scene, polygons, place):
         points = shapely.get_coordinates(shapely.centroid(shapes))
         rows = np.clip(points[:, 1] // cell, 0, counts.shape[0] - 1).astype(int)
         cols = np.clip(points[:, 0] // cell, 0, counts.shape[1] - 1).astype(int)
@@ -197,7 +198,7 @@ def _detail_panel(
     scale = height / window.height
     offset = np.array([window.col_off, window.row_off])
     frame = (window.col_off, window.row_off, window.col_end, window.row_end)
-    for shapes in _shapes(polygons, place):
+    for shapes in _shapes(scene, polygons, place):
         # By boxes: of a million footprints a few hundred lie in the detail.
         near = shapes[shapely.intersects(shapely.box(*frame), shapely.envelope(shapes))]
         ink.draw(shapely.transform(near, lambda xy: (xy - offset) * scale))

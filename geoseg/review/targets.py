@@ -18,7 +18,14 @@ from geoseg.config import read_document
 from geoseg.errors import InputError, MissingFileError
 from geoseg.files import json_text
 from geoseg.io.sources import open_raster
-from geoseg.io.vectors import VectorFile, check_crs_pair, class_name, open_vector, pixel_transform
+from geoseg.io.vectors import (
+    VectorFile,
+    beside_scene,
+    check_crs_pair,
+    class_name,
+    open_vector,
+    pixel_transform,
+)
 from geoseg.projects.figures import SHAPES, ClassMeta, ProjectMeta, color_of
 from geoseg.projects.images import ImageFile, open_image
 from geoseg.projects.project import Item, Project, open_project
@@ -157,7 +164,7 @@ class SceneTarget:
         first = 0
         for geometry, batch in source.records(8192):
             batch = _plain_columns(batch)
-            flat = shapely.force_2d(geometry)
+            flat = beside_scene(shapely.force_2d(geometry), source.crs, self.scene.geobox)
             pixels = shapely.transform(flat, to_pixels, interleaved=False)
             finite = np.isfinite(shapely.bounds(pixels)).all(axis=1)  # of missing and empty ones it is NaN
             # Types 3 and 6 are polygons and multipolygons; points and lines are no footprints.

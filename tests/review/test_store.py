@@ -12,8 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
 
 from geoseg.errors import InputError, StateMismatchError
@@ -22,7 +24,7 @@ from geoseg.io.sources import open_raster
 from geoseg.io.vectors import open_vector
 from geoseg.projects.figures import Bitmap
 from geoseg.projects.project import open_project
-from geoseg.review import ProjectTarget, Review, SceneTarget, StaleError, read_marks
+from geoseg.review import ProjectTarget, Review, SceneTarget, StaleError, export_review, read_marks
 from geoseg.review.targets import open_target
 
 EVERYTHING = (-1e6, -1e6, 1e6, 1e6)
@@ -319,8 +321,6 @@ def test_a_table_of_a_shapefile_that_changed_is_other_footprints(scene: Path, tm
 
 
 def test_footprints_may_be_a_data_set_in_a_folder(scene: Path, footprints: Path, tmp_path: Path) -> None:
-    import geopandas as gpd
-
     table = gpd.read_file(footprints)
     (tmp_path / "merged.parquet").mkdir()
     for part, rows in (("a", table.iloc[:2]), ("b", table.iloc[2:])):
@@ -584,3 +584,29 @@ def test_numbers_of_images_stay_when_others_join(project: Path, tmp_path: Path) 
         assert {mark.name: mark.status for mark in read_marks(folder)} == {
             "ds/a.png": "", "ds/b.png": "accepted", "ds/aa.png": "",
         }  # fmt: skip
+
+
+def test_footprints_on_the_antimeridian_lie_on_a_scene_that_runs_on_beyond_it(tmp_path: Path) -> None:
+    """GeoJSON cuts a house at 180 degrees, and begins anew at -180."""
+    scene, step = tmp_path / "fiji.tif", 3e-6
+    place = rasterio.Affine(step, 0, 180 - 34 * step, 0, -step, -17)
+    with rasterio.open(
+        scene, "w", driver="GTiff", width=64, height=64, count=1, dtype="uint8", crs=4326, transform=place
+    ) as file:
+        file.write(np.ones((1, 64, 64), np.uint8))
+    top, bottom = -17 - 20 * step, -17 - 40 * step
+    halves = shapely.box(180 - 10 * step, bottom, 180, top), shapely.box(-180, bottom, -180 + 10 * step, top)
+    houses = tmp_path / "houses.geojson"
+    gpd.GeoDataFrame({"id": [1]}, geometry=[shapely.MultiPolygon(halves)], crs=4326).to_file(
+        houses, COORDINATE_PRECISION=9
+    )
+    with Review(tmp_path / "f.review", SceneTarget(open_raster(scene), open_vector(houses))) as review:
+        assert shapely.bounds(review.object(1).shape).tolist() == pytest.approx([24, 20, 44, 40], abs=0.01)
+        corner = next(xy for xy in shapely.get_coordinates(review.object(1).shape).tolist() if xy[0] > 43)
+        review.edit(0, 0, {"op": "move", "moves": [[corner, [50, corner[1]]]]})
+        export_review(review.folder, tmp_path / "corrected.geojson")
+    [west, east] = sorted(gpd.read_file(tmp_path / "corrected.geojson").geometry[0].geoms, key=shapely.area)[
+        ::-1
+    ]
+    assert (west.bounds[0], east.bounds[2]) == (-180, 180)
+    assert west.bounds[2] == pytest.approx(-180 + 16 * step)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from geoseg.io.vectors.features import (
         Features,
         PlacedFeatures,
+        beside_scene,
         check_crs_pair,
         continuous_bounds,
         moved_to,
@@ -28,6 +29,7 @@ __all__ = [
     "PlacedFeatures",
     "VectorBatch",
     "VectorFile",
+    "beside_scene",
     "check_crs_pair",
     "class_name",
     "continuous_bounds",
@@ -49,6 +51,7 @@ __getattr__, __dir__ = offer_late(
             (
                 "Features",
                 "PlacedFeatures",
+                "beside_scene",
                 "check_crs_pair",
                 "continuous_bounds",
                 "moved_to",

@@ -22,6 +22,7 @@ from geoseg.typing import Array, IntArray, PathLike
 __all__ = [
     "Features",
     "PlacedFeatures",
+    "beside_scene",
     "check_crs_pair",
     "continuous_bounds",
     "moved_to",
@@ -289,6 +290,47 @@ def moved_to(
         if pieces:
             out[index] = shapely.union_all(pieces)
     return out
+
+
+def beside_scene(geometry: Array, crs: CRS | None, geobox: GeoBox) -> Array:
+    """Geometries moved by whole turns, part by part, to where a scene in their CRS lies that runs beyond 180.
+
+    Corners stay as many, and in their order. Nothing moves of another CRS, or where the scene ends before.
+
+    Parameters
+    ----------
+    geometry : (n,) object
+        In ``crs``, in 2-D.
+    crs
+        Their CRS.
+    geobox
+        The scene.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> wgs84 = CRS.from_epsg(4326)
+    >>> fiji = GeoBox(Affine(1, 0, 175, 0, -1, 0), wgs84, 9, 9)
+    >>> beside_scene(np.array([shapely.Point(-179, -5)]), wgs84, fiji)
+    array([<POINT (181 -5)>], dtype=object)
+    """
+    once = None if crs is None or crs != geobox.crs else once_around(crs)
+    left, _, right, _ = geobox.bounds()
+    if once is None or (left >= -once / 2 and right <= once / 2):
+        return geometry
+    parts, of_geometry = shapely.get_parts(geometry, return_index=True)
+    bounds = shapely.bounds(parts).reshape(-1, 4)
+    turns = np.round((left + right - bounds[:, 0] - bounds[:, 2]) / 2 / once)
+    corners = shapely.get_num_coordinates(parts)
+    moved = geometry.copy()
+    away = np.isfinite(turns) & (turns != 0)
+    for index in np.unique(of_geometry[away]):
+        mine = of_geometry == index
+        steps = np.repeat(turns[mine] * once, corners[mine])
+        moved[index] = shapely.transform(
+            geometry[index], lambda x, y, steps=steps: (x + steps, y), interleaved=False
+        )
+    return moved
 
 
 def continuous_bounds(source: VectorFile) -> tuple[float, float, float, float] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.vectors import VectorFile, class_name, pixel_transform
+from geoseg.io.vectors import VectorFile, beside_scene, class_name, pixel_transform
 from geoseg.report.pages.certainty import side_of_cells
 from geoseg.typing import Array, IntArray, Progress, no_progress
 
@@ -79,7 +79,8 @@ def read_placed(source: VectorFile, frame: GeoBox) -> Iterator[PlacedRows]:
     read = 0
     for batch in source.batches(columns, size=_BATCH):
         read += len(batch.geometry)
-        shapes = shapely.transform(shapely.force_2d(batch.geometry), to_pixels, interleaved=False)
+        placed = beside_scene(shapely.force_2d(batch.geometry), source.crs, frame)
+        shapes = shapely.transform(placed, to_pixels, interleaved=False)
         # Types 3 and 6 are polygons and multipolygons; of empty and missing ones the bounds are NaN.
         keep = np.isfinite(shapely.bounds(shapes)).all(axis=1) & np.isin(shapely.get_type_id(shapes), (3, 6))
 
