@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeAlias, TypeVar
 
 from geoseg.errors import InputError, MissingDependencyError, RunError
 from geoseg.files.disk import DiskFullError, is_full, os_reason
@@ -17,6 +17,7 @@ from geoseg.files.staging import Content
 __all__ = ["PASSWORD", "AddressDepot", "refused_address"]
 
 T = TypeVar("T")
+Action: TypeAlias = Literal["write", "read", "list", "remove"]
 
 #: Seconds between the tries of a request that failed. Clients of object stores try again by themselves, but
 #: not after each kind of fault, and one lost request in some hundred thousand must not end a run.
@@ -26,6 +27,14 @@ _WAITS = (0.5, 2.0, 8.0)
 _READ_BYTES = 8 << 20
 #: A user and a password; a name before an @ is no secret, and in Azure that of a container.
 PASSWORD = r"//(?!(?:[^/@:]*@)?[^/@:]*:\d+/)[^/:]*:[^@]*@"
+#: What S3 calls the permission that a request takes. Without that to list, it refuses what is not there, too,
+#: so that nobody could tell a chunk that is missing from one that is kept from us.
+_PERMISSIONS: dict[Action, str] = {
+    "write": "s3:PutObject",
+    "read": "s3:GetObject and s3:ListBucket",
+    "list": "s3:ListBucket",
+    "remove": "s3:DeleteObject and s3:ListBucket",
+}
 #: File systems with folders of their own. Object stores have none, and asked for one they may make a bucket,
 #: which a slip of the pen has named.
 _WITH_FOLDERS = frozenset({"ftp", "hdfs", "sftp", "smb", "ssh", "webhdfs"})
@@ -65,7 +74,7 @@ class AddressDepot:
         except Exception as error:
             raise refused_address(self.address, os_reason(error)) from error
 
-    def _asked(self, action: str, name: str, request: Callable[[Any, str], T]) -> T:
+    def _asked(self, action: Action, name: str, request: Callable[[Any, str], T]) -> T:
         """What a request gives; tried again after faults that may pass."""
         system, root = self._system
         waits = iter(_WAITS)
@@ -78,9 +87,13 @@ class AddressDepot:
                 wait = None if isinstance(error, PermissionError) or is_full(error) else next(waits, None)
                 if wait is None:
                     kind = DiskFullError if is_full(error) else RunError
+                    advice = "Check the network, the credentials and the space there."
+                    if isinstance(error, PermissionError):
+                        on_s3 = f" (on S3, {_PERMISSIONS[action]})"
+                        advice = f"Let the credentials {action} there{on_s3}."
                     raise kind(
-                        f"cannot {action} {self.address}/{name}: {os_reason(error)}. Check the network, the "
-                        "credentials and the space there. Finished chunks are kept: the same command goes on."
+                        f"cannot {action} {self.address}/{name}: {os_reason(error)}. {advice} Finished "
+                        "chunks are kept: the same command goes on."
                     ) from error
                 time.sleep(wait)
 

@@ -205,10 +205,15 @@ def checked_depot(store: str, part: str, name: str, content: bytes) -> Depot:
         depot = depot_at(store).inside(part)
         depot.put(name, content)
         written = depot.get(name)
+        # Which chunks are there is asked later, when a run that can't ask has lost time.
+        for _ in depot.names("parts"):
+            break
     except InputError:
         raise
     except (RunError, OSError) as error:
-        reason = os_reason(error.__cause__ or error)
+        refused = isinstance(error.__cause__, PermissionError)
+        # What is allowed to whom is said by the whole of it.
+        reason = str(error).partition(" Finished chunks")[0].rstrip(".") if refused else os_reason(error)
     else:
         if written == content:
             return depot

@@ -320,8 +320,11 @@ def _refusal(name: str, reason: str) -> GeosegError:
             wanted = _credentials(name)
             return SceneError(f"scene must be readable, got {name} without credentials. Set {wanted}.")
         if re.search(r"code: 4\d\d|resolve host|Access ?Denied|SignatureDoesNotMatch", reason):
+            missing = ""
+            if re.match("s3:|/vsis3/", name, re.IGNORECASE):
+                missing = "It may not be there: without s3:ListBucket, that is refused, too. "
             return SceneError(
-                f"scene must be readable, got {name}: {reason}. Check address and credentials: "
+                f"scene must be readable, got {name}: {reason}. {missing}Check address and credentials: "
                 f"{_credentials(name)}."
             )
         if re.search(r"HTTP|CURL", reason):

@@ -208,8 +208,14 @@ def read_remote(name: str, what: str, decode: Callable[[Any], T]) -> tuple[T, No
                 if broken == 2:
                     return None, reason
             elif (wait := next(waits, None)) is None:
+                listing = ""
+                if driver == "Zarr":
+                    listing = (
+                        " A chunk that is not there is refused to clients that may not list (s3:ListBucket)."
+                    )
                 advice = (
                     "The server does not let this client in any more: renew the credentials or the address."
+                    f"{listing}"
                     if faults.last == faults.denied
                     else "The server did not give it in time: try again later."
                 )

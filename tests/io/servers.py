@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             content = open(sys.argv[1] + self.path, "rb").read()
         except OSError:
-            return self.send_error(404)
+            return self.send_error(403 if cls.mode == "unlisted" else 404)
         if cls.mode.isdigit() or (cls.mode == "flaky" and cls.requests % 2):
             return self.send_error(int(cls.mode) if cls.mode.isdigit() else 503)
         if cls.mode.startswith("chunks") and "/." not in self.path:
@@ -94,7 +94,7 @@ class Server:
     def behave(self, mode: str) -> None:
         """From now on: ``ok``, ``stall``, ``flaky`` (every other request fails), a status of HTTP,
         ``late503`` (this status for all but the begin of a file, seven times), ``chunks503`` (for all but the
-        metadata of Zarr stores), ``drop3`` or
+        metadata of Zarr stores), ``unlisted`` (403 for what is not there), ``drop3`` or
         ``cut3`` (every third request for bytes has no answer, or the begin of one)."""
         urllib.request.urlopen(f"{self.root}/mode/{mode}").close()
 

@@ -334,6 +334,23 @@ def test_a_bucket(bucket: Server) -> None:
         open_raster("s3://bucket/b.tif")
 
 
+def test_a_bucket_that_may_not_be_listed(bucket: Server) -> None:
+    """S3 then refuses what is not there; what is there is read all the same."""
+    bucket.behave("unlisted")
+    np.testing.assert_array_equal(open_raster("s3://bucket/a.tif").read(ALL), noise(1, 256, 256))
+    store = bucket.folder / "bucket" / "b.zarr"
+    save(store, noise(1, 256, 256), driver="Zarr")
+    np.testing.assert_array_equal(open_raster("s3://bucket/b.zarr").read(ALL), noise(1, 256, 256))
+    with pytest.raises(
+        SceneError, match=r"none.tif: .*It may not be there: without s3:ListBucket, that is ref"
+    ):
+        open_raster("s3://bucket/none.tif")
+    chunk, *_ = (path for path in store.rglob("*") if path.is_file() and not path.name.startswith("."))
+    chunk.unlink()
+    with pytest.raises(RunError, match=r"refused to clients that may not list \(s3:ListBucket\)"):
+        open_raster("s3://bucket/b.zarr").read(ALL)
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [

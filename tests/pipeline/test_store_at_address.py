@@ -214,6 +214,17 @@ def test_a_store_that_fails_ends_the_run_and_the_same_command_goes_on(
     assert results(tmp_path) == alone
 
 
+def test_a_place_that_may_not_be_listed_is_refused_before_any_work(scene, tmp_path, monkeypatch) -> None:
+    def find(*_: Any, **__: Any) -> list[str]:
+        raise PermissionError(13, "Access Denied")
+
+    monkeypatch.setattr(Faulty, "find", find)
+    words = r"cannot list .*parts: Access Denied. Let the credentials list there \(on S3, s3:ListBucket\)"
+    with pytest.raises(InputError, match=f"store must be .*{words}.*--store"):
+        run(scene, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("store", "words"),
     [
