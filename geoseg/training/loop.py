@@ -181,8 +181,8 @@ def _check_state(run: RunFolder, prepared: Prepared, devices: Devices, accept_ch
             f"a run to resume must have as many processes as it began with, got {devices.world} and not "
             f"{world}. Choose them with --devices, such as cpu:{world}."
         )
-    scaling = {name: tuple(before[name]) for name in ("mean", "stddev")}
-    return replace(prepared, facts=replace(prepared.facts, **scaling))
+    mean, stddev = tuple(before["mean"]), tuple(before["stddev"])
+    return replace(prepared, facts=replace(prepared.facts, mean=mean, stddev=stddev))
 
 
 def _launch(
