@@ -20,7 +20,7 @@ __all__ = ["simplify_arcs", "simplify_outlines"]
 _HALVINGS = 3
 
 
-def simplify_arcs(xy: Array, offsets: IntArray, tolerance: Array) -> BoolArray:
+def simplify_arcs(xy: Array, offsets: IntArray, tolerance: Array, arcs: IntArray | None = None) -> BoolArray:
     """Which corners of arcs Douglas-Peucker keeps.
 
     Ends are kept. A closed arc is cut at its first corner and at the one farthest from it; if it would keep
@@ -34,6 +34,8 @@ def simplify_arcs(xy: Array, offsets: IntArray, tolerance: Array) -> BoolArray:
         Corners of each arc.
     tolerance : (a,) float64
         Largest distance of a dropped corner from the line that replaces it, in units of ``xy``.
+    arcs : (k,) int64, optional
+        Which ones; of the others nothing is kept.
 
     Returns
     -------
@@ -51,9 +53,8 @@ def simplify_arcs(xy: Array, offsets: IntArray, tolerance: Array) -> BoolArray:
     [True, False, True, True, True, True]
     """
     keep = np.zeros(len(xy), np.bool_)
-    _simplify(
-        np.ascontiguousarray(xy, np.float64), offsets, tolerance * tolerance, np.arange(tolerance.size), keep
-    )
+    some = np.arange(tolerance.size) if arcs is None else arcs
+    _simplify(np.ascontiguousarray(xy, np.float64), offsets, tolerance * tolerance, some, keep)
     return keep
 
 
@@ -166,8 +167,7 @@ def simplify_outlines(
             bad = np.repeat(flat, np.diff(arcs.ring_offsets))
         else:
             # Only what moved in the last round is drawn and checked again.
-            everything = changed.size == len(outlines)
-            some = simple if everything else take_objects(simple, changed)
+            some = take_objects(simple, changed)
             geometry[changed] = object_geometries(some, transform)
             sound = shapely.is_valid(geometry[changed])
             # In pixels too: corners of one line lie beside it by the last bits once they are placed, and a

@@ -22,13 +22,13 @@ import shapely
 
 from geoseg.typing import Array, BoolArray, IntArray
 from geoseg.vector.area import ring_areas
-from geoseg.vector.coverage import Arcs, find_arcs, objects_of_pieces
+from geoseg.vector.coverage import find_arcs, meet_others, objects_of_pieces
 from geoseg.vector.holes import empty_holes
 from geoseg.vector.regularize.agreement import outline_iou
 from geoseg.vector.regularize.corners import changed_arcs
 from geoseg.vector.regularize.drawing import FINE, Drawing, Meetings
 from geoseg.vector.regularize.mending import SPECK, Mending
-from geoseg.vector.rings import Outlines, ragged_offsets, take_objects
+from geoseg.vector.rings import Outlines, ragged_offsets
 
 __all__ = ["LEVELS", "REACH", "Regular", "regularize_outlines"]
 
@@ -99,19 +99,16 @@ def regularize_outlines(
         See ``geometry.place_corners``.
     """
     whole_pixels = outlines
-    # Before arcs are searched for: the neighbors of such a part have one wall where it was, not three.
+    # Before arcs are searched for: the neighbors of such a part have one wall where it was, not three, and
+    # where a hole met a neighbor at a corner, their wall need not end there any more.
     loose, left_out = _loose_parts(outlines)
     if loose.any():
         outlines = _without_rings(outlines, loose)
+    specks = _specks(outlines, left_out)
+    if specks.any():
+        outlines = _without_rings(outlines, specks)
     arcs = find_arcs(outlines)
     meetings = Meetings.of(arcs.xy, arcs.offsets)
-    specks = _specks(outlines, arcs, meetings.closed, left_out)
-    if specks.any():
-        # Where a hole met a neighbor at a corner, their wall need not end there any more.
-        of_closed = meetings.closed[arcs.arc[arcs.ring_offsets[:-1]]]
-        outlines = _without_rings(outlines, specks)
-        arcs = arcs.without(specks) if of_closed[specks].all() else find_arcs(outlines)
-        meetings = Meetings.of(arcs.xy, arcs.offsets)
     factor = np.asarray(scale, np.float64) / np.sqrt(scale[0] * scale[1])
     xy = np.ascontiguousarray(arcs.xy * factor)
     owner = objects_of_pieces(outlines, arcs)
@@ -134,7 +131,7 @@ def regularize_outlines(
         flat = np.flatnonzero(np.diff(ring_offsets) < 4)
         whole = changed[~np.isin(changed, ring_owner[flat])]
         iou[whole] = outline_iou(whole_pixels, drawn, whole)
-        far = (np.abs(_bounds(take_objects(drawn, whole)) - bounds[whole]) > REACH).any(axis=1)
+        far = (np.abs(_bounds(drawn)[whole] - bounds[whole]) > REACH).any(axis=1)
         limit = np.where(reached < FINE, _LEAST_IOU, _LEAST_FINE_IOU)
         bad, mended_iou = whole[far | (iou[whole] < limit[whole])], iou
         if not bad.size and not flat.size:
@@ -184,15 +181,12 @@ def _loose_parts(outlines: Outlines) -> tuple[BoolArray, Array]:
     return loose, left_out
 
 
-def _specks(outlines: Outlines, arcs: Arcs, closed: BoolArray, left_out: Array) -> BoolArray:
+def _specks(outlines: Outlines, left_out: Array) -> BoolArray:
     """Rings of holes and further parts that are too small or too thin to be drawn, (r,) bool.
 
     ``left_out`` is the area by object that is left out already.
     """
     area = np.abs(ring_areas(outlines.xy, outlines.ring_offsets))
-    # A ring of one arc without a junction, which no other ring goes along: it touches nothing, and nothing
-    # fills it.
-    alone = np.bincount(arcs.arc, minlength=len(arcs)) == 1
     steps = np.abs(np.diff(outlines.xy[:, 0], append=0)) + np.abs(np.diff(outlines.xy[:, 1], append=0))
     steps[outlines.ring_offsets[1:] - 1] = 0  # from ring to ring
     # Of a rectangle of this area and length. The steps of a slanting edge are longer than it by up to half,
@@ -200,19 +194,16 @@ def _specks(outlines: Outlines, arcs: Arcs, closed: BoolArray, left_out: Array) 
     corners = np.diff(outlines.ring_offsets) - 1
     length = np.add.reduceat(steps, outlines.ring_offsets[:-1]) - _CORNER * (corners - 4)
     width = length / 4 - np.sqrt(np.maximum(length**2 / 16 - area, 0))
-    drop = (np.diff(arcs.ring_offsets) == 1) & (closed & alone)[arcs.arc[arcs.ring_offsets[:-1]]]
-    small = (area < SPECK) | (width < _SLIT)
-    drop &= small
+    drop = (area < SPECK) | (width < _SLIT)
     shells = outlines.part_offsets[:-1]
-    # A hole that others meet at corners may hold one of them.
-    meets = small & ~drop
-    meets[shells] = False
-    if meets.any():
-        meets &= np.logical_and.reduceat(alone[arcs.arc], arcs.ring_offsets[:-1])
-        drop[empty_holes(outlines, np.flatnonzero(meets))] = True
     objects = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
     largest = np.maximum.reduceat(area[shells], outlines.object_offsets[:-1]) if len(outlines) else area
     drop[shells] &= (area[shells] < largest[objects]) & (np.diff(outlines.part_offsets) == 1)
+    # A part that meets another object stays. A hole that does so may hold one.
+    small = np.flatnonzero(drop)
+    met = small[meet_others(outlines, small)]
+    drop[met] = False
+    drop[empty_holes(outlines, np.setdiff1d(met, shells))] = True
     ring_object = np.repeat(objects, np.diff(outlines.part_offsets))
     # Of a small object they are a part that counts.
     specks = left_out + np.bincount(ring_object, np.where(drop, area, 0), minlength=len(outlines))

@@ -30,13 +30,19 @@ def outline_iou(traced: Outlines, drawn: Outlines, objects: IntArray) -> Array:
     -------
     (k,) float64
     """
-    sides = [
-        (outlines.xy, outlines.ring_offsets, outlines.part_offsets[outlines.object_offsets])
-        for outlines in (traced, drawn)
-    ]
     is_hole = np.ones(drawn.ring_offsets.size - 1, np.bool_)
     is_hole[drawn.part_offsets[:-1]] = False
-    return np.asarray(_ious(*sides[0], *sides[1], is_hole, objects))
+    iou = _ious(
+        traced.xy.astype(np.int32, copy=False),
+        traced.ring_offsets,
+        traced.part_offsets[traced.object_offsets],
+        np.asarray(drawn.xy, np.float64),
+        drawn.ring_offsets,
+        drawn.part_offsets[drawn.object_offsets],
+        is_hole,
+        objects,
+    )
+    return np.asarray(iou)
 
 
 @kernel

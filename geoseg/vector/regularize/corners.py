@@ -184,8 +184,8 @@ def draw_arcs(  # type: ignore[no-untyped-def]
         Traced corners.
     offsets : (a + 1,) int64
         Corners of each arc.
-    simplified : (2, p) bool
-        Corners of the arcs as they are simplified at levels 2 and 3.
+    simplified : (p,) bool
+        Corners that stay of the arcs at levels 2 and 3.
     level : (a,) int8
         0 and 1: along its lines, 2 and 3: simplified, 4: as traced.
     closed : (a,) bool
@@ -228,7 +228,7 @@ def draw_arcs(  # type: ignore[no-untyped-def]
         new[a] = p
         if level[a] > 1:
             for k in range(offsets[a], offsets[a + 1]):
-                if level[a] == 4 or simplified[level[a] - 2, k]:
+                if level[a] == 4 or simplified[k]:
                     out[p] = xy[k]
                     p += 1
             if not closed[a]:

@@ -58,31 +58,36 @@ def house_directions(xy, offsets, keep, arc, piece_object, objects):  # type: ig
         Radians, within an eighth turn of 0.
     """
     angle = np.zeros(objects)
+    # Of the edges of one object: direction, cosine and sine of four times that, squared length. An arc has
+    # two sides.
+    edges = np.empty((4, 2 * keep.sum()))
     begin = 0
     while begin < arc.size:
         o = piece_object[begin]
         stop = begin
         while stop < arc.size and piece_object[stop] == o:
             stop += 1
+        count = 0
+        for m in range(begin, stop):
+            i = offsets[arc[m]]
+            for j in range(i + 1, offsets[arc[m] + 1]):
+                if keep[j]:
+                    dx, dy = xy[j, 0] - xy[i, 0], xy[j, 1] - xy[i, 1]
+                    theta = np.arctan2(dy, dx)
+                    # Four times the angle: all four directions of a right angle are then one.
+                    edges[:, count] = theta, np.cos(4 * theta), np.sin(4 * theta), dx * dx + dy * dy
+                    count += 1
+                    i = j
         # First all edges by their length alone; then three times those near the mean found so far.
         for turn in range(4):
             c = s = 0.0
-            for m in range(begin, stop):
-                a = arc[m]
-                i = offsets[a]
-                for j in range(i + 1, offsets[a + 1]):
-                    if not keep[j]:
-                        continue
-                    dx, dy = xy[j, 0] - xy[i, 0], xy[j, 1] - xy[i, 1]
-                    theta = np.arctan2(dy, dx)
-                    w = dx * dx + dy * dy
-                    if turn:
-                        off = (theta - angle[o] + np.pi / 4) % (np.pi / 2) - np.pi / 4
-                        w *= np.exp(-((off / _SPREAD) ** 2))
-                    # Four times the angle: all four directions of a right angle are then one.
-                    c += w * np.cos(4 * theta)
-                    s += w * np.sin(4 * theta)
-                    i = j
+            for e in range(count):
+                theta, cosine, sine, w = edges[:, e]
+                if turn:
+                    off = (theta - angle[o] + np.pi / 4) % (np.pi / 2) - np.pi / 4
+                    w *= np.exp(-((off / _SPREAD) ** 2))
+                c += w * cosine
+                s += w * sine
             angle[o] = np.arctan2(s, c) / 4
         begin = stop
     return angle

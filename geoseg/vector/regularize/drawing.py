@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -120,7 +119,7 @@ class Drawing:
             outlines.ring_offsets[outlines.part_offsets[outlines.object_offsets]],
         )
         count, objects = len(arcs), len(outlines)
-        self._keep = keep = self._simplified(_WOBBLE[0])
+        self._keep = keep = simplify_arcs(xy, arcs.offsets, np.full(count, _WOBBLE[0]))
         order = np.argsort(arcs.arc, kind="stable")
         sides, first_side = owner[order], np.searchsorted(arcs.arc[order], np.arange(count))
         walls = np.flatnonzero(arcs.arc[order][1:] == arcs.arc[order][:-1])
@@ -157,10 +156,12 @@ class Drawing:
         lines = (first, final, parent, direction, sums)
         meetings = self._meetings
         place, link = place_junctions(meetings.offsets, meetings.ends, self._traced, pinned, *lines, sign)
+        simple = np.flatnonzero((level > FINE) & (level <= FINE + len(_SIMPLE)))
+        tolerance = np.where(level == FINE + 1, *_SIMPLE)
         corners, offsets = draw_arcs(
             self._xy,
             self._offsets,
-            self._close if (level > FINE).any() else np.empty((2, 0), np.bool_),
+            simplify_arcs(self._xy, self._offsets, tolerance, simple),
             level,
             meetings.closed,
             meetings.junction,
@@ -171,18 +172,6 @@ class Drawing:
             self._circle,
         )
         return share_edges(corners, offsets, meetings.offsets, meetings.ends)
-
-    def _simplified(self, tolerance: float) -> BoolArray:
-        return simplify_arcs(self._xy, self._offsets, np.full(self._offsets.size - 1, tolerance))
-
-    @cached_property
-    def _close(self) -> BoolArray:
-        """Corners of arcs as they are simplified at levels 2 and 3, (2, p) bool."""
-        return np.stack([self._simplified(tolerance) for tolerance in _SIMPLE])
-
-    @cached_property
-    def _fine_keep(self) -> BoolArray:
-        return self._simplified(_WOBBLE[1])
 
     def _replace_lines(self, some: IntArray) -> None:
         """Find the lines of some arcs anew. Their pieces come behind all others, the old ones stay."""
@@ -208,8 +197,8 @@ class Drawing:
             corners, offsets = ragged_rows(self._offsets[some], np.diff(self._offsets)[some])
             xy, keep = xy[corners], keep[corners]
         if fine.any():
-            every = self._fine_keep if some.size == self._offsets.size - 1 else self._fine_keep[corners]
-            keep = np.where(np.repeat(fine, np.diff(offsets)), every, keep)
+            close = simplify_arcs(xy, offsets, np.full(some.size, _WOBBLE[1]), np.flatnonzero(fine))
+            keep = np.where(np.repeat(fine, np.diff(offsets)), close, keep)
         diagonal = np.where(fine, _DIAGONAL[1], _DIAGONAL[0])
         angle, frame = self._angle[house], self._frame[house]
         if fine.any():
@@ -247,5 +236,7 @@ class Drawing:
         angle = self._angle.copy()
         houses = np.unique(house[fine])
         angle[houses] = box_directions(*self._shapes, houses, angle[houses])
-        each = np.arange(angle.size)
-        return refine_directions(xy, offsets, closed, keep, diagonal, angle, each, house)[0]
+        arcs = np.flatnonzero(np.isin(house, houses))
+        corners, offsets = ragged_rows(offsets[arcs], np.diff(offsets)[arcs])
+        chosen = (xy[corners], offsets, closed[arcs], keep[corners], diagonal[arcs])
+        return refine_directions(*chosen, angle, np.arange(angle.size), house[arcs])[0]

@@ -156,23 +156,31 @@ def merge_pieces(  # type: ignore[no-untyped-def]
         before[first[a]] = final[a] if closed[a] else -1
         after[final[a]] = first[a] if closed[a] else -1
     junction = np.full(2 * arcs, -1, np.int64)
+    network = np.arange(arcs)  # arcs that hang together, for find
     for j in range(meeting_offsets.size - 1):
+        one = find(network, meeting[meeting_offsets[j]] >> 1)
         for e in range(meeting_offsets[j], meeting_offsets[j + 1]):
             junction[meeting[e]] = j
+            network[find(network, meeting[e] >> 1)] = one
     parent = np.arange(pieces)
     alive = np.ones(pieces, np.bool_)
     held = np.zeros(pieces, np.bool_)  # goes on in another arc
     corner = np.empty(2)
     rest = (before, after, size, closed, arc, ends, kind, frame, direction, sums, parent, held, corner)
-    # Until nothing changes: what was merged may leave pieces short that nobody looked at again.
+    # Until nothing changes: lines that were merged may leave pieces short that nobody looked at again. Not in
+    # a closed arc, where every line is one piece and the neighbors of what changes are looked at at once.
+    again = np.ones(arcs, np.bool_)
     for _ in range(20):
         heap: Any = [(_NEVER, np.int64(-1), np.int64(-1))]  # its end, which numba knows the type from
         for k in range(pieces):
-            if alive[k]:
+            if alive[k] and again[find(network, arc[k])]:
                 _push(heap, least, k, *rest)
         for j in range(meeting_offsets.size - 1):
-            _push_steps(heap, jog, j, meeting_offsets, meeting, first, final, kind, frame, sums, sign, parent)
-        changed = False
+            if again[find(network, meeting[meeting_offsets[j]] >> 1)]:
+                _push_steps(
+                    heap, jog, j, meeting_offsets, meeting, first, final, kind, frame, sums, sign, parent
+                )
+        again[:] = False
         while True:
             cost, k, other = heappop(heap)
             if k < 0:
@@ -186,7 +194,7 @@ def merge_pieces(  # type: ignore[no-untyped-def]
                     if now < jog:
                         heappush(heap, (now, k, other))
                     continue
-                changed = True
+                again[find(network, one_arc)] = True
                 _unite(parent, sums, one, two)
                 held[one] = held[two] = True
                 for piece in (one, two):
@@ -201,8 +209,8 @@ def merge_pieces(  # type: ignore[no-untyped-def]
                 if now < least[arc[k]]:
                     heappush(heap, (now, k, np.int64(-1)))
                 continue
-            changed = True
             a, p, n = arc[k], before[k], after[k]
+            again[find(network, a)] = not closed[a]
             alive[k] = False
             size[a] -= 1
             if p < 0 or n < 0:  # an end of the arc
@@ -243,7 +251,7 @@ def merge_pieces(  # type: ignore[no-untyped-def]
             _push(heap, least, p, *rest)
             _push(heap, least, before[p], *rest)
             _push(heap, least, after[p], *rest)
-        if not changed:
+        if not again.any():
             break
     return after, first, final, parent
 

@@ -11,8 +11,8 @@ from geoseg.compiled import kernel
 
 __all__ = ["ACROSS", "ALONG", "FREE", "cut_pieces"]
 
-#: Edges that turn further from both axes are free where they are long enough.
-_FREE_ANGLE = np.deg2rad(25.0)
+#: Edges that turn further from both axes (the tangent) are free where they are long enough.
+_FREE_TURN = np.tan(np.deg2rad(25.0))
 #: Free edges that follow one another and differ less are one.
 _SAME_FREE = np.deg2rad(20.0)
 ALONG, ACROSS, FREE = 0, 1, 2
@@ -126,9 +126,8 @@ def _kinds_of_edges(xy, begin, kinds, count, ux, uy, free_length):  # type: igno
         i, j = begin[e], begin[e + 1]
         along = ux * (xy[j, 0] - xy[i, 0]) + uy * (xy[j, 1] - xy[i, 1])
         across = ux * (xy[j, 1] - xy[i, 1]) - uy * (xy[j, 0] - xy[i, 0])
-        off = np.arctan2(min(abs(along), abs(across)), max(abs(along), abs(across)))
-        turn = np.arctan2(across, along)
-        if off > _FREE_ANGLE:
+        if min(abs(along), abs(across)) > _FREE_TURN * max(abs(along), abs(across)):
+            turn = np.arctan2(across, along)
             gap = abs((turn - free + np.pi) % (2 * np.pi) - np.pi)
             if merged and kinds[merged - 1] == FREE and gap < _SAME_FREE:
                 continue
