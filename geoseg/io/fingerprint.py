@@ -20,6 +20,7 @@ from geoseg.io.handles import forget_dataset, read_remote
 from geoseg.io.local_files import LocalFiles, files_by_stem, walk_files
 from geoseg.io.names import container, is_remote
 from geoseg.raster.source import SceneReadError
+from geoseg.typing import Progress, no_progress
 
 __all__ = ["SIDE_CARS", "fingerprint_doubt", "fingerprint_files", "hash_file", "hash_files", "scene_files"]
 
@@ -42,12 +43,14 @@ def _pieces(size: int, budget: int) -> Iterator[tuple[int, int]]:
         yield (size - _PIECE_BYTES) * index // (count - 1), _PIECE_BYTES
 
 
-def hash_file(digest: Any, path: Path, budget: int | None = None) -> None:
+def hash_file(digest: Any, path: Path, budget: int | None = None, progress: Progress = no_progress) -> None:
     """Put the size of a file and about ``budget`` of its bytes, spread to both ends, into a digest.
 
-    None: all of them.
+    None: all of them. Of a file that takes time ``progress`` is told, as stage ``read NAME``.
     """
-    size = path.stat().st_size
+    size, done = path.stat().st_size, 0
+    total = sum(length for _, length in _pieces(size, size if budget is None else budget))
+    told = progress if total > _WHOLE_BYTES else no_progress
     digest.update(f"{size};".encode())
     with path.open("rb") as file:
         for offset, length in _pieces(size, size if budget is None else budget):
@@ -55,6 +58,8 @@ def hash_file(digest: Any, path: Path, budget: int | None = None) -> None:
             while length > 0 and (block := file.read(min(length, 1 << 20))):
                 digest.update(block)
                 length -= len(block)
+                done += len(block)
+                told(f"read {path.name}", done, total)
 
 
 def hash_files(digest: Any, files: Mapping[Path, str]) -> None:

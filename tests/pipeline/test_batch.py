@@ -26,14 +26,16 @@ from geoseg.cli import app
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, MissingFileError, RunError, SceneError, StateMismatchError
 from geoseg.files import DiskFullError, LockedError
-from geoseg.io import local_files
+from geoseg.io import fingerprint, local_files
 from geoseg.io.mosaic import Sheets, index
 from geoseg.io.sources import open_raster
 from geoseg.io.stac import read_stac
 from geoseg.io.writers import read_provenance
+from geoseg.models import as_predictor
 from geoseg.pipeline.batch import MANIFEST, dry_run, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 from geoseg.pipeline.batch import run_batch as run_words
+from geoseg.pipeline.batch.todo import batch_key
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -494,3 +496,18 @@ class TestCommand:
         assert done.exit_code == 2
         assert message in done.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_known_footprints_that_take_long_to_look_at_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tmp_path / "known.geojson"
+    known.write_bytes(b"x" * 3_000_000)
+    predictor, told = as_predictor(Network()), []
+    monkeypatch.setattr(fingerprint, "_WHOLE_BYTES", 2_000_000)
+    key = batch_key(predictor, RunSettings(update=str(known)), lambda *report, **_: told.append(report))
+    assert [(stage, total) for stage, _, total in told] == [("read known.geojson", 3_000_000)] * 3
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert told[-1][1] == 3_000_000
+    monkeypatch.undo()
+    assert key == batch_key(predictor, RunSettings(update=str(known)), lambda *_, **__: pytest.fail("short"))

@@ -149,7 +149,7 @@ def dry_run(
     # What is done already is no work: the forecast is of the very command that it is given with.
     if (out / MANIFEST).is_file():
         with read_manifest(out) as manifest:
-            key = batch_key(predictor, settings)
+            key = batch_key(predictor, settings, progress)
             work, _, more = sort_scenes(plan.scenes, manifest, key, predictor, settings, out, progress)
             todo = [scene for scene, _ in work]
             notes += more

@@ -162,7 +162,7 @@ def run_batch(
         test_time=settings.given().get("test_time"),
         lazy=True,
     )
-    key = batch_key(predictor, settings)
+    key = batch_key(predictor, settings, progress)
     notes = list(plan.notes)
     with (
         results_folder(out),

@@ -64,7 +64,7 @@ def outcome_settings(settings: RunSettings) -> dict[str, Any]:
     return {name: value for name, value in settings.given().items() if name not in _WORK_ONLY}
 
 
-def batch_key(predictor: Any, settings: RunSettings) -> str:
+def batch_key(predictor: Any, settings: RunSettings, progress: Progress = no_progress) -> str:
     """Digest of the options and the model: a scene that was done with the same need not be done again."""
     settings = scene_settings(settings)
     # An area and known footprints are named by their files, which may be changed.
@@ -76,7 +76,7 @@ def batch_key(predictor: Any, settings: RunSettings) -> str:
         if file.is_file():
             content.update(file.name.encode())
             # Whole, for an edit may lie between samples; times would change with a copy, a link or chmod.
-            hash_file(content, file)
+            hash_file(content, file, progress=progress)
     return json_digest([FORMAT, predictor.fingerprint(), outcome_settings(settings), content.hexdigest()])
 
 
