@@ -222,6 +222,13 @@ def test_footprints(tmp_path: Path) -> None:
     assert judged.objects.before == 3
     assert judged.quality is not None
     assert judged.quality[0].precision.value == judged.quality[0].recall.value == 1
+    # Of no ground at all, two files would agree wholly.
+    for places, rule in (((), "hold at least one polygon"), (((5000, 5000, 5010, 5010),), "meet the files")):
+        nowhere = write_boxes("nowhere.gpkg", *places)
+        with pytest.raises(InputError, match=rule):
+            geoseg.compare(before, after, aoi=nowhere)
+    between = geoseg.compare(before, after, aoi=write_boxes("between.gpkg", (500, 500, 510, 510)))
+    assert (between.objects.before, between.iou) == (0, 1.0)
     page = tmp_path / "changes.html"
     run = CliRunner().invoke(
         app, ["compare", str(before), str(after), "--truth", str(truth), "--html", str(page)]

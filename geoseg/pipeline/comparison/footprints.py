@@ -75,6 +75,15 @@ def compare_footprints(
     sides, plane = read_on_plane(paths)
     if aoi is not None:
         area = shapely.union_all(sides.pop())
+        if area.is_empty:
+            raise InputError(f"aoi must hold at least one polygon, got {aoi} without any.")
+        # Of nothing, two files would agree wholly. Ground without an object is fine where some lie around it.
+        extents = [shapely.box(*shapely.total_bounds(side)) for side in sides if len(side)]
+        if extents and not shapely.intersects(area, extents).any():
+            raise InputError(
+                f"aoi must meet the files, got {aoi}, which lies outside of them. Check that it is of the "
+                "same place."
+            )
         # Cut at the edge on every side alike, so that what lies outside is no change.
         sides = [clip_polygons(side, area).geometry for side in sides]
     progress("compare", 1, 3)
