@@ -101,6 +101,7 @@ def open_review(
     Annotations of a project are written at each edit.
     """
     from geoseg.io.gdal_env import check_path
+    from geoseg.review.folder import default_folder
     from geoseg.review.security import Guard
     from geoseg.review.server import bind, serve
     from geoseg.review.store import Review
@@ -121,10 +122,7 @@ def open_review(
         from geoseg.io.sources import open_raster
 
         probability = open_raster(probabilities)
-    path = Path(target)
-    # Beside the target and never in it: a project is a folder that other programs read, too.
-    name = path.resolve().name if path.is_dir() else path.stem
-    folder = path.resolve().parent / f"{name}.review" if dir is None else dir
+    folder = default_folder(target) if dir is None else dir
     is_local = host in ("127.0.0.1", "localhost", "::1")
     # Whoever reaches the address edits. On this computer that is its user; elsewhere 128 random bits must be
     # known.

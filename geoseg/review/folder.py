@@ -14,6 +14,7 @@ import numpy as np
 from geoseg.config import read_document
 from geoseg.errors import InputError, StateMismatchError
 from geoseg.files import LockedError, hold, json_digest, write_text
+from geoseg.io.names import is_remote
 from geoseg.io.writers import read_provenance
 from geoseg.review.ranking import QA_EVERY, draw_qa
 from geoseg.review.targets import ProjectTarget, SceneTarget
@@ -21,6 +22,7 @@ from geoseg.typing import BoolArray, PathLike
 
 __all__ = [
     "Images",
+    "default_folder",
     "hold_review",
     "keep_images",
     "keep_settings",
@@ -49,6 +51,23 @@ class Images:
 
     names: list[str]
     qa: BoolArray
+
+
+def default_folder(target: str) -> Path:
+    """Where the review of a project or scene lies, unless the user says otherwise.
+
+    Examples
+    --------
+    >>> default_folder("photos/town.tif").name, default_folder("https://example.org/town.tif?key=a/b").name
+    ('town.review', 'town.review')
+    """
+    # An address has no folder to be beside.
+    if is_remote(target):
+        return Path.cwd() / f"{Path(target.partition('?')[0]).stem}.review"
+    path = Path(target)
+    # Beside the target and never in it: a project is a folder that other programs read, too.
+    name = path.resolve().name if path.is_dir() else path.stem
+    return path.resolve().parent / f"{name}.review"
 
 
 @contextmanager

@@ -356,6 +356,14 @@ def test_results_of_no_house_or_without_coordinates_have_reports_too(tmp_path: P
     assert list(page.page["words"])
 
 
+def test_of_footprints_that_can_not_be_read_again_no_area_is_told(town: Path) -> None:
+    (town / "town.geojson").unlink()
+    summary = write_scene_report(find_result(town))
+    assert summary.footprints > 0
+    assert (summary.area, summary.covered) == (None, None)
+    assert "<b>unknown</b>of ground under them" in Path(summary.file).read_text(encoding="utf-8")
+
+
 def test_what_is_no_result_is_refused_in_one_line(made: Path, town: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="result must be there"):
         find_result(tmp_path / "nowhere")

@@ -25,6 +25,7 @@ from geoseg.io.vectors import open_vector
 from geoseg.projects.figures import Bitmap
 from geoseg.projects.project import open_project
 from geoseg.review import ProjectTarget, Review, SceneTarget, StaleError, export_review, read_marks
+from geoseg.review.folder import default_folder
 from geoseg.review.targets import open_target
 
 EVERYTHING = (-1e6, -1e6, 1e6, 1e6)
@@ -333,6 +334,14 @@ def test_footprints_may_be_a_data_set_in_a_folder(scene: Path, footprints: Path,
     target = SceneTarget(open_raster(scene), open_vector(tmp_path / "merged.parquet"))
     with pytest.raises(StateMismatchError, match="other footprints"):
         Review(tmp_path / "m.review", target)
+
+
+def test_the_review_of_a_scene_on_a_server_lies_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_folder("https://example.org/data/town.tif") == tmp_path / "town.review"
+    assert default_folder("data/town.tif") == tmp_path / "data" / "town.review"
 
 
 @pytest.mark.parametrize("name", ["", ":polygon"])

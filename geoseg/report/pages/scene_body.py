@@ -22,7 +22,7 @@ _MOST_ROWS = 100
 _LONG, _CARD = 400, 200_000
 
 
-def area_text(area: float, unit: str) -> str:
+def area_text(area: float | None, unit: str) -> str:
     """An area with a unit that suits its size.
 
     Examples
@@ -30,6 +30,8 @@ def area_text(area: float, unit: str) -> str:
     >>> area_text(812.4, "m2"), area_text(81_240, "m2"), area_text(3_400_000, "m2"), area_text(1234, "px")
     ('812 m\\xb2', '8.12 ha', '3.4 km\\xb2', '1,234 pixels')
     """
+    if area is None:
+        return "unknown"
     if unit != "m2":
         return f"{area:,.0f} pixels"
     if area < 10_000:

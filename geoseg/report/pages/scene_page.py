@@ -65,9 +65,9 @@ class ReportSummary:
     footprints
         Number of them.
     area, unit
-        Of all footprints, in "m2" or "px".
+        Of all footprints, in "m2" or "px"; None where no file of them can be read.
     covered
-        Share of the ground with data that they cover; None where nothing has data.
+        Share of the ground with data that they cover; None where nothing has data, or they can't be read.
     confidence
         Mean of all footprints; None where they have none.
     no_data
@@ -90,7 +90,7 @@ class ReportSummary:
     bytes: int
     scene: str
     footprints: int
-    area: float
+    area: float | None
     unit: str
     covered: float | None
     confidence: float | None
@@ -196,9 +196,9 @@ def write_scene_report(
         bytes=0,
         scene=record.scene,
         footprints=record.footprints if vectors is None else sums.count,
-        area=round(sums.area, 2),
+        area=None if vectors is None else round(sums.area, 2),
         unit=unit,
-        covered=None if not valid_px else round(min(1.0, sums.area_px / valid_px), 6),
+        covered=None if not valid_px or vectors is None else round(min(1.0, sums.area_px / valid_px), 6),
         confidence=None if not sums.confident else round(sums.confidence_sum / sums.confident, 4),
         no_data=None if valid_px is None else round(max(0.0, 1 - valid_px / (frame.height * frame.width)), 6),
         areas=_bins(AREA_EDGES.tolist(), sums.areas.tolist()),
