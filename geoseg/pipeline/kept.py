@@ -67,6 +67,8 @@ def predict_job(job: Job, store: ProbStore, progress: Progress, workers: Workers
     KeyboardInterrupt
         With a message that says how much is kept.
     """
+    if job.settings.retry_failed:
+        store.drop_failures()
     try:
         reader = BlockReader(
             job.source, job.plan, job.predictor.fill_values(), job.inside, job.settings.on_error, job.first

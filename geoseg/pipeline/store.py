@@ -327,6 +327,11 @@ class ProbStore:
                 raise OSError(None, "only a part of a line was written")
         self._records[row, col] = record
 
+    def drop_failures(self) -> None:
+        """Let chunks with regions that could not be read be made anew."""
+        for chunk in list(self._records.failures):
+            del self._records[chunk]
+
     def keep_failures(self) -> None:
         """Let regions that could not be read count in the next run: the scene was there to the end."""
         if self._records.failures:

@@ -26,8 +26,10 @@ from geoseg.cli import app
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, MissingFileError, RunError, SceneError, StateMismatchError
 from geoseg.files import DiskFullError, LockedError
+from geoseg.geo.windows import Window
 from geoseg.io import fingerprint, local_files
 from geoseg.io.mosaic import Sheets, index
+from geoseg.io.scene import Scene
 from geoseg.io.sources import open_raster
 from geoseg.io.stac import read_stac
 from geoseg.io.writers import read_provenance
@@ -36,6 +38,7 @@ from geoseg.pipeline.batch import MANIFEST, dry_run, plan_batch, read_manifest
 from geoseg.pipeline.batch import run as batch_run
 from geoseg.pipeline.batch import run_batch as run_words
 from geoseg.pipeline.batch.todo import batch_key
+from geoseg.raster.source import SceneReadError
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -301,6 +304,22 @@ class TestFailures:
         assert done.states == {"done": 2, "incomplete": 1}
         assert done.missing[0].failures
         assert run(broken, Network(), tmp_path / "out", on_error="skip").missing[0].state == "incomplete"
+
+    def test_regions_that_could_not_be_read_for_a_while_are_read_again(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(scene: Scene, window: Window) -> None:
+            raise SceneReadError(f"cannot read {window}", scene.path, window, "Input/output error")
+
+        with monkeypatch.context() as busy:
+            busy.setattr(Scene, "read", fail)
+            done = run(scenes / "a.tif", Network(), tmp_path / "out", on_error="skip", retry_failed=True)
+        assert done.states == {"incomplete": 1}
+        again = run(scenes / "a.tif", Network(), tmp_path / "out", on_error="skip")
+        assert again.notes[-1] == "1 scene that failed before: --retry-failed tries again"
+        again = run(scenes / "a.tif", Network(), tmp_path / "out", on_error="skip", retry_failed=True)
+        assert again.states == {"done": 1}
+        assert len(gpd.read_file(tmp_path / "out" / "a" / "a.geojson")) == 1
 
     def test_a_scene_that_failed_is_tried_again_with_other_options(
         self, broken: Path, tmp_path: Path

@@ -115,9 +115,16 @@ class TestPulledDisk:
 
 
 class TestNames:
-    def test_a_scene_does_not_replace_another_one_of_its_name(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("alike", [False, True])
+    def test_a_scene_does_not_replace_another_one_of_its_name(self, tmp_path: Path, alike: bool) -> None:
         out = tmp_path / "out"
-        north, south = (save(tmp_path / side / "a.tif", c) for side, c in (("north", 0), ("south", 500)))
+        north, south = (
+            save(tmp_path / side / "a.tif", c, compress="none") for side, c in (("north", 0), ("south", 500))
+        )
+        if alike:  # of one size and time, as what comes out of an archive
+            assert north.stat().st_size == south.stat().st_size
+            for scene in (north, south):
+                os.utime(scene, (1_000_000_000, 1_000_000_000))
         other = save(tmp_path / "b.tif", 1000)
         run([north, other], Network(), out)
         before = (out / "a" / "a.geojson").read_bytes()

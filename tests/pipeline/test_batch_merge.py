@@ -309,6 +309,14 @@ class TestMerge:
         assert done.merged.scenes == ["a", "d"]
         assert "c has no CRS, so the merged data set leaves it out" in done.notes
 
+    def test_scenes_of_earlier_calls_are_told_to_be_missing(self, scenes: Path, tmp_path: Path) -> None:
+        assert not run(scenes, Network(), tmp_path / "out", merge="parquet").notes
+        done = run(scenes / "b.tif", Network(), tmp_path / "out", merge="parquet")
+        assert done.merged.scenes == ["b"]
+        assert done.notes == [
+            "the merged data set holds the scenes of this call, not 3 scenes of earlier ones"
+        ]
+
     def test_no_scene_to_merge(self, tmp_path: Path) -> None:
         save(tmp_path / "in" / "a.tif", crs=None)
         done = run(tmp_path / "in", Network(), tmp_path / "out", merge="parquet")

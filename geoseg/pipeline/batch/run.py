@@ -242,6 +242,10 @@ def run_batch(
         if settings.merge is not None and any(record.files for record in records):
             merged = merge_scenes(manifest, records, out, settings, progress=progress)
             notes += merged.notes
+            others = sum(bool(record.files) and not record.listed for record in manifest.scenes())
+            if others:
+                some = "1 scene" if others == 1 else f"{others} scenes"
+                notes.append(f"the merged data set holds the scenes of this call, not {some} of earlier ones")
         elif settings.merge is None and "merged" in manifest.facts:
             notes.append("the merged data set is of an earlier call; --merge makes it anew")
         if settings.stac:

@@ -106,9 +106,7 @@ def sort_scenes(
         record = known.get(scene.name)
         if record is not None and not settings.restart:
             before = record.stamp
-            if digest != before.partition(" ")[0]:
-                _check_place(scene, record, out)
-            elif _stays(record, key, settings, out):
+            if digest == before.partition(" ")[0] and _stays(record, key, settings, out):
                 # Earlier versions knew of no time of change.
                 unchanged = True
                 if before not in (stamp, digest):
@@ -126,6 +124,8 @@ def sort_scenes(
                     record.stamp = stamp
                     kept.append(record)
                     continue
+            # Files of one size and time may be of two scenes, as those of an archive.
+            _check_place(scene, record, out)
         begun = record is not None and record.state in ("running", "stopped")
         state: State = "stopped" if begun and not settings.restart else "waiting"
         # Kept until the work on the scene begins: a batch that is killed before that still knows of it.
