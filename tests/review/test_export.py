@@ -213,15 +213,19 @@ NEW = {
 CUT = {"op": "split", "ids": [4], "line": [[60, 30], [100, 35]]}
 
 
-def corrected(scene: Path, footprints: Path, ops: Any, columns: dict[str, Any], **options: Any) -> Any:
-    """What an export gives of four houses with other columns, after some edits; as a GeoPackage."""
+def corrected(
+    scene: Path, footprints: Path, ops: Any, columns: dict[str, Any], *, out: str = "gpkg", **options: Any
+) -> Any:
+    """What an export gives of four houses with other columns, after some edits."""
     source = scene.parent / "described.parquet"
-    gpd.read_file(footprints)[["id", "class", "geometry"]].assign(**columns).to_parquet(source)
+    table = gpd.read_file(footprints)[["id", "class", "geometry"]].rename_geometry("place")
+    table.assign(**columns).to_parquet(source)
     with Review(scene.parent / "d.review", open_target(scene, footprints=source, **options)) as review:
         for op in ops:
             edit(review, **op)
-        export_review(review.folder, scene.parent / "described" / "corrected.gpkg")
-    return gpd.read_file(scene.parent / "described" / "corrected.gpkg")
+        export_review(review.folder, scene.parent / "described" / f"corrected.{out}")
+    read = gpd.read_parquet if out == "parquet" else gpd.read_file
+    return read(scene.parent / "described" / f"corrected.{out}")
 
 
 @pytest.mark.parametrize("kind", [str, float])
@@ -265,6 +269,13 @@ def test_columns_of_any_name_and_type_come_out_of_an_edited_review(scene: Path, 
     assert set(table["Source"]) == {"survey"}
     assert table["edited_1"].tolist() == [False, False, False, True, True]
     assert table["source_1"].isna().tolist() == [True, True, True, False, False]
+
+
+def test_columns_that_geoparquet_has_itself_are_numbered(scene: Path, footprints: Path) -> None:
+    own = {"geometry": ["by hand"] * 4, "bbox": ["none"] * 4, "ID": [5, 6, 7, 8]}
+    table = corrected(scene, footprints, [CUT], own, out="parquet")
+    assert (table["geometry_1"][0], table["bbox_1"][0], table["ID"][4]) == ("by hand", "none", 8)
+    assert (len(table), table.geometry.name) == (5, "geometry")
 
 
 def test_an_area_is_written_in_the_unit_of_its_column(scene: Path, footprints: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,6 +26,7 @@ __all__ = [
     "FootprintBatch",
     "FootprintWriter",
     "GeometryType",
+    "free_names",
     "widen",
     "wkb_array",
 ]
@@ -101,6 +102,34 @@ class FootprintBatch:
         if len(ragged) == len(batches) and len({part.backward for part in ragged}) == 1:
             return FootprintBatch(RaggedPolygons.joined(ragged), columns)
         return FootprintBatch(np.concatenate([batch.geometry for batch in batches]), columns)
+
+
+def free_names(names: Sequence[str], taken: Iterable[str], key: Callable[[str], str] = str) -> list[str]:
+    """Names of columns, numbered where one is taken.
+
+    Parameters
+    ----------
+    names
+        As they are in what is written.
+    taken
+        What the format calls columns of its own, as ``key`` gives it.
+    key
+        Two names of one key are the same to the format.
+
+    Examples
+    --------
+    >>> free_names(["id", "ID", "fid", "geom"], ["geom", "fid"], str.casefold)
+    ['id', 'ID_1', 'fid_1', 'geom_1']
+    """
+    keys, out = set(taken), []
+    for name in names:
+        free, number = name, 0
+        while key(free) in keys:
+            number += 1
+            free = f"{name}_{number}"
+        keys.add(key(free))
+        out.append(free)
+    return out
 
 
 def wkb_array(ragged: RaggedPolygons, *, promoted: bool = False) -> pa.Array:

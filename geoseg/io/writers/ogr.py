@@ -25,7 +25,15 @@ from pyproj import CRS
 
 from geoseg.errors import RunError
 from geoseg.io.crs import read_crs, same_crs, stated_crs
-from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch, FootprintWriter, widen, wkb_array
+from geoseg.io.writers.base import (
+    MARK,
+    PROVENANCE,
+    FootprintBatch,
+    FootprintWriter,
+    free_names,
+    widen,
+    wkb_array,
+)
 from geoseg.io.writers.checks import (
     check_flatgeobuf,
     check_geopackage,
@@ -42,7 +50,6 @@ __all__ = [
     "ShapefileWriter",
     "dbf_names",
     "layer_name",
-    "sql_names",
 ]
 
 _GEOMETRY = "geom"
@@ -150,7 +157,10 @@ class OgrWriter(FootprintWriter):
         return stated_crs(self.driver, self.suffix, crs) if self.keeps_crs else crs.to_wkt()
 
     def _layer_schema(self) -> pa.Schema:
-        fields = [pa.field(name, kind) for name, kind in zip(sql_names(self.schema.names), self.schema.types)]
+        # Regardless of case, as SQL has it. A column "fid" would become the key of the table, which has each
+        # number once.
+        names = free_names(self.schema.names, (_GEOMETRY, "fid"), str.casefold)
+        fields = [pa.field(name, kind) for name, kind in zip(names, self.schema.types)]
         return pa.schema([*fields, pa.field(_GEOMETRY, pa.binary())])
 
     def _layer_type(self) -> str:
@@ -324,27 +334,6 @@ def layer_name(stem: str) -> str:
     name = re.sub(r"[\x00-\x1f\x7f]", "_", stem)
     name = re.sub(r"""^[`~!@#$%^&*()+\-={}|\[\]\\:";'<>?,./ ]+""", "_", name)
     return f"_{name}" if re.match("gpkg|rtree_|sqlite_", name, re.IGNORECASE) else name
-
-
-def sql_names(names: Sequence[str]) -> list[str]:
-    """Column names as GDAL's tables want them: all different regardless of case, and none of its own.
-
-    Examples
-    --------
-    >>> sql_names(["id", "ID", "fid", "geom"])
-    ['id', 'ID_1', 'fid_1', 'geom_1']
-    """
-    # A column "fid" would become the key of the table, in which a number may stand once.
-    taken = {_GEOMETRY, "fid"}
-    out = []
-    for name in names:
-        free, number = name, 0
-        while free.casefold() in taken:
-            number += 1
-            free = f"{name}_{number}"
-        taken.add(free.casefold())
-        out.append(free)
-    return out
 
 
 def dbf_names(names: Sequence[str]) -> list[str]:

@@ -14,7 +14,15 @@ from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.io.crs import same_crs
-from geoseg.io.writers.base import MARK, PROVENANCE, FootprintBatch, FootprintWriter, widen, wkb_array
+from geoseg.io.writers.base import (
+    MARK,
+    PROVENANCE,
+    FootprintBatch,
+    FootprintWriter,
+    free_names,
+    widen,
+    wkb_array,
+)
 from geoseg.vector.ragged import ragged_polygons
 
 __all__ = ["ParquetPartWriter", "ParquetWriter"]
@@ -57,11 +65,12 @@ class ParquetWriter(FootprintWriter):
         return None if text is None else text.decode()
 
     def _begin(self, staged: Path) -> None:
-        fields = [*self.schema, pa.field("geometry", pa.binary()), pa.field("bbox", _BBOX)]
-        self._fields = pa.schema(fields)
+        names = free_names(self.schema.names, ("geometry", "bbox"))
+        fields = [pa.field(name, kind) for name, kind in zip(names, self.schema.types)]
+        self._fields = pa.schema([*fields, pa.field("geometry", pa.binary()), pa.field("bbox", _BBOX)])
         # No two geometries are the same, and none is the least: a dictionary of them, or statistics, would be
         # of no use, and copies of the largest ones.
-        others = [*self.schema.names, *(f"bbox.{corner}" for corner in _CORNERS)]
+        others = [*names, *(f"bbox.{corner}" for corner in _CORNERS)]
         self._file = pq.ParquetWriter(
             staged,
             self._fields,
