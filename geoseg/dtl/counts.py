@@ -11,6 +11,7 @@ from geoseg.dtl.pixels import Shape
 from geoseg.dtl.plan import GraphPlan
 from geoseg.dtl.registry import Count
 from geoseg.dtl.sample import Origin
+from geoseg.projects.figures import ProjectMeta
 
 __all__ = ["Counter", "warnings_of"]
 
@@ -117,7 +118,7 @@ class Counter:
 
 
 def warnings_of(plan: GraphPlan) -> list[str]:
-    """What looks like a mistake: data layers without images, unread connections, leaks into validation."""
+    """What looks like a mistake: what nobody reads or finds, and leaks into validation."""
     graph = plan.graph
     notes = []
     data = graph.of_role("data")
@@ -135,7 +136,31 @@ def warnings_of(plan: GraphPlan) -> list[str]:
                 notes.append(
                     f"{spec.title} writes {name}, which no layer reads: what is sent there vanishes."
                 )
-    return notes + _leaks(plan)
+    return notes + _absent(plan) + _leaks(plan)
+
+
+def _absent(plan: GraphPlan) -> list[str]:
+    """Classes and tags that layers look for and that no project or layer before them has."""
+    notes = []
+    for spec in plan.graph.layers if plan.metas else ():
+        arriving = ProjectMeta()
+        for feeder, branches in enumerate(plan.consumers):
+            if any(spec.index in branch for branch in branches):
+                arriving = arriving.union(plan.metas[feeder])
+        settings = spec.settings
+        asked = settings.condition.tags or () if isinstance(settings, IfSettings) else ()
+        looked_for = (
+            ("class", settings.plan_titles(), arriving.class_names),
+            ("tag", asked, tuple(tag.name for tag in arriving.tags)),
+        )
+        notes += [
+            f"{spec.title} looks for the {kind} {name!r}, which does not arrive there: it will find none. "
+            f"There {'are' if known else 'is'} {', '.join(known) or 'none'}."
+            for kind, names, known in looked_for
+            for name in names
+            if name not in known
+        ]
+    return notes
 
 
 def _leaks(plan: GraphPlan) -> list[str]:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from geoseg.dtl.counts import Counter
+from geoseg.dtl.counts import Counter, warnings_of
 from geoseg.dtl.engine import GraphEngine, open_engine
 from geoseg.dtl.epochs import SharedEpoch
 from geoseg.dtl.graph import Graph, read_graph
@@ -210,6 +210,8 @@ def open_graph(
         The graph is wrong, or does not fit the projects.
     """
     engine = open_engine(graph if isinstance(graph, Graph) else read_graph(graph), projects, seed=seed)
+    for note in warnings_of(engine.plan):
+        logger.warning("%s", note)
     counts = known_counts(engine)
     if counts is None:
         return GraphSamples(engine, transform)

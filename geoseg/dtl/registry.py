@@ -9,7 +9,7 @@ them.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -71,6 +71,10 @@ class LayerSettings(Settings):
     def plan_needs(self) -> Mapping[str, tuple[ShapeName, ...]]:
         """Shapes that the objects of a class must have, by title; of classes left out any will do."""
         return {}
+
+    def plan_titles(self) -> Sequence[str]:
+        """Titles of classes that it looks for; where one never arrives, it finds nothing."""
+        return tuple(self.plan_needs())
 
     def plan_refusal(self, shape: Shape) -> str | None:
         """Why samples of a size will fail in this layer; None where they won't, as far as that is known."""

@@ -17,6 +17,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+from geoseg.dtl.counts import warnings_of
 from geoseg.dtl.engine import GraphEngine, open_engine
 from geoseg.dtl.graph import Graph, read_graph
 from geoseg.dtl.layers.saving import SaveSettings
@@ -149,6 +150,8 @@ def run_graph(
     if not isinstance(graph, Graph):
         graph = read_graph(graph)
     engine = open_engine(graph, projects, seed=seed)
+    for note in warnings_of(engine.plan):
+        logger.warning("%s", note)
     settings = graph.save.settings
     assert isinstance(settings, SaveSettings)  # all save layers have these
     if jpeg_quality is not None:

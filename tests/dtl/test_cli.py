@@ -111,6 +111,32 @@ def test_check_tells_sides_that_reach_out(make_project, graph):
     assert json.loads(result.stdout)["layers"][-1]["count"] == [0, 0]
 
 
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_class_or_tag_that_never_arrives_is_told(make_project, graph, tmp_path, caplog, command):
+    root = make_project("p", titles=["house"], tags=lambda index: ("seen",)).parent
+    asked = (
+        ({"include_classes": ["house", "huose"]}, "class 'huose'", "There are house."),
+        ({"sum_object_area": 1, "classes": ["tree"]}, "class 'tree'", "There are house."),
+        ({"tags": ["seen", "checked"]}, "tag 'checked'", "There are seen."),
+    )
+    for condition, missing, known in asked:
+        branch = {
+            "action": "if",
+            "src": ["$in"],
+            "dst": ["$yes", "$no"],
+            "settings": {"condition": condition},
+        }
+        path = graph(data_layer("p"), branch, save_layer("$yes", "$no"))
+        out = ("--out", tmp_path / missing) if command == "run" else ()
+        result = geoseg_dtl(command, path, "--projects", root, *out)
+        assert result.exit_code == 0
+        told = " ".join((result.stderr + caplog.text).split())
+        caplog.clear()
+        assert f"layer 2 (if) looks for the {missing}, which does not arrive there" in told
+        assert known in told
+        assert told.count("looks for") == 1
+
+
 def test_schema_is_json():
     result = geoseg_dtl("schema")
     assert result.exit_code == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -178,6 +178,10 @@ class ObjectsFilterSettings(LayerSettings):
     """What to filter by."""
 
     filter_by: FilterBy
+
+    def plan_titles(self) -> Sequence[str]:
+        sizes = self.filter_by.polygon_sizes
+        return self.filter_by.names or () if sizes is None else sizes.filtering_classes
 
     def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
         sizes = self.filter_by.polygon_sizes

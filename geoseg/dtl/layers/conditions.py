@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
@@ -99,6 +99,9 @@ class IfSettings(LayerSettings):
     # An image that changed sides between epochs would be trained on and validated on.
     same_every_epoch: ClassVar[bool] = True
     condition: Condition
+
+    def plan_titles(self) -> Sequence[str]:
+        return *(self.condition.include_classes or ()), *(self.condition.classes or ())
 
     @property
     def by_chance(self) -> bool:

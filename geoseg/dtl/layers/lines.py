@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import shapely
@@ -164,6 +164,9 @@ class HintsSettings(LayerSettings):
     positive_class: str = Field(min_length=1)
     negative_class: str = Field(min_length=1)
     min_points_number: int = Field(ge=0)
+
+    def plan_titles(self) -> Sequence[str]:
+        return (self.class_name,)
 
     def plan_meta(self, meta: ProjectMeta) -> ProjectMeta:
         for name in (self.positive_class, self.negative_class):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -87,6 +87,9 @@ class ResizeAnnotationSettings(ResizeSettings):
 
     classes: list[str] | None = None
 
+    def plan_titles(self) -> Sequence[str]:
+        return self.classes or ()
+
     def plan_shape(self, shape: Shape | None) -> Shape | None:
         return shape
 
@@ -101,6 +104,9 @@ class RestoreSettings(LayerSettings):
     """Classes whose objects come back, all by default."""
 
     classes: list[str] | None = None
+
+    def plan_titles(self) -> Sequence[str]:
+        return self.classes or ()
 
 
 @layer("restore_annotation_scale", RestoreSettings)
