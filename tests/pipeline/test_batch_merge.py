@@ -311,11 +311,14 @@ class TestMerge:
 
     def test_scenes_of_earlier_calls_are_told_to_be_missing(self, scenes: Path, tmp_path: Path) -> None:
         assert not run(scenes, Network(), tmp_path / "out", merge="parquet").notes
-        done = run(scenes / "b.tif", Network(), tmp_path / "out", merge="parquet")
+        done = run(scenes / "b.tif", Network(), tmp_path / "out", merge="gpkg")
         assert done.merged.scenes == ["b"]
         assert done.notes == [
-            "the merged data set holds the scenes of this call, not 3 scenes of earlier ones"
+            "the merged data set holds the scenes of this call, not 3 scenes of earlier ones",
+            "merged.parquet is of an earlier call; --merge makes anew what it names",
         ]
+        done = run(scenes / "b.tif", Network(), tmp_path / "out")
+        assert done.notes[-1].startswith("merged.gpkg, merged.parquet are of an earlier call; --merge")
 
     def test_no_scene_to_merge(self, tmp_path: Path) -> None:
         save(tmp_path / "in" / "a.tif", crs=None)

@@ -17,13 +17,13 @@ from geoseg.geo.geobox import body_ellipsoid, is_earth
 from geoseg.io.crs import same_crs
 from geoseg.io.metadata import surface_crs
 from geoseg.io.vectors.formats import split_layer
-from geoseg.io.writers import check_formats, check_unowned, output_path
+from geoseg.io.writers import FORMATS, check_formats, check_unowned, output_path
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord
 from geoseg.pipeline.extras import PARTS
 from geoseg.typing import Progress, no_progress
 from geoseg.version import VERSION
 
-__all__ = ["MERGED", "MergeSummary", "check_merge", "merge_scenes"]
+__all__ = ["MERGED", "MergeSummary", "check_merge", "earlier_merged", "merge_scenes"]
 
 #: Name of the data set in the folder of the results, before the suffix of its format.
 MERGED = "merged"
@@ -223,6 +223,14 @@ def merge_scenes(
         sizes = _sizes(out, [*files.values(), *parts.values()])
         manifest.put_merged(summary.as_dict() | {"key": key, "sizes": sizes}, merging.left_out())
     return summary
+
+
+def earlier_merged(out: Path, summary: MergeSummary | None) -> list[str]:
+    """Names of merged data sets in the folder of the results that the present call has not made."""
+    stems = (MERGED, *(f"{MERGED}.{kind}" for kind in PARTS))
+    places = [output_path(out, stem, name) for stem in stems for name in FORMATS]
+    made = {out / file for file in summary.files.values()} if summary else set()
+    return [place.name for place in dict.fromkeys(places) if place not in made and place.exists()]
 
 
 def _common_crs(records: Sequence[SceneRecord]) -> tuple[CRS, list[str]]:

@@ -21,7 +21,7 @@ from geoseg.io.sources import Renamed
 from geoseg.io.stac_out import COLLECTION, StacAsset, check_stac, item_file, write_collection
 from geoseg.pipeline.batch.ahead import worked_ahead
 from geoseg.pipeline.batch.manifest import MANIFEST, STATES, Manifest, SceneRecord, State
-from geoseg.pipeline.batch.merge import MERGED, MergeSummary, check_merge, merge_scenes
+from geoseg.pipeline.batch.merge import MERGED, MergeSummary, check_merge, earlier_merged, merge_scenes
 from geoseg.pipeline.batch.plan import PlannedScene, check_settings, plan_batch
 from geoseg.pipeline.batch.todo import (
     batch_key,
@@ -246,8 +246,9 @@ def run_batch(
             if others:
                 some = "1 scene" if others == 1 else f"{others} scenes"
                 notes.append(f"the merged data set holds the scenes of this call, not {some} of earlier ones")
-        elif settings.merge is None and "merged" in manifest.facts:
-            notes.append("the merged data set is of an earlier call; --merge makes it anew")
+        if earlier := earlier_merged(out, merged):
+            verb = "is" if len(earlier) == 1 else "are"
+            notes.append(f"{', '.join(earlier)} {verb} of an earlier call; --merge makes anew what it names")
         if settings.stac:
             collection = str(out / COLLECTION)
             # A scene that failed now may have the item of an earlier call beside it.

@@ -106,7 +106,8 @@ def sort_scenes(
         record = known.get(scene.name)
         if record is not None and not settings.restart:
             before = record.stamp
-            if digest == before.partition(" ")[0] and _stays(record, key, settings, out):
+            is_other = digest != before.partition(" ")[0]
+            if not is_other and _stays(record, key, settings, out):
                 # Earlier versions knew of no time of change.
                 unchanged = True
                 if before not in (stamp, digest):
@@ -124,8 +125,11 @@ def sort_scenes(
                     record.stamp = stamp
                     kept.append(record)
                     continue
-            # Files of one size and time may be of two scenes, as those of an archive.
-            _check_place(scene, record, out)
+                # Files of one size and time may be of two scenes, as those of an archive. One that failed has
+                # nothing to compare, and no results to lose.
+                is_other = bool(record.provenance)
+            if is_other:
+                _check_place(scene, record, out)
         begun = record is not None and record.state in ("running", "stopped")
         state: State = "stopped" if begun and not settings.restart else "waiting"
         # Kept until the work on the scene begins: a batch that is killed before that still knows of it.
