@@ -89,6 +89,7 @@ def reprojected(sample: Sample, crs: CRS, gsd: float | None) -> Sample:
         raise InputError(
             f"image must have a CRS for reproject, got {sample.origin.name} without. Leave out such images."
         )
+    sample.check_frame()
     box = _target(sample.geobox, crs, gsd)
     pixels = Reprojected(sample.pixels, box.shape, box)
     objects = []

@@ -126,6 +126,26 @@ class Sample:
         """Where the image lies on the ground."""
         return self.pixels.geobox
 
+    @property
+    def canvas(self) -> Shape:
+        """(height, width) that holds all objects: the image's, and that of the frame they are drawn in."""
+        (height, width), drawn = self.shape, self.drawn_shape or self.shape
+        return max(height, drawn[0]), max(width, drawn[1])
+
+    def check_frame(self) -> None:
+        """Refuse objects that ``resize_annotation`` scaled: they can't move with the pixels.
+
+        Raises
+        ------
+        InputError
+            They are drawn in another frame than the image's.
+        """
+        if self.drawn_shape not in (None, self.shape):
+            raise InputError(
+                "objects must be in the frame of their image here, got those that resize_annotation scaled. "
+                "Put restore_annotation_scale before this layer."
+            )
+
     def target(self, values: Mapping[str, int], *, fill: int = 0, dtype: DTypeLike = np.uint8) -> Array:
         """The annotation as a raster: each object writes its class's value, later ones on top.
 
@@ -155,6 +175,7 @@ class Sample:
 
     def _moved(self, pixels: LazyPixels, move: Callable[[Figure], Figure | None]) -> Sample:
         """Other pixels, and each figure moved with them; a figure moved to None is dropped."""
+        self.check_frame()
         objects = []
         for item in self.objects:
             figure = move(item.figure)
@@ -173,6 +194,7 @@ class Sample:
             The window reaches out of the image, or is empty.
         """
         check_window(window, self.shape)
+        self.check_frame()
         return replace(
             self, pixels=self.pixels.cropped(window), annotation=crop_annotation(self.annotation, window)
         )

@@ -356,6 +356,26 @@ def test_annotation_scale_there_and_back():
     assert scaled.pixels is sample.pixels
 
 
+def test_objects_of_another_frame_are_drawn_whole_and_do_not_move():
+    sample = sample_of(("a", Polygon(np.array([[30.0, 20], [55, 20], [55, 35], [30, 35]]))))
+    double = {"width": 120, "height": 80, "aspect_ratio": {"keep": False}}
+    scaled = only("resize_annotation", double, sample)
+    drawn_large = only("poly2bitmap", {"classes_mapping": {"a": "m"}}, scaled)
+    back = only("restore_annotation_scale", {}, drawn_large)
+    assert back.target({"m": 1}).sum() == pytest.approx(sample.target({"a": 1}).sum(), rel=0.05)
+    twice = only("resize_annotation", {**double, "width": 240, "height": 160}, scaled)
+    back = only("restore_annotation_scale", {}, twice)
+    assert np.allclose(figures(back, "a")[0].exterior, figures(sample, "a")[0].exterior)
+    for action, settings in (
+        ("flip", {"axis": "vertical"}),
+        ("crop", {"sides": {"left": "10px"}}),
+        ("resize", double),
+    ):
+        with pytest.raises(InputError, match="Put restore_annotation_scale before this layer"):
+            only(action, settings, scaled)
+        only(action, settings, only("restore_annotation_scale", {}, scaled))
+
+
 def test_photometric_layers_keep_the_pixel_type():
     rng = np.random.default_rng(0)
     for array in (

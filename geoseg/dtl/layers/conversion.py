@@ -43,7 +43,7 @@ def poly2bitmap(sample: Sample, settings: ToBitmapSettings, rng: np.random.Gener
     """
 
     def draw(figure: Figure) -> Iterable[Figure]:
-        bitmap = as_bitmap(figure, sample.shape)
+        bitmap = as_bitmap(figure, sample.canvas)
         return () if bitmap is None else (bitmap,)
 
     yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, draw))
@@ -136,7 +136,7 @@ def line2bitmap(sample: Sample, settings: LineToBitmapSettings, rng: np.random.G
     """Draw the contours of objects of any shape with a pen of a given width."""
 
     def stroke(figure: Figure) -> Iterable[Figure]:
-        bitmap = stroke_bitmap(figure, settings.width, sample.shape)
+        bitmap = stroke_bitmap(figure, settings.width, sample.canvas)
         return () if bitmap is None else (bitmap,)
 
     yield 0, sample.with_objects(converted(sample.objects, settings.classes_mapping, stroke))
@@ -218,7 +218,7 @@ def rasterize(sample: Sample, settings: RasterizeSettings, rng: np.random.Genera
     kept = [item for item in sample.objects if item.class_name not in mapping]
     drawn: list[tuple[LabeledObject, Bitmap]] = []
     for item in sample.objects:
-        bitmap = as_bitmap(item.figure, sample.shape) if item.class_name in mapping else None
+        bitmap = as_bitmap(item.figure, sample.canvas) if item.class_name in mapping else None
         if bitmap is not None:
             # By rows, since later bitmaps are cut out of it row by row.
             drawn.append((item.renamed(mapping[item.class_name]), bitmap.by_rows()))

@@ -159,6 +159,7 @@ def crop_annotation_layer(
     sample: Sample, settings: CropAnnotationSettings, rng: np.random.Generator
 ) -> Output:
     """Cut the objects to a part of the image and leave the image as it is; objects keep their place on it."""
+    sample.check_frame()
     window = crop_window(sample.shape, settings, rng)
     if window.height and window.width:
         yield 0, replace(sample, annotation=crop_annotation(sample.annotation, window, shift=False))

@@ -97,7 +97,9 @@ class ResizeAnnotationSettings(ResizeSettings):
 @layer("resize_annotation", ResizeAnnotationSettings)
 def resize_annotation(sample: Sample, settings: ResizeAnnotationSettings, rng: np.random.Generator) -> Output:
     """Scale objects to another frame and leave the image; ``restore_annotation_scale`` brings them back."""
-    yield 0, _rescaled(sample, sample.shape, settings.content(sample.shape), settings.classes)
+    # Of an annotation that was scaled before, from the frame that it is drawn in by now.
+    before = sample.drawn_shape or sample.shape
+    yield 0, _rescaled(sample, before, settings.content(before), settings.classes)
 
 
 class RestoreSettings(LayerSettings):

@@ -76,6 +76,7 @@ def rasterize_vector(sample: Sample, settings: RasterizeVectorSettings, rng: np.
 
     The file may have another CRS; without any its coordinates are pixels, x to the right and y down.
     """
+    sample.check_frame()
     origin = sample.origin
     place = settings.file.format(project=origin.project, dataset=origin.dataset, name=origin.stem)
     objects = list(sample.objects)
