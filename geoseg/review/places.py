@@ -46,9 +46,12 @@ def _image_scores(target: ProjectTarget, name: str) -> tuple[float | None, float
         return None, None
     path, _ = target.annotation_path(name)
     try:
-        tags = read_document(path).get("tags") or []
+        document = read_document(path)
     except (ConfigError, InputError):
         return None, None  # it is told when the image is opened
+    tags = document.get("tags") if isinstance(document, dict) else None
+    if not isinstance(tags, list):
+        return None, None
     values = {tag.get("name"): tag.get("value") for tag in tags if isinstance(tag, dict)}
     uncertain, iou = (
         float(value) if isinstance(value, int | float) else None

@@ -315,7 +315,7 @@ def _read(
     document = read_document(path)
     annotation = project.annotation(replace(item, annotation=path))
     objects = []
-    for number, (entry, labeled) in enumerate(zip(document["objects"], annotation.objects)):
+    for number, (entry, labeled) in enumerate(zip(document.get("objects") or (), annotation.objects)):
         figure = labeled.figure
         # A polygon of one or two corners covers pixels in a project; nobody can edit it as a polygon.
         is_thin = figure.kind == "polygon" and len(figure.parts()[0]) < 3

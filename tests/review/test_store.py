@@ -22,7 +22,7 @@ from geoseg.errors import InputError, StateMismatchError
 from geoseg.files import DiskFullError, LockedError, Staged
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import open_vector
-from geoseg.projects.figures import Bitmap
+from geoseg.projects.figures import Bitmap, TagMeta
 from geoseg.projects.project import open_project
 from geoseg.review import ProjectTarget, Review, SceneTarget, StaleError, export_review, read_marks
 from geoseg.review.folder import default_folder
@@ -342,6 +342,23 @@ def test_the_review_of_a_scene_on_a_server_lies_in_the_working_folder(
     monkeypatch.chdir(tmp_path)
     assert default_folder("https://example.org/data/town.tif") == tmp_path / "town.review"
     assert default_folder("data/town.tif") == tmp_path / "data" / "town.review"
+
+
+@pytest.mark.parametrize("content", ['{"size": {"height": 60, "width": 80}}', "[]", '{"tags": 7}'])
+def test_an_annotation_without_objects_or_of_another_kind_stops_nobody(
+    content: str, project: Path, tmp_path: Path
+) -> None:
+    meta = open_project(project).meta.with_tag(TagMeta("uncertain", "any_number"))
+    (project / "meta.json").write_text(json.dumps(meta.to_json()))
+    [name] = (item.annotation for item in open_project(project) if item.annotation is not None)
+    name.write_text(content)
+    with Review(tmp_path / "k.review", ProjectTarget(open_project(project))) as review:
+        if "size" in content:
+            assert review.facts(0) == (0, [])
+        else:
+            with pytest.raises(InputError):
+                review.facts(0)
+        assert review.facts(1) == (0, [])
 
 
 @pytest.mark.parametrize("name", ["", ":polygon"])
