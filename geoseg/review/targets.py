@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,8 @@ from geoseg.typing import Array, PathLike
 from geoseg.vector.geometry import place_corners
 
 __all__ = ["FootprintRows", "ProjectTarget", "SceneTarget", "open_target"]
+
+_Columns = TypeVar("_Columns", pa.RecordBatch, pa.Table)
 
 #: Class of footprints where neither their file nor the user names one.
 _NO_CLASS = "object"
@@ -188,13 +190,12 @@ class SceneTarget:
         """Columns of the footprints and their Arrow types."""
         if self.footprints is None:
             return []
-        # Of one row: types of columns are known only from what the driver reads.
-        for _, batch in self.footprints.records(1):
-            return [(field.name, str(field.type)) for field in _plain_columns(batch).schema]
-        return [(name, "string") for name in self.footprints.columns]
+        # Of the file and not of a row: one in which nothing was found has columns as well.
+        plain = _plain_columns(self.footprints.schema().empty_table())
+        return [(field.name, str(field.type)) for field in plain.schema]
 
 
-def _plain_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _plain_columns(batch: _Columns) -> _Columns:
     """Columns of values; lists and structures, as the bounds in a GeoParquet file, are none."""
     return batch.select([field.name for field in batch.schema if not pa.types.is_nested(field.type)])
 

@@ -145,6 +145,22 @@ def test_without_footprints_one_begins_with_nothing(scene: Path, tmp_path: Path)
     assert row.area_m2 == pytest.approx(9, rel=2e-3)
 
 
+def test_columns_of_a_file_without_a_footprint_keep_their_types(scene: Path, tmp_path: Path) -> None:
+    from reviews_made import SCHEMA
+
+    source = tmp_path / "none.gpkg"
+    with open_writer("gpkg", source, schema=SCHEMA, crs=open_raster(scene).crs):
+        pass
+    with Review(tmp_path / "r", open_target(scene, footprints=source, classes=["house"])) as review:
+        edit(review, **NEW)
+        export_review(review.folder, tmp_path / "corrected.gpkg")
+    assert [str(kind) for kind in open_vector(tmp_path / "corrected.gpkg").schema().types][:6] == [
+        "int64", "string", "double", "double", "bool", "string",
+    ]  # fmt: skip
+    [row] = gpd.read_file(tmp_path / "corrected.gpkg").itertuples()
+    assert (row.id, row.area_m2, row.touches_edge) == (1, pytest.approx(9, rel=2e-3), False)
+
+
 def test_a_picture_without_a_crs_is_corrected_in_its_pixels(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "drone.jpg")
     houses = np.array([shapely.Polygon([(10.25, 10), (30, 10.125), (30, 40), (10, 40)])], object)
