@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
+
+from geoseg.errors import InputError
 
 __all__ = ["MOST_BYTES", "Guard"]
 
@@ -19,6 +22,7 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: Largest request.
 MOST_BYTES = 64 * 2**20
 _COOKIE = "geoseg-review"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 #: The page's own files and pictures, and requests to this server: nothing of any other machine, no script in
 #: the page itself, no frame around it.
@@ -52,6 +56,13 @@ class Guard:
     host: str
     port: int
     token: str | None = None
+
+    def __post_init__(self) -> None:
+        # It stands in an address and in a cookie, which cut others short: nobody would get in.
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise InputError(
+                "token must be letters, digits, - and _ alone, got another sign. Give another --token."
+            )
 
     def address(self) -> str:
         """What a person opens."""

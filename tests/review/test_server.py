@@ -17,6 +17,7 @@ from PIL import Image
 from reviews_made import write_scene
 from starlette.testclient import TestClient
 
+from geoseg.errors import InputError
 from geoseg.files import DiskFullError
 from geoseg.geo.windows import Window
 from geoseg.io.pyramid import read_pyramid, read_shrunk, write_pyramid
@@ -101,6 +102,12 @@ def test_elsewhere_a_token_is_asked_for(review: Review) -> None:
         assert "HttpOnly" in first.headers["set-cookie"]
         assert client.get("/api/review").status_code == 200
         assert client.get("/api/review", headers={"Origin": "http://evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize("token", ["my token", "a;b", "a&b", "schl\u00fcssel"])
+def test_a_token_that_no_cookie_holds_is_refused(token: str) -> None:
+    with pytest.raises(InputError, match="letters, digits"):
+        Guard("0.0.0.0", 8050, token)
 
 
 def test_an_edit_is_answered_with_what_changed(client: TestClient) -> None:
