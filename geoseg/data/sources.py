@@ -312,8 +312,15 @@ def _open_pairs(wanted: Wanted) -> Opened:
             masks_by_stem.setdefault(path.stem, []).append(path)
     areas, scenes = [], []
     files: dict[str, str] = {}
+    named: dict[str, Path] = {}
     for path in sorted(images.iterdir()):
         if _is_raster(path.name):
+            # Most often one picture in two formats: one could be trained on, and the other validated on.
+            if (other := named.setdefault(path.stem, path)) != path:
+                raise InputError(
+                    f"images must have names of their own, got {other.name} and {path.name} in {images}, "
+                    "which share a mask. Move one of them elsewhere."
+                )
             if path.stem not in masks_by_stem:
                 raise MissingFileError(f"no mask named {path.stem} in {masks} for {path.name}")
             mask, *others = masks_by_stem[path.stem]

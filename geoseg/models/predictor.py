@@ -168,7 +168,7 @@ def check_batch(shape: tuple[int, ...], in_channels: int | None) -> None:
         raise ModelError(f"the number of bands must be {in_channels}, which the model takes, got {shape[1]}")
 
 
-def check_bands(predictor: Predictor, count: int, dtype: str) -> list[str]:
+def check_bands(predictor: Predictor, count: int, dtype: str, advice: str | None = None) -> list[str]:
     """Check a scene's bands against a model's; returns what a user should be told.
 
     Parameters
@@ -179,6 +179,8 @@ def check_bands(predictor: Predictor, count: int, dtype: str) -> list[str]:
         Number of bands that will be read.
     dtype
         Type of the scene's pixels, such as ``uint16``.
+    advice
+        What to do where the number of bands differs; None: choose them with the option ``bands``.
 
     Raises
     ------
@@ -190,7 +192,7 @@ def check_bands(predictor: Predictor, count: int, dtype: str) -> list[str]:
         names = f" ({', '.join(card.bands)})" if card is not None and card.bands else ""
         raise ModelError(
             f"the scene must have the {wanted} bands that the model takes{names}, got {count}. "
-            f"Choose them with bands, such as {','.join(map(str, range(1, wanted + 1)))}."
+            + (advice or f"Choose them with bands, such as {','.join(map(str, range(1, wanted + 1)))}.")
         )
     # A note and no error: people know of scenes whose values fit though their type does not.
     if card is None or card.scaling is None or card.dtype in (dtype, "other"):

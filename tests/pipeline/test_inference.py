@@ -471,3 +471,20 @@ def test_polygons_without_vertices_have_no_box(tmp_path: Path) -> None:
     assert (summary.windows, summary.objects, summary.failures) == (1, 1, ())
     result = open_project(tmp_path / "out")
     assert [one.figure for one in result.annotation(next(iter(result))).objects] == [Rectangle(3, 3, 9, 9)]
+
+
+def test_a_gray_image_is_listed_with_what_can_be_done(tmp_path: Path) -> None:
+    from geoseg.models.predictor import CallablePredictor
+
+    with ProjectWriter(tmp_path / "in", ProjectMeta()) as writer:
+        for name, bands in (("gray.png", ()), ("color.png", (3,))):
+            pixels = np.zeros((40, 50, *bands), np.uint8)
+            writer.add("ds", name, Annotation(40, 50), Image.fromarray(pixels).save)
+    predictor = CallablePredictor(predict, classes=NAMES, in_channels=3)
+    summary = geoseg.infer(tmp_path / "in", predictor, {}, tmp_path / "out", input_size=SIZE)
+    (failure,) = summary.failures
+    assert failure.image == "ds/gray.png"
+    assert failure.reason.endswith("gdal_translate -b 1 -b 1 -b 1 makes three of a gray one.")
+    gray = next(item.image for item in open_project(tmp_path / "in") if item.name == "gray.png")
+    Image.open(gray).convert("RGB").save(gray)  # the same band three times
+    assert not geoseg.infer(tmp_path / "in", predictor, {}, tmp_path / "again", input_size=SIZE).failures

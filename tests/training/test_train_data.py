@@ -127,6 +127,11 @@ def test_mask_rasters_and_folders_of_pairs(tmp_path):
     by_value = {"scenes": [{"path": "img/p0.png", "labels": "ann/{stem}.png"}]}
     found = prepared(tmp_path, data=by_value, classes=[{"name": "house", "values": [255]}])
     assert np.array_equal(whole(found.opened.areas[0]).target, expected(96, 0, edge=0))
+    # One picture in two formats would be on both sides of the split.
+    (tmp_path / "img" / "p2.tif").write_bytes((tmp_path / "img" / "p2.png").read_bytes())
+    with pytest.raises(InputError, match=r"names of their own, got p2.png and p2.tif in .*img"):
+        prepared(tmp_path, data=data, classes=["house"])
+    (tmp_path / "img" / "p2.tif").unlink()
     # A mask of another kind with the same name: which one is meant can't be known.
     (tmp_path / "ann" / "p3.tif").write_bytes((tmp_path / "ann" / "p3.png").read_bytes())
     with pytest.raises(InputError, match=r"must have one mask, got p3.png and p3.tif in .* for p3.png"):

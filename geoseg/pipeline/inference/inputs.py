@@ -15,6 +15,8 @@ from geoseg.typing import Array, FloatArray, PathLike
 
 __all__ = ["NetworkInput"]
 
+#: Images of a project are read as they are: there is no option for their bands.
+_OTHER_BANDS = "Write the image with these bands; gdal_translate -b 1 -b 1 -b 1 makes three of a gray one."
 #: Values of an image that are read at once for stretching; of a larger part it is read strip by strip.
 _MOST_VALUES = 2**27
 
@@ -52,7 +54,7 @@ class NetworkInput:
         image = open_image(path)
         # Color before alpha, and the first bands of more than the network takes, as in a run on a scene.
         channels = [band for band in range(image.count) if band != image.alpha][: predictor.in_channels]
-        notes = check_bands(predictor, len(channels), image.dtype)
+        notes = check_bands(predictor, len(channels), image.dtype, _OTHER_BANDS)
         if image.decodes_whole:
             # In the thread that opens, while the network works on the image before.
             image.read(Window(row_off=0, col_off=0, height=1, width=1))
