@@ -27,6 +27,7 @@ import geoseg
 import geoseg.pipeline.batch.merging as merging
 from geoseg.cli import app
 from geoseg.errors import InputError, RunError
+from geoseg.files.locks import side_folder
 from geoseg.io.crs import same_crs
 from geoseg.io.describe import describe
 from geoseg.io.sorted_runs import KEY, SortedRuns
@@ -308,6 +309,15 @@ class TestMerge:
         assert done.merged is not None
         assert done.merged.scenes == ["a", "d"]
         assert "c has no CRS, so the merged data set leaves it out" in done.notes
+
+    def test_what_a_killed_merge_left_goes_with_the_next(self, scenes: Path, tmp_path: Path) -> None:
+        left = side_folder(tmp_path / "out" / "merged")
+        left.mkdir(parents=True)
+        (left / "rows").write_bytes(b"large")
+        assert run(scenes / "b.tif", Network(), tmp_path / "out", merge="parquet").merged.made
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+            "b", "manifest.sqlite", "merged.parquet"
+        ]  # fmt: skip
 
     def test_scenes_of_earlier_calls_are_told_to_be_missing(self, scenes: Path, tmp_path: Path) -> None:
         assert not run(scenes, Network(), tmp_path / "out", merge="parquet").notes

@@ -171,8 +171,10 @@ def merge_scenes(
     check_formats(formats, crs)
     undated = sum(record.acquired is None for record in usable)
     if settings.overlaps == "newest" and undated:
-        some = "1 scene has" if undated == 1 else f"{undated} scenes have"
-        notes.append(f"{some} no date, and counts as older than all others")
+        some = (
+            "1 scene has no date, and counts" if undated == 1 else f"{undated} scenes have no date, and count"
+        )
+        notes.append(f"{some} as older than all others")
     files, parts = _places(settings, out)
     _check_places(files, settings, records)
     for (_, name), path in parts.items():
@@ -198,7 +200,8 @@ def merge_scenes(
         # By their own origins: times and places would make the same scenes another data set.
         "scenes_digest": json_digest([[one.name, one.provenance] for one in usable]),
     }
-    with hold(*files.values(), *parts.values()), scratch_folder(out / MERGED) as scratch:
+    # The first for the scratch folder, which goes by its name where a run was killed.
+    with hold(out / MERGED, *files.values(), *parts.values()), scratch_folder(out / MERGED) as scratch:
         merging = Merging(usable, out, crs, settings.overlaps, scratch)
         merging.gather(progress)
         known = None
