@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 
 from geoseg.errors import InputError
 from geoseg.scores.polygons import (
@@ -217,12 +218,15 @@ class Coverage:
         (n,) float64, covered by both, by the truth, by the prediction.
     covered
         Area covered by anything.
+    right
+        Area that both give to one class, ground of several classes counted once.
     """
 
     shared: Float64Array
     truth: Float64Array
     pred: Float64Array
     covered: float
+    right: float
 
     def __add__(self, other: Coverage) -> Coverage:
         return Coverage(
@@ -230,6 +234,7 @@ class Coverage:
             self.truth + other.truth,
             self.pred + other.pred,
             self.covered + other.covered,
+            self.right + other.right,
         )
 
 
@@ -253,7 +258,15 @@ def measure_coverage(
     areas = np.array(rows, np.float64).reshape(n, 3)
     # Ground under several classes at once counts once, so the sum over the classes does not give it.
     whole = rows[0] if n == 1 else _areas(truth, pred)
-    return Coverage(areas[:, 0], areas[:, 1], areas[:, 2], whole[1] + whole[2] - whole[0])
+    right = float(areas[:, 0].sum())
+    # Ground is right twice only where classes overlap on both sides; in the last digits that is rounding.
+    if (areas[:, 1:].sum(axis=0) > np.array(whole[1:]) * (1 + 1e-9)).all():
+        both = [
+            shapely.intersection(*(shapely.union_all(side) for side in (truth[of_truth], pred[of_pred])))
+            for of_truth, of_pred in ((truth_codes == k, pred_codes == k) for k in range(n))
+        ]
+        right = float(shapely.union_all(both).area)
+    return Coverage(areas[:, 0], areas[:, 1], areas[:, 2], whole[1] + whole[2] - whole[0], right)
 
 
 def _areas(truth: Array, pred: Array) -> tuple[float, float, float]:
@@ -281,7 +294,7 @@ def coverage_scores(
     # Areas of intersections may exceed those of the polygons by rounding.
     rows = [_class_scores(name, tp, max(p - tp, 0.0), max(t - tp, 0.0)) for name, tp, t, p in areas]
     # Right is what both sides give to one class, and what both leave empty.
-    correct = float(coverage.shared.sum()) + total - coverage.covered
+    correct = coverage.right + total - coverage.covered
     return _summary(rows, correct, total, unit)
 
 

@@ -102,3 +102,15 @@ def test_coverage_by_class() -> None:
 def test_coverage_of_nothing() -> None:
     got = evaluate_coverage(np.empty(0, object), np.empty(0, object))
     assert math.isnan(got.iou)
+
+
+def test_ground_of_several_classes_is_right_once() -> None:
+    truth = shapely.box([0, 5], 0, [10, 15], 10)
+    pred = shapely.box([0, 5], 0, [10, 10], 10)
+    labels = np.array(["a", "b"])
+    area = shapely.box(0, 0, 20, 10)
+    got = evaluate_coverage(truth, pred, aoi=area, truth_classes=labels, pred_classes=labels)
+    assert got.accuracy == pytest.approx((100 + 50) / 200)
+    same = evaluate_coverage(truth, truth, aoi=area, truth_classes=labels, pred_classes=labels)
+    assert same.accuracy == pytest.approx(1)
+    assert [entry.iou for entry in same.classes] == [1, 1]

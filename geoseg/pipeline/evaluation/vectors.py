@@ -322,7 +322,7 @@ def compare_sides(
     """
     cells = list(_cells(truth, pred, cell))
     zero = np.zeros(n_classes)
-    coverage = Coverage(zero, zero, zero, 0.0)
+    coverage = Coverage(zero, zero, zero, 0.0, 0.0)
     neighbors = (NeighborMeasures(), NeighborMeasures()) if walls else None
     # An empty cell goes first, so that joining needs no special case where no polygon lies in any cell.
     empty = _measure_pairs(np.empty(0, np.int64), truth, pred, iou, boundary_distance)
