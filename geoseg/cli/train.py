@@ -204,6 +204,8 @@ def train(
 
     from geoseg.errors import InputError
 
+    if accept_changes and not resume:
+        raise InputError("--accept-changes must come with --resume.")
     if weights:
         # As JSON: a folder called 12 or true would else become a number or a truth value.
         change = f"weights={json.dumps(str(weights.absolute()))}"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,25 @@ class TestMerge:
         assert done.merged is not None
         assert done.merged.scenes == ["a", "d"]
         assert "c has no CRS, so the merged data set leaves it out" in done.notes
+
+    def test_what_was_edited_in_a_result_is_not_lost(self, scenes: Path, tmp_path: Path) -> None:
+        out, settings = tmp_path / "out", {"formats": "gpkg", "merge": "gpkg"}
+        run(scenes / "b.tif", Network(), out, **settings)
+        places = out / "b" / "b.gpkg", out / "merged.gpkg"
+        for place in places:
+            with closing(sqlite3.connect(place)) as database, database:
+                database.execute("CREATE TABLE notes AS SELECT zeroblob(100000)")
+        edited = [place.read_bytes() for place in places]
+        done = run(scenes / "b.tif", Network(), out, **settings)
+        assert [place.read_bytes() for place in places] == edited
+        assert (done.kept, done.merged.made) == (1, False)
+        assert [note.partition(";")[0] for note in done.notes] == [
+            f"edited since it was made, and left as it is: {name}" for name in ("b/b.gpkg", "merged.gpkg")
+        ]
+        for place in places:
+            place.unlink()
+        assert run(scenes / "b.tif", Network(), out, **settings).merged.made
+        assert [len(gpd.read_file(place)) for place in places] == [1, 1]
 
     def test_what_a_killed_merge_left_goes_with_the_next(self, scenes: Path, tmp_path: Path) -> None:
         left = side_folder(tmp_path / "out" / "merged")

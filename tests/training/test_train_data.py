@@ -544,6 +544,7 @@ def test_scenes_given_as_options(towns, write_config, tmp_path):
         (["--data", "p", "--dtl", "g.json"], "--data and --dtl and --projects must not be given together"),
         (["--dtl", "g.json"], "--dtl must come with --projects"),
         (["--scenes", "x.tif"], "--scenes must come with --labels"),
+        (["--accept-changes"], "--accept-changes must come with --resume"),
     ],
 )
 def test_options_that_would_be_passed_over_are_refused(options, message, write_config):

@@ -19,6 +19,7 @@ from geoseg.io.metadata import surface_crs
 from geoseg.io.vectors.formats import split_layer
 from geoseg.io.writers import FORMATS, check_formats, check_unowned, output_path
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord
+from geoseg.pipeline.batch.todo import edited_note, is_whole
 from geoseg.pipeline.extras import PARTS
 from geoseg.typing import Progress, no_progress
 from geoseg.version import VERSION
@@ -183,11 +184,9 @@ def merge_scenes(
     scenes = [[one.name, one.key, one.stamp, one.sizes, one.finished] for one in usable]
     key = json_digest([VERSION, crs.to_wkt(), settings.overlaps, sorted(formats), scenes])
     before = manifest.facts.get("merged")
-    if (
-        before is not None
-        and before["key"] == key
-        and before.get("sizes") == _sizes(out, [*files.values(), *parts.values()])
-    ):
+    now = _sizes(out, [*files.values(), *parts.values()])
+    if before is not None and before["key"] == key and is_whole(before.get("sizes", {"": 0}), now):
+        notes += edited_note([name for name, size in before["sizes"].items() if now[name] > size])
         same = ("files", "footprints", "crs", "scenes", "left_out", "changes")
         return MergeSummary(
             **{name: before[name] for name in same if name in before}, made=False, notes=notes

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ __all__ = [
     "batch_key",
     "check_same",
     "decisive_facts",
+    "edited_note",
+    "is_whole",
     "outcome_settings",
     "scene_settings",
     "sizes_of",
@@ -137,7 +139,12 @@ def sort_scenes(
         paths = [_absolute(path) for path in scene.paths]
         new = SceneRecord(scene.name, state, paths, key=key, stamp=stamp, geoseg=VERSION, anew=anew)
         todo.append((scene, new))
-    notes = []
+    notes: list[str] = []
+    edited: list[str] = []
+    for record in kept:
+        now = sizes_of(record.files, out)
+        edited += [record.files[kind] for kind, size in record.sizes.items() if now.get(kind, 0) > size]
+    notes += edited_note(edited)
     if unseen:
         some = (
             "1 scene was written or moved"
@@ -192,8 +199,23 @@ def _stays(record: SceneRecord, key: str, settings: RunSettings, out: Path) -> b
         return not settings.retry_failed
     if record.state == "incomplete" and settings.retry_failed:
         return False
-    # Files that were removed or cut off are made again.
-    return record.state in ("done", "incomplete") and sizes_of(record.files, out) == record.sizes
+    return record.state in ("done", "incomplete") and is_whole(record.sizes, sizes_of(record.files, out))
+
+
+def is_whole(written: Mapping[str, int], now: Mapping[str, int]) -> bool:
+    """Whether, by the bytes of each, all files are there that were written, and none was cut off.
+
+    One that has grown was edited, as a GeoPackage is for: to make it anew would lose that.
+    """
+    return all(now.get(name, -1) >= size for name, size in written.items())
+
+
+def edited_note(names: Sequence[str]) -> list[str]:
+    """A note on files that have grown since they were written."""
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [f"edited since it was made, and left as it is: {shown}; what is removed is made anew"]
 
 
 def sizes_of(files: dict[str, str], out: Path) -> dict[str, int]:
