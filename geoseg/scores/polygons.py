@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from geoseg.errors import InputError
 from geoseg.typing import Array, BoolArray, IntArray
+from geoseg.vector.geometry import repaired
 
 __all__ = [
     "ClippedPolygons",
@@ -139,8 +140,7 @@ def clean_polygons(geometry: Any) -> PolygonSet:
     polygonal = np.isin(shapely.get_type_id(shapes), (3, 6, 7))
     broken = polygonal & ~shapely.is_valid(shapes)
     if broken.any():
-        # By structure: the other method makes a hole of ground that two parts cover.
-        shapes[broken] = shapely.make_valid(shapes[broken], method="structure", keep_collapsed=False)
+        shapes[broken] = repaired(shapes[broken])
     # Repair may leave lines and points beside the polygons: they have no area.
     mixed = polygonal & (shapely.get_type_id(shapes) == 7)
     for i in np.flatnonzero(mixed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import shapely
@@ -11,7 +12,14 @@ from geoseg.typing import Array, IntArray
 from geoseg.vector.ragged import RaggedPolygons
 from geoseg.vector.rings import Outlines
 
-__all__ = ["combine_parts", "object_geometries", "place_corners", "ragged_objects", "region_polygons"]
+__all__ = [
+    "combine_parts",
+    "object_geometries",
+    "place_corners",
+    "ragged_objects",
+    "region_polygons",
+    "repaired",
+]
 
 #: Corners that are placed in one go, so that what is worked out on the way stays small.
 _PIECE_CORNERS = 1 << 20
@@ -130,6 +138,22 @@ def object_geometries(outlines: Outlines, transform: Sequence[float] | None = No
     polygons = region_polygons(outlines.xy, outlines.ring_offsets, outlines.part_offsets, transform)
     owner = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
     return combine_parts(polygons, owner, len(outlines))
+
+
+def repaired(geometry: Any) -> Any:
+    """Valid polygons of invalid ones, without lines and points; of one geometry or an array.
+
+    By structure: shapely's default makes a hole of ground that two parts or loops of an outline cover.
+
+    Examples
+    --------
+    >>> bow = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
+    >>> repaired(bow).geom_type, repaired(bow).area
+    ('MultiPolygon', 2.0)
+    >>> repaired(np.empty(0, object)).size
+    0
+    """
+    return shapely.make_valid(geometry, method="structure", keep_collapsed=False)
 
 
 def ragged_objects(outlines: Outlines, transform: Sequence[float] | None = None) -> RaggedPolygons:

@@ -18,6 +18,7 @@ from geoseg.io.vectors.files import VectorFile, open_vector
 from geoseg.io.vectors.formats import belonging_files
 from geoseg.scores.polygons import clean_polygons
 from geoseg.typing import Array, IntArray, PathLike
+from geoseg.vector.geometry import repaired
 
 __all__ = [
     "Features",
@@ -126,7 +127,7 @@ class Features:
         on &= (bounds[:, 1] <= geobox.height) & (bounds[:, 3] >= 0)
         near, moved = near[on], moved[on]
         broken = ~shapely.is_valid(moved)  # reprojection may let an edge cross another one
-        moved[broken] = shapely.make_valid(moved[broken], method="structure", keep_collapsed=False)
+        moved[broken] = repaired(moved[broken])
         return PlacedFeatures(near, moved)
 
 

@@ -7,6 +7,7 @@ import shapely
 
 from geoseg.io.writers.base import Geometries
 from geoseg.typing import FloatArray
+from geoseg.vector.geometry import repaired
 
 __all__ = ["split_at_antimeridian"]
 
@@ -75,7 +76,7 @@ def _area(ring: shapely.LinearRing, continuous: bool) -> shapely.Geometry:
     if abs(xy[-1, 0] - xy[0, 0]) > 180:  # once around a pole
         pole = 90.0 if xy[:, 1].mean() > 0 else -90.0
         xy = np.concatenate([xy, [[xy[-1, 0], pole], [xy[0, 0], pole], xy[0]]])
-    return shapely.make_valid(shapely.Polygon(xy), method="structure")
+    return repaired(shapely.Polygon(xy))
 
 
 def _cut(area: shapely.Geometry) -> list[shapely.Polygon]:

@@ -25,6 +25,7 @@ from geoseg.io.writers.base import (
 from geoseg.io.writers.geojson_text import geometry_texts
 from geoseg.io.writers.lonlat import LonLat
 from geoseg.typing import Array
+from geoseg.vector.geometry import repaired
 from geoseg.vector.ragged import RaggedPolygons, ragged_polygons
 
 __all__ = ["GeoJSONSeqWriter", "GeoJSONWriter"]
@@ -56,7 +57,7 @@ def _still_valid(geometry: Geometries, decimals: int) -> Geometries:
     sound = geometry[broken]
     # Snapping needs valid polygons: one that reprojecting made cross itself can end in an error of GEOS.
     invalid = ~shapely.is_valid(sound)
-    sound[invalid] = shapely.make_valid(sound[invalid], method="structure", keep_collapsed=False)
+    sound[invalid] = repaired(sound[invalid])
     sound = shapely.set_precision(sound, 10.0**-decimals)
     out = geometry.copy()
     # What rounding leaves without an area stays as it was: rather a thin polygon that is invalid than none.

@@ -11,7 +11,7 @@ import shapely
 from geoseg.raster.unions import roots, unite
 from geoseg.typing import Array, IntArray
 from geoseg.vector.coverage import find_arcs, number_points, objects_of_pieces, overlapping, with_neighbors
-from geoseg.vector.geometry import object_geometries
+from geoseg.vector.geometry import combine_parts, object_geometries, repaired
 from geoseg.vector.regularize.agreement import outline_iou
 from geoseg.vector.rings import Outlines, concat_outlines, ragged_offsets, take_objects
 from geoseg.vector.simplify import simplify_arcs
@@ -190,7 +190,7 @@ def cleaned(shapes: Array, together: IntArray) -> Array:
     """
     sound = shapes.copy()
     crossed = ~shapely.is_valid(sound)
-    sound[crossed] = _polygonal(shapely.make_valid(sound[crossed]))
+    sound[crossed] = repaired(sound[crossed])
     clean = np.empty_like(sound)
     order = np.argsort(together, kind="stable")
     # One by one: objects of different groups may overlap, and are told apart later.
@@ -245,7 +245,7 @@ def reshaped(outlines: Outlines, shapes: Array, together: IntArray, beside: Outl
 
 def _without_scraps(clean: Array, drawn: Array, together: IntArray) -> Array:
     """The same without small parts and empty holes that they did not have as drawn."""
-    parts, owner = _polygons(clean)
+    parts, owner = shapely.get_parts(clean, return_index=True)
     area = shapely.area(parts)
     largest = np.zeros(len(clean))
     np.maximum.at(largest, owner, area)
@@ -265,29 +265,5 @@ def _without_scraps(clean: Array, drawn: Array, together: IntArray) -> Array:
     for number in np.unique(part[filled]):
         shell, *others = np.setdiff1d(np.flatnonzero(part == number), filled)
         parts[number] = shapely.polygons(rings[shell], rings[others])
-    return _assembled(parts, owner, len(clean))
-
-
-def _polygonal(shapes: Array) -> Array:
-    """The same without lines and points, Polygon or MultiPolygon of each."""
-    return _assembled(*_polygons(shapes), len(shapes))
-
-
-def _polygons(shapes: Array) -> tuple[Array, IntArray]:
-    """Polygons that shapes are made of, and the shape of each."""
-    parts, owner = shapely.get_parts(shapes, return_index=True)
-    # make_valid may give a collection of a MultiPolygon and lines.
-    polygons, part = shapely.get_parts(parts, return_index=True)
-    flat = shapely.get_dimensions(polygons) == 2
-    return polygons[flat], owner[part[flat]]
-
-
-def _assembled(polygons: Array, owner: IntArray, count: int) -> Array:
-    """Polygon or MultiPolygon of each owner, empty where it has none."""
-    parts = np.bincount(owner, minlength=count)
-    out = np.full(count, shapely.Polygon(), object)
-    single = parts[owner] == 1
-    out[owner[single]] = polygons[single]
-    for number in np.flatnonzero(parts > 1):
-        out[number] = shapely.multipolygons(polygons[owner == number])
-    return out
+    # What nothing is left of is an empty Polygon, so that every object has a part.
+    return combine_parts(parts, owner, len(clean))
