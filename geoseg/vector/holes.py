@@ -1,4 +1,4 @@
-"""Small holes of objects."""
+"""Rings that objects are left without: small holes above all."""
 
 from __future__ import annotations
 
@@ -47,14 +47,17 @@ def empty_holes(outlines: Outlines, candidates: IntArray) -> IntArray:
 
 
 def without_rings(outlines: Outlines, dropped: IntArray) -> Outlines:
-    """The same objects without some of their holes."""
+    """The same objects without some of their holes, and of their parts that are one ring."""
+    if not dropped.size:
+        return outlines
     keep: BoolArray = np.ones(outlines.ring_offsets.size - 1, np.bool_)
     keep[dropped] = False
-    lengths = np.diff(outlines.ring_offsets)
-    before = np.append(0, np.cumsum(keep))
+    rings = np.diff(np.append(0, np.cumsum(keep))[outlines.part_offsets])
+    corners = np.diff(outlines.ring_offsets)
     return replace(
         outlines,
-        part_offsets=before[outlines.part_offsets],
-        ring_offsets=ragged_offsets(lengths[keep]),
-        xy=outlines.xy[np.repeat(keep, lengths)],
+        object_offsets=np.append(0, np.cumsum(rings > 0))[outlines.object_offsets],
+        part_offsets=ragged_offsets(rings[rings > 0]),
+        ring_offsets=ragged_offsets(corners[keep]),
+        xy=outlines.xy[np.repeat(keep, corners)],
     )

@@ -19,9 +19,8 @@ from geoseg.pipeline import steps
 from geoseg.pipeline.steps import Batch, Ground, Steps
 from geoseg.vector.geometry import object_geometries
 from geoseg.vector.regularize import LEVELS, Regular, regularize_outlines
-from geoseg.vector.regularize.corners import place_junctions
 from geoseg.vector.regularize.directions import box_directions
-from geoseg.vector.regularize.junctions import share_edges
+from geoseg.vector.regularize.junctions import place_junctions, share_edges
 from geoseg.vector.rings import Outlines
 
 

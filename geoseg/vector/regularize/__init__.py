@@ -21,14 +21,13 @@ import numpy as np
 import shapely
 
 from geoseg.typing import Array, BoolArray, IntArray
-from geoseg.vector.area import ring_areas
-from geoseg.vector.coverage import find_arcs, meet_others, objects_of_pieces
-from geoseg.vector.holes import empty_holes
+from geoseg.vector.coverage import find_arcs, objects_of_pieces
 from geoseg.vector.regularize.agreement import outline_iou
 from geoseg.vector.regularize.corners import changed_arcs
 from geoseg.vector.regularize.drawing import FINE, Drawing, Meetings
-from geoseg.vector.regularize.mending import SPECK, Mending
-from geoseg.vector.rings import Outlines, ragged_offsets
+from geoseg.vector.regularize.mending import Mending
+from geoseg.vector.regularize.specks import without_specks
+from geoseg.vector.rings import Outlines
 
 __all__ = ["LEVELS", "REACH", "Regular", "regularize_outlines"]
 
@@ -45,14 +44,6 @@ _RAW = len(LEVELS) - 1
 #: 0.8 and 0.7 m); one falls below 0.75. From 0.85 on PoLiS would be 0.651 m in the mean, not 0.654, but only
 #: 89 % of all corners right angles, not 92 %.
 _LEAST_IOU, _LEAST_FINE_IOU = 0.8, 0.75
-#: Like specks, slits narrower than this are left out, in pixels: an outline wobbles by as much. Strips that
-#: are two wide measure 1.4 to 2.13 as pixels, whichever way they run, long ones that are three wide 2.6 and
-#: more.
-_SLIT = 2.15
-#: What a right angle at a corner of pixels adds to a length, against the line through the middles of edges.
-_CORNER = 1 - 0.5**0.5
-#: They are left out together, where they are at most this share of the object's largest part.
-_SPECKS = 0.05
 #: Corners do not go farther out of the bounds of the traced outline, pixels.
 REACH = 16.0
 
@@ -99,14 +90,9 @@ def regularize_outlines(
         See ``geometry.place_corners``.
     """
     whole_pixels = outlines
-    # Before arcs are searched for: the neighbors of such a part have one wall where it was, not three, and
+    # Before arcs are searched for: the neighbors of a loose part have one wall where it was, not three, and
     # where a hole met a neighbor at a corner, their wall need not end there any more.
-    loose, left_out = _loose_parts(outlines)
-    if loose.any():
-        outlines = _without_rings(outlines, loose)
-    specks = _specks(outlines, left_out)
-    if specks.any():
-        outlines = _without_rings(outlines, specks)
+    outlines = without_specks(outlines)
     arcs = find_arcs(outlines)
     meetings = Meetings.of(arcs.xy, arcs.offsets)
     factor = np.asarray(scale, np.float64) / np.sqrt(scale[0] * scale[1])
@@ -158,71 +144,6 @@ def regularize_outlines(
         moved[arcs.arc[np.isin(ring, flat)]] = True
         changed = np.union1d(bad, owner[moved[arcs.arc]])
         unchecked = np.union1d(unchecked, changed)
-
-
-def _loose_parts(outlines: Outlines) -> tuple[BoolArray, Array]:
-    """Rings of further parts that are too small to be drawn, (r,) bool, and their area by object, (n,).
-
-    Where corners connect, splitting leaves such pixels between two houses: of 8,236 houses of the demo's town
-    82 had one, drawn as half a pixel or less.
-    """
-    loose, left_out = np.zeros(outlines.ring_offsets.size - 1, np.bool_), np.zeros(len(outlines))
-    parts = np.diff(outlines.object_offsets)
-    if not (parts > 1).any():
-        return loose, left_out
-    shells = outlines.part_offsets[:-1]
-    area = np.abs(ring_areas(outlines.xy, outlines.ring_offsets))[shells]
-    largest = np.maximum.reduceat(area, outlines.object_offsets[:-1])
-    objects = np.repeat(np.arange(len(outlines)), parts)
-    small = (area < SPECK) & (area < largest[objects]) & (np.diff(outlines.part_offsets) == 1)
-    left_out += np.bincount(objects[small], area[small], minlength=len(outlines))
-    left_out[left_out > _SPECKS * largest] = 0
-    loose[shells] = small & (left_out > 0)[objects]
-    return loose, left_out
-
-
-def _specks(outlines: Outlines, left_out: Array) -> BoolArray:
-    """Rings of holes and further parts that are too small or too thin to be drawn, (r,) bool.
-
-    ``left_out`` is the area by object that is left out already.
-    """
-    area = np.abs(ring_areas(outlines.xy, outlines.ring_offsets))
-    steps = np.abs(np.diff(outlines.xy[:, 0], append=0)) + np.abs(np.diff(outlines.xy[:, 1], append=0))
-    steps[outlines.ring_offsets[1:] - 1] = 0  # from ring to ring
-    # Of a rectangle of this area and length. The steps of a slanting edge are longer than it by up to half,
-    # so their corners count less; four corners are its own.
-    corners = np.diff(outlines.ring_offsets) - 1
-    length = np.add.reduceat(steps, outlines.ring_offsets[:-1]) - _CORNER * (corners - 4)
-    width = length / 4 - np.sqrt(np.maximum(length**2 / 16 - area, 0))
-    drop = (area < SPECK) | (width < _SLIT)
-    shells = outlines.part_offsets[:-1]
-    objects = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_offsets))
-    largest = np.maximum.reduceat(area[shells], outlines.object_offsets[:-1]) if len(outlines) else area
-    drop[shells] &= (area[shells] < largest[objects]) & (np.diff(outlines.part_offsets) == 1)
-    # A part that meets another object stays. A hole that does so may hold one.
-    small = np.flatnonzero(drop)
-    met = small[meet_others(outlines, small)]
-    drop[met] = False
-    drop[empty_holes(outlines, np.setdiff1d(met, shells))] = True
-    ring_object = np.repeat(objects, np.diff(outlines.part_offsets))
-    # Of a small object they are a part that counts.
-    specks = left_out + np.bincount(ring_object, np.where(drop, area, 0), minlength=len(outlines))
-    return drop & (specks <= _SPECKS * largest)[ring_object]
-
-
-def _without_rings(outlines: Outlines, drop: BoolArray) -> Outlines:
-    """The objects without some holes, and parts that are one ring."""
-    shells = outlines.part_offsets[:-1]
-    rings = np.add.reduceat(~drop, shells, dtype=np.int64)
-    parts = np.add.reduceat(rings > 0, outlines.object_offsets[:-1], dtype=np.int64)
-    corners = np.diff(outlines.ring_offsets)
-    return replace(
-        outlines,
-        object_offsets=ragged_offsets(parts),
-        part_offsets=ragged_offsets(rings[rings > 0]),
-        ring_offsets=ragged_offsets(corners[~drop]),
-        xy=outlines.xy[np.repeat(~drop, corners)],
-    )
 
 
 def _least_levels(level: Array, own: BoolArray, row: IntArray) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from geoseg.typing import Array, BoolArray, IntArray
 from geoseg.vector.coverage import Arcs, number_points
-from geoseg.vector.regularize.corners import draw_arcs, place_junctions
+from geoseg.vector.regularize.corners import draw_arcs
 from geoseg.vector.regularize.directions import (
     angle_between,
     box_directions,
@@ -17,7 +17,7 @@ from geoseg.vector.regularize.directions import (
     refine_directions,
     share_directions,
 )
-from geoseg.vector.regularize.junctions import share_edges
+from geoseg.vector.regularize.junctions import place_junctions, share_edges
 from geoseg.vector.regularize.lines import merge_pieces
 from geoseg.vector.regularize.pieces import cut_pieces
 from geoseg.vector.rings import Outlines, ragged_offsets, ragged_rows

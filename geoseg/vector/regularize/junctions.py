@@ -1,15 +1,159 @@
-"""Junctions that edges leave on top of each other."""
+"""Where arcs meet: the corner that all of them reach, and what is mended where two edges leave it as one."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from geoseg.compiled import kernel
+from geoseg.vector.regularize.lines import find, meet
 
-__all__ = ["share_edges"]
+__all__ = ["place_junctions", "share_edges"]
 
-#: Directions that differ by less are one, radians; lengths in shares.
+#: Farthest that a junction moves from where it was traced, pixels.
+_REACH = 8.0
+#: An edge that is slanted by some distance is worse than one along a line by this factor.
+_SLANTED = 3.0
+#: And so many pixels worse is one along which two arcs run on top of each other, until that is mended.
+_OVER = 4.0
+#: Least sine of the angle between two lines of which one leads to the other.
+_CROSSES = 0.5
+#: Greatest sine of the angle between lines that run alike.
+_ALIKE = 0.15
+#: Directions that differ by less are one, radians; lengths in shares, and steps along a line in pixels.
 _SAME = 1e-6
+
+
+@kernel
+def place_junctions(meeting_offsets, meeting, traced, pinned, first, final, parent, direction, sums, sign):  # type: ignore[no-untyped-def]
+    """Where arcs meet: the corner of two of their lines, which every arc reaches.
+
+    A third line that does not go through that corner is reached along one of the two, as the exposed part of
+    a wall between two houses of which one stands back.
+
+    Parameters
+    ----------
+    meeting_offsets, meeting
+        See ``lines.merge_pieces``.
+    traced : (j, 2) float64
+        Where the junctions were traced.
+    pinned : (j,) bool
+        Junctions that stay there.
+    first, final, parent, direction, sums, sign
+        See ``lines.merge_pieces``. Behind the lines of all pieces, ``direction`` and ``sums`` have room for
+        one line a junction, which is written where arcs step across there.
+
+    Returns
+    -------
+    place : (j, 2) float64
+        Where they are now.
+    link : (2 * arcs,) int64
+        The line along which an end of an arc gets from the junction to its own line; -1: it needs none.
+    """
+    count = meeting_offsets.size - 1
+    place = traced.copy()
+    link = np.full(2 * first.size, -1, np.int64)
+    most = 0
+    for j in range(count):
+        most = max(most, meeting_offsets[j + 1] - meeting_offsets[j])
+    line, leaves = np.empty(most, np.int64), np.empty((most, 2))
+    trial, best_trial = np.empty(most, np.int64), np.empty(most, np.int64)
+    corner = np.empty(2)
+    for j in range(count):
+        if pinned[j]:
+            continue
+        start, ends = meeting_offsets[j], meeting_offsets[j + 1] - meeting_offsets[j]
+        x, y = traced[j, 0], traced[j, 1]
+        alike = True
+        for e in range(ends):
+            end = meeting[start + e]
+            piece = first[end >> 1] if end & 1 == 0 else final[end >> 1]
+            line[e] = find(parent, piece)
+            away = sign[piece] if end & 1 == 0 else -sign[piece]
+            leaves[e, 0], leaves[e, 1] = away * direction[line[e], 0], away * direction[line[e], 1]
+            alike = alike and line[e] == line[0]
+        # One line goes on through the junction: it slides onto the line, and stays where it was along it.
+        if alike:
+            ux, uy = direction[line[0], 0], direction[line[0], 1]
+            off = sums[line[0], 0] / sums[line[0], 1] - (ux * y - uy * x)
+            if abs(off) <= _REACH:
+                place[j, 0], place[j, 1] = x - uy * off, y + ux * off
+            continue
+        best = np.inf
+        for e in range(ends):
+            for f in range(e + 1, ends):
+                if line[e] == line[f] or not meet(direction, sums, line[e], line[f], corner):
+                    continue
+                px, py = corner[0], corner[1]
+                away = np.hypot(px - x, py - y)
+                if away > _REACH:
+                    continue
+                score = away + _reach_all(
+                    px, py, line[e], line[f], ends, line, leaves, direction, sums, trial, corner
+                )
+                if score < best:
+                    best = score
+                    place[j, 0], place[j, 1] = px, py
+                    best_trial[:ends] = trial[:ends]
+        if best < np.inf:
+            for e in range(ends):
+                link[meeting[start + e]] = best_trial[e]
+        else:
+            _step_across(
+                j, x, y, ends, line, direction, sums, parent.size, place, link, meeting[start : start + ends]
+            )
+    return place, link
+
+
+@kernel
+def _step_across(j, x, y, ends, line, direction, sums, pieces, place, link, leaving):  # type: ignore[no-untyped-def]
+    """Where all lines run alike: onto the middle one, and to the others straight across."""
+    off, ux, uy = np.empty(ends), direction[line[0], 0], direction[line[0], 1]
+    for e in range(ends):
+        vx, vy = direction[line[e], 0], direction[line[e], 1]
+        off[e] = sums[line[e], 0] / sums[line[e], 1] - (vx * y - vy * x)
+        if ux * vx + uy * vy < 0:
+            off[e] = -off[e]
+        if abs(ux * vy - uy * vx) > _ALIKE or abs(off[e]) > _REACH:
+            return
+    middle = line[np.argsort(off, kind="mergesort")[ends // 2]]
+    across, corner = pieces + j, np.empty(2)
+    ux, uy = direction[middle, 0], direction[middle, 1]
+    direction[across, 0], direction[across, 1] = -uy, ux
+    sums[across, 0], sums[across, 1] = -uy * y - ux * x, 1.0
+    if not meet(direction, sums, across, middle, corner):
+        return
+    place[j, 0], place[j, 1] = corner[0], corner[1]
+    for e in range(ends):
+        if line[e] != middle:
+            link[leaving[e]] = across
+
+
+@kernel
+def _reach_all(px, py, one, two, ends, line, leaves, direction, sums, link, corner):  # type: ignore[no-untyped-def]
+    """Cost of reaching all lines from the corner of two of them; more where arcs would overlap."""
+    total = 0.0
+    for e in range(ends):
+        link[e] = -1
+        if line[e] == one or line[e] == two:
+            continue
+        reached = False
+        for along in (one, two):
+            cross = direction[line[e], 0] * direction[along, 1] - direction[line[e], 1] * direction[along, 0]
+            # Only where it crosses the line does a step along it lead there; else the last edge is slanted.
+            if abs(cross) < _CROSSES or not meet(direction, sums, along, line[e], corner):
+                continue
+            dx, dy = corner[0] - px, corner[1] - py
+            for f in range(ends):
+                if line[f] == along and dx * leaves[f, 0] + dy * leaves[f, 1] > _SAME:
+                    total += _OVER
+            link[e] = along
+            total += np.hypot(dx, dy)
+            reached = True
+            break
+        if not reached:
+            ux, uy = direction[line[e], 0], direction[line[e], 1]
+            total += _SLANTED * abs(sums[line[e], 0] / sums[line[e], 1] - (ux * py - uy * px))
+    return total
 
 
 @kernel

@@ -13,15 +13,12 @@ from geoseg.typing import Array, IntArray
 from geoseg.vector.coverage import find_arcs, number_points, objects_of_pieces, overlapping, with_neighbors
 from geoseg.vector.geometry import combine_parts, object_geometries, repaired
 from geoseg.vector.regularize.agreement import outline_iou
+from geoseg.vector.regularize.specks import SPECK
 from geoseg.vector.rings import Outlines, concat_outlines, ragged_offsets, take_objects
 from geoseg.vector.simplify import simplify_arcs
 
-__all__ = ["SPECK", "Mending", "cleaned", "reshaped"]
+__all__ = ["Mending", "cleaned", "reshaped"]
 
-#: Holes and further parts of fewer pixels are left out where they touch no other object, or where only a
-#: crossing made them: no line of three pixels fits in. Most houses that could not be regular had one, next to
-#: their wall.
-SPECK = 9.0
 #: Corners nearer than this become one, pixels: two computations of one corner differ by less.
 _SNAP = 1e-3
 #: Corners nearer than this to the line between their neighbors are dropped, pixels. It turns an edge of three
