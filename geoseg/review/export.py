@@ -49,6 +49,8 @@ _TYPES = {
     )
 }  # fmt: skip
 _AREAS = ("area_m2", "area_px")
+#: Stems of the files of accepted places, for training and for measuring.
+_PLACES = ("reviewed", "qa")
 #: What a network said of an outline that is no more; the last one also as a shapefile calls it.
 _OUTDATED = ("confidence", "outline", "outline_iou", "outline_io")
 _ON_EDGE = ("touches_edge", "touches_ed")
@@ -161,13 +163,19 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
         raise InputError(
             f"suffix of the output must be one of {', '.join(FORMATS.values())}, got {out.name!r}."
         )
-    files = {"corrected": out} | {name: output_path(out.parent, name, format) for name in ("reviewed", "qa")}
+    # Regardless of case, as some disks have it.
+    if out.stem.casefold() in _PLACES:
+        raise InputError(
+            f"name of the output must not be that of the places beside it, got {out.name}, which would be "
+            "written over with them. Name another."
+        )
+    files = {"corrected": out} | {name: output_path(out.parent, name, format) for name in _PLACES}
     inputs = [settings["target"], *filter(None, [settings.get("footprints_path")])]
     # A review is of the file that it began with: written over, nothing would be left to go back to.
     check_outputs(files.values(), inputs)
     for file in files.values():
         check_unowned({format: file}, overwrite)
-    others = [files[name] for name in ("reviewed", "qa") if files[name].exists()]
+    others = [files[name] for name in _PLACES if files[name].exists()]
     if others and not out.exists() and not overwrite:
         # Of another review, for all that can be known: its places would be lost.
         raise InputError(

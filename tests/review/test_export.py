@@ -190,6 +190,9 @@ def test_what_can_not_be_exported_is_told(
         export_review(project_review.folder, tmp_path / "x.gpkg")
     with pytest.raises(InputError, match="must not be an input"):
         export_review(review.folder, footprints)
+    for name in ("reviewed.gpkg", "QA.geojson"):
+        with pytest.raises(InputError, match="must not be that of the places"):
+            export_review(review.folder, tmp_path / name)
     with pytest.raises(InputError, match="suffix of the output"):
         export_review(review.folder, tmp_path / "x.doc")
     with pytest.raises(InputError, match="`geoseg review` made"):
