@@ -16,6 +16,7 @@ import shapely
 
 from geoseg.errors import InputError
 from geoseg.review.objects import Rings, polygon_of, rings_of, round_corners
+from geoseg.review.walls import TOUCH, stitch
 from geoseg.typing import Array
 
 __all__ = [
@@ -29,17 +30,10 @@ __all__ = [
     "remove_corners",
     "split_polygon",
     "square_corners",
-    "stitch",
 ]
 
 #: A corner as a key.
 Key: TypeAlias = tuple[float, float]
-
-#: How far off an edge, in pixels, a corner counts as lying on it: four steps of the lattice. Rounding moves a
-#: point by 0.7 steps.
-_TOUCH = 4 / 1024
-#: Distances between corners and edges that are computed at once.
-_PAIRS = 1 << 22
 
 
 def check_polygon(geometry: Any, before: Any = None) -> Any:
@@ -217,7 +211,7 @@ def _split_part(part: list[Array], line: Array) -> list[Any]:
     # was as thin before may stay so.
     before = shapely.minimum_clearance(polygon_of([part]))
     thinnest = min(map(shapely.minimum_clearance, faces)) if len(faces) > 1 else before
-    if thinnest <= _TOUCH and thinnest < before:
+    if thinnest <= TOUCH and thinnest < before:
         raise InputError("a line must leave pieces that can be seen, got a thin one. Draw it elsewhere.")
     for face in faces:
         check_polygon(face)
@@ -310,91 +304,3 @@ def _squared(ring: Array) -> tuple[Array, Array]:
     for number in (np.arange(len(ring)), before):  # the edge that leaves a corner, and the one that comes
         out[np.arange(len(ring)), axis[number]] = line[run[number]]
     return out, run != run[before]
-
-
-def stitch(shapes: Mapping[int, Rings], changed: set[int]) -> dict[int, Rings]:
-    """Give polygons the corners that others have on their edges, where one of the two was changed.
-
-    A corner on another's edge that the other lacks is no gap yet; it becomes one once somebody moves it.
-
-    Parameters
-    ----------
-    shapes
-        Polygons near each other.
-    changed
-        Those that were edited.
-
-    Returns
-    -------
-    dict
-        The polygons that got corners.
-    """
-    current = dict(shapes)
-    boxes = {number: _bounds(rings) for number, rings in shapes.items()}
-    # In the order of their ids, so that the same edit gives the same corners on every machine.
-    touched: dict[int, Rings] = {}
-    for number in sorted(changed):
-        for other in sorted(shapes):
-            if (
-                other == number
-                or (other in changed and other < number)
-                or not _near(boxes[number], boxes[other])
-            ):
-                continue
-            for one, two in ((number, other), (other, number)):
-                noded = _with_corners_of(current[one], current[two])
-                if noded is not None:
-                    touched[one] = current[one] = noded
-    return touched
-
-
-def _bounds(rings: Rings) -> tuple[float, float, float, float]:
-    corners = np.concatenate([part[0] for part in rings])
-    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-    return left, top, right, bottom
-
-
-def _near(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return all(one[axis] <= other[axis + 2] + _TOUCH for axis in (0, 1)) and all(
-        other[axis] <= one[axis + 2] + _TOUCH for axis in (0, 1)
-    )
-
-
-def _with_corners_of(rings: Rings, others: Rings) -> Rings | None:
-    """Rings with those corners of other rings that lie on their edges; None where none does."""
-    corners = np.unique(np.concatenate([ring for part in others for ring in part]), axis=0)
-    out, changed = [], False
-    for part in rings:
-        new_part = []
-        for ring in part:
-            noded = _noded(ring, corners)
-            # An edge that bends by a step of the lattice may meet a corner as close to it.
-            if noded is not None and polygon_of([[noded]]).is_valid:
-                ring, changed = noded, True
-            new_part.append(ring)
-        out.append(new_part)
-    return out if changed else None
-
-
-def _noded(ring: Array, corners: Array) -> Array | None:
-    low, high = ring.min(axis=0) - _TOUCH, ring.max(axis=0) + _TOUCH
-    corners = corners[((corners >= low) & (corners <= high)).all(axis=1)]
-    own = set(map(tuple, ring.tolist()))
-    corners = np.array([corner for corner in corners.tolist() if tuple(corner) not in own]).reshape(-1, 2)
-    if not len(corners):
-        return None
-    edge = np.roll(ring, -1, axis=0) - ring
-    norm = np.maximum((edge**2).sum(axis=1), 1e-12)
-    added = []
-    for start in range(0, len(corners), max(1, _PAIRS // len(ring))):
-        some = corners[start : start + max(1, _PAIRS // len(ring))]
-        away = some[:, None] - ring[None]
-        place = (away * edge).sum(axis=2) / norm
-        distance = np.abs(away[..., 0] * edge[:, 1] - away[..., 1] * edge[:, 0]) / np.sqrt(norm)
-        hit = (place > 0) & (place < 1) & (distance <= _TOUCH)
-        for corner, at in zip(*np.nonzero(hit)):
-            added.append((int(at), float(place[corner, at]), tuple(some[corner].tolist())))
-    if not added:
-        return None
-    added.sort()
-    return np.insert(ring, [at + 1 for at, _, _ in added], np.array([c for _, _, c in added]), axis=0)

@@ -20,7 +20,8 @@ from geoseg.review.objects import (
     shape_bounds,
     unsealed,
 )
-from geoseg.review.polygons import Key, check_polygon, stitch
+from geoseg.review.polygons import Key, check_polygon
+from geoseg.review.walls import stitch
 from geoseg.typing import Array
 
 __all__ = [

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
+import shapely.affinity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.errors import InputError
 from geoseg.projects.figures import Bitmap
+from geoseg.review import walls
 from geoseg.review.masks import (
     cut_mask,
     fill_mask,
@@ -27,9 +29,9 @@ from geoseg.review.polygons import (
     merge_polygons,
     split_polygon,
     square_corners,
-    stitch,
 )
 from geoseg.review.ranking import QA_EVERY, draw_qa, rank_places
+from geoseg.review.walls import stitch
 
 YARD = shapely.Polygon(
     [(0, 0), (40, 0), (40, 30), (25, 30), (25, 12), (15, 12), (15, 30), (0, 30)],
@@ -59,6 +61,41 @@ def test_pieces_of_a_split_are_the_whole_and_its_neighbors_take_the_ends(line: A
     geometries = np.array([polygon_of(rings) for rings in shapes.values()], object)
     assert shapely.is_valid(geometries).all()
     assert shapely.is_empty(shapely.coverage_invalid_edges(geometries, gap_width=0)).all()
+
+
+def test_walls_are_found_by_a_tree_as_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, given_to = np.random.default_rng(5), 0
+    for _ in range(60):
+        # Corners on few lines and a step beside them, so that many lie on edges of others.
+        corner = rng.integers(0, 6, (12, 2)) * 8 + rng.integers(-3, 4, (12, 2)) / 1024
+        size = rng.integers(1, 4, (12, 2)) * 4
+        turned = [shapely.affinity.rotate(one, 45 * rng.integers(0, 2)) for one in
+                  shapely.box(*corner.T, *(corner + size).T)]  # fmt: skip
+        shapes = {n: rings_of(shapely.transform(one, round_corners)) for n, one in enumerate(turned)}
+        changed = set(rng.choice(12, rng.integers(1, 4), replace=False).tolist())
+        found = stitch(shapes, changed)
+        with monkeypatch.context() as patched:
+            patched.setattr(walls, "_touching", lambda shapes, changed: set(shapes))
+            expected = stitch(shapes, changed)
+        assert [polygon_of(found[n]).wkb for n in found] == [polygon_of(expected[n]).wkb for n in expected]
+        assert found.keys() == expected.keys()
+        given_to += len(found)
+    assert given_to > 40  # polygons that got corners
+
+
+def test_a_network_around_many_houses_is_not_compared_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 400 blocks it took half a minute for each edit, and of a town an hour."""
+    blocks = [(30 * (k % 20), 30 * (k // 20)) for k in range(400)]
+    holes = [shapely.box(x + 5, y + 5, x + 25, y + 25).exterior for x, y in blocks]
+    shapes = {0: rings_of(shapely.Polygon(shapely.box(0, 0, 600, 600).exterior, holes))}
+    shapes |= {n: rings_of(shapely.box(x + 9, y + 9, x + 19, y + 19)) for n, (x, y) in enumerate(blocks, 1)}
+    shapes[7] = rings_of(shapely.box(185, 12, 195, 19))
+    looked = []
+    plain = walls._with_corners_of
+    monkeypatch.setattr(walls, "_with_corners_of", lambda *rings: looked.append(1) or plain(*rings))
+    # The one that stands at the edge of its block gives it two corners.
+    assert {n: sum(map(len, rings[0])) for n, rings in stitch(shapes, {0}).items()} == {0: 4 + 1600 + 2}
+    assert len(looked) == 2
 
 
 def test_a_piece_too_thin_to_be_told_from_its_edges_is_refused() -> None:
