@@ -26,7 +26,7 @@ from geoseg.io.local_files import stat_stamp
 from geoseg.io.sources import open_raster
 from geoseg.io.vectors import class_name, is_vector_file, read_features
 from geoseg.projects.figures import Annotation, ProjectMeta, format_color
-from geoseg.projects.project import IMAGE_SUFFIXES, Item, open_project, read_annotation
+from geoseg.projects.project import IMAGE_SUFFIXES, Item, composed, open_project, read_annotation
 from geoseg.raster.classes import IGNORE
 from geoseg.raster.source import PixelSource, RasterSource
 
@@ -309,7 +309,7 @@ def _open_pairs(wanted: Wanted) -> Opened:
     masks_by_stem: dict[str, list[Path]] = {}
     for path in sorted(masks.iterdir()):
         if _is_raster(path.name):
-            masks_by_stem.setdefault(path.stem, []).append(path)
+            masks_by_stem.setdefault(composed(path.stem), []).append(path)
     areas, scenes = [], []
     files: dict[str, str] = {}
     named: dict[str, Path] = {}
@@ -321,9 +321,9 @@ def _open_pairs(wanted: Wanted) -> Opened:
                     f"images must have names of their own, got {other.name} and {path.name} in {images}, "
                     "which share a mask. Move one of them elsewhere."
                 )
-            if path.stem not in masks_by_stem:
+            if composed(path.stem) not in masks_by_stem:
                 raise MissingFileError(f"no mask named {path.stem} in {masks} for {path.name}")
-            mask, *others = masks_by_stem[path.stem]
+            mask, *others = masks_by_stem[composed(path.stem)]
             if others:
                 raise InputError(
                     f"an image must have one mask, got {mask.name} and {others[0].name} in {masks} for "

@@ -10,6 +10,7 @@ github.com/supervisely/docs, data-organization (both formats).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "Item",
     "Project",
     "check_name",
+    "composed",
     "open_project",
     "read_annotation",
     "safe_join",
@@ -179,6 +181,19 @@ def open_project(path: PathLike) -> Project:
     return Project(path, meta, tuple(sorted(_datasets(path, path.name, ""), key=lambda d: d.name)))
 
 
+def composed(name: str) -> str:
+    """A file name by which the files of one image are told to belong together.
+
+    Archives of macOS may spell a letter and its accent apart, where another program spells them as one.
+
+    Examples
+    --------
+    >>> composed("e\\u0301.png") == composed("\\u00e9.png")
+    True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def _datasets(folder: Path, project: str, prefix: str) -> Iterator[Dataset]:
     for child in sorted(folder.iterdir()):
         # Folders of tools and systems (.git, .ipynb_checkpoints), and those of something else.
@@ -193,14 +208,14 @@ def _datasets(folder: Path, project: str, prefix: str) -> Iterator[Dataset]:
 def _items(folder: Path, project: str, dataset: str) -> Iterator[Item]:
     ann = folder / "ann"
     # Listed once: to ask for each annotation would be two calls an image, and a network's disk is slow.
-    known = {entry.name for entry in ann.iterdir()} if ann.is_dir() else set()
+    known = {composed(entry.name): entry.name for entry in ann.iterdir()} if ann.is_dir() else {}
     for image in sorted((folder / "img").iterdir()):
-        full, short = f"{image.name}.json", f"{image.stem}.json"
+        full, short = composed(f"{image.name}.json"), composed(f"{image.stem}.json")
         # Whatever has an annotation of its very name is an image: one that can't be read is a failure then.
         if image.name.startswith(".") or (image.suffix.lower() not in IMAGE_SUFFIXES and full not in known):
             continue
         # The form of today first: with NAME.ext.json beside STEM.json the former is the newer.
-        annotation = next((ann / name for name in (full, short) if name in known), None)
+        annotation = next((ann / known[name] for name in (full, short) if name in known), None)
         yield Item(project, dataset, image, annotation)
 
 

@@ -73,6 +73,15 @@ def test_what_has_an_annotation_is_an_image_of_any_ending(tmp_path):
     assert [failure.image for failure in summary.failures] == ["ds/c.heic"]
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_an_accent_may_be_spelled_apart(tmp_path, legacy):
+    path = write(tmp_path / "p", legacy, names=("caf\u00e9.png",))
+    for file in (path / "ds" / "ann").iterdir():
+        file.rename(file.with_name(file.name.replace("\u00e9", "e\u0301")))
+    project = open_project(path)
+    assert [len(project.annotation(item).objects) for item in project] == [1]
+
+
 def test_size_must_be_the_image_s(tmp_path):
     item = next(iter(open_project(write(tmp_path / "p"))))
     with pytest.raises(InputError, match="size must be that of the image, 7 x 4, got 6 x 4"):

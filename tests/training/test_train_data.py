@@ -127,6 +127,10 @@ def test_mask_rasters_and_folders_of_pairs(tmp_path):
     by_value = {"scenes": [{"path": "img/p0.png", "labels": "ann/{stem}.png"}]}
     found = prepared(tmp_path, data=by_value, classes=[{"name": "house", "values": [255]}])
     assert np.array_equal(whole(found.opened.areas[0]).target, expected(96, 0, edge=0))
+    # Archives of macOS spell an accent apart.
+    (tmp_path / "img" / "p1.png").rename(tmp_path / "img" / "p\u00e9.png")
+    (tmp_path / "ann" / "p1.png").rename(tmp_path / "ann" / "pe\u0301.png")
+    assert len(prepared(tmp_path, data=data, classes=["house"]).opened.areas) == 4
     # One picture in two formats would be on both sides of the split.
     (tmp_path / "img" / "p2.tif").write_bytes((tmp_path / "img" / "p2.png").read_bytes())
     with pytest.raises(InputError, match=r"names of their own, got p2.png and p2.tif in .*img"):

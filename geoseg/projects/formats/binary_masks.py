@@ -13,6 +13,7 @@ from geoseg.errors import InputError, MissingFileError
 from geoseg.projects.figures import Bitmap, LabeledObject
 from geoseg.projects.formats.contents import ImportContents, ImportImage, Shape2d, plain_class, read_band
 from geoseg.projects.formats.names import list_images
+from geoseg.projects.project import composed
 from geoseg.typing import PathLike
 
 __all__ = ["ClassValues", "read_binary_masks"]
@@ -54,14 +55,21 @@ def read_binary_masks(src: PathLike, classes: Mapping[str, ClassValues] | None =
     for dataset, folder in _datasets(Path(src)):
         # Paired by the stem: a photo's mask is a PNG, for JPEG would change its values.
         targets = _subfolder(folder, _MASKS)
-        masks = {path.stem: path for path in list_images(targets)} if targets else {}
+        masks: dict[str, Path] = {}
+        for path in list_images(targets) if targets else ():
+            if (other := masks.setdefault(composed(path.stem), path)) != path:
+                raise InputError(
+                    f"an image must have one mask, got {other.name} and {path.name} in {targets}. "
+                    "Move one of them elsewhere."
+                )
         paths = list_images(_subfolder(folder, _IMAGES) or folder)
         for path in paths:
-            mask = masks.get(path.stem)
+            mask = masks.get(composed(path.stem))
             images.append(ImportImage(dataset, path.name, path, partial(_read, mask, mapping)))
-        notes += [
-            f"mask without image: {masks[stem]}" for stem in sorted(masks.keys() - {p.stem for p in paths})
-        ]
+        stems = {composed(path.stem) for path in paths}
+        notes += [f"mask without image: {masks[stem]}" for stem in sorted(masks.keys() - stems)]
+        if missing := len(stems - masks.keys()):
+            notes.append(f"{dataset}: {missing} of {len(paths)} images have no mask")
     return ImportContents([plain_class(title, "bitmap") for title in mapping], images, notes=notes)
 
 

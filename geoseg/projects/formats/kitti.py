@@ -28,12 +28,15 @@ from geoseg.projects.formats.contents import (
     value_bitmaps,
 )
 from geoseg.projects.formats.names import list_images
+from geoseg.projects.project import composed
 from geoseg.typing import PathLike
 
 __all__ = ["read_kitti"]
 
 #: Values of ``instance`` for each class.
 _PER_CLASS = 256
+#: Folders of label images, and what their values are divided by; objects one by one say more than classes.
+_DIVISORS = {"instance": _PER_CLASS, "semantic": 1}
 
 
 def read_kitti(src: PathLike) -> ImportContents:
@@ -65,7 +68,11 @@ def read_kitti(src: PathLike) -> ImportContents:
     notes: list[str] = []
     for folder in folders:
         paths = list_images(folder / "image_2")
-        targets = {path.stem: _target(folder, path.stem) for path in paths}
+        labeled = {
+            name: {composed(path.stem): path for path in sorted((folder / name).glob("*.png"))}
+            for name in _DIVISORS
+        }
+        targets = {path.stem: _target(labeled, composed(path.stem)) for path in paths}
         images += [
             ImportImage(folder.resolve().name, path.name, path, partial(_read, targets[path.stem], titles))
             for path in paths
@@ -78,14 +85,11 @@ def read_kitti(src: PathLike) -> ImportContents:
     )
 
 
-def _target(folder: Path, stem: str) -> tuple[Path, int] | None:
+def _target(labeled: Mapping[str, Mapping[str, Path]], stem: str) -> tuple[Path, int] | None:
     """The label image of a picture and what its values are divided by."""
-    # Objects one by one say more than classes, where a picture has both.
-    for name, divisor in (("instance", _PER_CLASS), ("semantic", 1)):
-        path = folder / name / f"{stem}.png"
-        if path.is_file():
-            return path, divisor
-    return None
+    return next(
+        ((labeled[name][stem], divisor) for name, divisor in _DIVISORS.items() if stem in labeled[name]), None
+    )
 
 
 def _read(target: tuple[Path, int] | None, titles: Mapping[int, str], shape: Shape2d) -> list[LabeledObject]:

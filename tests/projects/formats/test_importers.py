@@ -74,7 +74,19 @@ class TestBinaryMasks:
         [item] = objects(source)
         assert (item.class_name, item.figure.origin, item.figure.mask.shape) == ("untitled", (2, 1), (1, 3))
         assert objects(source, 1) == []
-        assert source.notes == [f"mask without image: {tmp_path / masks / 'lost.png'}"]
+        assert source.notes == [
+            f"mask without image: {tmp_path / masks / 'lost.png'}",
+            "ds: 1 of 2 images have no mask",
+        ]
+        picture(tmp_path / masks / "a.tif", mask)
+        with pytest.raises(InputError, match=r"must have one mask, got a.png and a.tif in .*. Move one of"):
+            read_binary_masks(tmp_path)
+
+    def test_an_accent_may_be_spelled_apart(self, tmp_path: Path) -> None:
+        picture(tmp_path / "img" / "caf\u00e9.png")
+        picture(tmp_path / "ann" / "cafe\u0301.png", np.ones((4, 6), np.uint8))
+        source = read_binary_masks(tmp_path)
+        assert (len(objects(source)), source.notes) == (1, [])
 
     def test_values_of_classes(self, tmp_path: Path) -> None:
         picture(tmp_path / "town" / "img" / "a.png")
@@ -146,6 +158,12 @@ class TestKitti:
             objects(read_kitti(tmp_path))
         values.parent.rename(tmp_path / "semantic")  # as the message advises
         assert [item.class_name for item in objects(read_kitti(tmp_path))] == ["car"]
+
+    def test_an_accent_may_be_spelled_apart(self, tmp_path: Path) -> None:
+        picture(tmp_path / "image_2" / "caf\u00e9.png")
+        picture(tmp_path / "semantic" / "cafe\u0301.png", np.full((4, 6), 26, np.uint8))
+        source = read_kitti(tmp_path)
+        assert ([item.class_name for item in objects(source)], source.notes) == (["car"], [])
 
     def test_own_classes(self, tmp_path: Path) -> None:
         picture(tmp_path / "image_2" / "a.png")
