@@ -10,6 +10,7 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.files import json_digest, json_text
+from geoseg.geo.geobox import GeoBox
 from geoseg.raster.source import RasterSource
 from geoseg.review.folder import Images, settings_key
 from geoseg.review.index import Index
@@ -137,5 +138,19 @@ def _scene_places(
                 f"{probability.geobox.width} x {probability.geobox.height} in {probability.path}. "
                 "Predict them at the scene's own resolution."
             )
+        if not _may_meet(probability.geobox, target.scene.geobox):
+            raise InputError(
+                f"probabilities must be of the scene, got {probability.path}, which lies elsewhere. "
+                "Name those of this scene."
+            )
         scores = block_scores(probability, block, progress)
     return scene_places(shape, block, scores, covered, draw_qa(doubt.size, seed), seed)
+
+
+def _may_meet(one: GeoBox, other: GeoBox) -> bool:
+    """Whether two rasters can show the same ground; of two CRSs, or without one, it is not known."""
+    if one.crs is None or one.crs != other.crs:
+        return True
+    left, bottom, right, top = one.bounds()
+    x0, y0, x1, y1 = other.bounds()
+    return left < x1 and x0 < right and bottom < y1 and y0 < top

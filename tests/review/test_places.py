@@ -57,6 +57,12 @@ def test_probabilities_rank_a_scene(tmp_path: Path) -> None:
     small = open_raster(write_scene(tmp_path / "small.tif", 50, 50))
     with pytest.raises(InputError, match="own resolution"):
         Review(tmp_path / "r2", SceneTarget(scene), probability=small)
+    # Of the sheet beside it, which has as many pixels.
+    beside = TRANSFORM * TRANSFORM.translation(150, 0)
+    with rasterio.open(tmp_path / "beside.tif", "w", **profile, crs="EPSG:32645", transform=beside) as out:
+        out.write(probability, 1)
+    with pytest.raises(InputError, match="which lies elsewhere"):
+        Review(tmp_path / "r3", SceneTarget(scene), probability=open_raster(tmp_path / "beside.tif"))
 
 
 def test_photos_are_ranked_by_their_tags(project: Path, tmp_path: Path) -> None:
