@@ -504,6 +504,17 @@ def test_any_name_of_a_scene_and_its_folder(format: str, stem: str, tmp_path: Pa
     assert len(load(plain / f"x{path.suffix}")) == 3
 
 
+def test_a_geopackage_that_was_edited_is_the_user_s(tmp_path: Path) -> None:
+    path = save("gpkg", tmp_path / "out.gpkg", make(3))
+    drawn = gpd.read_file(path).iloc[:1]
+    drawn.to_file(path, layer="mine")  # another layer stays, whatever becomes of ours
+    check_unowned({"gpkg": path})
+    drawn.to_file(path, layer="out", mode="a")
+    with pytest.raises(InputError, match=r"got .*, which is neither, or was edited since. .*--overwrite"):
+        check_unowned({"gpkg": path})
+    check_unowned({"gpkg": path}, overwrite=True)
+
+
 @pytest.mark.parametrize("format", EVERY)
 def test_files_of_others_are_not_written_over(format: str, tmp_path: Path) -> None:
     """What geoseg wrote is known by a mark in the file itself, and replaced; the rest is the user's."""

@@ -20,6 +20,7 @@ __all__ = [
     "flatgeobuf_text",
     "layer_descriptions",
     "layer_metadata",
+    "layer_times",
 ]
 
 _TRIGGERS = 9  # of a layer: seven keep its spatial index, two its count
@@ -134,6 +135,19 @@ def layer_descriptions(path: Path) -> dict[str, str]:
     with closing(_open_geopackage(path)) as database:
         rows = database.execute("SELECT table_name, description FROM gpkg_contents").fetchall()
     return {str(name): str(text or "") for name, text in rows}
+
+
+def layer_times(path: Path) -> dict[str, str]:
+    """When the layers and tables of a GeoPackage were changed, as it keeps the times.
+
+    Raises
+    ------
+    sqlite3.Error
+        It is no GeoPackage.
+    """
+    with closing(_open_geopackage(path)) as database:
+        rows = database.execute("SELECT table_name, last_change FROM gpkg_contents").fetchall()
+    return {str(name): str(text) for name, text in rows}
 
 
 def layer_metadata(path: Path, layer: str) -> dict[str, str]:

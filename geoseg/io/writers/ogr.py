@@ -41,6 +41,7 @@ from geoseg.io.writers.checks import (
     flatgeobuf_text,
     layer_descriptions,
     layer_metadata,
+    layer_times,
 )
 
 __all__ = [
@@ -57,8 +58,9 @@ _GEOMETRY = "geom"
 _QUEUE_BATCHES = 4
 _POLL_S = 0.2
 #: GeoPackage and dBASE store the time of writing; with one instead of it equal input gives equal files.
+_TIME = "2000-01-01T00:00:00.000Z"
 _FIXED = {
-    "OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z",
+    "OGR_CURRENT_DATE": _TIME,
     # Several threads put the objects of a tile in another order each time.
     "GDAL_NUM_THREADS": "1",
 }
@@ -274,9 +276,14 @@ class GeoPackageWriter(OgrWriter):
 
     @classmethod
     def is_ours(cls, path: Path) -> bool:
-        """By the description of the layer; a package without a layer of that name only gets one more."""
+        """By the description of the layer; a package without a layer of that name only gets one more.
+
+        One that was edited, in QGIS, say, has another time, and is the user's.
+        """
+        name = layer_name(path.stem)
         try:
-            return layer_descriptions(path).get(layer_name(path.stem), MARK) == MARK
+            own = layer_descriptions(path).get(name, MARK) == MARK
+            return own and layer_times(path).get(name, _TIME) == _TIME
         except sqlite3.Error:
             return False
 

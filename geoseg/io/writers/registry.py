@@ -89,7 +89,7 @@ def check_formats(formats: Iterable[str], crs: CRS | None) -> None:
 
 
 def check_unowned(files: Mapping[str, Path], overwrite: bool = False) -> None:
-    """Refuse to write over files that geoseg did not write.
+    """Refuse to write over files that geoseg did not write, or that were edited since as far as they tell.
 
     Parameters
     ----------
@@ -110,8 +110,8 @@ def check_unowned(files: Mapping[str, Path], overwrite: bool = False) -> None:
         exists = path.is_file() or (name == "shp" and path.with_suffix(".dbf").is_file())
         if not overwrite and exists and not is_ours(path):
             raise InputError(
-                f"output must be new or written by geoseg before, got {path}, which is neither. "
-                "Choose another name, or give --overwrite (overwrite=True)."
+                f"output must be new or written by geoseg before, got {path}, which is neither, or was "
+                "edited since. Choose another name, or give --overwrite (overwrite=True)."
             )
 
 

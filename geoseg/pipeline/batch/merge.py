@@ -177,9 +177,6 @@ def merge_scenes(
         )
         notes.append(f"{some} as older than all others")
     files, parts = _places(settings, out)
-    _check_places(files, settings, records)
-    for (_, name), path in parts.items():
-        check_unowned({name: path}, settings.overwrite)
     # All that decides what comes out: a scene that was done anew has another time in its record.
     scenes = [[one.name, one.key, one.stamp, one.sizes, one.finished] for one in usable]
     key = json_digest([VERSION, crs.to_wkt(), settings.overlaps, sorted(formats), scenes])
@@ -191,6 +188,9 @@ def merge_scenes(
         return MergeSummary(
             **{name: before[name] for name in same if name in before}, made=False, notes=notes
         )
+    _check_places(files, settings, records)
+    for (_, name), path in parts.items():
+        check_unowned({name: path}, settings.overwrite)
     facts = manifest.facts
     origin = {
         "geoseg": VERSION,
