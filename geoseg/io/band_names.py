@@ -153,7 +153,9 @@ def match_bands(wanted: Sequence[str], found: Sequence[str]) -> tuple[int, ...] 
     return tuple(found.index(name) + 1 for name in meant)
 
 
-def check_names(wanted: Sequence[str], found: Sequence[str], name: str) -> str | None:
+def check_names(
+    wanted: Sequence[str], found: Sequence[str], name: str, advice: str | None = None
+) -> str | None:
     """A note where a file calls its first bands otherwise than the model that is to read them.
 
     Parameters
@@ -162,6 +164,8 @@ def check_names(wanted: Sequence[str], found: Sequence[str], name: str) -> str |
         As for :func:`match_bands`, which did not settle it.
     name
         Of the file.
+    advice
+        What to do; None: choose them with ``--bands``.
 
     Raises
     ------
@@ -184,11 +188,12 @@ def check_names(wanted: Sequence[str], found: Sequence[str], name: str) -> str |
     if any(_NUMBER.fullmatch(other) for _, other in pairs):
         raise InputError(
             f"bands of {name} must be known by their colors, got {called}, other colors of Landsat 4 to "
-            f"7 than of Landsat 8 and Sentinel-2. Name those that are {', '.join(wanted)} with --bands."
+            "7 than of Landsat 8 and Sentinel-2. "
+            + (advice or f"Name those that are {', '.join(wanted)} with --bands.")
         )
     if any(other in _KNOWN for _, other in pairs):
         return (
             f"{name} calls its bands {called}, the network wants {', '.join(wanted)}: expect poor "
-            "results. --bands chooses others"
+            f"results. {advice or '--bands chooses others'}"
         )
     return None

@@ -488,3 +488,59 @@ def test_a_gray_image_is_listed_with_what_can_be_done(tmp_path: Path) -> None:
     gray = next(item.image for item in open_project(tmp_path / "in") if item.name == "gray.png")
     Image.open(gray).convert("RGB").save(gray)  # the same band three times
     assert not geoseg.infer(tmp_path / "in", predictor, {}, tmp_path / "again", input_size=SIZE).failures
+
+
+def test_bands_and_values_are_those_of_a_run_on_a_scene(tmp_path: Path) -> None:
+    from geoseg.models.card import ModelCard
+    from geoseg.models.options import GeosegOptions
+    from geoseg.models.predictor import CallablePredictor
+    from geoseg.models.scaling import ZScore
+
+    class WithCard(CallablePredictor):
+        card = ModelCard.create(
+            "colors",
+            classes=NAMES,
+            bands=("red", "green", "blue"),
+            scaling=[ZScore(mean=100, stddev=50)],
+            options=GeosegOptions(window=(64, 64), overlap=(0, 0)),
+        )
+
+    red, green, blue, nir = np.random.default_rng(0).integers(0, 255, (4, 40, 50), dtype=np.uint8)
+    images = {
+        "rgb.tif": ((red, green, blue), ("red", "green", "blue")),
+        "bgrn.tif": ((blue, green, red, nir), ("blue", "green", "red", "nir")),
+        "wide.tif": (np.stack([red, green, blue]).astype(np.uint16) * 40, ("red", "green", "blue")),
+        "numbered.tif": ((red, green, blue), ("B4", "B3", "B2")),
+    }
+    transform = Affine(0.5, 0, 350_000, 0, -0.5, 3_056_000)
+    with ProjectWriter(tmp_path / "in", ProjectMeta()) as writer:
+        for name, (bands, called) in images.items():
+
+            def write(file: Path, bands: Any = bands, called: Any = called) -> None:
+                pixels = np.stack(bands)
+                profile = {"count": len(bands), "height": 40, "width": 50, "dtype": pixels.dtype}
+                profile |= {"crs": "EPSG:32645", "transform": transform, "photometric": "minisblack"}
+                with rasterio.open(file, "w", **profile) as out:
+                    out.write(pixels)
+                    out.descriptions = called
+
+            writer.add("ds", name, Annotation(40, 50), write)
+    seen: dict[str, np.ndarray] = {}
+
+    def look(batch: np.ndarray) -> np.ndarray:
+        seen[f"image {len(seen)}"] = batch[0]
+        return predict(batch)
+
+    predictor = WithCard(look, classes=NAMES, in_channels=3)
+    summary = geoseg.infer(tmp_path / "in", predictor, {}, tmp_path / "out", batch_size=1)
+    assert [failure.image for failure in summary.failures] == ["ds/numbered.tif"]
+    assert "must be known by their colors" in summary.failures[0].reason
+    assert summary.failures[0].reason.endswith("Write the image with bands that it calls red, green, blue.")
+    bgrn, rgb, wide = seen.values()  # in the order of their names
+    assert np.array_equal(bgrn, rgb)
+    assert np.array_equal(rgb, np.stack([red, green, blue]))
+    assert wide.max() <= 255
+    assert np.corrcoef(wide.ravel(), rgb.ravel())[0, 1] > 0.95
+    notes = " ".join(summary.notes)
+    assert "bands 3, 2, 1 are read as red, green, blue" in notes
+    assert "values of uint16 images are stretched to 0..255" in notes

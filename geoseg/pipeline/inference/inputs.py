@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from geoseg.config.run import RunSettings
 from geoseg.geo.windows import Window
+from geoseg.io.band_names import check_names, match_bands, stored_names
+from geoseg.io.sources import open_raster
 from geoseg.models.predictor import Predictor, check_bands
+from geoseg.pipeline.values import stretched
 from geoseg.projects.images import ImageFile, open_image
 from geoseg.raster.bilinear import BilinearAxis, bilinear_axis, stretch
 from geoseg.typing import Array, FloatArray, PathLike
@@ -28,9 +31,7 @@ class NetworkInput:
     Attributes
     ----------
     image
-        The file.
-    channels
-        Those of its bands that the network takes.
+        The file, of whose bands those are read that the network takes.
     fill
         Value of each that stands for "no data".
     notes
@@ -38,7 +39,6 @@ class NetworkInput:
     """
 
     image: ImageFile
-    channels: Sequence[int]
     fill: FloatArray
     notes: tuple[str, ...] = ()
 
@@ -46,26 +46,44 @@ class NetworkInput:
     def open(cls, path: PathLike, predictor: Predictor) -> NetworkInput:
         """Open an image; a format that is decoded in one go is decoded now.
 
+        Bands are chosen, and values brought to the range of the network, as in a run on a scene.
+
         Raises
         ------
         SceneError, ModelError
             It can't be read, or does not have the bands that the network takes.
         """
-        image = open_image(path)
-        # Color before alpha, and the first bands of more than the network takes, as in a run on a scene.
-        channels = [band for band in range(image.count) if band != image.alpha][: predictor.in_channels]
-        notes = check_bands(predictor, len(channels), image.dtype, _OTHER_BANDS)
+        image, card, notes = open_image(path), predictor.card, list[str]()
+        # Color before alpha, and the first bands of more than the network takes.
+        bands = [band for band in image.scene.bands if band != image.scene.alpha][: predictor.in_channels]
+        if card is not None and card.bands:
+            stored = stored_names(image.scene)
+            named = match_bands(card.bands, stored)
+            if named is None:
+                advice = f"Write the image with bands that it calls {', '.join(card.bands)}."
+                notes += filter(None, [check_names(card.bands, stored, image.path.name, advice)])
+            elif list(named) != bands:
+                bands = list(named)
+                numbers = ", ".join(map(str, bands))
+                notes.append(
+                    f"bands {numbers} are read as {', '.join(card.bands)}, where images call them so"
+                )
+        scene = open_raster(path, bands=bands)
+        source, stretches = stretched(scene, predictor, RunSettings())
+        if stretches:
+            # Of each image apart, whose limits are of no use to the user of a thousand.
+            notes.append(f"values of {scene.dtype} images are stretched to 0..255, each by its own")
+        notes += check_bands(predictor, source.count, source.dtype, _OTHER_BANDS)
+        image = ImageFile(image.path, source)
         if image.decodes_whole:
             # In the thread that opens, while the network works on the image before.
             image.read(Window(row_off=0, col_off=0, height=1, width=1))
-        fill = np.broadcast_to(predictor.fill_values(), (len(channels),))
-        return cls(image, channels, fill, tuple(notes))
+        fill = np.broadcast_to(predictor.fill_values(), (image.count,))
+        return cls(image, fill, tuple(notes))
 
     def read(self, window: Window) -> Array:
         """Pixels (C, h, w) of a window, filled where there is no data."""
         pixels = self.image.read(window)
-        if list(self.channels) != list(range(len(pixels))):
-            pixels = pixels[list(self.channels)]
         if self.image.has_validity:
             valid = self.image.read_valid(window)
             if not valid.all():
@@ -83,7 +101,7 @@ class NetworkInput:
         down, rows = _drawn_on(rows)
         across, cols = _drawn_on(cols)
         # In strips of rows: a box may be as large as its image, and is drawn on far fewer pixels.
-        step = max(1, _MOST_VALUES // (width * len(self.channels)))
+        step = max(1, _MOST_VALUES // (width * self.image.count))
         parts = []
         for top in range(0, height, step):
             wanted = down[(down >= top) & (down < top + step)] - top

@@ -35,7 +35,7 @@ from geoseg.typing import PathLike, Progress, no_progress
 __all__ = ["InferenceSummary", "infer_project"]
 
 #: Changes when the same input gives another result: what an older version kept is then not gone on with.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
