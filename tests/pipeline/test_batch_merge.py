@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -329,6 +330,21 @@ class TestMerge:
             place.unlink()
         assert run(scenes / "b.tif", Network(), out, **settings).merged.made
         assert [len(gpd.read_file(place)) for place in places] == [1, 1]
+
+    @pytest.mark.parametrize("format", ["geojson", "gpkg"])
+    def test_a_result_that_another_call_has_replaced_is_made_anew(
+        self, scenes: Path, tmp_path: Path, format: str
+    ) -> None:
+        out, place = tmp_path / "out", tmp_path / "out" / "b" / f"b.{format}"
+        run([scenes / "b.tif", scenes / "a.tif"], Network(), out, formats=format)
+        before = place.read_bytes()
+        geoseg.run(scenes / "b.tif", Network(), out=out / "b", threshold=0.4, formats=format, **OPTIONS)
+        after = place.read_bytes()
+        assert after != before
+        assert len(after) == len(before) or format == "geojson"
+        os.utime(place, (time.time() + 9, time.time() + 9))  # as some time later
+        done = run([scenes / "b.tif", scenes / "a.tif"], Network(), out, formats=format)
+        assert (done.kept, place.read_bytes(), done.notes) == (1, before, [])
 
     def test_what_a_killed_merge_left_goes_with_the_next(self, scenes: Path, tmp_path: Path) -> None:
         left = side_folder(tmp_path / "out" / "merged")

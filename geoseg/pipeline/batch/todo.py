@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from geoseg.io.fingerprint import hash_file
 from geoseg.io.mosaic import files_stamps
 from geoseg.io.names import is_remote
 from geoseg.io.vectors.formats import belonging_files, split_layer
+from geoseg.io.writers import read_provenance
 from geoseg.pipeline.batch.manifest import Manifest, SceneRecord, State
 from geoseg.pipeline.batch.plan import PlannedScene
 from geoseg.pipeline.opening import open_for_model
@@ -139,12 +141,7 @@ def sort_scenes(
         paths = [_absolute(path) for path in scene.paths]
         new = SceneRecord(scene.name, state, paths, key=key, stamp=stamp, geoseg=VERSION, anew=anew)
         todo.append((scene, new))
-    notes: list[str] = []
-    edited: list[str] = []
-    for record in kept:
-        now = sizes_of(record.files, out)
-        edited += [record.files[kind] for kind, size in record.sizes.items() if now.get(kind, 0) > size]
-    notes += edited_note(edited)
+    notes = edited_note([name for record in kept for name in _grown(record, out)])
     if unseen:
         some = (
             "1 scene was written or moved"
@@ -199,7 +196,20 @@ def _stays(record: SceneRecord, key: str, settings: RunSettings, out: Path) -> b
         return not settings.retry_failed
     if record.state == "incomplete" and settings.retry_failed:
         return False
-    return record.state in ("done", "incomplete") and is_whole(record.sizes, sizes_of(record.files, out))
+    if record.state not in ("done", "incomplete") or not is_whole(record.sizes, sizes_of(record.files, out)):
+        return False
+    # Edits leave what a file says of its origin; another call, on this scene alone, has put its own there. By
+    # the time, for a GeoPackage of other footprints is often as large.
+    finished = datetime.fromisoformat(record.finished).timestamp() + 1 if record.finished else 0.0
+    places = [out / record.files[kind] for kind in record.sizes]
+    origins = (read_provenance(place) for place in places if place.stat().st_mtime > finished)
+    return all(origin in (None, record.provenance) for origin in origins)
+
+
+def _grown(record: SceneRecord, out: Path) -> list[str]:
+    """Files of a scene that are larger than they were written."""
+    now = sizes_of(record.files, out)
+    return [record.files[kind] for kind, size in record.sizes.items() if now.get(kind, 0) > size]
 
 
 def is_whole(written: Mapping[str, int], now: Mapping[str, int]) -> bool:
