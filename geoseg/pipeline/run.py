@@ -293,7 +293,7 @@ def _vectorize_compared(
 
     settings, place = job.settings, job.source.geobox
     assert settings.update is not None
-    known = known_footprints(settings.update, place.crs, place.bounds(), job.source.name)
+    known = known_footprints(settings.update, place.crs, place.bounds(), job.source.name, settings.aoi)
     origin["update"] = {"name": Path(settings.update).name, "iou": settings.update_iou}
     style = {
         "crs": place.crs,

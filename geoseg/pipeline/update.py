@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.io.sorted_runs import KEY, SortedRuns
-from geoseg.io.vectors import VectorFile, check_crs_pair, moved_to, open_vector, reach
+from geoseg.io.vectors import VectorFile, check_crs_pair, moved_to, open_vector, reach, read_features
 from geoseg.scores.polygons import clean_polygons, overlap_pairs
 from geoseg.typing import Array, BoolArray, IntArray, PathLike
 
@@ -58,11 +59,14 @@ class Known:
         Of the new footprints.
     bounds
         Where these lie; known ones elsewhere are left alone.
+    area
+        Ground of interest, on their plane; None: all.
     """
 
     source: VectorFile
     crs: CRS | None
     bounds: Bounds
+    area: Any = None
 
     def batches(self) -> Iterator[tuple[Array, pa.RecordBatch]]:
         """Polygons within the bounds, valid and in the CRS of the new footprints, with all their columns.
@@ -82,7 +86,9 @@ class Known:
             yield cleaned.geometry, columns.take(pa.array(index[near][cleaned.index]))
 
 
-def known_footprints(path: PathLike, crs: CRS | None, bounds: Bounds, name: str) -> Known:
+def known_footprints(
+    path: PathLike, crs: CRS | None, bounds: Bounds, name: str, aoi: PathLike | None = None
+) -> Known:
     """Open a file of known footprints.
 
     Parameters
@@ -93,6 +99,8 @@ def known_footprints(path: PathLike, crs: CRS | None, bounds: Bounds, name: str)
         Of the footprints to come.
     name
         What messages call these.
+    aoi
+        File of the area of interest.
 
     Raises
     ------
@@ -108,7 +116,11 @@ def known_footprints(path: PathLike, crs: CRS | None, bounds: Bounds, name: str)
             f"update must hold polygons, got none among the {source.count:,} features of {source}. Name a "
             "file of polygons."
         )
-    return Known(source, crs, bounds)
+    if aoi is None:
+        return Known(source, crs, bounds)
+    limits = read_features(aoi)
+    moved = moved_to(limits.geometry, limits.source.crs, crs, bounds)
+    return Known(source, crs, bounds, shapely.union_all(clean_polygons(moved).geometry))
 
 
 def _may_be_polygons(geometry: Array) -> BoolArray:
@@ -223,8 +235,11 @@ def find_changes(
         # A house that the scene cuts off would seem to have changed: only what was seen of it is compared.
         part = np.flatnonzero(~seen[old.rows[pairs.truth]] & (iou < least_iou))
         which, of_which = np.unique(pairs.truth[part], return_inverse=True)
-        for share in seen_shares(old.geometry[which]) if part.size else ():
-            ground, area = (share * pairs.truth_area[which])[of_which], pairs.area[part]
+        inside = old.geometry[which]
+        if known.area is not None and part.size:
+            inside = shapely.intersection(inside, known.area)
+        for share in seen_shares(inside) if part.size else ():
+            ground, area = (share * shapely.area(inside))[of_which], pairs.area[part]
             # Of several scenes, one that has not seen what the two share says nothing of them.
             ground = np.where(area <= _ROUNDING * ground, np.maximum(ground, area), np.inf)
             iou[part] = np.maximum(iou[part], area / (pairs.pred_area[pairs.pred[part]] + ground - area))

@@ -133,7 +133,7 @@ class TestScene:
         # The second is cut by the area, the third was twice as high: what is seen of it has changed.
         drawn = boxes((-10, 8, 4, 20), (20, 24, 36, 40), (-10, 32, 4, 64))
         known = yesterday(tmp_path / "known.gpkg", drawn)
-        area = yesterday(tmp_path / "area.gpkg", boxes((0, 0, 24, 64)))
+        area = yesterday(tmp_path / "area.gpkg", boxes((0, 0, 21, 64)))
         settings: dict[str, Any] = {"update": known, "aoi": area, "update_iou": 0.5, **OPTIONS}
         done = geoseg.run(scene, Network(), out=tmp_path / "out", formats="gpkg", **settings)
         table = gpd.read_file(done.files["gpkg"])
@@ -236,7 +236,7 @@ class TestBatch:
         assert later.merged.changes == {"new": 0, "kept": 4, "changed": 0, "gone": 0, "unseen": 0}
         with pytest.raises(InputError, match="no file that the merged data set replaces"):
             run(scene.parent, Network(), out, update=out / "merged.parquet", merge="parquet")
-        assert "is of an earlier call" in run(scene.parent, Network(), out, update=known).notes[-1]
+        assert "of an earlier call" in run(scene.parent, Network(), out, update=known).notes[-1]
         # Another file of the same name is seen.
         known.unlink()
         yesterday(known, boxes(KNOWN[0]))

@@ -206,7 +206,9 @@ def merge_scenes(
         known = None
         if settings.update is not None:
             origin |= {"update": {"name": Path(settings.update).name, "iou": settings.update_iou}}
-            known = known_footprints(settings.update, crs, merging.extent, "the merged data set")
+            known = known_footprints(
+                settings.update, crs, merging.extent, "the merged data set", settings.aoi
+            )
         changes = merging.write(
             files, origin, progress, parts=parts, known=known, least_iou=settings.update_iou
         )
