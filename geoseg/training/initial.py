@@ -23,12 +23,13 @@ _LAST = ("last_conv.", "segmentation_head.")
 
 @dataclass(frozen=True)
 class Initial:
-    """Weights, the classes they were trained for, and the batches of all trainings behind them."""
+    """Weights, the classes and bands they were trained for, and the batches of all trainings behind them."""
 
     state: dict[str, Tensor]
     classes: tuple[str, ...]
     source: str
     batches: int = 0
+    bands: tuple[str, ...] = ()
 
 
 def read_initial(path: Path) -> Initial:
@@ -51,14 +52,17 @@ def read_initial(path: Path) -> Initial:
         raise ModelError(f"weights to start from must be safetensors, got {bundle.label}.")
     training = bundle.card.options.training or {}
     batches = training.get("batches", 0) + training.get("earlier_batches", 0)
-    return Initial(read_state(bundle.weights(), bundle.label), bundle.card.classes, str(path), batches)
+    state = read_state(bundle.weights(), bundle.label)
+    return Initial(state, bundle.card.classes, str(path), batches, tuple(bundle.card.bands))
 
 
 def _of_run(run: RunFolder, index: int) -> Initial:
     state, row = run.load_checkpoint(index)
     facts = run.read_json("facts.json")
     batches = row["batches"] + facts.get("earlier_batches", 0)
-    return Initial(state, tuple(facts["classes"]), str(run.checkpoint_path(index)), batches)
+    # Earlier versions kept no names.
+    bands = run.read_json("config.json").get("card", {}).get("bands") or facts.get("bands", ())
+    return Initial(state, tuple(facts["classes"]), str(run.checkpoint_path(index)), batches, tuple(bands))
 
 
 def start_from(

@@ -28,7 +28,7 @@ from geoseg.training.devices import Devices, choose_devices
 from geoseg.training.fit import Fitting, be_quiet
 from geoseg.training.initial import read_initial, start_from
 from geoseg.training.precision import spare_grouped
-from geoseg.training.setup import Prepared, build, prepare
+from geoseg.training.setup import Prepared, build, check_order, prepare
 from geoseg.typing import PathLike, Progress, no_progress
 
 __all__ = ["train"]
@@ -112,6 +112,9 @@ def train(
         else:
             # A run that goes on has its weights in the state; where they came from no longer matters.
             initial = read_initial(base / settings.weights) if settings.weights else None
+            if initial is not None:
+                bands = settings.card.bands or prepared.facts.bands
+                check_order(initial.bands, bands, f"bands of {initial.source}", "Choose")
             start_from(
                 network, initial, prepared.facts.classes, settings.weights_init_type, settings.pretrained
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from geoseg.training.graphs import open_graph_areas
 from geoseg.training.learner import Pixelwise
 from geoseg.training.teacher import TeacherNetwork, open_teacher
 
-__all__ = ["Facts", "Prepared", "build", "check_size", "pixelwise_of", "prepare"]
+__all__ = ["Facts", "Prepared", "build", "check_order", "check_size", "pixelwise_of", "prepare"]
 
 logger = logging.getLogger(__name__)
 
@@ -168,16 +168,12 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         "val": sorted({area_names[ref.area] for ref in val}),
     }
     table, bands = opened.table, _band_names(opened)
-    meant = band_names([{"description": name} for name in names])
     # A run chooses bands by the names of the card, and would give the network another order than it learned.
-    if meant != bands and sorted(meant) == sorted(bands):
-        raise ConfigError(
-            f"$.card.bands: must be in the order of the scenes' bands, {', '.join(bands)}, got "
-            f"{', '.join(names)}. Name them in that order, or choose another with data.scenes[].bands."
-        )
+    check_order(names, bands, "$.card.bands:", "Name them in that order, or choose")
     teacher = None
     if settings.teacher is not None:
         teacher = open_teacher(base / settings.teacher.bundle, table.names, opened.channels)
+        check_order(teacher.bands, names or bands, "$.teacher.bundle: bands", "Choose")
     facts = Facts(
         table.names,
         opened.dtype,
@@ -192,6 +188,22 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         files={path.removeprefix(f"{base}{os.sep}"): digest for path, digest in opened.files.items()},
     )
     return Prepared(opened, epochs, val, facts, teacher)
+
+
+def check_order(given: Sequence[str], bands: Sequence[str], what: str, advice: str) -> None:
+    """Refuse the bands of the scenes in another order: blue would be taken for red.
+
+    Raises
+    ------
+    ConfigError
+        Both name the same bands, in two orders.
+    """
+    meant, stored = (band_names([{"description": name} for name in some]) for some in (given, bands))
+    if meant != stored and sorted(meant) == sorted(stored):
+        raise ConfigError(
+            f"{what} must be in the order of the scenes' bands, {', '.join(stored)}, got "
+            f"{', '.join(given)}. {advice} another with data.scenes[].bands."
+        )
 
 
 def _band_names(opened: Opened) -> tuple[str, ...]:

@@ -24,11 +24,15 @@ class TeacherNetwork(nn.Module):
     ----------
     fingerprint
         Of the bundle, as runs of inference tell one model from another.
+    bands
+        What its card calls the bands that it takes.
     """
 
-    def __init__(self, normalize: Normalize, network: nn.Module, fingerprint: str) -> None:
+    def __init__(
+        self, normalize: Normalize, network: nn.Module, fingerprint: str, bands: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
-        self.fingerprint = fingerprint
+        self.fingerprint, self.bands = fingerprint, bands
         self.normalize = normalize
         self.network = network.to(memory_format=torch.channels_last).requires_grad_(False)
         self.eval()
@@ -72,4 +76,6 @@ def open_teacher(path: Path, classes: tuple[str, ...], channels: int) -> Teacher
         )
     ramps = band_ramps(card.scaling, channels)
     fingerprint = load_model(path, device="cpu", engine="torch").fingerprint()
-    return TeacherNetwork(Normalize(ramps, fill_values(ramps)), load_module(bundle), fingerprint)
+    return TeacherNetwork(
+        Normalize(ramps, fill_values(ramps)), load_module(bundle), fingerprint, tuple(card.bands)
+    )

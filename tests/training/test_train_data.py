@@ -20,6 +20,7 @@ from rasterio.enums import ColorInterp
 from train_samples import TINY, base_config, to_ground, town, write_project, write_scene
 from typer.testing import CliRunner
 
+import geoseg
 from geoseg.cli import app
 from geoseg.data.chips import cut_chip
 from geoseg.data.dataset import ChipDataset
@@ -27,6 +28,11 @@ from geoseg.data.settings import TrainingDataSettings
 from geoseg.data.sources import Wanted, open_areas
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.geo.windows import Window
+from geoseg.models import write_bundle
+from geoseg.models.architectures import build_network
+from geoseg.models.card import ModelCard
+from geoseg.models.options import ArchitectureSpec, GeosegOptions
+from geoseg.models.scaling import ZScore
 from geoseg.projects.figures import Rectangle
 from geoseg.raster.classes import IGNORE
 from geoseg.training.config import parse_train_settings
@@ -655,3 +661,30 @@ def test_images_with_bands_in_another_order_are_written_anew(tmp_path):
         assert "data.scenes" not in str(told.value)
     write("b.tif", ("red", "green", "blue"))
     assert open_areas(wanted).channels == 3
+
+
+@pytest.mark.parametrize("use", ["weights", "teacher"])
+def test_networks_of_the_same_bands_in_another_order_are_refused(tmp_path, use):
+    spec = ArchitectureSpec(**TINY)
+    scene = write_scene(tmp_path, "a", 192, 1)
+    for name, bands in (("same", ("red", "green", "blue")), ("other", ("blue", "green", "red"))):
+        card = ModelCard.create(
+            name,
+            classes=("bg", "house"),
+            bands=bands,
+            scaling=[ZScore(mean=100, stddev=50)],
+            options=GeosegOptions(architecture=spec, multiple=8, window=(32, 32), overlap=(0, 0)),
+        )
+        bundle = write_bundle(tmp_path / name, build_network(spec, in_channels=3, classes=2), card)
+        wanted = {"weights": str(bundle)} if use == "weights" else {"teacher": {"bundle": str(bundle)}}
+        config = base_config(data={"scenes": scene}, epochs=1, **wanted)
+        if name == "same":
+            prepare(parse_train_settings(config), tmp_path)
+            continue
+        with pytest.raises(
+            ConfigError,
+            match=r"scenes' bands, red, green, blue, got blue, green, red. Choose another with data",
+        ):
+            geoseg.train(config, tmp_path / "run", devices="cpu")
+    config["data"]["scenes"] = [{**scene, "bands": [3, 2, 1]}]  # as the message advises
+    assert prepare(parse_train_settings(config), tmp_path).facts.bands == ("blue", "green", "red")
