@@ -10,7 +10,7 @@ from typing import Any
 from geoseg.config import read_document
 from geoseg.errors import InputError
 from geoseg.files import hold, json_text, write_text
-from geoseg.projects.figures import Tag, TagMeta, color_of
+from geoseg.projects.figures import Tag, TagMeta, color_of, is_of_2018
 from geoseg.projects.images import open_image
 from geoseg.projects.project import Item, Project, open_project, read_annotation
 from geoseg.projects.writer import rewrite_meta
@@ -113,7 +113,7 @@ def tag_images(project: PathLike, names: Mapping[str, Iterable[str]], *, remove:
             if remove:
                 kept = [entry for entry in entries if Tag.from_json(entry).name not in tags]
             else:
-                legacy = file.name != f"{item.name}.json"
+                legacy = file.name != f"{item.name}.json" and is_of_2018(document)
                 new = [Tag(tag).to_json(legacy=legacy) for tag in tags if not annotation.has_tag(tag)]
                 kept = [*entries, *new]
             if kept != entries:

@@ -44,9 +44,8 @@ def image_places(target: ProjectTarget, names: Sequence[str], qa: BoolArray, see
 def _image_scores(target: ProjectTarget, name: str) -> tuple[float | None, float | None]:
     if target.meta.find_tag(UNCERTAIN) is None or name not in target.items:
         return None, None
-    path, _ = target.annotation_path(name)
     try:
-        document = read_document(path)
+        document = read_document(target.annotation_path(name)[0])
     except (ConfigError, InputError):
         return None, None  # it is told when the image is opened
     tags = document.get("tags") if isinstance(document, dict) else None

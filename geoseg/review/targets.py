@@ -26,7 +26,7 @@ from geoseg.io.vectors import (
     open_vector,
     pixel_transform,
 )
-from geoseg.projects.figures import SHAPES, ClassMeta, ProjectMeta, color_of
+from geoseg.projects.figures import SHAPES, ClassMeta, ProjectMeta, color_of, is_of_2018
 from geoseg.projects.images import ImageFile, open_image
 from geoseg.projects.project import Item, Project, open_project
 from geoseg.projects.writer import rewrite_meta
@@ -288,7 +288,8 @@ class ProjectTarget:
         """Annotation file of an image, there or not yet, and whether it has the form of 2018."""
         item = self.item(name)
         path = item.annotation or item.image.parent.parent / "ann" / f"{item.name}.json"
-        return path, path.name != f"{item.name}.json"
+        legacy = path.name != f"{item.name}.json"
+        return path, legacy and (not path.is_file() or is_of_2018(read_document(path)))
 
     def read(self, name: str, *, first_id: int, image: int) -> tuple[list[ReviewObject], list[Any]]:
         """Objects of an image with ids from ``first_id``, and its tags.

@@ -24,6 +24,7 @@ from geoseg.io.sources import open_raster
 from geoseg.io.vectors import open_vector
 from geoseg.projects.figures import Bitmap, TagMeta
 from geoseg.projects.project import open_project
+from geoseg.projects.tagging import tag_images
 from geoseg.review import ProjectTarget, Review, SceneTarget, StaleError, export_review, read_marks
 from geoseg.review.folder import default_folder
 from geoseg.review.targets import open_target
@@ -344,10 +345,13 @@ def test_the_review_of_a_scene_on_a_server_lies_in_the_working_folder(
     assert default_folder("data/town.tif") == tmp_path / "data" / "town.review"
 
 
-@pytest.mark.parametrize("content", ['{"size": {"height": 60, "width": 80}}', "[]", '{"tags": 7}'])
+@pytest.mark.parametrize("stem", ["a.png", "a"])
+@pytest.mark.parametrize("content", ['{"size": {"height": 60, "width": 80}}', "[]", '{"tags": 7}', "{"])
 def test_an_annotation_without_objects_or_of_another_kind_stops_nobody(
-    content: str, project: Path, tmp_path: Path
+    content: str, stem: str, project: Path, tmp_path: Path
 ) -> None:
+    ann = project / "ds" / "ann"
+    (ann / "a.png.json").rename(ann / f"{stem}.json")
     meta = open_project(project).meta.with_tag(TagMeta("uncertain", "any_number"))
     (project / "meta.json").write_text(json.dumps(meta.to_json()))
     [name] = (item.annotation for item in open_project(project) if item.annotation is not None)
@@ -359,6 +363,27 @@ def test_an_annotation_without_objects_or_of_another_kind_stops_nobody(
             with pytest.raises(InputError):
                 review.facts(0)
         assert review.facts(1) == (0, [])
+
+
+def test_values_of_tags_stay_where_files_of_today_are_named_as_in_2018(project: Path, tmp_path: Path) -> None:
+    file = project / "ds" / "ann" / "a.json"
+    (project / "ds" / "ann" / "a.png.json").rename(file)
+    document = json.loads(file.read_text())
+    lanes = {"name": "lanes", "value": 2, "labelerLogin": "ann"}
+    document["tags"] = document["objects"][1]["tags"] = [lanes]
+    document["objects"][1]["labelerLogin"] = "ann"
+    file.write_text(json.dumps(document))
+    with Review(tmp_path / "n.review", ProjectTarget(open_project(project))) as review:
+        [house] = [one for one in review.objects(0, (0, 0, 80, 60), most=9) if one.kind == "polygon"]
+        review.edit(review.revision, 0, {"op": "class", "ids": [house.id], "class": "any"})
+        review.edit(review.revision, 0, {"op": "tag", "ids": [], "tag": "checked"})
+    assert tag_images(project, {"seen": ["a"]}) == 1
+    written = json.loads(file.read_text())
+    assert written["tags"][0] == lanes
+    assert [tag["name"] for tag in written["tags"]] == ["lanes", "checked", "seen"]
+    edited = written["objects"][1]
+    assert (edited["classTitle"], edited["geometryType"], edited["labelerLogin"]) == ("any", "polygon", "ann")
+    assert edited["tags"] == [lanes]
 
 
 @pytest.mark.parametrize("name", ["", ":polygon"])

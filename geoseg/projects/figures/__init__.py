@@ -6,6 +6,7 @@ from geoseg.projects.figures.annotation import (
     Tag,
     figure_from_json,
     figure_to_json,
+    is_of_2018,
 )
 from geoseg.projects.figures.bitmaps import decode_mask, encode_mask
 from geoseg.projects.figures.meta import ClassMeta, ProjectMeta, TagMeta, color_of, format_color, parse_color
@@ -46,6 +47,7 @@ __all__ = [
     "figure_to_json",
     "filled_area",
     "format_color",
+    "is_of_2018",
     "parse_color",
     "same_figure",
 ]

@@ -26,7 +26,15 @@ from geoseg.projects.figures.types import (
     open_ring,
 )
 
-__all__ = ["Annotation", "LabeledObject", "Tag", "figure_from_json", "figure_to_json", "size_from_json"]
+__all__ = [
+    "Annotation",
+    "LabeledObject",
+    "Tag",
+    "figure_from_json",
+    "figure_to_json",
+    "is_of_2018",
+    "size_from_json",
+]
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -211,6 +219,24 @@ def _entries(document: Json, key: str) -> list[Any]:
     if entries is not None and not isinstance(entries, list):
         raise InputError(f"{key} must be a list, got {type(entries).__name__}. Correct the annotation.")
     return entries or []
+
+
+def is_of_2018(document: Any) -> bool:
+    """Whether an annotation has nothing that the form of 2018 lacks: today's key of shapes, values of tags.
+
+    By its content, for files were named STEM.json for years after.
+
+    Examples
+    --------
+    >>> is_of_2018({"tags": ["seen"]}), is_of_2018({"tags": [{"name": "lanes", "value": 2}]})
+    (True, False)
+    """
+    if not isinstance(document, Mapping):
+        return True
+    listed = document.get("objects")
+    objects = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    tags = [tag for one in (document, *objects) if isinstance(one.get("tags"), list) for tag in one["tags"]]
+    return not any("geometryType" in one for one in objects) and all(isinstance(tag, str) for tag in tags)
 
 
 def size_from_json(document: Any) -> tuple[int, int]:
