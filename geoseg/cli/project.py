@@ -163,6 +163,11 @@ def tag(
     if from_review is not None:
         from geoseg.review import read_marks
 
+        if tag == "qa":
+            raise InputError(
+                "tag must be another than qa, which images get that were drawn for measuring. "
+                "Give another --tag."
+            )
         accepted = [mark for mark in read_marks(from_review) if mark.status == "accepted"]
         if not accepted:
             raise InputError(

@@ -100,6 +100,9 @@ def test_tags_from_a_review(tmp_path: Path) -> None:
     for name, own in tags(project).items():
         assert {"qa", "corrected"} & set(own) == ({kinds[name]} if name in kinds else set())
     assert CliRunner().invoke(app, [*command, "--names", "a"]).exit_code == 2
+    # Those for measuring would be the only ones to get it.
+    refused = CliRunner().invoke(app, [*command, "--tag", "qa"])
+    assert (refused.exit_code, "Give another --tag" in refused.output) == (2, True)
 
 
 @pytest.mark.parametrize("way", ["tag", "review"])
