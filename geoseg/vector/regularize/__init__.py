@@ -9,6 +9,11 @@ touched goes on touching. Where outlines cross after that, the ground in common 
 The offset of a line keeps the area on either side of the traced outline, which is why the result lies nearer
 to the truth than the outline that it came from. What would not agree with its pixels is left simplified, or
 as it was traced.
+
+From module to module: ``specks`` leaves out what is too small. ``directions`` tells how houses stand,
+``pieces`` cuts arcs into stretches along and across that, ``lines`` drops and joins these, ``junctions`` and
+``corners`` go from lines back to corners; ``drawing`` does all of it for arcs of several levels.
+``agreement`` judges what came of it, ``mending`` parts what crosses.
 """
 
 from __future__ import annotations

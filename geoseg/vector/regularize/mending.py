@@ -110,14 +110,14 @@ class Mending:
         renewed[self._knot[changed[inside[changed]]]] = True
         again = np.flatnonzero(inside & renewed[self._knot])
         kept = np.flatnonzero(inside & ~renewed[self._knot])
-        # Both before ``_now`` is called, which looks members up: what lies beside the knots that are mended
-        # again may belong to one that is kept, or may have left its own.
+        # Both before ``_latest`` is called, which looks members up: what lies beside the knots that are
+        # mended again may belong to one that is kept, or may have left its own.
         self._mended = take_objects(self._mended, np.searchsorted(self._members, kept))
         self._members = kept
         beside = np.setdiff1d(with_neighbors(self.shapes, self._group, again), again)
         clean = cleaned(self.shapes[again], self._knot[again])
         outlines = take_objects(drawn, again)
-        mended = reshaped(outlines, clean, self._knot[again], self._now(drawn, beside))
+        mended = reshaped(outlines, clean, self._knot[again], self._latest(drawn, beside))
         self._members = np.append(kept, again)
         order = np.argsort(self._members)
         self._members = self._members[order]
@@ -141,9 +141,9 @@ class Mending:
 
     def finished(self, drawn: Outlines) -> Outlines:
         """All objects as drawn, or mended."""
-        return self._now(drawn, np.arange(len(drawn)))
+        return self._latest(drawn, np.arange(len(drawn)))
 
-    def _now(self, drawn: Outlines, chosen: IntArray) -> Outlines:
+    def _latest(self, drawn: Outlines, chosen: IntArray) -> Outlines:
         """Some objects as drawn, or mended."""
         mended = np.isin(chosen, self._members)
         some = take_objects(self._mended, np.searchsorted(self._members, chosen[mended]))
