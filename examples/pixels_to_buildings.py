@@ -29,7 +29,7 @@ from geoseg.pipeline.predict_scene import predict_scene
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "images"
 PANEL = 2.6  # inches; at 150 dots each panel has 390 pixels
-SPLIT = 0.25  # parts a little more than the network's default of 0.3, so that there is something to see
+SPLIT = 0.25  # parts a little more than the network's default of 0.35, so that there is something to see
 COLORS = np.array(plt.get_cmap("tab10").colors)
 
 

@@ -107,20 +107,6 @@ def test_houses_that_touch_are_parted_where_the_probability_dips(monkeypatch: py
     assert (mask[2:5, 2:5] == 1).all()
 
 
-def test_the_threshold_that_ships_keeps_houses_apart(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(EXAMPLES / "buildings"))
-    choose = runpy.run_path(str(EXAMPLES / "buildings/ship.py"))["choose_threshold"]
-
-    def rows(*scores: tuple[float, float, float]) -> dict[float, dict[str, float]]:
-        return {value: {"iou": iou, "object_f1": f1} for value, iou, f1 in scores}
-
-    assert choose(rows((0.5, 0.770, 0.28), (0.7, 0.769, 0.32), (0.8, 0.757, 0.40))) == 0.7
-    assert choose(rows((0.5, 0.770, 0.30), (0.6, 0.769, 0.30))) == 0.5
-    assert choose(rows((0.5, 0.0, 0.0), (0.6, 0.0, 0.0))) == 0.5
-
-
 #: The generated ground of two sampling distances.
 TOWNS = ["towns.geojson"] * 2
 
@@ -233,6 +219,17 @@ def test_places_left_out_and_the_bundle_that_ships(
     assert not (tmp_path / "fresh").exists()
     capsys.readouterr()
 
+    words = [str(path), "--model", f"west={places / 'west' / 'last'}", "--out", str(tmp_path / "defaults")]
+    words += ["--threshold", "0.5", "--min-confidence", "0", "--min-confidence", "1"]
+    run_script("buildings/defaults.py", words, monkeypatch)
+    any_confidence, certain = json.loads((tmp_path / "defaults/defaults.json").read_text())["places"]
+    left_out = table["west"]["left_out"]
+    assert {name: any_confidence.get(name) for name in left_out if name != "batches"} == {
+        name: value for name, value in left_out.items() if name != "batches"
+    }
+    assert certain["iou"] == 0
+    capsys.readouterr()
+
     bundle = tmp_path / "shipped"
     arguments = [str(places / "west"), "--config", str(path), "--places", str(places / "places.json")]
     arguments += ["--split", "off", "--split", "0.5", "--hardware", "a test", "--out", str(bundle)]
@@ -256,9 +253,6 @@ def test_places_left_out_and_the_bundle_that_ships(
     }
     assert again["score_scenes"](bundle, [scene]) == told
     assert block["iou"] == block["thresholds"][threshold]["iou"]
-    scores = {float(value): row for value, row in block["thresholds"].items()}
-    choose = runpy.run_path(str(EXAMPLES / "buildings/ship.py"))["choose_threshold"]
-    assert float(threshold) == choose(scores)
     gsd = shipped.card.options.gsd_range
     assert gsd == pytest.approx(trained.card.options.gsd_range, abs=0.001)  # nothing was zoomed
     pixels = geoseg.open_scene(tmp_path / "west.tif").values[None, :3, :64, :64]
@@ -391,9 +385,11 @@ def test_every_step_of_the_recipe_is_a_command_that_exists(
     from geoseg.training.config import apply_overrides, parse_train_settings
 
     module = runpy.run_path(str(EXAMPLES / "buildings/make.py"))
-    for config in ("teacher.toml", "student.toml", "train.toml", "fourth.toml", "fifth.toml", "sixth.toml"):
-        document = apply_overrides(read_document(EXAMPLES / "buildings" / config), module["QUICK"])
-        assert parse_train_settings(document, config).epochs == 1
+    configs = sorted((EXAMPLES / "buildings").glob("*.toml"))
+    assert len(configs) >= 8
+    for config in configs:
+        document = apply_overrides(read_document(config), module["QUICK"])
+        assert parse_train_settings(document, config.name).epochs == 1
     arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "runs"), "--quick", "--dry-run"]
     run_script("buildings/make.py", arguments, monkeypatch)
     lines = capsys.readouterr().out.splitlines()

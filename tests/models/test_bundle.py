@@ -333,25 +333,22 @@ def test_shipped_network_is_small_and_sound() -> None:
             [row[score] for row in table[name].values()] for name in ("new", "before", "older")
         )
         assert sum(new) > sum(older)
-        # It was chosen on places that taught; on these it is ahead in object F1, and level in IoU.
-        if score == "object_f1":
-            assert sum(new) > sum(before)
-        else:
-            assert abs(sum(new) - sum(before)) / len(new) < 0.004
-        # The lowest with default options: villages under trees in Bangladesh, object F1 0.284.
-        assert all(0.28 < value < 1 for value in new)
+        # It was chosen on places that taught; on these it is ahead.
+        assert sum(new) > sum(before)
+        # The lowest with default options: villages under trees in Bangladesh, object F1 0.293.
+        assert all(0.29 < value < 1 for value in new)
     threshold = json.loads((shipped_model() / "model.json").read_text(encoding="utf-8"))
     threshold = threshold["properties"]["mlm:hyperparameters"]["geoseg"]["threshold"]
     block = told["training"]["validation_block"]
     assert block["iou"] == block["thresholds"][str(threshold)]["iou"]
-    assert told["training"]["config"] == "examples/buildings/sixth.toml"
+    assert told["training"]["config"] == "examples/buildings/eighth.toml"
     left_out = {name: row for name, row in told["training"]["places_left_out"].items() if name != "what"}
     assert len(left_out) >= 7
     without, learned = ([row[name]["iou"] for row in left_out.values()] for name in ("left_out", "learned"))
     assert 0 < sum(without) < sum(learned) < len(left_out)
     # What it went on from, the strip among the places that chose how far to split, and what was tried since.
     assert told["training"]["earlier_batches"] > told["training"]["batches"]
-    assert told["training"]["splits"]["0.3"]["banepa"] == block["object_f1"]
+    assert told["training"]["splits"]["0.35"]["banepa"] == block["object_f1"]
     assert "fourth.toml" in " ".join(told["training"]["notes"])
     for word in ("OpenAerialMap", "OpenStreetMap", "SpaceNet", "Open Cities"):
         assert word in (shipped_model() / "model.json").read_text(encoding="utf-8")
