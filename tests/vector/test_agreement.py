@@ -66,7 +66,7 @@ def test_turned_boxes(width: float, height: float, angle: float, shift: float, c
     traced = with_groups(field, 1000, 4)
     box = shapely.box(9.5 - width, 9.5 - height, 9.5 + width, 9.5 + height)
     box = shapely.affinity.translate(shapely.affinity.rotate(box, angle), shift, shift / 3)
-    hole = shapely.affinity.scale(box, 0.4, 0.3)
+    hole = shapely.affinity.scale(box, 0.4, 0.4)  # as wide as high, or it might reach out of a turned box
     # Rings that run either way.
     shape = shapely.Polygon(box.exterior.coords[::-1], [hole.exterior.coords] if court else [])
     drawn = reshaped(traced, [shape])
