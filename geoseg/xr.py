@@ -154,9 +154,10 @@ def predict(
         image, valid = lazy_parts(array)
     else:
         array = as_scene(scene)
-        concerns = check_array("the array", geobox_of(array), predictor, given)
         image, valid = lazy_parts(array)
-        source, notes = stretched(array_scene(array), predictor, chosen)
+        whole = array_scene(array)
+        concerns = check_array("the array", geobox_of(array), predictor, given, whole.called)
+        source, notes = stretched(whole, predictor, chosen)
         notes = concerns + notes
         # The limits are those of a run; the pixels stay lazy.
         if isinstance(source, StretchedScene):

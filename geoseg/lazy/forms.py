@@ -196,7 +196,20 @@ def array_scene(scene: Any) -> ArrayScene:
     array = as_scene(scene)
     image, valid = lazy_parts(array)
     name = array.attrs.get("scene") or array.name or "array"
-    return ArrayScene(image, valid, geobox_of(array), str(name), array.attrs.get("acquired"))
+    acquired = array.attrs.get("acquired")
+    return ArrayScene(image, valid, geobox_of(array), str(name), acquired, _band_names(array))
+
+
+def _band_names(array: xr.DataArray) -> tuple[str, ...]:
+    """What an array calls its bands: by their coordinate, as from a STAC catalog, or as rioxarray tells."""
+    bands = array.coords["band"].values.tolist() if "band" in array.coords else []
+    if all(isinstance(band, str) for band in bands):
+        return tuple(bands)
+    names = array.attrs.get("long_name")
+    # These are of the file's bands, and stay so where an array holds some of them, in any order.
+    if not isinstance(names, list | tuple) or not {*bands} <= {*range(1, len(names) + 1)}:
+        return ()
+    return tuple(str(names[band - 1]) for band in bands)
 
 
 def _chunk_sides(chunks: Any) -> tuple[int, int]:

@@ -79,6 +79,8 @@ class ArrayScene(Shaped):
         What to call it.
     acquired
         Acquisition date where known.
+    called
+        What the array calls its bands; empty where it does not.
     """
 
     image: Any
@@ -86,6 +88,7 @@ class ArrayScene(Shaped):
     geobox: GeoBox
     name: str = "array"
     acquired: str | None = None
+    called: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:

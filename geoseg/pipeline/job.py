@@ -113,7 +113,8 @@ def prepare(
     if isinstance(scene, (str, os.PathLike, SceneReference)):
         source, notes = open_for_model(scene, predictor, given, settings)
     else:
-        concerns = check_array(scene.name, scene.geobox, predictor, given)
+        called = getattr(scene, "called", ())
+        concerns = check_array(scene.name, scene.geobox, predictor, given, called)
         source, notes = stretched(scene, predictor, settings)
         notes = concerns + notes
     # Before anything that takes time with the number of pixels, which a broken header may state as 10^18.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError
 from geoseg.geo.geobox import GeoBox
-from geoseg.io.band_names import check_names, match_bands, stored_names
+from geoseg.io.band_names import band_names, check_names, match_bands, stored_names
 from geoseg.io.references import Reference
 from geoseg.io.sources import open_raster
 from geoseg.pipeline.values import stretched
@@ -90,7 +90,9 @@ def open_for_model(
     return source, notes + more
 
 
-def check_array(name: str, geobox: GeoBox, predictor: Predictor, given: RunSettings) -> list[str]:
+def check_array(
+    name: str, geobox: GeoBox, predictor: Predictor, given: RunSettings, called: Sequence[str] = ()
+) -> list[str]:
     """Whether an array fits a model; a note says where its pixels are off.
 
     Parameters
@@ -101,6 +103,8 @@ def check_array(name: str, geobox: GeoBox, predictor: Predictor, given: RunSetti
         Of the array.
     predictor, given
         As for :func:`open_for_model`.
+    called
+        What the array calls its bands.
 
     Raises
     ------
@@ -113,12 +117,23 @@ def check_array(name: str, geobox: GeoBox, predictor: Predictor, given: RunSetti
             "bands, resolution, bbox and gsd are for files; select them on the array itself, and give it a "
             'CRS, or meters per pixel as attrs["gsd"] of a DataArray.'
         )
+    card, concerns = predictor.card, list[str]()
+    names = band_names([{"description": band} for band in called])
+    order = None if card is None else match_bands(card.bands, names)
+    if card is not None and order not in (None, tuple(range(1, len(called) + 1))):
+        places = ", ".join(str(band - 1) for band in order or ())
+        concerns.append(
+            Concern(
+                f"{name} calls its bands {', '.join(names)}, the network wants {', '.join(card.bands)}: "
+                f"expect poor results. array.isel(band=[{places}]) is in its order."
+            )
+        )
     if given.resolution == "native":  # the array as it is, on purpose
-        return []
+        return concerns
     notes = check_gsd(name, [geobox], predictor, given)
-    gsd = None if predictor.card is None else predictor.card.options.gsd
+    gsd = None if card is None else card.options.gsd
     advice = f" geoseg.open_scene(path, resolution={gsd:.3g}) reads a file at what fits." if gsd else ""
-    return [Concern(note + advice) for note in notes]
+    return concerns + [Concern(note + advice) for note in notes]
 
 
 def check_gsd(name: str, geoboxes: Sequence[GeoBox], predictor: Predictor, given: RunSettings) -> list[str]:

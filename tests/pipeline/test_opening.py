@@ -192,6 +192,26 @@ class TestStretch:
         assert "notes" not in plain.attrs
 
 
+@pytest.mark.parametrize("by", ["band", "long_name"])
+def test_an_array_that_names_its_bands_in_another_order_is_told(by: str) -> None:
+    colors = {"red": 200, "green": 20, "blue": 20}
+
+    def array(*names: str) -> xr.DataArray:
+        pixels = np.stack([np.full((60, 60), colors[name], np.uint8) for name in names])
+        coords, attrs = ({"band": list(names)}, {}) if by == "band" else ({"band": [1, 2, 3]}, {by: names})
+        return xr.DataArray(pixels, dims=("band", "y", "x"), coords=coords, attrs=attrs)
+
+    good = geoseg.predict(array("red", "green", "blue"), Bright())
+    assert good.values.all()
+    wrong = array("blue", "green", "red")
+    with pytest.warns(
+        UserWarning, match=r"blue, green, red, the network wants red.*isel\(band=\[2, 1, 0\]\)"
+    ):
+        assert not geoseg.predict(wrong, Bright()).values.any()
+    # As the message advises.
+    assert geoseg.predict(wrong.isel(band=[2, 1, 0]), Bright()).values.all()
+
+
 def open_box(height: int, width: int) -> Any:
     from geoseg.geo.geobox import GeoBox
 
