@@ -172,7 +172,8 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
     check_order(names, bands, "$.card.bands:", "Name them in that order, or choose")
     teacher = None
     if settings.teacher is not None:
-        teacher = open_teacher(base / settings.teacher.bundle, table.names, opened.channels)
+        bundle = base / settings.teacher.bundle
+        teacher = open_teacher(bundle, table.names, opened.channels, opened.dtype)
         check_order(teacher.bands, names or bands, "$.teacher.bundle: bands", "Choose")
     facts = Facts(
         table.names,

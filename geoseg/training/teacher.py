@@ -48,7 +48,7 @@ class TeacherNetwork(nn.Module):
         return probabilities
 
 
-def open_teacher(path: Path, classes: tuple[str, ...], channels: int) -> TeacherNetwork:
+def open_teacher(path: Path, classes: tuple[str, ...], channels: int, dtype: str) -> TeacherNetwork:
     """The network of a bundle.
 
     Raises
@@ -68,6 +68,12 @@ def open_teacher(path: Path, classes: tuple[str, ...], channels: int) -> Teacher
         raise ConfigError(
             f"$.teacher.bundle: must have the classes {', '.join(classes)} of {channels} bands, got "
             f"{', '.join(card.classes)} of {card.in_channels}. Name the bundle of a run on such data."
+        )
+    # Its scaling is of such values: of others its probabilities would mean nothing.
+    if card.scaling is not None and card.dtype not in (dtype, "other"):
+        raise ConfigError(
+            f"$.teacher.bundle: must take {dtype} pixels, as the scenes hold, got one for {card.dtype}. "
+            "Name the bundle of a run on such data."
         )
     if card.activation != "softmax":
         raise ConfigError(

@@ -145,7 +145,7 @@ def test_a_run_with_a_teacher_goes_on_after_a_kill_and_leaves_the_teacher_alone(
     assert card.options.training["teacher"] == load_model(bundle).fingerprint()
     assert "teacher" not in open_bundle(bundle).card.options.training
     # A validation loss is that of the labels, so that runs with and without a teacher can be compared.
-    network = open_teacher(bundle, ("bg", "house"), 3).train()
+    network = open_teacher(bundle, ("bg", "house"), 3, "uint8").train()
     assert not any(module.training for module in network.modules())
     assert not any(weight.requires_grad for weight in network.parameters())
 
@@ -174,13 +174,13 @@ def test_a_teacher_of_several_classes_a_pixel_is_refused(quick, tmp_path):
     )  # fmt: skip
     wrong = write_bundle(tmp_path / "sigmoid", load_module(bundle), card)
     with pytest.raises(ConfigError, match=r"\$\.teacher\.bundle: must have the activation softmax, got sig"):
-        open_teacher(wrong, ("bg", "house"), 3)
+        open_teacher(wrong, ("bg", "house"), 3, "uint8")
 
 
 def test_teachers_that_say_nothing_about_the_classes_are_refused(quick, tmp_path):
     bundle = train(quick(epochs=1), tmp_path / "teacher", devices="cpu")
     with pytest.raises(ConfigError, match=r"\$\.teacher\.bundle: must have the classes bg, roof of 3 bands"):
-        open_teacher(bundle, ("bg", "roof"), 3)
+        open_teacher(bundle, ("bg", "roof"), 3, "uint8")
     settings = quick(classes=["roof"], teacher={"bundle": str(bundle)}, epochs=1)
     with pytest.raises(ConfigError, match=r"got bg, house of 3\. Name the bundle of a run on such data"):
         train(settings, tmp_path / "run", devices="cpu")

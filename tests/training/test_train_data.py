@@ -688,3 +688,19 @@ def test_networks_of_the_same_bands_in_another_order_are_refused(tmp_path, use):
             geoseg.train(config, tmp_path / "run", devices="cpu")
     config["data"]["scenes"] = [{**scene, "bands": [3, 2, 1]}]  # as the message advises
     assert prepare(parse_train_settings(config), tmp_path).facts.bands == ("blue", "green", "red")
+
+
+def test_a_teacher_of_other_values_is_refused(tmp_path):
+    spec = ArchitectureSpec(**TINY)
+    card = ModelCard.create(
+        "wide",
+        classes=("bg", "house"),
+        bands=("red", "green", "blue"),
+        scaling=[ZScore(mean=1000, stddev=500)],
+        options=GeosegOptions(architecture=spec, multiple=8, window=(32, 32), overlap=(0, 0)),
+        data_type="uint16",
+    )
+    bundle = write_bundle(tmp_path / "wide", build_network(spec, in_channels=3, classes=2), card)
+    config = base_config(data={"scenes": write_scene(tmp_path, "a", 192, 1)}, teacher={"bundle": str(bundle)})
+    with pytest.raises(ConfigError, match="must take uint8 pixels, as the scenes hold, got one for uint16"):
+        prepare(parse_train_settings(config), tmp_path)
