@@ -113,9 +113,21 @@ export async function loadObjects(box) {
   tell('objects');
 }
 
+// An answer holds at most 20,000 places, and the random fifth of a huge scene reaches to the end of its list.
 export async function loadPlaces() {
-  const answer = await get('/api/places', { from: 0, count: 20000 });
-  state.places = answer.places;
+  const places = [];
+  let answer;
+  do {
+    const part = await get('/api/places', { from: places.length, count: 20000 });
+    // With an edit between two parts, the earlier one tells what is no more.
+    if (part.revision < state.revision || (answer && part.revision !== answer.revision)) {
+      await loadPlaces();
+      return;
+    }
+    answer = part;
+    places.push(...part.places);
+  } while (answer.places.length && places.length < answer.total);
+  state.places = places;
   state.total = answer.total;
   state.accepted = answer.accepted;
   tell('places');

@@ -215,6 +215,8 @@ class _Pages:
         """Part of the list."""
         first = int(_numbers(request.query_params.get("from", "0"), 1)[0])
         count = int(_numbers(request.query_params.get("count", "200"), 1)[0])
+        # Taken before the places, as for objects: the page puts parts together that are of one revision.
+        revision = self._review.revision
         places = self._review.places(max(0, first), max(0, min(count, 20_000)))
         rows = [
             {
@@ -231,9 +233,7 @@ class _Pages:
             for place in places
         ]
         total, accepted = self._review.place_counts()
-        return _json(
-            {"revision": self._review.revision, "total": total, "accepted": accepted, "places": rows}
-        )
+        return _json({"revision": revision, "total": total, "accepted": accepted, "places": rows})
 
     def changes(self, request: Request) -> Response:
         """Images that were edited since a revision."""

@@ -48,14 +48,17 @@ def test_the_command_exports(review: Review, tmp_path: Path) -> None:
     assert missing.exit_code == 2
 
 
-def test_the_built_page_is_of_these_sources(tmp_path: Path) -> None:
+def test_the_built_pages_are_of_these_sources(tmp_path: Path) -> None:
     modules = ROOT / "frontend" / "node_modules"
     if shutil.which("node") is None or not modules.is_dir():
         pytest.skip("the page is built again only where node is, and `npm ci` was run in frontend")
     command = ["node", "build.mjs", str(tmp_path)]
     subprocess.run(command, cwd=ROOT / "frontend", check=True, capture_output=True)
-    for name in ("app.js", "app.css", "THIRD_PARTY.txt"):
-        assert (tmp_path / name).read_bytes() == (STATIC / name).read_bytes(), f"npm run build: {name}"
+    for folder, page in (("review", "app"), ("report", "viewer")):
+        for name in (f"{page}.js", f"{page}.css", "THIRD_PARTY.txt"):
+            place = Path(folder, "static", name)
+            built = (tmp_path / place).read_bytes()
+            assert built == (ROOT / "geoseg" / place).read_bytes(), f"npm run build: {place}"
 
 
 def test_the_page_names_no_other_machine() -> None:

@@ -252,6 +252,33 @@ def roads(browser: Any, tmp_path: Path) -> Iterator[tuple[Page, Server, Path]]:
         page.context.close()
 
 
+def test_a_list_longer_than_one_answer_is_loaded_to_its_end(roads: tuple[Page, Server, Path]) -> None:
+    page, _, _ = roads
+    # Answers of one place stand for those of 20,000; the first place is accepted between the first two.
+    page.page.evaluate(
+        """() => {
+            const plain = window.fetch;
+            let first = true;
+            window.fetch = async (url, options) => {
+                if (!String(url).includes('/api/places')) return plain(url, options);
+                const short = new URL(url, location.href);
+                short.searchParams.set('count', 1);
+                if (first && short.searchParams.get('from') === '1') {
+                    first = false;
+                    await review.goTo(0);
+                    await review.judge('accepted');
+                }
+                return plain(short, options);
+            };
+        }"""
+    )
+    page.page.evaluate("() => review.loadPlaces()")
+    assert page.state("state.places.map((place) => [place.rank, place.status])") == [[0, "accepted"], [1, ""]]
+    assert page.state("[state.total, state.accepted]") == [2, 1]
+    page.page.evaluate("() => review.next()")
+    assert page.state("state.place") == 1
+
+
 def bitmap_of(project: Path, name: str, class_name: str) -> Any:
     """What a project holds for a class, as numpy sees it."""
     opened = open_project(project)
