@@ -166,13 +166,20 @@ def open_dataset(path: PathLike) -> Any:
     MissingFileError
         There is no such file.
     SceneError
-        A folder, something that is not a raster, a format outside :data:`RASTER_DRIVERS`, or a VRT that
-        points to the network or runs code.
+        A folder, something that is not a raster, a format outside :data:`RASTER_DRIVERS`, a VRT that points
+        to the network or runs code, or a path that is no UTF-8.
     RunError
         A server that does not answer.
     """
     name = os.fspath(path)
     check_path(name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        # Bytes of a path that are no text are lone surrogates in Python; GDAL takes UTF-8, which has none.
+        raise SceneError(
+            f"path of a scene must be UTF-8, got {name!r}. Rename that file or folder."
+        ) from None
     spelled = _as_gdal_spells(name)
     drivers = list(RASTER_DRIVERS)
     if is_remote(name):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +248,34 @@ class TestCommands:
         assert "\\ud800" in table.stdout
         document = json.loads(runner.invoke(app, ["project", "stats", str(project), "--json"]).stdout)
         assert "caf\xe9 \ud800" in document["sizes"]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+    def test_an_image_whose_name_is_no_text_is_listed_and_the_others_go_on(
+        self, project: Path, tmp_path: Path
+    ) -> None:
+        img, ann = project / "one" / "img", project / "one" / "ann"
+        name = os.fsdecode(b"b\xfcro.png")
+        (img / "a.png").rename(img / name)
+        (ann / "a.png.json").rename(ann / f"{name}.json")
+        [problem] = check_project(project)
+        assert problem.where == f"one/img/{name}"
+        assert problem.what.startswith("path of a scene must be UTF-8, got ")
+        assert problem.what.endswith("b\\udcfcro.png'. Rename that file or folder.")
+        result = self.run("validate", project)
+        assert (result.exit_code, "1 problem" in result.output) == (2, True)
+        result = self.run("stats", project, "--json")
+        assert result.exit_code == 1
+        assert "failed: one/b\\udcfcro.png: path of a scene" in result.stderr
+        document = json.loads(result.stdout)
+        assert (document["total"]["images"], document["failures"][0]["image"]) == (2, f"one/{name}")
+        result = self.run("export", project, "coco", "--out", tmp_path / "x")
+        assert (result.exit_code, "x: 2 images" in result.stdout) == (1, True)
+        [row] = json.loads((tmp_path / "x.failures.json").read_text())
+        assert row["image"] == f"one/{name}"
+        # What the message advises.
+        (img / name).rename(img / "buero.png")
+        (ann / f"{name}.json").rename(ann / "buero.png.json")
+        assert self.run("validate", project).exit_code == 0
 
     def test_exit_status(self, project: Path, tmp_path: Path) -> None:
         assert self.run("export", project, "voc", "--out", tmp_path / "x").exit_code == 2
