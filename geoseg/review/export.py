@@ -192,8 +192,10 @@ def export_review(folder: PathLike, out: PathLike, *, overwrite: bool = False) -
         table = _Table(index, settings, geobox, crs)
         # Rounded for the format, what a person drew may cross itself; without edits all stays to the bit.
         style = scene_style(geobox)
+        # As a run states it: a review of this file measures areas by it, where the picture has no CRS.
+        origin = None if gsd is None else {"options": {"gsd": gsd[0]}}
         with open_writer(
-            format, out, schema=table.schema, crs=crs, repair=table.has_edits, **style
+            format, out, schema=table.schema, crs=crs, provenance=origin, repair=table.has_edits, **style
         ) as writer:
             for batch in table.batches():
                 writer.write(batch)

@@ -303,7 +303,10 @@ def test_an_area_is_written_in_the_unit_of_its_column(scene: Path, footprints: P
     assert table["area_m2"].tolist()[3:] == pytest.approx([21.2, 20.7], abs=0.1)
 
 
-def test_areas_of_a_picture_are_measured_by_the_sampling_distance_of_its_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".parquet", ".shp"])
+def test_areas_of_a_picture_are_measured_by_the_sampling_distance_of_its_run(
+    tmp_path: Path, suffix: str
+) -> None:
     Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "drone.jpg")
     columns = {"id": np.array([1]), "class": np.array(["house"], object), "area_m2": np.array([6.0])}
     schema = pa.schema([("id", pa.int64()), ("class", pa.string()), ("area_m2", pa.float64())])
@@ -314,8 +317,14 @@ def test_areas_of_a_picture_are_measured_by_the_sampling_distance_of_its_run(tmp
         writer.write(FootprintBatch(np.array([shapely.box(10, 10, 30, 40)], object), columns))
     with Review(tmp_path / "r", open_target(tmp_path / "drone.jpg", footprints=source)) as review:
         edit(review, op="move", moves=[[[30, 40], [30, 50]], [[10, 40], [10, 50]]])
-        export_review(review.folder, tmp_path / "corrected.geojson")
-    assert gpd.read_file(tmp_path / "corrected.geojson")["area_m2"].tolist() == pytest.approx([8.0])
+        export_review(review.folder, first := tmp_path / f"corrected{suffix}")
+    read = gpd.read_parquet if suffix == ".parquet" else gpd.read_file
+    assert read(first)["area_m2"].tolist() == pytest.approx([8.0])
+    # The corrected file is reviewed in its turn.
+    with Review(tmp_path / "r2", open_target(tmp_path / "drone.jpg", footprints=first)) as review:
+        edit(review, op="move", moves=[[[30, 50], [30, 60]], [[10, 50], [10, 60]]])
+        export_review(review.folder, second := tmp_path / "again" / f"corrected{suffix}")
+    assert read(second)["area_m2"].tolist() == pytest.approx([10.0])
 
 
 def test_what_a_network_said_is_left_empty_in_a_shapefile_too(scene: Path, footprints: Path) -> None:
