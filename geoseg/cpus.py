@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["limit_threads", "respect_quota", "usable_cpus"]
+__all__ = ["respect_quota", "thread_limits", "usable_cpus"]
 
 #: What libraries of numbers read when they are loaded; torch goes by the first two, and the engines by torch.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 #: The groups of a process, and where the kernel shows their limits.
 _GROUPS, _LIMITS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+#: What respect_quota() has set: workers inherit it, and it is no wish of the user's.
+_by_quota: dict[str, str] = {}
 
 
 def usable_cpus() -> int:
@@ -27,10 +29,9 @@ def usable_cpus() -> int:
     return max(1, math.ceil(min(_seen_cpus(), _quota())))
 
 
-def limit_threads(count: int) -> None:
-    """Let libraries of numbers that are loaded later start so many threads, where nothing else is set."""
-    for name in _THREADS:
-        os.environ.setdefault(name, str(count))
+def thread_limits(count: int) -> dict[str, str]:
+    """Environment in which libraries of numbers start so many threads; what the user has set is left out."""
+    return {name: str(count) for name in _THREADS if os.environ.get(name) in (None, _by_quota.get(name))}
 
 
 def respect_quota() -> None:
@@ -40,7 +41,8 @@ def respect_quota() -> None:
     up, for most of the time.
     """
     if (count := usable_cpus()) < _seen_cpus():
-        limit_threads(count)
+        _by_quota.update(thread_limits(count))
+        os.environ.update(_by_quota)
 
 
 def _seen_cpus() -> int:

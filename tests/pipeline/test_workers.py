@@ -8,7 +8,7 @@ import pickle
 import random
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from affine import Affine
 
+from geoseg import cpus
+from geoseg.cpus import respect_quota
 from geoseg.errors import InputError, RunError
 from geoseg.files import DiskFullError, FolderDepot, depot
 from geoseg.geo.blocks import plan_blocks
@@ -400,20 +402,44 @@ def test_a_worker_runs_the_network_of_the_command_on_its_device(monkeypatch) -> 
         _ = tasks.Network(Placed(), "other weights", "torch on cuda").here
 
 
-def test_each_process_takes_a_device_of_its_own(monkeypatch) -> None:
-    places = SimpleQueue()
-    for name in ("cuda:0", "cuda:1"):
-        places.put(name)
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Begins a worker of ``process_workers`` in this process, which has the CPU time of 8 of its 64 CPUs."""
+    monkeypatch.setattr(cpus, "_seen_cpus", lambda: 64)
+    monkeypatch.setattr(cpus, "_quota", lambda: 8.0)
+    monkeypatch.setattr(cpus, "_by_quota", {})
+    for name in cpus._THREADS:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
     monkeypatch.setattr(processes, "_device", None)
     monkeypatch.setattr(processes.signal, "signal", lambda *_: None)
     monkeypatch.setattr(processes, "_end_with_driver", lambda: None)
     monkeypatch.setattr("geoseg.models.tune_malloc", lambda: True)
-    for name in processes._THREADS:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    processes._begin(3, places)
+
+    def begin(count: int, devices: Sequence[str] = ()) -> None:
+        def start(*_: Any, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> ThreadPoolExecutor:
+            initializer(*initargs)
+            return ThreadPoolExecutor(1)
+
+        monkeypatch.setattr(processes, "ProcessPoolExecutor", start)
+        processes.process_workers(count, devices).submit(int).result()
+
+    return begin
+
+
+def test_each_process_takes_a_device_of_its_own(begun: Callable[..., None]) -> None:
+    begun(2, ["cuda:0", "cuda:1"])
     assert processes.worker_device() == "cuda:0"
-    assert os.environ["MKL_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize("quota", [False, True])
+def test_processes_share_the_cpus(begun: Callable[..., None], monkeypatch, quota: bool) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    if quota:
+        respect_quota()  # as the command line does; a worker inherits what it sets
+        assert os.environ["MKL_NUM_THREADS"] == "8"
+    begun(4)
+    assert os.environ["MKL_NUM_THREADS"] == os.environ["NUMBA_NUM_THREADS"] == "2"
     assert os.environ["OMP_NUM_THREADS"] == "7"  # somebody's own choice
 
 

@@ -6,11 +6,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from geoseg.cpus import limit_threads, usable_cpus
+from geoseg.cpus import thread_limits, usable_cpus
 from geoseg.pipeline.workers.base import Workers
 
 __all__ = ["process_workers", "worker_device"]
@@ -37,8 +37,8 @@ def process_workers(count: int, devices: Sequence[str] = ()) -> Workers:
         places = context.SimpleQueue()
         for number in range(count):
             places.put(devices[number % len(devices)] if devices else None)
-        threads = max(1, usable_cpus() // count)
-        return ProcessPoolExecutor(count, context, initializer=_begin, initargs=(threads, places))
+        limits = thread_limits(max(1, usable_cpus() // count))
+        return ProcessPoolExecutor(count, context, initializer=_begin, initargs=(limits, places))
 
     return Workers(start, count, apart=True)
 
@@ -48,11 +48,11 @@ def worker_device() -> str | None:
     return _device
 
 
-def _begin(threads: int, places: Any) -> None:
+def _begin(limits: Mapping[str, str], places: Any) -> None:
     """First thing in a new process, before any library of numbers but NumPy is loaded."""
     global _device
     _device = places.get()
-    limit_threads(threads)
+    os.environ.update(limits)
     # Ctrl-C goes to all processes of a terminal; the driver decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_driver, daemon=True).start()
