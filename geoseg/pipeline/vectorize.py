@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from geoseg.cpus import usable_cpus
 from geoseg.errors import InputError
-from geoseg.files import Depot, FolderDepot
+from geoseg.files import Depot, FolderDepot, emptied
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io.spill import OutlineSpill
@@ -160,8 +160,7 @@ def vectorize_classes(
         shape = (height, width)
         pieces: SplitObjects | None = None
         if split is not None:
-            runs = (depot or FolderDepot(spill_dir)).inside("split")
-            files.callback(runs.clear)
+            runs = files.enter_context(emptied((depot or FolderDepot(spill_dir)).inside("split")))
             pieces = split_raster(
                 read_chunk, shape, chunk, connectivity, split, runs,
                 threads=threads, workers=workers, readings=readings, progress=progress,

@@ -18,7 +18,8 @@ from scipy import ndimage
 
 import geoseg
 from geoseg import cpus
-from geoseg.errors import InputError
+from geoseg.errors import InputError, RunError
+from geoseg.files import FolderDepot
 from geoseg.geo.geobox import GeoBox
 from geoseg.geo.windows import Window
 from geoseg.io import spill
@@ -105,6 +106,23 @@ def test_objects_that_touch_have_equal_walls_in_every_format(tmp_path: Path) -> 
             continue
         found = gpd.read_parquet(path) if name == "parquet" else gpd.read_file(path)
         assert shapely.coverage_is_valid(found.geometry.to_numpy()), name
+
+
+def test_a_disk_that_is_pulled_does_not_hide_what_ended_the_run(tmp_path: Path) -> None:
+    """What splitting keeps can't be removed any more; that is not what the user has to know."""
+    disk = tmp_path / "disk"
+    (disk / "store").mkdir(parents=True)
+
+    def read(window: Window) -> ChunkValues:
+        if disk.exists():
+            disk.rename(tmp_path / "pulled")
+        raise RunError("the scene can't be read")
+
+    with pytest.raises(RunError, match="the scene can't be read"):
+        vectorize_classes(
+            read, 64, 64, chunk=64, connectivity=8, class_names=("building",), geobox=UTM, scene="scene",
+            out={}, spill_dir=tmp_path, depot=FolderDepot(disk / "store"), split=SplitRule(0.1, 1.0, 4),
+        )  # fmt: skip
 
 
 def test_columns(tmp_path: Path) -> None:
