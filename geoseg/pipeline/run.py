@@ -164,7 +164,7 @@ def run_scene(
         # Of the chunks that are kept, once for all that asks for it.
         ground = functools.cache(lambda: _valid_ground(job, store))
         if job.settings.update is None:
-            count = _vectorize(job, store, files, origin, crew, progress)
+            count = _vectorize(job, store, files, origin, crew, progress, job.settings.min_confidence)
         else:
             count, changes = _vectorize_compared(job, store, files, parts, origin, ground, crew, progress)
         _save_rasters(job, store, rasters, origin, ground, progress)
@@ -252,6 +252,7 @@ def _vectorize(
     origin: dict[str, Any],
     workers: Workers | None,
     progress: Progress,
+    min_confidence: float,
 ) -> int:
     apart = workers is not None and workers.apart
     with scratch_folder(store.folder) as spill, store.exchange() if apart else nullcontext() as depot:
@@ -265,7 +266,7 @@ def _vectorize(
             scene=job.source.name,
             acquired=job.source.acquired,
             split=split_rule(job.settings.split, job.source.geobox),
-            min_confidence=job.settings.min_confidence,
+            min_confidence=min_confidence,
             steps=Steps(**dict(job.settings)),
             provenance=origin,
             out=files,
@@ -304,7 +305,8 @@ def _vectorize_compared(
     with scratch_folder(store.folder) as scratch:
         # All must be known before the first is written, for each is compared with what lies around it.
         plain = scratch / "footprints.parquet"
-        count = _vectorize(job, store, {"parquet": plain}, origin, workers, progress)
+        # The unsure ones as well: without them a known house that was found would count as gone.
+        _vectorize(job, store, {"parquet": plain}, origin, workers, progress, 0)
         changes = write_updated(
             plain,
             files,
@@ -315,8 +317,9 @@ def _vectorize_compared(
             settings.update_iou,
             scratch,
             style,
+            settings.min_confidence,
         )
-    return count, changes.counts
+    return len(changes.codes), changes.counts
 
 
 def _valid_ground(job: Job, store: ProbStore) -> Ground:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,11 @@ def write_updated(
     least_iou: float,
     scratch: Path,
     style: Mapping[str, Any],
+    min_confidence: float = 0,
 ) -> Changes:
     """Write the footprints of a GeoParquet file anew, with what became of them; see :func:`find_changes`.
+
+    They are numbered anew, 1, 2, ..., where some are left out.
 
     Parameters
     ----------
@@ -126,20 +130,37 @@ def write_updated(
         As for :class:`ChangeWriters`.
     known, is_seen, seen_shares, least_iou, scratch
         As for :func:`find_changes`.
+    min_confidence
+        New footprints of a lower confidence are left out. Of those that stand where a known one does, that
+        one is a witness, and they stay.
+
+    Returns
+    -------
+    Changes
+        Of the footprints that were written.
     """
     source = open_vector(footprints)
     plain = (geometry for geometry, _ in source.records())
     # Two passes over the file: what became of a footprint is known only when all have been compared.
     changes = find_changes(plain, source.count, known, is_seen, least_iou, scratch, seen_shares)
     fields = [field for field in source.schema() if field.name != "bbox"]
-    done = 0
+    done, count = 0, 0
+    is_taken = np.ones(source.count, bool)
     with ChangeWriters(files, parts, pa.schema(fields), style) as writers:
         for geometry, columns in source.records():
             batch = FootprintBatch.of_table(geometry, columns.select([field.name for field in fields]))
-            writers.write(batch, changes.names(done, done + len(batch)))
+            names = changes.names(done, done + len(batch))
+            taken = is_taken[done : done + len(batch)]
             done += len(batch)
+            if min_confidence:
+                taken[:] = (names != "new") | (batch.columns["confidence"] >= min_confidence)
+                rows = {name: column[taken] for name, column in batch.columns.items()}
+                rows["id"] = np.arange(count + 1, count + 1 + int(taken.sum()), dtype=np.int64)
+                batch, names = FootprintBatch(batch.geometry[taken], rows), names[taken]
+            count += len(batch)
+            writers.write(batch, names)
         writers.write_gone(known, changes)
-    return changes
+    return replace(changes, codes=changes.codes[is_taken])
 
 
 def _described(geometry: Array, columns: pa.RecordBatch | pa.Table, crs: CRS | None, before: int) -> pa.Table:

@@ -178,6 +178,43 @@ class TestScene:
         assert done.changes == {"new": 0, "kept": 3, "changed": 0, "gone": 0, "unseen": 0}
         assert open_vector(done.files["new.geojson"]).count == 0
 
+    def test_an_unsure_footprint_stays_where_a_known_one_stands(self, scene: Path, tmp_path: Path) -> None:
+        class Doubtful(Network):
+            def __call__(self, batch: np.ndarray) -> np.ndarray:
+                return (batch[:, :1] / 255).astype(np.float32)
+
+            def fingerprint(self) -> str:
+                return "doubtful"
+
+        image = np.full((3, 64, 64), 10, np.uint8)
+        # Three that it doubts, of which one is known as it is and one of another extent, and a sure one.
+        image[:, 4:16, 4:16] = image[:, 8:20, 24:36] = image[:, 32:44, 4:16] = 140
+        image[:, 48:60, 24:36] = 230
+        with rasterio.open(scene, "r+") as file:
+            file.write(image)
+        known = yesterday(tmp_path / "known.gpkg", boxes((4, 32, 16, 44), (24, 8, 28, 20), (44, 4, 56, 16)))
+        out, settings = tmp_path / "out", {"formats": ("gpkg",), "stretch": "off", **OPTIONS}
+        done = geoseg.run(scene, Doubtful(), out=out, update=known, min_confidence=0.6, **settings)
+        assert done.changes == {"new": 1, "kept": 1, "changed": 1, "gone": 1, "unseen": 0}
+        assert done.footprints == 3
+        table = gpd.read_file(done.files["gpkg"])
+        assert table.id.tolist() == [1, 2, 3]
+        assert table.change.tolist() == ["changed", "kept", "new"]
+        assert (table.confidence < 0.6).tolist() == [True, True, False]
+        assert gpd.read_file(done.files["new.gpkg"]).id.tolist() == [3]
+        merged = geoseg.run_batch(
+            [scene],
+            Doubtful(),
+            out=tmp_path / "all",
+            update=known,
+            min_confidence=0.6,
+            merge="gpkg",
+            **settings,
+        ).merged
+        assert merged.changes == done.changes
+        # Nobody's word but the network's: they are left out.
+        assert geoseg.run(scene, Doubtful(), out=out, min_confidence=0.6, **settings).footprints == 1
+
     def test_nothing_there_before_or_now(self, scene: Path, tmp_path: Path) -> None:
         nothing = yesterday(tmp_path / "nothing.gpkg", boxes(KNOWN[5]))
         done = geoseg.run(scene, Network(), out=tmp_path / "a", update=nothing, **OPTIONS)
