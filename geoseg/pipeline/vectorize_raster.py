@@ -131,7 +131,17 @@ def vectorize_raster(
     files = output_files(out, given.given().get("formats"), scene.name)
     hints = scene.hints()
     kind = decide_kind(scene.dtype, hints, given.threshold is not None)
+    if kind == "values" and given.min_confidence:
+        raise InputError(
+            f"min_confidence must be 0 for a mask or a class map, which has no probabilities, got "
+            f"{given.min_confidence:g}. Leave it out, or give probabilities (geoseg predict writes them; "
+            "whole numbers without a scale are taken for them where a threshold is given)."
+        )
     kept = kept_settings(hints, given)
+    if kind == "values":
+        # A mask that somebody made of probabilities may have their tags still, and has none of their numbers.
+        for name in ("threshold", "min_confidence"):
+            kept.pop(name, None)
     # It was given a CRS since, which states the size of a pixel better.
     if scene.crs is not None:
         kept.pop("gsd", None)
@@ -139,12 +149,6 @@ def vectorize_raster(
     # Which settings the raster keeps is known only when it is open; a distance among them changes its geobox.
     if settings.gsd != given.gsd:
         scene = open_raster(path, bands=given.bands, gsd=settings.gsd, expand_palette=False)
-    if kind == "values" and settings.min_confidence:
-        raise InputError(
-            f"min_confidence must be 0 for a mask or a class map, which has no probabilities, got "
-            f"{settings.min_confidence:g}. Leave it out, or give probabilities (geoseg predict writes them; "
-            "whole numbers without a scale are taken for them where a threshold is given)."
-        )
     if kind == "values" and given.bands is not None and scene.count > 1:
         raise InputError(f"bands must be a single one for a mask or a class map, got {scene.count}.")
     check_formats(files, scene.crs)

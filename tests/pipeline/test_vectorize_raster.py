@@ -23,6 +23,7 @@ from geoseg.cli import app
 from geoseg.config.run import RunSettings
 from geoseg.errors import InputError, SceneError
 from geoseg.files.locks import side_folder
+from geoseg.io.hints import SETTINGS_TAG
 from geoseg.pipeline.class_readers import decide_kind
 from geoseg.pipeline.vectorize_raster import chunk_shape, output_files, vectorize_raster
 from geoseg.raster.source import RasterHints
@@ -222,6 +223,19 @@ def test_unsure_objects_of_probabilities_are_left_out(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must be 0 for a mask .* where a threshold is given"):
         read(plain, tmp_path, min_confidence=0.7)
     assert len(read(plain, tmp_path, **sure)) == 1
+
+
+def test_a_mask_with_the_tags_of_the_probabilities_that_it_was_made_of(tmp_path: Path) -> None:
+    path = write(tmp_path / "mask.tif", mask())
+    plain = vectorize(path, tmp_path / "plain.geojson")
+    kept = {"threshold": [0.4], "min_confidence": 0.6, "simplify_m": 0.1}
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(**{SETTINGS_TAG: json.dumps(kept)})
+    done = vectorize(path, tmp_path / "tagged.geojson")
+    assert (done.footprints, done.unsure) == (plain.footprints, 0)
+    assert done.notes[-1] == "as in the raster's own run: simplify_m 0.1; options win over them"
+    with pytest.raises(InputError, match=r"min_confidence must be 0 for a mask .*got 0\.7\. Leave it out"):
+        vectorize(path, tmp_path / "refused.geojson", min_confidence=0.7)
 
 
 def test_8_bit_probabilities_without_scale(tmp_path: Path) -> None:
