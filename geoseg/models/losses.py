@@ -48,6 +48,7 @@ __all__ = [
 
 #: (K,) weight of each class; in a config, numbers by the names of classes, 1 where none is given.
 ClassWeights: TypeAlias = Tensor | None
+Function: TypeAlias = Callable[..., Tensor]
 #: A setting that may not be negative.
 Positive = Annotated[float, Field(ge=0)]
 
@@ -64,26 +65,29 @@ class Loss:
         What a config may say, made from the function's keyword arguments.
     classes
         The number of classes it is made for; None for any.
+    alone
+        Whether a network learns its classes by it without others.
     """
 
-    function: Callable[..., Tensor]
+    function: Function
     settings: type[Settings]
     classes: int | None = None
+    alone: bool = True
 
 
 #: Losses by their names in a config.
 LOSSES: Final[dict[str, Loss]] = {}
 
 
-def loss(name: str, classes: int | None = None) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+def loss(name: str, classes: int | None = None, *, alone: bool = True) -> Callable[[Function], Function]:
     """Register a loss under its name in a config.
 
     Parameters
     ----------
     name
         The name.
-    classes
-        The number of classes it is made for; None for any.
+    classes, alone
+        See :class:`Loss`.
 
     Examples
     --------
@@ -91,7 +95,7 @@ def loss(name: str, classes: int | None = None) -> Callable[[Callable[..., Tenso
     ['class_weights', 'gamma']
     """
 
-    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def register(function: Function) -> Function:
         # The limits of a setting stand in its annotation, beside the argument that they hold for.
         hints = get_type_hints(function, include_extras=True)
         fields: dict[str, Any] = {
@@ -103,7 +107,7 @@ def loss(name: str, classes: int | None = None) -> Callable[[Callable[..., Tenso
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
         settings = create_model(f"{name}_settings", __base__=Settings, **fields)
-        LOSSES[name] = Loss(function, settings, classes)
+        LOSSES[name] = Loss(function, settings, classes, alone)
         return function
 
     return register
@@ -164,20 +168,18 @@ def cross_entropy(
     logs = logits.float().log_softmax(1)
     hit = -logs.gather(1, index.unsqueeze(1)).squeeze(1)
     values = (1 - label_smoothing) * hit - label_smoothing * logs.mean(1)
-    weights = _pixel_weights(target, valid, index, class_weights, boundary_weight)
+    weights = _pixel_weights(valid, index, class_weights)
+    if boundary_weight:
+        weights = weights * boundary_weights(target, boundary_weight)
     if gap_weight:
         weights = weights * gap_weights(target, gap_weight)
     return _weighted_mean(torch.where(valid, values, 0.0), weights)
 
 
-def _pixel_weights(
-    target: Tensor, valid: Tensor, index: Tensor, class_weights: Tensor | None, boundary_weight: float
-) -> Tensor:
+def _pixel_weights(valid: Tensor, index: Tensor, class_weights: Tensor | None) -> Tensor:
     weights = valid.float()
     if class_weights is not None:
         weights = weights * class_weights.to(weights)[index]
-    if boundary_weight:
-        weights = weights * boundary_weights(target, boundary_weight)
     return weights
 
 
@@ -195,9 +197,7 @@ def focal(
     log_p = logits.float().log_softmax(1).gather(1, index.unsqueeze(1)).squeeze(1)
     # Rounding may put p a little above 1, and a negative number to a fractional power is NaN.
     values = -((1 - log_p.exp()).clamp_min(0) ** gamma) * log_p
-    return _weighted_mean(
-        torch.where(valid, values, 0.0), _pixel_weights(target, valid, index, class_weights, 0.0)
-    )
+    return _weighted_mean(torch.where(valid, values, 0.0), _pixel_weights(valid, index, class_weights))
 
 
 @loss("bce_dice", classes=2)
@@ -251,7 +251,7 @@ def dice(
     )
 
 
-@loss("direction")
+@loss("direction", alone=False)
 def direction(logits: Tensor, target: Tensor) -> Tensor:
     """Squared sine of the angle between the edges of prediction and target, mean over those of the target.
 

@@ -295,6 +295,16 @@ class TrainSettings(Settings):
             return [{"name": item} if isinstance(item, str) else item for item in terms]
         return value
 
+    @field_validator("loss")
+    @classmethod
+    def _teaches_classes(cls, value: tuple[LossTerm, ...]) -> tuple[LossTerm, ...]:
+        if value and not any(LOSSES[term.name].alone for term in value):
+            raise ValueError(
+                f"must hold a loss of pixels beside {value[0].name}, which takes an object and its negative "
+                f"for the same, got {value[0].name} alone. Add cross_entropy, say."
+            )
+        return value
+
     @field_validator("augment")
     @classmethod
     def _another_chip(cls, value: AugmentSettings, info: ValidationInfo) -> AugmentSettings:

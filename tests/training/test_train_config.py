@@ -90,6 +90,10 @@ def test_tutorial_configs_are_taken_as_they_are(name):
             {"loss": [{"name": "dice", "gamma": 2}]},
             r"\$\.loss\[0\]: gamma is no setting of dice; it has class_",
         ),
+        (
+            {"loss": ["direction", {"name": "direction", "weight": 2}]},
+            r"\$\.loss: must hold a loss of pixels beside direction, .* alone\. Add cross_entropy",
+        ),
         ({"augment": {"scale": -1}}, r"\$\.augment\.scale: "),
         ({"augment": {"repaint": 0.5}}, r"\$\.augment\.repaint: must be 0 where brightness, .* are 0"),
         (
@@ -180,6 +184,11 @@ def test_print_config_shows_everything_and_is_a_config(write_config):
     assert shown["epochs"] == 3
     assert set(shown) == set(TrainSettings.model_fields)
     assert json.loads(parse_train_settings(shown).model_dump_json()) == shown
+
+
+def test_a_loss_of_edges_goes_beside_one_of_pixels():
+    settings = parse_train_settings({"loss": ["direction", "cross_entropy"]})
+    assert [term.name for term in settings.loss] == ["direction", "cross_entropy"]
 
 
 def test_loss_of_the_tutorials():
