@@ -22,7 +22,8 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: Largest request.
 MOST_BYTES = 64 * 2**20
 _COOKIE = "geoseg-review"
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
+#: What neither a cookie nor an address cuts short or writes another way; & and + mean more in an address.
+_TOKEN = re.compile(r"[A-Za-z0-9!$'()*./:=?@_~-]+")
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 #: The page's own files and pictures, and requests to this server: nothing of any other machine, no script in
 #: the page itself, no frame around it.
@@ -61,7 +62,8 @@ class Guard:
         # It stands in an address and in a cookie, which cut others short: nobody would get in.
         if self.token is not None and not _TOKEN.fullmatch(self.token):
             raise InputError(
-                "token must be letters, digits, - and _ alone, got another sign. Give another --token."
+                "token must be letters, digits and signs of !$'()*-./:=?@_~ alone, got another or none. "
+                "Give another --token."
             )
 
     def address(self) -> str:

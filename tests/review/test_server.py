@@ -92,19 +92,22 @@ def test_only_json_is_taken(client: TestClient) -> None:
     assert client.get("/api/review").json()["revision"] == 0
 
 
-def test_elsewhere_a_token_is_asked_for(review: Review) -> None:
-    guard = Guard("0.0.0.0", 8050, "secret")
+@pytest.mark.parametrize("token", ["secret", "a.b~c", "!$'()*-./:=?@_~"])
+def test_elsewhere_a_token_is_asked_for(review: Review, token: str) -> None:
+    guard = Guard("0.0.0.0", 8050, token)
     with TestClient(make_app(review, guard), base_url="http://box.lan:8050") as client:
         assert client.get("/api/review").status_code == 403
         assert client.get("/?token=wrong").status_code == 403
-        first = client.get("/?token=secret", follow_redirects=False)
+        first = client.get(guard.address().replace("0.0.0.0", "box.lan"), follow_redirects=False)
         assert (first.status_code, first.headers["location"]) == (303, "/")
         assert "HttpOnly" in first.headers["set-cookie"]
         assert client.get("/api/review").status_code == 200
         assert client.get("/api/review", headers={"Origin": "http://evil.example"}).status_code == 403
 
 
-@pytest.mark.parametrize("token", ["my token", "a;b", "a&b", "schl\u00fcssel"])
+@pytest.mark.parametrize(
+    "token", ["", "my token", "a;b", "a,b", "a&b", "a+b", "a%b", "a#b", 'a"b', "schl\u00fcssel"]
+)
 def test_a_token_that_no_cookie_holds_is_refused(token: str) -> None:
     with pytest.raises(InputError, match="letters, digits"):
         Guard("0.0.0.0", 8050, token)
