@@ -14,7 +14,7 @@ from geoseg.models.scaling import ZScore
 from geoseg.models.state import cut_outputs
 from geoseg.training.checkpoints import RunFolder
 from geoseg.training.config import TrainSettings, parse_train_settings
-from geoseg.training.setup import Facts
+from geoseg.training.facts import Facts
 from geoseg.typing import PathLike
 
 __all__ = ["export_checkpoint"]

@@ -20,6 +20,7 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from geoseg.config import read_document
+from geoseg.data.sampler import BatchSampler
 from geoseg.errors import GeosegError, InputError, RunError, StateMismatchError
 from geoseg.files import hold
 from geoseg.training.checkpoints import RunFolder
@@ -119,7 +120,10 @@ def train(
                 network, initial, prepared.facts.classes, settings.weights_init_type, settings.pretrained
             )
             earlier = initial.batches if initial else 0
-        prepared = replace(prepared, facts=replace(prepared.facts, earlier_batches=earlier))
+        size, workers = settings.batch_size.train, settings.data_workers.train
+        batches = BatchSampler(prepared.epochs, size, workers, 0, 0, world=chosen.world).per_epoch
+        facts = replace(prepared.facts, earlier_batches=earlier, epoch_batches=batches)
+        prepared = replace(prepared, facts=facts)
         if resumed:
             prepared = _check_state(run, prepared, chosen, accept_changes)
         # Written before the first batch: a run killed at once can already be resumed, and is known as a run.
@@ -157,6 +161,13 @@ def _check_state(run: RunFolder, prepared: Prepared, devices: Devices, accept_ch
 
     Gives what to go on with: where changes are accepted, bands are scaled as the network knows them.
     """
+    # Each process draws its own share of every batch: with another number the run would be another one.
+    world = run.load_state().get("world", 1)
+    if world != devices.world:
+        raise StateMismatchError(
+            f"a run to resume must have as many processes as it began with, got {devices.world} and not "
+            f"{world}. Choose them with --devices, such as cpu:{world}."
+        )
     # Through JSON, or tuples would differ from the lists that were read.
     facts = json.loads(json.dumps(prepared.facts.document()))
     before = run.read_json("facts.json")
@@ -164,25 +175,41 @@ def _check_state(run: RunFolder, prepared: Prepared, devices: Devices, accept_ch
     files, known = facts["files"], before.get("files", facts["files"])
     written = sorted(name for name in {*files, *known} if files.get(name) != known.get(name))
     names = ", ".join(written[:3]) + (f" and {len(written) - 3} more" if written[3:] else "")
+    changes = f", for files changed: {names}" if names else ""
+    if "files" not in before and prepared.patchy:
+        raise StateMismatchError(
+            "a run to resume must have the epochs and the split it began with, got others for "
+            f"{', '.join(prepared.patchy[:3])}, whose labeled ground does not fill its bounds: the earlier "
+            "version that began the run drew them otherwise. Finish it with that, or begin a new run."
+        )
+    # Of earlier versions the checkpoints tell how long an epoch was.
+    rows, batches = run.list_checkpoints(), facts["epoch_batches"]
+    length = before.get("epoch_batches") or (
+        round(rows[-1]["batches"] / rows[-1]["epoch"]) if rows else batches
+    )
+    # The next two also where changes are accepted. The run would end early and seem finished, at a rate that
+    # jumps; or it would be validated on ground that it has learned from.
+    if length != batches:
+        raise StateMismatchError(
+            f"a run to resume must have epochs as long as those it began with, {length} batches, got "
+            f"{batches}{changes}. Restore its data, or begin a new run."
+        )
+    if before.get("validation", facts["validation"]) != facts["validation"]:
+        raise StateMismatchError(
+            f"a run to resume must be validated on the windows it began with, got others{changes}. Restore "
+            "its data, or begin a new run."
+        )
     # What is measured on pixels differs with them.
-    free = ("files", "mean", "stddev") if written else ("files",)
+    free = {"files", "epoch_batches", "validation", *(("mean", "stddev") if written else ())}
     if changed := [key for key in facts if key not in free and facts[key] != before.get(key)]:
         raise StateMismatchError(
             f"a run to resume must find what it began with, got another {', '.join(changed)} than in "
-            f"{run.path / 'facts.json'}{f', for files changed: {names}' if names else ''}. Restore it, or "
-            "begin a new run."
+            f"{run.path / 'facts.json'}{changes}. Restore it, or begin a new run."
         )
     if written and not accept_changes:
         raise StateMismatchError(
             f"a run to resume must find its scenes and labels as they were, got changed files: {names}. "
             "Restore them, give --accept-changes to go on with what they hold now, or begin a new run."
-        )
-    # Each process draws its own share of every batch: with another number the run would be another one.
-    world = run.load_state().get("world", 1)
-    if world != devices.world:
-        raise StateMismatchError(
-            f"a run to resume must have as many processes as it began with, got {devices.world} and not "
-            f"{world}. Choose them with --devices, such as cpu:{world}."
         )
     mean, stddev = tuple(before["mean"]), tuple(before["stddev"])
     return replace(prepared, facts=replace(prepared.facts, mean=mean, stddev=stddev))

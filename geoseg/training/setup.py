@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence, Set
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from geoseg.data.settings import TrainingDataSettings
 from geoseg.data.sources import Opened, Wanted, open_areas, present_classes
 from geoseg.data.splits import AreaSplit, block_split, file_split, grid_windows
 from geoseg.errors import ConfigError, InputError
+from geoseg.files import json_digest
 from geoseg.geo.windows import Window
 from geoseg.io.band_names import band_names, stored_names
 from geoseg.io.scene import Scene
@@ -29,11 +29,12 @@ from geoseg.models.scaling import ZScore, band_ramps
 from geoseg.raster.classes import IGNORE
 from geoseg.raster.view import View
 from geoseg.training.config import TrainSettings
+from geoseg.training.facts import Facts
 from geoseg.training.graphs import open_graph_areas
 from geoseg.training.learner import Pixelwise
 from geoseg.training.teacher import TeacherNetwork, open_teacher
 
-__all__ = ["Facts", "Prepared", "build", "check_order", "check_size", "pixelwise_of", "prepare"]
+__all__ = ["Prepared", "build", "check_order", "check_size", "pixelwise_of", "prepare"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,62 +49,6 @@ _NAMED = 8
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a run knows of its data; kept beside the checkpoints for resuming and for the card.
-
-    Attributes
-    ----------
-    classes
-        Names of the network's classes.
-    dtype
-        Of the raw pixels.
-    mean, stddev
-        Of each band, in raw units.
-    gsd
-        Smallest and largest meters per pixel.
-    scenes
-        Names of what was trained on and of what was validated on.
-    bands
-        What the scenes call their bands; empty where they do not, or where they differ.
-    colors
-        Color that each class is shown in, six hexadecimal digits; empty where none are known.
-    earlier_batches
-        Batches of the trainings whose weights this one began with.
-    teacher
-        Fingerprint of the network whose probabilities are learned from; None without one.
-    files
-        Files that it learns from, by path from the config's folder -> digest; see
-        :attr:`geoseg.data.sources.Opened.files`.
-    """
-
-    classes: tuple[str, ...]
-    dtype: str
-    mean: tuple[float, ...]
-    stddev: tuple[float, ...]
-    gsd: tuple[float, float] | None
-    scenes: dict[str, list[str]]
-    bands: tuple[str, ...] = ()
-    colors: tuple[str | None, ...] = ()
-    earlier_batches: int = 0
-    teacher: str | None = None
-    files: dict[str, str] = field(default_factory=dict)
-
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
-    @classmethod
-    def read(cls, document: dict[str, Any]) -> Facts:
-        """From JSON."""
-        gsd = document["gsd"]
-        facts: dict[str, Any] = {**document, "gsd": tuple(gsd) if gsd else None}
-        for name in ("classes", "mean", "stddev", "bands", "colors"):  # earlier versions lack the last two
-            facts[name] = tuple(document.get(name, ()))
-        facts.pop("labels", None)  # what they had in place of ``files``
-        return cls(**facts)
-
-
-@dataclass(frozen=True)
 class Prepared:
     """All that training draws from."""
 
@@ -112,6 +57,13 @@ class Prepared:
     val: tuple[ChipRef, ...]
     facts: Facts
     teacher: TeacherNetwork | None = None
+
+    @property
+    def patchy(self) -> tuple[str, ...]:
+        """Names of the areas whose labeled ground does not fill its bounds."""
+        if isinstance(self.epochs, ImageEpochs):
+            return ()
+        return tuple(ground.area.name for ground in self.epochs.grounds if ground.labeled[1] < 1)
 
     @property
     def spare(self) -> tuple[ChipRef, ...]:
@@ -187,6 +139,7 @@ def prepare(settings: TrainSettings, base: Path) -> Prepared:
         teacher=teacher.fingerprint if teacher else None,
         # From the config's folder, with which data may be moved.
         files={path.removeprefix(f"{base}{os.sep}"): digest for path, digest in opened.files.items()},
+        validation=json_digest([[int(number) for number in ref] for ref in val]),
     )
     return Prepared(opened, epochs, val, facts, teacher)
 

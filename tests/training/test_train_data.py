@@ -36,7 +36,8 @@ from geoseg.models.scaling import ZScore
 from geoseg.projects.figures import Rectangle
 from geoseg.raster.classes import IGNORE
 from geoseg.training.config import parse_train_settings
-from geoseg.training.setup import Facts, prepare
+from geoseg.training.facts import Facts
+from geoseg.training.setup import prepare
 
 
 def prepared(tmp_path, **changes):

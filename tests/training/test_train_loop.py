@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -211,6 +212,46 @@ def test_files_that_changed_are_named_on_resuming(tmp_path):
     now = json.loads((out / "facts.json").read_text())
     assert now["mean"] == [1, 2, 3]
     assert {name for name in now["files"] if now["files"][name] != facts["files"][name]} == {"a.tif"}
+
+
+def test_other_epochs_or_other_validation_windows_are_refused_on_resuming(tmp_path):
+    names = write_scene(tmp_path, "a", seed=1)
+    data = {"scenes": [names], "split": {"block_chips": 1, "buffer_px": 4}}
+    settings = parse_train_settings(base_config(data=data, epochs=1, save_every_minutes=0.0, sampler={}))
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(Stop):
+        train(settings, run.path, base=tmp_path, devices="cpu", progress=stop_after(2))
+    facts = run.read_json("facts.json")
+
+    def refusal(**changes):
+        run.write_json("facts.json", {k: v for k, v in {**facts, **changes}.items() if v is not None})
+        with pytest.raises(StateMismatchError) as caught:
+            train(settings, run.path, base=tmp_path, devices="cpu", resume=True, accept_changes=True)
+        return str(caught.value)
+
+    assert facts["epoch_batches"] == 33  # of two chips; twice as many as cover 192 x 176 pixels
+    assert "be validated on the windows it began with, got others. Restore" in refusal(validation="0")
+    # Runs of earlier versions: the checkpoints tell how long an epoch was.
+    (run.path / "checkpoints").mkdir()
+    run.write_json("checkpoints/index.json", [{"index": 0, "epoch": 0.5, "batches": 6, "best": True}])
+    assert "12 batches, got 33. Restore" in refusal(epoch_batches=None)
+    (run.path / "checkpoints" / "index.json").unlink()
+    ground = gpd.read_file(names["aoi"])
+    ground.scale(0.6, 0.6).to_file(names["aoi"])
+    assert re.search(r"33 batches, got \d+, for files changed: a_aoi.gpkg\. Restore its data", refusal())
+    ground.rotate(45).intersection(ground.geometry).to_file(names["aoi"])
+    assert "for a, whose labeled ground does not fill its bounds: the earlier version" in refusal(files=None)
+    # What the messages advise.
+    ground.to_file(names["aoi"])
+    run.write_json("facts.json", facts)
+    with pytest.raises(Stop):
+        train(settings, run.path, base=tmp_path, devices="cpu", resume=True, progress=stop_after(3))
+    # A run of an earlier version that drew the same goes on.
+    old = ("files", "epoch_batches", "validation")
+    run.write_json("facts.json", {k: v for k, v in facts.items() if k not in old})
+    with pytest.raises(Stop):
+        train(settings, run.path, base=tmp_path, devices="cpu", resume=True, progress=stop_after(4))
+    assert run.read_json("facts.json") == facts
 
 
 def test_resuming_a_finished_run_changes_nothing(finished):
