@@ -331,6 +331,26 @@ class TestMerge:
         assert run(scenes / "b.tif", Network(), out, **settings).merged.made
         assert [len(gpd.read_file(place)) for place in places] == [1, 1]
 
+    @pytest.mark.parametrize("overwrite", [True, False])
+    def test_an_edited_geopackage_is_not_lost_to_other_options(
+        self, scenes: Path, tmp_path: Path, overwrite: bool
+    ) -> None:
+        out, settings = tmp_path / "out", {"formats": "gpkg"}
+        run(scenes / "b.tif", Network(), out, **settings)
+        place = out / "b" / "b.gpkg"
+        with closing(sqlite3.connect(place)) as database, database:
+            database.execute("UPDATE gpkg_contents SET last_change = '2026-05-01T12:00:00.000Z'")  # as QGIS
+        edited = place.read_bytes()
+        settings["min_area_m2"] = 1.0
+        failed = run(scenes / "b.tif", Network(), out, **settings)
+        assert "edited since. Choose another name, or give --overwrite" in str(failed.missing[0].error)
+        assert place.read_bytes() == edited
+        if not overwrite:
+            place.rename(tmp_path / "edited.gpkg")
+        assert run(scenes / "b.tif", Network(), out, **settings, overwrite=overwrite).missing == []
+        assert states(out) == {"b": "done"}
+        assert place.read_bytes() != edited
+
     @pytest.mark.parametrize("format", ["geojson", "gpkg"])
     def test_a_result_that_another_call_has_replaced_is_made_anew(
         self, scenes: Path, tmp_path: Path, format: str
