@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,17 @@ from numpy.typing import NDArray
 
 from geoseg.data.chips import Area
 from geoseg.data.classes import ClassTable, class_table, project_table
+from geoseg.data.digests import is_raster, item_files, labels_digest, stamp_files
 from geoseg.data.mask_grids import mask_truth, missed_scene
 from geoseg.data.settings import ClassSettings, SceneSettings, TrainingDataSettings
 from geoseg.data.truth import AoiTruth, FigureTruth, MaskTruth, VectorTruth
 from geoseg.errors import ConfigError, InputError, MissingFileError
 from geoseg.files import json_digest
 from geoseg.io.band_names import stored_names
-from geoseg.io.fingerprint import scene_files
-from geoseg.io.local_files import stat_stamp
 from geoseg.io.sources import open_raster
-from geoseg.io.vectors import class_name, is_vector_file, read_features
+from geoseg.io.vectors import class_name, read_features
 from geoseg.projects.figures import Annotation, ProjectMeta, format_color
-from geoseg.projects.project import IMAGE_SUFFIXES, Item, composed, open_project, read_annotation
+from geoseg.projects.project import composed, open_project, read_annotation
 from geoseg.raster.classes import IGNORE
 from geoseg.raster.source import PixelSource, RasterSource
 
@@ -36,7 +34,6 @@ __all__ = [
     "annotated_area",
     "check_alike",
     "images_opened",
-    "item_files",
     "open_areas",
     "present_classes",
     "titles_table",
@@ -90,6 +87,9 @@ class Opened:
     files
         What a scene, an image or labels are named by -> digest, by which a run that is resumed sees that they
         changed: of labels their content, of pixels the names, sizes and times of their files.
+    labels
+        Digest of all labels, which runs of earlier versions kept in place of ``files``; empty where a graph
+        makes them.
     """
 
     areas: tuple[Area, ...]
@@ -98,6 +98,7 @@ class Opened:
     table: ClassTable
     gsd: tuple[float, float] | None = None
     files: dict[str, str] = field(default_factory=dict)
+    labels: str = ""
 
     @property
     def channels(self) -> int:
@@ -164,35 +165,31 @@ def _open_scenes(wanted: Wanted) -> Opened:
         (path, settings) for settings in data.scenes for path in _matches(_path(wanted.base, settings.path))
     ]
     # Pixels of a mask always carry a value; polygons only where a column says so.
-    by_value = bool(data.class_column) or all(_is_raster(settings.labels) for _, settings in expanded)
+    by_value = bool(data.class_column) or all(is_raster(settings.labels) for _, settings in expanded)
     table = class_table(_listed(wanted), wanted.background, wanted.neutral, data.other, by_value=by_value)
-    areas, scenes = [], []
+    areas, scenes, digests = [], [], []
     files: dict[str, str] = {}
     for path, settings in expanded:
         scene = open_raster(path, bands=settings.bands, resolution=wanted.resolution, gsd=settings.gsd)
         truth = _scene_truth(scene, settings, table, wanted)
         labels = _labels_path(scene, settings.labels, wanted)
-        files[labels] = _digest_of(labels, data.class_column)
+        digests.append(labels_digest(labels, data.class_column))
+        files[labels] = digests[-1]
         if settings.aoi:
             aoi = _labels_path(scene, settings.aoi, wanted)
             # A file that holds labels, too, is known by these: their digest counts classes as well.
-            files.setdefault(aoi, _digest_of(aoi))
+            digests.append(labels_digest(aoi))
+            files.setdefault(aoi, digests[-1])
         areas.append(Area(scene.name, scene, truth, weight=settings.weight, instances=settings.instances))
         scenes.append(scene)
-        files[scene.path] = _stamp(scene.files())
+        files[scene.path] = stamp_files(scene.files())
     # Who says which bands are meant knows better than the file.
     _check_band_order(
         [scene for scene, (_, settings) in zip(scenes, expanded) if settings.bands is None], _CHOOSE
     )
     parts = tuple(settings.part for _, settings in expanded)
     tags = (frozenset[str](),) * len(areas)
-    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), files)
-
-
-def _stamp(files: Iterable[Path]) -> str:
-    """Digest of the names, sizes and times of the files that pixels come from."""
-    # Of those alone: labels and overviews beside a scene begin with its name, and change none of its pixels.
-    return json_digest([[file.name, *(stat_stamp(file) or ())[1:]] for file in files])
+    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), files, json_digest(digests))
 
 
 def _check_band_order(scenes: Sequence[RasterSource], advice: str) -> None:
@@ -240,14 +237,10 @@ def _matches(path: str) -> list[str]:
     return paths
 
 
-def _is_raster(path: str) -> bool:
-    return not is_vector_file(path) and Path(path).suffix.lower() in IMAGE_SUFFIXES
-
-
 def _scene_truth(scene: RasterSource, settings: SceneSettings, table: ClassTable, wanted: Wanted) -> Any:
     labels = _labels_path(scene, settings.labels, wanted)
     truth: MaskTruth | VectorTruth
-    if _is_raster(labels):
+    if is_raster(labels):
         truth = mask_truth(scene, labels, table)
     else:
         shapes, classes = _read_shapes(scene, labels, table, wanted.data.class_column)
@@ -264,11 +257,6 @@ def _scene_truth(scene: RasterSource, settings: SceneSettings, table: ClassTable
 
 def _labels_path(scene: RasterSource, name: str, wanted: Wanted) -> str:
     return _path(wanted.base, name.replace("{stem}", scene.name))
-
-
-def _digest_of(path: str, column: str | None = None) -> str:
-    """Of a mask's file, or of the polygons in a file and what the column says of them."""
-    return open_raster(path).fingerprint() if _is_raster(path) else read_features(path, column).digest
 
 
 def _read_shapes(
@@ -308,13 +296,13 @@ def _open_pairs(wanted: Wanted) -> Opened:
     table = class_table(listed, wanted.background, wanted.neutral, wanted.data.other, by_value=True)
     masks_by_stem: dict[str, list[Path]] = {}
     for path in sorted(masks.iterdir()):
-        if _is_raster(path.name):
+        if is_raster(path.name):
             masks_by_stem.setdefault(composed(path.stem), []).append(path)
-    areas, scenes = [], []
+    areas, scenes, digests = [], [], []
     files: dict[str, str] = {}
     named: dict[str, Path] = {}
     for path in sorted(images.iterdir()):
-        if _is_raster(path.name):
+        if is_raster(path.name):
             # Most often one picture in two formats: one could be trained on, and the other validated on.
             if (other := named.setdefault(path.stem, path)) != path:
                 raise InputError(
@@ -332,14 +320,15 @@ def _open_pairs(wanted: Wanted) -> Opened:
             scene = open_raster(path, resolution=wanted.resolution, gsd=wanted.data.gsd)
             areas.append(Area(scene.name, scene, mask_truth(scene, str(mask), table)))
             scenes.append(scene)
-            files[scene.path] = _stamp(scene.files())
-            files[str(mask)] = _digest_of(str(mask))
+            files[scene.path] = stamp_files(scene.files())
+            digests.append(labels_digest(str(mask)))
+            files[str(mask)] = digests[-1]
     if not areas:
         raise InputError(f"data.images must hold images, got none in {images}.")
     _check_band_order(scenes, _REWRITE)
     tags = (frozenset[str](),) * len(areas)
     parts = ("auto",) * len(areas)
-    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), files)
+    return Opened(tuple(areas), parts, tags, table, _resolutions(scenes), files, json_digest(digests))
 
 
 # ------------------------------------------------------------------ projects
@@ -355,17 +344,9 @@ def _open_project(wanted: Wanted) -> Opened:
         annotated.append(annotated_area(f"{item.dataset}/{item.stem}", scene, annotation, table))
     if not annotated:
         raise InputError(f"project must hold images, got none in {project.path}.")
-    return replace(images_opened(annotated, table), files=item_files(project))
-
-
-def item_files(items: Iterable[Item]) -> dict[str, str]:
-    """Digests of images and their annotations, as in :attr:`Opened.files`."""
-    files: dict[str, str] = {}
-    for item in items:
-        files[str(item.image)] = _stamp(scene_files(str(item.image)))
-        if item.annotation is not None:
-            files[str(item.annotation)] = sha256(item.annotation.read_bytes()).hexdigest()
-    return files
+    files = item_files(project)
+    digests = ["" if item.annotation is None else files[str(item.annotation)] for item in project]
+    return replace(images_opened(annotated, table), files=files, labels=json_digest(digests))
 
 
 def titles_table(wanted: Wanted, meta: ProjectMeta) -> ClassTable:

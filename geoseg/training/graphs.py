@@ -11,13 +11,13 @@ from typing import Any
 
 from geoseg.data.chips import Area
 from geoseg.data.classes import ClassTable
+from geoseg.data.digests import item_files
 from geoseg.data.sources import (
     Opened,
     Wanted,
     annotated_area,
     check_alike,
     images_opened,
-    item_files,
     titles_table,
 )
 from geoseg.dtl import GraphEngine, Sample, open_graph

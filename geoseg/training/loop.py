@@ -171,12 +171,16 @@ def _check_state(run: RunFolder, prepared: Prepared, devices: Devices, accept_ch
     # Through JSON, or tuples would differ from the lists that were read.
     facts = json.loads(json.dumps(prepared.facts.document()))
     before = run.read_json("facts.json")
-    # An earlier version did not keep what its files were.
-    files, known = facts["files"], before.get("files", facts["files"])
-    written = sorted(name for name in {*files, *known} if files.get(name) != known.get(name))
+    files, known = facts["files"], before.get("files")
+    if known is None:
+        # An earlier version kept one digest of all labels, or none, and did not keep what other files were.
+        labels = prepared.opened.labels
+        written = ["labels"] if before.get("labels", labels) != labels else []
+    else:
+        written = sorted(name for name in {*files, *known} if files.get(name) != known.get(name))
     names = ", ".join(written[:3]) + (f" and {len(written) - 3} more" if written[3:] else "")
     changes = f", for files changed: {names}" if names else ""
-    if "files" not in before and prepared.patchy:
+    if known is None and prepared.patchy:
         raise StateMismatchError(
             "a run to resume must have the epochs and the split it began with, got others for "
             f"{', '.join(prepared.patchy[:3])}, whose labeled ground does not fill its bounds: the earlier "

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from geoseg.cli import app
 from geoseg.data import dataset
 from geoseg.errors import ConfigError, GeosegError, InputError, ModelError, RunError, StateMismatchError
-from geoseg.files import LockedError, hold
+from geoseg.files import LockedError, hold, json_digest
 from geoseg.raster.classes import IGNORE
 from geoseg.training import fit, learner, loop, recorder
 from geoseg.training.charts import chart_picture
@@ -252,6 +252,16 @@ def test_other_epochs_or_other_validation_windows_are_refused_on_resuming(tmp_pa
     with pytest.raises(Stop):
         train(settings, run.path, base=tmp_path, devices="cpu", resume=True, progress=stop_after(4))
     assert run.read_json("facts.json") == facts
+    # It kept one digest, of all labels in their order.
+    digests = [facts["files"][Path(names[which]).name] for which in ("labels", "aoi")]
+    run.write_json("facts.json", {**facts, "files": None, "labels": json_digest(digests)})
+    labels = gpd.read_file(names["labels"])
+    labels.translate(1e-6).to_file(names["labels"])
+    with pytest.raises(StateMismatchError, match="got changed files: labels"):
+        train(settings, run.path, base=tmp_path, devices="cpu", resume=True)
+    labels.to_file(names["labels"])
+    with pytest.raises(Stop):
+        train(settings, run.path, base=tmp_path, devices="cpu", resume=True, progress=stop_after(5))
 
 
 def test_resuming_a_finished_run_changes_nothing(finished):
