@@ -39,8 +39,9 @@ from geoseg.io.writers.antimeridian import split_at_antimeridian
 from geoseg.io.writers.base import wkb_array
 from geoseg.io.writers.checks import check_flatgeobuf, check_geopackage, check_shapefile, layer_metadata
 from geoseg.io.writers.geojson_text import _texts
-from geoseg.io.writers.ogr import OgrWriter, dbf_names
+from geoseg.io.writers.ogr import OgrWriter
 from geoseg.io.writers.pmtiles import check_pmtiles, read_header
+from geoseg.io.writers.shapefile import dbf_names
 from geoseg.vector.ragged import RaggedPolygons, ragged_polygons
 
 UTM = CRS.from_epsg(32645)

@@ -1,4 +1,4 @@
-"""GeoPackage, FlatGeobuf and shapefile through GDAL, fed as one Arrow stream.
+"""Writers through GDAL, fed as one Arrow stream: GeoPackage and FlatGeobuf.
 
 GDAL pulls batches from the stream in a thread of its own; a bounded queue lies between. Appending batch by
 batch instead is quadratic for some of these formats.
@@ -15,7 +15,7 @@ import tempfile
 import threading
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 from pyproj import CRS
 
-from geoseg.errors import RunError
 from geoseg.io.crs import read_crs, same_crs, stated_crs
 from geoseg.io.writers.base import (
     MARK,
@@ -37,7 +36,6 @@ from geoseg.io.writers.base import (
 from geoseg.io.writers.checks import (
     check_flatgeobuf,
     check_geopackage,
-    check_shapefile,
     flatgeobuf_text,
     layer_descriptions,
     layer_metadata,
@@ -48,8 +46,6 @@ __all__ = [
     "FlatGeobufWriter",
     "GeoPackageWriter",
     "OgrWriter",
-    "ShapefileWriter",
-    "dbf_names",
     "layer_name",
 ]
 
@@ -140,7 +136,7 @@ class OgrWriter(FootprintWriter):
         self._written = self._folder(staged.parent) / f"footprints{self.suffix}"
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
         self._started = threading.Event()
-        self._fields = self._layer_schema()
+        self._fields = pa.schema([*self._columns(), pa.field(_GEOMETRY, pa.binary())])
         self._crs_text = None if self.crs is None else self._stated(self.crs)
         self._thread = threading.Thread(
             target=self._run, args=(self._written,), name=f"write {self.path.name}"
@@ -158,12 +154,11 @@ class OgrWriter(FootprintWriter):
         """The CRS as GDAL is told it."""
         return stated_crs(self.driver, self.suffix, crs) if self.keeps_crs else crs.to_wkt()
 
-    def _layer_schema(self) -> pa.Schema:
+    def _columns(self) -> list[pa.Field]:
         # Regardless of case, as SQL has it. A column "fid" would become the key of the table, which has each
         # number once.
         names = free_names(self.schema.names, (_GEOMETRY, "fid"), str.casefold)
-        fields = [pa.field(name, kind) for name, kind in zip(names, self.schema.types)]
-        return pa.schema([*fields, pa.field(_GEOMETRY, pa.binary())])
+        return [pa.field(name, kind) for name, kind in zip(names, self.schema.types)]
 
     def _layer_type(self) -> str:
         return self.geometry_type
@@ -341,63 +336,3 @@ def layer_name(stem: str) -> str:
     name = re.sub(r"[\x00-\x1f\x7f]", "_", stem)
     name = re.sub(r"""^[`~!@#$%^&*()+\-={}|\[\]\\:";'<>?,./ ]+""", "_", name)
     return f"_{name}" if re.match("gpkg|rtree_|sqlite_", name, re.IGNORECASE) else name
-
-
-def dbf_names(names: Sequence[str]) -> list[str]:
-    """Column names of at most 10 bytes, all different regardless of case, as dBASE wants them.
-
-    Examples
-    --------
-    >>> dbf_names(["area_m2", "touches_edge", "touches_edition"])
-    ['area_m2', 'touches_ed', 'touches__1']
-    """
-    taken: dict[str, None] = {}
-    out = []
-    for name in names:
-        short = name.encode()[:10].decode(errors="ignore")
-        number = 0
-        while short.lower() in taken:
-            number += 1
-            tail = f"_{number}"
-            short = name.encode()[: 10 - len(tail)].decode(errors="ignore") + tail
-        taken[short.lower()] = None
-        out.append(short)
-    return out
-
-
-class ShapefileWriter(OgrWriter):
-    """Shapefile: names of 10 characters, booleans as 0 and 1, UTF-8, at most 2 GB."""
-
-    driver, suffix = "ESRI Shapefile", ".shp"
-    encoding = "UTF-8"
-    layer_options = {"2GB_LIMIT": "YES", "DBF_DATE_LAST_UPDATE": "2000-01-01"}  # noqa: RUF012
-    _first_columns = (b"id", b"class", b"area_")
-    provenance_suffix = ".shp.provenance.json"
-    side_suffixes = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj", ".shp.xml")
-
-    @classmethod
-    def is_ours(cls, path: Path) -> bool:
-        """By the fixed date and the first columns of its table: there is no place for a mark."""
-        table = path.with_suffix(".dbf")
-        head = table.read_bytes()[:128] if table.is_file() else b""
-        names = [head[32 * k : 32 * k + 11].rstrip(b"\0") for k in (1, 2, 3)]
-        dated = head[1:4] == bytes([100, 1, 1])  # years since 1900, month, day
-        return dated and all(name.startswith(first) for name, first in zip(names, cls._first_columns))
-
-    def _check(self, written: Path) -> None:
-        check_shapefile(written, self.count, self._fields.names[:-1])
-
-    def _layer_schema(self) -> pa.Schema:
-        types = [pa.int16() if pa.types.is_boolean(kind) else kind for kind in self.schema.types]
-        fields = [pa.field(name, kind) for name, kind in zip(dbf_names(self.schema.names), types)]
-        return pa.schema([*fields, pa.field(_GEOMETRY, pa.binary())])
-
-    def _layer_type(self) -> str:
-        return "Polygon"  # which holds several parts as well: the format has no other
-
-    def _raise_if_failed(self) -> None:
-        if self._error is not None and "2GB" in str(self._error):
-            raise RunError(
-                f"cannot write {self.path}: a shapefile holds at most 2 GB. Use gpkg, parquet or fgb."
-            ) from self._error
-        super()._raise_if_failed()

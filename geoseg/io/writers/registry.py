@@ -19,9 +19,10 @@ from geoseg.io.cog import is_our_cog
 from geoseg.io.vectors.formats import parquet_files
 from geoseg.io.writers.base import FootprintWriter, GeometryType, WriterOptions
 from geoseg.io.writers.geojson import GeoJSONSeqWriter, GeoJSONWriter
-from geoseg.io.writers.ogr import FlatGeobufWriter, GeoPackageWriter, ShapefileWriter
+from geoseg.io.writers.ogr import FlatGeobufWriter, GeoPackageWriter
 from geoseg.io.writers.parquet import ParquetPartWriter, ParquetWriter
 from geoseg.io.writers.pmtiles import PMTilesWriter, tile_zooms, zooms_of
+from geoseg.io.writers.shapefile import ShapefileWriter
 from geoseg.typing import PathLike
 
 __all__ = [
