@@ -56,8 +56,9 @@ def segment(
         Columns id, class, area_m2 (area_px without a ground sampling distance), confidence, touches_edge,
         scene, acquired where that is known, and with ``regularize`` outline (``regular``, ``simplified`` or
         ``raw``) and outline_iou, its IoU with the pixels. ``attrs`` has ``notes``, what the user should know,
-        ``provenance``, what they were made from, and ``failures``, regions that could not be read (with
-        ``on_error="skip"``); a warning says so where there are any.
+        ``provenance``, what they were made from, ``unsure``, how many ``min_confidence`` left out, and
+        ``failures``, regions that could not be read (with ``on_error="skip"``); a warning says so where there
+        are any.
 
     See Also
     --------
@@ -85,6 +86,7 @@ def segment(
     frame.attrs |= {
         "notes": summary.notes,
         "failures": summary.failures,
+        "unsure": summary.unsure,
         "provenance": summary.provenance,
     }
     if summary.failures:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geoseg.cli.common import Json, Model, Quiet, handle_errors, print_json, print_notes, progress_bar
+from geoseg.cli.status import unsure_text
 from geoseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def demo(
     for kind, label in _LABELS.items():
         if kind in result.files:
             print(f"{label:<11} {result.files[kind]}")
-    print(f"footprints  {run.footprints} in {run.seconds:.1f} s ({run.windows_run} windows predicted now)")
+    made = f"{run.footprints}{unsure_text(run.unsure)}"
+    print(f"footprints  {made} in {run.seconds:.1f} s ({run.windows_run} windows predicted now)")
     if (score := result.score) is not None:
 
         def text(value: float | None) -> str:

@@ -21,7 +21,7 @@ from geoseg.cli.common import (
     report_summary,
 )
 from geoseg.cli.options import SettingsCommand, with_settings
-from geoseg.cli.status import count_of, duration, reason_of, scene_line
+from geoseg.cli.status import count_of, duration, reason_of, scene_line, unsure_text
 from geoseg.config.run import RunSettings
 
 if TYPE_CHECKING:
@@ -172,7 +172,8 @@ def _carry_out(
     work = f"{summary.windows_run} of {summary.windows} windows were predicted now"
     done = f"{summary.mpx:.1f} Mpx in {summary.seconds:.1f} s ({work})"
     if summary.footprints is not None:
-        done = f"{count_of(summary.footprints, 'footprint')}{_changes_text(summary.changes)}, {done}"
+        made = count_of(summary.footprints, "footprint") + _changes_text(summary.changes)
+        done = f"{made}{unsure_text(summary.unsure)}, {done}"
     report_summary(summary, done, quiet=quiet, json=json, also=tuple(summary.extras.values()))
 
 
@@ -271,7 +272,8 @@ def _carry_out_batch(
     elif not quiet:
         print_notes(summary.notes)
         states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
-        done = f"{count_of(summary.footprints, 'footprint')} in {duration(summary.seconds)}"
+        made = count_of(summary.footprints, "footprint") + unsure_text(summary.unsure)
+        done = f"{made} in {duration(summary.seconds)}"
         print(f"{count_of(len(summary.scenes), 'scene')}: {states}; {done}")
         if (merged := summary.merged) is not None and merged.files:
             left_out = sum(merged.left_out.values())

@@ -13,7 +13,7 @@ from geoseg.cli.progress import duration
 if TYPE_CHECKING:
     from geoseg.pipeline.batch import SceneRecord
 
-__all__ = ["count_of", "duration", "reason_of", "register", "scene_line"]
+__all__ = ["count_of", "duration", "reason_of", "register", "scene_line", "unsure_text"]
 
 _EPILOG = """Examples:
 
@@ -48,13 +48,15 @@ def status(
     listed = [record for record in records if record.listed]
     counts = {state: sum(record.state == state for record in listed) for state in STATES}
     footprints = sum(record.footprints or 0 for record in listed)
+    unsure = sum(record.unsure or 0 for record in listed)
     if json:
         scenes = [record.as_dict() for record in records]
-        totals = {"at_work": at_work, "states": counts, "footprints": footprints, "facts": facts}
-        print_json({**totals, "scenes": scenes})
+        totals = {"at_work": at_work, "states": counts, "footprints": footprints, "unsure": unsure}
+        print_json({**totals, "facts": facts, "scenes": scenes})
     else:
         words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        print(f"{count_of(len(listed), 'scene')}: {words or 'none'}; {count_of(footprints, 'footprint')}")
+        made = count_of(footprints, "footprint") + unsure_text(unsure)
+        print(f"{count_of(len(listed), 'scene')}: {words or 'none'}; {made}")
         if at_work:
             print("a run is at work")
         for record in listed:
@@ -73,7 +75,7 @@ def status(
 def scene_line(record: SceneRecord) -> str:
     """A scene in one line."""
     if record.state in ("done", "incomplete"):
-        text = f"{record.name}: {count_of(record.footprints or 0, 'footprint')}"
+        text = f"{record.name}: {count_of(record.footprints or 0, 'footprint')}{unsure_text(record.unsure)}"
         if record.mpx is not None and record.seconds is not None:
             text += f", {record.mpx:.1f} Mpx in {duration(record.seconds)}"
         return text if record.state == "done" else f"{text}; incomplete: {reason_of(record)}"
@@ -87,6 +89,17 @@ def reason_of(record: SceneRecord) -> str:
     count = len(record.failures)
     some, are = ("1 region", "is") if count == 1 else (f"{count} regions", "are")
     return f"{some} could not be read and {are} missing"
+
+
+def unsure_text(unsure: int | None) -> str:
+    """How many footprints were left out as too unsure, behind the number of the others.
+
+    Examples
+    --------
+    >>> unsure_text(3), unsure_text(0)
+    (', 3 too unsure', '')
+    """
+    return f", {unsure} too unsure" if unsure else ""
 
 
 def count_of(number: int, what: str) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from geoseg.cli.common import Json, Quiet, handle_errors, progress_bar, report_summary
 from geoseg.cli.options import SettingsCommand, with_settings
-from geoseg.cli.status import count_of
+from geoseg.cli.status import count_of, unsure_text
 from geoseg.config.run import RunSettings
 
 __all__ = ["register"]
@@ -66,6 +66,6 @@ def vectorize(
         summary = vectorize_raster(raster, out, settings, progress=progress)
     # What the filters took away is told, or a raster of specks would seem to be empty.
     left_out = f", {summary.too_small} too small" if summary.too_small else ""
-    left_out += f", {summary.unsure} too unsure" if summary.unsure else ""
+    left_out += unsure_text(summary.unsure)
     done = f"{count_of(summary.footprints, 'footprint')}{left_out} in {summary.seconds:.1f} s"
     report_summary(summary, done, quiet=quiet, json=json, also=tuple(summary.extras.values()))

@@ -40,7 +40,7 @@ from geoseg.pipeline.split import split_rule
 from geoseg.pipeline.steps import Steps
 from geoseg.pipeline.store import ProbStore
 from geoseg.pipeline.summary import RunSummary, summarize
-from geoseg.pipeline.vectorize import vectorize_classes
+from geoseg.pipeline.vectorize import VectorizeSummary, vectorize_classes
 from geoseg.pipeline.workers import Workers, shared_workers
 from geoseg.raster.source import RasterSource
 from geoseg.typing import PathLike, Progress, no_progress
@@ -164,9 +164,12 @@ def run_scene(
         # Of the chunks that are kept, once for all that asks for it.
         ground = functools.cache(lambda: _valid_ground(job, store))
         if job.settings.update is None:
-            count = _vectorize(job, store, files, origin, crew, progress, job.settings.min_confidence)
+            made = _vectorize(job, store, files, origin, crew, progress, job.settings.min_confidence)
+            count, unsure = made.footprints, made.unsure
         else:
-            count, changes = _vectorize_compared(job, store, files, parts, origin, ground, crew, progress)
+            count, unsure, changes = _vectorize_compared(
+                job, store, files, parts, origin, ground, crew, progress
+            )
         _save_rasters(job, store, rasters, origin, ground, progress)
         # Once more, for the second stage takes its time as well: the results must be of one scene.
         check_scene(job, store, targets)
@@ -174,6 +177,12 @@ def run_scene(
         if not failures:  # the lists of an earlier run go with its results
             write_failures(targets, [])
         notes = [*store_notes(job, store), *(crew.take_notes() if crew else ())]
+        if unsure and not count:
+            # On ground that the network does not know this is likely, and looks like a scene without houses.
+            notes.append(
+                f"no footprint is left: {unsure} had a mean probability below "
+                f"{job.settings.min_confidence:g} (min_confidence); 0 keeps them"
+            )
         extras = write_extras(
             job,
             Path(out),
@@ -195,7 +204,9 @@ def run_scene(
         write_record(store.folder, make_record(job, scene, origin, files | rasters, count, failures))
     listed |= {f"{kind}.{name}": path for (kind, name), path in parts.items()}
     summary = summarize(job, done, files | rasters | listed, count, failures, start, origin, notes)
-    return replace(summary, changes=changes, extras={kind: str(path) for kind, path in extras.items()})
+    return replace(
+        summary, unsure=unsure, changes=changes, extras={kind: str(path) for kind, path in extras.items()}
+    )
 
 
 def _store_folder(source: RasterSource, out: Path) -> Path:
@@ -253,10 +264,10 @@ def _vectorize(
     workers: Workers | None,
     progress: Progress,
     min_confidence: float,
-) -> int:
+) -> VectorizeSummary:
     apart = workers is not None and workers.apart
     with scratch_folder(store.folder) as spill, store.exchange() if apart else nullcontext() as depot:
-        summary = vectorize_classes(
+        return vectorize_classes(
             StoredClasses(store.files, store.records, job.background, job.thresholds),
             *job.plan.shape,
             chunk=job.plan.chunk_shape,
@@ -275,7 +286,6 @@ def _vectorize(
             depot=depot,
             workers=workers,
         )
-    return summary.footprints
 
 
 def _vectorize_compared(
@@ -287,8 +297,11 @@ def _vectorize_compared(
     ground: Callable[[], Ground],
     workers: Workers | None,
     progress: Progress,
-) -> tuple[int, dict[str, int]]:
-    """Write footprints with what became of those that were known before."""
+) -> tuple[int, int, dict[str, int]]:
+    """Write footprints with what became of those that were known before.
+
+    Gives their number, how many were left out as too unsure, and how many are new, kept, changed and gone.
+    """
     from geoseg.pipeline.update import known_footprints
     from geoseg.pipeline.update_files import write_updated
 
@@ -306,7 +319,7 @@ def _vectorize_compared(
         # All must be known before the first is written, for each is compared with what lies around it.
         plain = scratch / "footprints.parquet"
         # The unsure ones as well: without them a known house that was found would count as gone.
-        _vectorize(job, store, {"parquet": plain}, origin, workers, progress, 0)
+        compared = _vectorize(job, store, {"parquet": plain}, origin, workers, progress, 0)
         changes = write_updated(
             plain,
             files,
@@ -319,7 +332,8 @@ def _vectorize_compared(
             style,
             settings.min_confidence,
         )
-    return len(changes.codes), changes.counts
+    count = len(changes.codes)
+    return count, compared.footprints - count, changes.counts
 
 
 def _valid_ground(job: Job, store: ProbStore) -> Ground:

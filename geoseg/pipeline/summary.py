@@ -51,6 +51,8 @@ class RunSummary:
         What the user should know.
     provenance
         What the files say of their origin: versions, scene, model and options.
+    unsure
+        Footprints that were left out because their mean probability is below ``min_confidence``.
     changes
         With ``update``: how many footprints are new, kept, changed and gone, and how many known ones stand
         where nothing was seen (unseen).
@@ -74,6 +76,7 @@ class RunSummary:
     failures: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    unsure: int = 0
     changes: dict[str, int] = field(default_factory=dict)
     extras: dict[str, str] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from rasterio.control import GroundControlPoint
 from rasters import save as save_raster
 from typer.testing import CliRunner
 
+import geoseg
 from geoseg.cli import app
 
 PLACE = Affine(0.3, 0, 350_000, 0, -0.3, 3_056_000)
@@ -495,6 +496,32 @@ def test_the_whole_shape_of_a_summary(bundle: Path, tmp_path: Path) -> None:
     assert (frame.acquired == "2021-03-04").all()
     assert frame.crs.to_epsg() == 32645
     assert gpd.read_file(summary["files"]["geojson"]).crs.to_epsg() == 4326
+
+
+def test_what_was_left_out_as_unsure_is_told(bundle: Path, tmp_path: Path) -> None:
+    """Else a scene that the network is not sure of is like one without houses."""
+    scene, out = save(tmp_path / "a.tif", picture()), tmp_path / "out"
+    words = ("--model", bundle, "--engine", "torch", "--threshold", 0.01)
+    every = go(scene, bundle, out, "--threshold", 0.01)
+    assert (every["footprints"] > 0, every["unsure"]) == (True, 0)
+    count, least = every["footprints"], ("--min-confidence", 1)
+    done = run("run", scene, "--out", out, *words, *least)
+    assert done.stdout.startswith(f"0 footprints, {count} too unsure, 0.1 Mpx in ")
+    assert f"{count} had a mean probability below 1 (min_confidence); 0 keeps them" in done.stderr
+    summary = json.loads(run("run", scene, "--out", out, *words, *least, "--json").stdout)
+    assert (summary["footprints"], summary["unsure"]) == (0, count)
+    frame = geoseg.segment(scene, bundle, threshold=0.01, min_confidence=1, engine="torch")
+    assert (len(frame), frame.attrs["unsure"]) == (0, count)
+
+    save(tmp_path / "b.tif", picture())
+    many = ("run", scene, tmp_path / "b.tif", "--mosaic", "off", "--out", tmp_path / "many", *words, *least)
+    done = run(*many)
+    assert f"; 0 footprints, {2 * count} too unsure in " in done.stdout
+    assert f"] a: 0 footprints, {count} too unsure, " in done.stderr
+    status = json.loads(run("status", tmp_path / "many", "--json").stdout)
+    assert [status["unsure"], *(one["unsure"] for one in status["scenes"])] == [2 * count, count, count]
+    assert json.loads(run(*many, "--json").stdout)["unsure"] == 2 * count
+    assert f"b: 0 footprints, {count} too unsure, " in run("status", tmp_path / "many", "--all").stdout
 
 
 def test_light_start() -> None:

@@ -196,7 +196,7 @@ class TestScene:
         out, settings = tmp_path / "out", {"formats": ("gpkg",), "stretch": "off", **OPTIONS}
         done = geoseg.run(scene, Doubtful(), out=out, update=known, min_confidence=0.6, **settings)
         assert done.changes == {"new": 1, "kept": 1, "changed": 1, "gone": 1, "unseen": 0}
-        assert done.footprints == 3
+        assert (done.footprints, done.unsure) == (3, 1)
         table = gpd.read_file(done.files["gpkg"])
         assert table.id.tolist() == [1, 2, 3]
         assert table.change.tolist() == ["changed", "kept", "new"]

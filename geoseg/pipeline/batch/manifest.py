@@ -67,7 +67,7 @@ class SceneRecord:
         Format (or ``prob``, ``mask``, ``failures``) -> file written, relative to OUT.
     sizes
         Bytes of those files, by which a loss is seen.
-    footprints, windows, windows_run, seconds, network_seconds, mpx, gsd
+    footprints, unsure, windows, windows_run, seconds, network_seconds, mpx, gsd
         As in :class:`geoseg.pipeline.summary.RunSummary`; seconds of the last attempt.
     acquired
         ISO date the scene was taken.
@@ -122,6 +122,7 @@ class SceneRecord:
     listed: bool = True
     anew: bool = False
     extras: dict[str, str] = field(default_factory=dict)
+    unsure: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -131,11 +132,11 @@ class SceneRecord:
 #: Columns that hold JSON, and those that hold numbers; the others hold text.
 _JSON = ("paths", "files", "sizes", "bounds", "changes", "provenance", "failures", "notes", "extras")
 _REAL = ("seconds", "network_seconds", "mpx", "gsd")
-_WHOLE = ("footprints", "windows", "windows_run", "listed", "anew")
+_WHOLE = ("footprints", "unsure", "windows", "windows_run", "listed", "anew")
 _FLAGS = ("listed", "anew")
 _COLUMNS = tuple(one.name for one in fields(SceneRecord))
 #: Columns that manifests of the same layout may lack, which were made before there were such.
-_LATER = {"extras": "TEXT DEFAULT '{}'"}
+_LATER = {"extras": "TEXT DEFAULT '{}'", "unsure": "INTEGER"}
 
 
 def _kind(column: str) -> str:

@@ -94,14 +94,19 @@ class BatchSummary:
         return sum(record.footprints or 0 for record in self.scenes)
 
     @property
+    def unsure(self) -> int:
+        """Footprints of all scenes that were left out as too unsure."""
+        return sum(record.unsure or 0 for record in self.scenes)
+
+    @property
     def missing(self) -> list[SceneRecord]:
         """Scenes that have no result, or one that lacks regions."""
         return [record for record in self.scenes if record.state != "done"]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        totals = {"states": self.states, "footprints": self.footprints, "missing": len(self.missing)}
-        return asdict(self) | totals
+        counts = {"footprints": self.footprints, "unsure": self.unsure, "missing": len(self.missing)}
+        return asdict(self) | {"states": self.states} | counts
 
 
 def run_batch(
@@ -342,7 +347,16 @@ def _fill(record: SceneRecord, summary: RunSummary, out: Path) -> None:
     record.files = {kind: str(Path(file).relative_to(out)) for kind, file in summary.files.items()}
     record.extras = {kind: str(Path(file).relative_to(out)) for kind, file in summary.extras.items()}
     record.sizes = sizes_of(record.files, out)
-    for name in ("footprints", "windows", "windows_run", "seconds", "network_seconds", "mpx", "gsd"):
+    for name in (
+        "footprints",
+        "unsure",
+        "windows",
+        "windows_run",
+        "seconds",
+        "network_seconds",
+        "mpx",
+        "gsd",
+    ):
         setattr(record, name, getattr(summary, name))
     record.acquired, record.bounds, record.crs = summary.acquired, summary.bounds, summary.crs
     record.failures, record.notes, record.changes = summary.failures, summary.notes, summary.changes
