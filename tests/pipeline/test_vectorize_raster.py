@@ -225,6 +225,16 @@ def test_unsure_objects_of_probabilities_are_left_out(tmp_path: Path) -> None:
     assert len(read(plain, tmp_path, **sure)) == 1
 
 
+def test_a_lower_threshold_finds_more_only_where_no_least_confidence_holds(tmp_path: Path) -> None:
+    prob = np.zeros((40, 60), np.float32)
+    prob[8:32, 5:29], prob[12:28, 9:25] = 0.35, 0.7  # a house with a wide and doubtful edge
+    prob[10:30, 35:55] = 0.35
+    path = write(tmp_path / "prob.tif", prob)
+    for least, counts in ((0, (1, 2)), (0.6, (1, 0))):
+        found = [read(path, tmp_path, threshold=p, min_confidence=least) for p in (0.5, 0.3)]
+        assert tuple(map(len, found)) == counts
+
+
 def test_a_mask_with_the_tags_of_the_probabilities_that_it_was_made_of(tmp_path: Path) -> None:
     path = write(tmp_path / "mask.tif", mask())
     plain = vectorize(path, tmp_path / "plain.geojson")
