@@ -304,7 +304,7 @@ def _open_pairs(wanted: Wanted) -> Opened:
     for path in sorted(images.iterdir()):
         if is_raster(path.name):
             # Most often one picture in two formats: one could be trained on, and the other validated on.
-            if (other := named.setdefault(path.stem, path)) != path:
+            if (other := named.setdefault(composed(path.stem), path)) != path:
                 raise InputError(
                     f"images must have names of their own, got {other.name} and {path.name} in {images}, "
                     "which share a mask. Move one of them elsewhere."

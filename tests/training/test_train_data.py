@@ -138,11 +138,13 @@ def test_mask_rasters_and_folders_of_pairs(tmp_path):
     (tmp_path / "img" / "p1.png").rename(tmp_path / "img" / "p\u00e9.png")
     (tmp_path / "ann" / "p1.png").rename(tmp_path / "ann" / "pe\u0301.png")
     assert len(prepared(tmp_path, data=data, classes=["house"]).opened.areas) == 4
-    # One picture in two formats would be on both sides of the split.
-    (tmp_path / "img" / "p2.tif").write_bytes((tmp_path / "img" / "p2.png").read_bytes())
-    with pytest.raises(InputError, match=r"names of their own, got p2.png and p2.tif in .*img"):
-        prepared(tmp_path, data=data, classes=["house"])
-    (tmp_path / "img" / "p2.tif").unlink()
+    # One picture in two formats, or in two spellings, would be on both sides of the split.
+    for own, other in (("p2.png", "p2.tif"), ("p\u00e9.png", "pe\u0301.png")):
+        twin = tmp_path / "img" / other
+        twin.write_bytes((tmp_path / "img" / own).read_bytes())
+        with pytest.raises(InputError, match=f"own, got {' and '.join(sorted((own, other)))} in .*img"):
+            prepared(tmp_path, data=data, classes=["house"])
+        twin.unlink()
     # A mask of another kind with the same name: which one is meant can't be known.
     (tmp_path / "ann" / "p3.tif").write_bytes((tmp_path / "ann" / "p3.png").read_bytes())
     with pytest.raises(InputError, match=r"must have one mask, got p3.png and p3.tif in .* for p3.png"):
