@@ -69,7 +69,7 @@ def segment(
 
     from geoseg.pipeline.opening import Concern, warn_user
     from geoseg.pipeline.run import run_scene
-    from geoseg.pipeline.store import remove_store
+    from geoseg.pipeline.store_state import remove_store
 
     # Through a file, so that memory is bounded while the run lasts; GeoParquet keeps types and CRS as they
     # are.

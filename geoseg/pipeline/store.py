@@ -32,7 +32,6 @@ from geoseg.files import (
     hold,
     json_digest,
     new_part,
-    remove_folder,
     write_bytes,
     write_text,
 )
@@ -47,13 +46,14 @@ from geoseg.pipeline.store_state import (
     check_mounted,
     check_own,
     clear_elsewhere,
+    discard_folder,
     has_chunks,
     is_same,
     read_state,
 )
 from geoseg.typing import Array, BoolArray, OnError
 
-__all__ = ["FORMAT", "ProbStore", "remove_store"]
+__all__ = ["FORMAT", "ProbStore"]
 
 #: Chunks that are looked at together when a run goes on, and threads that do it where each is a request.
 _LOOKED_AT, _REQUESTS = 1024, 16
@@ -227,7 +227,7 @@ class ProbStore:
     def discard(self) -> None:
         """Remove the folder; it loses its name first, so that a kill leaves no half of it."""
         self._log_open.close()
-        _discard(self.folder)
+        discard_folder(self.folder)
 
     def discard_if_empty(self) -> None:
         """Remove the folder if no chunk was finished."""
@@ -377,26 +377,6 @@ class ProbStore:
             unmoved = False
         if not unmoved:
             raise self.files.gone("the folder")
-
-
-def remove_store(folder: Path) -> None:
-    """Throw away a kept run, where there is one.
-
-    Raises
-    ------
-    InputError
-        Another process is working on it, or the folder is not one of ours.
-    """
-    if folder.is_dir():
-        with hold(folder):
-            check_own(folder)
-            _discard(folder)
-
-
-def _discard(folder: Path) -> None:
-    # First, while the folder knows where it is.
-    clear_elsewhere(read_state(folder))
-    remove_folder(folder)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import GeosegError, InputError, StateMismatchError
-from geoseg.files import depot_at, is_part, json_digest
+from geoseg.files import depot_at, hold, is_part, json_digest, remove_folder
 
 __all__ = [
     "FORMAT",
@@ -18,10 +18,12 @@ __all__ = [
     "check_mounted",
     "check_own",
     "clear_elsewhere",
+    "discard_folder",
     "has_chunks",
     "is_same",
     "place_of",
     "read_state",
+    "remove_store",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -81,6 +83,27 @@ def clear_elsewhere(state: Mapping[str, Any] | None) -> None:
         _LOG.warning("chunks of an earlier run are not removed: %s isn't there now", state["store"])
     except (GeosegError, OSError) as error:
         _LOG.warning("chunks of an earlier run are left in %s: %s", state["store"], error)
+
+
+def discard_folder(folder: Path) -> None:
+    """Remove the folder of a store, and what it keeps elsewhere."""
+    # First, while the folder knows where it is.
+    clear_elsewhere(read_state(folder))
+    remove_folder(folder)
+
+
+def remove_store(folder: Path) -> None:
+    """Throw away a kept run, where there is one.
+
+    Raises
+    ------
+    InputError
+        Another process is working on it, or the folder is not one of ours.
+    """
+    if folder.is_dir():
+        with hold(folder):
+            check_own(folder)
+            discard_folder(folder)
 
 
 def is_same(

@@ -36,7 +36,7 @@ from geoseg.pipeline.batch.todo import (
 from geoseg.pipeline.extras import footprint_assets
 from geoseg.pipeline.kept import way_on
 from geoseg.pipeline.run import run_scene
-from geoseg.pipeline.store import remove_store
+from geoseg.pipeline.store_state import remove_store
 from geoseg.pipeline.summary import RunSummary
 from geoseg.pipeline.workers import Workers, open_workers
 from geoseg.typing import PathLike, Progress, no_progress
