@@ -13,7 +13,7 @@ from geoseg.io.sources import open_raster
 from geoseg.io.vectors import is_vector_file, read_features
 from geoseg.projects.project import IMAGE_SUFFIXES, Item
 
-__all__ = ["is_raster", "item_files", "labels_digest", "stamp_files"]
+__all__ = ["is_raster", "item_files", "labels_digest", "only_times_differ", "stamp_files"]
 
 
 def is_raster(path: str) -> bool:
@@ -22,9 +22,21 @@ def is_raster(path: str) -> bool:
 
 
 def stamp_files(files: Iterable[Path]) -> str:
-    """Digest of the names, sizes and times of the files that pixels come from."""
+    """Digest of the names and sizes of the files that pixels come from, and one of their times."""
     # Of those alone: labels and overviews beside a scene begin with its name, and change none of its pixels.
-    return json_digest([[file.name, *(stat_stamp(file) or ())[1:]] for file in files])
+    stamps = [(file.name, *(stat_stamp(file) or ())[1:]) for file in files]
+    return f"{json_digest([stamp[:2] for stamp in stamps])} {json_digest([stamp[2:] for stamp in stamps])}"
+
+
+def only_times_differ(first: str, second: str) -> bool:
+    """Whether two digests of :func:`stamp_files` differ in times alone, as those of copies may.
+
+    Examples
+    --------
+    >>> only_times_differ("a1 b2", "a1 c3"), only_times_differ("a1 b2", "d4 b2")
+    (True, False)
+    """
+    return first != second and first.partition(" ")[0] == second.partition(" ")[0]
 
 
 def labels_digest(path: str, column: str | None = None) -> str:

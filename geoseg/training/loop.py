@@ -20,6 +20,7 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from geoseg.config import read_document
+from geoseg.data.digests import only_times_differ
 from geoseg.data.sampler import BatchSampler
 from geoseg.errors import GeosegError, InputError, RunError, StateMismatchError
 from geoseg.files import hold
@@ -172,12 +173,14 @@ def _check_state(run: RunFolder, prepared: Prepared, devices: Devices, accept_ch
     facts = json.loads(json.dumps(prepared.facts.document()))
     before = run.read_json("facts.json")
     files, known = facts["files"], before.get("files")
+    retimed = False
     if known is None:
         # An earlier version kept one digest of all labels, or none, and did not keep what other files were.
         labels = prepared.opened.labels
         written = ["labels"] if before.get("labels", labels) != labels else []
     else:
         written = sorted(name for name in {*files, *known} if files.get(name) != known.get(name))
+        retimed = all(only_times_differ(files.get(name, ""), known.get(name, "")) for name in written)
     names = ", ".join(written[:3]) + (f" and {len(written) - 3} more" if written[3:] else "")
     changes = f", for files changed: {names}" if names else ""
     if known is None and prepared.patchy:
@@ -212,8 +215,9 @@ def _check_state(run: RunFolder, prepared: Prepared, devices: Devices, accept_ch
         )
     if written and not accept_changes:
         raise StateMismatchError(
-            f"a run to resume must find its scenes and labels as they were, got changed files: {names}. "
-            "Restore them, give --accept-changes to go on with what they hold now, or begin a new run."
+            f"a run to resume must find its scenes and labels as they were, got changed files: {names}"
+            f"{', of the same sizes and other times, as copies are' if retimed else ''}. Restore them, give "
+            "--accept-changes to go on with what they hold now, or begin a new run."
         )
     mean, stddev = tuple(before["mean"]), tuple(before["stddev"])
     return replace(prepared, facts=replace(prepared.facts, mean=mean, stddev=stddev))
