@@ -163,7 +163,7 @@ class ModelCard(OpenModel):
         document = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
         # Through the document, so that the new card is checked as one that was read.
         parameters = document["properties"].setdefault("mlm:hyperparameters", {})
-        parameters["geoseg"] = {**self.options.model_dump(mode="json"), **changes}
+        parameters["geoseg"] = {**self.options.document(), **changes}
         return parse_card(document, source=self.id)
 
     def with_asset(self, asset: Asset) -> ModelCard:

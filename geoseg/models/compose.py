@@ -52,7 +52,7 @@ def model_properties(
         "mlm:framework": "PyTorch",
         # Null means that any will do.
         "mlm:accelerator": None,
-        "mlm:hyperparameters": {"geoseg": options.model_dump(mode="json")},
+        "mlm:hyperparameters": {"geoseg": options.document()},
         **({"gsd": options.gsd} if options.gsd else {}),
     }
 

@@ -27,6 +27,10 @@ _ENCODER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 _FETCHES = re.compile(r"pretrained|checkpoint|weights|cache|path|file|url|hub", re.IGNORECASE)
 
 
+#: Names of :class:`GeosegOptions` that its version 1 did not have in the beginning.
+_LATER = {"min_confidence"}
+
+
 class ArchitectureSpec(Settings):
     """A network by name, as :func:`geoseg.models.architectures.build_network` takes it.
 
@@ -117,6 +121,12 @@ class GeosegOptions(SuggestedSettings):
                 f"overlap must be smaller than window {list(self.window)}, got {list(self.overlap)}"
             )
         return self
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in a card, for JSON."""
+        # All others are stated, so that a later default changes no card. A version refuses names that it does
+        # not know, so what came later stands only in cards that have a use for it.
+        return self.model_dump(mode="json", exclude=_LATER - self.model_fields_set)
 
     def suggested(self) -> dict[str, Any]:
         """Settings of a run that the card suggests, by their names there."""

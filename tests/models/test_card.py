@@ -13,7 +13,7 @@ import pytest
 
 from geoseg.errors import ModelError
 from geoseg.models import shipped_model
-from geoseg.models.card import ModelCard, parse_card, read_card, write_card
+from geoseg.models.card import ModelCard, card_text, parse_card, read_card, write_card
 from geoseg.models.options import GeosegOptions
 from geoseg.models.scaling import Clip, MinMax, Offset, Scale, ZScore, band_ramps, fill_values
 
@@ -243,6 +243,20 @@ def test_card_without_geoseg_object_gets_defaults(bundle: Path) -> None:
     card = parse_card(document)
     assert card.options == GeosegOptions()
     assert card.activation == "sigmoid"
+
+
+def test_a_key_that_earlier_versions_refuse_stands_only_where_it_was_set(
+    make_card: Callable[..., ModelCard],
+) -> None:
+    def stated(card: ModelCard) -> dict[str, Any]:
+        return dict(json.loads(card_text(card))["properties"]["mlm:hyperparameters"]["geoseg"])
+
+    card = make_card()
+    assert "min_confidence" not in {**stated(card), **stated(card.replace_options(multiple=1))}
+    assert stated(card)["split"] == "off"  # other defaults are stated
+    assert card.options.min_confidence == 0
+    sure = make_card(min_confidence=0.6).replace_options(multiple=1)
+    assert (stated(sure)["min_confidence"], sure.options.suggested()["min_confidence"]) == (0.6, 0.6)
 
 
 def test_scaling_lines() -> None:
