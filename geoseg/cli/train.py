@@ -178,7 +178,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     accept_changes: Annotated[
         bool,
-        typer.Option("--accept-changes", help="With --resume: though scenes or labels changed since."),
+        typer.Option(
+            "--accept-changes",
+            help="With --resume: though scenes or labels changed, if epochs and validation stay alike.",
+        ),
     ] = False,
     devices: Annotated[
         str | None, typer.Option("--devices", help="cpu, cpu:2 or GPU numbers such as 0,1.")

@@ -171,6 +171,7 @@ def find_changes(
     least_iou: float,
     scratch: Path,
     seen_shares: Callable[[Array], Iterable[Array]] = lambda geometry: (),
+    unsure: BoolArray | None = None,
 ) -> Changes:
     """Compare footprints with known ones.
 
@@ -198,6 +199,9 @@ def find_changes(
         Folder for temporary files.
     seen_shares
         From (k,) polygons to the share of each that was seen, (k,) of each scene.
+    unsure
+        (count,) bool of footprints that are doubted, to be known when the last of ``footprints`` is read. One
+        changes a known one only where it shares a fifth of that: a speck on cleared ground is no house.
     """
     across = int(np.ceil(np.sqrt((count + known.source.count) / _TOGETHER + 1e-9)))
     squares = _Squares(known.bounds, min(max(across, 1), 1 << 10))
@@ -247,6 +251,8 @@ def find_changes(
         # Of the smaller one: a house that was built into a block shares little of the block, and all of
         # itself.
         smaller = np.minimum(pairs.truth_area[pairs.truth], pairs.pred_area[pairs.pred])
+        if unsure is not None:
+            smaller = np.where(unsure[new.rows[pairs.pred]], pairs.truth_area[pairs.truth], smaller)
         same = kept | (pairs.area >= SHARE * smaller)
         met[old.rows[pairs.truth[same]]] = True
         code = np.where(kept, _KEPT, _CHANGED).astype(np.uint8)[same]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -131,8 +131,8 @@ def write_updated(
     known, is_seen, seen_shares, least_iou, scratch
         As for :func:`find_changes`.
     min_confidence
-        New footprints of a lower confidence are left out. Of those that stand where a known one does, that
-        one is a witness, and they stay.
+        New footprints of a lower confidence are left out. Of those that stand where a known one does, and
+        share enough of it, that one is a witness, and they stay.
 
     Returns
     -------
@@ -140,9 +140,19 @@ def write_updated(
         Of the footprints that were written.
     """
     source = open_vector(footprints)
-    plain = (geometry for geometry, _ in source.records())
+    unsure = np.zeros(source.count, bool)
+
+    def polygons() -> Iterator[Array]:
+        start = 0
+        for geometry, columns in source.records():
+            if min_confidence:
+                part = slice(start, start + len(geometry))
+                unsure[part] = columns.column("confidence").to_numpy(zero_copy_only=False) < min_confidence
+            start += len(geometry)
+            yield geometry
+
     # Two passes over the file: what became of a footprint is known only when all have been compared.
-    changes = find_changes(plain, source.count, known, is_seen, least_iou, scratch, seen_shares)
+    changes = find_changes(polygons(), source.count, known, is_seen, least_iou, scratch, seen_shares, unsure)
     fields = [field for field in source.schema() if field.name != "bbox"]
     done, count = 0, 0
     is_taken = np.ones(source.count, bool)
@@ -153,7 +163,7 @@ def write_updated(
             taken = is_taken[done : done + len(batch)]
             done += len(batch)
             if min_confidence:
-                taken[:] = (names != "new") | (batch.columns["confidence"] >= min_confidence)
+                taken[:] = (names != "new") | ~unsure[done - len(batch) : done]
                 rows = {name: column[taken] for name, column in batch.columns.items()}
                 rows["id"] = np.arange(count + 1, count + 1 + int(taken.sum()), dtype=np.int64)
                 batch, names = FootprintBatch(batch.geometry[taken], rows), names[taken]

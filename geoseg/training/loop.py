@@ -69,7 +69,8 @@ def train(
         Go on from the last state in ``out``; the result is that of a run that was never stopped
         (bit for bit on the CPU). Without a state there, training begins.
     accept_changes
-        Resume although scenes or labels changed since the run began; bands are scaled as before.
+        Resume although scenes or labels changed since the run began; bands are scaled as before. Not where
+        epochs or validation windows would differ.
     devices
         ``cpu``, ``cpu:2`` or GPU numbers, in place of the config's ``gpu_devices``.
     progress

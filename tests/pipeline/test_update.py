@@ -190,13 +190,16 @@ class TestScene:
         # Three that it doubts, of which one is known as it is and one of another extent, and a sure one.
         image[:, 4:16, 4:16] = image[:, 8:20, 24:36] = image[:, 32:44, 4:16] = 140
         image[:, 48:60, 24:36] = 230
+        # A speck that it doubts where a known one was torn down.
+        image[:, 36:40, 44:48] = 140
         with rasterio.open(scene, "r+") as file:
             file.write(image)
-        known = yesterday(tmp_path / "known.gpkg", boxes((4, 32, 16, 44), (24, 8, 28, 20), (44, 4, 56, 16)))
+        houses = boxes((4, 32, 16, 44), (24, 8, 28, 20), (44, 4, 56, 16), (40, 28, 60, 48))
+        known = yesterday(tmp_path / "known.gpkg", houses)
         out, settings = tmp_path / "out", {"formats": ("gpkg",), "stretch": "off", **OPTIONS}
         done = geoseg.run(scene, Doubtful(), out=out, update=known, min_confidence=0.6, **settings)
-        assert done.changes == {"new": 1, "kept": 1, "changed": 1, "gone": 1, "unseen": 0}
-        assert (done.footprints, done.unsure) == (3, 1)
+        assert done.changes == {"new": 1, "kept": 1, "changed": 1, "gone": 2, "unseen": 0}
+        assert (done.footprints, done.unsure) == (3, 2)
         table = gpd.read_file(done.files["gpkg"])
         assert table.id.tolist() == [1, 2, 3]
         assert table.change.tolist() == ["changed", "kept", "new"]
