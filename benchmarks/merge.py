@@ -106,6 +106,7 @@ def update(folder: Path, count: int) -> int:
         {},
         known,
         lambda geometry: np.ones(len(geometry), bool),
+        lambda geometry: (),
         0.5,
         scratch,
         STYLE,

@@ -156,13 +156,15 @@ def _export(export: Callable[..., object], project: Path, out: Path) -> None:
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, by name. Lines of a store's record may come in any order."""
+    """All files below a folder, by name. Lines of a store's record may come in any order, and some twice."""
     found = {}
     for path in sorted(folder.rglob("*")) if folder.exists() else ():
         if path.is_file():
             content = path.read_bytes()
             name = str(path.relative_to(folder))
-            found[name] = b"\n".join(sorted(content.split(b"\n"))) if name.endswith("chunks.log") else content
+            # Each run that ends says once that the scene was there, also where one did so before.
+            lines = b"\n".join(sorted(set(content.split(b"\n"))))
+            found[name] = lines if name.endswith("chunks.log") else content
     return found
 
 
